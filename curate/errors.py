@@ -1,0 +1,77 @@
+"""Errors that are the user's to solve, and the exit codes that scripts rely on.
+
+    CurateError             problem, where, hint; exit 2
+        ConfigurationErrors several at once, from one configuration; exit 2
+        GateError           a gate failed (too many quarantined, ...); exit 3
+        ResumableError      partial work is kept, the same command goes on; exit 4
+
+Anything else that reaches the command line is our own mistake: exit 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+__all__ = ["ConfigurationErrors", "CurateError", "GateError", "ResumableError", "did_you_mean"]
+
+
+class CurateError(Exception):
+    """A problem that the user can solve: what is wrong, where it stands, and the next step.
+
+    Args:
+        problem: One line that names the value given.
+        where: The place, `file:line:column` where there is one.
+        hint: The next step.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problem: str, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(problem, where, hint)
+        self.problem, self.where, self.hint = problem, where, hint
+
+    def __str__(self) -> str:
+        lines = [f"error: {self.problem}"]
+        if self.where:
+            lines.append(f"  at: {self.where}")
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+    def records(self) -> list[dict[str, str | None]]:
+        """The error as JSON records, for `--json`."""
+        return [{"problem": self.problem, "where": self.where, "hint": self.hint}]
+
+
+class ConfigurationErrors(CurateError):
+    """Every problem found in one configuration, in the order of the file."""
+
+    def __init__(self, errors: Sequence[CurateError]) -> None:
+        super().__init__("; ".join(error.problem for error in errors))
+        self.errors = list(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(str(error) for error in self.errors)
+
+    def records(self) -> list[dict[str, str | None]]:
+        """One record for each problem."""
+        return [record for error in self.errors for record in error.records()]
+
+
+class GateError(CurateError):
+    """The work was done, and a limit that the user set was passed."""
+
+    exit_code = 3
+
+
+class ResumableError(CurateError):
+    """The work stopped half way; what was done is kept, and the same command goes on from there."""
+
+    exit_code = 4
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """A hint that names the known names nearest to `name`, or None."""
+    near = get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return "did you mean " + " or ".join(f"`{match}`" for match in near) + "?" if near else None

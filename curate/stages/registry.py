@@ -1,0 +1,67 @@
+"""Stage names, and the classes they stand for.
+
+A name maps to a string `module:Class`: built in (the table below), by an entry point of the group `curate.stages`, or
+written as it is in the YAML. Nothing registers on import; a class is imported when its name is used.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module, metadata
+
+from curate.errors import CurateError, did_you_mean
+from curate.stages.contract import Stage
+
+__all__ = ["BUILT_IN", "find_stage", "stage_names"]
+
+BUILT_IN: dict[str, str] = {
+    "files": "curate.collect.files:Files",
+    "huggingface": "curate.collect.huggingface:HuggingFace",
+    "html_text": "curate.clean.html:HtmlText",
+    "unicode": "curate.clean.unicode:Unicode",
+    "language": "curate.filter.language:Language",
+    "gopher_quality": "curate.filter.gopher:GopherQuality",
+    "gopher_repetition": "curate.filter.gopher:GopherRepetition",
+    "c4": "curate.filter.c4:C4",
+    "fineweb": "curate.filter.fineweb:FineWeb",
+    "exact_duplicates": "curate.dedup.exact:ExactDuplicates",
+    "near_duplicates": "curate.dedup.near:NearDuplicates",
+    "pii": "curate.privacy.pii:Pii",
+    "sample": "curate.mix.sample:Sample",
+    "split": "curate.mix.split:Split",
+    "text_statistics": "curate.audit.statistics:TextStatistics",
+}
+
+
+@cache
+def _plugins() -> dict[str, str]:
+    return {entry.name: entry.value for entry in metadata.entry_points(group="curate.stages")}
+
+
+def stage_names() -> list[str]:
+    """Every name that `find_stage` knows, sorted."""
+    return sorted({*BUILT_IN, *_plugins()})
+
+
+def find_stage(name: str) -> type[Stage]:
+    """The class that a name or a `module:Class` stands for.
+
+    Raises:
+        CurateError: There is no such stage, its module does not import, or it is not a stage.
+    """
+    target = BUILT_IN.get(name) or _plugins().get(name) or name
+    module_name, colon, class_name = target.partition(":")
+    if not colon:
+        raise CurateError(
+            f"there is no stage named `{name}`",
+            hint=did_you_mean(name, stage_names()) or "`curate stages` lists them; your own is written `module:Class`",
+        )
+    try:
+        found = getattr(import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise CurateError(
+            f"stage `{name}` cannot be imported: {error}", hint=f"is `{module_name}` on PYTHONPATH, with a class `{class_name}`?"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Stage)):
+        raise CurateError(f"`{target}` is not a stage", hint="a stage is a subclass of Source, Mapper, Filter, Audit or Global")
+    return found
