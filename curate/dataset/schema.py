@@ -1,0 +1,94 @@
+"""One schema for tables whose columns differ: the union of the columns, and the narrowest type that holds both.
+
+Sources type a column by the values they see, so shards may disagree: null against anything is that thing, integers
+against floats are floats, booleans and numbers against strings are strings. Anything else is a `CurateError`.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from curate.errors import CurateError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["JSON_FIELD", "conform", "pack_schema", "unify", "unpack_schema"]
+
+JSON_FIELD = b"curate.json"
+"""Arrow field metadata of string columns that hold JSON text."""
+
+
+def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The schema that all tables can be brought to by `conform`; columns in the order in which they first appear."""
+    import pyarrow as pa
+
+    fields: dict[str, pa.Field] = {}
+    for schema in schemas:
+        for field in schema:
+            known = fields.get(field.name)
+            fields[field.name] = field if known is None else _join(known, field)
+    return pa.schema(list(fields.values()))
+
+
+def _join(left: pa.Field, right: pa.Field) -> pa.Field:
+    import pyarrow as pa
+
+    if left.type == right.type:
+        same = (left.metadata or {}) == (right.metadata or {})
+        return left if same else left.remove_metadata()
+    if pa.types.is_null(left.type):
+        return right
+    if pa.types.is_null(right.type):
+        return left
+    if _is_number(left.type) and _is_number(right.type):
+        both_integers = pa.types.is_integer(left.type) and pa.types.is_integer(right.type)
+        return pa.field(left.name, pa.int64() if both_integers else pa.float64())
+    if _is_simple(left.type) and _is_simple(right.type):
+        return pa.field(left.name, pa.string())
+    raise CurateError(
+        f"column `{left.name}` is {left.type} in one shard and {right.type} in another",
+        hint="leave it out with the source's `columns:`, or give it one type in the input",
+    )
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _is_simple(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return text or _is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_temporal(kind)
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with exactly these columns and types; columns that it lacks become null."""
+    import pyarrow as pa
+
+    if table.schema.equals(schema, check_metadata=True):
+        return table
+    columns = []
+    for field in schema:
+        if field.name in table.column_names:
+            columns.append(table.column(field.name).cast(field.type))
+        else:
+            columns.append(pa.nulls(table.num_rows, field.type))
+    return pa.table(columns, schema=schema)
+
+
+def pack_schema(schema: pa.Schema) -> str:
+    """A schema as text, for receipts."""
+    return b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def unpack_schema(packed: str) -> pa.Schema:
+    """The schema that `pack_schema` made text of."""
+    import pyarrow as pa
+
+    return pa.ipc.read_schema(pa.py_buffer(b64decode(packed)))
