@@ -16,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from curate.dataset.schema import unpack_schema
 from curate.dataset.store import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Shard", "Step", "apply_step", "next_state", "replay", "story"]
+__all__ = ["Shard", "Step", "apply_step", "next_state", "replay", "state_schema", "story"]
 
 REMOVED = ("dropped", "quarantined")
 
@@ -33,6 +34,7 @@ class Step:
     Attributes:
         stage: The stage's id in the pipeline.
         count: Documents before the step.
+        bytes: UTF-8 bytes of their texts.
         state: Identity of the documents after it.
         verdicts: Object of `verdict_schema()` and `id`, or None where every document was kept as it was.
         features: Object with one row for every document before the step, or None.
@@ -42,6 +44,7 @@ class Step:
 
     stage: str
     count: int
+    bytes: int
     state: str
     verdicts: str | None = None
     features: str | None = None
@@ -81,6 +84,7 @@ class Shard:
         source: Id of the source stage.
         object: The documents as read; None where the part gave no readable document.
         documents: How many they were.
+        bytes: UTF-8 bytes of their texts.
         rejected: Object of what could not be read (id, source_uri, reason, detail), or None.
         rejects: Number of the rejected by reason.
         schema: Packed schema of the documents as read.
@@ -91,6 +95,7 @@ class Shard:
     source: str
     object: str
     documents: int
+    bytes: int
     schema: str
     rejected: str | None = None
     rejects: dict[str, int] = field(default_factory=dict)
@@ -145,7 +150,9 @@ def _removed_set() -> pa.Array:
     return pa.array(REMOVED)
 
 
-def apply_step(table: pa.Table, verdicts: pa.Table | None, features: pa.Table | None, attached: Sequence[str]) -> pa.Table:
+def apply_step(
+    table: pa.Table, verdicts: pa.Table | None, features: pa.Table | None, attached: Sequence[str]
+) -> pa.Table:
     """The documents after a step: columns attached, texts edited, documents removed."""
     import numpy as np
     import pyarrow as pa
@@ -164,7 +171,9 @@ def apply_step(table: pa.Table, verdicts: pa.Table | None, features: pa.Table | 
         mask = np.zeros(table.num_rows, dtype=bool)
         mask[edited.column("row").to_numpy()] = True
         before = table.column("text").combine_chunks()
-        texts = compute.replace_with_mask(before, pa.array(mask), edited.column("text").combine_chunks().cast(before.type))
+        texts = compute.replace_with_mask(
+            before, pa.array(mask), edited.column("text").combine_chunks().cast(before.type)
+        )
         table = table.set_column(table.schema.get_field_index("text"), "text", texts)
     keep = np.ones(table.num_rows, dtype=bool)
     keep[verdicts.filter(removed).column("row").to_numpy()] = False
@@ -179,6 +188,20 @@ def replay(store: Store, shard: Shard, steps: int | None = None) -> pa.Table:
         features = store.read_table(step.features, list(step.attached)) if step.features and step.attached else None
         table = apply_step(table, verdicts, features, step.attached)
     return table
+
+
+def state_schema(store: Store, shard: Shard) -> pa.Schema:
+    """The columns that a shard's documents have after all its steps."""
+    import pyarrow.parquet as parquet
+
+    schema = unpack_schema(shard.schema)
+    for step in shard.steps:
+        kinds = parquet.read_schema(store.object_path(step.features)) if step.features and step.attached else None
+        for name in step.attached if kinds is not None else ():
+            where = schema.get_field_index(name)
+            column = kinds.field(name)
+            schema = schema.append(column) if where < 0 else schema.set(where, column)
+    return schema.remove_metadata()
 
 
 def story(store: Store, shards: Sequence[Shard], document: str) -> Iterator[dict[str, Any]]:
@@ -201,7 +224,9 @@ def story(store: Store, shards: Sequence[Shard], document: str) -> Iterator[dict
             for step in shard.steps if event == "read" else ():
                 if step.verdicts is None:
                     continue
-                verdicts = parquet.read_table(store.object_path(step.verdicts), filters=[("id", "=", document)], partitioning=None)
+                verdicts = parquet.read_table(
+                    store.object_path(step.verdicts), filters=[("id", "=", document)], partitioning=None
+                )
                 for verdict in verdicts.to_pylist():
                     yield {"event": verdict.pop("verdict"), "stage": step.stage, **verdict}
             return

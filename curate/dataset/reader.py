@@ -94,7 +94,9 @@ class Dataset:
             try:
                 file = parquet.ParquetFile(path)
             except (OSError, pa.ArrowInvalid) as error:
-                raise CurateError(f"object {path.stem[:12]} cannot be read", str(path), "`curate data verify`") from error
+                raise CurateError(
+                    f"object {path.stem[:12]} cannot be read", str(path), "`curate data verify`"
+                ) from error
             for batch in file.iter_batches(batch_size=batch_size, columns=schema.names, use_threads=False):
                 yield from conform(pa.Table.from_batches([batch]), schema).to_batches()
 

@@ -32,7 +32,10 @@ def _path(store: Store, dataset: str):  # noqa: ANN202
 
 def _read(store: Store, dataset: str) -> dict[str, Any]:
     if not DATASET_NAME.fullmatch(dataset):
-        raise CurateError(f"`{dataset}` is not a dataset name", hint="letters, digits, `.`, `_` and `-`, e.g. `support-chat`")
+        raise CurateError(
+            f"`{dataset}` is not a dataset name",
+            hint="letters, digits, `.`, `_` and `-`, e.g. `support-chat`",
+        )
     try:
         return json.loads(_path(store, dataset).read_bytes())
     except FileNotFoundError:
@@ -83,7 +86,8 @@ def set_tag(store: Store, reference: Reference, tag: str) -> None:
         refs = _read(store, reference.dataset)
         if refs["tags"].get(tag, reference.version) != reference.version:
             raise CurateError(
-                f"tag `{tag}` names version {refs['tags'][tag][:12]} already", hint="remove it first: `curate data tag ... --delete`"
+                f"tag `{tag}` names version {refs['tags'][tag][:12]} already",
+                hint="remove it first: `curate data tag ... --delete`",
             )
         refs["tags"][tag] = reference.version
         _write(store, refs, {"action": "tag", "version": reference.version, "tag": tag})
@@ -126,7 +130,11 @@ def resolve(store: Store, name: str) -> Reference:
     versions = {entry["version"] for entry in refs["log"]}
     matches = {version for version in versions if len(wanted) >= SHORTEST_PREFIX and version.startswith(wanted)}
     if len(matches) != 1:
-        problem = f"`{wanted}` begins {len(matches)} versions" if matches else f"dataset `{dataset}` has no tag or version `{wanted}`"
+        problem = (
+            f"`{wanted}` begins {len(matches)} versions"
+            if matches
+            else f"dataset `{dataset}` has no tag or version `{wanted}`"
+        )
         raise CurateError(problem, hint=did_you_mean(wanted, refs["tags"]) or f"`curate data log {dataset}` lists them")
     return _reference(refs, matches.pop())
 

@@ -15,10 +15,17 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["JSON_FIELD", "conform", "pack_schema", "unify", "unpack_schema"]
+__all__ = ["JSON_FIELD", "conform", "pack_schema", "plain_schema", "unify", "unpack_schema"]
 
 JSON_FIELD = b"curate.json"
 """Arrow field metadata of string columns that hold JSON text."""
+
+
+def plain_schema() -> pa.Schema:
+    """The columns that every document has."""
+    import pyarrow as pa
+
+    return pa.schema([("id", pa.string()), ("text", pa.string()), ("source_uri", pa.string())])
 
 
 def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:

@@ -55,7 +55,8 @@ def find_store(store: Path | None = None) -> Store:
     root = store or Path(os.environ.get("CURATE_STORE") or ".curate")
     if not (root / "store.json").is_file():
         raise CurateError(
-            f"there is no store at `{root}`", hint="name it with --store DIR or CURATE_STORE; `curate run` makes one"
+            f"there is no store at `{root}`",
+            hint="name it with --store DIR or CURATE_STORE; `curate run` makes one",
         )
     return Store.open(root)
 
@@ -84,7 +85,9 @@ class Store:
         except FileNotFoundError:
             raise CurateError(f"there is no store at `{root}`", hint="`curate run` makes one") from None
         except (ValueError, KeyError, TypeError):
-            raise CurateError("the store's marker file cannot be read", str(marker), "restore it from a backup") from None
+            raise CurateError(
+                "the store's marker file cannot be read", str(marker), "restore it from a backup"
+            ) from None
         if schema > STORE_SCHEMA:
             raise CurateError(
                 f"the store was made by a newer curate (store format {schema}, this one knows {STORE_SCHEMA})",
@@ -92,7 +95,11 @@ class Store:
                 "upgrade curate-lm, or use another store",
             )
         if create and not os.access(root / "objects", os.W_OK):
-            raise CurateError("the store cannot be written", str(root), "check its permissions, or name another with --store")
+            raise CurateError(
+                "the store cannot be written",
+                str(root),
+                "check its permissions, or name another with --store",
+            )
         return cls(root)
 
     # ---- files and objects
@@ -167,7 +174,9 @@ class Store:
         except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
             missing = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
             raise CurateError(
-                f"object {name[:12]} {missing}", str(path), "`curate data verify` lists what is affected; remove it and run again"
+                f"object {name[:12]} {missing}",
+                str(path),
+                "`curate data verify` lists what is affected; remove it and run again",
             ) from error
 
     def has_object(self, name: str) -> bool:

@@ -59,7 +59,11 @@ def verdict_table(
 
     count = len(rows)
     arrays = []
-    given = {"row": rows, "verdict": [verdict] * count, "reason": [reason] * count if isinstance(reason, str) else reason}
+    given = {
+        "row": rows,
+        "verdict": [verdict] * count,
+        "reason": [reason] * count if isinstance(reason, str) else reason,
+    }
     for name, kind in zip(verdict_schema().names, verdict_schema().types, strict=True):
         column = {**columns, **given}.get(name)
         if column is None:
@@ -67,5 +71,9 @@ def verdict_table(
         elif isinstance(column, pa.Array | pa.ChunkedArray):
             arrays.append(column.cast(kind))
         else:
-            arrays.append(pa.array(column, kind, from_pandas=isinstance(column, np.ndarray) and column.dtype.kind == "f"))
+            arrays.append(
+                pa.array(
+                    column, kind, from_pandas=isinstance(column, np.ndarray) and column.dtype.kind == "f"
+                )
+            )
     return pa.table(arrays, schema=verdict_schema())

@@ -54,14 +54,19 @@ def find_stage(name: str) -> type[Stage]:
     if not colon:
         raise CurateError(
             f"there is no stage named `{name}`",
-            hint=did_you_mean(name, stage_names()) or "`curate stages` lists them; your own is written `module:Class`",
+            hint=did_you_mean(name, stage_names())
+            or "`curate stages` lists them; your own is written `module:Class`",
         )
     try:
         found = getattr(import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
         raise CurateError(
-            f"stage `{name}` cannot be imported: {error}", hint=f"is `{module_name}` on PYTHONPATH, with a class `{class_name}`?"
+            f"stage `{name}` cannot be imported: {error}",
+            hint=f"is `{module_name}` on PYTHONPATH, with a class `{class_name}`?",
         ) from error
     if not (isinstance(found, type) and issubclass(found, Stage)):
-        raise CurateError(f"`{target}` is not a stage", hint="a stage is a subclass of Source, Mapper, Filter, Audit or Global")
+        raise CurateError(
+            f"`{target}` is not a stage",
+            hint="a stage is a subclass of Source, Mapper, Filter, Audit or Global",
+        )
     return found

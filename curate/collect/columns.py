@@ -1,0 +1,167 @@
+"""From what a file holds to the columns of documents: which ones are taken, and how values become typed columns.
+
+The columns of a source are typed by the values of one table: strings, integers, floats and booleans as they are;
+lists and objects as their JSON text, in a string column marked `curate.json`, so that exports write them back as JSON;
+values of several types as strings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from curate.errors import CurateError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Selection", "document_table", "json_text", "typed_column"]
+
+RESERVED = ("id", "text", "source_uri")
+
+
+class Selection(NamedTuple):
+    """Which columns of the input become what.
+
+    Attributes:
+        text: Column with the text.
+        id: Column with the id; None is the column `id` where there is one.
+        columns: Other columns to carry; None is all of them.
+        limit: Most bytes of a document.
+        where: The file, for errors.
+    """
+
+    text: str
+    id: str | None
+    columns: tuple[str, ...] | None
+    limit: int
+    where: str
+
+    @property
+    def id_name(self) -> str:
+        """The input's column with the id, if there is one."""
+        return self.id or "id"
+
+    def require_text(self, names: Iterable[str]) -> None:
+        """Check that the columns have the text, and the id where one was named.
+
+        Raises:
+            CurateError: They have not; it names the columns there are.
+        """
+        known = list(names)
+        for setting, wanted in (("text", self.text), ("id", self.id)):
+            if wanted is None or wanted in known:
+                continue
+            listed = ", ".join(f"`{name}`" for name in known) or "none"
+            near = did_you_mean(wanted, known) or f"name it with the source's `{setting}:`"
+            raise CurateError(f"no column `{wanted}`; the columns are {listed}", self.where, near)
+
+    def carried(self, names: Iterable[str], *, complete: bool) -> list[str]:
+        """The input's columns to carry on, in the order of the input.
+
+        Args:
+            names: The columns there are.
+            complete: Whether they are all the columns of the file, so that one asked for must be among them.
+
+        Raises:
+            CurateError: A column that was asked for is not there, or one has a name that documents use themselves.
+        """
+        known = dict.fromkeys(names)
+        taken = {self.text, self.id_name}
+        wanted = [name for name in known if name not in taken] if self.columns is None else list(self.columns)
+        for name in wanted:
+            if complete and name not in known:
+                raise CurateError(f"no column `{name}` to carry", self.where, did_you_mean(name, known))
+            if name in RESERVED and name in known and name not in taken:
+                others = [other for other in known if other not in RESERVED and other not in taken]
+                raise CurateError(
+                    f"column `{name}` has a name that documents use themselves",
+                    self.where,
+                    f"rename it, or list the columns to keep: `columns: [{', '.join(others)}]`",
+                )
+        return [name for name in known if name in wanted and name not in taken]
+
+
+def json_text(value: Any) -> str:
+    """A value as JSON; bytes as base64, dates in ISO form, what JSON does not know by `str`."""
+    import orjson
+
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _plain(value: Any) -> Any:
+    from base64 import b64encode
+
+    return b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+def typed_column(values: Sequence[Any]) -> tuple[pa.Array, bool]:
+    """The values as one column, and whether it holds JSON text."""
+    import pyarrow as pa
+
+    kinds = set(map(type, values)) - {type(None)}
+    if not kinds:
+        return pa.nulls(len(values)), False
+    if kinds == {str}:
+        return pa.array(values, pa.string()), False
+    if kinds == {bool}:
+        return pa.array(values, pa.bool_()), False
+    if kinds == {float} or kinds == {int, float}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64()), False
+    if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
+        return pa.array(values, pa.int64()), False
+    containers = kinds <= {list, dict}
+    return pa.array([_as_string(value) for value in values], pa.string()), containers
+
+
+def _as_string(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | float):  # NaN has no JSON text, and integers may have any length
+        return str(value).lower() if not (isinstance(value, float) and math.isnan(value)) else "nan"
+    return json_text(value)
+
+
+def document_table(
+    texts: Sequence[str] | pa.Array,
+    ids: Sequence[Any] | pa.Array | None,
+    offsets: Sequence[int] | pa.Array,
+    *,
+    name: str,
+    columns: Mapping[str, Sequence[Any] | pa.Array | pa.ChunkedArray],
+) -> pa.Table:
+    """A table of documents as `Source.read` gives it.
+
+    Args:
+        texts: One string a document.
+        ids: Strings, or anything that becomes one; None where the source has no ids.
+        offsets: Where each document starts in its file.
+        name: The file; with the offset it makes the `source_uri`.
+        columns: The other columns: Python values, or Arrow arrays that are taken as they are.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    text = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
+    places = (offsets if isinstance(offsets, pa.Array) else pa.array(offsets, pa.int64())).cast(pa.string())
+    uris = compute.binary_join_element_wise(pa.scalar(f"{name}#"), places, pa.scalar(""))
+    arrays: list[Any] = [_strings(ids, len(text)), text, uris]
+    fields = [pa.field(known, pa.string()) for known in RESERVED]
+    for column, values in columns.items():
+        array, is_json = (values, False) if isinstance(values, pa.Array | pa.ChunkedArray) else typed_column(values)
+        arrays.append(array)
+        fields.append(pa.field(column, array.type, metadata={b"curate.json": b"1"} if is_json else None))
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+def _strings(ids: Sequence[Any] | pa.Array | None, count: int) -> pa.Array:
+    import pyarrow as pa
+
+    if ids is None:
+        return pa.nulls(count, pa.string())
+    if isinstance(ids, pa.Array):
+        return ids.cast(pa.string())
+    if all(type(value) is str for value in ids):
+        return pa.array(ids, pa.string())
+    return pa.array([_as_string(value) for value in ids], pa.string())

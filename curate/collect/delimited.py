@@ -1,0 +1,222 @@
+"""Documents from CSV and TSV, one record each, the first record being the header.
+
+Read by the csv module in strict mode, fed line by line, so that the offset of every record is known. Where a record is
+broken (a stray quote, a wrong number of fields), its first line alone is rejected and reading goes on with the next
+line: an unclosed quote does not swallow the rest of the file. A column becomes numbers where every value of a table is one.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from curate.collect.columns import Selection, document_table
+from curate.collect.compression import ByteStream
+from curate.collect.lines import Lines, line_blocks
+from curate.errors import CurateError
+from curate.stages.contract import Rejected
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["read_delimited", "read_header"]
+
+TABLE_BYTES = 8 << 20
+INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
+NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?([eE][-+]?[0-9]{1,2})?$"
+
+
+@dataclass
+class Feed:
+    """Gives the csv module one line after the other, and remembers those of the current record.
+
+    Attributes:
+        lines: Lines to come, with their offsets.
+        ahead: Lines that were taken back.
+        taken: Lines that the current record has used.
+        rejects: Lines that were too long to hold.
+    """
+
+    lines: Iterator[tuple[int, bytes]]
+    ahead: deque[tuple[int, bytes]] = field(default_factory=deque)
+    taken: list[tuple[int, bytes]] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[str]:
+        while True:
+            line = self.ahead.popleft() if self.ahead else next(self.lines, None)
+            if line is None:
+                return
+            self.taken.append(line)
+            yield line[1].decode("utf-8", "surrogateescape")
+
+    def take_back(self) -> None:
+        """All lines of the current record but the first come again."""
+        self.ahead.extendleft(reversed(self.taken[1:]))
+        del self.taken[1:]
+
+
+def read_header(stream: ByteStream, *, delimiter: str, quote: str | None, limit: int) -> list[str] | None:
+    """The names of the columns, None where the file is empty or has no readable first record."""
+    feed = Feed(_lines(stream, 0, None, limit, []))
+    first = next(_records(feed, delimiter, quote, limit), None)
+    return first[1] if first and isinstance(first[1], list) else None
+
+
+def read_delimited(
+    stream: ByteStream,
+    selection: Selection,
+    *,
+    name: str,
+    delimiter: str,
+    quote: str | None,
+    start: int = 0,
+    stop: int | None = None,
+    header: list[str] | None = None,
+) -> Iterator[pa.Table | Rejected]:
+    """Tables of documents, and rejects: `bad_csv`, `invalid_utf8`, `no_text`, `too_long`.
+
+    Args:
+        stream: The file's bytes from `start - 1` on.
+        selection: Which columns to take.
+        name: What the file is called.
+        delimiter: Character between fields.
+        quote: Character around fields that hold delimiters or line ends; None is none.
+        start: First byte of the part; only files without quotes are cut.
+        stop: End of the part; None is the end of the file.
+        header: Names of the columns, for a part that does not start with them.
+
+    Raises:
+        CurateError: The text column is missing, a column has a reserved name, or two have the same.
+    """
+    rejects: list[Rejected] = []
+    feed = Feed(_lines(stream, start, stop, selection.limit, rejects))
+    rows: list[tuple[int, list[str]]] = []
+    size = 0
+    for offset, found in _records(feed, delimiter, quote, selection.limit):
+        if header is None and isinstance(found, list):
+            header = _checked_header(found, selection)
+            continue
+        problem = found if isinstance(found, Rejected) else _problem(offset, found, header or [], selection)
+        if problem is None:
+            rows.append((offset, found))
+            size += sum(map(len, found))
+        elif not stream.damage or feed.ahead:  # else it is what is left of a record that was cut short
+            rejects.append(problem)
+        if size >= TABLE_BYTES or rejects:
+            yield from rejects
+            rejects.clear()
+        if size >= TABLE_BYTES:
+            yield _table(rows, header or [], selection, name)
+            rows, size = [], 0
+    yield from rejects
+    if rows:
+        yield _table(rows, header or [], selection, name)
+
+
+def _lines(
+    stream: ByteStream, start: int, stop: int | None, limit: int, rejects: list[Rejected]
+) -> Iterator[tuple[int, bytes]]:
+    for block in line_blocks(stream, start=start, stop=stop, limit=limit):
+        if isinstance(block, Rejected):
+            rejects.append(block)
+            yield block.offset, b""  # an empty record, which is passed over
+            continue
+        offset, data = block
+        if offset == 0 and data.startswith(b"\xef\xbb\xbf"):
+            offset, data = 3, data[3:]
+        for line in data.splitlines(keepends=True) if b"\r" not in data else _split(data):
+            yield offset, line
+            offset += len(line)
+
+
+def _split(data: bytes) -> list[bytes]:
+    lines = [line + b"\n" for line in data.split(b"\n")]
+    lines[-1] = lines[-1][:-1]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _records(
+    feed: Feed, delimiter: str, quote: str | None, limit: int
+) -> Iterator[tuple[int, list[str] | Rejected]]:
+    """Every record with its offset, or what is wrong with it; blank lines are passed over."""
+    csv.field_size_limit(limit)
+    quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE
+    reader = csv.reader(iter(feed), delimiter=delimiter, quotechar=quote, quoting=quoting, strict=True)
+    while True:
+        feed.taken.clear()
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            feed.take_back()
+            offset = feed.taken[0][0]
+            reason = "too_long" if "field limit" in str(error) else "bad_csv"
+            yield offset, Rejected(offset, reason, f"{error}; where quotes are plain text, set `quote: null`")
+            reader = csv.reader(iter(feed), delimiter=delimiter, quotechar=quote, quoting=quoting, strict=True)
+            continue
+        if record:
+            yield feed.taken[0][0], record
+
+
+def _checked_header(names: list[str], selection: Selection) -> list[str]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CurateError(f"two columns are called `{twice}`", selection.where, "rename one of them")
+    selection.require_text(names)
+    selection.carried(names, complete=True)
+    return names
+
+
+def _problem(offset: int, record: list[str], header: list[str], selection: Selection) -> Rejected | None:
+    if len(record) != len(header):
+        return Rejected(offset, "bad_csv", f"{len(record)} fields, the header has {len(header)}")
+    if any(map(_undecodable, record)):
+        return Rejected(offset, "invalid_utf8", "a field is not UTF-8")
+    text = record[header.index(selection.text)]
+    if not text:
+        return Rejected(offset, "no_text", f"column `{selection.text}` is empty")
+    if len(text) > selection.limit:
+        return Rejected(offset, "too_long", f"the text is longer than {selection.limit} bytes")
+    return None
+
+
+def _undecodable(value: str) -> bool:
+    if value.isascii():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _table(rows: list[tuple[int, list[str]]], header: list[str], selection: Selection, name: str) -> pa.Table:
+    offsets, records = zip(*rows, strict=True)
+    values: dict[str, Any] = dict(zip(header, zip(*records, strict=True), strict=True))
+    carried = selection.carried(header, complete=True)
+    ids = values.get(selection.id_name)
+    return document_table(
+        values[selection.text],
+        [value or None for value in ids] if ids else None,
+        offsets,
+        name=name,
+        columns={column: _numbers(values[column]) for column in carried},
+    )
+
+
+def _numbers(values: tuple[str, ...]) -> pa.Array:
+    """Empty fields become null; the rest integers or floats where all of them are written so, else strings."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    strings = pa.array([value or None for value in values], pa.string())
+    if strings.null_count == len(strings):
+        return strings
+    for pattern, kind in ((INTEGER, pa.int64()), (NUMBER, pa.float64())):
+        if compute.all(compute.match_substring_regex(strings, pattern)).as_py():
+            return strings.cast(kind)
+    return strings

@@ -1,0 +1,25 @@
+"""Options that several commands share, and the printing of `--json`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["Json", "Overrides", "StoreOption", "print_json"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", help="The store's folder; by default CURATE_STORE, then .curate.", metavar="DIR"),
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a setting: ID.key=value, or key=value.", metavar="KEY=VALUE")
+]
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """One JSON document on stdout, with `"schema": 1`."""
+    typer.echo(json.dumps({"schema": 1, **record}, ensure_ascii=False, indent=2))

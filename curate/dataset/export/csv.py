@@ -1,0 +1,66 @@
+"""CSV as RFC 4180 has it: a header, every text quoted, quotes doubled, line ends kept; null is empty and unquoted.
+
+A spreadsheet runs a cell that begins with `=`, `+`, `-`, `@`, a tab or a line end (OWASP, "CSV Injection");
+`escape_formulas` puts an apostrophe before such texts, which changes them: leave it off for machines. Lists, structures
+and binary values become JSON text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING
+
+from curate.dataset.export.values import columns_as_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["write"]
+
+# The last four are the full-width forms, which some spreadsheets read as the plain ones.
+FORMULA = r"\A([=+\-@\t\r\n" + "\uff1d\uff0b\uff0d\uff20" + "])"
+
+
+def write(
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    stream: IO[bytes],
+    name: str,
+    *,
+    escape_formulas: bool = False,
+) -> int:
+    """Write the documents; returns their number."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    header = pa.array(schema.names, pa.string())
+    names = (_escaped(header) if escape_formulas else header).to_pylist()
+    types = [kind if _simple(kind) else pa.string() for kind in schema.types]
+    flat = pa.schema(list(zip(names, types, strict=True)))
+    documents = 0
+    with csv.CSVWriter(stream, flat) as writer:
+        for batch in batches:
+            columns = columns_as_text(batch, _simple)
+            if escape_formulas:
+                columns = [_escaped(column) if _is_text(column.type) else column for column in columns]
+            writer.write_batch(pa.record_batch(columns, schema=flat))
+            documents += batch.num_rows
+    return documents
+
+
+def _escaped(texts: pa.Array) -> pa.Array:
+    import pyarrow.compute as compute
+
+    return compute.replace_substring_regex(texts, FORMULA, r"'\1")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_string(type_) or pa.types.is_large_string(type_)
+
+
+def _simple(type_: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_temporal(type_) or pa.types.is_primitive(type_) or _is_text(type_)

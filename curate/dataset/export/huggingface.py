@@ -1,0 +1,143 @@
+"""The folder that `datasets.load_from_disk` reads, memory-mapped: what `save_to_disk` writes, without a copy in memory.
+
+    out/dataset_dict.json                         the splits (left out where one split was asked for)
+    out/<split>/data-00000-of-00002.arrow         Arrow streams of about 500 MB
+    out/<split>/dataset_info.json, state.json     features, sizes, the list of the files
+
+For a folder that `load_dataset` reads and the Hub shows, export `parquet`: its files are named after the splits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.dataset.export.target import BATCH, ExportResult
+from curate.errors import CurateError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from curate.dataset.reader import Dataset
+
+__all__ = ["write_folder"]
+
+BYTES_PER_FILE = 500_000_000
+
+
+def write_folder(
+    dataset: Dataset, out: Path, *, schema: pa.Schema, splits: list[str], single: bool, overwrite: bool
+) -> ExportResult:
+    """Write all splits as a `DatasetDict`, or (`single`) the one split as a `Dataset`.
+
+    Raises:
+        CurateError: The folder has something in it that is not to be overwritten, or cannot be written.
+    """
+    import pyarrow as pa
+
+    _refuse_existing(out, overwrite)
+    aside = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.partial")
+    result = ExportResult()
+    try:
+        aside.mkdir(parents=True)
+        for split in splits:
+            folder = aside if single else aside / split
+            folder.mkdir(exist_ok=True)
+            batches = dataset.batches(split, schema.names, BATCH)
+            result.documents += _write_split(batches, schema, folder, split, f"{dataset.version[:16]}-{split}")
+        if not single:
+            _write_json(aside / "dataset_dict.json", {"splits": splits})
+        written = sorted(path for path in aside.rglob("*") if path.is_file())
+        result.bytes = sum(path.stat().st_size for path in written)
+        result.files = [out / path.relative_to(aside) for path in written]
+        _replace(aside, out)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise CurateError(
+            f"a column does not fit the format: {error}", str(out), "leave it out with --columns"
+        ) from error
+    except OSError as error:
+        raise CurateError(
+            f"cannot write `{out}`: {error.strerror or error}", hint="check the path and the space left"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return result
+
+
+def _refuse_existing(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise CurateError(f"`{out}` is a file; `hf` makes a folder", hint="name another place")
+    if not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise CurateError(f"`{out}` is there already", hint="name another place, or give --overwrite")
+    if not ((out / "dataset_dict.json").is_file() or (out / "state.json").is_file()):
+        raise CurateError(
+            f"`{out}` holds something else than such an export",
+            hint="only an earlier `hf` export is overwritten",
+        )
+
+
+def _replace(aside: Path, out: Path) -> None:
+    old = aside.with_suffix(".old")
+    if out.exists():
+        out.rename(old)
+    aside.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_split(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: Path, split: str, fingerprint: str
+) -> int:
+    import datasets
+
+    features = datasets.Features.from_arrow_schema(schema.remove_metadata())
+    documents, sizes = _write_arrow(batches, features.arrow_schema, folder)
+    count = len(sizes)
+    names = [f"data-{index:05d}-of-{count:05d}.arrow" for index in range(count)]
+    for index, name in enumerate(names):
+        (folder / f"{index:05d}").rename(folder / name)
+    info = datasets.SplitInfo(name=split, num_bytes=sum(sizes), num_examples=documents)
+    datasets.DatasetInfo(features=features, splits=datasets.SplitDict({split: info})).write_to_directory(str(folder))
+    state: dict[str, Any] = {
+        "_data_files": [{"filename": name} for name in names],
+        "_fingerprint": fingerprint,
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": split,
+    }
+    _write_json(folder / "state.json", state)
+    return documents
+
+
+def _write_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: Path) -> tuple[int, list[int]]:
+    """Arrow streams named by their number, as their count is not known yet: the documents, the bytes of each file."""
+    import pyarrow as pa
+
+    documents, sizes, remaining = 0, [], iter(batches)
+    batch = next(remaining, None)
+    while batch is not None or not sizes:
+        with (folder / f"{len(sizes):05d}").open("wb") as stream:
+            with pa.ipc.new_stream(stream, schema) as writer:
+                while batch is not None:
+                    writer.write_batch(batch.cast(schema))
+                    documents += batch.num_rows
+                    batch = next(remaining, None)
+                    if stream.tell() >= BYTES_PER_FILE:
+                        break
+            stream.flush()
+            os.fsync(stream.fileno())
+            sizes.append(stream.tell())
+    return documents, sizes
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True), encoding="utf-8")

@@ -1,0 +1,44 @@
+"""JSON lines, plain or compressed by the ending of the file: `.zst` (fast and small) or `.gz`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from curate.dataset.export.values import json_bytes, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+__all__ = ["write"]
+
+
+def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes], name: str) -> int:
+    """Write one object a line, its keys in the order of the columns; returns the number of documents."""
+    documents = 0
+    with _compressed(stream, name) as sink:
+        for batch in batches:
+            lines = [json_bytes(row) for row in rows(batch, schema)]
+            sink.write(b"".join(line + b"\n" for line in lines))
+            documents += len(lines)
+    return documents
+
+
+@contextmanager
+def _compressed(stream: IO[bytes], name: str) -> Iterator[Any]:
+    if name.endswith(".zst"):
+        import zstandard
+
+        with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(stream, closefd=False) as sink:
+            yield sink
+    elif name.endswith(".gz"):
+        import gzip
+
+        # No name and no time in the header: the same documents give the same bytes.
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=stream, mtime=0) as sink:
+            yield sink
+    else:
+        yield stream

@@ -1,0 +1,44 @@
+"""Parquet, zstd 3, in row groups of about 20,000 documents; the schema with its metadata as the store has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["write"]
+
+DOCUMENTS_PER_GROUP = 20_000
+BYTES_PER_GROUP = 64_000_000
+
+
+def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes], name: str) -> int:
+    """Write the documents; returns their number."""
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    documents = 0
+    # Statistics on text would put whole texts into the footer, where nobody who removes a document looks for them.
+    measured = [field.name for field in schema if field.name == "id" or pa.types.is_primitive(field.type)]
+    with parquet.ParquetWriter(
+        stream,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        write_statistics=measured or False,  # pyright: ignore[reportArgumentType]
+    ) as writer:
+        group: list[pa.RecordBatch] = []
+        for batch in batches:
+            group.append(batch)
+            documents += batch.num_rows
+            if (
+                sum(part.num_rows for part in group) >= DOCUMENTS_PER_GROUP
+                or sum(part.nbytes for part in group) >= BYTES_PER_GROUP
+            ):
+                writer.write_table(pa.Table.from_batches(group, schema))
+                group = []
+        if group:
+            writer.write_table(pa.Table.from_batches(group, schema))
+    return documents

@@ -1,0 +1,92 @@
+"""From band hashes to pairs, and from pairs to clusters: linear in the documents, whatever they hold.
+
+Documents go here by their position in the order of preference, 0 the most wanted. In each bucket (the documents that
+share a band's hash) every document is paired with the `LINKS` most wanted ones and with the `LINKS` before it: all pairs
+of a bucket of up to 9, a linear number in a larger one. Cost: a sort of 8-byte numbers for each band.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numba import njit
+
+__all__ = ["LINKS", "candidate_pairs", "components", "cover", "first_equal", "first_number"]
+
+LINKS = 4
+"""Most wanted documents of a bucket, and documents before it in the bucket, that a document is paired with."""
+
+
+def _run_starts(changes: np.ndarray) -> np.ndarray:
+    """For each position of a sorted array, where its run of equal values starts; `changes[i]`: i differs from i - 1."""
+    return np.maximum.accumulate(np.where(changes, np.arange(len(changes)), 0))
+
+
+def first_equal(*keys: np.ndarray) -> np.ndarray:
+    """For each position, the first position at which all keys are equal to its own (int64)."""
+    count = len(keys[0])
+    order = np.lexsort(keys)
+    changes = np.ones(count, dtype=bool)
+    if count:
+        changes[1:] = np.logical_or.reduce([key[order[1:]] != key[order[:-1]] for key in keys])
+    first = np.empty(count, dtype=np.int64)
+    first[order] = order[_run_starts(changes)]
+    return first
+
+
+def candidate_pairs(bands: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of positions that share a bucket, left < right, sorted, each once; `bands` gives uint64 hashes a band."""
+    found, count = np.empty(0, dtype=np.uint64), np.uint64(1)
+    for hashes in bands:
+        count = np.uint64(max(1, len(hashes)))
+        pairs = [left.astype(np.uint64) * count + right.astype(np.uint64) for left, right in _links(hashes)]
+        found = np.unique(np.concatenate([found, *pairs]))
+    return (found // count).astype(np.int64), (found % count).astype(np.int64)
+
+
+def _links(hashes: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    changes = np.ones(len(order), dtype=bool)
+    changes[1:] = ordered[1:] != ordered[:-1]
+    starts = _run_starts(changes)
+    places = np.flatnonzero(~changes)
+    for link in range(LINKS):
+        leaders = starts[places] + link
+        linked = leaders < places
+        yield order[leaders[linked]], order[places[linked]]
+        before = places - 1 - link
+        linked = before >= starts[places] + LINKS
+        yield order[before[linked]], order[places[linked]]
+
+
+def components(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Labels (integers below `count`) of the connected components of `count` positions under the pairs given."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
+
+
+@njit(cache=True, nogil=True)
+def cover(count, left, right, similarities):  # noqa: ANN001, ANN201
+    """For each position the one kept in its place (itself where it is kept), and the similarity to that (NaN for itself).
+
+    Greedy, the most wanted first: a position is kept unless a kept one before it is a duplicate of it. The pairs are
+    sorted, left < right, so a position's fate is settled before it is looked at as `left`.
+    """
+    kept = np.arange(count)
+    similarity = np.full(count, np.nan)
+    for pair in range(len(left)):
+        a, b = left[pair], right[pair]
+        if kept[a] == a and kept[b] == b:
+            kept[b], similarity[b] = a, similarities[pair]
+    return kept, similarity
+
+
+def first_number(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each document, the number of the first that has the same label, and how many have it."""
+    _, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
+    return first[inverse], counts[inverse]

@@ -1,0 +1,92 @@
+"""FineWeb's own filters (Penedo et al. 2024, section 3.6), decided as datatrove 0.10 decides.
+
+Four rules on the shape of the lines, measured for every document; the thresholds decide in datatrove's order (differential
+test). About 2 MB/s on one core; words are counted with datatrove's tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from curate.stages.contract import Filter, Rule
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["FineWeb"]
+
+
+class FineWeb(Filter):
+    """Drops documents whose lines are those of lists and menus: unpunctuated, short, repeated, or few words a line.
+
+    Lines of nothing but whitespace do not count.
+    """
+
+    libraries = ("datatrove", "spacy")
+    batch = 200
+    thresholds = frozenset({"min_punctuated_lines", "max_short_lines", "max_repeated_line_characters", "max_line_breaks_per_word"})
+
+    min_punctuated_lines: float | None = Field(
+        0.12, ge=0, le=1, description="Least share of lines that end with a mark that ends sentences."
+    )
+    max_short_lines: float | None = Field(0.67, ge=0, le=1, description="Largest share of short lines.")
+    short_line_length: int = Field(30, ge=0, description="A line of at most this many characters is short.")
+    max_repeated_line_characters: float | None = Field(
+        0.01, ge=0, le=1, description="Largest share of characters in lines seen before in the document."
+    )
+    max_line_breaks_per_word: float | None = Field(0.3, ge=0, description="Most line breaks per word.")
+    keep_unpunctuated: bool = Field(
+        False, description="Keep documents without any punctuated line: languages and forms that have no such marks."
+    )
+    stop_characters: tuple[str, ...] | None = Field(
+        None, description="Marks that end sentences; null takes datatrove's, of all scripts."
+    )
+    language: str = Field("eng", description="Language whose tokenizer cuts the words: a code that datatrove knows.")
+
+    def open(self) -> Callable[[pa.Table], pa.Table]:
+        """Measure five features of every document."""
+        from datatrove.utils.text import TERMINAL_PUNCTUATION
+
+        from curate.filter.words import word_tokenizer
+
+        tokenize = word_tokenizer(self.language).word_tokenize
+        stops = tuple(TERMINAL_PUNCTUATION) if self.stop_characters is None else self.stop_characters
+
+        def measure(batch: pa.Table) -> pa.Table:
+            import pyarrow as pa
+
+            rows = [_features(text, tokenize(text), stops, self) for text in batch.column("text").to_pylist()]
+            names = ("lines", "punctuated_lines", "short_lines", "repeated_line_characters", "line_breaks_per_word")
+            kinds = (pa.int64(), *[pa.float64()] * 4)
+            return pa.table({n: pa.array([row[n] for row in rows], kind) for n, kind in zip(names, kinds, strict=True)})
+
+        return measure
+
+    def rules(self) -> Sequence[Rule]:
+        """In datatrove's order, with datatrove's reasons."""
+        return (
+            Rule("empty", "lines", minimum=1),
+            Rule("line_punct_ratio", "punctuated_lines", minimum=self.min_punctuated_lines),
+            Rule("short_line_ratio", "short_lines", maximum=self.max_short_lines),
+            Rule("char_dup_ratio", "repeated_line_characters", maximum=self.max_repeated_line_characters),
+            Rule("list_ratio", "line_breaks_per_word", maximum=self.max_line_breaks_per_word),
+        )
+
+
+def _features(text: str, words: list[str], stops: tuple[str, ...], settings: FineWeb) -> dict[str, Any]:
+    from datatrove.pipeline.filters.gopher_repetition_filter import find_duplicates
+
+    lines = [line for line in text.split("\n") if line.strip()]
+    count = len(lines) or 1
+    punctuated = sum(line.endswith(stops) for line in lines) / count
+    breaks = text.count("\n")
+    return {
+        "lines": len(lines),
+        "punctuated_lines": 1.0 if settings.keep_unpunctuated and not punctuated else punctuated,
+        "short_lines": sum(len(line) <= settings.short_line_length for line in lines) / count,
+        "repeated_line_characters": find_duplicates(lines)[1] / (len(text) - breaks) if lines else 0.0,
+        "line_breaks_per_word": breaks / len(words) if words else None,
+    }

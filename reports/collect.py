@@ -1,0 +1,80 @@
+"""From the store to a report's facts: reads the manifest, the ledger's objects and the version's shards.
+
+Memory: one object at a time, the lengths of at most a million documents, the ids of the duplicates removed. Nothing depends
+on the clock or the machine, so the same version and runs give the same report.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from curate.dataset.ledger import Shard
+from curate.dataset.refs import tags_of
+from curate.dataset.store import Store
+from curate.reports.data import Reason, ReportData, StageData
+from curate.reports.measures import (
+    collect_clusters,
+    collect_languages,
+    collect_lengths,
+    collect_personal,
+    collect_quarantined,
+)
+from curate.reports.runs import runs_of
+from curate.reports.sample import sample_reasons
+
+__all__ = ["collect_report"]
+
+
+def collect_report(store: Store, version: str) -> ReportData:
+    """Everything that the report of a version tells.
+
+    Raises:
+        CurateError: The version or one of its objects is missing.
+    """
+    manifest = store.manifest(version)
+    shards = [Shard.from_json(record) for record in manifest["ledger"]]
+    reasons = sample_reasons(store, shards)
+    return ReportData(
+        dataset=manifest["dataset"],
+        version=version,
+        tag=_tag(store, manifest["dataset"], version),
+        manifest=manifest,
+        stages=tuple(_stage(record, reasons.get(record["id"], ())) for record in manifest["stages"]),
+        lengths=collect_lengths(store, shards, manifest),
+        languages=collect_languages(store, manifest),
+        clusters=collect_clusters(store, shards),
+        personal=collect_personal(store, shards),
+        quarantined=collect_quarantined(store, shards),
+        runs=runs_of(store, version),
+    )
+
+
+def _tag(store: Store, dataset: str, version: str) -> str | None:
+    tags = [tag for tag, tagged in tags_of(store, dataset).items() if tagged == version]
+    return ", ".join(sorted(tags)) or None
+
+
+def _stage(record: dict[str, Any], sampled: tuple[Reason, ...]) -> StageData:
+    """The stage as the manifest has it; its counts are the manifest's, the examples those of the ledger."""
+    known = {(reason.verdict, reason.reason) for reason in sampled}
+    # What a source could not read is in the manifest only: rejected input has no verdict.
+    others = tuple(
+        Reason(verdict, reason, count)
+        for verdict, counts in record["reasons"].items()
+        for reason, count in counts.items()
+        if (verdict, reason) not in known
+    )
+    return StageData(
+        id=record["id"],
+        stage=record["stage"],
+        kind=record["kind"],
+        count=record["in"],
+        kept=record["kept"],
+        dropped=record["dropped"],
+        edited=record["edited"],
+        quarantined=record["quarantined"],
+        settings=record["settings"],
+        artifacts={name: facts["rows"] for name, facts in sorted(record.get("artifacts", {}).items())},
+        reasons=(*sampled, *others),
+    )

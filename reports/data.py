@@ -1,0 +1,187 @@
+"""What a report tells, as plain facts: made by `collect`, shown by `html`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = [
+    "Clusters",
+    "Example",
+    "Histogram",
+    "Lengths",
+    "QuarantinedDocument",
+    "Reason",
+    "ReportData",
+    "RunData",
+    "Spread",
+    "StageData",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The values that a reason was decided by."""
+
+    low: float
+    median: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One document that a stage edited, dropped or quarantined; all texts are masked excerpts.
+
+    Attributes:
+        document: Its id.
+        source: Its source_uri.
+        text: What to show: the document, or its text after the edit.
+        before: The text before the edit, where it may be shown.
+        other: The id of the document it duplicates.
+        other_text: That document's text.
+    """
+
+    document: str
+    source: str | None
+    text: str
+    value: float | None = None
+    threshold: float | None = None
+    detail: str | None = None
+    before: str | None = None
+    other: str | None = None
+    other_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Documents with the same verdict for the same reason."""
+
+    verdict: str
+    reason: str
+    count: int
+    spread: Spread | None = None
+    threshold: float | None = None
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageData:
+    """A stage, and what it did."""
+
+    id: str
+    stage: str
+    kind: str
+    count: int
+    kept: int
+    dropped: int
+    edited: int
+    quarantined: int
+    settings: dict[str, Any]
+    artifacts: dict[str, int]
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts between edges; `edges` has one more."""
+
+    edges: tuple[float, ...]
+    counts: dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Lengths in characters of the documents read and of those kept.
+
+    Attributes:
+        quantiles: Five numbers (5%, 25%, 50%, 75%, 95%) and the mean for `read` and `kept`.
+        measured: How many documents were looked at, for each.
+        documents: How many there are, for each.
+    """
+
+    histogram: Histogram
+    quantiles: dict[str, dict[str, float]]
+    measured: dict[str, int]
+    documents: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """The duplicates that one stage removed.
+
+    Attributes:
+        sizes: Number of clusters by their size (the kept document counted in), as `2`, `3`, `5-9`, ...
+        removed: Documents removed, by the same sizes.
+        largest: The largest clusters: size, id of the kept document, excerpt.
+    """
+
+    stage: str
+    clusters: int
+    sizes: dict[str, int]
+    removed: dict[str, int]
+    largest: tuple[tuple[int, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedDocument:
+    """Something that could not be read or processed."""
+
+    stage: str
+    reason: str
+    source: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """A training run and its metrics, in the order of the steps.
+
+    Attributes:
+        metrics: Points (step, value) by the name of the metric.
+        problem: Why there are no metrics, where there are none.
+    """
+
+    run: str
+    dataset: str
+    version: str
+    tokenizer: str
+    metrics: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    config: dict[str, Any] | None = None
+    problem: str | None = None
+
+    def last(self, metric: str) -> float | None:
+        """The last value of a metric."""
+        points = self.metrics.get(metric)
+        return points[-1][1] if points else None
+
+    def best(self, metric: str) -> float | None:
+        """The lowest value of a metric."""
+        points = self.metrics.get(metric)
+        return min(value for _, value in points) if points else None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """Everything that the report of a version tells."""
+
+    dataset: str
+    version: str
+    tag: str | None
+    manifest: dict[str, Any]
+    stages: tuple[StageData, ...]
+    lengths: Lengths
+    languages: dict[str, int] | None
+    clusters: tuple[Clusters, ...]
+    personal: dict[str, dict[str, int]]
+    quarantined: tuple[QuarantinedDocument, ...]
+    runs: tuple[RunData, ...]
+
+    @property
+    def sources(self) -> list[StageData]:
+        """The stages that read."""
+        return [stage for stage in self.stages if stage.kind == "source"]
+
+    @property
+    def steps(self) -> list[StageData]:
+        """The stages that work on documents."""
+        return [stage for stage in self.stages if stage.kind != "source"]

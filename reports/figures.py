@@ -1,0 +1,123 @@
+"""The charts of a report: which facts each one draws, and what it says of them."""
+
+from __future__ import annotations
+
+from curate.reports.charts import Bar, Figure, bars, histogram, lines, stacked
+from curate.reports.data import Clusters, Lengths, ReportData, RunData
+from curate.reports.numbers import measure, number, share
+
+__all__ = ["clusters_figure", "funnel_figure", "languages_figure", "lengths_figure", "personal_figure", "run_figures"]
+
+LANGUAGES_SHOWN = 15
+METRICS = {
+    "loss": "Training loss",
+    "validation.bits_per_byte": "Validation bits per byte",
+    "bits_per_byte": "Validation bits per byte",
+    "validation_bits_per_byte": "Validation bits per byte",
+    "validation.loss": "Validation loss",
+    "validation_loss": "Validation loss",
+    "learning_rate": "Learning rate",
+    "gradient_norm": "Gradient norm",
+    "tokens_per_second": "Tokens per second",
+}
+UNITS = {"Training loss": "loss (nats per token)", "Validation loss": "loss (nats per token)"}
+
+
+def funnel_figure(data: ReportData) -> Figure:
+    """How many documents each stage got, kept, dropped and quarantined."""
+    whole = data.manifest["documents"]["in"]
+    items, rows = [], []
+    for stage in data.stages:
+        parts = (("kept", stage.kept), ("dropped", stage.dropped), ("quarantined", stage.quarantined))
+        lost = stage.dropped + stage.quarantined
+        note = number(stage.kept) + (f"  \u2212{number(lost)}" if lost else "")
+        items.append(Bar(stage.id, parts, note))
+        counts = (stage.count, stage.kept, stage.edited, stage.dropped, stage.quarantined)
+        rows.append((stage.id, *map(number, counts), share(lost, stage.count)))
+    return stacked(
+        "funnel",
+        "Documents through the stages",
+        f"Of {number(whole)} documents read, {number(data.manifest['documents']['kept'])} are kept at the end.",
+        items,
+        whole=whole or 1,
+        header=("stage", "in", "kept", "edited", "dropped", "quarantined", "removed"),
+        rows=rows,
+        legend=(("kept", "kept"), ("dropped", "dropped"), ("quarantined", "quarantined")),
+    )
+
+
+def lengths_figure(lengths: Lengths) -> Figure:
+    """Lengths of the documents before and after."""
+    medians = {name: measure(quantiles.get("median")) for name, quantiles in lengths.quantiles.items()}
+    return histogram(
+        "lengths",
+        "Length of documents",
+        f"The median document read has {medians['read']} characters, the median document kept {medians['kept']}.",
+        lengths.histogram.edges,
+        {name: lengths.histogram.counts[name] for name in ("read", "kept")},
+        unit="characters",
+        legend=(("ghost", "as read"), ("kept", "in this version")),
+    )
+
+
+def languages_figure(languages: dict[str, int]) -> Figure:
+    """Documents by language; the rare ones together."""
+    names = list(languages)
+    shown = {name: float(languages[name]) for name in names[:LANGUAGES_SHOWN]}
+    others = sum(languages[name] for name in names[LANGUAGES_SHOWN:])
+    if others:
+        shown[f"{len(names) - LANGUAGES_SHOWN} others"] = float(others)
+    whole = sum(languages.values())
+    first = f"{names[0]} has {share(languages[names[0]], whole)} of the documents" if names else "no documents"
+    return bars(
+        "languages",
+        "Documents by language",
+        f"{len(names)} languages; {first}.",
+        shown,
+        header=("language", "documents"),
+        note=lambda value: f"{number(int(value))}  {share(int(value), whole)}",
+    )
+
+
+def clusters_figure(clusters: Clusters, key: str) -> Figure:
+    """Clusters of duplicates by size."""
+    figure = bars(
+        key,
+        f"Clusters of duplicates found by {clusters.stage}, by size",
+        f"{number(clusters.clusters)} clusters; {number(sum(clusters.removed.values()))} documents were removed.",
+        {f"{name} documents": float(count) for name, count in clusters.sizes.items()},
+        header=("size", "clusters"),
+        kind="dropped",
+    )
+    rows = tuple((name, number(count), number(clusters.removed[name])) for name, count in clusters.sizes.items())
+    return Figure(figure.svg, figure.caption, ("documents in the cluster", "clusters", "removed"), rows)
+
+
+def personal_figure(personal: dict[str, dict[str, int]]) -> Figure:
+    """Personal data by type."""
+    figure = bars(
+        "personal",
+        "Personal data replaced, by type",
+        f"{number(sum(counts['found'] for counts in personal.values()))} occurrences.",
+        {name: float(counts["found"]) for name, counts in personal.items()},
+        header=("type", "occurrences"),
+        kind="edited",
+    )
+    rows = tuple((name, number(counts["found"]), number(counts["documents"])) for name, counts in personal.items())
+    return Figure(figure.svg, figure.caption, ("type", "occurrences", "documents"), rows)
+
+
+def run_figures(runs: tuple[RunData, ...]) -> list[Figure]:
+    """A chart for each metric that the runs have, all runs in it."""
+    figures: list[Figure] = []
+    drawn: set[str] = set()
+    for metric, title in METRICS.items():
+        series = {run.run: [(float(step), value) for step, value in run.metrics.get(metric, ())] for run in runs}
+        if title in drawn or not any(series.values()):
+            continue
+        drawn.add(title)
+        ends = "; ".join(f"{name} ends at {measure(points[-1][1])}" for name, points in series.items() if points)
+        unit = UNITS.get(title, title.lower())
+        key = f"metric-{len(figures) + 1}"
+        figures.append(lines(key, title, f"{ends}.", series, x_name="step", y_name=unit))
+    return figures

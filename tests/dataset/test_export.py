@@ -1,0 +1,329 @@
+"""Every export format is read back by its own reader, with the content it was given."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+import zstandard
+
+from curate.dataset.export import FORMATS, export
+from curate.dataset.reader import Dataset
+from curate.dataset.refs import commit, resolve
+from curate.dataset.schema import pack_schema
+from curate.dataset.store import Store
+from curate.errors import CurateError
+
+TEXTS = [
+    "plain",
+    'two\nlines\r\nand "quotes", commas\ttabs',
+    "NUL \x00 here",
+    "emoji \U0001f600 \u200d RTL \u202e",
+    "",
+    " lone \r ",
+]
+SCHEMA = pa.schema([
+    ("id", pa.string()),
+    ("text", pa.string()),
+    ("score", pa.float64()),
+    ("count", pa.int64()),
+    ("good", pa.bool_()),
+    ("tags", pa.list_(pa.string())),
+    pa.field("meta", pa.string(), metadata={b"curate.json": b"1"}),
+])  # fmt: skip
+NAMES = SCHEMA.names
+
+
+def document(index: int, text: str, **columns) -> dict:
+    row = {
+        "id": f"d{index}",
+        "text": text,
+        "score": index / 4,
+        "count": -index,
+        "good": index % 2 == 0,
+        "tags": ["a", text],
+    }
+    return {**row, "meta": '{"n": 123456789012345678901,\n "x": [null]}', **columns}
+
+
+ROWS = [document(index, text) for index, text in enumerate(TEXTS)]
+NULLS = document(9, "nulls", score=None, count=None, good=None, tags=None, meta=None)
+
+
+def make_dataset(root, splits: dict[str, list[dict]], schema: pa.Schema = SCHEMA) -> Dataset:
+    """A version of these documents in a store of its own, one shard for each split that has documents."""
+    store = Store.open(root / "store", create=True)
+    shards = []
+    for split, rows in splits.items():
+        if rows:
+            name = store.write_table(pa.Table.from_pylist(rows, schema))
+            shards.append({"object": name, "split": split, "documents": len(rows), "text_bytes": 0, "bytes": 0})
+    kept = sum(map(len, splits.values()))
+    version = store.write_manifest({
+        "schema": 1,
+        "dataset": "books",
+        "columns": [{"name": field.name, "type": str(field.type)} for field in schema],
+        "schema_ipc": pack_schema(schema),
+        "documents": {"in": kept, "kept": kept, "dropped": 0, "quarantined": 0},
+        "splits": {name: {"documents": len(rows), "text_bytes": 0} for name, rows in splits.items()},
+        "shards": shards,
+    })  # fmt: skip
+    commit(store, "books", version)
+    return Dataset(store, resolve(store, "books"))
+
+
+@pytest.fixture
+def dataset(tmp_path) -> Dataset:
+    return make_dataset(tmp_path, {"train": [*ROWS, NULLS], "test": [document(20, "test")], "validation": []})
+
+
+def decoded(row: dict) -> dict:
+    """The row as JSON lines should hold it: JSON columns are values."""
+    return {**row, "meta": None if row["meta"] is None else orjson.loads(row["meta"])}
+
+
+def read_lines(content: bytes) -> list[dict]:
+    return [orjson.loads(line) for line in content.split(b"\n") if line]
+
+
+# ---- JSON lines
+
+
+def test_json_lines_hold_the_documents_of_each_split(dataset, tmp_path):
+    export(dataset, "jsonl", tmp_path / "out")
+    assert read_lines((tmp_path / "out/train.jsonl").read_bytes()) == [decoded(row) for row in [*ROWS, NULLS]]
+
+
+def test_an_empty_split_is_an_empty_json_lines_file(dataset, tmp_path):
+    export(dataset, "jsonl", tmp_path / "out")
+    assert (tmp_path / "out/validation.jsonl").read_bytes() == b""
+
+
+def test_json_columns_keep_numbers_that_no_machine_type_holds(dataset, tmp_path):
+    export(dataset, "jsonl", tmp_path / "out.jsonl", split="test")
+    assert b'"meta":{"n": 123456789012345678901,' in (tmp_path / "out.jsonl").read_bytes()
+
+
+def test_one_json_lines_file_holds_all_documents_in_the_order_of_the_version(dataset, tmp_path):
+    result = export(dataset, "jsonl", tmp_path / "all.jsonl")
+    assert [row["id"] for row in read_lines((tmp_path / "all.jsonl").read_bytes())][
+        -1
+    ] == "d20" and result.documents == 8
+
+
+@pytest.mark.parametrize(
+    ("ending", "expand"),
+    [
+        ("zst", lambda content: zstandard.ZstdDecompressor().stream_reader(io.BytesIO(content)).read()),
+        ("gz", gzip.decompress),
+    ],
+)
+def test_json_lines_are_compressed_by_the_ending(dataset, tmp_path, ending, expand):
+    target = tmp_path / f"all.jsonl.{ending}"
+    export(dataset, "jsonl", target, split="train")
+    assert read_lines(expand(target.read_bytes())) == [decoded(row) for row in [*ROWS, NULLS]]
+
+
+def test_a_column_marked_as_json_that_is_not_is_an_error(tmp_path):
+    broken = make_dataset(tmp_path, {"train": [document(0, "x", meta="{oops")]})
+    with pytest.raises(CurateError, match="column `meta` is marked as JSON"):
+        export(broken, "jsonl", tmp_path / "out.jsonl")
+
+
+# ---- CSV
+
+
+def test_csv_is_read_back_by_the_csv_module(dataset, tmp_path):
+    export(dataset, "csv", tmp_path / "out.csv", split="train", columns=["id", "text", "count"])
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as stream:
+        header, *rows = csv.reader(stream)
+    assert header == ["id", "text", "count"]
+    assert rows == [
+        [row["id"], row["text"], "" if row["count"] is None else str(row["count"])] for row in [*ROWS, NULLS]
+    ]
+
+
+def test_csv_writes_lists_as_json(dataset, tmp_path):
+    export(dataset, "csv", tmp_path / "out.csv", split="test", columns=["tags"])
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as stream:
+        assert orjson.loads(list(csv.reader(stream))[1][0]) == ["a", "test"]
+
+
+DANGEROUS = ["=1+1", "+1", "-1", "@SUM(A1)", "\ttab", "\rreturn", "\nline", "\uff1d1"]
+
+
+def test_csv_cells_that_a_spreadsheet_would_run_are_escaped_on_request(tmp_path):
+    risky = make_dataset(tmp_path, {"train": [document(i, text) for i, text in enumerate(["safe = 1", *DANGEROUS])]})
+    export(risky, "csv", tmp_path / "out.csv", columns=["text"], escape_formulas=True)
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row[0] for row in csv.reader(stream)] == ["text", "safe = 1", *("'" + text for text in DANGEROUS)]
+
+
+def test_csv_cells_are_left_alone_unless_asked(tmp_path):
+    risky = make_dataset(tmp_path, {"train": [document(i, text) for i, text in enumerate(DANGEROUS)]})
+    export(risky, "csv", tmp_path / "out.csv", columns=["text"])
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row[0] for row in csv.reader(stream)] == ["text", *DANGEROUS]
+
+
+def test_escaping_leaves_numbers_alone(tmp_path):
+    risky = make_dataset(tmp_path, {"train": [document(5, "x")]})
+    export(risky, "csv", tmp_path / "out.csv", columns=["count"], escape_formulas=True)
+    assert (tmp_path / "out.csv").read_bytes() == b'"count"\n-5\n'
+
+
+# ---- Parquet
+
+
+def test_parquet_has_the_same_table(dataset, tmp_path):
+    export(dataset, "parquet", tmp_path / "out")
+    assert parquet.read_table(tmp_path / "out/train.parquet").equals(dataset.arrow("train"))
+
+
+def test_an_empty_split_is_a_parquet_file_with_the_schema(dataset, tmp_path):
+    export(dataset, "parquet", tmp_path / "out")
+    assert parquet.read_table(tmp_path / "out/validation.parquet").schema.equals(SCHEMA)
+
+
+def test_parquet_footers_hold_no_text(dataset, tmp_path):
+    export(dataset, "parquet", tmp_path / "out.parquet")
+    group = parquet.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0)
+    measured = {group.column(i).path_in_schema for i in range(group.num_columns) if group.column(i).is_stats_set}
+    assert measured == {"id", "score", "count", "good"}
+
+
+@pytest.mark.slow
+def test_a_folder_of_parquet_is_a_dataset_for_load_dataset(tmp_path):
+    import datasets
+
+    dataset = make_dataset(tmp_path, {"train": [*ROWS, NULLS], "test": [document(20, "test")]})
+    export(dataset, "parquet", tmp_path / "out")
+    loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert loaded["train"]["text"][:] == [*TEXTS, "nulls"] and loaded["test"].num_rows == 1
+
+
+# ---- Hugging Face
+
+
+@pytest.mark.slow
+def test_load_from_disk_reads_all_splits(dataset, tmp_path):
+    import datasets
+
+    export(dataset, "hf", tmp_path / "out")
+    loaded = datasets.load_from_disk(str(tmp_path / "out"))
+    assert {name: part.to_list() for name, part in loaded.items()} == {
+        "train": [*ROWS, NULLS],
+        "test": [document(20, "test")],
+        "validation": [],
+    }
+
+
+@pytest.mark.slow
+def test_load_from_disk_reads_one_split_as_a_dataset(dataset, tmp_path):
+    import datasets
+
+    export(dataset, "hf", tmp_path / "out", split="test", columns=["text", "id"])
+    loaded = datasets.load_from_disk(str(tmp_path / "out"))
+    assert loaded.to_list() == [{"text": "test", "id": "d20"}] and loaded.split == "test"
+
+
+@pytest.mark.slow
+def test_large_splits_are_cut_into_several_arrow_files(dataset, tmp_path, monkeypatch):
+    import datasets
+
+    from curate.dataset.export import huggingface
+
+    monkeypatch.setattr(huggingface, "BYTES_PER_FILE", 1)
+    monkeypatch.setattr(huggingface, "BATCH", 2)
+    export(dataset, "hf", tmp_path / "out", split="train")
+    assert len(list((tmp_path / "out").glob("data-*-of-00004.arrow"))) == 4
+    assert datasets.load_from_disk(str(tmp_path / "out"))["text"][:] == [*TEXTS, "nulls"]
+
+
+@pytest.mark.slow
+def test_a_folder_with_something_else_in_it_is_never_replaced(dataset, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/cat.jpg").write_bytes(b"cat")
+    with pytest.raises(CurateError, match="holds something else"):
+        export(dataset, "hf", tmp_path / "photos", overwrite=True)
+    assert (tmp_path / "photos/cat.jpg").read_bytes() == b"cat"
+
+
+@pytest.mark.slow
+def test_an_earlier_export_is_replaced_when_asked(dataset, tmp_path):
+    export(dataset, "hf", tmp_path / "out", split="train")
+    export(dataset, "hf", tmp_path / "out", overwrite=True)
+    assert not (tmp_path / "out/state.json").exists() and (tmp_path / "out/dataset_dict.json").exists()
+
+
+# ---- all formats
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_existing_target_is_refused(dataset, tmp_path, format):
+    out = tmp_path / "out"
+    export(dataset, format, out)
+    with pytest.raises(CurateError, match="is there already"):
+        export(dataset, format, out)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_same_version_gives_the_same_bytes(dataset, tmp_path, format):
+    first, second = (export(dataset, format, tmp_path / name) for name in ("one", "two"))
+    assert [path.read_bytes() for path in first.files] == [path.read_bytes() for path in second.files]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_result_counts_what_was_written(dataset, tmp_path, format):
+    result = export(dataset, format, tmp_path / "out")
+    assert result.documents == 8 and result.bytes == sum(path.stat().st_size for path in result.files)
+    assert sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file()) == sorted(result.files)
+
+
+def test_a_failure_leaves_no_file_behind(tmp_path):
+    broken = make_dataset(tmp_path, {"test": [document(0, "x")], "train": [document(0, "x", meta="{oops")]})
+    with pytest.raises(CurateError):
+        export(broken, "jsonl", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_existing_files_are_replaced_when_asked_and_others_stay(dataset, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/train.jsonl").write_text("old")
+    (tmp_path / "out/notes.txt").write_text("mine")
+    export(dataset, "jsonl", tmp_path / "out", overwrite=True)
+    assert (tmp_path / "out/notes.txt").read_text() == "mine" and b"plain" in (
+        tmp_path / "out/train.jsonl"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"format": "jsonlines"}, "error: there is no export format `jsonlines`\n  hint: did you mean `jsonl`?"),
+        ({"split": "trian"}, "error: `books` has no split `trian`\n  hint: did you mean `train`?"),
+        ({"columns": ["txt"]}, "error: `books` has no column `txt`\n  hint: did you mean `text`?"),
+        ({"columns": []}, "error: no column is asked for"),
+        ({"escape_formulas": True}, "error: formulas are escaped in csv only, not in jsonl"),
+        ({"out": "x.csv"}, "error: `x.csv` is a name for csv, not one that ends in .jsonl"),
+    ],
+)
+def test_wrong_arguments_are_explained(dataset, tmp_path, arguments, message):
+    given = {"format": "jsonl", **arguments}
+    out = tmp_path / given.pop("out", "out")
+    with pytest.raises(CurateError) as caught:
+        export(dataset, given.pop("format"), out, **given)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_number_too_large_for_the_format_is_explained(tmp_path):
+    wide = make_dataset(tmp_path, {"train": [{"n": 2**64 - 1}]}, pa.schema([("n", pa.uint64())]))
+    with pytest.raises(
+        CurateError, match="a column does not fit the format: Integer value 18446744073709551615 not in range"
+    ):
+        export(wide, "tfrecord", tmp_path / "out.tfrecord")
