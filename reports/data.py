@@ -154,10 +154,16 @@ class RunData:
         points = self.metrics.get(metric)
         return points[-1][1] if points else None
 
-    def best(self, metric: str) -> float | None:
-        """The lowest value of a metric."""
-        points = self.metrics.get(metric)
-        return min(value for _, value in points) if points else None
+    @property
+    def steps(self) -> int:
+        """The last step that any metric has."""
+        return max((points[-1][0] for points in self.metrics.values()), default=0)
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """The lowest validation bits per byte, whatever the run calls them."""
+        values = [value for name, points in self.metrics.items() if name.endswith("bits_per_byte") for _, value in points]
+        return min(values, default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.collect.columns import Selection, document_table
 from curate.collect.compression import ByteStream
-from curate.collect.lines import Lines, line_blocks
+from curate.collect.lines import line_blocks
 from curate.errors import CurateError
 from curate.stages.contract import Rejected
 
@@ -34,12 +34,13 @@ class Feed:
     """Gives the csv module one line after the other, and remembers those of the current record.
 
     Attributes:
-        lines: Lines to come, with their offsets.
+        stream: Where the lines come from.
+        lines: Lines to come, with their offsets; an empty one stands for a line that was too long to hold.
         ahead: Lines that were taken back.
         taken: Lines that the current record has used.
-        rejects: Lines that were too long to hold.
     """
 
+    stream: ByteStream
     lines: Iterator[tuple[int, bytes]]
     ahead: deque[tuple[int, bytes]] = field(default_factory=deque)
     taken: list[tuple[int, bytes]] = field(default_factory=list)
@@ -60,7 +61,7 @@ class Feed:
 
 def read_header(stream: ByteStream, *, delimiter: str, quote: str | None, limit: int) -> list[str] | None:
     """The names of the columns, None where the file is empty or has no readable first record."""
-    feed = Feed(_lines(stream, 0, None, limit, []))
+    feed = Feed(stream, _lines(stream, 0, None, limit, []))
     first = next(_records(feed, delimiter, quote, limit), None)
     return first[1] if first and isinstance(first[1], list) else None
 
@@ -92,7 +93,7 @@ def read_delimited(
         CurateError: The text column is missing, a column has a reserved name, or two have the same.
     """
     rejects: list[Rejected] = []
-    feed = Feed(_lines(stream, start, stop, selection.limit, rejects))
+    feed = Feed(stream, _lines(stream, start, stop, selection.limit, rejects))
     rows: list[tuple[int, list[str]]] = []
     size = 0
     for offset, found in _records(feed, delimiter, quote, selection.limit):
@@ -103,7 +104,7 @@ def read_delimited(
         if problem is None:
             rows.append((offset, found))
             size += sum(map(len, found))
-        elif not stream.damage or feed.ahead:  # else it is what is left of a record that was cut short
+        else:
             rejects.append(problem)
         if size >= TABLE_BYTES or rejects:
             yield from rejects
@@ -122,20 +123,16 @@ def _lines(
     for block in line_blocks(stream, start=start, stop=stop, limit=limit):
         if isinstance(block, Rejected):
             rejects.append(block)
-            yield block.offset, b""  # an empty record, which is passed over
+            yield block.offset, b""
             continue
         offset, data = block
+        if stream.damage and not data.endswith(b"\n"):
+            return  # what is left of a line that was cut short
         if offset == 0 and data.startswith(b"\xef\xbb\xbf"):
             offset, data = 3, data[3:]
-        for line in data.splitlines(keepends=True) if b"\r" not in data else _split(data):
-            yield offset, line
-            offset += len(line)
-
-
-def _split(data: bytes) -> list[bytes]:
-    lines = [line + b"\n" for line in data.split(b"\n")]
-    lines[-1] = lines[-1][:-1]
-    return lines if lines[-1] else lines[:-1]
+        for line in data.removesuffix(b"\n").split(b"\n"):
+            yield offset, line + b"\n"
+            offset += len(line) + 1
 
 
 def _records(
@@ -152,14 +149,19 @@ def _records(
         except StopIteration:
             return
         except csv.Error as error:
-            feed.take_back()
             offset = feed.taken[0][0]
             reason = "too_long" if "field limit" in str(error) else "bad_csv"
             yield offset, Rejected(offset, reason, f"{error}; where quotes are plain text, set `quote: null`")
+            if feed.stream.damage and "end of data" in str(error):
+                return  # the record is cut short: its other lines are no records
+            feed.take_back()
             reader = csv.reader(iter(feed), delimiter=delimiter, quotechar=quote, quoting=quoting, strict=True)
             continue
-        if record:
-            yield feed.taken[0][0], record
+        offset = feed.taken[0][0]
+        if record and not all(line for _, line in feed.taken):
+            yield offset, Rejected(offset, "too_long", f"a line of the record is longer than {limit} bytes")
+        elif record:
+            yield offset, record
 
 
 def _checked_header(names: list[str], selection: Selection) -> list[str]:

@@ -45,8 +45,9 @@ def read_jsonl(
         if isinstance(block, Rejected):
             yield block
             continue
-        if stream.damage and isinstance(_parse(block.data, block.offset), Rejected):
-            continue  # what is left of a line that was cut short
+        cut_short = stream.damage is not None and not block.data.endswith(b"\n")
+        if cut_short and isinstance(_parse(block.data, block.offset), Rejected):
+            continue
         parsed = _parse_fast(block, selection)
         if parsed is None:
             rejects: list[Rejected] = []

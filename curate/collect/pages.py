@@ -58,10 +58,12 @@ def decode_page(data: bytes, *, declared: str | None = None) -> str:
         return data.decode("utf-8-sig")
     meta = re.search(rb"<meta[^>]{1,200}charset\s*=\s*[\"']?\s*([\w.:-]{2,40})", data[:2048], re.IGNORECASE)
     written = meta.group(1).decode("ascii", "replace") if meta else None
+    if written and written.lower().startswith("utf-16"):
+        written = None  # it was read as ASCII, so that is not so
     names = [map_encoding_to_html5(name, fallback_utf8=False) for name in (declared, written) if name]
-    for name in [*names, "utf-8"]:
+    for name in filter(None, names):
         try:
-            return data.decode(name or "utf-8")
+            return data.decode(name)
         except (UnicodeDecodeError, LookupError):
             continue
     return data.decode("utf-8")

@@ -7,13 +7,15 @@ of a bucket of up to 9, a linear number in a larger one. Cost: a sort of 8-byte 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numba import njit
 
 __all__ = ["LINKS", "candidate_pairs", "components", "cover", "first_equal", "first_number"]
 
+NEXT = 3
+"""Further bands that order a crowded bucket, so that the most alike of its documents stand side by side."""
 LINKS = 4
 """Most wanted documents of a bucket, and documents before it in the bucket, that a document is paired with."""
 
@@ -35,30 +37,48 @@ def first_equal(*keys: np.ndarray) -> np.ndarray:
     return first
 
 
-def candidate_pairs(bands: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of positions that share a bucket, left < right, sorted, each once; `bands` gives uint64 hashes a band."""
-    found, count = np.empty(0, dtype=np.uint64), np.uint64(1)
-    for hashes in bands:
-        count = np.uint64(max(1, len(hashes)))
-        pairs = [left.astype(np.uint64) * count + right.astype(np.uint64) for left, right in _links(hashes)]
-        found = np.unique(np.concatenate([found, *pairs]))
+def candidate_pairs(bands: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of positions that share a bucket, left < right, sorted, each once; `bands` are uint64 hashes."""
+    count = np.uint64(max(1, len(bands[0])))
+    found = np.empty(0, dtype=np.uint64)
+    for band, hashes in enumerate(bands):
+        following = [bands[(band + step) % len(bands)] for step in range(1, NEXT + 1)]
+        links = [
+            np.minimum(one, other).astype(np.uint64) * count + np.maximum(one, other).astype(np.uint64)
+            for one, other in _links(hashes, following)
+        ]
+        found = np.unique(np.concatenate([found, *links]))
     return (found // count).astype(np.int64), (found % count).astype(np.int64)
 
 
-def _links(hashes: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+def _links(hashes: np.ndarray, following: Sequence[np.ndarray]) -> Iterable[tuple[np.ndarray, np.ndarray]]:
     order = np.argsort(hashes, kind="stable")
-    ordered = hashes[order]
-    changes = np.ones(len(order), dtype=bool)
-    changes[1:] = ordered[1:] != ordered[:-1]
-    starts = _run_starts(changes)
-    places = np.flatnonzero(~changes)
+    places, starts, sizes = _shared(hashes[order])
     for link in range(LINKS):
-        leaders = starts[places] + link
-        linked = leaders < places
-        yield order[leaders[linked]], order[places[linked]]
-        before = places - 1 - link
-        linked = before >= starts[places] + LINKS
-        yield order[before[linked]], order[places[linked]]
+        yield _pairs(order, places, starts + link, starts + link < places)
+        yield _pairs(order, places, places - 1 - link, places - 1 - link >= starts + LINKS)
+    crowd = np.sort(order[places[sizes > 2 * LINKS + 1]])
+    order = crowd[np.lexsort([hash_[crowd] for hash_ in (*following[::-1], hashes)])]
+    places, starts, _ = _shared(hashes[order])
+    for link in range(LINKS):
+        yield _pairs(order, places, places - 1 - link, places - 1 - link >= starts)
+
+
+def _shared(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the places of a sorted array all but the first of each run: the places, where their runs start, their sizes."""
+    changes = np.ones(len(ordered), dtype=bool)
+    changes[1:] = ordered[1:] != ordered[:-1]
+    firsts = np.flatnonzero(changes)
+    sizes = np.diff(np.append(firsts, len(ordered)))
+    places = np.flatnonzero(~changes)
+    run = np.searchsorted(firsts, places, side="right") - 1
+    return places, firsts[run], sizes[run]
+
+
+def _pairs(
+    order: np.ndarray, places: np.ndarray, others: np.ndarray, linked: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    return order[others[linked]], order[places[linked]]
 
 
 def components(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:

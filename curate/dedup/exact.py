@@ -27,9 +27,7 @@ class ExactDuplicates(Global):
     The verdict names the document that was kept (`duplicate_of`).
     """
 
-    normalize: bool = Field(
-        False, description="Compare texts case-folded, with every run of white space as one space."
-    )
+    normalize: bool = Field(False, description="Compare texts case-folded, with every run of white space as one space.")
     keep: Keep = Field(
         "first",
         description="Which of the equal documents stays: the `first` in the order of the sources, the `longest` "
@@ -38,9 +36,7 @@ class ExactDuplicates(Global):
     by: str | None = Field(
         None, description="Column that decides for `keep: best`; documents without a value come last."
     )
-    order: Order = Field(
-        "highest", description="Whether the `highest` or the `lowest` value of `by` is the best."
-    )
+    order: Order = Field("highest", description="Whether the `highest` or the `lowest` value of `by` is the best.")
 
     @model_validator(mode="after")
     def _keep_and_by_agree(self) -> Self:
@@ -86,9 +82,7 @@ def _hashes(column: pa.ChunkedArray) -> list[bytes]:
 
     data, offsets = text_buffer(column)
     view, bounds = memoryview(data), offsets.tolist()
-    return [
-        xxh3_128_digest(view[start:stop]) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    return [xxh3_128_digest(view[start:stop]) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
 
 
 def _normalized_hashes(column: pa.ChunkedArray) -> list[bytes]:

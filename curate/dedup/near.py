@@ -13,6 +13,7 @@ temporary file, 8 bytes each, written in one pass over the texts. Documents of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["NearDuplicates", "choose_bands", "recall"]
 
 _RECALL = 0.99
+_MOST_BANDS, _MOST_ROWS = 1024, 128
 _PERMUTATIONS = 128
 """Most values of a signature that `choose_bands` spends: more cost time in proportion."""
 _CHUNK = 32_000_000
@@ -43,18 +45,31 @@ def choose_bands(similarity: float, bands: int | None = None, rows: int | None =
     """Bands and rows that find a pair at the threshold with a chance of at least 0.99, where they are not given.
 
     The rows are as many as 128 values a document allow: the more rows, the fewer pairs below the threshold to compare.
+
+    Raises:
+        ValueError: No reasonable number of bands does for the rows given.
     """
-    if bands and rows:
-        return bands, rows
-    most = bands or (_PERMUTATIONS if rows is None else 4096)
-    found = (most, rows or 1)
-    for row_count in [rows] if rows else range(1, _PERMUTATIONS + 1):
-        fewest = next((b for b in range(1, most + 1) if recall(similarity, b, row_count) >= _RECALL), None)
-        if bands and fewest:
-            found = (bands, row_count)
-        elif fewest and (rows or fewest * row_count <= _PERMUTATIONS):
-            found = (fewest, row_count)
-    return found
+    if rows is None:
+        enough = [
+            row_count
+            for row_count in range(1, _MOST_ROWS + 1)
+            if _fewest_bands(similarity, row_count) <= (bands or _PERMUTATIONS // row_count)
+        ]
+        rows = max(enough, default=1)
+    bands = bands or _fewest_bands(similarity, rows)
+    if bands > _MOST_BANDS:
+        raise ValueError(
+            f"at `similarity: {similarity}` no {_MOST_BANDS} bands of {rows} rows find 99 pairs in 100; "
+            "lower `rows`, or give `bands` as well"
+        )
+    return bands, rows
+
+
+def _fewest_bands(similarity: float, rows: int) -> int:
+    meets = similarity**rows
+    if meets == 1.0:
+        return 1
+    return math.ceil(math.log(1.0 - _RECALL) / math.log1p(-meets)) if meets > 1e-9 else _MOST_BANDS + 1
 
 
 class _Outcome(NamedTuple):
@@ -89,13 +104,13 @@ class NearDuplicates(Global):
     bands: int | None = Field(
         None,
         ge=1,
-        le=1024,
+        le=_MOST_BANDS,
         description="Bands of the MinHash signature. Left out, bands and rows are chosen so that a pair exactly at "
         "`similarity` is found with a chance of at least 0.99: 35 bands of 3 rows at 0.5, 17 of 4 at 0.7, 16 of 6 at 0.8, "
         "11 of 10 at 0.9.",
     )
     rows: int | None = Field(
-        None, ge=1, le=128, description="Rows of a band: more rows propose fewer pairs, and miss more."
+        None, ge=1, le=_MOST_ROWS, description="Rows of a band: more rows propose fewer pairs, and miss more."
     )
     seed: int = Field(1, ge=0, lt=2**64, description="Seed of the MinHash permutations.")
     keep: Keep = Field(
@@ -106,9 +121,7 @@ class NearDuplicates(Global):
     by: str | None = Field(
         None, description="Column that decides for `keep: best`; documents without a value come last."
     )
-    order: Order = Field(
-        "highest", description="Whether the `highest` or the `lowest` value of `by` is the best."
-    )
+    order: Order = Field("highest", description="Whether the `highest` or the `lowest` value of `by` is the best.")
     action: Literal["drop", "tag"] = Field(
         "drop", description="`drop` the duplicates, or keep all documents and only `tag` them with their cluster."
     )
@@ -121,6 +134,7 @@ class NearDuplicates(Global):
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
         check_keep(self.keep, self.by)
+        choose_bands(self.similarity, self.bands, self.rows)
         return self
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
@@ -204,7 +218,7 @@ class NearDuplicates(Global):
         equal = clusters.first_equal(signature("sequence"), signature("band_0"))
         distinct = np.flatnonzero(equal == np.arange(len(equal)))
         bands = [name for name in signatures.column_names if name.startswith("band_")]
-        left, right = clusters.candidate_pairs(signature(name)[distinct] for name in bands)
+        left, right = clusters.candidate_pairs([signature(name)[distinct] for name in bands])
         similarity = np.full(len(left), np.nan)
         if self.verify:
             lengths = signatures.column("length").to_numpy()

@@ -52,21 +52,23 @@ class C4(Mapper):
         """The function that judges a batch with datatrove's block."""
         from datatrove.data import Document
         from datatrove.pipeline.filters.c4_filters import C4QualityFilter
+        from datatrove.utils.text import split_into_sentences
 
         from curate.filter.words import word_tokenizer
 
         language = word_tokenizer(self.language)
         block = C4QualityFilter(**self._parameters(), min_num_sentences=_or_off(self.min_sentences), language=language)
-        # the second block asks for one sentence at most, so that it counts them all
+        # without a minimum the block edits every document, and the sentences of what is left can be counted
         counting = C4QualityFilter(**self._parameters(), min_num_sentences=0, language=language)
 
         def sentences(text: str) -> int:
             document = Document(text, "")
             counting.stats.stats.clear()
             counting.filter(document)
-            if self.unit == "sentence":
-                return counting.stats["line-kept"].total
-            return sum(len(_sentences(line, language)) for line in document.text.split("\n") if line)
+            kept = int(counting.stats["line-kept"].total)
+            if self.unit == "sentence" or not kept:
+                return kept
+            return sum(len(split_into_sentences(line, language)) for line in document.text.split("\n"))
 
         def apply(batch: pa.Table) -> Effect:
             verdicts = Verdicts()
@@ -104,12 +106,6 @@ class C4(Mapper):
 def _or_off(setting: int | None) -> int:
     """Datatrove's -1 for our null."""
     return -1 if setting is None else setting
-
-
-def _sentences(line: str, language: Any) -> list[str]:
-    from datatrove.utils.text import split_into_sentences
-
-    return split_into_sentences(line, language)
 
 
 def _removed(block: Any) -> str | None:

@@ -17,6 +17,7 @@ __all__ = ["BUILT_IN", "find_stage", "stage_names"]
 BUILT_IN: dict[str, str] = {
     "files": "curate.collect.files:Files",
     "huggingface": "curate.collect.huggingface:HuggingFace",
+    "installed_packages": "curate.collect.installed:InstalledPackages",
     "html_text": "curate.clean.html:HtmlText",
     "unicode": "curate.clean.unicode:Unicode",
     "language": "curate.filter.language:Language",

@@ -1,0 +1,90 @@
+"""`curate data verify | export | gc`: keeping versions, taking them elsewhere, clearing up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.commands.options import Json, StoreOption
+
+__all__ = ["export", "gc", "verify"]
+
+
+def verify(
+    name: Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")],
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Check every object of a version against its hash; exits with 3 if anything is wrong."""
+    from curate.commands.options import print_json
+    from curate.commands.tables import print_table
+    from curate.dataset.care import verify as check
+    from curate.dataset.reader import open_dataset
+    from curate.dataset.store import find_store
+
+    one = open_dataset(name, find_store(store))
+    found = check(one)
+    if as_json:
+        print_json({"dataset": one.name, "version": one.version, **found})
+    else:
+        typer.echo(f"{one.name}@{one.tag or one.version[:12]}: {found['objects']} objects, {found['bytes']:,} bytes")
+        if found["problems"]:
+            print_table(("object", "problem"), [[row["object"][:12], row["problem"]] for row in found["problems"]])
+        else:
+            typer.echo("all of them are what their names say")
+    if found["problems"]:
+        raise typer.Exit(3)
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")],
+    out: Annotated[Path, typer.Option(help="File or folder to write.")],
+    format_name: Annotated[str, typer.Option("--format", help="jsonl, csv, parquet, hf or tfrecord.")] = "jsonl",
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    columns: Annotated[list[str] | None, typer.Option("--column", help="Only this column (repeat it for several).")] = None,
+    escape_formulas: Annotated[
+        bool, typer.Option("--escape-formulas", help="CSV: disarm cells that a spreadsheet would run.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write a version in another format."""
+    from curate.commands.options import print_json
+    from curate.dataset.export import export as write
+    from curate.dataset.reader import open_dataset
+    from curate.dataset.store import find_store
+
+    one = open_dataset(name, find_store(store))
+    done = write(one, format_name, out, split=split, columns=columns, escape_formulas=escape_formulas, overwrite=overwrite)
+    if as_json:
+        print_json({
+            "dataset": one.name, "version": one.version, "format": format_name, "out": str(out),
+            "files": [str(path) for path in done.files], "documents": done.documents, "bytes": done.bytes,
+        })  # fmt: skip
+    else:
+        typer.echo(f"{done.documents:,} documents, {done.bytes:,} bytes in {len(done.files)} file(s): {out}")
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    keep_days: Annotated[float, typer.Option(min=0, help="Keep cached work younger than this.")] = 7.0,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Remove versions that no tag names, and objects that no version needs."""
+    from curate.commands.options import print_json
+    from curate.dataset.care import collect_garbage
+    from curate.dataset.store import find_store
+
+    found = collect_garbage(find_store(store), keep_days=keep_days, dry_run=dry_run)
+    if as_json:
+        print_json(found)
+        return
+    verb = "would remove" if dry_run else "removed"
+    typer.echo(
+        f"{verb} {found['versions']} version(s), {found['objects']} object(s) and {found['receipts']} receipt(s),"
+        f" {found['bytes']:,} bytes"
+    )

@@ -1,0 +1,26 @@
+"""`curate schema`."""
+
+from __future__ import annotations
+
+import typer
+
+from curate.commands.options import Json
+
+__all__ = ["schema"]
+
+
+def schema(as_json: Json = False) -> None:
+    """Print the JSON schema of pipeline files.
+
+    In an editor with the YAML language server: save it, and begin the file with `# yaml-language-server: $schema=FILE`.
+    """
+    import json
+
+    from curate.commands.options import print_json
+    from curate.pipeline.reference import pipeline_schema
+
+    made = pipeline_schema()
+    if as_json:
+        print_json({"json_schema": made})
+    else:
+        typer.echo(json.dumps(made, indent=2))

@@ -1,0 +1,58 @@
+"""`curate why`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from curate.commands.options import Json, StoreOption
+
+__all__ = ["why"]
+
+
+def why(
+    document: Annotated[str, typer.Argument(help="Id of the document.", metavar="DOC_ID")],
+    version: Annotated[str | None, typer.Option(help="NAME, NAME@TAG or NAME@ID-PREFIX; by default the only dataset.")] = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what became of a document: stage, reason, value against threshold, what it duplicates, every edit."""
+    from curate.commands.options import print_json
+    from curate.dataset.reader import open_dataset
+    from curate.dataset.store import find_store
+    from curate.dataset.why import why as explain
+
+    opened = find_store(store)
+    told = explain(open_dataset(version or _only_dataset(opened), opened), document)
+    if as_json:
+        print_json(told)
+        return
+    typer.echo(f"{told['id']} ({told['source']}): {told['verdict']}")
+    for event in told["history"]:
+        reason = f" {event['reason']}" if "reason" in event else ""
+        against = f" (limit {event['threshold']:g})" if "threshold" in event else ""
+        value = f", {event['value']:g}{against}" if "value" in event else ""
+        copy = f", like `{event['duplicate_of']}`" if "duplicate_of" in event else ""
+        detail = f" [{event['detail']}]" if "detail" in event else ""
+        size = f", {event['characters']:,} characters" if "characters" in event else ""
+        if "characters_after" in event:
+            size = f", {event['characters_before']:,} -> {event['characters_after']:,} characters"
+        typer.echo(f"  {event['stage']}: {event['event']}{reason}{value}{copy}{size}{detail}")
+        for span in event.get("spans", []):
+            typer.echo(f"    {span['type']} at {span['start']}-{span['end']}")
+    typer.echo(f"  => {told['verdict'] if told['verdict'] in ('dropped', 'quarantined') else 'in the version'}")
+
+
+def _only_dataset(store) -> str:  # noqa: ANN001
+    from curate.dataset.refs import datasets
+    from curate.errors import CurateError
+
+    names = datasets(store)
+    if len(names) != 1:
+        raise CurateError(
+            "which version? there are several datasets" if names else "the store is empty",
+            str(store.root),
+            f"--version {' | '.join(names)}" if names else "`curate run` makes a version",
+        )
+    return names[0]

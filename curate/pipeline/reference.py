@@ -1,0 +1,88 @@
+"""Reference made from the stage classes: one class is the one source of YAML, JSON schema, documentation and help."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from curate.pipeline.config import Settings
+from curate.stages.registry import find_stage, stage_names
+
+__all__ = ["pipeline_schema", "reference_page", "stage_reference"]
+
+
+def stage_reference(name: str) -> dict[str, Any]:
+    """A stage's name, kind, summary, description and settings.
+
+    Raises:
+        CurateError: There is no such stage.
+    """
+    found = find_stage(name)
+    description = inspect.cleandoc(found.__doc__ or "")
+    return {
+        "name": name,
+        "kind": found.kind,
+        "summary": description.partition("\n")[0],
+        "description": description,
+        "settings": [_setting(key, field) for key, field in found.model_fields.items()],
+    }
+
+
+def _setting(name: str, field: FieldInfo) -> dict[str, str]:
+    kind = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
+    kind = re.sub(r"(typing|collections\.abc|pathlib|annotated_types|builtins)\.", "", kind).replace("NoneType", "None")
+    default = "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True), default=str)
+    return {"name": name, "type": kind, "default": default, "description": field.description or ""}
+
+
+def pipeline_schema() -> dict[str, Any]:
+    """The JSON schema of pipeline files: the stages of the registry, their settings, and nothing else."""
+    definitions: dict[str, Any] = {}
+    sources, stages = [], []
+    for name in stage_names():
+        found = find_stage(name)
+        made = found.model_json_schema(ref_template="#/$defs/{model}")
+        definitions.update(made.pop("$defs", {}))
+        made["properties"] = {"stage": {"const": name}, "id": {"type": "string"}, **made.get("properties", {})}
+        made["required"] = ["stage", *made.get("required", [])]
+        definitions[name] = made
+        (sources if found.kind == "source" else stages).append({"$ref": f"#/$defs/{name}"})
+    own = {
+        "type": "object",
+        "properties": {"stage": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_]"}},
+        "required": ["stage"],
+    }
+    block = {
+        "type": "object",
+        "properties": {"use": {"type": "string", "description": "path of a datatrove block; its parameters stand beside"}},
+        "required": ["use"],
+    }
+    whole = Settings.model_json_schema()
+    whole["properties"] |= {
+        "include": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        "sources": {"type": "array", "minItems": 1, "items": {"anyOf": [*sources, own]}},
+        "stages": {"type": "array", "items": {"anyOf": [*stages, own, block]}},
+    }
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "curate pipeline"}
+    return {**whole, **head, "$defs": definitions}
+
+
+def reference_page() -> str:
+    """The reference of all built-in stages, as Markdown (docs/reference/stages.md)."""
+    from curate.stages.registry import BUILT_IN
+
+    lines = ["# Stages", "", "Made from the stage classes by `make docs`; do not edit.", ""]
+    for name in sorted(BUILT_IN):
+        one = stage_reference(name)
+        lines += [f"## {name}", "", f"Kind: {one['kind']}", "", one["description"], ""]
+        if one["settings"]:
+            lines += ["| setting | type | default | what it is |", "|---|---|---|---|"]
+            for setting in one["settings"]:
+                cells = [setting[key].replace("|", "\\|") for key in ("name", "type", "default", "description")]
+                lines.append(f"| `{cells[0]}` | {cells[1]} | `{cells[2]}` | {cells[3]} |")
+            lines.append("")
+    return "\n".join(lines)

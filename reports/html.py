@@ -1,0 +1,159 @@
+"""From facts to one HTML file: no script, no network, everything escaped.
+
+Three walls stand between a hostile document and the reader: Jinja2 escapes every value, `visible` names what a browser
+would hide or obey, and the Content-Security-Policy allows the page's own style sheet (by its hash) and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.reports import figures, numbers
+from curate.reports.data import ReportData, RunData, StageData
+from curate.reports.text import visible
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["render_run", "render_version"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+FIRST_KEYS = ("dataset", "id", "stage", "use", "run")
+INPUTS_SHOWN = 500
+SPLITS = ("train", "validation", "test")
+
+
+def render_version(data: ReportData) -> str:
+    """The report of a version."""
+    shown = [(f"stage-{number}", stage) for number, stage in enumerate(data.stages, start=1)]
+    counts, inputs = data.manifest["documents"], data.manifest["lineage"].get("inputs", [])
+    return _render(
+        "version.html",
+        data=data,
+        manifest=data.manifest,
+        counts=counts,
+        stages=shown,
+        contents=_contents(data, shown),
+        splits=_splits(data.manifest["splits"]),
+        removing=sum(1 for stage in data.stages if stage.dropped or stage.quarantined),
+        funnel_chart=figures.funnel_figure(data),
+        lengths=figures.lengths_figure(data.lengths),
+        languages=figures.languages_figure(data.languages) if data.languages else None,
+        clusters=[
+            (found, figures.clusters_figure(found, f"clusters-{number}"))
+            for number, found in enumerate(data.clusters, start=1)
+        ],
+        personal=data.personal,
+        personal_chart=figures.personal_figure(data.personal) if data.personal else None,
+        run_figures=figures.run_figures(data.runs),
+        inputs=inputs[:INPUTS_SHOWN],
+        more_inputs=max(0, len(inputs) - INPUTS_SHOWN),
+        pipeline=yaml_text(data.manifest["lineage"].get("pipeline", {})),
+    )
+
+
+def render_run(run: RunData) -> str:
+    """The page of a training run."""
+    return _render(
+        "run.html",
+        run=run,
+        run_figures=figures.run_figures((run,)),
+        config=yaml_text(run.config) if run.config else None,
+        contents=[("results", "Results", []), ("curves", "Training curves", []), ("settings", "Settings", [])],
+    )
+
+
+def _contents(data: ReportData, shown: list[tuple[str, StageData]]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """The table of contents: anchor, title, entries below."""
+    sections = [
+        ("funnel", "From raw text to this version"),
+        ("documents", "Documents"),
+        ("stages", "Stages"),
+        ("duplicates", "Duplicates"),
+        ("personal-data", "Personal data"),
+        ("quarantine", "Quarantine"),
+        ("training", "Training"),
+        ("lineage", "Lineage"),
+    ]
+    below = {"stages": [(anchor, stage.id) for anchor, stage in shown]}
+    return [(anchor, title, below.get(anchor, [])) for anchor, title in sections]
+
+
+def _splits(splits: dict[str, dict[str, int]]) -> list[tuple[str, dict[str, int]]]:
+    names = [name for name in SPLITS if name in splits] + sorted(splits.keys() - set(SPLITS))
+    return [(name, splits[name]) for name in names]
+
+
+def _render(template: str, **facts: Any) -> str:
+    style = _style()
+    digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    text = _environment().get_template(template).render(style=style, style_hash=digest, **facts)
+    # Lone surrogates cannot be written; `visible` has named those in values, so this is for what nobody thought of.
+    return text.encode("utf-8", errors="replace").decode()
+
+
+@cache
+def _style() -> str:
+    return (TEMPLATES / "style.css").read_text(encoding="utf-8").strip()
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters |= {
+        "number": numbers.number,
+        "size": numbers.size,
+        "measure": numbers.measure,
+        "value": _value_text,
+    }
+    environment.globals |= {"share": numbers.share}
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """Every value of every expression passes here, before it is escaped."""
+    if value is None:
+        return ""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _value_text(value: Any) -> str:
+    """A setting's value as YAML would have it, in one line where it is short."""
+    return yaml_text(value).removesuffix("...\n").strip()
+
+
+def yaml_text(value: Any) -> str:
+    """A JSON value as YAML, with the keys that name things first."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.allow_unicode = True
+    yaml.width = 100
+    yaml.sort_base_mapping_type_on_output = False  # pyright: ignore[reportAttributeAccessIssue]
+    stream = StringIO()
+    yaml.dump(_ordered(value), stream)
+    return stream.getvalue()
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, dict):
+        first = [key for key in FIRST_KEYS if key in value]
+        return {key: _ordered(value[key]) for key in (*first, *(key for key in value if key not in FIRST_KEYS))}
+    if isinstance(value, list):
+        return [_ordered(part) for part in value]
+    return value

@@ -1,0 +1,58 @@
+"""The report of a dataset version, or of a training run, as one HTML file.
+
+Equal versions and runs give equal bytes: a report tells facts of the data, and no time.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from curate.dataset.store import Store
+from curate.errors import CurateError
+from curate.reports.collect import collect_report
+from curate.reports.data import RunData
+from curate.reports.html import render_run, render_version
+
+__all__ = ["build_report", "build_run_report"]
+
+
+def build_report(store: Store, version: str, out: Path) -> Path:
+    """Write the report of a version.
+
+    Args:
+        store: The store that has it.
+        version: Its whole id.
+        out: The file to write; one that is there is replaced.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        CurateError: The version or one of its objects is missing, or the file cannot be written.
+    """
+    return _write(out, render_version(collect_report(store, version)))
+
+
+def build_run_report(run: RunData, out: Path) -> Path:
+    """Write the page of a training run.
+
+    Raises:
+        CurateError: The file cannot be written.
+    """
+    return _write(out, render_run(run))
+
+
+def _write(out: Path, page: str) -> Path:
+    aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        with aside.open("wb") as stream:
+            stream.write(page.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(out)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        hint = "name a file in a folder that is there and can be written"
+        raise CurateError(f"cannot write the report: {error.strerror or error}", str(out), hint) from error
+    return out
