@@ -8,13 +8,33 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from curate.dataset.refs import Reference, datasets, resolve
 from curate.dataset.store import Store
-from curate.errors import CurateError
+from curate.errors import CurateError, did_you_mean
 from curate.reports.collect import collect_report
 from curate.reports.data import RunData
 from curate.reports.html import render_run, render_version
+from curate.reports.runs import find_run
 
-__all__ = ["build_report", "build_run_report"]
+__all__ = ["build_report", "build_run_report", "find_target"]
+
+
+def find_target(store: Store, target: str) -> Reference | RunData:
+    """The version, or the training run (by name or folder), that somebody named; a dataset comes first.
+
+    Raises:
+        CurateError: There is neither.
+    """
+    known = datasets(store)
+    if target.partition("@")[0] in known:
+        return resolve(store, target)
+    run = find_run(target, store)
+    if run is not None:
+        return run
+    runs = [str(record["run"]) for record in store.training_records()]
+    listed = [f"datasets: {', '.join(known) or 'none'}", f"runs: {', '.join(runs) or 'none'}"]
+    hint = did_you_mean(target, [*known, *runs]) or "; ".join(listed)
+    raise CurateError(f"there is no dataset and no training run named `{target}`", str(store.root), hint)
 
 
 def build_report(store: Store, version: str, out: Path) -> Path:

@@ -81,6 +81,7 @@ def _pages(open_file: Callable[[], BinaryIO], compression: str | None, limit: in
     """The pages of the file; one reject for each stretch that cannot be read."""
     mark = RECORD_STARTS[compression]
     start: int | None = 0
+    pending: Rejected | None = None  # damage after a record, until it is known where
     intact = True
     with open_file() as file:
         while start is not None:
@@ -90,16 +91,23 @@ def _pages(open_file: Callable[[], BinaryIO], compression: str | None, limit: in
                 if isinstance(found, Broken):
                     broken = found
                     break
-                intact = True
+                if pending:
+                    yield pending
+                intact, pending = True, None
                 if found is not None:
                     yield found
             if broken is None:
-                return
-            failed = broken.offset if broken.inside else _find(file, mark, broken.offset + 1)
-            if intact:
-                yield Rejected(broken.offset if failed is None else failed, "corrupt", f"warc: {broken.problem}")
-            intact = False
-            start = None if failed is None else _find(file, mark, failed + 1)
+                break
+            if broken.inside:
+                if intact:
+                    yield Rejected(broken.offset, "corrupt", f"warc: {broken.problem}")
+                intact, pending = False, None
+            else:
+                problem = f"warc: {broken.problem}, after the record at {broken.offset}"
+                pending = Rejected(broken.offset + 1, "corrupt", problem)
+            start = _find(file, mark, broken.offset + 1)
+    if pending:
+        yield pending
 
 
 class Broken(NamedTuple):
@@ -148,6 +156,8 @@ def _page(record: Any, limit: int) -> Page | Rejected | None:
         record.parse_http()
         http = record.http_headers
         kind, charset, status = record.http_content_type or "", record.http_charset, http.status_code
+        if status is None:
+            return Rejected(record.stream_pos, "corrupt", "warc: the HTTP headers cannot be read")
     kind = kind.partition(";")[0].strip().lower()
     if kind not in CONTENT_TYPES:
         return _passed_over(record)

@@ -135,9 +135,7 @@ def _lines(
             offset += len(line) + 1
 
 
-def _records(
-    feed: Feed, delimiter: str, quote: str | None, limit: int
-) -> Iterator[tuple[int, list[str] | Rejected]]:
+def _records(feed: Feed, delimiter: str, quote: str | None, limit: int) -> Iterator[tuple[int, list[str] | Rejected]]:
     """Every record with its offset, or what is wrong with it; blank lines are passed over."""
     csv.field_size_limit(limit)
     quoting = csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE

@@ -39,7 +39,9 @@ class InstalledPackages(Source):
         ("descriptions", "licences", "topics", "docstrings"), description="which texts to read"
     )
     source_megabytes: float = Field(
-        30.0, ge=0, description="MB of Python source to take docstrings from: the standard library, then packages by name"
+        30.0,
+        ge=0,
+        description="MB of Python source to take docstrings from: the standard library, then packages by name",
     )
 
     def plan(self, context: SourceContext) -> Sequence[Part]:

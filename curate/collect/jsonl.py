@@ -82,9 +82,7 @@ def _parse_fast(block: Lines, selection: Selection) -> list[Record] | None:
     return list(zip(offsets, records, strict=False))
 
 
-def _parse_lines(
-    block: Lines, selection: Selection, rejects: list[Rejected], *, first: bool
-) -> Iterator[Record]:
+def _parse_lines(block: Lines, selection: Selection, rejects: list[Rejected], *, first: bool) -> Iterator[Record]:
     """The records of a block that have a text; why not, for all other lines."""
     offset, data = block
     if offset == 0 and data.startswith(BYTE_ORDER_MARK):

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["decode_page", "read_page"]
 
 
-def read_page(
-    stream: ByteStream, selection: Selection, *, name: str, is_html: bool
-) -> Iterator[pa.Table | Rejected]:
+def read_page(stream: ByteStream, selection: Selection, *, name: str, is_html: bool) -> Iterator[pa.Table | Rejected]:
     """The file as one document at offset 0, or why it is none: `too_long`, `invalid_utf8`, or damage of the file.
 
     HTML may be in the encoding that it declares; all else is UTF-8, with or without a byte order mark.

@@ -212,7 +212,9 @@ def _decode(table: pa.Table, *, binary: set[str]) -> tuple[pa.Table, dict[int, s
         except pa.ArrowInvalid:
             decoded = [_string(value) for value in strings.to_pylist()]
             broken.update({row: name for row, value in enumerate(decoded) if value is False})
-            columns[name] = pa.chunked_array([pa.array([None if value is False else value for value in decoded], pa.string())])
+            columns[name] = pa.chunked_array(
+                [pa.array([None if value is False else value for value in decoded], pa.string())]
+            )
     return pa.table(columns), broken
 
 

@@ -1,23 +1,28 @@
 """From band hashes to pairs, and from pairs to clusters: linear in the documents, whatever they hold.
 
 Documents go here by their position in the order of preference, 0 the most wanted. In each bucket (the documents that
-share a band's hash) every document is paired with the `LINKS` most wanted ones and with the `LINKS` before it: all pairs
-of a bucket of up to 9, a linear number in a larger one. Cost: a sort of 8-byte numbers for each band.
+share a band's hash) every document is paired with the `LINKS` most wanted ones and with the `LINKS` before it: all
+pairs of a bucket of up to 9, a linear number in a larger one. Cost: a sort of 8-byte numbers for each band.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numba import njit
 
 __all__ = ["LINKS", "candidate_pairs", "components", "cover", "first_equal", "first_number"]
 
-NEXT = 3
-"""Further bands that order a crowded bucket, so that the most alike of its documents stand side by side."""
 LINKS = 4
 """Most wanted documents of a bucket, and documents before it in the bucket, that a document is paired with."""
+
+
+def _changes(*ordered: np.ndarray) -> np.ndarray:
+    """Where sorted arrays differ from the place before; the first place counts as different."""
+    changes = np.ones(len(ordered[0]), dtype=bool)
+    changes[1:] = np.logical_or.reduce([array[1:] != array[:-1] for array in ordered])
+    return changes
 
 
 def _run_starts(changes: np.ndarray) -> np.ndarray:
@@ -27,58 +32,33 @@ def _run_starts(changes: np.ndarray) -> np.ndarray:
 
 def first_equal(*keys: np.ndarray) -> np.ndarray:
     """For each position, the first position at which all keys are equal to its own (int64)."""
-    count = len(keys[0])
     order = np.lexsort(keys)
-    changes = np.ones(count, dtype=bool)
-    if count:
-        changes[1:] = np.logical_or.reduce([key[order[1:]] != key[order[:-1]] for key in keys])
-    first = np.empty(count, dtype=np.int64)
-    first[order] = order[_run_starts(changes)]
+    first = np.empty(len(order), dtype=np.int64)
+    first[order] = order[_run_starts(_changes(*(key[order] for key in keys)))]
     return first
 
 
-def candidate_pairs(bands: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of positions that share a bucket, left < right, sorted, each once; `bands` are uint64 hashes."""
-    count = np.uint64(max(1, len(bands[0])))
-    found = np.empty(0, dtype=np.uint64)
-    for band, hashes in enumerate(bands):
-        following = [bands[(band + step) % len(bands)] for step in range(1, NEXT + 1)]
-        links = [
-            np.minimum(one, other).astype(np.uint64) * count + np.maximum(one, other).astype(np.uint64)
-            for one, other in _links(hashes, following)
-        ]
+def candidate_pairs(bands: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of positions that share a bucket, left < right, sorted, each once; `bands` gives the hashes of a band."""
+    found, count = np.empty(0, dtype=np.uint64), np.uint64(1)
+    for hashes in bands:
+        count = np.uint64(max(1, len(hashes)))
+        links = [left.astype(np.uint64) * count + right.astype(np.uint64) for left, right in _links(hashes)]
         found = np.unique(np.concatenate([found, *links]))
     return (found // count).astype(np.int64), (found % count).astype(np.int64)
 
 
-def _links(hashes: np.ndarray, following: Sequence[np.ndarray]) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+def _links(hashes: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:
     order = np.argsort(hashes, kind="stable")
-    places, starts, sizes = _shared(hashes[order])
-    for link in range(LINKS):
-        yield _pairs(order, places, starts + link, starts + link < places)
-        yield _pairs(order, places, places - 1 - link, places - 1 - link >= starts + LINKS)
-    crowd = np.sort(order[places[sizes > 2 * LINKS + 1]])
-    order = crowd[np.lexsort([hash_[crowd] for hash_ in (*following[::-1], hashes)])]
-    places, starts, _ = _shared(hashes[order])
-    for link in range(LINKS):
-        yield _pairs(order, places, places - 1 - link, places - 1 - link >= starts)
-
-
-def _shared(ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the places of a sorted array all but the first of each run: the places, where their runs start, their sizes."""
-    changes = np.ones(len(ordered), dtype=bool)
-    changes[1:] = ordered[1:] != ordered[:-1]
-    firsts = np.flatnonzero(changes)
-    sizes = np.diff(np.append(firsts, len(ordered)))
+    changes = _changes(hashes[order])
     places = np.flatnonzero(~changes)
-    run = np.searchsorted(firsts, places, side="right") - 1
-    return places, firsts[run], sizes[run]
-
-
-def _pairs(
-    order: np.ndarray, places: np.ndarray, others: np.ndarray, linked: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    return order[others[linked]], order[places[linked]]
+    starts = _run_starts(changes)[places]
+    for link in range(LINKS):
+        for others, linked in (
+            (starts + link, starts + link < places),
+            (places - 1 - link, places - 1 - link >= starts + LINKS),
+        ):
+            yield order[others[linked]], order[places[linked]]
 
 
 def components(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -92,7 +72,7 @@ def components(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def cover(count, left, right, similarities):  # noqa: ANN001, ANN201
-    """For each position the one kept in its place (itself where it is kept), and the similarity to that (NaN for itself).
+    """For each position the one kept in its place (itself where it is kept), and the similarity to it, else NaN.
 
     Greedy, the most wanted first: a position is kept unless a kept one before it is a duplicate of it. The pairs are
     sorted, left < right, so a position's fate is settled before it is looked at as `left`.

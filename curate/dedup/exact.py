@@ -7,6 +7,7 @@ Texts are compared by their 128-bit xxh3 hash: among ten billion different texts
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
@@ -81,8 +82,8 @@ def _hashes(column: pa.ChunkedArray) -> list[bytes]:
     from curate.dedup.buffers import text_buffer
 
     data, offsets = text_buffer(column)
-    view, bounds = memoryview(data), offsets.tolist()
-    return [xxh3_128_digest(view[start:stop]) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    view, bounds = memoryview(data.data), offsets.tolist()
+    return [xxh3_128_digest(view[start:stop]) for start, stop in pairwise(bounds)]
 
 
 def _normalized_hashes(column: pa.ChunkedArray) -> list[bytes]:

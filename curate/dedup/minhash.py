@@ -56,7 +56,7 @@ def _mix(value):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _wide_entry(code: int) -> int:
+def _wide_entry(code):  # noqa: ANN001, ANN202
     """The entry of a character beyond the table: emoji and rare Han are words by themselves, the rest letters."""
     if code >= 0x20000 or 0x1F000 <= code <= 0x1FBFF:
         return code | WORD | ALONE

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["NearDuplicates", "choose_bands", "recall"]
 
 _RECALL = 0.99
+_ROUNDS = 8
+"""Most times that the documents kept from one cluster are proposed again; 2 or 3 do, but for the oddest clusters."""
 _MOST_BANDS, _MOST_ROWS = 1024, 128
 _PERMUTATIONS = 128
 """Most values of a signature that `choose_bands` spends: more cost time in proportion."""
-_CHUNK = 32_000_000
-"""Characters of text that are fetched at a time to verify pairs."""
 
 
 def recall(similarity: float, bands: int, rows: int) -> float:
@@ -88,10 +88,11 @@ class NearDuplicates(Global):
     """Finds near-duplicate documents by MinHash, verifies their similarity, and keeps one of each.
 
     Words are runs of letters and digits in lower case, whatever stands between them; characters of scripts without
-    spaces (Chinese, Japanese, Thai, ...) count as words. Shorter texts than `ngram` words are compared as a whole, texts
-    without a word byte by byte. Exact duplicates are found too. Every document gets the columns `duplicate_cluster` (id
-    of the first document of its cluster, its own where it is alone), which `split` reads so that near-duplicates never
-    straddle splits, and `duplicates` (how many documents the cluster has). The artifact `pairs` lists the verified pairs.
+    spaces (Chinese, Japanese, Thai, ...) count as words. Texts of fewer than `ngram` words are compared as a whole,
+    texts without a word byte by byte. Exact duplicates are found too. Every document gets the columns
+    `duplicate_cluster` (id of the first document of its cluster, its own where it is alone), which `split` reads so
+    that near-duplicates never straddle splits, and `duplicates` (how many documents the cluster has). The artifact
+    `pairs` lists the verified pairs.
     """
 
     similarity: float = Field(
@@ -106,8 +107,8 @@ class NearDuplicates(Global):
         ge=1,
         le=_MOST_BANDS,
         description="Bands of the MinHash signature. Left out, bands and rows are chosen so that a pair exactly at "
-        "`similarity` is found with a chance of at least 0.99: 35 bands of 3 rows at 0.5, 17 of 4 at 0.7, 16 of 6 at 0.8, "
-        "11 of 10 at 0.9.",
+        "`similarity` is found with a chance of at least 0.99: 35 bands of 3 rows at 0.5, 17 of 4 at 0.7, 16 of 6 at "
+        "0.8, 11 of 10 at 0.9.",
     )
     rows: int | None = Field(
         None, ge=1, le=_MOST_ROWS, description="Rows of a band: more rows propose fewer pairs, and miss more."
@@ -127,8 +128,8 @@ class NearDuplicates(Global):
     )
     verify: bool = Field(
         True,
-        description="Compute the true similarity of every proposed pair from the texts. Without it, every proposed pair "
-        "counts as a pair of duplicates and its similarity is unknown: one pass over the texts less, and false matches.",
+        description="Compute the true similarity of every proposed pair from the texts. Without it, every proposed "
+        "pair counts as duplicates and its similarity is unknown: one pass over the texts less, and false matches.",
     )
 
     @model_validator(mode="after")
@@ -138,7 +139,7 @@ class NearDuplicates(Global):
         return self
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
-        """The function that signs: `band_0`, ..., `sequence` (a hash of all words), `length` (characters), `preference`."""
+        """The function that signs: `band_0`, ..., `sequence` (a hash of all words), `length` (characters)."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -205,7 +206,7 @@ class NearDuplicates(Global):
         return Reduced(verdicts, columns, {"pairs": pa.table(pairs)})
 
     def _find(self, signatures: pa.Table, texts: Callable[[np.ndarray], pa.Array]) -> _Outcome:
-        """Documents by position in the order of preference, those of equal words as one, then back to numbers."""
+        """Decide by position in the order of preference, documents of equal words as one; then go back to numbers."""
         import numpy as np
 
         from curate.dedup import clusters
@@ -218,77 +219,67 @@ class NearDuplicates(Global):
         equal = clusters.first_equal(signature("sequence"), signature("band_0"))
         distinct = np.flatnonzero(equal == np.arange(len(equal)))
         bands = [name for name in signatures.column_names if name.startswith("band_")]
-        left, right = clusters.candidate_pairs([signature(name)[distinct] for name in bands])
-        similarity = np.full(len(left), np.nan)
-        if self.verify:
-            lengths = signatures.column("length").to_numpy()
-            similarity = self._similarities(order[distinct], left, right, lengths, texts)
-            alike = similarity >= self.similarity
-            left, right, similarity = left[alike], right[alike], similarity[alike]
+        proposed = clusters.candidate_pairs(signature(name)[distinct] for name in bands)
+        lengths = signatures.column("length").to_numpy()
+        left, right, similarity = self._accept(order[distinct], proposed, lengths, texts)
         kept, kept_similarity = clusters.cover(len(distinct), left, right, similarity)
         label = clusters.components(len(distinct), left, right)
 
         member = np.searchsorted(distinct, equal)
-        outcome = np.empty(len(order), dtype=np.int64), np.empty(len(order)), np.empty(len(order), np.int64)
-        same_words = kept[member] == member
-        for values, found in zip(
-            outcome,
-            (order[distinct[kept[member]]], np.where(same_words, 1.0, kept_similarity[member]), label[member]),
-            strict=True,
-        ):
-            values[order] = found
+        to_kept = np.where(kept[member] == member, 1.0, kept_similarity[member])
+        number = np.argsort(order)
         copies = np.flatnonzero(equal != np.arange(len(equal)))
         pairs = _sorted_pairs(
             np.concatenate([order[distinct[left]], order[equal[copies]]]),
             np.concatenate([order[distinct[right]], order[copies]]),
             np.concatenate([similarity, np.ones(len(copies))]),
         )
-        return _Outcome(*outcome, pairs)
+        return _Outcome(order[distinct[kept[member]]][number], to_kept[number], label[member][number], pairs)
 
-    def _similarities(
+    def _accept(
         self,
         numbers: np.ndarray,
-        left: np.ndarray,
-        right: np.ndarray,
+        proposed: tuple[np.ndarray, np.ndarray],
         lengths: np.ndarray,
         texts: Callable[[np.ndarray], pa.Array],
-    ) -> np.ndarray:
-        """True Jaccard similarities of the pairs; `numbers` gives the document that a position stands for."""
-        import tempfile
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The pairs of duplicates, sorted, and their similarities; `numbers`: the document that a position stands for.
 
+        Two documents of a cluster may never have met (in a crowded bucket, or by bad luck with the bands), so those
+        that would be kept from one cluster are proposed in turn, until nothing new is found.
+        """
         import numpy as np
 
-        from curate.dedup.minhash import jaccard
+        from curate.dedup import clusters
+        from curate.dedup.similarity import ShingleSets
 
-        if not len(left):
-            return np.empty(0)
-        wanted = np.unique(numbers[np.union1d(left, right)])
-        with tempfile.TemporaryFile(prefix="curate-shingles-") as file:
-            sizes = [self._write_sets(file, chunk, texts) for chunk in _chunks(wanted, lengths)]
-            file.flush()
-            bounds = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
-            values = np.memmap(file, dtype=np.uint64, mode="r", shape=(int(bounds[-1]),))
-            places = (np.searchsorted(wanted, numbers[side]) for side in (left, right))
-            return jaccard(values.view(np.ndarray), bounds, *places)
-
-    def _write_sets(self, file: Any, numbers: np.ndarray, texts: Callable[[np.ndarray], pa.Array]) -> np.ndarray:
-        """Append the n-gram sets of the documents to the file; returns their sizes."""
-        from curate.dedup.buffers import text_buffer
-        from curate.dedup.minhash import shingle_sets
-        from curate.dedup.words import character_table
-
-        data, offsets = text_buffer(texts(numbers))
-        values, sizes = shingle_sets(data, offsets, table=character_table(), ngram=self.ngram)
-        file.write(values)
-        return sizes
+        left, right = proposed
+        if not self.verify or not len(left):
+            return left, right, np.full(len(left), np.nan)
+        with ShingleSets(numbers[np.union1d(left, right)], lengths, texts, ngram=self.ngram) as sets:
+            pairs = sets.alike(numbers, left, right, self.similarity)
+            for _ in range(_ROUNDS):
+                left, right, similarity = pairs
+                kept, _ = clusters.cover(len(numbers), left, right, similarity)
+                stay = np.flatnonzero(kept == np.arange(len(kept)))
+                label = clusters.components(len(numbers), left, right)
+                again = [stay[side] for side in clusters.candidate_pairs([label[stay]])]
+                more = sets.alike(numbers, again[0], again[1], self.similarity)
+                pairs = _merge(pairs, more, len(numbers))
+                if len(pairs[0]) == len(left):
+                    break
+        return pairs
 
 
-def _chunks(numbers: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
-    """The numbers in runs of about `_CHUNK` characters of text."""
+def _merge(
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray], more: tuple[np.ndarray, np.ndarray, np.ndarray], count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both sets of pairs of positions below `count`, sorted, each pair once."""
     import numpy as np
 
-    chunk = np.cumsum(lengths[numbers]) // _CHUNK
-    return np.split(numbers, np.flatnonzero(np.diff(chunk)) + 1)
+    left, right, similarity = (np.concatenate(columns) for columns in zip(pairs, more, strict=True))
+    _, first = np.unique(left * count + right, return_index=True)
+    return left[first], right[first], similarity[first]
 
 
 def _sorted_pairs(

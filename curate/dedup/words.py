@@ -5,7 +5,8 @@ written without spaces (Han, kana, Thai, Lao, Myanmar, Khmer) would give words a
 characters is a word of its own; Hangul has spaces. Characters that Unicode 3.2 did not know count as letters.
 
 Source: the Unicode 3.2 database that every Python carries (`unicodedata.ucd_3_2_0`), so that the same text gives the
-same words whatever Python reads it; the case of a character, once assigned, never changes. Cost: 30 ms to build, 256 KB.
+same words whatever Python reads it; the case of a character, once assigned, never changes.
+Cost: 0.1 s to build, 256 KB.
 """
 
 from __future__ import annotations

@@ -172,6 +172,8 @@ def _fits(value: Any, hint: Any) -> bool:
     kind = typing.get_origin(hint) or hint
     if value is None or kind is Any:
         return True  # datatrove writes `seed: int = None`
+    if kind is types.NoneType:
+        return False
     if kind is Literal:
         return value in typing.get_args(hint)
     if kind in (int, float):

@@ -19,7 +19,7 @@ def dropped(rows):
 def test_prose_passes_every_gopher_quality_rule(apply_stage):
     rows, features = apply_stage(GopherQuality(), [PROSE * 5])
     assert rows == {}
-    assert features["words"] == [95]
+    assert features["words"] == [100]
 
 
 def test_a_text_without_words_is_short(apply_stage):

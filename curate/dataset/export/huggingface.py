@@ -57,7 +57,7 @@ def write_folder(
         _replace(aside, out)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise CurateError(
-            f"a column does not fit the format: {error}", str(out), "leave it out with --columns"
+            f"a column does not fit the format: {error}", str(out), "choose the other columns with --column"
         ) from error
     except OSError as error:
         raise CurateError(

@@ -181,7 +181,7 @@ def _write_one(write: Any, batches: Iterator[pa.RecordBatch], schema: pa.Schema,
             os.fsync(stream.fileno())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise CurateError(
-            f"a column does not fit the format: {error}", str(target), "leave it out with --columns"
+            f"a column does not fit the format: {error}", str(target), "choose the other columns with --column"
         ) from error
     except OSError as error:
         raise CurateError(

@@ -1,0 +1,31 @@
+# `make quickstart` and `make test` do all the set-up themselves.
+PYTHON ?= python3
+CURATE = .venv/bin/curate
+
+.PHONY: setup quickstart test check docs golden clean
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "curate needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+quickstart: setup            ## the main job on real text that this machine has: data, model, report
+	test -d quickstart || $(CURATE) init quickstart
+	cd quickstart && ../$(CURATE) run pipeline.yaml
+	cd quickstart && ../$(CURATE) train train.yaml
+	cd quickstart && ../$(CURATE) report installed-text --out report.html
+
+test: setup                  ## every test
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist worksteal
+
+check: setup                 ## format, lint, types, import rules: what the tests check, faster
+	.venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/lint-imports && .venv/bin/pyright
+
+docs golden: setup           ## make the generated reference and golden texts again
+	.venv/bin/python -m tests.golden
+
+clean:
+	rm -rf quickstart build dist *.egg-info

@@ -1,0 +1,172 @@
+"""Documents from files: JSON lines, CSV, TSV, Parquet, plain text, Markdown, HTML and WARC, compressed or not.
+
+What can be read of a damaged file is read; everything else is rejected with its offset, so that nothing is lost without
+a word. Offsets count in the decompressed file, whatever the cut, so a document keeps its id when the shard size changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from curate.collect.columns import Selection
+from curate.collect.compression import ByteStream
+from curate.collect.formats import COMPRESSIONS, ENDINGS, FileType, Format, file_type
+from curate.collect.locations import Location, find_locations, open_location
+from curate.errors import CurateError
+from curate.stages.contract import Part, Rejected, Source, SourceContext
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Files"]
+
+SCAN_BYTES = 1 << 20
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+class Files(Source):
+    """Reads documents from files: JSON lines, CSV, TSV, Parquet, text, Markdown, HTML, WARC; gz, zst, xz, bz2."""
+
+    libraries: ClassVar[tuple[str, ...]] = ("orjson", "pyarrow", "FastWARC", "Resiliparse")
+
+    paths: list[str] = Field(
+        min_length=1,
+        description="Paths and globs (`in/**/*.jsonl.zst`), relative to the pipeline file, or URLs that fsspec opens "
+        "(`s3://`, `https://`, `memory://`). Each must match a file; a file that two of them match is read once.",
+    )
+    format: Format | None = Field(
+        None,
+        description="Format of all the files; by default, that of each file's ending. text, markdown and html give "
+        "one document a file (html keeps its markup, for `html_text`); warc gives the HTML and plain text that was fetched, "
+        "with columns `url`, `date`, `content_type` and `status`.",
+    )
+    text: str = Field("text", description="Column that holds the text.")
+    id: str | None = Field(
+        None, description="Column that holds the id, which becomes a string; by default, `id` where there is one."
+    )
+    columns: list[str] | None = Field(
+        None, description="Other columns to keep; all of them by default, none with `[]`."
+    )
+    quote: str | None = Field(
+        '"',
+        min_length=1,
+        max_length=1,
+        description="Character around CSV and TSV fields that hold delimiters or line ends; null where quotes are plain text.",
+    )
+    max_document_bytes: int = Field(
+        64 << 20, ge=1, description="Longer documents and lines, in bytes, are quarantined as `too_long`."
+    )
+    max_expansion: float = Field(
+        200,
+        gt=1,
+        description="A compressed file is read until it gives more than this many times its own size (and more than "
+        "64 MiB); the rest is quarantined as `expansion_limit`.",
+    )
+
+    def plan(self, context: SourceContext) -> Sequence[Part]:
+        """One part for each file, or for each range of bytes or row groups where a file can be cut."""
+        parts: list[Part] = []
+        for location in find_locations(self.paths, context.root):
+            kind = self._type(location)
+            content = location.content(context.content_hash)
+            parts.extend(self._parts(location, kind, content, context.shard_bytes))
+        return parts
+
+    def _type(self, location: Location) -> FileType:
+        told = file_type(location.name)
+        kind = FileType(self.format or told.format, told.compression)
+        if kind.format is None:
+            raise CurateError(
+                f"the ending of `{location.name}` does not tell its format",
+                hint=f"set `format:`, or narrow `paths:`; known endings are {' '.join(ENDINGS)}, "
+                f"compressed with {' '.join(COMPRESSIONS)}",
+            )
+        wrong = (kind.compression == "lz4") != (kind.format == "warc") and kind.compression in ("lz4", "xz", "bz2")
+        if wrong or (kind.format == "parquet" and kind.compression):
+            raise CurateError(f"`{location.name}`: {kind.format} files compressed as {kind.compression} are not read")
+        return kind
+
+    def _parts(self, location: Location, kind: FileType, content: str, shard_bytes: int) -> Iterator[Part]:
+        from curate.collect.parquet import row_ranges
+
+        opener = partial(open_location, location.location)
+        extra: dict[str, object] = {"format": kind.format, "compression": kind.compression}
+        ranges: Sequence[tuple[int, int | None]] = [(0, None)]
+        if kind.format == "parquet":
+            ranges = row_ranges(opener, shard_bytes)
+        elif kind.format == "jsonl" and not kind.compression:
+            ranges = _byte_ranges(location.size, shard_bytes)
+        elif kind.format in DELIMITERS and not kind.compression and location.size > shard_bytes:
+            extra["header"] = self._header(location, kind)
+            ranges = _byte_ranges(location.size, shard_bytes) if extra["header"] else ranges
+        for start, stop in ranges:
+            yield Part(location.name, location.location, content, start, stop, extra)
+
+    def _header(self, location: Location, kind: FileType) -> list[str] | None:
+        """The columns of a CSV file in which every line is a record, so that it can be cut; else None."""
+        from curate.collect.delimited import read_header
+
+        if self.quote:
+            with open_location(location.location) as file:
+                while data := file.read(SCAN_BYTES):
+                    if self.quote.encode() in data:
+                        return None
+        stream = ByteStream(partial(open_location, location.location))
+        delimiter = DELIMITERS[str(kind.format)]
+        return read_header(stream, delimiter=delimiter, quote=self.quote, limit=self.max_document_bytes)
+
+    def read(self, part: Part) -> Iterator[pa.Table | Rejected]:
+        """Documents, then what damage there is: `truncated`, `corrupt` or `expansion_limit` at the offset where it stopped.
+
+        Raises:
+            CurateError: The text column is not there, or a column has a name that documents use themselves.
+        """
+        from curate.collect.archives import read_warc
+        from curate.collect.parquet import read_parquet
+
+        columns = None if self.columns is None else tuple(self.columns)
+        selection = Selection(self.text, self.id, columns, self.max_document_bytes, part.name)
+        opener = partial(open_location, part.location)
+        if part.extra["format"] == "parquet":
+            yield from read_parquet(opener, selection, name=part.name, start=part.start, stop=part.stop)
+            return
+        if part.extra["format"] == "warc":
+            yield from read_warc(opener, part.extra["compression"], selection, name=part.name)
+            return
+        start = max(part.start - 1, 0)
+        stream = ByteStream(opener, part.extra["compression"], start=start, max_expansion=self.max_expansion)
+        yield from self._read_stream(part, stream, selection)
+        if stream.damage:
+            yield Rejected(stream.position, *stream.damage)
+
+    def _read_stream(self, part: Part, stream: ByteStream, selection: Selection) -> Iterator[pa.Table | Rejected]:
+        from curate.collect.delimited import read_delimited
+        from curate.collect.jsonl import read_jsonl
+        from curate.collect.pages import read_page
+
+        form = part.extra["format"]
+        if form == "jsonl":
+            return read_jsonl(stream, selection, name=part.name, start=part.start, stop=part.stop)
+        if form not in DELIMITERS:
+            return read_page(stream, selection, name=part.name, is_html=form == "html")
+        return read_delimited(
+            stream,
+            selection,
+            name=part.name,
+            delimiter=DELIMITERS[form],
+            quote=self.quote,
+            start=part.start,
+            stop=part.stop,
+            header=part.extra.get("header") if part.start else None,
+        )
+
+
+def _byte_ranges(size: int, shard_bytes: int) -> list[tuple[int, int | None]]:
+    """Equal ranges of about `shard_bytes`; the last one is open."""
+    count = max(1, round(size / shard_bytes))
+    starts = [size * number // count for number in range(count)]
+    return list(zip(starts, [*starts[1:], None], strict=True))

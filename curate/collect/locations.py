@@ -1,0 +1,153 @@
+"""From paths, globs and URLs to the files they match, in one stable order.
+
+Local paths are relative to the pipeline file; everything with a scheme (`s3://`, `memory://`, `https://`) goes through
+fsspec. `file://` is a local path. Hidden files and folders are only matched by patterns that name them.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import urlsplit
+
+from curate.errors import CurateError, did_you_mean
+
+__all__ = ["Location", "find_locations", "open_location"]
+
+CHECKSUMS = ("ETag", "etag", "md5Hash", "md5", "crc32c", "content_md5")
+"""What file systems call the hash of a file's content in their listings."""
+READ_BYTES = 1 << 20
+
+
+class Location(NamedTuple):
+    """A file.
+
+    Attributes:
+        name: Relative to the pipeline file, with forward slashes; or the URL.
+        location: Absolute path, or the URL.
+        size: Bytes.
+    """
+
+    name: str
+    location: str
+    size: int
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a path and not a URL."""
+        return "://" not in self.location
+
+    def content(self, local_hash: Callable[[Path], str]) -> str:
+        """Identity of the content: for URLs the hash that the server tells, else the file is read."""
+        if self.is_local:
+            return local_hash(Path(self.location))
+        told = _information(self.location)
+        for key in CHECKSUMS:
+            if told.get(key):
+                return f"{key.lower()}:{str(told[key]).strip(chr(34))}:{self.size}"
+        return _hash(self.location)
+
+
+def find_locations(patterns: Sequence[str], root: Path) -> list[Location]:
+    """The files that the patterns match, each once, in the order of their names.
+
+    Raises:
+        CurateError: A pattern matches nothing, is a folder, or its file system cannot be reached.
+    """
+    found: dict[str, Location] = {}
+    for pattern in patterns:
+        matches = list(_remote(pattern) if _is_url(pattern) else _local(_path(pattern), root))
+        if not matches:
+            raise CurateError(f"nothing matches `{pattern}`", hint=_what_there_is(pattern, root))
+        found.update((match.location, match) for match in matches)
+    return sorted(found.values())
+
+
+def open_location(location: str) -> BinaryIO:
+    """Open a path or a URL for reading bytes."""
+    if "://" not in location:
+        return Path(location).open("rb")
+    import fsspec
+
+    return fsspec.open(location, "rb").open()
+
+
+def _is_url(pattern: str) -> bool:
+    return "://" in pattern and not pattern.startswith("file://")
+
+
+def _path(pattern: str) -> str:
+    return pattern.removeprefix("file://")
+
+
+def _local(pattern: str, root: Path) -> Iterator[Location]:
+    full = os.path.join(root.absolute(), Path(pattern).expanduser() if pattern.startswith("~") else pattern)  # noqa: PTH118 Path would drop a closing slash
+    if Path(full).is_dir():
+        raise CurateError(f"`{pattern}` is a folder", hint=f"`{pattern.rstrip('/')}/**/*` matches the files in it")
+    matches = [full] if Path(full).is_file() else glob.glob(full, recursive=True)  # noqa: PTH207 hides dot files
+    for match in matches:
+        path = Path(os.path.normpath(match))
+        if path.is_file():
+            name = Path(os.path.relpath(path, root.absolute())).as_posix()
+            yield Location(name, str(path), path.stat().st_size)
+
+
+def _remote(pattern: str) -> Iterator[Location]:
+    from fsspec.core import url_to_fs
+
+    if urlsplit(pattern).password:
+        raise CurateError(
+            f"a URL of {urlsplit(pattern).hostname} has a password in it",
+            hint="it would be written into the version; let fsspec's configuration or the environment hold it",
+        )
+    try:
+        system, path = url_to_fs(pattern)
+        magic = "*" in path or (not pattern.startswith("http") and glob.has_magic(path))
+        matches = system.glob(path, detail=True) if magic else {path: system.info(path)}
+    except FileNotFoundError:
+        return
+    except (ImportError, ValueError, OSError) as error:
+        raise CurateError(
+            f"`{pattern}` cannot be read: {error}", hint="is its fsspec package installed, and the host reachable?"
+        ) from error
+    for match, told in matches.items():
+        if told.get("type", "file") == "file":
+            url = system.unstrip_protocol(match)
+            yield Location(url, url, int(told.get("size") or 0))
+
+
+def _information(url: str) -> dict[str, Any]:
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(url)
+    return system.info(path)
+
+
+def _hash(url: str) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    with open_location(url) as file:
+        while data := file.read(READ_BYTES):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _what_there_is(pattern: str, root: Path) -> str:
+    """The nearest folder that exists, and what is in it."""
+    if _is_url(pattern):
+        return "check the address, and that you may list it"
+    path = root.absolute() / _path(pattern)
+    missing = path.name
+    while not path.is_dir():
+        path, missing = path.parent, path.name
+    try:
+        names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith("."))
+    except PermissionError:
+        return f"`{path}` cannot be listed"
+    near = did_you_mean(missing, names)
+    listed = ", ".join(f"`{name}`" for name in names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"{path} holds {listed or 'nothing'}" + (f"; {near}" if near else "")

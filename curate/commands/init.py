@@ -1,0 +1,45 @@
+"""`curate init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.commands.options import Json
+
+__all__ = ["TEMPLATES", "init"]
+
+TEMPLATES = {
+    "quickstart": "real text that this machine has already; runs as it is",
+    "files": "your own files in in/",
+}
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to make.", metavar="DIR")],
+    template: Annotated[str, typer.Option(help="; ".join(f"{name}: {what}" for name, what in TEMPLATES.items()))] = "quickstart",
+    as_json: Json = False,
+) -> None:
+    """Make a working project: pipeline.yaml, train.yaml, README."""
+    import shutil
+
+    from curate.commands.options import print_json
+    from curate.errors import CurateError, did_you_mean
+
+    if template not in TEMPLATES:
+        hint = did_you_mean(template, TEMPLATES) or f"there are: {', '.join(TEMPLATES)}"
+        raise CurateError(f"there is no template `{template}`", "--template", hint)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise CurateError(f"`{folder}` is there already and not empty", hint="name a new folder")
+    source = Path(__file__).resolve().parent.parent / "templates" / template
+    try:
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+    except OSError as error:
+        raise CurateError(f"`{folder}` cannot be made: {error.strerror}", str(error.filename or folder)) from error
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    if as_json:
+        print_json({"folder": str(folder), "template": template, "files": files})
+    else:
+        typer.echo(f"{folder}: {', '.join(files)}\nnext: cd {folder} && curate run pipeline.yaml")

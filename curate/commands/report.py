@@ -1,0 +1,45 @@
+"""`curate report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.commands.options import Json, StoreOption
+
+__all__ = ["report"]
+
+
+def report(
+    target: Annotated[
+        str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX, or a training run.", metavar="VERSION_OR_RUN")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write; by default NAME-VERSION.html or RUN.html, here.")
+    ] = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write the HTML report of a version or a training run, as one file, and print its path.
+
+    A run is named by its name or its folder; a name that is a dataset's too means the dataset.
+    """
+    from curate.commands.options import print_json
+    from curate.dataset.store import find_store
+    from curate.reports.data import RunData
+    from curate.reports.report import build_report, build_run_report, find_target
+
+    opened = find_store(store)
+    found = find_target(opened, target)
+    facts = {"dataset": found.dataset, "version": found.version}
+    if isinstance(found, RunData):
+        facts["run"] = found.run
+        path = build_run_report(found, out or Path(f"{found.run}.html"))
+    else:
+        path = build_report(opened, found.version, out or Path(f"{found.dataset}-{found.version[:12]}.html"))
+    if as_json:
+        print_json({"report": str(path), **facts})
+    else:
+        typer.echo(path)
