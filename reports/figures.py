@@ -9,6 +9,7 @@ from curate.reports.numbers import measure, number, share
 __all__ = ["clusters_figure", "funnel_figure", "languages_figure", "lengths_figure", "personal_figure", "run_figures"]
 
 LANGUAGES_SHOWN = 15
+NONE = "\u2013"
 METRICS = {
     "loss": "Training loss",
     "validation.bits_per_byte": "Validation bits per byte",
@@ -33,7 +34,8 @@ def funnel_figure(data: ReportData) -> Figure:
         note = number(stage.kept) + (f"  \u2212{number(lost)}" if lost else "")
         items.append(Bar(stage.id, parts, note))
         counts = (stage.count, stage.kept, stage.edited, stage.dropped, stage.quarantined)
-        rows.append((stage.id, *map(number, counts), share(lost, stage.count)))
+        removed = share(lost, stage.count) if lost else NONE
+        rows.append((stage.id, *(number(count) if count else NONE for count in counts), removed))
     return stacked(
         "funnel",
         "Documents through the stages",

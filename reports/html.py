@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.reports import figures, numbers
+from curate.reports.compare import compare
 from curate.reports.data import ReportData, RunData, StageData
 from curate.reports.text import visible
 
@@ -120,7 +121,7 @@ def _environment() -> Environment:
         "measure": numbers.measure,
         "value": _value_text,
     }
-    environment.globals |= {"share": numbers.share}
+    environment.globals |= {"share": numbers.share, "compare": compare}
     return environment
 
 

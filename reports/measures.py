@@ -87,13 +87,12 @@ def log_histogram(series: dict[str, np.ndarray]) -> Histogram:
     longest = max((int(values.max()) for values in series.values() if len(values)), default=1)
     shortest = min((int(values[values > 0].min()) for values in series.values() if (values > 0).any()), default=1)
     first, last = int(np.floor(2 * np.log2(shortest))), int(np.floor(2 * np.log2(max(longest, 1)))) + 1
-    # Lengths are whole numbers: bins that no whole number falls into are joined with the next.
-    edges = sorted({float(np.ceil(2 ** (step / 2))) for step in range(first, last + 1)} | {float(longest + 1)})
-    edges = [edge for edge in edges if edge <= longest + 1]
+    # Lengths are whole numbers: edges between the same two whole numbers are one.
+    edges = sorted({float(np.ceil(2 ** (step / 2))) for step in range(first, last + 1)})
+    if edges[-1] <= longest:
+        edges.append(float(np.ceil(2 ** ((last + 1) / 2))))
     if any((values == 0).any() for values in series.values()):
-        edges = [0.0, *(edge for edge in edges if edge > 0)]
-    if len(edges) < 2:
-        edges = [edges[0], edges[0] + 1]
+        edges = [0.0, *edges]
     counts = {name: tuple(int(n) for n in np.histogram(values, edges)[0]) for name, values in series.items()}
     return Histogram(tuple(edges), counts)
 

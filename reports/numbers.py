@@ -48,7 +48,9 @@ def measure(value: float | None) -> str:
         return "\u221e" if value > 0 else "-\u221e"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:.4g}" if 1e-4 <= abs(value) < 1e6 else f"{value:.3e}"
+    if 1000 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 1e-4 else f"{value:.3e}"
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:

@@ -19,7 +19,7 @@ CONFIGS = ("config.json", "config.yaml", "train.yaml")
 def runs_of(store: Store, version: str) -> tuple[RunData, ...]:
     """The runs that were trained on a version, by name."""
     records = [record for record in store.training_records() if record.get("version") == version]
-    return tuple(read_run(record, store) for record in records)
+    return tuple(read_run(record, store) for record in sorted(records, key=lambda record: str(record["run"])))
 
 
 def find_run(target: str, store: Store) -> RunData | None:

@@ -97,10 +97,13 @@ def _example(texts: Texts, stage: str, step: int, row: dict[str, Any]) -> Exampl
     identity, other = row["id"], row["duplicate_of"]
     history = texts.of(identity)
     seen, before = history.at(step), None
-    text = excerpt(history.shown(seen))
+    text, other_text = history.shown(seen), None
     if row["verdict"] == "edited":
-        after = history.at(step + 1)
-        text, before = _edit(history, seen, after, step)
+        text, before = _edit(history, seen, history.at(step + 1), step)
+    elif other:
+        text, other_text = _side_by_side(text, texts.of(other).shown_before(stage))
+    else:
+        text = excerpt(text)
     return Example(
         document=identity,
         source=history.source,
@@ -110,8 +113,14 @@ def _example(texts: Texts, stage: str, step: int, row: dict[str, Any]) -> Exampl
         detail=row["detail"],
         before=before,
         other=other,
-        other_text=excerpt(texts.of(other).shown_before(stage)) if other else None,
+        other_text=other_text,
     )
+
+
+def _side_by_side(left: str, right: str) -> tuple[str, str]:
+    """Excerpts of both texts around the first difference."""
+    place = 0 if left == right else first_difference(left, right)
+    return excerpt(left, around=place), excerpt(right, around=place)
 
 
 def _edit(history: _History, seen: str, after: str, step: int) -> tuple[str, str | None]:
@@ -120,9 +129,8 @@ def _edit(history: _History, seen: str, after: str, step: int) -> tuple[str, str
     # Masking moves what stands behind it, so the place is found again in the masked texts.
     if history.spans_at(step):
         return excerpt(history.shown(after), around=len(history.shown(after[:place]))), None
-    before, now = history.shown(seen), history.shown(after)
-    place = first_difference(before, now)
-    return excerpt(now, around=place), excerpt(before, around=place)
+    before, now = _side_by_side(history.shown(seen), history.shown(after))
+    return now, before
 
 
 # ---- texts of chosen documents

@@ -1,6 +1,6 @@
 """train.yaml: a tree of frozen settings, every one with a default but the dataset and the run's name.
 
-The settings decide the weights: with the same dataset version, settings, seed, number of processes, number of threads and library versions, the
+The settings decide the weights: with the same dataset version, settings, processes, threads and library versions, the
 trained parameters are the same bits. Only the settings of `FREE` may change when an interrupted run goes on.
 """
 

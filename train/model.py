@@ -134,7 +134,8 @@ class Decoder(nn.Module):
     def forward(self, tokens: Tensor, targets: Tensor | None = None) -> Tensor:
         """Logits (batch, length, vocabulary) of the token after each of `tokens` (batch, length).
 
-        With `targets` (batch, length; IGNORED where none counts) instead the summed cross entropy in nats, a float32 scalar.
+        With `targets` (batch, length; IGNORED where none counts) instead the summed cross entropy in nats, a float32
+        scalar.
         """
         states = self.embedding(tokens)
         for block in self.blocks:

@@ -32,7 +32,7 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
 
 
 def learning_rate(step: int, steps: int, highest: float, settings: ScheduleSettings) -> float:
-    """The rate of step `step` (from 1) of `steps`: a linear rise, then a fall to `floor` of the highest at the last step."""
+    """The rate of step `step` (from 1) of `steps`: a linear rise, then a fall to `floor` of the highest."""
     if step <= settings.warmup:
         return highest * step / (settings.warmup + 1)
     if settings.kind == "constant" or steps <= settings.warmup + 1:

@@ -109,4 +109,3 @@ def shard_model(model: nn.Module, blocks: nn.ModuleList, world: World, precision
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
     return model
-

@@ -1,11 +1,12 @@
 """Documents from WARC files (plain, gzip, zstd, lz4) through FastWARC: the HTML and plain text that was fetched.
 
-Offsets are those of the records in the file as it is on disk, compressed or not, as WARC indexes have them. After damage,
-reading goes on at the next place where a record starts, so that one broken record costs itself alone.
+Offsets are those of the records in the file as it is on disk, compressed or not, as WARC indexes have them. After
+damage, reading goes on at the next place where a record starts, so that one broken record costs itself alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -193,10 +194,8 @@ def _unpack(data: bytes, http: Any, limit: int) -> bytes:
     from fastwarc.stream_io import BrotliReader, ChunkedReader, ZstdReader
 
     if http.get("Transfer-Encoding", "").lower() == "chunked":
-        try:
+        with contextlib.suppress(OSError):  # not chunked after all
             data = ChunkedReader(io.BytesIO(data)).read(limit + 1)
-        except OSError:
-            pass  # not chunked after all; what is wrong with it otherwise, the encodings below will find
     encoding = http.get("Content-Encoding", "").strip().lower()
     if encoding == "br" and not data.lstrip().startswith(b"<"):
         return BrotliReader(io.BytesIO(data)).read(limit + 1)

@@ -50,7 +50,7 @@ class Selection(NamedTuple):
             CurateError: They have not; it names the columns there are.
         """
         known = list(names)
-        for setting, wanted in (("text", self.text), ("id", self.id)):
+        for setting, wanted in (("text", self.text), ("id_column", self.id)):
             if wanted is None or wanted in known:
                 continue
             listed = ", ".join(f"`{name}`" for name in known) or "none"
@@ -129,7 +129,7 @@ def document_table(
     offsets: Sequence[int] | pa.Array,
     *,
     name: str,
-    columns: Mapping[str, Sequence[Any] | pa.Array | pa.ChunkedArray],
+    columns: Mapping[str, Any],
 ) -> pa.Table:
     """A table of documents as `Source.read` gives it.
 
@@ -155,7 +155,7 @@ def document_table(
     return pa.table(arrays, schema=pa.schema(fields))
 
 
-def _strings(ids: Sequence[Any] | pa.Array | None, count: int) -> pa.Array:
+def _strings(ids: Any, count: int) -> pa.Array:
     import pyarrow as pa
 
     if ids is None:

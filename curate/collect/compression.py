@@ -1,9 +1,9 @@
 """Bytes of a file, decompressed, in blocks of a few megabytes; what can be read of a damaged file is read.
 
-gzip (all members), zstd (all frames, windows up to 2 GB as `zstd --long=31` writes them), xz and bz2 go through one loop:
-their decompressors share an interface. They are fed small pieces, because none of them can be trusted to bound what one
-piece expands to; the size of a piece keeps that under about 128 MB for the worst input that each format allows. Speed
-is that of the libraries: 1,250 MB of text per CPU second for zstd, 280 for gzip.
+gzip (all members), zstd (all frames, windows up to 2 GB as `zstd --long=31` writes them), xz and bz2 go through one
+loop: their decompressors share an interface. They are fed small pieces, because none of them can be trusted to bound
+what one piece expands to; the size of a piece keeps that under about 128 MB for the worst input that each format
+allows. Speed is that of the libraries: 1,250 MB of text per CPU second for zstd, 280 for gzip.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Read by the csv module in strict mode, fed line by line, so that the offset of every record is known. Where a record is
 broken (a stray quote, a wrong number of fields), its first line alone is rejected and reading goes on with the next
-line: an unclosed quote does not swallow the rest of the file. A column becomes numbers where every value of a table is one.
+line: an unclosed quote does not swallow the rest of the file. A column becomes numbers where all
+its values are.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["read_delimited", "read_header"]
+
+Row = tuple[int, list[str]]
 
 TABLE_BYTES = 8 << 20
 INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
@@ -94,21 +97,20 @@ def read_delimited(
     """
     rejects: list[Rejected] = []
     feed = Feed(stream, _lines(stream, start, stop, selection.limit, rejects))
-    rows: list[tuple[int, list[str]]] = []
+    rows: list[Row] = []
     size = 0
-    for offset, found in _records(feed, delimiter, quote, selection.limit):
-        if header is None and isinstance(found, list):
-            header = _checked_header(found, selection)
-            continue
-        problem = found if isinstance(found, Rejected) else _problem(offset, found, header or [], selection)
-        if problem is None:
-            rows.append((offset, found))
-            size += sum(map(len, found))
-        else:
+    for offset, record in _records(feed, delimiter, quote, selection.limit):
+        if isinstance(record, Rejected):
+            rejects.append(record)
+        elif header is None:
+            header = _checked_header(record, selection)
+        elif problem := _problem(offset, record, header, selection):
             rejects.append(problem)
-        if size >= TABLE_BYTES or rejects:
-            yield from rejects
-            rejects.clear()
+        else:
+            rows.append((offset, record))
+            size += sum(map(len, record))
+        yield from rejects
+        rejects.clear()
         if size >= TABLE_BYTES:
             yield _table(rows, header or [], selection, name)
             rows, size = [], 0
@@ -194,7 +196,7 @@ def _undecodable(value: str) -> bool:
     return False
 
 
-def _table(rows: list[tuple[int, list[str]]], header: list[str], selection: Selection, name: str) -> pa.Table:
+def _table(rows: list[Row], header: list[str], selection: Selection, name: str) -> pa.Table:
     offsets, records = zip(*rows, strict=True)
     values: dict[str, Any] = dict(zip(header, zip(*records, strict=True), strict=True))
     carried = selection.carried(header, complete=True)

@@ -1,7 +1,7 @@
 """Documents from files: JSON lines, CSV, TSV, Parquet, plain text, Markdown, HTML and WARC, compressed or not.
 
-What can be read of a damaged file is read; everything else is rejected with its offset, so that nothing is lost without
-a word. Offsets count in the decompressed file, whatever the cut, so a document keeps its id when the shard size changes.
+What can be read of a damaged file is read; everything else is rejected with its offset, so that nothing is lost
+without a word. Offsets count in the decompressed file, so a document keeps its id however the file is cut.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from curate.collect.columns import Selection
 from curate.collect.compression import ByteStream
-from curate.collect.formats import COMPRESSIONS, ENDINGS, FileType, Format, file_type
+from curate.collect.formats import COMPRESSIONS, ENDINGS, STREAMED, UNDONE, FileType, Format, file_type
 from curate.collect.locations import Location, find_locations, open_location
 from curate.errors import CurateError
 from curate.stages.contract import Part, Rejected, Source, SourceContext
@@ -41,11 +41,11 @@ class Files(Source):
     format: Format | None = Field(
         None,
         description="Format of all the files; by default, that of each file's ending. text, markdown and html give "
-        "one document a file (html keeps its markup, for `html_text`); warc gives the HTML and plain text that was fetched, "
-        "with columns `url`, `date`, `content_type` and `status`.",
+        "one document a file (html keeps its markup, for `html_text`); warc gives the HTML and plain text that was "
+        "fetched, with columns `url`, `date`, `content_type` and `status`.",
     )
     text: str = Field("text", description="Column that holds the text.")
-    id: str | None = Field(
+    id_column: str | None = Field(
         None, description="Column that holds the id, which becomes a string; by default, `id` where there is one."
     )
     columns: list[str] | None = Field(
@@ -55,7 +55,8 @@ class Files(Source):
         '"',
         min_length=1,
         max_length=1,
-        description="Character around CSV and TSV fields that hold delimiters or line ends; null where quotes are plain text.",
+        description="Character around CSV and TSV fields that hold delimiters or line ends; null where quotes are "
+        "plain text.",
     )
     max_document_bytes: int = Field(
         64 << 20, ge=1, description="Longer documents and lines, in bytes, are quarantined as `too_long`."
@@ -85,9 +86,11 @@ class Files(Source):
                 hint=f"set `format:`, or narrow `paths:`; known endings are {' '.join(ENDINGS)}, "
                 f"compressed with {' '.join(COMPRESSIONS)}",
             )
-        wrong = (kind.compression == "lz4") != (kind.format == "warc") and kind.compression in ("lz4", "xz", "bz2")
-        if wrong or (kind.format == "parquet" and kind.compression):
-            raise CurateError(f"`{location.name}`: {kind.format} files compressed as {kind.compression} are not read")
+        if kind.compression not in (None, *UNDONE.get(kind.format, STREAMED)):
+            raise CurateError(
+                f"`{location.name}` is a {kind.format} file compressed as {kind.compression}, which cannot be read",
+                hint="decompress it first",
+            )
         return kind
 
     def _parts(self, location: Location, kind: FileType, content: str, shard_bytes: int) -> Iterator[Part]:
@@ -120,7 +123,7 @@ class Files(Source):
         return read_header(stream, delimiter=delimiter, quote=self.quote, limit=self.max_document_bytes)
 
     def read(self, part: Part) -> Iterator[pa.Table | Rejected]:
-        """Documents, then what damage there is: `truncated`, `corrupt` or `expansion_limit` at the offset where it stopped.
+        """Documents, and what cannot be read; last, where and why reading stopped before the end of a file.
 
         Raises:
             CurateError: The text column is not there, or a column has a name that documents use themselves.
@@ -129,7 +132,7 @@ class Files(Source):
         from curate.collect.parquet import read_parquet
 
         columns = None if self.columns is None else tuple(self.columns)
-        selection = Selection(self.text, self.id, columns, self.max_document_bytes, part.name)
+        selection = Selection(self.text, self.id_column, columns, self.max_document_bytes, part.name)
         opener = partial(open_location, part.location)
         if part.extra["format"] == "parquet":
             yield from read_parquet(opener, selection, name=part.name, start=part.start, stop=part.stop)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["COMPRESSIONS", "ENDINGS", "Format", "FileType", "file_type"]
+__all__ = ["COMPRESSIONS", "ENDINGS", "STREAMED", "UNDONE", "FileType", "Format", "file_type"]
 
 Format = Literal["jsonl", "csv", "tsv", "parquet", "text", "markdown", "html", "warc"]
 
@@ -28,6 +28,9 @@ ENDINGS: dict[str, Format] = {
     ".wet": "warc",
 }
 COMPRESSIONS = {".gz": "gz", ".zst": "zst", ".zstd": "zst", ".xz": "xz", ".bz2": "bz2", ".lz4": "lz4"}
+STREAMED = ("gz", "zst", "xz", "bz2")
+UNDONE: dict[Format, tuple[str, ...]] = {"warc": ("gz", "zst", "lz4"), "parquet": ()}
+"""Compressions that are undone for a format, where these are not the streamed ones."""
 
 
 class FileType(NamedTuple):

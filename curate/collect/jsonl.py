@@ -1,8 +1,8 @@
 """Documents from lines of JSON, one object a line.
 
-A block of lines is parsed at once by orjson; only a block with something wrong in it is gone through line by line. Cost
-with zstd: 0.22 CPU seconds for 50 MB with six columns, against 0.14 for decompressing and pyarrow's own JSON reader, which guesses dates
-and does not survive a bad line.
+A block of lines is parsed at once by orjson; only a block with something wrong in it is gone through line by line.
+Cost: 50 MB of zstd with six columns in 0.22 CPU seconds, 0.05 of it decompressing. pyarrow's own JSON reader needs
+0.14, but it guesses dates and does not survive a bad line.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Documents from Parquet files: row groups one by one, in batches of a few megabytes.
 
-Offsets are row numbers. A row group that cannot be read costs its own rows only; page checksums are verified where the file has
-them. A file without its footer (cut short) has nothing that can be read.
+Offsets are row numbers. A row group that cannot be read costs its own rows only; page checksums are verified where the
+file has them. A file without its footer (cut short) has nothing that can be read.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def _decode(table: pa.Table, *, binary: set[str]) -> tuple[pa.Table, dict[int, s
     return pa.table(columns), broken
 
 
-def _string(value: bytes | None) -> str | None | bool:
+def _string(value: bytes | None) -> str | bool | None:
     try:
         return value if value is None else value.decode("utf-8")
     except UnicodeDecodeError:

@@ -16,8 +16,12 @@ def text_buffer(column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, np.ndar
         if isinstance(array, pa.ChunkedArray):
             array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], pa.large_string())
     _, offsets, data = array.buffers()
-    if len(array) == 0 or offsets is None:
-        return np.zeros(0, dtype=np.uint8), np.zeros(len(array) + 1, dtype=np.int64)
-    bounds = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
-    content = np.frombuffer(data, dtype=np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
+    bounds, content = np.zeros(len(array) + 1, dtype=np.int64), np.zeros(0, dtype=np.uint8)
+    if len(array):
+        bounds = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+    if data is not None and data.size:
+        content = np.frombuffer(data, dtype=np.uint8)
+    # Compiled code is made anew for arrays that can be written to, and Arrow hands out both kinds.
+    bounds.setflags(write=False)
+    content.setflags(write=False)
     return content, bounds

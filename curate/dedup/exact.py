@@ -41,7 +41,7 @@ class ExactDuplicates(Global):
 
     @model_validator(mode="after")
     def _keep_and_by_agree(self) -> Self:
-        check_keep(self.keep, self.by)
+        check_keep(self.keep, self.by, self.order)
         return self
 
     def open(self) -> Callable[[pa.Table], pa.Table]:

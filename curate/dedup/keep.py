@@ -20,12 +20,14 @@ Keep = Literal["first", "longest", "best"]
 Order = Literal["highest", "lowest"]
 
 
-def check_keep(keep: Keep, by: str | None) -> None:
-    """A `ValueError` unless `by` is given for `best`, and for `best` alone."""
+def check_keep(keep: Keep, by: str | None, order: Order) -> None:
+    """A `ValueError` unless `by` is given for `best`, and `by` and `order` for `best` alone."""
     if keep == "best" and by is None:
         raise ValueError("`keep: best` needs `by:`, the column that says which document is best")
     if keep != "best" and by is not None:
         raise ValueError(f"`by: {by}` is read for `keep: best` alone, and this is `keep: {keep}`")
+    if keep != "best" and order != "highest":
+        raise ValueError(f"`order: {order}` is read for `keep: best` alone, and this is `keep: {keep}`")
 
 
 def keep_column(batch: pa.Table, keep: Keep, by: str | None) -> dict[str, pa.ChunkedArray]:

@@ -134,7 +134,7 @@ class NearDuplicates(Global):
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
-        check_keep(self.keep, self.by)
+        check_keep(self.keep, self.by, self.order)
         choose_bands(self.similarity, self.bands, self.rows)
         return self
 

@@ -30,7 +30,9 @@ class C4(Mapper):
     libraries = ("datatrove", "spacy")
     batch = 100
 
-    min_sentences: int | None = Field(5, ge=1, description="Fewest sentences in the lines that are left; null is no minimum.")
+    min_sentences: int | None = Field(
+        5, ge=1, description="Fewest sentences in the lines that are left; null is no minimum."
+    )
     min_words_per_line: int | None = Field(3, ge=1, description="Lines with fewer words go; null keeps them.")
     max_word_length: int | None = Field(
         1000, ge=1, description="Lines with a longer word go, in characters; null keeps them."
@@ -40,13 +42,17 @@ class C4(Mapper):
     )
     remove_citations: bool = Field(True, description="Take `[1]`, `[edit]` and `[citation needed]` out of the lines.")
     remove_javascript_lines: bool = Field(True, description="Lines go that name JavaScript.")
-    remove_policy_lines: bool = Field(True, description="Lines go that speak of cookies, privacy policies and terms of use.")
+    remove_policy_lines: bool = Field(
+        True, description="Lines go that speak of cookies, privacy policies and terms of use."
+    )
     drop_lorem_ipsum: bool = Field(True, description="Drop documents with `lorem ipsum`.")
     drop_curly_bracket: bool = Field(True, description="Drop documents with `{`.")
     unit: Literal["line", "sentence"] = Field(
         "line", description="What is judged and removed: lines, as in the paper, or sentences."
     )
-    language: str = Field("eng", description="Language whose tokenizer finds the sentences: a code that datatrove knows.")
+    language: str = Field(
+        "eng", description="Language whose tokenizer finds the sentences: a code that datatrove knows."
+    )
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """The function that judges a batch with datatrove's block."""
@@ -78,7 +84,9 @@ class C4(Mapper):
                 result = block.filter(document)
                 reason = result[1] if isinstance(result, tuple) else None
                 if reason == "too_few_sentences":
-                    verdicts.drop(row, reason, value=sentences(text), threshold=self.min_sentences, detail=_removed(block))
+                    verdicts.drop(
+                        row, reason, value=sentences(text), threshold=self.min_sentences, detail=_removed(block)
+                    )
                 elif reason:
                     verdicts.drop(row, reason, value=1, threshold=0, detail=_removed(block))
                 elif document.text != text:
@@ -111,5 +119,7 @@ def _or_off(setting: int | None) -> int:
 def _removed(block: Any) -> str | None:
     """How many lines went, by what was wrong with them: what the block counted for this document."""
     prefix = "line-filter-"
-    counts = {label.removeprefix(prefix): stat.total for label, stat in block.stats.stats.items() if label.startswith(prefix)}
+    counts = {
+        label.removeprefix(prefix): stat.total for label, stat in block.stats.stats.items() if label.startswith(prefix)
+    }
     return ", ".join(f"{label}={count}" for label, count in sorted(counts.items())) or None

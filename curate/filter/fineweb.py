@@ -27,7 +27,9 @@ class FineWeb(Filter):
 
     libraries = ("datatrove", "spacy")
     batch = 200
-    thresholds = frozenset({"min_punctuated_lines", "max_short_lines", "max_repeated_line_characters", "max_line_breaks_per_word"})
+    thresholds = frozenset(
+        {"min_punctuated_lines", "max_short_lines", "max_repeated_line_characters", "max_line_breaks_per_word"}
+    )
 
     min_punctuated_lines: float | None = Field(
         0.12, ge=0, le=1, description="Least share of lines that end with a mark that ends sentences."

@@ -47,15 +47,23 @@ class GopherQuality(Filter):
     min_words: int = Field(50, ge=1, description="Fewest words that a document may have.")
     max_words: int | None = Field(100_000, ge=1, description="Most words that a document may have; null is no limit.")
     min_mean_word_length: float | None = Field(3, ge=0, description="Least mean length of the words, in characters.")
-    max_mean_word_length: float | None = Field(10, ge=0, description="Greatest mean length of the words, in characters.")
+    max_mean_word_length: float | None = Field(
+        10, ge=0, description="Greatest mean length of the words, in characters."
+    )
     max_symbols_per_word: float | None = Field(
         0.1, ge=0, description="Most `#` per word, and most ellipses (`...` or the one character) per word."
     )
-    max_bullet_lines: float | None = Field(0.9, ge=0, le=1, description="Largest share of lines that begin with a bullet or `-`.")
-    max_ellipsis_lines: float | None = Field(0.3, ge=0, le=1, description="Largest share of lines that end with an ellipsis.")
+    max_bullet_lines: float | None = Field(
+        0.9, ge=0, le=1, description="Largest share of lines that begin with a bullet or `-`."
+    )
+    max_ellipsis_lines: float | None = Field(
+        0.3, ge=0, le=1, description="Largest share of lines that end with an ellipsis."
+    )
     min_alphabetic: float | None = Field(0.8, ge=0, le=1, description="Least share of words with at least one letter.")
     min_stop_words: int | None = Field(2, ge=0, description="Fewest different stop words that must occur.")
-    stop_words: tuple[str, ...] = Field(_STOP_WORDS, description="The stop words, as they are written in the text (case counts).")
+    stop_words: tuple[str, ...] = Field(
+        _STOP_WORDS, description="The stop words, as they are written in the text (case counts)."
+    )
     language: str = Field("eng", description="Language whose tokenizer cuts the words: a code that datatrove knows.")
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
@@ -99,17 +107,20 @@ class GopherRepetition(Filter):
     })  # fmt: skip
 
     max_repeated_paragraphs: float | None = Field(0.3, ge=0, description="Largest share of paragraphs seen before.")
-    max_repeated_paragraph_characters: float | None = Field(0.2, ge=0, description="Largest share of characters in them.")
+    max_repeated_paragraph_characters: float | None = Field(
+        0.2, ge=0, description="Largest share of characters in them."
+    )
     max_repeated_lines: float | None = Field(0.3, ge=0, description="Largest share of lines seen before.")
     max_repeated_line_characters: float | None = Field(0.2, ge=0, description="Largest share of characters in them.")
     max_top_n_gram: tuple[float | None, float | None, float | None] = Field(
-        (0.2, 0.18, 0.16), description="Largest share of characters in the most frequent 2-, 3- and 4-gram; null is off."
+        (0.2, 0.18, 0.16),
+        description="Largest share of characters in the most frequent 2-, 3- and 4-gram; null is off.",
     )
-    max_repeated_n_grams: tuple[
-        float | None, float | None, float | None, float | None, float | None, float | None
-    ] = Field(
-        (0.15, 0.14, 0.13, 0.12, 0.11, 0.10),
-        description="Largest share of characters in repeated 5-, 6-, ... 10-grams; null is off.",
+    max_repeated_n_grams: tuple[float | None, float | None, float | None, float | None, float | None, float | None] = (
+        Field(
+            (0.15, 0.14, 0.13, 0.12, 0.11, 0.10),
+            description="Largest share of characters in repeated 5-, 6-, ... 10-grams; null is off.",
+        )
     )
     language: str = Field("eng", description="Language whose tokenizer cuts the words: a code that datatrove knows.")
 
@@ -128,7 +139,10 @@ class GopherRepetition(Filter):
             Rule("dup_para_char_frac", "repeated_paragraph_characters", maximum=self.max_repeated_paragraph_characters),
             Rule("dup_line_frac", "repeated_lines", maximum=self.max_repeated_lines),
             Rule("dup_line_char_frac", "repeated_line_characters", maximum=self.max_repeated_line_characters),
-            *(Rule(f"top_{n}_gram", f"top_{n}_gram", maximum=m) for n, m in zip(_TOP, self.max_top_n_gram, strict=True)),
+            *(
+                Rule(f"top_{n}_gram", f"top_{n}_gram", maximum=m)
+                for n, m in zip(_TOP, self.max_top_n_gram, strict=True)
+            ),
             *(
                 Rule(f"duplicated_{n}_n_grams", f"repeated_{n}_grams", maximum=m)
                 for n, m in zip(_REPEATED, self.max_repeated_n_grams, strict=True)

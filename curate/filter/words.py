@@ -195,6 +195,9 @@ def word_tokenizer(language: str) -> WordTokenizer:
     try:
         return load_word_tokenizer(language)
     except ValueError as error:
-        raise CurateError(f"datatrove has no tokenizer for the language `{language}`", hint="codes are those of ISO 639-3: `eng`, `deu`") from error
+        raise CurateError(
+            f"datatrove has no tokenizer for the language `{language}`",
+            hint="codes are those of ISO 639-3: `eng`, `deu`",
+        ) from error
     except ImportError as error:
         raise CurateError(f"words of the language `{language}` need another package: {error}") from error

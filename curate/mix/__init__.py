@@ -1,0 +1,1 @@
+"""Which of the documents, and how many: samples and splits."""

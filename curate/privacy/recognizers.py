@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from curate.errors import CurateError, did_you_mean
 from curate.stages.contract import Span
 
 if TYPE_CHECKING:
@@ -44,12 +45,14 @@ _DIGIT_RUN = r"\d(?:[ .-]?\d){8,}"
 _ANCHORS: dict[Entity, re.Pattern[str]] = {
     "email": re.compile(r"@"),
     "phone": re.compile(r"\d(?:(?:[^\w\n]|x){0,4}\d){6,}"),
-    "ip": re.compile(r"\d\.\d{1,3}\.\d{1,3}\.\d|::|(?:[0-9A-Fa-f]{1,4}:){4}"),
+    "ip": re.compile(
+        r"\d\.\d{1,3}\.\d{1,3}\.\d|(?<![0-9A-Za-z_:])(?:::|(?:[0-9A-Fa-f]{1,4}:){1,7}:|(?:[0-9A-Fa-f]{1,4}:){4})"
+    ),
     "card": re.compile(_DIGIT_RUN),
     "iban": re.compile(r"(?<![A-Z0-9])[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}"),
     "ssn": re.compile(_DIGIT_RUN),
 }
-_WORDS = re.compile(r"[^\W_]+")
+_WORDS = re.compile(r"[<\[][^\s<>\[\]]+[>\]]|[^\W\d_]+")
 _CONTEXT_WORDS, _CONTEXT_BOOST, _CONTEXT_LEAST = 5, 0.35, 0.4
 
 
@@ -60,7 +63,9 @@ class Recognizer(NamedTuple):
     find: Callable[[str], list[Span]]
 
 
-def load_recognizers(entities: Sequence[Entity], *, phone_regions: Sequence[str], public_ips_only: bool) -> list[Recognizer]:
+def load_recognizers(
+    entities: Sequence[Entity], *, phone_regions: Sequence[str], public_ips_only: bool
+) -> list[Recognizer]:
     """Presidio's recognizers, ready to use; loading them takes seconds, once in a process.
 
     Args:
@@ -76,9 +81,11 @@ def load_recognizers(entities: Sequence[Entity], *, phone_regions: Sequence[str]
     return made
 
 
-def _finder(entity: Entity, recognizer: EntityRecognizer, accept: Callable[[str], bool] | None) -> Callable[[str], list[Span]]:
+def _finder(
+    entity: Entity, recognizer: EntityRecognizer, accept: Callable[[str], bool] | None
+) -> Callable[[str], list[Span]]:
     windows = _words_around if entity in ("email", "ip") else _margins_around
-    kind, context = TYPES[entity], tuple(word.strip().lower() for word in recognizer.context or ())
+    kind, context = TYPES[entity], tuple(word.lower() for word in recognizer.context or ())
 
     def find(text: str) -> list[Span]:
         spans = []
@@ -86,17 +93,21 @@ def _finder(entity: Entity, recognizer: EntityRecognizer, accept: Callable[[str]
             for found in recognizer.analyze(text[start:end], [kind]):
                 first, last = start + found.start, start + found.end
                 if accept is None or accept(text[first:last]):
-                    score = found.score if found.score >= 1 else _with_context(text, first, last, found.score, context)
+                    score = found.score if found.score >= 1 else _with_context(text, first, found.score, context)
                     spans.append(Span(first, last, kind, score))
         return spans
 
     return find
 
 
-def _with_context(text: str, start: int, end: int, score: float, context: Sequence[str]) -> float:
-    """The score, raised where the match itself or one of the five words before it holds a context word."""
-    before = _WORDS.findall(text, max(0, start - _MARGIN), start)[-_CONTEXT_WORDS:]
-    around = " ".join(before).lower()
+def _with_context(text: str, start: int, score: float, context: Sequence[str]) -> float:
+    """The score, raised where one of the five words before the match holds one; numbers and placeholders are no words."""
+    low = max(0, start - _MARGIN)
+    before = text[low:start]
+    if low and not text[low - 1].isspace():
+        before = before.partition(" ")[2]  # the first word may be cut
+    words = [word for word in _WORDS.findall(before) if word[0] not in "<["][-_CONTEXT_WORDS:]
+    around = " ".join(words).lower()
     if any(word in around for word in context):
         return min(1.0, max(score + _CONTEXT_BOOST, _CONTEXT_LEAST))
     return score
@@ -162,10 +173,22 @@ def _presidio(entity: Entity, phone_regions: Sequence[str]) -> EntityRecognizer:
     if entity == "email":
         return _offline_email()
     if entity == "phone":
+        _check_regions(phone_regions)
         return PhoneRecognizer(supported_regions=tuple(phone_regions))
     if entity == "card":
         return CreditCardRecognizer(patterns=[*CreditCardRecognizer.PATTERNS, *_more_cards()])
     return {"ip": IpRecognizer, "iban": IbanRecognizer, "ssn": UsSsnRecognizer}[entity]()
+
+
+def _check_regions(regions: Sequence[str]) -> None:
+    from phonenumbers import SUPPORTED_REGIONS
+
+    for region in regions:
+        if region not in SUPPORTED_REGIONS:
+            hint = did_you_mean(region, SUPPORTED_REGIONS)
+            raise CurateError(
+                f"`{region}` in `phone_regions` is no country with phone numbers", hint=hint or "ISO 3166, like `US`"
+            )
 
 
 def _offline_email() -> EntityRecognizer:

@@ -110,7 +110,9 @@ def _documents(batch: pa.Table) -> list[Document]:
 
     rows = batch.to_pylist()
     return [
-        Document(row.pop("text"), row.pop("id"), metadata={key: value for key, value in row.items() if value is not None})
+        Document(
+            row.pop("text"), row.pop("id"), metadata={key: value for key, value in row.items() if value is not None}
+        )
         for row in rows
     ]
 
@@ -126,7 +128,9 @@ def _attached(
         if kind is not None:
             attached[name] = pa.array([document.metadata.get(name) for document in documents], kind)
             continue
-        attached[name] = pa.array([_changes(old, new.metadata) for old, new in zip(before, documents, strict=True)], pa.string())
+        attached[name] = pa.array(
+            [_changes(old, new.metadata) for old, new in zip(before, documents, strict=True)], pa.string()
+        )
     return attached
 
 

@@ -60,14 +60,20 @@ def build_block(use: str, parameters: Mapping[str, Any]) -> PipelineStep:
     """
     block_class = _find_block(use)
     given = _checked(use, block_class, parameters)
-    if block_class.__name__ in _TOKENIZING and _is_datatrove(block_class) and given.get("language", "eng") in ("eng", "en"):
+    if (
+        block_class.__name__ in _TOKENIZING
+        and _is_datatrove(block_class)
+        and given.get("language", "eng") in ("eng", "en")
+    ):
         from curate.filter.words import english_tokenizer
 
         given["language"] = english_tokenizer()
     try:
         return block_class(**given)
     except ImportError as error:
-        raise CurateError(f"`{use}` needs a package that is not installed: {error}", hint=_install_hint(error)) from error
+        raise CurateError(
+            f"`{use}` needs a package that is not installed: {error}", hint=_install_hint(error)
+        ) from error
     except Exception as error:  # foreign code at its edge: any error in a constructor is about the parameters given
         raise CurateError(f"`{use}` refuses its parameters: {error}", hint=_signature_hint(block_class)) from error
 
@@ -84,9 +90,12 @@ def _find_block(use: str) -> type[PipelineStep]:
         raise _import_error(use, module_name, error) from error
     found = getattr(module, class_name, None)
     if found is None:
-        classes = [name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, PipelineStep)]
+        classes = [
+            name for name, value in vars(module).items() if isinstance(value, type) and issubclass(value, PipelineStep)
+        ]
         raise CurateError(
-            f"`{module_name}` has no block `{class_name}`", hint=did_you_mean(class_name, classes) or f"it has {', '.join(classes)}"
+            f"`{module_name}` has no block `{class_name}`",
+            hint=did_you_mean(class_name, classes) or f"it has {', '.join(classes)}",
         )
     origins = [f"{base.__module__}." for base in getattr(found, "__mro__", ())]
     for prefix, (why, instead) in _REFUSED.items():
@@ -102,7 +111,9 @@ def _find_block(use: str) -> type[PipelineStep]:
 def _import_error(use: str, module_name: str, error: ImportError) -> CurateError:
     missing = error.name or ""
     if missing and (module_name == missing or module_name.startswith(f"{missing}.")):
-        return CurateError(f"there is no module `{missing}` (of `{use}`)", hint="is it spelled right, and on PYTHONPATH?")
+        return CurateError(
+            f"there is no module `{missing}` (of `{use}`)", hint="is it spelled right, and on PYTHONPATH?"
+        )
     return CurateError(f"`{use}` needs a package that is not installed: {error}", hint=_install_hint(error))
 
 
@@ -129,7 +140,9 @@ def _checked(use: str, block_class: type, parameters: Mapping[str, Any]) -> dict
     for name in known:
         _refuse_files(use, name, name in parameters, signature[name].default is inspect.Parameter.empty)
     if block_class.__name__ == "C4BadWordsFilter" and parameters.get("keep_fraction", 0):
-        raise CurateError(f"`{use}` with `keep_fraction` depends on the order of the documents", hint="leave `keep_fraction` at 0")
+        raise CurateError(
+            f"`{use}` with `keep_fraction` depends on the order of the documents", hint="leave `keep_fraction` at 0"
+        )
     missing = [n for n in known if signature[n].default is inspect.Parameter.empty and n not in parameters]
     if missing:
         raise CurateError(f"`{use}` needs the parameter `{missing[0]}`", hint=_signature_hint(block_class))
@@ -139,7 +152,9 @@ def _checked(use: str, block_class: type, parameters: Mapping[str, Any]) -> dict
 
 def _refuse_files(use: str, name: str, given: bool, required: bool) -> None:
     if name.endswith("_folder") and (given or required):
-        raise CurateError(f"`{use}` cannot be a stage: it reads or writes files (`{name}`)", hint="stages have no files of their own")
+        raise CurateError(
+            f"`{use}` cannot be a stage: it reads or writes files (`{name}`)", hint="stages have no files of their own"
+        )
     if name == "exclusion_writer" and given:
         raise CurateError(f"`{use}` cannot have an `exclusion_writer`", hint="the ledger keeps every dropped document")
 
@@ -190,7 +205,9 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _signature_hint(block_class: type) -> str:
-    names = [name for name in inspect.signature(block_class.__init__).parameters if name not in ("self", "exclusion_writer")]
+    names = [
+        name for name in inspect.signature(block_class.__init__).parameters if name not in ("self", "exclusion_writer")
+    ]
     return f"its parameters: {', '.join(names)}" if names else "it has no parameters"
 
 
@@ -214,7 +231,9 @@ def _run_filter(block: Any, documents: list[Document]) -> Iterator[Outcome]:
     for start in range(0, len(documents), size):
         block.stats.stats.clear()
         results = block.filter_batch(documents[start : start + size])
-        counts = ", ".join(f"{label}={stat.total}" for label, stat in sorted(block.stats.stats.items())) if size == 1 else ""
+        counts = (
+            ", ".join(f"{label}={stat.total}" for label, stat in sorted(block.stats.stats.items())) if size == 1 else ""
+        )
         for result in results:
             kept, reason = result if isinstance(result, tuple) else (result, None)
             yield Outcome(bool(kept), None if kept else reason, counts or None)
@@ -244,7 +263,10 @@ def _run_any(block: PipelineStep, documents: list[Document]) -> Iterator[Outcome
     for survivor in block.run(iter(list(documents)), 0, 1):
         row = by_object.get(id(survivor), by_id.get(survivor.id))
         if row is None or row in kept:
-            raise CurateError(f"`{type(block).__name__}` makes new documents", hint="a stage keeps, edits or drops the ones it is given")
+            raise CurateError(
+                f"`{type(block).__name__}` makes new documents",
+                hint="a stage keeps, edits or drops the ones it is given",
+            )
         documents[row] = survivor
         kept.add(row)
     return iter([Outcome(row in kept) for row in range(len(documents))])

@@ -66,7 +66,9 @@ class StageFilter(BaseFilter):
         columns = {
             "id": pa.array([document.id for document in batch], pa.string()),
             "text": pa.array([document.text for document in batch], pa.string()),
-            "source_uri": pa.array([str(d.metadata.get("source_uri") or d.metadata.get("file_path") or d.id) for d in batch]),
+            "source_uri": pa.array(
+                [str(d.metadata.get("source_uri") or d.metadata.get("file_path") or d.id) for d in batch]
+            ),
         }
         for key in dict.fromkeys(key for document in batch for key in document.metadata):
             if key in columns:

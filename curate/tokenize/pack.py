@@ -36,7 +36,6 @@ from curate.tokenize.tokenizer import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     from tokenizers import Tokenizer
 
     from curate.dataset.reader import Dataset
@@ -164,8 +163,7 @@ def _write_pack(dataset: Dataset, settings: TokenizerSettings, folder: Path) -> 
     dtype = "uint16" if tokenizer.get_vocab_size() <= 1 << 16 else "uint32"
     end_of_text = tokenizer.token_to_id(settings.special_tokens[0])
     splits = {
-        split: _pack_split(dataset, split, tokenizer, end_of_text, dtype, folder)
-        for split in sorted(dataset.splits)
+        split: _pack_split(dataset, split, tokenizer, end_of_text, dtype, folder) for split in sorted(dataset.splits)
     }
     manifest = {
         "schema": SCHEMA,

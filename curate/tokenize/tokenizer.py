@@ -1,7 +1,7 @@
 """A byte-level BPE tokenizer, trained on a dataset's train split.
 
-Byte-level BPE as in GPT-2 (Radford et al. 2019): the text is cut by GPT-2's pattern, the 256 bytes are the alphabet, and
-the most frequent pair is merged until the vocabulary is full. Any UTF-8 text comes back unchanged, for there is no
+Byte-level BPE as in GPT-2 (Radford et al. 2019): the text is cut by GPT-2's pattern, the 256 bytes are the alphabet,
+and the most frequent pair is merged until the vocabulary is full. Any UTF-8 text comes back unchanged, for there is no
 normalisation and no unknown token. The same documents and settings give the same `tokenizer.json`, byte for byte, and
 the sha256 of these bytes is the tokenizer's name. Costs about 1 CPU second per 2 MB of text; memory holds each
 different word once.
@@ -39,9 +39,7 @@ class TokenizerSettings(BaseModel):
     vocabulary: int = Field(
         8192, le=1 << 20, description="most tokens in the vocabulary; a small corpus may give fewer"
     )
-    minimum_frequency: int = Field(
-        2, ge=1, description="occurrences that a pair needs in the corpus to be merged"
-    )
+    minimum_frequency: int = Field(2, ge=1, description="occurrences that a pair needs in the corpus to be merged")
     special_tokens: tuple[str, ...] = Field(
         ("<|endoftext|>",),
         min_length=1,

@@ -72,7 +72,12 @@ def test_a_list_has_too_many_short_lines(apply_stage):
 
 
 def test_lines_that_are_no_sentences_are_taken_out(apply_stage):
-    text = "Menu\n" + PROSE.strip() + "\n" + "It was a sunny day. The bells rang. All was well. And so it went.\nWe use JavaScript here."
+    text = (
+        "Menu\n"
+        + PROSE.strip()
+        + "\n"
+        + "It was a sunny day. The bells rang. All was well. And so it went.\nWe use JavaScript here."
+    )
     rows, _ = apply_stage(C4(), [text])
     assert rows[0]["text"] == "\n".join(text.split("\n")[1:3])
     assert rows[0]["detail"] == "javascript=1, no_terminal_punc=1"

@@ -64,7 +64,9 @@ def reference(block):
 def ours(stage, apply_stage):
     rows, _ = apply_stage(stage, corpus())
     return [
-        (False, row["reason"], text) if (row := rows.get(i)) and row["verdict"] == "dropped" else (True, None, row["text"] if row else text)
+        (False, row["reason"], text)
+        if (row := rows.get(i)) and row["verdict"] == "dropped"
+        else (True, None, row["text"] if row else text)
         for i, text in enumerate(corpus())
     ], rows
 
@@ -110,7 +112,11 @@ def test_the_corpus_meets_several_reasons_and_keeps_some_documents(name, apply_s
 def test_every_drop_tells_a_value_on_the_wrong_side_of_its_threshold(name, apply_stage):
     stage = pairs()[name][0]
     _, rows = ours(stage, apply_stage)
-    minimums = {rule.reason for rule in stage.rules() if rule.minimum is not None} if stage.kind == "filter" else {"too_few_sentences"}
+    minimums = (
+        {rule.reason for rule in stage.rules() if rule.minimum is not None}
+        if stage.kind == "filter"
+        else {"too_few_sentences"}
+    )
     for row in rows.values():
         if row["verdict"] == "dropped" and row["value"] is not None:
             below = row["value"] < row["threshold"]

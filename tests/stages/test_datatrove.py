@@ -144,7 +144,9 @@ def test_replacements_taken_in_turn_begin_anew_with_every_document(apply_stage):
 
 
 def test_lists_become_tuples_where_the_block_wants_them(apply_stage):
-    stage = block_stage(f"{FILTERS}.FineWebQualityFilter", {"stop_chars": ["!"], "short_line_length": 2, "line_punct_thr": 0.5})
+    stage = block_stage(
+        f"{FILTERS}.FineWebQualityFilter", {"stop_chars": ["!"], "short_line_length": 2, "line_punct_thr": 0.5}
+    )
     rows, _ = apply_stage(stage, ["hello there.", "hello there friend!"])
     assert {row: verdict["reason"] for row, verdict in rows.items()} == {0: "line_punct_ratio"}
 
@@ -197,8 +199,13 @@ def own_block(monkeypatch):
 
 
 def test_any_block_that_keeps_a_subset_is_matched_by_id(own_block, apply_stage):
-    rows, columns = apply_stage(block_stage("own_blocks.Tag", {}), ["a ", "drop", "big"], language=pa.array(["en", "de", None]))
-    assert {row: (v["verdict"], v["reason"]) for row, v in rows.items()} == {0: ("edited", "Tag"), 1: ("dropped", "Tag")}
+    rows, columns = apply_stage(
+        block_stage("own_blocks.Tag", {}), ["a ", "drop", "big"], language=pa.array(["en", "de", None])
+    )
+    assert {row: (v["verdict"], v["reason"]) for row, v in rows.items()} == {
+        0: ("edited", "Tag"),
+        1: ("dropped", "Tag"),
+    }
     assert columns == {"Tag_metadata": [None, None, '{"size": 3}']}
 
 
@@ -242,7 +249,11 @@ def test_a_filter_as_a_datatrove_block_gives_datatroves_answers():
     from datatrove.data import Document
 
     block = as_datatrove(GopherQuality())
-    documents = [Document("too short", "a"), Document(PROSE * 5, "b", metadata={"odd": 1}), Document("x", "c", metadata={"odd": "s"})]
+    documents = [
+        Document("too short", "a"),
+        Document(PROSE * 5, "b", metadata={"odd": 1}),
+        Document("x", "c", metadata={"odd": "s"}),
+    ]
     assert block.filter_batch(documents) == [(False, "gopher_short_doc"), True, (False, "gopher_short_doc")]
 
 
@@ -277,6 +288,10 @@ def test_our_stages_run_in_datatroves_executor(tmp_path):
         logging_dir=str(tmp_path / "logs"),
     ).run()
     kept = [json.loads(line) for path in (tmp_path / "out").glob("*.jsonl") for line in path.read_text().splitlines()]
-    dropped = [json.loads(line) for path in (tmp_path / "dropped").glob("*.jsonl") for line in path.read_text().splitlines()]
-    assert sorted(record["id"] for record in kept) == sorted(f"{part}-{n}" for part in range(2) for n in range(1, 20, 2))
+    dropped = [
+        json.loads(line) for path in (tmp_path / "dropped").glob("*.jsonl") for line in path.read_text().splitlines()
+    ]
+    assert sorted(record["id"] for record in kept) == sorted(
+        f"{part}-{n}" for part in range(2) for n in range(1, 20, 2)
+    )
     assert {record["metadata"]["filter_reason"] for record in dropped} == {"gopher_short_doc"}

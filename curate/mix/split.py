@@ -1,0 +1,81 @@
+"""Train, validation and test, decided for each cluster of near-duplicates by a hash of its id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Self
+
+from pydantic import Field, model_validator
+
+from curate.errors import CurateError
+from curate.stages.contract import Effect, Mapper, Verdicts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Split"]
+
+_CLUSTER = "duplicate_cluster"
+
+
+class Split(Mapper):
+    """Puts every document into the split `train`, `validation` or `test` (column `split`).
+
+    Documents of one cluster of near-duplicates (column `duplicate_cluster`, which `near_duplicates` adds) go into one
+    split, so that nothing of the validation and test splits stands in the train split in other words. The shares are
+    met on average: of 1,000 documents a share of 0.01 gets about 10, give or take 3.
+    """
+
+    train: float = Field(0.98, ge=0, le=1, description="Share of the `train` split.")
+    validation: float = Field(0.01, ge=0, le=1, description="Share of the `validation` split.")
+    test: float = Field(0.01, ge=0, le=1, description="Share of the `test` split. The three add up to 1.")
+    seed: int = Field(1, ge=0, lt=2**64, description="Seed of the draw; another seed gives other splits.")
+    by: str | None = Field(
+        None,
+        description="Column whose equal values go into one split (a host, an author), in place of the clusters of "
+        "near-duplicates; a document without a value stands alone.",
+    )
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(
+                f"train {self.train:g} + validation {self.validation:g} + test {self.test:g} = {total:g}; "
+                "the shares must add up to 1"
+            )
+        return self
+
+    def open(self) -> Callable[[pa.Table], Effect]:
+        """The function that draws the split of each document."""
+        import numpy as np
+        import pyarrow as pa
+
+        from curate.mix.draw import draw
+
+        names = pa.array(["train", "validation", "test"])
+        bounds = np.array([self.train, self.train + self.validation])
+        # A share of 0 takes nothing, and the last split that has a share takes all that rounding left over.
+        last = max(index for index, share in enumerate((self.train, self.validation, self.test)) if share > 0)
+
+        def split(batch: pa.Table) -> Effect:
+            drawn = draw(self._groups(batch), purpose="split", seed=self.seed)
+            chosen = np.minimum(np.searchsorted(bounds, drawn, side="right"), last)
+            return Effect(Verdicts().table(), {"split": names.take(pa.array(chosen))})
+
+        return split
+
+    def _groups(self, batch: pa.Table) -> list[str]:
+        """What decides each document's split: the value of `by`, or its cluster, or its id."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column = self.by or _CLUSTER
+        if column not in batch.column_names:
+            if self.by:
+                raise CurateError(
+                    f"there is no column `{self.by}` to split by",
+                    hint=f"the documents have the columns {', '.join(batch.column_names)}",
+                )
+            column = "id"
+        return pc.coalesce(batch.column(column).cast(pa.string()), batch.column("id")).to_pylist()

@@ -1,0 +1,40 @@
+"""Read a few files as the engine does: plan, then every part."""
+
+import hashlib
+
+import pytest
+from curate.collect.files import Files
+from curate.stages.contract import Rejected, SourceContext
+
+
+@pytest.fixture
+def read_files(tmp_path):
+    """Write files by name (bytes or str) and read them; gives (documents as dicts, rejects)."""
+
+    def read(contents, shard_bytes=1 << 24, **settings):
+        for name, content in contents.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        settings.setdefault("paths", sorted(contents))
+        return read_source(Files(**settings), tmp_path, shard_bytes)
+
+    return read
+
+
+@pytest.fixture
+def read_source_at():
+    return read_source
+
+
+def read_source(source, root, shard_bytes=1 << 24):
+    parts = source.plan(SourceContext(root, shard_bytes, lambda path: hashlib.sha256(path.read_bytes()).hexdigest()))
+    documents, rejects = [], []
+    for part in parts:
+        for piece in source.read(part):
+            if isinstance(piece, Rejected):
+                rejects.append(piece)
+            else:
+                assert piece.column_names[:3] == ["id", "text", "source_uri"]
+                documents.extend(piece.to_pylist())
+    return documents, rejects

@@ -1,0 +1,166 @@
+"""Documents from lines of JSON."""
+
+import json
+
+import orjson
+import pyarrow as pa
+import pytest
+from curate.collect.files import Files
+from curate.errors import CurateError
+from curate.stages.contract import SourceContext
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def lines(*records):
+    return b"".join(orjson.dumps(record) + b"\n" for record in records)
+
+
+def test_a_document_has_its_text_its_id_and_its_offset(read_files):
+    documents, rejects = read_files({"in/a.jsonl": lines({"id": 7, "text": "one"}, {"id": "b", "text": "two"})})
+    assert documents == [
+        {"id": "7", "text": "one", "source_uri": "in/a.jsonl#0"},
+        {"id": "b", "text": "two", "source_uri": "in/a.jsonl#22"},
+    ]
+    assert rejects == []
+
+
+def test_a_document_without_an_id_leaves_it_to_the_engine(read_files):
+    documents, _ = read_files({"a.jsonl": lines({"text": "one"})})
+    assert documents[0]["id"] is None
+
+
+def test_text_and_id_may_come_from_other_columns(read_files):
+    documents, _ = read_files(
+        {"a.jsonl": lines({"body": "one", "key": 5, "n": 1})}, text="body", id_column="key"
+    )
+    assert documents == [{"id": "5", "text": "one", "source_uri": "a.jsonl#0", "n": 1}]
+
+
+def test_other_columns_are_typed_by_their_values(read_files):
+    documents, _ = read_files({
+        "a.jsonl": lines(
+            {"text": "a", "n": 1, "x": 1, "b": True, "s": "u", "mixed": 1, "none": None},
+            {"text": "b", "n": None, "x": 2.5, "b": False, "s": "v", "mixed": "z", "none": None},
+        )
+    })  # fmt: skip
+    first = {"n": 1, "x": 1.0, "b": True, "s": "u", "mixed": "1", "none": None}
+    assert {name: documents[0][name] for name in first} == first
+
+
+def test_lists_and_objects_are_kept_as_marked_json_text(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(lines({"text": "a", "tags": ["x", 1], "meta": {"k": None}}))
+    source = Files(paths=["a.jsonl"])
+    (part,) = source.plan(SourceContext(tmp_path, 1 << 20, str))
+    (table,) = source.read(part)
+    assert table.column("tags").to_pylist() == ['["x",1]']
+    assert table.schema.field("meta").metadata == {b"curate.json": b"1"}
+
+
+def test_integers_beyond_64_bits_become_strings(read_files):
+    documents, _ = read_files({"a.jsonl": lines({"text": "a", "hash": 2**64 - 1})})
+    assert documents[0]["hash"] == "18446744073709551615"
+
+
+def test_columns_names_the_columns_to_keep(read_files):
+    documents, _ = read_files({"a.jsonl": lines({"text": "a", "n": 1, "m": 2})}, columns=["m"])
+    assert documents[0] == {"id": None, "text": "a", "source_uri": "a.jsonl#0", "m": 2}
+
+
+def test_blank_lines_and_a_byte_order_mark_are_passed_over(read_files):
+    documents, rejects = read_files({"a.jsonl": b'\xef\xbb\xbf{"text":"a"}\r\n\r\n  \n{"text":"b"}'})
+    assert [document["text"] for document in documents] == ["a", "b"]
+    assert documents[0]["source_uri"] == "a.jsonl#3"
+    assert rejects == []
+
+
+def test_an_empty_file_gives_nothing(read_files):
+    assert read_files({"a.jsonl": b""}) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text": "cut', "bad_json"),
+        (b'["text"]', "bad_json"),
+        (b"7", "bad_json"),
+        (b'{"text": "\\ud800"}', "bad_json"),
+        (b"[" * 5000, "bad_json"),
+        (b'{"text": "\xff\xfe"}', "invalid_utf8"),
+        (b'{"other": 1}', "no_text"),
+        (b'{"text": null}', "no_text"),
+        (b'{"text": 5}', "no_text"),
+    ],
+)
+def test_a_bad_line_costs_itself_alone(read_files, line, reason):
+    good = lines({"text": "first"})
+    documents, rejects = read_files({"a.jsonl": good + line + b"\n" + lines({"text": "last"})})
+    assert [document["text"] for document in documents] == ["first", "last"]
+    assert [(reject.offset, reject.reason) for reject in rejects] == [(len(good), reason)]
+
+
+def test_a_reject_never_quotes_the_text(read_files):
+    _, rejects = read_files({"a.jsonl": b'{"text": "a"}\n{"text": "secret" oops}\n{"text": "secret\xff"}\n'})
+    assert len(rejects) == 2
+    assert not any("secret" in reject.detail or "oops" in reject.detail for reject in rejects)
+
+
+def test_nan_is_read_though_it_is_not_json(read_files):
+    documents, rejects = read_files({"a.jsonl": b'{"text": "a", "score": NaN}\n{"text": "b", "score": 1.5}\n'})
+    assert [document["text"] for document in documents] == ["a", "b"]
+    assert documents[1]["score"] == 1.5
+    assert rejects == []
+
+
+def test_a_missing_text_column_is_an_error_that_names_the_columns(read_files):
+    with pytest.raises(CurateError, match="no column `text`; the columns are `Text`, `url`") as error:
+        read_files({"a.jsonl": lines({"Text": "a", "url": "u"})})
+    assert error.value.where == "a.jsonl"
+
+
+def test_a_column_called_source_uri_is_an_error(read_files):
+    with pytest.raises(CurateError, match="source_uri") as error:
+        read_files({"a.jsonl": lines({"text": "a", "source_uri": "x", "n": 1})})
+    assert "columns: [n]" in (error.value.hint or "")
+
+
+def test_a_column_that_documents_use_may_be_left_out(read_files):
+    documents, _ = read_files({"a.jsonl": lines({"text": "a", "source_uri": "x"})}, columns=[])
+    assert documents[0]["source_uri"] == "a.jsonl#0"
+
+
+def test_a_line_over_the_limit_is_rejected_and_the_next_one_read(read_files):
+    content = lines({"text": "x" * 500}, {"text": "b"})
+    documents, rejects = read_files({"a.jsonl": content}, max_document_bytes=100)
+    assert [document["text"] for document in documents] == ["b"]
+    assert [(reject.offset, reject.reason) for reject in rejects] == [(0, "too_long")]
+
+
+def test_columns_that_only_some_records_have_are_null_elsewhere(read_files):
+    documents, _ = read_files({"a.jsonl": lines({"text": "a"}, {"text": "b", "late": 1})})
+    assert [document["late"] for document in documents] == [None, 1]
+
+
+RECORDS = st.lists(
+    st.one_of(
+        st.builds(lambda text: json.dumps({"text": text}, ensure_ascii=False), st.text(max_size=60)),
+        st.sampled_from(["", "  ", "{", '{"no": 1}', '{"text": null}']),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(records=RECORDS, shard_bytes=st.integers(1, 200), closed=st.booleans())
+def test_documents_and_rejects_do_not_depend_on_how_a_file_is_cut(tmp_path_factory, records, shard_bytes, closed):
+    folder = tmp_path_factory.mktemp("cut")
+    content = "\n".join(['{"text": "first"}', *records]) + ("\n" if closed else "")
+    (folder / "a.jsonl").write_bytes(content.encode("utf-8", "surrogatepass"))
+    source = Files(paths=["a.jsonl"])
+
+    def read(size):
+        found = [piece for part in source.plan(SourceContext(folder, size, str)) for piece in source.read(part)]
+        documents = [row for piece in found if isinstance(piece, pa.Table) for row in piece.to_pylist()]
+        return documents, [piece for piece in found if not isinstance(piece, pa.Table)]
+
+    assert read(shard_bytes) == read(1 << 30)

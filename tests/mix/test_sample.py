@@ -1,0 +1,53 @@
+import pytest
+from pydantic import ValidationError
+
+from curate.mix.draw import draw
+from curate.mix.sample import Sample
+
+TEXTS = ["text"] * 4000
+
+
+def kept(apply_stage, **settings):
+    dropped, _ = apply_stage(Sample(**settings), TEXTS)
+    return set(range(len(TEXTS))) - set(dropped)
+
+
+def test_the_fraction_is_met_on_average(apply_stage):
+    assert abs(len(kept(apply_stage, fraction=0.3)) - 1200) < 90
+
+
+def test_a_dropped_document_says_its_draw_and_the_fraction(apply_stage):
+    dropped, features = apply_stage(Sample(fraction=0.5), TEXTS)
+    row = min(dropped)
+    verdict = dropped[row]
+    assert (verdict["reason"], verdict["value"], verdict["threshold"]) == (
+        "not_sampled",
+        features["draw"][row],
+        0.5,
+    )
+
+
+def test_a_smaller_fraction_keeps_a_part_of_a_larger_one(apply_stage):
+    assert kept(apply_stage, fraction=0.1) < kept(apply_stage, fraction=0.4)
+
+
+def test_another_seed_keeps_other_documents(apply_stage):
+    assert kept(apply_stage, fraction=0.5, seed=1) != kept(apply_stage, fraction=0.5, seed=2)
+
+
+def test_a_fraction_of_one_keeps_everything(apply_stage):
+    assert len(kept(apply_stage, fraction=1.0)) == len(TEXTS)
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.1])
+def test_a_fraction_outside_zero_to_one_is_refused(fraction):
+    with pytest.raises(ValidationError):
+        Sample(fraction=fraction)
+
+
+def test_a_changed_fraction_measures_nothing_again():
+    assert Sample.thresholds == {"fraction"}
+
+
+def test_the_draw_of_an_id_is_the_same_everywhere():
+    assert draw(["d0", "\u00e9"], purpose="sample", seed=1).tolist() == [0.5, 0.5]
