@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -178,8 +179,11 @@ def histogram(
     content += _log_ticks(edges, place, base)
     content.append(_text((left + WIDTH) / 2, height - 6, unit, "tick", "middle"))
     rows = tuple(
-        (f"{number(int(start))}\u2013{number(max(int(stop) - 1, int(start)))}", *(number(series[i]) for series in counts.values()))
-        for i, (start, stop) in enumerate(zip(edges, edges[1:], strict=False))
+        (
+            f"{number(int(start))}\u2013{number(max(int(stop) - 1, int(start)))}",
+            *(number(series[i]) for series in counts.values()),
+        )
+        for i, (start, stop) in enumerate(pairwise(edges))
     )
     header = (unit, *(name for _, name in legend))
     return Figure(_svg(key, caption, description, height, content), caption, header, rows, tuple(legend))
@@ -264,7 +268,7 @@ def _thinned(points: Sequence[Point], most: int) -> list[Point]:
     if len(points) <= most:
         return [(float(x), float(y)) for x, y in points]
     cuts = [round(index * (len(points) - 1) / (most - 1)) for index in range(most)]
-    stretches = [points[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+    stretches = [points[start:stop] for start, stop in pairwise(cuts)]
     means = [(stretch[-1][0], math.fsum(y for _, y in stretch) / len(stretch)) for stretch in stretches]
     return [*means, (float(points[-1][0]), float(points[-1][1]))]
 

@@ -6,7 +6,6 @@ on the clock or the machine, so the same version and runs give the same report.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from curate.dataset.ledger import Shard

@@ -36,5 +36,5 @@ def compare(left: str, right: str) -> tuple[Segments, Segments]:
 
 def _forgive_cut(side: Segments) -> None:
     """What differs just before the ellipsis differs because one of the texts was cut earlier."""
-    if len(side) > 1 and side[-1] == (ELLIPSIS, False) and len(side[-2][0]) <= CUT:
+    if len(side) > 1 and side[-1] == (ELLIPSIS, False) and side[-2][1] and len(side[-2][0]) <= CUT:
         side[-2:] = [(side[-2][0] + ELLIPSIS, False)]

@@ -162,7 +162,9 @@ class RunData:
     @property
     def bits_per_byte(self) -> float | None:
         """The lowest validation bits per byte, whatever the run calls them."""
-        values = [value for name, points in self.metrics.items() if name.endswith("bits_per_byte") for _, value in points]
+        values = [
+            value for name, points in self.metrics.items() if name.endswith("bits_per_byte") for _, value in points
+        ]
         return min(values, default=None)
 
 

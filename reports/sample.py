@@ -157,9 +157,7 @@ class _History:
 
     def shown(self, text: str) -> str:
         """The text without what any stage found to be personal in this document, and masked."""
-        secrets = [
-            self.at(number)[span["start"] : span["end"]] for number, _, _, spans in self.edits for span in spans
-        ]
+        secrets = [self.at(number)[span["start"] : span["end"]] for number, _, _, spans in self.edits for span in spans]
         return mask(without(text, secrets))
 
     def shown_before(self, stage: str) -> str:

@@ -24,13 +24,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.train.config import FREE, TrainConfig
 
-__all__ = ["Metrics", "RunFolder", "held", "prepare"]
+__all__ = ["Metrics", "RunFolder", "data_facts", "held", "prepare", "read_metrics"]
 
 SCHEMA = 1
 
@@ -193,16 +193,23 @@ class Metrics:
         self.seconds = sum(record["seconds"] for record in kept)
         self.last = kept[-1] if kept else {}
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    @property
+    def tokens(self) -> int:
+        """Targets seen so far."""
+        return self.last.get("tokens", 0)
+
     def add(self, record: dict[str, Any]) -> None:
         """Write a line."""
         self.stream.write(json.dumps(record) + "\n")
         self.stream.flush()
         self.seconds += record["seconds"]
         self.last = record
-
-    def close(self) -> None:
-        """Close the file."""
-        self.stream.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

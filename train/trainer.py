@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -176,10 +177,20 @@ def train_process(
         ResumableError: A checkpoint could not be written.
     """
     trainer = Trainer(config, pack, world)
-    facts = {"config": config.model_dump(mode="json"), "data": data_facts(pack)}
     done = _resume(trainer, folder, world)
-    metrics = Metrics(folder.metrics, after=done) if world.rank == 0 else None
-    tokens = metrics.last.get("tokens", 0) if metrics else 0
+    with Metrics(folder.metrics, after=done) if world.rank == 0 else nullcontext() as metrics:
+        for record in _steps(trainer, folder, pack, done=done, tokens=metrics.tokens if metrics else 0):
+            if metrics:
+                metrics.add(record)
+                report(record)
+        if metrics:
+            folder.write("result.json", _result(config, pack, metrics))
+
+
+def _steps(trainer: Trainer, folder: RunFolder, pack: Pack, *, done: int, tokens: int) -> Iterator[dict[str, Any]]:
+    """Do the steps that are left; gives the record of each, and saves the checkpoint that is due after it."""
+    config = trainer.config
+    facts = {"config": config.model_dump(mode="json"), "data": data_facts(pack)}
     for number in range(done + 1, config.steps + 1):
         began = time.perf_counter()
         step = trainer.step(number)
@@ -187,23 +198,17 @@ def train_process(
         last = number == config.steps
         validation = trainer.validate() if last or number % config.validation.every == 0 else None
         tokens += step.tokens
-        if metrics:
-            record = _record(number, step, tokens, seconds, validation)
-            metrics.add(record)
-            report(record)
+        yield _record(number, step, tokens, seconds, validation)
         if last or number % config.checkpoint_every == 0:
             save_checkpoint(
                 folder.checkpoints,
                 number,
                 trainer.model,
                 trainer.optimizer,
-                world,
+                trainer.world,
                 facts=facts,
                 keep=config.keep_checkpoints,
             )
-    if metrics:
-        metrics.close()
-        folder.write("result.json", _result(config, pack, metrics))
 
 
 def _resume(trainer: Trainer, folder: RunFolder, world: World) -> int:

@@ -1,0 +1,1 @@
+"""Sources: the outside world read into documents."""

@@ -92,7 +92,17 @@ def _local(pattern: str, root: Path) -> Iterator[Location]:
         path = Path(os.path.normpath(match))
         if path.is_file():
             name = Path(os.path.relpath(path, root.absolute())).as_posix()
+            if not _is_unicode(name):
+                raise CurateError(f"the name of the file {name!a} is not Unicode", hint="rename it")
             yield Location(name, str(path), path.stat().st_size)
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _remote(pattern: str) -> Iterator[Location]:

@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
-import json as json_module
-import sys
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["train"]
+from curate.commands.options import Json, StoreOption
+
+__all__ = ["train", "train_run"]
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="The training file (YAML).")] = Path("train.yaml"),
-    set: Annotated[
+    config: Annotated[Path, typer.Argument(help="Training file.")] = Path("train.yaml"),
+    overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Replace a setting, e.g. `batch.length=512`. May be given more than once."),
+        typer.Option("--set", help="Change a setting: key=value, or block.key=value.", metavar="KEY=VALUE"),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(help="Processes that share the work, in place of the file's number.")
+        int | None, typer.Option(min=1, help="Processes that share the work; by default as the file says.")
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="Folder of run folders; by default `runs` beside the training file.")
+        Path | None, typer.Option(help="Folder of run folders; by default `runs` beside the file.", metavar="DIR")
     ] = None,
-    store: Annotated[Path | None, typer.Option(help="The store; by default CURATE_STORE, then `.curate` here.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove an earlier run of this name first.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    store: StoreOption = None,
+    as_json: Json = False,
 ) -> None:
-    """Train a language model on a dataset version; an interrupted run goes on where it was."""
-    result = train_run(config, overrides=set or [], processes=processes, runs=runs, store=store, fresh=fresh)
-    if json:
-        sys.stdout.write(json_module.dumps(result) + "\n")
+    """Train a language model on a dataset version.
+
+    An interrupted run of the same name goes on from its last checkpoint, and comes to the same parameters.
+    """
+    from curate.commands.options import print_json
+
+    result = train_run(
+        config, overrides=overrides or [], processes=processes, runs=runs, store=store, fresh=fresh
+    )
+    if as_json:
+        print_json(result)
         return
     bits = result["validation"]["bits_per_byte"]
-    sys.stdout.write(
-        f"run              {result['run']}\n"
-        f"steps            {result['steps']}\n"
-        f"tokens           {result['tokens']:,}, {result['tokens_per_second']:,.0f} a second\n"
-        f"loss             {result['loss']:.4f}\n"
-        f"bits per byte    {'no validation split' if bits is None else format(bits, '.4f')}\n"
-        f"checkpoint       {result['checkpoint']}\n"
-    )
+    for name, value in {
+        "run": result["run"],
+        "model": f"{result['parameters']:,} parameters",
+        "steps": f"{result['steps']:,}",
+        "tokens": f"{result['tokens']:,} ({result['tokens_per_second']:,.0f} a second)",
+        "loss": f"{result['loss']:.4f} nats per token",
+        "validation": "no validation split" if bits is None else f"{bits:.4f} bits per byte",
+        "checkpoint": result["checkpoint"],
+    }.items():
+        typer.echo(f"{name + ':':12}{value}")
 
 
 def train_run(
@@ -68,15 +78,13 @@ def train_run(
     _require_torch()
     from curate.train.launch import launch
 
-    dataset = open_dataset(config.dataset, store)
+    dataset = open_dataset(config.dataset, store or Path(os.environ.get("CURATE_STORE") or path.parent / ".curate"))
     with held((runs or path.parent / "runs") / config.run, fresh=fresh) as folder:
         _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
         pack = pack_dataset(dataset, config.tokenizer)
         prepare(folder, config, pack)
         if not pack.manifest["splits"].get("validation", {}).get("tokens"):
-            _say(
-                f"train {config.run}: no validation split, so no bits per byte; add `{{stage: split}}` to the pipeline"
-            )
+            _say(f"train {config.run}: no validation split, no bits per byte; `{{stage: split}}` makes one")
         dataset.store.record_training(
             config.run,
             {
@@ -88,13 +96,12 @@ def train_run(
                 "tokenizer": pack.tokenizer,
             },
         )
-        result = folder.result()
-        if result:
+        if folder.result():
             _say(f"train {config.run}: complete already")
         else:
             launch(config, folder, pack)
-            result = folder.result()
-        assert result is not None  # noqa: S101  launch raises unless it has written one
+        result = folder.result()
+        assert result is not None  # noqa: S101  launch has written one, or raised
         return {**result, "checkpoint": str(folder.path / result["checkpoint"])}
 
 
@@ -108,5 +115,4 @@ def _require_torch() -> None:
 
 
 def _say(words: str) -> None:
-    sys.stderr.write(words + "\n")
-    sys.stderr.flush()
+    typer.echo(words, err=True)

@@ -1,0 +1,1 @@
+"""Versions: the store, refs, the ledger, reading, comparing, checking."""

@@ -34,8 +34,9 @@ def keep_column(batch: pa.Table, keep: Keep, by: str | None) -> dict[str, pa.Chu
     """The signature column `preference` that the keep policy needs: a length in characters, the column, or none.
 
     Raises:
-        CurateError: The documents have no column `by`.
+        CurateError: The documents have no column `by`, or it holds lists or records, which have no order.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     if keep == "first":
@@ -47,7 +48,13 @@ def keep_column(batch: pa.Table, keep: Keep, by: str | None) -> dict[str, pa.Chu
             f"there is no column `{by}` to keep the best document by",
             hint=f"the documents have the columns {', '.join(batch.column_names)}",
         )
-    return {"preference": batch.column(by)}
+    column = batch.column(by)
+    if pa.types.is_nested(column.type):
+        raise CurateError(
+            f"column `{by}` holds {column.type}: such values have no order",
+            hint="keep the best by a column of numbers, strings or times",
+        )
+    return {"preference": column}
 
 
 def preference_order(signatures: pa.Table, order: Order) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Filters: language and quality."""

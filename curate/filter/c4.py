@@ -22,9 +22,9 @@ __all__ = ["C4"]
 class C4(Mapper):
     """Removes lines that are not sentences, and drops documents with placeholder text, code, or too few sentences.
 
-    Edited documents carry the reason `c4_lines` and, as value, how many characters went; the detail counts the lines by
-    what was wrong with them. Dropped documents carry datatrove's reasons `lorem_ipsum`, `curly_bracket` (value 1: the first
-    such line decides) and `too_few_sentences` (value: the sentences that were left).
+    Edited documents carry the reason `c4_lines` and, as value, how many characters went; the detail counts the
+    lines by what was wrong with them. Dropped documents carry datatrove's reasons `lorem_ipsum`, `curly_bracket`
+    (value 1: the first such line decides) and `too_few_sentences` (value: the sentences that were left).
     """
 
     libraries = ("datatrove", "spacy")
@@ -62,7 +62,7 @@ class C4(Mapper):
 
         from curate.filter.words import word_tokenizer
 
-        language = word_tokenizer(self.language)
+        language: Any = word_tokenizer(self.language)
         block = C4QualityFilter(**self._parameters(), min_num_sentences=_or_off(self.min_sentences), language=language)
         # without a minimum the block edits every document, and the sentences of what is left can be counted
         counting = C4QualityFilter(**self._parameters(), min_num_sentences=0, language=language)

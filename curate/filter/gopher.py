@@ -1,11 +1,13 @@
 """Gopher's quality and repetition rules (Rae et al. 2021, appendix A), decided as datatrove 0.10 decides.
 
-Every rule is measured for every document, with datatrove's tokenizer, stop words and helpers, and the thresholds decide in
-datatrove's order: the same documents are dropped for the same reasons (differential tests), and another threshold is
-decided anew without measuring. About 1.3 MB/s for quality and 0.7 MB/s for repetition on one core, mostly n-grams.
+Every rule is measured for every document, with datatrove's tokenizer, stop words and helpers, and the thresholds
+decide in datatrove's order: the same documents are dropped for the same reasons (differential tests), and another
+threshold is decided anew without measuring. About 1.3 MB/s for quality and 0.7 MB/s for repetition on one core,
+mostly n-grams.
 
-Two differences, both where datatrove raises or surprises: a document without words is short (datatrove divides by zero
-when its minimum is off), and a threshold of 0 is a threshold of 0 (datatrove takes it for off; off is null here).
+Two differences, both where datatrove raises or surprises: a document without words is short (datatrove divides by
+zero when its minimum is off), and a threshold of 0 is a threshold of 0 (datatrove takes it for off; off is null
+here).
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ _REPEATED = (5, 6, 7, 8, 9, 10)
 class GopherQuality(Filter):
     """Drops documents that do not look like prose: too short, odd words, symbols, bullets, no stop words.
 
-    Words are datatrove's tokens that hold anything but punctuation; the shares of symbols, alphabetic words and stop words
-    are taken of all tokens.
+    Words are datatrove's tokens that hold anything but punctuation; the shares of symbols, alphabetic words and
+    stop words are taken of all tokens.
     """
 
     libraries = ("datatrove", "spacy")
@@ -68,9 +70,9 @@ class GopherQuality(Filter):
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure eight features of every document."""
-        from curate.filter.words import word_tokenizer
-
         from datatrove.utils.text import PUNCTUATION_SET
+
+        from curate.filter.words import word_tokenizer
 
         tokenize = word_tokenizer(self.language).word_tokenize
         stop_words, marks = frozenset(self.stop_words), frozenset(PUNCTUATION_SET)
@@ -95,8 +97,8 @@ class GopherQuality(Filter):
 class GopherRepetition(Filter):
     """Drops documents that repeat themselves: lines, paragraphs, and n-grams of words.
 
-    The paper's table A1. Shares are of characters where the name says so. `max_top_n_gram` bounds the most frequent n-gram's
-    share of the characters, `max_repeated_n_grams` that of all n-grams which occur before.
+    The paper's table A1. Shares are of characters where the name says so. `max_top_n_gram` bounds the most frequent
+    n-gram's share of the characters, `max_repeated_n_grams` that of all n-grams which occur before.
     """
 
     libraries = ("datatrove", "spacy")

@@ -1,10 +1,10 @@
 """datatrove's English words and sentences, from a cache of whitespace-separated chunks.
 
-datatrove tokenizes English with spaCy and throws spaCy's caches away after every document: 0.55 MB/s. spaCy splits at
-whitespace first and looks at each chunk by itself, so a table chunk -> tokens gives the very same tokens, and spaCy is asked
-only for chunks not seen before. The one exception are spaCy's special cases (emoticons, contractions), which it also looks
-for across a single space: where one lies across a space (`: )`) and changes the tokens, the text goes to datatrove's own.
-A differential test and a property test compare the two.
+datatrove tokenizes English with spaCy and throws spaCy's caches away after every document: 0.55 MB/s. spaCy splits
+at whitespace first and looks at each chunk by itself, so a table chunk -> tokens gives the very same tokens, and
+spaCy is asked only for chunks not seen before. The one exception are spaCy's special cases (emoticons,
+contractions), which it also looks for across a single space: where one lies across a space (`: )`) and changes the
+tokens, the text goes to datatrove's own. A differential test and a property test compare the two.
 
 The table holds chunks of at most 4 million characters together (about 150 MB), and is then begun anew, with spaCy's
 string store, which otherwise grows with every new chunk.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from datatrove.utils.word_tokenizers import WordTokenizer, load_word_tokenizer
@@ -47,12 +48,13 @@ class EnglishWords(WordTokenizer):
     def _begin(self) -> None:
         import spacy
 
-        self._spacy = spacy.blank("en").tokenizer
+        self._spacy: Any = spacy.blank("en").tokenizer
         self._spacy.vocab.lex_attr_getters = {}  # attributes of words that nobody reads, and that cost half of the time
         self._chunks: dict[str, _Chunk] = {}
         self._runs: dict[str, bool] = {}
         self._characters = 0
-        self._stops = frozenset(spacy.blank("en").add_pipe("sentencizer").punct_chars)
+        sentences: Any = spacy.blank("en").add_pipe("sentencizer")
+        self._stops = frozenset(sentences.punct_chars)
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
         """Pickled as a name: a worker makes its own."""
@@ -112,7 +114,7 @@ class EnglishWords(WordTokenizer):
         return [sentence for sentence in sentences if sentence]
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-        """First and last position of every sentence, as spaCy's rule says: after a stop mark, the next word begins one."""
+        """First and last position of every sentence: after a stop mark, the next word begins one."""
         if _BROKEN in text:
             text = text.replace(_BROKEN, "")
         if self._crosses(text):
@@ -166,7 +168,7 @@ def _split_special_cases(tokenizer: Any) -> tuple[re.Pattern[str], dict[str, lis
     pairs: dict[str, list[tuple[str, str]]] = {}
     for case in tokenizer.rules:
         tokens = [token.text for token in plain(case) if not token.text.isspace()]
-        for left, right in zip(tokens, tokens[1:], strict=False):
+        for left, right in pairwise(tokens):
             known = pairs.setdefault(f"{left[-1]} {right[0]}", [])
             if (left, right) not in known:
                 known.append((left, right))

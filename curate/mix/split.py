@@ -78,4 +78,10 @@ class Split(Mapper):
                     hint=f"the documents have the columns {', '.join(batch.column_names)}",
                 )
             column = "id"
-        return pc.coalesce(batch.column(column).cast(pa.string()), batch.column("id")).to_pylist()
+        groups = batch.column(column)
+        if pa.types.is_nested(groups.type):
+            raise CurateError(
+                f"column `{column}` holds {groups.type}: it cannot be split by",
+                hint="split by a column of strings, numbers or times",
+            )
+        return pc.coalesce(groups.cast(pa.string()), batch.column("id")).to_pylist()

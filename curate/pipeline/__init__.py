@@ -1,0 +1,1 @@
+"""From a YAML file to a run: configuration, plan, tasks, workers, the driver, the manifest."""

@@ -1,11 +1,12 @@
 """Replaces structured personal data by typed placeholders, and records where it stood, never what it was.
 
-Found by Presidio's pattern recognizers (see `curate.privacy.recognizers`): shapes, checksums, lists of domains and numbering
-plans; no language model, so no names and no places. About 5,000 documents/s on one core for prose of 1.5 kB with few hits.
+Found by Presidio's pattern recognizers (see `curate.privacy.recognizers`): shapes, checksums, lists of domains and
+numbering plans; no language model, so no names and no places. About 5,000 documents/s on one core for prose of 1.5
+kB with few hits.
 
 On the gold texts of presidio-research (1,500 synthetic sentences) it finds all e-mail addresses, SSNs, IBANs and IP
-addresses, 99 % of the card numbers and 58 % of the phone numbers: national numbers of other regions than `phone_regions`
-are not seen. What is found is found by form: expect misses, and audit what stays.
+addresses, 99 % of the card numbers and 58 % of the phone numbers: national numbers of other regions than
+`phone_regions` are not seen. What is found is found by form: expect misses, and audit what stays.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ _PLACEHOLDERS: dict[Entity, str] = {
 class Pii(Mapper):
     """Replaces e-mail addresses, phone, card, IBAN and social security numbers and IP addresses by placeholders.
 
-    Everything else stays byte for byte. An edited document carries the reason `pii`, the number of replacements as value, and
-    the spans in the text as it was, with Presidio's type names and scores. Applied again, the stage changes nothing.
+    Everything else stays byte for byte. An edited document carries the reason `pii`, the number of replacements as
+    value, and the spans in the text as it was, with Presidio's type names and scores. Applied again, the stage
+    changes nothing.
     """
 
     libraries = ("presidio-analyzer", "phonenumbers", "tldextract", "regex")
@@ -48,8 +50,8 @@ class Pii(Mapper):
     min_scores: dict[Entity, float] = Field({}, description="Least confidence by entity, instead of `min_score`.")
     phone_regions: tuple[str, ...] = Field(
         ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR"),
-        description="Countries (ISO 3166) whose national numbers are phone numbers; international ones (`+...`) always are. "
-        "The time for phone numbers grows with each.",
+        description="Countries (ISO 3166) whose national numbers are phone numbers; international ones (`+...`) always "
+        "are. The time for phone numbers grows with each.",
     )
     public_ips_only: bool = Field(True, description="Leave private, local and reserved IP addresses in the text.")
 
@@ -102,8 +104,8 @@ def _replaced(
 ) -> tuple[str, list[Span]]:
     """The text without the spans, and all spans in the coordinates of the text as given.
 
-    What is left may hold data that only shows now (two numbers run together): it is searched again until nothing is found.
-    Placeholders hold nothing that is found, so every round takes characters of the text, and the rounds end.
+    What is left may hold data that only shows now (two numbers run together): it is searched again until nothing is
+    found. Placeholders hold nothing that is found, so every round takes characters of the text, and the rounds end.
     """
     while True:
         edited = _with_placeholders(text, spans, placeholders)
@@ -122,7 +124,7 @@ def _with_placeholders(text: str, spans: Sequence[Span], placeholders: Mapping[s
 
 
 def _original(found: Span, spans: Sequence[Span], placeholders: Mapping[str, str]) -> Span:
-    """A span of the edited text in the coordinates of the text as given; what it shares with a placeholder is the whole span."""
+    """A span of the edited text in the coordinates of the text as given; a placeholder it meets counts whole."""
     start, end, shift = found.start, found.end, 0
     first = last = None
     for span in spans:

@@ -1,13 +1,14 @@
-"""Presidio's pattern recognizers for structured personal data: offline, without a language model, on windows of the text.
+"""Presidio's pattern recognizers for structured personal data: offline, no language model, on windows of the text.
 
-Presidio's own engine runs spaCy and every recognizer over every document: 181 documents/s. Here cheap patterns find anchors
-(an `@`, a run of digits) and a recognizer sees only windows around its anchors. A window ends where no match can cross:
-at whitespace for addresses, 60 characters beyond the digits elsewhere, so the spans are those of the whole text (a
-differential test). Two differences are meant: phone numbers have at least 7 digits (shorter ones are years and page
-numbers), and an address that is longer than 320 characters is found by its last 320.
+Presidio's own engine runs spaCy and every recognizer over every document: 181 documents/s. Here cheap patterns find
+anchors (an `@`, a run of digits) and a recognizer sees only windows around its anchors. A window ends where no
+match can cross: at whitespace for addresses, 60 characters beyond the digits elsewhere, so the spans are those of
+the whole text (a differential test). Two differences are meant: phone numbers have at least 7 digits (shorter ones
+are years and page numbers), and an address that is longer than 320 characters is found by its last 320.
 
-Context words (`ssn`, `card`) raise a score as in Presidio: 0.35 more, at least 0.4, where one of the five words before
-the match holds one. E-mail domains are checked against the public suffix list that tldextract ships: no network, ever.
+Context words (`ssn`, `card`) raise a score as in Presidio: 0.35 more, at least 0.4, where one of the five words
+before the match holds one. E-mail domains are checked against the public suffix list that tldextract ships: no
+network, ever.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def _finder(
     def find(text: str) -> list[Span]:
         spans = []
         for start, end in windows(text, _ANCHORS[entity]):
-            for found in recognizer.analyze(text[start:end], [kind]):
+            for found in recognizer.analyze(text[start:end], [kind], None):
                 first, last = start + found.start, start + found.end
                 if accept is None or accept(text[first:last]):
                     score = found.score if found.score >= 1 else _with_context(text, first, found.score, context)
@@ -101,7 +102,10 @@ def _finder(
 
 
 def _with_context(text: str, start: int, score: float, context: Sequence[str]) -> float:
-    """The score, raised where one of the five words before the match holds one; numbers and placeholders are no words."""
+    """The score, raised where one of the five words before the match holds a context word.
+
+    Numbers and placeholders are no words.
+    """
     low = max(0, start - _MARGIN)
     before = text[low:start]
     if low and not text[low - 1].isspace():
@@ -192,7 +196,7 @@ def _check_regions(regions: Sequence[str]) -> None:
 
 
 def _offline_email() -> EntityRecognizer:
-    """Presidio's e-mail recognizer asks tldextract, which asks the network for its list: here the shipped list is used."""
+    """Presidio's e-mail recognizer, with the list of domains that tldextract ships instead of one from the network."""
     import tldextract
     from presidio_analyzer.predefined_recognizers import EmailRecognizer
 

@@ -1,0 +1,1 @@
+"""What a stage is, the registry of names, and the adapter to datatrove."""

@@ -25,7 +25,6 @@ from curate.stages.contract import Effect, Filter, Mapper, Stage, Verdicts
 if TYPE_CHECKING:
     import pyarrow as pa
     from datatrove.data import Document
-    from datatrove.pipeline.base import PipelineStep
     from datatrove.pipeline.filters.base_filter import BaseFilter
 
 __all__ = ["DatatroveBlock", "as_datatrove", "block_stage"]
@@ -34,11 +33,12 @@ __all__ = ["DatatroveBlock", "as_datatrove", "block_stage"]
 class DatatroveBlock(Mapper):
     """Runs a block of datatrove: a filter, a formatter, an extractor.
 
-    A dropped document carries the block's own reason, or the name of its class where it gives none; so does an edited
-    one. What a filter counts while it looks at a document (C4: lines removed, by kind) stands in the verdict's detail.
-    Documents come to the block with all other columns as metadata (nulls left out). Metadata that the block sets becomes
-    columns of fixed types: `language` and `language_score` of LanguageFilter, `token_count` of TokensCounter; of blocks
-    that are not datatrove's own, one text column `<class>_metadata` with the changed keys as JSON, null where none changed.
+    A dropped document carries the block's own reason, or the name of its class where it gives none; so does an
+    edited one. What a filter counts while it looks at a document (C4: lines removed, by kind) stands in the
+    verdict's detail. Documents come to the block with all other columns as metadata (nulls left out). Metadata that
+    the block sets becomes columns of fixed types: `language` and `language_score` of LanguageFilter, `token_count`
+    of TokensCounter; of blocks that are not datatrove's own, one text column `<class>_metadata` with the changed
+    keys as JSON, null where none changed.
     """
 
     libraries = ("datatrove", "spacy")
@@ -74,9 +74,8 @@ class DatatroveBlock(Mapper):
 def block_stage(use: str, parameters: Mapping[str, Any]) -> Stage:
     """The stage that a `use:` item of a pipeline file stands for, after its import path and parameters are checked.
 
-    Raises:
-        CurateError: The path leads to no block, the block cannot run as a stage, a parameter is unknown, of a wrong type
-            or refused by the block, or a package is missing that the block needs.
+    Raises: CurateError: The path leads to no block, the block cannot run as a stage, a parameter is unknown, of a
+    wrong type or refused by the block, or a package is missing that the block needs.
     """
     from curate.stages.datatrove_block import build_block
 

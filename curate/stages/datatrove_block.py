@@ -1,8 +1,8 @@
 """Finds a datatrove block by its import path, checks its parameters, and runs it on documents one batch at a time.
 
 A block must say the same of a document whatever stands beside it. What cannot (readers, writers, deduplication,
-tokenized files, random samplers) is refused with the reason and what to use instead. Importing datatrove's filters costs
-about 0.4 CPU-s, which `curate validate` pays only for a pipeline with a `use:` item.
+tokenized files, random samplers) is refused with the reason and what to use instead. Importing datatrove's filters
+costs about 0.4 CPU-s, which `curate validate` pays only for a pipeline with a `use:` item.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ _REFUSED: dict[str, tuple[str, str]] = {
 """Modules whose blocks cannot be stages: what the block does, and what to use instead."""
 
 _TOKENIZING = {"GopherQualityFilter", "GopherRepetitionFilter", "C4QualityFilter", "FineWebQualityFilter"}
-"""Blocks of datatrove whose `language` is a tokenizer: English ones get the cached tokenizer, which gives the same tokens."""
+"""Blocks of datatrove whose `language` is a tokenizer: English ones get the cached tokenizer, which gives the same
+tokens."""
 
 
 class Outcome(NamedTuple):
@@ -129,7 +130,7 @@ def _install_hint(error: ImportError) -> str:
 
 
 def _checked(use: str, block_class: type, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with lists turned into tuples where the signature says tuple, after names and types are checked."""
+    """The parameters, after names and types are checked; lists are tuples where the signature says tuple."""
     signature = {name: p for name, p in inspect.signature(block_class.__init__).parameters.items() if name != "self"}
     known = [name for name, p in signature.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.values())

@@ -22,8 +22,8 @@ __all__ = ["StageFilter"]
 class StageFilter(BaseFilter):
     """Drops and edits documents as a curate stage does; columns that the stage adds become metadata.
 
-    The stage sees the metadata of a batch as columns, apart from keys that Arrow cannot hold in one type, which are counted
-    in the statistics as `not_shown_to_stage`. A quarantined document is dropped as `quarantined_<reason>`.
+    The stage sees the metadata of a batch as columns, apart from keys that Arrow cannot hold in one type, which are
+    counted in the statistics as `not_shown_to_stage`. A quarantined document is dropped as `quarantined_<reason>`.
     """
 
     name = "curate"

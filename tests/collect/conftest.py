@@ -28,7 +28,11 @@ def read_source_at():
 
 
 def read_source(source, root, shard_bytes=1 << 24):
-    parts = source.plan(SourceContext(root, shard_bytes, lambda path: hashlib.sha256(path.read_bytes()).hexdigest()))
+    def content_hash(path):
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    parts = source.plan(SourceContext(root, shard_bytes, content_hash))
     documents, rejects = [], []
     for part in parts:
         for piece in source.read(part):

@@ -17,7 +17,7 @@ def test_a_csv_record_becomes_a_document_at_its_offset(read_files):
     documents, rejects = read_files({"a.csv": 'id,text,n\r\n1,"one, two\nthree",5\r\n2,plain,6\r\n'})
     assert documents == [
         {"id": "1", "text": "one, two\nthree", "source_uri": "a.csv#11", "n": 5},
-        {"id": "2", "text": "plain", "source_uri": "a.csv#34", "n": 6},
+        {"id": "2", "text": "plain", "source_uri": "a.csv#33", "n": 6},
     ]
     assert rejects == []
 

@@ -40,8 +40,14 @@ def test_another_threshold_is_decided_from_the_same_features():
 def test_thresholds_are_settings_that_the_measure_does_not_read(stage):
     import pyarrow as pa
 
-    off = {name: None for name, field in stage.model_fields.items() if name in stage.thresholds and field.default is not None
-           and "None" in str(field.annotation) and name not in ("max_top_n_gram", "max_repeated_n_grams")}  # fmt: skip
+    off = {
+        name: None
+        for name, field in stage.model_fields.items()
+        if name in stage.thresholds
+        and field.default is not None
+        and "None" in str(field.annotation)
+        and name not in ("max_top_n_gram", "max_repeated_n_grams")
+    }
     table = pa.table({"text": [PROSE * 4, "- a\n" * 9, ""]})
     assert stage.thresholds <= stage.model_fields.keys()
     assert stage().open()(table).equals(stage(**off).open()(table))

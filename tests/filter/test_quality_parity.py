@@ -15,13 +15,38 @@ from curate.filter.gopher import GopherQuality, GopherRepetition
 pytestmark = pytest.mark.slow
 
 NASTY = [
-    "", " ", "\n\n\n", "\u2026", "...", "#" * 60, "- a\n" * 70, "\u2022 item of the list\n" * 70, "word " * 60, "the and " * 40,
-    "one line.\n" * 30, "para graph.\n\n" * 20, "x" * 2000, ("a" * 1001 + " b c d. ") * 3, "1 2 3 4 5 " * 20, "lorem ipsum dolor sit. " * 9,
-    "\u4e2d\u6587\u6587\u672c\u3002" * 60, "\u0645\u0631\u062d\u0628\u0627 " * 80, "\u00e9t\u00e9 na\u00efve \u2019s don\u2019t can't " * 20, "\ud7ff\U0001f600 " * 60, "\x00\x07 \x1c \x85 " * 30,
-    "a\r\nb\rc\x0bd\x0ce\u2028f\u2029g " * 20, "if (x) { return y; }\n" * 20, "I use JavaScript here. It is so good.\n" * 9, "We have cookies. Our terms of use apply here.\n" * 6,
-    "He said \"stop.\" Then he went [1] home [citation needed]. Is it so? It is!\n" * 8, ": ) :-( ' s 8 ) ; ) the of and to be " * 20,
-    "First of all... and then...\n" * 20, "Menu\nHome\nAbout\nContact\n" * 8, "[1][2][edit]\n" * 5, "A.B. C.D. e.g. U.S. is that of the. " * 20,
-]  # fmt: skip
+    "",
+    " ",
+    "\n\n\n",
+    "\u2026",
+    "...",
+    "#" * 60,
+    "- a\n" * 70,
+    "\u2022 item of the list\n" * 70,
+    "word " * 60,
+    "the and " * 40,
+    "one line.\n" * 30,
+    "para graph.\n\n" * 20,
+    "x" * 2000,
+    ("a" * 1001 + " b c d. ") * 3,
+    "1 2 3 4 5 " * 20,
+    "lorem ipsum dolor sit. " * 9,
+    "\u4e2d\u6587\u6587\u672c\u3002" * 60,
+    "\u0645\u0631\u062d\u0628\u0627 " * 80,
+    "\u00e9t\u00e9 na\u00efve \u2019s don\u2019t can't " * 20,
+    "\ud7ff\U0001f600 " * 60,
+    "\x00\x07 \x1c \x85 " * 30,
+    "a\r\nb\rc\x0bd\x0ce\u2028f\u2029g " * 20,
+    "if (x) { return y; }\n" * 20,
+    "I use JavaScript here. It is so good.\n" * 9,
+    "We have cookies. Our terms of use apply here.\n" * 6,
+    'He said "stop." Then he went [1] home [citation needed]. Is it so? It is!\n' * 8,
+    ": ) :-( ' s 8 ) ; ) the of and to be " * 20,
+    "First of all... and then...\n" * 20,
+    "Menu\nHome\nAbout\nContact\n" * 8,
+    "[1][2][edit]\n" * 5,
+    "A.B. C.D. e.g. U.S. is that of the. " * 20,
+]
 
 
 @cache
@@ -76,22 +101,47 @@ def pairs():
 
     return {
         "gopher_quality": (GopherQuality(), filters.GopherQualityFilter()),
-        "gopher_quality_low": (GopherQuality(min_words=5, max_mean_word_length=None, min_alphabetic=0.5, stop_words=("of", "in")),
-                               filters.GopherQualityFilter(min_doc_words=5, max_avg_word_length=None, max_non_alpha_words_ratio=0.5, stop_words=["of", "in"])),
+        "gopher_quality_low": (
+            GopherQuality(min_words=5, max_mean_word_length=None, min_alphabetic=0.5, stop_words=("of", "in")),
+            filters.GopherQualityFilter(
+                min_doc_words=5, max_avg_word_length=None, max_non_alpha_words_ratio=0.5, stop_words=["of", "in"]
+            ),
+        ),
         "gopher_repetition": (GopherRepetition(), filters.GopherRepetitionFilter()),
-        "gopher_repetition_high": (GopherRepetition(max_repeated_paragraphs=None, max_repeated_lines=0.9, max_repeated_line_characters=0.9),
-                                   filters.GopherRepetitionFilter(dup_para_frac=None, dup_line_frac=0.9, dup_line_char_frac=0.9)),
+        "gopher_repetition_high": (
+            GopherRepetition(max_repeated_paragraphs=None, max_repeated_lines=0.9, max_repeated_line_characters=0.9),
+            filters.GopherRepetitionFilter(dup_para_frac=None, dup_line_frac=0.9, dup_line_char_frac=0.9),
+        ),
         "fineweb": (FineWeb(), filters.FineWebQualityFilter()),
-        "fineweb_zero": (FineWeb(keep_unpunctuated=True, stop_characters=(".", ","), max_repeated_line_characters=0.2),
-                         filters.FineWebQualityFilter(line_punct_exclude_zero=True, stop_chars=(".", ","), char_duplicates_ratio=0.2)),
+        "fineweb_zero": (
+            FineWeb(keep_unpunctuated=True, stop_characters=(".", ","), max_repeated_line_characters=0.2),
+            filters.FineWebQualityFilter(
+                line_punct_exclude_zero=True, stop_chars=(".", ","), char_duplicates_ratio=0.2
+            ),
+        ),
         "c4": (C4(min_sentences=2), filters.C4QualityFilter(min_num_sentences=2)),
-        "c4_loose": (C4(require_terminal_punctuation=False, min_words_per_line=None, drop_curly_bracket=False),
-                     filters.C4QualityFilter(filter_no_terminal_punct=False, min_words_per_line=-1, filter_curly_bracket=False)),
-        "c4_sentence": (C4(unit="sentence", min_sentences=3), filters.C4QualityFilter(split_paragraph=False, min_num_sentences=3)),
-    }  # fmt: skip
+        "c4_loose": (
+            C4(require_terminal_punctuation=False, min_words_per_line=None, drop_curly_bracket=False),
+            filters.C4QualityFilter(filter_no_terminal_punct=False, min_words_per_line=-1, filter_curly_bracket=False),
+        ),
+        "c4_sentence": (
+            C4(unit="sentence", min_sentences=3),
+            filters.C4QualityFilter(split_paragraph=False, min_num_sentences=3),
+        ),
+    }
 
 
-NAMES = ["gopher_quality", "gopher_quality_low", "gopher_repetition", "gopher_repetition_high", "fineweb", "fineweb_zero", "c4", "c4_loose", "c4_sentence"]  # fmt: skip
+NAMES = [
+    "gopher_quality",
+    "gopher_quality_low",
+    "gopher_repetition",
+    "gopher_repetition_high",
+    "fineweb",
+    "fineweb_zero",
+    "c4",
+    "c4_loose",
+    "c4_sentence",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

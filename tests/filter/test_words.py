@@ -13,10 +13,55 @@ from hypothesis import strategies as st
 from curate.errors import CurateError
 
 PIECES = [
-    ":", ")", "(", ":)", ":-(", ":'(", "'", "'s", "s", "don't", "dont", "8", "8)", "a.m.", "10a.m.", ".", "...", "!", "?\"", "U.S.", "e.g.",
-    "http://a.b/c?d=e#f", "x@y.zz", "$5", "10km", "C++", "\u2019s", "\u201d", "\u2026", "\u4e2d\u3002", "\u00e4.", "co-op", "and/or", "\u00af\\(\u30c4)/\u00af", "O.o", "><(((*>", "IS_ASCII",
-    " ", " ", " ", "  ", "\n", " \n ", "\t", "\xa0", "\u2028", "\x1c", "\x85",
-]  # fmt: skip
+    ":",
+    ")",
+    "(",
+    ":)",
+    ":-(",
+    ":'(",
+    "'",
+    "'s",
+    "s",
+    "don't",
+    "dont",
+    "8",
+    "8)",
+    "a.m.",
+    "10a.m.",
+    ".",
+    "...",
+    "!",
+    '?"',
+    "U.S.",
+    "e.g.",
+    "http://a.b/c?d=e#f",
+    "x@y.zz",
+    "$5",
+    "10km",
+    "C++",
+    "\u2019s",
+    "\u201d",
+    "\u2026",
+    "\u4e2d\u3002",
+    "\u00e4.",
+    "co-op",
+    "and/or",
+    "\u00af\\(\u30c4)/\u00af",
+    "O.o",
+    "><(((*>",
+    "IS_ASCII",
+    " ",
+    " ",
+    " ",
+    "  ",
+    "\n",
+    " \n ",
+    "\t",
+    "\xa0",
+    "\u2028",
+    "\x1c",
+    "\x85",
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +74,12 @@ def tokenizers():
 
 
 @pytest.mark.slow
-@settings(derandomize=True, deadline=None, max_examples=400, suppress_health_check=list(HealthCheck))
+@settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=400,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(pieces=st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=6)), max_size=14))
 def test_words_and_sentences_of_any_text_are_those_of_datatrove(tokenizers, pieces):
     mine, theirs = tokenizers

@@ -91,6 +91,19 @@ class Builder:
         self._row(id, stage or id, kind, count, total, settings or {}, artifacts)
         return self
 
+    def fix_unicode(self):
+        return self.step("unicode", edit_unicode, "mapper", settings={"form": "NFC"})
+
+    def drop_short(self):
+        return self.step("quality", drop_short, stage="gopher_quality", settings={"min_words": 5})
+
+    def find_addresses(self):
+        return self.step("pii", find_addresses, "mapper", settings={"types": ["EMAIL"]})
+
+    def drop_copies(self):
+        pairs = {"pairs": {"object": "0" * 64, "rows": 7}}
+        return self.step("dedup", drop_copies(), "global", stage="near_duplicates", artifacts=pairs)
+
     def _row(self, id, stage, kind, count, reasons, settings, artifacts=None):
         counts = {verdict: sum(reasons.get(verdict, {}).values()) for verdict in ("dropped", "edited", "quarantined")}
         kept = count - counts["dropped"] - counts["quarantined"]
@@ -109,7 +122,9 @@ class Builder:
             for name in sorted(set(split.to_pylist())):
                 part = table.filter(pa.compute.equal(split, name))
                 size = sum(len(text.encode()) for text in part.column("text").to_pylist())
-                shards.append({"object": self.store.write_table(part), "split": name, "documents": part.num_rows, "text_bytes": size, "bytes": size // 3})  # fmt: skip
+                name_of_object = self.store.write_table(part)
+                facts = {"documents": part.num_rows, "text_bytes": size, "bytes": size // 3}
+                shards.append({"object": name_of_object, "split": name, **facts})
         splits = {}
         for shard in shards:
             facts = splits.setdefault(shard["split"], {"documents": 0, "text_bytes": 0})
@@ -158,11 +173,6 @@ class Builder:
         return folder
 
 
-@pytest.fixture
-def builder(tmp_path) -> Builder:
-    return Builder(tmp_path)
-
-
 # ---- stages
 
 
@@ -186,7 +196,9 @@ def find_addresses(row, document, verdicts):
     found = list(re.finditer(r"\S+@\S+\.\w+", document["text"]))
     if found:
         spans = [Span(match.start(), match.end(), "EMAIL") for match in found]
-        verdicts.edit(row, re.sub(r"\S+@\S+\.\w+", "<EMAIL>", document["text"]), "personal", value=len(found), spans=spans)
+        verdicts.edit(
+            row, re.sub(r"\S+@\S+\.\w+", "<EMAIL>", document["text"]), "personal", value=len(found), spans=spans
+        )
 
 
 def drop_copies():
@@ -200,3 +212,8 @@ def drop_copies():
             seen[key] = document["id"]
 
     return decide
+
+
+@pytest.fixture
+def builder(tmp_path) -> Builder:
+    return Builder(tmp_path)

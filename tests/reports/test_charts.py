@@ -36,7 +36,9 @@ def test_hostile_names_do_not_leave_their_place():
 
 
 def test_small_parts_can_be_seen():
-    figure = stacked("k", "t", "d", [Bar("a", (("kept", 1e6), ("dropped", 1)))], whole=1e6, header=(), rows=(), legend=())
+    figure = stacked(
+        "k", "t", "d", [Bar("a", (("kept", 1e6), ("dropped", 1)))], whole=1e6, header=(), rows=(), legend=()
+    )
     widths = {rect.get("class"): float(rect.get("width")) for rect in drawn(figure).iter("rect")}
     assert widths["dropped"] == 1.5
 

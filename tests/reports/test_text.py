@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,9 +31,20 @@ def test_what_looks_personal_is_blocked_out(personal):
     assert BLOCK in masked and not any(part in masked for part in ("doe", "555", "1111", "0199", "8a2e", "192", "1120"))
 
 
-@pytest.mark.parametrize("harmless", ["a < b @ c", "in 2024 there", "12,345 words", "see 3.1.2", "<EMAIL> and <PHONE>", "10:45"])
+@pytest.mark.parametrize(
+    "harmless", ["a < b @ c", "in 2024 there", "12,345 words", "see 3.1.2", "<EMAIL> and <PHONE>", "10:45"]
+)
 def test_what_does_not_look_personal_is_left(harmless):
     assert mask(harmless) == harmless
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 300_000, "1-" * 150_000, "ab:" * 100_000, "a@" * 150_000, "1" * 300_000, "1 a" * 100_000]
+)
+def test_masking_takes_no_longer_than_reading(text):
+    began = time.process_time()
+    mask(text)
+    assert time.process_time() - began < 0.5
 
 
 def test_secrets_are_blocked_out_longest_first():
@@ -40,7 +53,14 @@ def test_secrets_are_blocked_out_longest_first():
 
 @pytest.mark.parametrize(
     ("hidden", "named"),
-    [("\x00", "\u2400"), ("\r", "\u240d"), ("\x7f", "\u2421"), ("\u202e", "[U+202E]"), ("\u200b", "[U+200B]"), ("\ud800", "[U+D800]")],
+    [
+        ("\x00", "\u2400"),
+        ("\r", "\u240d"),
+        ("\x7f", "\u2421"),
+        ("\u202e", "[U+202E]"),
+        ("\u200b", "[U+200B]"),
+        ("\ud800", "[U+D800]"),
+    ],
 )
 def test_hidden_characters_are_named(hidden, named):
     assert visible(f"a{hidden}b") == f"a{named}b"

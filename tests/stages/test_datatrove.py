@@ -43,7 +43,7 @@ def test_the_stage_survives_a_pickle():
 def test_an_unknown_parameter_is_told_with_the_nearest_one():
     error = refusal(f"{FILTERS}.GopherRepetitionFilter", dup_line_fraction=0.2)
     assert "has no parameter `dup_line_fraction`" in error.problem
-    assert "did you mean `dup_line_frac`" in error.hint
+    assert "did you mean `dup_line_frac`" in str(error.hint)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_cannot_be_a_stage_is_refused_with_the_reason(use, problem):
 
 
 def test_a_misspelt_block_is_told_with_the_nearest_one():
-    assert "did you mean `GopherQualityFilter`" in refusal(f"{FILTERS}.GopherQualtyFilter").hint
+    assert "did you mean `GopherQualityFilter`" in str(refusal(f"{FILTERS}.GopherQualtyFilter")).split("hint:")[1]
 
 
 def test_a_missing_package_is_told_with_its_pip_line(monkeypatch):
@@ -90,7 +90,7 @@ def test_a_missing_required_parameter_is_named():
 def test_a_parameter_of_a_wrong_type_is_refused():
     error = refusal(f"{FILTERS}.GopherQualityFilter", min_doc_words="fifty")
     assert "`min_doc_words`" in error.problem
-    assert "int" in error.hint
+    assert "int" in str(error.hint)
 
 
 def test_a_value_that_the_block_refuses_is_an_error_of_the_user():
@@ -194,7 +194,7 @@ def own_block(monkeypatch):
                 yield Document("copy", document.id + "-copy")
 
     module = types.ModuleType("own_blocks")
-    module.Tag, module.Twice = Tag, Twice
+    vars(module).update(Tag=Tag, Twice=Twice)
     monkeypatch.setitem(sys.modules, "own_blocks", module)
 
 

@@ -1,0 +1,88 @@
+"""The documentation is true: its commands, pipelines and scripts run; its generated pages are fresh."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.golden import GOLDEN, REPOSITORY
+
+PAGES = ["README.md", "docs/guide.md", "docs/training.md"]
+BLOCK = re.compile(r"^```(yaml|python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LETTERS = [
+    f"Dear reader number {number}, this letter says that {number} birds came to the {word} in the morning. " * 6
+    for number, word in enumerate(["garden", "harbour", "station", "valley", "market", "river"] * 5)
+]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_generated_pages_are_fresh(name):
+    assert (REPOSITORY / name).read_text() == GOLDEN[name](), "make docs"
+
+
+def test_every_link_in_the_documentation_leads_somewhere():
+    broken = []
+    for page in [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{page.name}: {target}")
+    assert broken == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_in_the_documentation_runs(page, tmp_path):
+    (tmp_path / "in").mkdir()
+    records = [json.dumps({"id": f"letter-{number}", "text": text}) for number, text in enumerate(LETTERS)]
+    (tmp_path / "in" / "letters.jsonl").write_text("\n".join(records))
+    subprocess.run([sys.executable, "-c", _COMPRESS], cwd=tmp_path, check=True)
+    cwd = tmp_path
+    for language, code in BLOCK.findall((REPOSITORY / page).read_text()):
+        cwd = _run(language, code, cwd)
+
+
+_COMPRESS = (
+    "import zstandard, pathlib; p = pathlib.Path('in/letters.jsonl');"
+    "pathlib.Path('in/letters.jsonl.zst').write_bytes(zstandard.compress(p.read_bytes()))"
+)
+
+
+def _run(language: str, code: str, cwd: Path) -> Path:
+    named = re.match(r"# (\S+\.(?:yaml|py))\n", code)
+    path = cwd / (named[1] if named else {"yaml": "pipeline.yaml", "python": "script.py", "console": "script.sh"}[language])
+    if language == "console":
+        lines = [line.removeprefix("$ ") for line in code.splitlines() if line.startswith("$ ")]
+        path.write_text("set -e\n" + "\n".join(map(_smaller, lines)) + "\npwd > script.pwd; mv script.pwd " + str(cwd) + "/script.pwd\n")
+        _check(["bash", str(path)], cwd)
+        return Path((cwd / "script.pwd").read_text().strip())
+    path.write_text(code)
+    if language == "yaml" and path.name != "train.yaml":
+        _check([str(Path(sys.executable).parent / "curate"), "validate", str(path)], cwd)
+    elif language == "python" and not named:
+        _check([sys.executable, str(path)], cwd)
+    return cwd
+
+
+def _smaller(line: str) -> str:
+    """The same command on less text, with an id that there is."""
+    if line.startswith("curate init demo"):
+        small = "sed -i 's/stage: installed_packages/&, source_megabytes: 1, kinds: [topics, docstrings]/' pipeline.yaml"
+        return f"{line}\n{small}\nsed -i 's/^steps: .*/steps: 4/; s/^checkpoint_every: .*/checkpoint_every: 2/' train.yaml"
+    if line.startswith("curate why ID"):
+        first = "import sys, json; print(json.load(sys.stdin)['documents'][0]['id'])"
+        return f"ID=$(curate data sample installed-text -n 1 --json | python -c \"{first}\")\ncurate why $ID"
+    return line
+
+
+def _check(command: list[str], cwd: Path) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"

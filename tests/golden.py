@@ -1,0 +1,56 @@
+"""Generated texts that are kept in the repository: `python -m tests.golden` writes them, tests compare them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _stages() -> str:
+    from curate.pipeline.reference import reference_page
+
+    return reference_page()
+
+
+def _commands() -> str:
+    from typer.testing import CliRunner
+
+    from curate.cli import COMMANDS, DATA_COMMANDS, app
+
+    lines = ["# Commands", "", "Made from the commands themselves by `make docs`; do not edit.", ""]
+    for name in [*([name] for name in COMMANDS), *(["data", name] for name in DATA_COMMANDS)]:
+        environment = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
+        shown = CliRunner(env=environment).invoke(app, [*name, "--help"], prog_name="curate").output
+        text = [line.rstrip() for line in shown.strip().splitlines()]
+        lines += [f"## curate {' '.join(name)}", "", "```text", *text, "```", ""]
+    return "\n".join(lines)
+
+
+def _schema() -> str:
+    from curate.pipeline.reference import pipeline_schema
+
+    return json.dumps(pipeline_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def _names() -> str:
+    from curate.stages.registry import BUILT_IN
+
+    return "\n".join(sorted(BUILT_IN)) + "\n"
+
+
+GOLDEN: dict[str, Callable[[], str]] = {
+    "docs/reference/stages.md": _stages,
+    "docs/reference/commands.md": _commands,
+    "docs/reference/pipeline.schema.json": _schema,
+    "tests/goldens/stage_names.txt": _names,
+}
+
+if __name__ == "__main__":
+    for name, make in GOLDEN.items():
+        path = REPOSITORY / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(make())
+        print(path)

@@ -1,0 +1,109 @@
+"""Packed text of Python's own documentation, and tiny runs on it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pytest
+
+
+class TextDataset:
+    """The part of `curate.dataset.reader.Dataset` that packing uses, over lists of texts."""
+
+    def __init__(self, root, texts):
+        self.store = SimpleNamespace(root=Path(root))
+        self.name, self.texts = "tiny", texts
+        self.version = hashlib.sha256(repr(texts).encode()).hexdigest()
+        self.splits = {split: len(some) for split, some in texts.items()}
+        sizes = {split: sum(len(text.encode()) for text in some) for split, some in texts.items()}
+        self.manifest = {"splits": {split: {"text_bytes": size} for split, size in sizes.items()}}
+
+    def batches(self, split, columns, batch_size):
+        assert columns == ["text"]
+        yield pa.RecordBatch.from_pydict({"text": self.texts[split]})
+
+
+def topics():
+    from pydoc_data.topics import topics
+
+    return [topics[name] for name in sorted(topics)][:40]
+
+
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory):
+    """About 60,000 tokens of train split and 3,000 of validation, with a vocabulary of 384."""
+    from curate.tokenize.pack import pack_dataset
+    from curate.tokenize.tokenizer import TokenizerSettings
+
+    texts = topics()
+    dataset = TextDataset(tmp_path_factory.mktemp("store"), {"train": texts[4:], "validation": texts[:4]})
+    return pack_dataset(dataset, TokenizerSettings(vocabulary=384))
+
+
+@pytest.fixture
+def text_pack(tmp_path):
+    """Packs given texts by split: `text_pack(train=[...], validation=[...])`."""
+    from curate.tokenize.pack import pack_dataset
+    from curate.tokenize.tokenizer import TokenizerSettings
+
+    def build(**texts):
+        return pack_dataset(TextDataset(tmp_path / "store", texts), TokenizerSettings(vocabulary=300))
+
+    return build
+
+
+@pytest.fixture
+def tiny():
+    """Settings of a run of about 10 ms a step: `tiny(steps=8, batch={...})`."""
+    from curate.train.config import TrainConfig
+
+    def build(**settings):
+        given = {
+            "dataset": "tiny",
+            "run": "small",
+            "steps": 12,
+            "checkpoint_every": 4,
+            "model": {"layers": 2, "width": 32, "heads": 2, "key_value_heads": 1, "feed_forward": 64},
+            "batch": {"sequences": 4, "length": 32},
+            "schedule": {"warmup": 2},
+            "validation": {"every": 6, "sequences": 8},
+        }
+        return TrainConfig.model_validate({**given, **settings})
+
+    return build
+
+
+@pytest.fixture
+def run(tmp_path, pack):
+    """Train to the end in this process; gives the run's folder."""
+    from curate.train.folder import held, prepare
+    from curate.train.launch import launch
+
+    def train(config, name="run", pack=pack):
+        with held(tmp_path / name) as folder:
+            prepare(folder, config, pack)
+            launch(config, folder, pack)
+            return folder
+
+    return train
+
+
+@pytest.fixture
+def parameters():
+    """sha256 over all tensors (parameters and optimizer) of a run's newest checkpoint."""
+    from safetensors import safe_open
+
+    from curate.train.checkpoint import checkpoints
+
+    def digest(folder):
+        found = hashlib.sha256()
+        for path in sorted(checkpoints(folder.checkpoints)[-1].glob("*.safetensors")):
+            with safe_open(path, framework="pt") as file:
+                for name in sorted(file.keys()):
+                    found.update(name.encode() + file.get_tensor(name).numpy().tobytes())
+        return found.hexdigest()
+
+    return digest
