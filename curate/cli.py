@@ -9,13 +9,16 @@ import json
 import os
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from curate.errors import CurateError, GateError
+
 __all__ = ["COMMANDS", "DATA_COMMANDS", "app", "main"]
 
+INTERRUPTED, BROKEN_PIPE = 130, 141
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("curate.commands.init:init", "Make a working project: pipeline.yaml, train.yaml, README."),
     "run": ("curate.commands.run:run", "Run a pipeline file and commit a dataset version."),
@@ -61,6 +64,13 @@ class _Table(TyperGroup):
 
     table = COMMANDS
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; typer must not see a closed pipe, which it answers with the exit code of our own mistakes."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise typer.Exit(BROKEN_PIPE) from None
+
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for name, (target, summary) in self.table.items():
@@ -103,30 +113,48 @@ def _options(
 
 def main() -> None:
     """Run the command line; errors that the user can solve are printed as such, with their exit code."""
-    from curate.errors import CurateError
-
     try:
-        app()
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
     except CurateError as error:
-        print(error, file=sys.stderr)
-        _end(error.exit_code, {"errors": error.records()})
+        typer.echo(error, err=True)
+        result = error.result if isinstance(error, GateError) else {}
+        _end(error.exit_code, {**result, "errors": error.records()})
+    except typer.TyperException as error:  # a command, option or argument that is not there
+        _usage(error)
     except KeyboardInterrupt:
-        print("interrupted; finished work is kept, the same command goes on from there", file=sys.stderr)
-        _end(130, {"errors": [{"problem": "interrupted", "where": None, "hint": "run the same command again"}]})
+        code = INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(141)
+        code = BROKEN_PIPE
     except Exception as error:  # the outermost edge: what reaches it is our own mistake
         if os.environ.get("CURATE_DEBUG"):
             raise
         problem = f"internal error: {type(error).__name__}: {error}"
-        print(f"{problem}\n  hint: CURATE_DEBUG=1 shows the traceback; please report it", file=sys.stderr)
+        typer.echo(f"{problem}\n  hint: CURATE_DEBUG=1 shows the traceback; please report it", err=True)
         _end(1, {"errors": [{"problem": problem, "where": None, "hint": None}]})
+    if code == INTERRUPTED:
+        typer.echo("interrupted; finished work is kept, the same command goes on from there", err=True)
+        _end(code, {"errors": [{"problem": "interrupted", "where": None, "hint": "run the same command again"}]})
+    if code == BROKEN_PIPE:  # whoever read our output has gone; nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _end(code: int, record: dict[str, Any]) -> None:
+def _usage(error: typer.TyperException) -> NoReturn:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "curate"
+    problem, hint = error.format_message(), f"`{command} --help` shows how it is used"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(problem, err=True)
+        sys.exit(error.exit_code)
+    problem = problem[:1].lower() + problem[1:].rstrip(".")
+    typer.echo(CurateError(problem, hint=hint), err=True)
+    _end(error.exit_code, {"errors": [{"problem": problem, "where": None, "hint": hint}]})
+
+
+def _end(code: int, record: dict[str, Any]) -> NoReturn:
     if "--json" in sys.argv:
-        print(json.dumps({"schema": 1, **record}))
+        typer.echo(json.dumps({"schema": 1, **record}))
     sys.exit(code)
 
 

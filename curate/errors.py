@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = ["ConfigurationErrors", "CurateError", "GateError", "ResumableError", "did_you_mean"]
 
@@ -60,9 +61,22 @@ class ConfigurationErrors(CurateError):
 
 
 class GateError(CurateError):
-    """The work was done, and a limit that the user set was passed."""
+    """The work was done, and a limit that the user set was passed.
+
+    Args:
+        problem: As of every CurateError.
+        where: As of every CurateError.
+        hint: As of every CurateError.
+        result: What the work made: the fields that the command prints with `--json`.
+    """
 
     exit_code = 3
+
+    def __init__(
+        self, problem: str, where: str | None = None, hint: str | None = None, *, result: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(problem, where, hint)
+        self.result = result or {}
 
 
 class ResumableError(CurateError):

@@ -7,7 +7,7 @@ are drawn on a canvas 760 units wide, and scale with the page.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -157,7 +157,7 @@ def histogram(
     """Bars between edges on a logarithmic axis; the first series stands behind the second."""
     height, left, bottom, top = 290.0, 56.0, 46.0, 12.0
     highest = max((max(series, default=0) for series in counts.values()), default=0) or 1
-    ticks = [tick for tick in nice_ticks(0, highest, 4) if tick == int(tick)]
+    ticks = [tick for tick in nice_ticks(0, highest, 5) if tick == int(tick)]
     scale = (height - bottom - top) / max(ticks[-1], highest)
     base = height - bottom
     place = _log_places(edges, left, WIDTH - 8.0)
@@ -217,10 +217,13 @@ def _log_ticks(edges: Sequence[float], place: Sequence[float], base: float) -> l
 
 
 def lines(
-    key: str, caption: str, description: str, series: dict[str, Sequence[Point]], *, x_name: str, y_name: str
+    key: str, caption: str, description: str, curves: Mapping[str, Sequence[Point]], *, x_name: str, y_name: str
 ) -> Figure:
     """Lines over a common axis, at most `MOST_SERIES`; long ones are drawn through the means of `MOST_POINTS` stretches."""
-    series = {name: _thinned(points, MOST_POINTS) for name, points in list(series.items())[:MOST_SERIES] if points}
+    whole = {name: points for name, points in curves.items() if points}
+    series = {name: _thinned(points, MOST_POINTS) for name, points in list(whole.items())[:MOST_SERIES]}
+    if len(whole) > len(series):
+        caption += f", the first {len(series)} of {len(whole)} runs"
     points = [point for part in series.values() for point in part]
     if not points:
         return Figure(_svg(key, caption, "No data.", 20, []), caption, (x_name,), ())

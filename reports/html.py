@@ -41,7 +41,7 @@ def render_version(data: ReportData) -> str:
         stages=shown,
         contents=_contents(data, shown),
         splits=_splits(data.manifest["splits"]),
-        removing=sum(1 for stage in data.stages if stage.dropped or stage.quarantined),
+        removed=_removed(data),
         funnel_chart=figures.funnel_figure(data),
         lengths=figures.lengths_figure(data.lengths),
         languages=figures.languages_figure(data.languages) if data.languages else None,
@@ -67,6 +67,18 @@ def render_run(run: RunData) -> str:
         config=yaml_text(run.config) if run.config else None,
         contents=[("results", "Results", []), ("curves", "Training curves", []), ("settings", "Settings", [])],
     )
+
+
+def _removed(data: ReportData) -> str:
+    """What happened to the documents that are not in the version, in a sentence."""
+    counts = data.manifest["documents"]
+    lost = [(counts[verdict], verdict) for verdict in ("dropped", "quarantined") if counts[verdict]]
+    if not lost:
+        return "No stage removed any."
+    verb = "was" if lost[0][0] == 1 else "were"
+    told = " and ".join(f"{numbers.number(count)} {verdict}" for count, verdict in lost).replace(" ", f" {verb} ", 1)
+    removing = sum(1 for stage in data.stages if stage.dropped or stage.quarantined)
+    return f"{told} by {removing} of {len(data.stages)} stages."
 
 
 def _contents(data: ReportData, shown: list[tuple[str, StageData]]) -> list[tuple[str, str, list[tuple[str, str]]]]:

@@ -13,7 +13,7 @@ from curate.dataset.ledger import Shard
 from curate.dataset.store import Store
 from curate.reports.data import Clusters, Histogram, Lengths, QuarantinedDocument
 from curate.reports.sample import Texts
-from curate.reports.text import excerpt
+from curate.reports.text import excerpt, mask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def _lengths(store: Store, names: Iterable[str]) -> np.ndarray:
     import pyarrow.compute as compute
 
     measured = [
-        compute.utf8_length(column).to_numpy(zero_copy_only=False).astype(np.int64)  # pyright: ignore
+        compute.utf8_length(column).to_numpy(zero_copy_only=False).astype(np.int64)  # pyright: ignore[reportAttributeAccessIssue]
         for name in names
         for column in _columns(store, name, "text")
     ]
@@ -151,16 +151,20 @@ def _clusters(store: Store, shards: Sequence[Shard], stage: str, kept: Any) -> C
 
 def collect_personal(store: Store, shards: Sequence[Shard]) -> dict[str, dict[str, int]]:
     """Occurrences and documents by type of personal data that was found: `{type: {"found", "documents"}}`."""
+    import polars
+
     found: Counter[str] = Counter()
     documents: Counter[str] = Counter()
     for shard in shards:
         for step in shard.steps:
             if not step.verdicts or not step.number("edited"):
                 continue
-            for spans in store.read_table(step.verdicts, ["spans"]).column(0).to_pylist():
-                types = Counter(span["type"] for span in spans or ())
-                found.update(types)
-                documents.update(types.keys())
+            edited: polars.DataFrame = polars.from_arrow(store.read_table(step.verdicts, ["spans"]))  # type: ignore[assignment]
+            spans = edited.with_row_index("row").explode("spans").drop_nulls("spans").unnest("spans")
+            counts = spans.group_by("type").agg(polars.len(), polars.col("row").n_unique())
+            for name, occurrences, rows in counts.iter_rows():
+                found[name] += occurrences
+                documents[name] += rows
     names = sorted(found, key=lambda name: (-found[name], name))
     return {name: {"found": found[name], "documents": documents[name]} for name in names}
 
@@ -188,6 +192,8 @@ def _quarantined_of(store: Store, shard: Shard, limit: int) -> list[tuple[str, d
         if len(found) < limit and step.verdicts and step.number("quarantined"):
             table = store.read_table(step.verdicts, ["id", "verdict", "reason", "detail"])
             rows = [row for row in table.to_pylist() if row["verdict"] == "quarantined"][: limit - len(found)]
+            # A detail may be the message of an exception, and that may quote the text.
+            rows = [{**row, "detail": mask(row["detail"] or "")} for row in rows]
             found += [(step.stage, row) for row in _with_source(store, shard, rows)]
     return found
 

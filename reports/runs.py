@@ -13,7 +13,7 @@ from curate.reports.data import RunData
 __all__ = ["find_run", "read_run", "runs_of"]
 
 METRICS = "metrics.jsonl"
-CONFIGS = ("config.json", "config.yaml", "train.yaml")
+CONFIG = "config.json"
 
 
 def runs_of(store: Store, version: str) -> tuple[RunData, ...]:
@@ -92,23 +92,9 @@ def _flat(record: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
 
 
 def _read_config(folder: Path) -> dict[str, Any] | None:
-    """The configuration in the run's folder, or None."""
-    for name in CONFIGS:
-        try:
-            text = (folder / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
-            continue
-        try:
-            return json.loads(text) if name.endswith(".json") else _parse_yaml(text)
-        except ValueError:
-            continue
-    return None
-
-
-def _parse_yaml(text: str) -> dict[str, Any]:
-    from ruamel.yaml import YAML, YAMLError
-
+    """The settings and the data that the run's folder names, or None."""
     try:
-        return dict(YAML(typ="safe").load(text) or {})
-    except YAMLError as error:
-        raise ValueError(str(error)) from error
+        config = json.loads((folder / CONFIG).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return config if isinstance(config, dict) else None

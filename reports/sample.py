@@ -110,7 +110,7 @@ def _example(texts: Texts, stage: str, step: int, row: dict[str, Any]) -> Exampl
         text=text,
         value=row["value"],
         threshold=row["threshold"],
-        detail=row["detail"],
+        detail=mask(row["detail"]) if row["detail"] else None,
         before=before,
         other=other,
         other_text=other_text,
@@ -205,7 +205,7 @@ class Texts:
 
         # The ids first: a shard that has none of the documents costs no text.
         ids = self.store.read_table(name, ["id"]).column("id")
-        here = compute.is_in(ids, value_set=pa.array(wanted, pa.string()))
-        if not compute.any(here).as_py():
+        here = compute.is_in(ids, value_set=pa.array(wanted, pa.string()))  # pyright: ignore[reportAttributeAccessIssue]
+        if not compute.any(here).as_py():  # pyright: ignore[reportAttributeAccessIssue]
             return pa.table({name: pa.array([], pa.string()) for name in columns})
         return self.store.read_table(name, columns).filter(here)

@@ -23,8 +23,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import checkpoint
-from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 
 from curate.errors import CurateError, ResumableError
 from curate.train.optim import allocate_state
@@ -73,7 +75,7 @@ def save_checkpoint(
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
         world.wait()
-        checkpoint.save(
+        save(
             _tensors(model, optimizer),
             storage_writer=HuggingFaceStorageWriter(str(aside), save_distributed=True),
             process_group=world.control,
@@ -84,7 +86,7 @@ def save_checkpoint(
                 (old / DESCRIPTION).unlink()
                 shutil.rmtree(old)
         world.wait()
-    except (OSError, checkpoint.CheckpointException) as error:
+    except (OSError, CheckpointException) as error:
         raise ResumableError(
             f"checkpoint {step} cannot be written: {_reason(error)}",
             str(folder),
@@ -109,8 +111,8 @@ def _finish(aside: Path, final: Path, description: dict[str, Any]) -> None:
             os.close(handle)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, checkpoint.CheckpointException):
+def _reason(error: BaseException) -> str:
+    if isinstance(error, CheckpointException):
         return "; ".join(f"process {rank}: {failure[0]}" for rank, failure in error.failures.items())
     return str(error)
 
@@ -139,7 +141,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, world: World) -> None:
     """Fill model and optimizer from a checkpoint that `read_checkpoint` has looked at; called by all processes."""
     allocate_state(optimizer)
-    checkpoint.load(
+    load(
         _tensors(model, optimizer),
         storage_reader=HuggingFaceStorageReader(str(path)),
         process_group=world.control,

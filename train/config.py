@@ -15,7 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from curate.errors import ConfigurationErrors, CurateError, did_you_mean
 from curate.tokenize.tokenizer import TokenizerSettings
 
-__all__ = ["FREE", "PRESETS", "Architecture", "ModelSettings", "TrainConfig", "load_config"]
+__all__ = [
+    "FREE",
+    "PRESETS",
+    "Architecture",
+    "BatchSettings",
+    "ModelSettings",
+    "OptimizerSettings",
+    "ScheduleSettings",
+    "TrainConfig",
+    "ValidationSettings",
+    "load_config",
+]
 
 FREE = frozenset({"processes", "checkpoint_every", "keep_checkpoints"})
 """Settings that may change between the parts of an interrupted run: they do not say what is computed."""
@@ -64,14 +75,14 @@ class ModelSettings(_Settings):
     """The model: a preset, and sizes that replace the preset's."""
 
     preset: Literal["1m", "3m", "10m", "30m", "100m"] = Field(
-        "10m", description="sizes by name, about the number of parameters"
+        default="10m", description="sizes by name, about the number of parameters"
     )
-    layers: int | None = Field(None, ge=1, description="blocks")
-    width: int | None = Field(None, ge=2, description="size of the residual stream")
-    heads: int | None = Field(None, ge=1, description="query heads")
-    key_value_heads: int | None = Field(None, ge=1, description="key and value heads; divides `heads`")
-    feed_forward: int | None = Field(None, ge=1, description="hidden size of the feed-forward layers")
-    rope_theta: float = Field(10_000.0, gt=1, description="base of the rotary position frequencies")
+    layers: int | None = Field(default=None, ge=1, description="blocks")
+    width: int | None = Field(default=None, ge=2, description="size of the residual stream")
+    heads: int | None = Field(default=None, ge=1, description="query heads")
+    key_value_heads: int | None = Field(default=None, ge=1, description="key and value heads; divides `heads`")
+    feed_forward: int | None = Field(default=None, ge=1, description="hidden size of the feed-forward layers")
+    rope_theta: float = Field(default=10_000.0, gt=1, description="base of the rotary position frequencies")
 
     @property
     def architecture(self) -> Architecture:
@@ -93,39 +104,41 @@ class BatchSettings(_Settings):
     """What one step sees."""
 
     sequences: int = Field(
-        16, ge=1, description="sequences in one step, of all processes and accumulated pieces together"
+        default=16, ge=1, description="sequences in one step, of all processes and accumulated pieces together"
     )
-    length: int = Field(256, ge=2, description="tokens in a sequence")
+    length: int = Field(default=256, ge=2, description="tokens in a sequence")
     accumulate: int = Field(
-        1, ge=1, description="pieces that each process cuts its share into, one after the other: less memory"
+        default=1, ge=1, description="pieces that each process cuts its share into, one after the other: less memory"
     )
 
 
 class OptimizerSettings(_Settings):
     """AdamW."""
 
-    learning_rate: float = Field(3e-3, gt=0, description="highest learning rate, after the warm-up")
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the mean of the gradients")
-    beta2: float = Field(0.95, ge=0, lt=1, description="decay of the mean of their squares")
-    epsilon: float = Field(1e-8, gt=0, description="added to the root of the mean of squares")
-    weight_decay: float = Field(0.1, ge=0, description="decay of the matrices; norms are left alone")
-    clip: float | None = Field(1.0, gt=0, description="most that the norm of the gradients may be; null is off")
+    learning_rate: float = Field(default=3e-3, gt=0, description="highest learning rate, after the warm-up")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of the gradients")
+    beta2: float = Field(default=0.95, ge=0, lt=1, description="decay of the mean of their squares")
+    epsilon: float = Field(default=1e-8, gt=0, description="added to the root of the mean of squares")
+    weight_decay: float = Field(default=0.1, ge=0, description="decay of the matrices; norms are left alone")
+    clip: float | None = Field(default=1.0, gt=0, description="most that the norm of the gradients may be; null is off")
 
 
 class ScheduleSettings(_Settings):
     """The learning rate over the steps."""
 
-    kind: Literal["cosine", "linear", "constant"] = Field("cosine", description="how it falls after the warm-up")
-    warmup: int = Field(10, ge=0, description="steps over which it rises from zero")
-    floor: float = Field(0.1, ge=0, le=1, description="share of the highest rate that is left at the last step")
+    kind: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="how it falls after the warm-up"
+    )
+    warmup: int = Field(default=10, ge=0, description="steps over which it rises from zero")
+    floor: float = Field(default=0.1, ge=0, le=1, description="share of the highest rate that is left at the last step")
 
 
 class ValidationSettings(_Settings):
     """Bits per byte on the validation split, during training and at its end."""
 
-    every: int = Field(50, ge=1, description="steps between two validations")
+    every: int = Field(default=50, ge=1, description="steps between two validations")
     sequences: int | None = Field(
-        256, ge=1, description="sequences used, spread evenly over the split; null is all of them"
+        default=256, ge=1, description="sequences used, spread evenly over the split; null is all of them"
     )
 
 
@@ -137,15 +150,15 @@ class TrainConfig(_Settings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
         description="names the run folder; an interrupted run of this name goes on",
     )
-    steps: int = Field(200, ge=1, description="optimizer steps")
-    checkpoint_every: int = Field(50, ge=1, description="steps between two checkpoints; the last step has one")
-    keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints that are kept")
-    seed: int = Field(1, ge=0, lt=1 << 32, description="decides the first weights and the order of the data")
+    steps: int = Field(default=200, ge=1, description="optimizer steps")
+    checkpoint_every: int = Field(default=50, ge=1, description="steps between two checkpoints; the last step has one")
+    keep_checkpoints: int = Field(default=2, ge=1, description="newest checkpoints that are kept")
+    seed: int = Field(default=1, ge=0, lt=1 << 32, description="decides the first weights and the order of the data")
     precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="of the computation; parameters, sums and the optimizer are fp32 always"
+        default="fp32", description="of the computation; parameters, sums and the optimizer are fp32 always"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
-    processes: int = Field(1, ge=1, le=1024, description="processes that share the work on this machine")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one")
+    processes: int = Field(default=1, ge=1, le=1024, description="processes that share the work on this machine")
     model: ModelSettings = ModelSettings()
     tokenizer: TokenizerSettings = TokenizerSettings()
     batch: BatchSettings = BatchSettings()

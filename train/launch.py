@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -98,7 +98,7 @@ def _process(config: TrainConfig, folder: Path, pack: Path, rank: int, reports: 
 
 def _end_with_caller() -> None:
     caller = parent_process()
-    assert caller is not None  # noqa: S101  this runs in a spawned process only
+    assert caller is not None
     connection.wait([caller.sentinel])
     os._exit(1)
 
@@ -115,7 +115,7 @@ def _quiet(rank: int, reports: Path) -> Iterator[None]:
 # ---- in the caller
 
 
-def _watch(processes: list[BaseProcess], reports: Path, folder: RunFolder) -> None:
+def _watch(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder) -> None:
     running = list(processes)
     while running:
         connection.wait([process.sentinel for process in running])
@@ -125,13 +125,13 @@ def _watch(processes: list[BaseProcess], reports: Path, folder: RunFolder) -> No
             raise _failure(processes, reports, folder)
 
 
-def _await(running: list[BaseProcess]) -> None:
+def _await(running: Sequence[BaseProcess]) -> None:
     deadline = time.monotonic() + GRACE
     for process in running:
         process.join(max(0.0, deadline - time.monotonic()))
 
 
-def _failure(processes: list[BaseProcess], reports: Path, folder: RunFolder) -> Exception:
+def _failure(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder) -> Exception:
     """The reason: the user's errors first, then killed processes, then our own mistakes; one brings on others."""
     for path in sorted(reports.glob("*.json")):
         record = json.loads(path.read_text())
@@ -149,7 +149,7 @@ def _failure(processes: list[BaseProcess], reports: Path, folder: RunFolder) -> 
     return RuntimeError("a training process failed:\n" + (told[0] if told else "it left no traceback"))
 
 
-def _end(processes: list[BaseProcess]) -> None:
+def _end(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         if process.is_alive():
             process.kill()

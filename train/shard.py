@@ -16,6 +16,7 @@ from typing import Literal
 
 import torch
 from torch import distributed, nn
+from torch.distributed import FileStore, HashStore  # pyright: ignore[reportPrivateImportUsage]
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -73,10 +74,12 @@ def joined(
     if place.type == "cuda":
         torch.cuda.set_device(place)
         backend = "cpu:gloo,cuda:nccl"
-    store = distributed.HashStore() if meeting is None else distributed.FileStore(str(meeting), size)
+    store = HashStore() if meeting is None else FileStore(str(meeting), size)
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
-        yield World(rank, size, place, distributed.new_group(backend="gloo", timeout=PATIENCE))
+        control = distributed.new_group(backend="gloo", timeout=PATIENCE)
+        assert isinstance(control, distributed.ProcessGroup)
+        yield World(rank, size, place, control)
     finally:
         distributed.destroy_process_group()
 

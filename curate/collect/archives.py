@@ -1,17 +1,23 @@
 """Documents from WARC files (plain, gzip, zstd, lz4) through FastWARC: the HTML and plain text that was fetched.
 
-Offsets are those of the records in the file as it is on disk, compressed or not, as WARC indexes have them. After
-damage, reading goes on at the next place where a record starts, so that one broken record costs itself alone.
+Offsets are those of the records in the file as it is on disk, compressed or not, as WARC indexes have them; in the
+decompressed file where records are not compressed one by one. After damage, reading goes on at the next place where a
+record starts, so that one broken record costs itself alone.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import math
+import re
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from curate.collect.columns import Selection, document_table
+from curate.collect.compression import ByteStream
 from curate.collect.pages import decode_page
 from curate.stages.contract import Rejected
 
@@ -22,6 +28,7 @@ __all__ = ["read_warc"]
 
 TABLE_BYTES = 8 << 20
 SCAN_BYTES = 1 << 20
+HEADER_BYTES = 1 << 16
 RECORD_STARTS = {None: b"WARC/1.", "gz": b"\x1f\x8b\x08", "zst": b"\x28\xb5\x2f\xfd", "lz4": b"\x04\x22\x4d\x18"}
 CONTENT_TYPES = ("text/html", "application/xhtml+xml", "text/plain")
 COLUMNS = ("url", "date", "content_type", "status")
@@ -80,7 +87,8 @@ def _table(pages: list[Page], name: str, carried: list[str]) -> pa.Table:
 
 def _pages(open_file: Callable[[], BinaryIO], compression: str | None, limit: int) -> Iterator[Page | Rejected]:
     """The pages of the file; one reject for each stretch that cannot be read."""
-    mark = RECORD_STARTS[compression]
+    if compression and compression != "lz4" and not _one_by_one(open_file):
+        open_file, compression = partial(_Unpacked, open_file, compression), None
     start: int | None = 0
     pending: Rejected | None = None  # damage after a record, until it is known where
     intact = True
@@ -88,7 +96,8 @@ def _pages(open_file: Callable[[], BinaryIO], compression: str | None, limit: in
         while start is not None:
             file.seek(start)
             broken: Broken | None = None
-            for found in _records(file, start, limit):
+            last, found = start, None
+            for last, found in _records(file, start, limit):  # noqa: B007 the last one is looked at below
                 if isinstance(found, Broken):
                     broken = found
                     break
@@ -98,28 +107,81 @@ def _pages(open_file: Callable[[], BinaryIO], compression: str | None, limit: in
                 if found is not None:
                     yield found
             if broken is None:
+                told = isinstance(found, Rejected) and found.reason == "truncated"
+                pending = pending or (None if told else _unread(open_file, last, compression))
                 break
             if broken.inside:
                 if intact:
-                    yield Rejected(broken.offset, "corrupt", f"warc: {broken.problem}")
+                    yield Rejected(last, "corrupt", f"warc: {broken.problem}")
                 intact, pending = False, None
             else:
-                problem = f"warc: {broken.problem}, after the record at {broken.offset}"
-                pending = Rejected(broken.offset + 1, "corrupt", problem)
-            start = _find(file, mark, broken.offset + 1)
+                pending = Rejected(last + 1, "corrupt", f"warc: {broken.problem}, after the record at {last}")
+            start = _find(file, RECORD_STARTS[compression], last + 1)
     if pending:
         yield pending
 
 
-class Broken(NamedTuple):
-    """Where reading failed: inside the record at `offset`, or between it and the next one."""
+def _one_by_one(open_file: Callable[[], BinaryIO]) -> bool:
+    """Whether records are compressed one by one, as the standard wants it, so that each has its own offset."""
+    from fastwarc.warc import ArchiveIterator
 
-    offset: int
+    with open_file() as file, contextlib.suppress(OSError):
+        places = [record.stream_pos for record in islice(ArchiveIterator(file, parse_http=False), 3)]
+        return len(set(places)) == len(places)
+    return True
+
+
+class _Unpacked(io.RawIOBase):
+    """The decompressed bytes of a file; seeking back reads it again from its start."""
+
+    def __init__(self, open_file: Callable[[], BinaryIO], compression: str) -> None:
+        self._open, self._compression = open_file, compression
+        self._restart()
+
+    def _restart(self) -> None:
+        self._blocks = iter(ByteStream(self._open, self._compression))
+        self._rest, self._place = b"", 0
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes; none at the end, or where the file is damaged."""
+        if not self._rest:
+            self._rest = next(self._blocks, b"")
+        data = self._rest if size < 0 else self._rest[:size]
+        self._rest = self._rest[len(data) :]
+        self._place += len(data)
+        return data
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def tell(self) -> int:
+        """Decompressed bytes read."""
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place counted from the start."""
+        if whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("only places counted from the start")
+        if offset < self._place:
+            self._restart()
+        while self._place < offset and self.read(offset - self._place):
+            pass
+        return self._place
+
+
+class Broken(NamedTuple):
+    """Why reading failed: inside the last record, or between it and the next one."""
+
     inside: bool
     problem: str
 
 
-def _records(file: BinaryIO, start: int, limit: int) -> Iterator[Page | Rejected | Broken | None]:
+def _records(file: BinaryIO, start: int, limit: int) -> Iterator[tuple[int, Page | Rejected | Broken | None]]:
     """The records from where the file stands: a page, a reject, None for one without text; last, what broke."""
     from fastwarc.warc import ArchiveIterator, WarcRecordType
 
@@ -134,10 +196,47 @@ def _records(file: BinaryIO, start: int, limit: int) -> Iterator[Page | Rejected
         except StopIteration:
             return
         except OSError as error:
-            yield Broken(offset, inside, str(error) or "unreadable")
+            yield offset, Broken(inside, str(error) or "unreadable")
             return
         inside = False
-        yield found
+        yield offset, found
+
+
+def _unread(open_file: Callable[[], BinaryIO], last: int, compression: str | None) -> Rejected | None:
+    """A reject where the file goes on after its last record: FastWARC says nothing of a header that is cut short."""
+    if compression == "lz4":
+        return None  # there it does
+
+    def open_there() -> BinaryIO:
+        file = open_file()
+        file.seek(last)
+        return file
+
+    if compression:
+        stream = ByteStream(open_there, compression, max_expansion=math.inf)
+    else:
+        stream = ByteStream(open_file, start=last)
+    size, end, head = 0, None, b""
+    unread = False
+    for block in stream:
+        if end is None:
+            head += block[: HEADER_BYTES - len(head)]
+            end = _record_end(head)
+        unread = unread or (end is not None and bool(block[max(end - size, 0) :].strip()))
+        size += len(block)
+    if unread or (stream.damage and size >= (end or 0)) or (size and end is None):
+        return Rejected(
+            last + 1, "truncated", f"warc: the file ends in the middle of what follows the record at {last}"
+        )
+    return None
+
+
+def _record_end(head: bytes) -> int | None:
+    """Where the record that these bytes start with ends; None where they do not tell."""
+    begin = len(head) - len(head.lstrip())  # some writers put the blank lines between records before a record
+    blank = re.compile(rb"\r*\n\r*\n").search(head, begin)
+    length = re.compile(rb"\ncontent-length:\s*(\d+)", re.IGNORECASE).search(head, begin)
+    return blank.end() + int(length.group(1)) if length and blank else None
 
 
 def _passed_over(record: Any) -> Rejected | None:

@@ -59,20 +59,25 @@ def show(name: Name, store: StoreOption = None, as_json: Json = False) -> None:
         f" + {counts['quarantined']:,} quarantined; {manifest['text_bytes']:,} bytes of text,"
         f" {manifest['bytes']:,} on disk\n"
     )
-    print_table(("split", "documents", "text bytes"), [[key, *value.values()] for key, value in manifest["splits"].items()])
+    print_table(
+        ("split", "documents", "text bytes"), [[key, *value.values()] for key, value in manifest["splits"].items()]
+    )
     typer.echo("")
     print_table(("column", "type"), [[column["name"], column["type"]] for column in manifest["columns"]])
     typer.echo("")
     keys = ("id", "in", "kept", "dropped", "edited", "quarantined")
     print_table(("stage", *keys[1:]), [[stage[key] for key in keys] for stage in manifest["stages"]])
     typer.echo("")
-    print_table(("input", "content", "bytes"), [[one["name"], one["content"], one["bytes"]] for one in manifest["lineage"]["inputs"][:20]])
-    if len(manifest["lineage"]["inputs"]) > 20:
-        typer.echo(f"... and {len(manifest['lineage']['inputs']) - 20:,} more inputs (--json lists all)")
+    inputs = manifest["lineage"]["inputs"]
+    print_table(("input", "content", "bytes"), [[one["name"], one["content"], one["bytes"]] for one in inputs[:20]])
+    if len(inputs) > 20:
+        typer.echo(f"... and {len(inputs) - 20:,} more inputs (--json lists all)")
 
 
 def log(
-    dataset: Annotated[str, typer.Argument(help="Name of the dataset.")], store: StoreOption = None, as_json: Json = False
+    dataset: Annotated[str, typer.Argument(help="Name of the dataset.")],
+    store: StoreOption = None,
+    as_json: Json = False,
 ) -> None:
     """Show the history of a dataset, newest first."""
     from curate.commands.options import print_json

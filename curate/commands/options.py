@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,5 +20,7 @@ Overrides = Annotated[
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """One JSON document on stdout, with `"schema": 1`."""
-    typer.echo(json.dumps({"schema": 1, **record}, ensure_ascii=False, indent=2))
+    """One JSON document on stdout, with `"schema": 1`; dates as text, numbers that JSON does not know as null."""
+    import orjson
+
+    typer.echo(orjson.dumps({"schema": 1, **record}, default=str, option=orjson.OPT_INDENT_2).decode())

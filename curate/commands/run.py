@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +29,7 @@ def run(
     Work that is done and still valid is not done again: an interrupted run goes on where it was.
     """
     from curate.commands.options import print_json
-    from curate.errors import CurateError
+    from curate.errors import CurateError, GateError
     from curate.pipeline.config import load_pipeline
     from curate.pipeline.progress import progress_for_terminal
     from curate.pipeline.run import default_store, run_pipeline
@@ -37,20 +37,27 @@ def run(
     if backend != "local":
         raise CurateError(f"there is no backend `{backend}`", "--backend", "there is: local")
     loaded = load_pipeline(pipeline, overrides or [])
-    root = default_store(loaded, store)
-    done = run_pipeline(
-        loaded, root, workers=workers, sample=sample, force=force or [], progress=progress_for_terminal()
-    )
+    root, progress = default_store(loaded, store), progress_for_terminal()
+    try:
+        done = run_pipeline(loaded, root, workers=workers, sample=sample, force=force or [], progress=progress)
+    except GateError as error:
+        if not as_json:
+            _print(error.result)
+        raise
     if as_json:
         print_json(done.to_json())
-        return
+    else:
+        _print(done.to_json())
+
+
+def _print(done: dict[str, Any]) -> None:
     from curate.commands.tables import print_funnel
 
-    print_funnel(done.stages)
-    counts = done.documents
+    print_funnel(done["stages"])
+    counts = done["documents"]
     typer.echo(
         f"\n{counts['in']:,} documents in = {counts['kept']:,} kept + {counts['dropped']:,} dropped"
         f" + {counts['quarantined']:,} quarantined"
     )
-    typer.echo(f"tasks: {done.tasks['run']} run, {done.tasks['cached']} cached, {done.seconds:.1f} s")
-    typer.echo(f"version: {done.dataset}@{done.tag} ({done.version[:12]})")
+    typer.echo(f"tasks: {done['tasks']['run']} run, {done['tasks']['cached']} cached, {done['seconds']:.1f} s")
+    typer.echo(f"version: {done['dataset']}@{done['tag']} ({done['version'][:12]})")

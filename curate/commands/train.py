@@ -101,7 +101,7 @@ def train_run(
         else:
             launch(config, folder, pack)
         result = folder.result()
-        assert result is not None  # noqa: S101  launch has written one, or raised
+        assert result is not None
         return {**result, "checkpoint": str(folder.path / result["checkpoint"])}
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curate.commands.options import Json, StoreOption
+
+if TYPE_CHECKING:
+    from curate.dataset.store import Store
 
 __all__ = ["why"]
 
 
 def why(
     document: Annotated[str, typer.Argument(help="Id of the document.", metavar="DOC_ID")],
-    version: Annotated[str | None, typer.Option(help="NAME, NAME@TAG or NAME@ID-PREFIX; by default the only dataset.")] = None,
+    version: Annotated[
+        str | None, typer.Option(help="NAME, NAME@TAG or NAME@ID-PREFIX; by default the only dataset.")
+    ] = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -30,21 +35,30 @@ def why(
         return
     typer.echo(f"{told['id']} ({told['source']}): {told['verdict']}")
     for event in told["history"]:
-        reason = f" {event['reason']}" if "reason" in event else ""
-        against = f" (limit {event['threshold']:g})" if "threshold" in event else ""
-        value = f", {event['value']:g}{against}" if "value" in event else ""
-        copy = f", like `{event['duplicate_of']}`" if "duplicate_of" in event else ""
-        detail = f" [{event['detail']}]" if "detail" in event else ""
-        size = f", {event['characters']:,} characters" if "characters" in event else ""
-        if "characters_after" in event:
-            size = f", {event['characters_before']:,} -> {event['characters_after']:,} characters"
-        typer.echo(f"  {event['stage']}: {event['event']}{reason}{value}{copy}{size}{detail}")
+        typer.echo(_line(event))
         for span in event.get("spans", []):
             typer.echo(f"    {span['type']} at {span['start']}-{span['end']}")
     typer.echo(f"  => {told['verdict'] if told['verdict'] in ('dropped', 'quarantined') else 'in the version'}")
 
 
-def _only_dataset(store) -> str:  # noqa: ANN001
+def _line(event: dict[str, Any]) -> str:
+    words = f"  {event['stage']}: {event['event']}"
+    if "reason" in event:
+        words += f" {event['reason']}"
+    if "value" in event:
+        words += f", {event['value']:g}"
+    if "threshold" in event:
+        words += f" (limit {event['threshold']:g})"
+    if "duplicate_of" in event:
+        words += f", like `{event['duplicate_of']}`"
+    if "characters" in event:
+        words += f", {event['characters']:,} characters"
+    if "characters_after" in event:
+        words += f", {event['characters_before']:,} -> {event['characters_after']:,} characters"
+    return words + (f" [{event['detail']}]" if "detail" in event else "")
+
+
+def _only_dataset(store: Store) -> str:
     from curate.dataset.refs import datasets
     from curate.errors import CurateError
 

@@ -63,6 +63,8 @@ def _texts(dataset: Dataset, common: set[tuple[str, str]]) -> polars.DataFrame:
         if _key(shard) not in common:
             path: Path = dataset.store.object_path(shard["object"])
             frame = polars.read_parquet(path, columns=["id", "text"])
-            frames.append(frame.select("id", hash=polars.col("text").hash(1, 2, 3, 4), split=polars.lit(shard["split"])))
+            frames.append(
+                frame.select("id", hash=polars.col("text").hash(1, 2, 3, 4), split=polars.lit(shard["split"]))
+            )
     empty = polars.DataFrame(schema={"id": polars.String, "hash": polars.UInt64, "split": polars.String})
     return polars.concat([empty, *frames])

@@ -22,9 +22,11 @@ from curate.dataset.store import Store
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Shard", "Step", "apply_step", "next_state", "replay", "state_schema", "story"]
+__all__ = ["DUPLICATE_ID", "REMOVED", "Shard", "Step", "apply_step", "next_state", "replay", "state_schema", "story"]
 
 REMOVED = ("dropped", "quarantined")
+DUPLICATE_ID = "duplicate_id"
+"""Why a document is quarantined whose id another one, read before it, has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,8 @@ def next_state(state: str, verdicts: pa.Table | None, features: str | None, atta
     if verdicts is not None:
         removed = verdicts.filter(compute.is_in(verdicts["verdict"], _removed_set())).column("row")
         edited = verdicts.filter(compute.equal(verdicts["verdict"], "edited"))
-        digest.update(removed.to_numpy().tobytes() + b"|" + edited.column("row").to_numpy().tobytes())
+        digest.update(len(removed).to_bytes(8, "little") + removed.to_numpy().tobytes())
+        digest.update(edited.num_rows.to_bytes(8, "little") + edited.column("row").to_numpy().tobytes())
         for text in edited.column("text").to_pylist():
             encoded = text.encode()
             digest.update(len(encoded).to_bytes(8, "little") + encoded)
@@ -192,11 +195,9 @@ def replay(store: Store, shard: Shard, steps: int | None = None) -> pa.Table:
 
 def state_schema(store: Store, shard: Shard) -> pa.Schema:
     """The columns that a shard's documents have after all its steps."""
-    import pyarrow.parquet as parquet
-
     schema = unpack_schema(shard.schema)
     for step in shard.steps:
-        kinds = parquet.read_schema(store.object_path(step.features)) if step.features and step.attached else None
+        kinds = store.read_schema(step.features) if step.features and step.attached else None
         for name in step.attached if kinds is not None else ():
             where = schema.get_field_index(name)
             column = kinds.field(name)
@@ -207,26 +208,26 @@ def state_schema(store: Store, shard: Shard) -> pa.Schema:
 def story(store: Store, shards: Sequence[Shard], document: str) -> Iterator[dict[str, Any]]:
     """What the ledger tells of a document: how it was read, then every verdict on it in order.
 
-    Costs a look into the id column of each shard until the document is found (statistics skip most row groups where ids
-    are sorted).
+    Where several documents have the id, the story is that of the first, the only one that stages saw; the others come last,
+    quarantined as `duplicate_id`. Costs the id column of every shard, and a row group where the document is.
     """
-    import pyarrow.parquet as parquet
-
+    found: Shard | None = None
+    copies: list[dict[str, Any]] = []
     for shard in shards:
         for name, event in ((shard.object, "read"), (shard.rejected, "rejected")):
-            if name is None:
-                continue
-            found = parquet.read_table(store.object_path(name), filters=[("id", "=", document)], partitioning=None)
-            if found.num_rows == 0:
-                continue
-            row = found.slice(0, 1).to_pylist()[0]
-            yield {"event": event, "stage": shard.source, "source": row.get("source_uri"), "document": row}
-            for step in shard.steps if event == "read" else ():
-                if step.verdicts is None:
-                    continue
-                verdicts = parquet.read_table(
-                    store.object_path(step.verdicts), filters=[("id", "=", document)], partitioning=None
-                )
-                for verdict in verdicts.to_pylist():
-                    yield {"event": verdict.pop("verdict"), "stage": step.stage, **verdict}
-            return
+            for row in store.find_rows(name, document) if name else ():
+                told = {"stage": shard.source, "source": row.get("source_uri"), "document": row}
+                if found is None:
+                    found = shard
+                    yield {"event": event, **told}
+                    yield from _verdicts(store, shard, document) if event == "read" else ()
+                else:
+                    copies.append({"event": "quarantined", "reason": DUPLICATE_ID, **told})
+    yield from copies
+
+
+def _verdicts(store: Store, shard: Shard, document: str) -> Iterator[dict[str, Any]]:
+    for step in shard.steps:
+        for verdict in store.find_rows(step.verdicts, document) if step.verdicts else ():
+            if verdict["reason"] != DUPLICATE_ID:
+                yield {"event": verdict.pop("verdict"), "stage": step.stage, **verdict}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.dataset.store import DATASET_NAME, Store, canonical_json
@@ -26,7 +27,7 @@ class Reference(NamedTuple):
     tag: str | None
 
 
-def _path(store: Store, dataset: str):  # noqa: ANN202
+def _path(store: Store, dataset: str) -> Path:
     return store.root / "refs" / f"{dataset}.json"
 
 
@@ -40,6 +41,10 @@ def _read(store: Store, dataset: str) -> dict[str, Any]:
         return json.loads(_path(store, dataset).read_bytes())
     except FileNotFoundError:
         return {"schema": 1, "dataset": dataset, "head": None, "tags": {}, "log": []}
+    except ValueError:
+        raise CurateError(
+            f"the names of dataset `{dataset}` cannot be read", str(_path(store, dataset)), "restore it from a backup"
+        ) from None
 
 
 def datasets(store: Store) -> list[str]:
@@ -62,12 +67,12 @@ def commit(store: Store, dataset: str, version: str) -> str:
     """Make `version` the head of the dataset; returns its tag (a new one, or the one it has)."""
     with store.refs_lock():
         refs = _read(store, dataset)
-        tag = next((tag for tag, tagged in refs["tags"].items() if tagged == version), None)
+        tag = _tag_of(refs, version)
         if refs["head"] == version and tag:
             return tag
         if tag is None:
-            numbers = [int(name[1:]) for name in refs["tags"] if name[:1] == "v" and name[1:].isdigit()]
-            tag = f"v{max(numbers, default=0) + 1}"
+            used = {*refs["tags"], *(entry["tag"] for entry in refs["log"])}
+            tag = f"v{max(map(_number, used), default=0) + 1}"
             refs["tags"][tag] = version
         refs["head"] = version
         _write(store, refs, {"action": "commit", "version": version, "tag": tag})
@@ -135,10 +140,21 @@ def resolve(store: Store, name: str) -> Reference:
             if matches
             else f"dataset `{dataset}` has no tag or version `{wanted}`"
         )
-        raise CurateError(problem, hint=did_you_mean(wanted, refs["tags"]) or f"`curate data log {dataset}` lists them")
+        listed = f"`curate data log {dataset}` lists them; an id can be cut to {SHORTEST_PREFIX} characters"
+        raise CurateError(problem, hint=did_you_mean(wanted, refs["tags"]) or listed)
     return _reference(refs, matches.pop())
 
 
 def _reference(refs: dict[str, Any], version: str) -> Reference:
+    return Reference(refs["dataset"], version, _tag_of(refs, version))
+
+
+def _tag_of(refs: dict[str, Any], version: str) -> str | None:
+    """The tag that a version got when it was committed; if that is gone, another one."""
     tags = [tag for tag, tagged in refs["tags"].items() if tagged == version]
-    return Reference(refs["dataset"], version, tags[-1] if tags else None)
+    return max(tags, key=lambda tag: (_number(tag), tag), default=None)
+
+
+def _number(tag: str) -> int:
+    """5 of `v5`; 0 of a tag that somebody gave."""
+    return int(tag[1:]) if tag[:1] == "v" and tag[1:].isascii() and tag[1:].isdigit() else 0

@@ -38,6 +38,7 @@ __all__ = ["DATASET_NAME", "STORE_SCHEMA", "Store", "canonical_json", "find_stor
 STORE_SCHEMA = 1
 DATASET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ROWS_PER_GROUP = 2000
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
 _serial = count()
 
 
@@ -82,13 +83,13 @@ class Store:
                 cls(root).write_file(marker, canonical_json({"schema": STORE_SCHEMA}))
         try:
             schema = json.loads(marker.read_bytes())["schema"]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise CurateError(f"there is no store at `{root}`", hint="`curate run` makes one") from None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OSError):
             raise CurateError(
                 "the store's marker file cannot be read", str(marker), "restore it from a backup"
             ) from None
-        if schema > STORE_SCHEMA:
+        if not isinstance(schema, int) or schema > STORE_SCHEMA:
             raise CurateError(
                 f"the store was made by a newer curate (store format {schema}, this one knows {STORE_SCHEMA})",
                 str(root),
@@ -113,16 +114,14 @@ class Store:
                     stream.write(content)
                     stream.flush()
                     os.fsync(stream.fileno())
-                path.parent.mkdir(parents=True, exist_ok=True)
+                if not path.parent.is_dir():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    _sync_folder(path.parent.parent)
                 aside.replace(path)
             except BaseException:
                 aside.unlink(missing_ok=True)
                 raise
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            _sync_folder(path.parent)
 
     def object_path(self, name: str) -> Path:
         """Where the object of this hash stands."""
@@ -144,7 +143,7 @@ class Store:
         ]
         sink = pa.BufferOutputStream()
         parquet.write_table(
-            table,
+            table.combine_chunks(),  # where the chunks end shows in the bytes
             sink,
             compression="zstd",
             compression_level=3,
@@ -165,13 +164,40 @@ class Store:
         Raises:
             CurateError: It is missing or damaged.
         """
-        import pyarrow as pa
         import pyarrow.parquet as parquet
+
+        with self._readable(name) as path:
+            return parquet.read_table(path, columns=columns, use_threads=False, partitioning=None)
+
+    def read_schema(self, name: str) -> pa.Schema:
+        """The columns of an object."""
+        import pyarrow.parquet as parquet
+
+        with self._readable(name) as path:
+            return parquet.read_schema(path)
+
+    def find_rows(self, name: str, document: str) -> list[dict[str, Any]]:
+        """The rows of an object whose `id` is `document`; only the ids are read where it has none."""
+        import pyarrow.compute as compute
+        import pyarrow.parquet as parquet
+
+        rows: list[dict[str, Any]] = []
+        with self._readable(name) as path, parquet.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                ids = file.read_row_group(group, ["id"]).column("id")
+                found = compute.indices_nonzero(compute.equal(ids, document))
+                if len(found):
+                    rows += file.read_row_group(group).take(found).to_pylist()
+        return rows
+
+    @contextmanager
+    def _readable(self, name: str) -> Iterator[Path]:
+        import pyarrow as pa
 
         path = self.object_path(name)
         try:
-            return parquet.read_table(path, columns=columns, use_threads=False, partitioning=None)
-        except (FileNotFoundError, pa.ArrowInvalid, OSError) as error:
+            yield path
+        except (pa.ArrowInvalid, OSError) as error:
             missing = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
             raise CurateError(
                 f"object {name[:12]} {missing}",
@@ -223,7 +249,17 @@ class Store:
         try:
             return json.loads(self.manifest_path(version).read_bytes())
         except FileNotFoundError:
-            raise CurateError(f"there is no version {version[:12]} in the store", str(self.root)) from None
+            raise CurateError(
+                f"there is no version {version[:12]} in the store",
+                str(self.root),
+                "`curate data gc` removes versions that have no tag",
+            ) from None
+        except ValueError:
+            raise CurateError(
+                f"the manifest of version {version[:12]} is damaged",
+                str(self.manifest_path(version)),
+                "remove it and run again",
+            ) from None
 
     def record_training(self, run: str, record: dict[str, Any]) -> None:
         """Remember which version a training run used, and where its folder is."""
@@ -243,7 +279,7 @@ class Store:
             CurateError: `exclusive` is wanted while a run is going on, or the other way round.
         """
         flag = fcntl.LOCK_SH if mode == "shared" else fcntl.LOCK_EX
-        with _friendly_os_errors(self.root), (self.root / "lock").open("a") as stream:
+        with self._lock_file(self.root / "lock") as stream:
             try:
                 fcntl.flock(stream, flag | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -255,19 +291,41 @@ class Store:
     @contextmanager
     def refs_lock(self) -> Iterator[IO[str]]:
         """Held while refs are read and written back."""
-        with _friendly_os_errors(self.root), (self.root / "refs" / ".lock").open("a") as stream:
+        with self._lock_file(self.root / "refs" / ".lock") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
             yield stream
+
+    def _lock_file(self, path: Path) -> IO[str]:
+        with _friendly_os_errors(self.root):
+            return path.open("a")
 
     def sweep(self) -> int:
         """Remove what dead processes of this host left half written; returns how many files."""
         swept = 0
         for path in (self.root / "temporary").iterdir():
-            host, process, _ = path.name.rsplit("-", 2)
-            if host == socket.gethostname() and not Path(f"/proc/{process}").exists():
+            host, _, rest = path.name.rpartition("-")[0].rpartition("-")
+            if host == socket.gethostname() and rest.isdigit() and not _is_alive(int(rest)):
                 path.unlink(missing_ok=True)
                 swept += 1
         return swept
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextmanager
@@ -282,7 +340,7 @@ def _friendly_os_errors(root: Path) -> Iterator[None]:
                 str(root),
                 "earlier versions are intact; free some space (`curate data gc`) and run the same command again",
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in _UNWRITABLE:
             raise CurateError(
                 f"the store cannot be written: {error.strerror}",
                 str(error.filename or root),

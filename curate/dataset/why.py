@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from curate.dataset.ledger import Shard, story
+from curate.dataset.ledger import DUPLICATE_ID, REMOVED, Shard, story
 from curate.dataset.reader import Dataset
 from curate.errors import CurateError
 
 __all__ = ["why"]
+
+REASONS = ("reason", "value", "threshold", "duplicate_of", "detail")
 
 
 def why(dataset: Dataset, document: str) -> dict[str, Any]:
@@ -29,21 +31,37 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
             f"no document `{document}` went into {dataset.name}@{dataset.version[:12]}",
             hint=f"`curate data sample {dataset.name}` prints some documents with their ids",
         )
-    first, last = events[0], events[-1]
+    first, copies = events[0], [event for event in events if event.get("reason") == DUPLICATE_ID]
+    history, edits = _history(events)
+    removed = [event for event in events if event["event"] in REMOVED and event not in copies]
+    decisive = _reasons(removed[-1]) if removed else {}
     if first["event"] == "rejected":
-        first = last = {**first, "event": "quarantined", **{key: first["document"][key] for key in ("reason", "detail")}}
-    length = len(first["document"].get("text") or "")
-    edits, history = [], [{"stage": first["stage"], "event": "read", "characters": length}]
-    if last is first and first["event"] == "quarantined":
-        history = [{"stage": first["stage"], "event": "quarantined", "reason": first["reason"], "detail": first["detail"]}]
-    for event in events[1:]:
-        told = {key: event[key] for key in ("stage", "event", "reason", "value", "threshold", "duplicate_of", "detail")}
-        if event["event"] == "edited":
+        decisive = {"event": "quarantined", "stage": first["stage"], **_reasons(first["document"])}
+    facts = {key: decisive.get(key) for key in ("stage", *REASONS)}
+    verdict = decisive.get("event", "kept")
+    return {"id": document, "source": first["source"], "verdict": verdict, **facts, "edits": edits, "history": history}
+
+
+def _history(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Everything that happened, in order, and the edits apart."""
+    history, edits = [], []
+    length = 0
+    for event in events:
+        told = _reasons(event)
+        if event["event"] == "read":
+            length = len(event["document"]["text"])
+            told["characters"] = length
+        elif event["event"] == "rejected":
+            told |= _reasons(event["document"]) | {"event": "quarantined"}
+        elif event.get("reason") == DUPLICATE_ID:
+            told["detail"] = f"another document with this id, from {event['source']}"
+        elif event["event"] == "edited":
             told |= {"spans": event["spans"] or [], "characters_before": length, "characters_after": len(event["text"])}
             length = len(event["text"])
-            edits.append({key: value for key, value in told.items() if value is not None and key != "event"})
-        history.append({key: value for key, value in told.items() if value is not None})
-    verdict = last["event"] if last["event"] in ("dropped", "quarantined") else "kept"
-    decisive = last if verdict != "kept" else {}
-    facts = {key: decisive.get(key) for key in ("stage", "reason", "value", "threshold", "duplicate_of", "detail")}
-    return {"id": document, "source": first["source"], "verdict": verdict, **facts, "edits": edits, "history": history}
+            edits.append({key: value for key, value in told.items() if key != "event"})
+        history.append(told)
+    return history, edits
+
+
+def _reasons(event: dict[str, Any]) -> dict[str, Any]:
+    return {key: event[key] for key in ("stage", "event", *REASONS) if event.get(key) is not None}

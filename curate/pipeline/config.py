@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from curate.errors import ConfigurationErrors, CurateError, did_you_mean
-from curate.pipeline.yamlfile import Located, load_yaml, parse_scalar, substitute_environment
+from curate.errors import ConfigurationErrors, CurateError
+from curate.pipeline.overrides import apply_overrides, default_id
+from curate.pipeline.validation import masked, validation_errors
+from curate.pipeline.yamlfile import Located, load_yaml, substitute_environment
 from curate.stages.contract import Source, Stage
 from curate.stages.registry import find_stage
 
@@ -47,6 +49,13 @@ class Settings(BaseModel):
         description="seconds that one stage may take for one document before the document is quarantined",
     )
     shard_megabytes: float = Field(32.0, gt=0, le=512, description="about how many MB of text one task works on")
+
+    @field_validator("max_quarantined")
+    @classmethod
+    def _share(cls, limit: int | float | None) -> int | float | None:
+        if isinstance(limit, float) and not limit <= 1:
+            raise ValueError("a share is at most 1.0, and a count has no decimal point")
+        return limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +112,22 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> Pipeline:
     problems: list[CurateError] = []
     if not isinstance(located.value, dict):
         raise CurateError("a pipeline file is a map with `dataset`, `sources` and `stages`", located.where())
-    _apply_overrides(located, overrides, problems)
+    problems += apply_overrides(located, overrides, tuple(Settings.model_fields))
     if str(path.resolve().parent) not in sys.path:
         sys.path.append(str(path.resolve().parent))  # a stage of the user's own stands beside the pipeline file
-    general = {key: value for key, value in located.value.items() if key not in ("sources", "stages")}
-    settings = _checked(Settings, general, located, (), "the pipeline", problems, also=("sources", "stages", "include"))
+    settings = _general(located, problems)
     sources = _entries(located, "sources", problems)
     stages = _entries(located, "stages", problems)
-    _check_ids([*sources, *stages], problems)
+    _check_ids(located, {"sources": sources, "stages": stages}, problems)
     if problems:
         raise ConfigurationErrors(problems)
-    assert isinstance(settings, Settings)
+    assert settings is not None
     return Pipeline(
         path, settings, tuple(entry for _, entry in sources if entry), tuple(entry for _, entry in stages if entry)
     )  # fmt: skip
 
 
-def _load_with_includes(path: Path, seen: tuple[Path, ...]) -> Located:
-    if path.resolve() in seen:
-        raise CurateError(f"`{path}` includes itself", str(path), "take one of the `include:` lines away")
+def _load_with_includes(path: Path, around: tuple[Path, ...]) -> Located:
     located = load_yaml(path)
     if not isinstance(located.value, dict) or "include" not in located.value:
         return located
@@ -129,15 +135,15 @@ def _load_with_includes(path: Path, seen: tuple[Path, ...]) -> Located:
     names = [included] if isinstance(included, str) else included
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise CurateError("`include` is a file name or a list of them", located.where("include"))
-    for name in reversed(names):
+    around = (*around, path.resolve())
+    places = [located.where("include", index) for index in range(len(names))]
+    for name, where in zip(reversed(names), reversed(places), strict=True):
         other = path.parent / name
+        if other.resolve() in around:
+            raise CurateError(f"`{name}` includes itself", where, "take one of the `include:` lines away")
         if not other.is_file():
-            raise CurateError(
-                f"there is no file `{name}` to include",
-                located.where("include"),
-                "it is looked for beside this file",
-            )
-        base = _load_with_includes(other, (*seen, path.resolve()))
+            raise CurateError(f"there is no file `{name}` to include", where, "it is looked for beside this file")
+        base = _load_with_includes(other, around)
         if not isinstance(base.value, dict):
             raise CurateError("an included file is a map, like a pipeline file", base.where())
         located = _merge(base, located)
@@ -160,63 +166,25 @@ def _merge(base: Located, over: Located) -> Located:
     return merged
 
 
-# ---- --set
+# ---- settings and stages
 
 
-def _apply_overrides(located: Located, overrides: Sequence[str], problems: list[CurateError]) -> None:
-    for number, override in enumerate(overrides, 1):
-        name, equals, text = override.partition("=")
-        where = f"--set #{number}"
-        if not equals or not name:
-            problems.append(
-                CurateError(f"`{override}` is not KEY=VALUE", where, "e.g. --set gopher_quality.min_words=80")
+def _general(located: Located, problems: list[CurateError]) -> Settings | None:
+    general = {key: value for key, value in located.value.items() if key not in ("sources", "stages")}
+    named = [key for key, value in general.items() if "${env:" in str(value)]
+    for key in named:
+        problems.append(
+            CurateError(
+                f"`{key}` cannot come from the environment",
+                located.where(key),
+                "`${env:NAME}` is for settings of stages; this one: --set " + f"{key}=...",
             )
-            continue
-        target, path, keys = _target(located, name.split("."))
-        if target is None:
-            ids = list(_ids(located))
-            problems.append(
-                CurateError(
-                    f"no stage has the id `{name.split('.')[0]}`",
-                    where,
-                    did_you_mean(name.split(".")[0], ids) or f"ids: {', '.join(ids)}",
-                )
-            )
-            continue
-        for key in keys[:-1]:
-            target, path = target.setdefault(key, {}), (*path, key)
-        try:
-            target[keys[-1]] = parse_scalar(text, where)
-        except CurateError as error:
-            problems.append(error)
-        located.places[(*path, keys[-1])] = (where, 0, 0)
-
-
-def _ids(located: Located) -> Iterable[str]:
-    return (name for name, _, _ in _identified(located))
-
-
-def _identified(located: Located) -> Iterable[tuple[str, dict[str, Any], tuple[str | int, ...]]]:
-    for key in ("sources", "stages"):
-        entries = located.value.get(key)
-        for index, entry in enumerate(entries if isinstance(entries, list) else []):
-            if isinstance(entry, dict):
-                yield _default_id(entry), entry, (key, index)
-
-
-def _target(located: Located, keys: list[str]) -> tuple[Any, tuple[str | int, ...], list[str]]:
-    for name, entry, path in _identified(located):
-        if name == keys[0] and len(keys) > 1:
-            return entry, path, keys[1:]
-    return (located.value, (), keys) if keys[0] in Settings.model_fields else (None, (), keys)
-
-
-def _default_id(entry: dict[str, Any]) -> str:
-    name = str(entry.get("id") or entry.get("stage") or entry.get("use") or "")
-    return name if entry.get("id") else re.split(r"[.:]", name)[-1]
-
-
-# ---- stages
+        )
+    if named:
+        return None
+    also = ("sources", "stages", "include")
+    found = _checked(Settings, general, located, (), "the pipeline", problems, also=also)
+    return found if isinstance(found, Settings) else None
 
 
 def _entries(located: Located, key: str, problems: list[CurateError]) -> list[tuple[str, ConfiguredStage | None]]:
@@ -237,7 +205,7 @@ def _entry(
         problems.append(CurateError("a stage is a map with `stage: NAME` (or `use: datatrove.pipeline...`)", where))
         return "", None
     written = {key: value for key, value in entry.items() if key not in ("id", "stage", "use")}
-    identity, name = _default_id(entry), str(entry.get("stage", entry.get("use")))
+    identity, name = default_id(entry), str(entry.get("stage", entry.get("use")))
     if not _ID.fullmatch(identity):
         problems.append(
             CurateError(f"`{identity}` is not an id", located.where(*path, "id"), "letters, digits, `_` and `-`")
@@ -245,35 +213,42 @@ def _entry(
     try:
         settings = substitute_environment(written, located, path)
         if "use" in entry:
-            from curate.stages.datatrove import block_stage
-
-            return identity, ConfiguredStage(
-                identity, name, block_stage(name, settings), {"use": name, "parameters": written}
-            )
+            return identity, _block(identity, name, written, settings)
         kind = find_stage(name)
+    except ConfigurationErrors as several:
+        problems.extend(several.errors)
+        return identity, None
     except CurateError as error:
         key = "use" if "use" in entry else "stage"
-        problems.append(CurateError(error.problem, error.where or located.where(*path, key), error.hint))
+        place = error.where or located.where(*path, key)
+        problems.append(masked(CurateError(error.problem, place, error.hint), written))
         return identity, None
     if issubclass(kind, Source) != (path[0] == "sources"):
-        problems.append(
-            CurateError(
-                f"`{name}` is a {kind.kind}",
-                where,
-                f"move it to `{'stages' if path[0] == 'sources' else 'sources'}:`",
-            )
-        )
+        other = "stages" if path[0] == "sources" else "sources"
+        problems.append(CurateError(f"`{name}` is a {kind.kind}", where, f"move it to `{other}:`"))
         return identity, None
     stage = _checked(kind, settings, located, path, f"stage `{name}`", problems, shown=written)
     return identity, ConfiguredStage(identity, name, stage, written) if isinstance(stage, Stage) else None
 
 
-def _check_ids(entries: Sequence[tuple[str, ConfiguredStage | None]], problems: list[CurateError]) -> None:
+def _block(identity: str, name: str, written: dict[str, Any], settings: dict[str, Any]) -> ConfiguredStage:
+    from curate.stages.datatrove import block_stage
+
+    return ConfiguredStage(identity, name, block_stage(name, settings), {"use": name, "parameters": written})
+
+
+def _check_ids(
+    located: Located, lists: dict[str, list[tuple[str, ConfiguredStage | None]]], problems: list[CurateError]
+) -> None:
     seen: set[str] = set()
-    for identity, _ in entries:
-        if identity and identity in seen:
-            problems.append(CurateError(f"two stages have the id `{identity}`", hint="give one of them another `id:`"))
-        seen.add(identity)
+    for key, entries in lists.items():
+        for index, (identity, _) in enumerate(entries):
+            if identity and identity in seen:
+                where = located.where(key, index)
+                problems.append(
+                    CurateError(f"two stages have the id `{identity}`", where, "give one of them another `id:`")
+                )
+            seen.add(identity)
 
 
 def _checked(
@@ -292,54 +267,3 @@ def _checked(
     except ValidationError as error:
         problems.extend(validation_errors(error, model, located, path, subject, shown=shown, also=also))
         return None
-
-
-def validation_errors(
-    error: ValidationError,
-    model: type[BaseModel],
-    located: Located,
-    path: tuple[str | int, ...],
-    subject: str,
-    *,
-    shown: dict[str, Any] | None = None,
-    also: Sequence[str] = (),
-) -> list[CurateError]:
-    """pydantic's errors in our words, each with the place in the file.
-
-    Args:
-        error: What pydantic found.
-        model: The model that refused.
-        located: The file.
-        path: Where the model's settings stand in it.
-        subject: What to call the model.
-        shown: The settings as written: a value from the environment is never shown.
-        also: Further keys that may stand there, for did-you-mean.
-    """
-    errors = []
-    for detail in error.errors(include_url=False):
-        loc = tuple(
-            part
-            for part in detail["loc"]
-            if not (isinstance(part, str) and part.startswith(("function-", "constrained-")))
-        )
-        name = ".".join(str(part) for part in loc)
-        where = located.where(*path, *loc).removesuffix(":0:0")
-        if detail["type"] == "extra_forbidden":
-            known = [*model.model_fields, *also] if len(loc) == 1 else []
-            hint = did_you_mean(str(loc[-1]), known) or (f"it has: {', '.join(known)}" if known else None)
-            errors.append(CurateError(f"{subject} has no setting `{name}`", where, hint))
-        elif detail["type"] == "missing":
-            errors.append(CurateError(f"{subject} needs the setting `{name}`", where))
-        else:
-            message = detail["msg"].removeprefix("Value error, ")
-            message = message[:1].lower() + message[1:]
-            secret = "${env:" in str((shown or {}).get(str(loc[0]) if loc else "", ""))
-            given = "" if secret or not loc else f", got {str(detail['input'])[:80]!r}"
-            errors.append(CurateError(f"{subject}: " + (f"`{name}`: " if name else "") + message + given, where))
-    return _one_for_each_place(errors)
-
-
-def _one_for_each_place(errors: list[CurateError]) -> list[CurateError]:
-    """A union reports each of its members; the first is enough."""
-    seen: set[str | None] = set()
-    return [error for error in errors if not (error.where in seen or seen.add(error.where))]

@@ -7,8 +7,19 @@ from typing import Any
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.store import Store
 from curate.pipeline.config import ConfiguredStage, Pipeline
-from curate.pipeline.plan import collect_key, content_hashes, describe, last_run, plan_parts, sections, specification
-from curate.pipeline.task import cached_step, engine_key
+from curate.pipeline.plan import (
+    FROM_ENVIRONMENT,
+    collect_key,
+    content_hashes,
+    describe,
+    last_run,
+    plan_parts,
+    sections,
+    specification,
+)
+from curate.pipeline.steps import cached_step
+from curate.pipeline.task import engine_key
+from curate.pipeline.wave import ids_key, reduce_key
 from curate.stages.contract import Part
 
 __all__ = ["explain"]
@@ -80,7 +91,7 @@ def _plan_sources(
 
 def _without_repeated_ids(store: Store, shards: list[Shard]) -> list[Shard]:
     live = [shard for shard in shards if shard.documents]
-    receipt = store.read_receipt(engine_key("ids", [shard.object for shard in live]))
+    receipt = store.read_receipt(ids_key(live))
     steps = receipt["steps"] if receipt else [None] * len(live)
     return [shard.after([Step.from_json(step)]) if step else shard for shard, step in zip(live, steps, strict=True)]
 
@@ -92,8 +103,7 @@ def _plan_global(
     maps = [store.read_receipt(engine_key("map", shard.state, spec.fingerprint)) for shard in shards]
     known = sum(made is not None for made in maps)
     if whole and known == len(shards):
-        made = [[receipt["signatures"], receipt["failed"]] for receipt in maps if receipt]
-        receipt = store.read_receipt(engine_key("reduce", [shard.state for shard in shards], made, spec.fingerprint))
+        receipt = store.read_receipt(reduce_key(shards, [made for made in maps if made], spec))
         if receipt:
             after = [shard.after([Step.from_json(step)]) for shard, step in zip(shards, receipt["steps"], strict=True)]
             return _row(entry, known + 1, 0, "nothing changed"), after, True
@@ -116,7 +126,7 @@ def _why(entry: ConfiguredStage, last: dict[str, Any], missing: int, upstream: s
         return "new in this pipeline" if last else "never run"
     now = describe(entry)
     changes = [
-        f"setting `{key}` changed: {before['settings'].get(key)!r} -> {value!r}"
+        f"setting `{key}` changed{_values(before['settings'].get(key), value)}"
         for key, value in now["settings"].items()
         if before["settings"].get(key) != value
     ]
@@ -125,7 +135,18 @@ def _why(entry: ConfiguredStage, last: dict[str, Any], missing: int, upstream: s
     if before["class"] != now["class"]:
         changes.append("it is another stage now")
     for kind in ("libraries", "models"):
-        changes.extend(f"{name} changed" for name, value in now[kind].items() if before[kind].get(name) != value)
+        known = before[kind].items()
+        changes.extend(
+            f"{name.partition(':')[2] or name} changed"
+            for name, value in now[kind].items()
+            if (name, value) not in known
+        )
     if changes:
         return "; ".join(changes)
     return f"depends on `{upstream}`, which runs" if upstream else "its input changed"
+
+
+def _values(before: Any, now: Any) -> str:
+    """The two values, unless one of them came from the environment."""
+    hidden = any(str(value).startswith(FROM_ENVIRONMENT) for value in (before, now))
+    return " (it comes from the environment)" if hidden else f": {before!r} -> {now!r}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.dataset.store import Store, canonical_json
+from curate.errors import CurateError
 from curate.pipeline.config import ConfiguredStage, Pipeline
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Filter, Global, Part, Source, SourceContext
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 RACY_SECONDS = 2.0
+FROM_ENVIRONMENT = "from the environment: "
 
 
 def describe(entry: ConfiguredStage) -> dict[str, Any]:
@@ -40,14 +41,22 @@ def describe(entry: ConfiguredStage) -> dict[str, Any]:
     settings = stage.model_dump(mode="json")
     for key, written in entry.written.items():
         if "${env:" in str(written) and key in settings:
-            settings[key] = hashlib.sha256(canonical_json([written, settings[key]])).hexdigest()
+            settings[key] = FROM_ENVIRONMENT + hashlib.sha256(canonical_json([written, settings[key]])).hexdigest()
     return {
         "class": f"{type(stage).__module__}:{type(stage).__qualname__}",
         "version": stage.version,
         "settings": settings,
         "libraries": {name: _library_version(name) for name in stage.libraries},
-        "models": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in stage.model_files()},
+        "models": {f"{number}:{path.name}": _content(path) for number, path in enumerate(stage.model_files())},
     }
+
+
+def _content(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise CurateError(f"the model file `{path}` cannot be read: {error.strerror}", hint="`curate doctor`") from None
 
 
 def _library_version(name: str) -> str:
@@ -102,10 +111,11 @@ def plan_parts(pipeline: Pipeline, content_hash: Callable[[Path], str]) -> list[
     return parts
 
 
-class content_hashes:  # noqa: N801  a context manager, used like a function
-    """Hashes of files' content, remembered in the store by path, size, inode and modification time.
+class content_hashes:
+    """Hashes of files' content, remembered in the store by path, size, inode and times; a context manager.
 
-    A file that was modified within the last two seconds is hashed every time: it could change again unseen.
+    The time of the last change of the inode is one of them: nobody can set it back. A file that was changed within the
+    last two seconds is hashed every time: it could change again unseen.
     """
 
     def __init__(self, store: Store) -> None:
@@ -124,12 +134,12 @@ class content_hashes:  # noqa: N801  a context manager, used like a function
 
     def _hash(self, path: Path) -> str:
         facts = path.stat()
-        identity = [facts.st_size, facts.st_ino, facts.st_mtime_ns]
+        identity = [facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns]
         remembered = self.known.get(str(path))
-        if remembered and remembered[:3] == identity:
-            return remembered[3]
+        if remembered and remembered[:-1] == identity:
+            return remembered[-1]
         content = hash_file(path)
-        if time.time() - facts.st_mtime > RACY_SECONDS:
+        if time.time() - facts.st_ctime > RACY_SECONDS:
             self.known[str(path)], self.changed = [*identity, content], True
         return content
 
@@ -140,7 +150,6 @@ def hash_file(path: Path) -> str:
 
     digest = xxh3_128()
     with path.open("rb") as stream:
-        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while block := stream.read(8 << 20):
             digest.update(block)
     return f"xxh3-128:{digest.hexdigest()}"

@@ -35,7 +35,9 @@ def stage_reference(name: str) -> dict[str, Any]:
 def _setting(name: str, field: FieldInfo) -> dict[str, str]:
     kind = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
     kind = re.sub(r"(typing|collections\.abc|pathlib|annotated_types|builtins)\.", "", kind).replace("NoneType", "None")
-    default = "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True), default=str)
+    default = (
+        "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True), default=str)
+    )
     return {"name": name, "type": kind, "default": default, "description": field.description or ""}
 
 
@@ -58,7 +60,9 @@ def pipeline_schema() -> dict[str, Any]:
     }
     block = {
         "type": "object",
-        "properties": {"use": {"type": "string", "description": "path of a datatrove block; its parameters stand beside"}},
+        "properties": {
+            "use": {"type": "string", "description": "path of a datatrove block; its parameters stand beside"}
+        },
         "required": ["use"],
     }
     whole = Settings.model_json_schema()

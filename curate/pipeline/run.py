@@ -25,7 +25,8 @@ from curate.pipeline.config import ConfiguredStage, Pipeline, load_pipeline
 from curate.pipeline.manifest import Conservation, make_manifest, stage_rows
 from curate.pipeline.plan import collect_key, content_hashes, plan_parts, record_run, sections, specification
 from curate.pipeline.progress import Progress, Quiet
-from curate.pipeline.task import StageSpec, cached_step, engine_key
+from curate.pipeline.steps import cached_step
+from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Part
 
 __all__ = ["RunResult", "run", "run_pipeline"]
@@ -177,6 +178,7 @@ class _Run:
                 f"{found} of {done.documents['in']} documents are quarantined, more than `max_quarantined: {limit}` allows",
                 str(self.pipeline.path),
                 f"version {done.version[:12]} is complete without them; `curate report` shows why they are",
+                result=done.to_json(),
             )
 
     # ---- collect
@@ -196,14 +198,11 @@ class _Run:
                 self._count(entry.id, None)
             else:
                 tasks.append(task)
-        began = time.monotonic()
         for task, result in self.backend.run(tasks):
             shards = [Shard.from_json(record) for record in result["shards"]]
             found[task.spec["number"]] = shards
-            self._count(task.spec["stage"]["id"], 0.0)
+            self._count(task.spec["stage"]["id"], result["seconds"])
             self.progress.advance(sum(shard.documents for shard in shards))
-        if tasks:
-            self.seconds[parts[0][0].id] = time.monotonic() - began
         return [shard for number in range(len(parts)) for shard in found[number]]
 
     def _collect_sample(
@@ -216,10 +215,11 @@ class _Run:
             if left <= 0:
                 break
             task = self._collect_task(number, entry, specs[entry.id], part, left)
-            receipt = self.store.read_receipt(task.spec["key"])
-            records = receipt["shards"] if receipt else next(iter(self.backend.run([task])))[1]["shards"]
-            self._count(entry.id, None if receipt else 0.0)
-            shards.extend(Shard.from_json(record) for record in records)
+            receipt = None if entry.id in self.force else self.store.read_receipt(task.spec["key"])
+            result = receipt or next(iter(self.backend.run([task])))[1]
+            self._count(entry.id, None if receipt else result["seconds"])
+            shards.extend(Shard.from_json(record) for record in result["shards"])
+            self.progress.advance(sum(shard.documents for shard in shards))
         return shards
 
     def _collect_task(
@@ -334,13 +334,11 @@ class _Run:
         schema = pack_schema(unify([plain_schema(), *(state_schema(self.store, shard) for shard in live or shards)]))
         attached = {name for shard in live for step in shard.steps for name in step.attached}
         self.progress.begin("write", len(live))
+        common = {"kind": "write", "schema": schema, "by_split": "split" in attached}
         tasks = [
-            Task(
-                {"kind": "write", "number": number, "shard": shard.to_json(), "schema": schema, "by_split": "split" in attached},
-                f"writing a shard of `{shard.part}`",
-            )
+            Task({**common, "number": number, "shard": shard.to_json()}, f"writing a shard of `{shard.part}`")
             for number, shard in enumerate(live)
-        ]  # fmt: skip
+        ]
         files: dict[int, list[dict[str, Any]]] = {}
         for task, (result, seconds) in self.backend.run(tasks):
             files[task.spec["number"]] = result["files"]

@@ -14,20 +14,26 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.ledger import Shard, Step, replay
+from curate.dataset.ledger import DUPLICATE_ID, Shard, Step, replay
 from curate.dataset.schema import conform, unpack_schema
 from curate.dataset.store import Store
-from curate.pipeline.task import StageSpec, engine_key, record_step, text_bytes
-from curate.stages.contract import Global, Reduced
+from curate.pipeline.steps import record_step
+from curate.pipeline.task import StageSpec, engine_key, text_bytes
+from curate.stages.contract import Global, Reduced, Verdicts
 from curate.stages.decide import verdict_table
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["check_ids", "run_reduce", "write_shard"]
+__all__ = ["check_ids", "ids_key", "reduce_key", "run_reduce", "write_shard"]
 
 Result = tuple[dict[str, Any], float | None]
+
+
+def ids_key(shards: Sequence[Shard]) -> str:
+    """The key of the receipt of `check_ids`."""
+    return engine_key("ids", [[shard.object, shard.source] for shard in shards])
 
 
 def check_ids(store: Store, shards: Sequence[Shard]) -> Result:
@@ -39,7 +45,7 @@ def check_ids(store: Store, shards: Sequence[Shard]) -> Result:
     import numpy as np
     import polars
 
-    key = engine_key("ids", [shard.object for shard in shards])
+    key = ids_key(shards)
     receipt = store.read_receipt(key)
     if receipt:
         return {"steps": receipt["steps"]}, None
@@ -54,12 +60,18 @@ def check_ids(store: Store, shards: Sequence[Shard]) -> Result:
         if len(rows) == 0:
             steps.append(None)
             continue
-        verdicts = verdict_table(rows, "quarantined", "duplicate_id")
+        verdicts = verdict_table(rows, "quarantined", DUPLICATE_ID)
         table = store.read_table(shard.object, ["id", "text"])
         steps.append(record_step(store, shard.source, table, shard.state, verdicts, None, ()))
     records = [step.to_json() if step else None for step in steps]
     store.write_receipt(key, {"steps": records}, [name for step in steps if step for name in step.objects])
     return {"steps": records}, time.perf_counter() - began
+
+
+def reduce_key(shards: Sequence[Shard], maps: Sequence[dict[str, Any]], spec: StageSpec) -> str:
+    """The key of the receipt of `run_reduce`."""
+    made = [[each["signatures"], each["failed"]] for each in maps]
+    return engine_key("reduce", [shard.state for shard in shards], made, spec.fingerprint)
 
 
 def run_reduce(
@@ -77,9 +89,7 @@ def run_reduce(
     Returns:
         `{"steps": [step for every shard], "artifacts": {name: {"object", "rows"}}}` and the seconds (None: cached).
     """
-    key = engine_key(
-        "reduce", [shard.state for shard in shards], [list(made.values()) for made in maps], spec.fingerprint
-    )
+    key = reduce_key(shards, maps, spec)
     receipt = None if spec.id in force else store.read_receipt(key)
     if receipt:
         steps = [{**step, "stage": spec.id} for step in receipt["steps"]]
@@ -108,8 +118,6 @@ def _reduce(
     stage: Global, store: Store, shards: Sequence[Shard], signatures: list[pa.Table | None], counts: list[int]
 ) -> Reduced:
     import pyarrow as pa
-
-    from curate.stages.contract import Verdicts
 
     present = [table.drop_columns(["row"]) for table in signatures if table is not None]
     if not present:

@@ -1,8 +1,9 @@
 """The worker process: reads tasks as JSON lines from standard input, answers with JSON lines on what was standard output.
 
 Started as `python -P -m curate.pipeline.worker STORE ROOT`. Messages: `{"at": [stage id, start, stop]}` before every call
-into a stage, `{"done": result}`, `{"error": {...}}`. Whatever libraries print goes to standard error. The worker ends
-when its driver does: at the end of its input, and by the kernel's signal if the driver is killed.
+into a stage, `{"at": null}` when no call is going on, `{"done": result}`, `{"error": {...}}`. Whatever libraries print
+goes to standard error. The worker ends when its driver does: at the end of its input, and by the kernel's signal if the
+driver is killed.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from curate.dataset.ledger import Shard
+    from curate.dataset.store import Store
+    from curate.pipeline.calls import Progress
 
 __all__ = ["main", "perform"]
 
@@ -43,7 +50,7 @@ def main() -> None:
     say({"ready": os.getpid()})
     for line in sys.stdin:
         try:
-            say({"done": perform(opened, json.loads(line), lambda *at: say({"at": at}))})
+            say({"done": perform(opened, json.loads(line), lambda at: say({"at": at}))})
         except CurateError as error:
             say({"error": {"kind": type(error).__name__, "records": error.records()}})
         except MemoryError:
@@ -52,53 +59,73 @@ def main() -> None:
             say({"error": {"kind": "internal", "records": [], "traceback": _where(error)}})
 
 
-def perform(store: Store, task: dict[str, Any], progress: Any) -> Any:
+def perform(store: Store, task: dict[str, Any], progress: Progress) -> Any:
     """Do one task; what it takes and gives is JSON."""
     from curate.dataset.ledger import Shard
-    from curate.pipeline import task as tasks
     from curate.pipeline import wave
-    from curate.stages.contract import Part, Source
+    from curate.pipeline.task import StageSpec
 
     kind = task["kind"]
     if kind == "collect":
-        source = tasks.StageSpec(**task["stage"]).build()
-        assert isinstance(source, Source)
-        part = Part(**task["part"])
-        shards = tasks.collect(store, source, task["stage"]["id"], part, task["shard_bytes"], task["limit"], progress)
-        objects = [name for shard in shards for name in (shard.object, shard.rejected) if name]
-        result = {"shards": [shard.to_json() for shard in shards]}
-        store.write_receipt(task["key"], result, objects)
-        return result
+        return _collect(store, task, progress)
     if kind == "ids":
         return wave.check_ids(store, [Shard.from_json(record) for record in task["shards"]])
     if kind == "reduce":
         shards = [Shard.from_json(record) for record in task["shards"]]
-        return wave.run_reduce(store, shards, task["maps"], tasks.StageSpec(**task["stage"]), task["force"])
+        return wave.run_reduce(store, shards, task["maps"], StageSpec(**task["stage"]), task["force"])
     shard = Shard.from_json(task["shard"])
     if kind == "write":
         return wave.write_shard(store, shard, task["schema"], task["by_split"])
     assert kind == "steps", kind
-    blame = tasks.Blame(
+    return _steps(store, shard, task, progress)
+
+
+def _collect(store: Store, task: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from curate.pipeline.task import StageSpec, collect
+    from curate.stages.contract import Part, Source
+
+    began = time.perf_counter()
+    source = StageSpec(**task["stage"]).build()
+    assert isinstance(source, Source)
+    part = Part(**task["part"])
+    shards = collect(store, source, task["stage"]["id"], part, task["shard_bytes"], task["limit"], progress)
+    objects = [name for shard in shards for name in (shard.object, shard.rejected) if name]
+    result = {"shards": [shard.to_json() for shard in shards]}
+    store.write_receipt(task["key"], result, objects)
+    return {**result, "seconds": time.perf_counter() - began}
+
+
+def _steps(store: Store, shard: Shard, task: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    from curate.pipeline.calls import Blame
+    from curate.pipeline.steps import run_map, run_steps
+    from curate.pipeline.task import StageSpec
+
+    blame = Blame(
         {stage: [(first, last) for first, last in ranges] for stage, ranges in task["blame"]["careful"].items()},
         {stage: {int(row): reason for row, reason in rows.items()} for stage, rows in task["blame"]["poison"].items()},
     )
-    specs = [tasks.StageSpec(**spec) for spec in task["stages"]]
-    steps, seconds = tasks.run_steps(store, shard, specs, task["force"], blame, progress)
-    result = {"steps": [step.to_json() for step in steps], "seconds": seconds, "map": None}
+    specs = [StageSpec(**spec) for spec in task["stages"]]
+    steps, seconds = run_steps(store, shard, specs, task["force"], blame, progress)
+    result: dict[str, Any] = {"steps": [step.to_json() for step in steps], "seconds": seconds, "map": None}
     if task["map"]:
-        final = tasks.StageSpec(**task["map"])
-        result["map"], spent = tasks.run_map(store, shard.after(steps), final, task["force"], blame, progress)
+        final = StageSpec(**task["map"])
+        result["map"], spent = run_map(store, shard.after(steps), final, task["force"], blame, progress)
         if spent is not None:
             seconds[final.id] = spent
     return result
 
 
 def _where(error: BaseException) -> str:
-    """The traceback without source lines or values: file, line and function, and the error's own words."""
+    """The traceback without source lines or values; the error's own words only where they are ours, or when debugging.
+
+    What a library says of a value that it does not like is often the text of a document.
+    """
     import traceback
 
     frames = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
-    return "\n".join([*frames, f"{type(error).__name__}: {str(error)[:500]}"])
+    told = isinstance(error, AssertionError) or bool(os.environ.get("CURATE_DEBUG"))
+    words = f": {str(error)[:500]}" if told and str(error) else ""
+    return "\n".join([*frames, f"{type(error).__name__}{words}"])
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.errors import CurateError
+from curate.errors import ConfigurationErrors, CurateError
 
-__all__ = ["Located", "load_yaml", "parse_scalar", "substitute_environment"]
+__all__ = ["VARIABLE", "Located", "load_yaml", "parse_scalar", "substitute_environment"]
 
 MOST_NODES = 100_000
 MOST_BYTES = 8 << 20
 MOST_DEPTH = 64
 _CORE = "tag:yaml.org,2002:"
-_VARIABLE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+VARIABLE = re.compile(r"\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _STRUCTURE = {f"{_CORE}map", f"{_CORE}seq"}
 _SCALARS = {f"{_CORE}{kind}" for kind in ("str", "int", "float", "bool", "null")}
 _Path = tuple[str | int, ...]
@@ -33,7 +33,7 @@ class Located:
     Attributes:
         value: What the file says.
         name: The file's name, as the user gave it.
-        places: File, line and column (from 1) by path; the place of a map's entry is that of its key.
+        places: File, line and column (from 1) by path; the place of a map's entry is that of its key. Line 0: not in a file.
     """
 
     value: Any
@@ -45,7 +45,23 @@ class Located:
         while path and path not in self.places:
             path = path[:-1]
         file, line, column = self.places.get(path, (self.name, 1, 1))
-        return f"{file}:{line}:{column}"
+        return f"{file}:{line}:{column}" if line else file
+
+    def at(self, *path: str | int) -> Any:
+        """The value at `path`, or None where there is none."""
+        value = self.value
+        for part in path:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+    def replaced(self, path: _Path, where: str) -> None:
+        """Remember that the value at `path` stands no longer in the file, but `where`."""
+        for place in [place for place in self.places if place[: len(path)] == path]:
+            del self.places[place]
+        self.places[path] = (where, 0, 0)
 
 
 def load_yaml(path: Path, *, text: str | None = None) -> Located:
@@ -121,7 +137,11 @@ class _Unfolding:
             return [self.plain(item, (*path, index)) for index, item in enumerate(node.value)]
         if node.id == "mapping":
             return self._mapping(node, path)
-        return self.constructor.construct_object(node)
+        try:
+            return self.constructor.construct_object(node)
+        except ValueError:
+            kind = tag.removeprefix(_CORE)
+            raise CurateError(f"`{str(node.value)[:40]}` is not a {kind}", where, "quote it if it is text") from None
 
     def _mapping(self, node: Any, path: _Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
@@ -147,23 +167,37 @@ def substitute_environment(value: Any, located: Located, path: _Path = ()) -> An
     """`value` with every `${env:NAME}` and `${env:NAME:-default}` in its strings replaced.
 
     Raises:
-        CurateError: A variable is not set and has no default.
+        ConfigurationErrors: Variables that are not set and have no default, or are not written so.
     """
+    problems: list[CurateError] = []
+    replaced = _substituted(value, located, path, problems)
+    if problems:
+        raise ConfigurationErrors(problems)
+    return replaced
+
+
+def _substituted(value: Any, located: Located, path: _Path, problems: list[CurateError]) -> Any:
     if isinstance(value, dict):
-        return {key: substitute_environment(item, located, (*path, key)) for key, item in value.items()}
+        return {key: _substituted(item, located, (*path, key), problems) for key, item in value.items()}
     if isinstance(value, list):
-        return [substitute_environment(item, located, (*path, index)) for index, item in enumerate(value)]
+        return [_substituted(item, located, (*path, index), problems) for index, item in enumerate(value)]
     if not isinstance(value, str) or "${env:" not in value:
         return value
-
-    def variable(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1], match[2])
-        if found is None:
-            raise CurateError(
-                f"the environment variable `{match[1]}` is not set",
+    if "${env:" in VARIABLE.sub("", value):
+        problems.append(
+            CurateError(
+                f"`{value}` is not an environment variable",
                 located.where(*path),
-                f"set it, or give a default: `${{env:{match[1]}:-value}}`",
+                "`${env:NAME}` or `${env:NAME:-default}`, with letters, digits and `_` in the name",
             )
-        return found
-
-    return _VARIABLE.sub(variable, value)
+        )
+    for name, default in VARIABLE.findall(value):
+        if name not in os.environ and f"${{env:{name}:-{default}}}" not in value:
+            problems.append(
+                CurateError(
+                    f"the environment variable `{name}` is not set",
+                    located.where(*path),
+                    f"set it, or give a default: `${{env:{name}:-value}}`",
+                )
+            )
+    return VARIABLE.sub(lambda match: os.environ.get(match[1], match[2] or ""), value)

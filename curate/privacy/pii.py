@@ -1,12 +1,12 @@
 """Replaces structured personal data by typed placeholders, and records where it stood, never what it was.
 
 Found by Presidio's pattern recognizers (see `curate.privacy.recognizers`): shapes, checksums, lists of domains and
-numbering plans; no language model, so no names and no places. About 5,000 documents/s on one core for prose of 1.5
-kB with few hits.
+numbering plans; no language model, so no names and no places. One core reads 8,000 documents/s of book prose (1.5 kB
+each), 1,000 of package descriptions full of addresses and version numbers. Loading takes 4 CPU-s in each worker.
 
-On the gold texts of presidio-research (1,500 synthetic sentences) it finds all e-mail addresses, SSNs, IBANs and IP
-addresses, 99 % of the card numbers and 58 % of the phone numbers: national numbers of other regions than
-`phone_regions` are not seen. What is found is found by form: expect misses, and audit what stays.
+On the 1,976 gold texts of presidio-research it finds every e-mail address, SSN and IP address, 99 % of the card numbers
+and 59 % of the phone numbers: national numbers of other regions than `phone_regions` are not seen, nor are made-up
+ones. What is found is found by form: expect misses, and audit what stays.
 """
 
 from __future__ import annotations

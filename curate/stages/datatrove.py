@@ -79,7 +79,7 @@ def block_stage(use: str, parameters: Mapping[str, Any]) -> Stage:
     """
     from curate.stages.datatrove_block import build_block
 
-    build_block(use, parameters)
+    build_block(use, parameters, cached_words=False)
     return DatatroveBlock(use=use, parameters=dict(parameters))
 
 

@@ -53,19 +53,21 @@ class Outcome(NamedTuple):
     detail: str | None = None
 
 
-def build_block(use: str, parameters: Mapping[str, Any]) -> PipelineStep:
+def build_block(use: str, parameters: Mapping[str, Any], *, cached_words: bool = True) -> PipelineStep:
     """The block, constructed.
+
+    Args:
+        use: Import path of its class.
+        parameters: For its constructor.
+        cached_words: Give the blocks that cut English words the cached tokenizer; it costs 2 CPU-s to load.
 
     Raises:
         CurateError: See `curate.stages.datatrove.block_stage`.
     """
     block_class = _find_block(use)
     given = _checked(use, block_class, parameters)
-    if (
-        block_class.__name__ in _TOKENIZING
-        and _is_datatrove(block_class)
-        and given.get("language", "eng") in ("eng", "en")
-    ):
+    tokenizing = block_class.__name__ in _TOKENIZING and _is_datatrove(block_class)
+    if cached_words and tokenizing and given.get("language", "eng") in ("eng", "en"):
         from curate.filter.words import english_tokenizer
 
         given["language"] = english_tokenizer()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module, metadata
+from traceback import extract_tb
 
 from curate.errors import CurateError, did_you_mean
 from curate.stages.contract import Stage
@@ -55,19 +56,31 @@ def find_stage(name: str) -> type[Stage]:
     if not colon:
         raise CurateError(
             f"there is no stage named `{name}`",
-            hint=did_you_mean(name, stage_names())
-            or "`curate stages` lists them; your own is written `module:Class`",
+            hint=did_you_mean(name, stage_names()) or "`curate stages` lists them; your own is written `module:Class`",
         )
     try:
-        found = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+        module = import_module(module_name)
+    except Exception as error:  # a plugin's edge: a module of the user's own may fail in any way
         raise CurateError(
-            f"stage `{name}` cannot be imported: {error}",
-            hint=f"is `{module_name}` on PYTHONPATH, with a class `{class_name}`?",
+            f"stage `{name}` cannot be imported: {type(error).__name__}: {error}",
+            hint=_where(error) or f"is `{module_name}` on PYTHONPATH, or beside the pipeline file?",
         ) from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        known = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Stage)]
+        raise CurateError(
+            f"stage `{name}` cannot be imported: `{module_name}` has no class `{class_name}`",
+            hint=did_you_mean(class_name, known),
+        )
     if not (isinstance(found, type) and issubclass(found, Stage)):
         raise CurateError(
             f"`{target}` is not a stage",
             hint="a stage is a subclass of Source, Mapper, Filter, Audit or Global",
         )
     return found
+
+
+def _where(error: Exception) -> str | None:
+    """The line that failed, unless it is only that there is no such module."""
+    frames = [frame for frame in extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    return f"it fails at {frames[-1].filename}:{frames[-1].lineno}" if frames[1:] else None

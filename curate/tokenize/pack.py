@@ -162,6 +162,7 @@ def _write_pack(dataset: Dataset, settings: TokenizerSettings, folder: Path) -> 
     tokenizer = load_tokenizer(path)
     dtype = "uint16" if tokenizer.get_vocab_size() <= 1 << 16 else "uint32"
     end_of_text = tokenizer.token_to_id(settings.special_tokens[0])
+    assert end_of_text is not None
     splits = {
         split: _pack_split(dataset, split, tokenizer, end_of_text, dtype, folder) for split in sorted(dataset.splits)
     }

@@ -37,16 +37,18 @@ class TokenizerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     vocabulary: int = Field(
-        8192, le=1 << 20, description="most tokens in the vocabulary; a small corpus may give fewer"
+        default=8192, le=1 << 20, description="most tokens in the vocabulary; a small corpus may give fewer"
     )
-    minimum_frequency: int = Field(2, ge=1, description="occurrences that a pair needs in the corpus to be merged")
+    minimum_frequency: int = Field(
+        default=2, ge=1, description="occurrences that a pair needs in the corpus to be merged"
+    )
     special_tokens: tuple[str, ...] = Field(
-        ("<|endoftext|>",),
+        default=("<|endoftext|>",),
         min_length=1,
         description="tokens that no text encodes to; the first one ends every document",
     )
     sample_megabytes: float = Field(
-        200.0, gt=0, description="about how many MB of text to learn from: every n-th document is taken"
+        default=200.0, gt=0, description="about how many MB of text to learn from: every n-th document is taken"
     )
 
     @model_validator(mode="after")

@@ -48,8 +48,9 @@ def test_the_best_may_be_a_date_written_as_text(deduplicate):
     assert set(kept_instead(outcome).values()) == {"d1"}
 
 
-def test_the_first_stays_where_no_document_has_a_value(deduplicate):
-    outcome = deduplicate(ExactDuplicates(keep="best", by="score"), ["x"] * 3, score=pa.nulls(3, pa.float64()))
+@pytest.mark.parametrize("kind", [pa.null(), pa.float64(), pa.string(), pa.timestamp("us")], ids=str)
+def test_the_first_stays_where_no_document_has_a_value(deduplicate, kind):
+    outcome = deduplicate(ExactDuplicates(keep="best", by="score"), ["x"] * 3, score=pa.nulls(3, kind))
     assert set(kept_instead(outcome).values()) == {"d0"}
 
 
@@ -57,6 +58,12 @@ def test_a_missing_column_is_named_with_those_there_are(documents):
     sign = ExactDuplicates(keep="best", by="stars").open()
     with pytest.raises(CurateError, match=r"no column `stars`.*\n.*hint: .*id, text, source_uri"):
         sign(documents(["x"]))
+
+
+def test_a_column_of_lists_has_no_best(documents):
+    sign = ExactDuplicates(keep="best", by="tags").open()
+    with pytest.raises(CurateError, match=r"column `tags` holds list.*have no order"):
+        sign(documents(["x"], tags=[["a"]]))
 
 
 def test_keep_best_without_a_column_is_refused():

@@ -64,6 +64,11 @@ def test_a_missing_column_is_named_with_those_there_are(documents):
         Split(by="host").open()(documents(["x"]))
 
 
+def test_a_column_of_lists_cannot_be_split_by(documents):
+    with pytest.raises(CurateError, match=r"column `tags` holds list.*cannot be split by"):
+        Split(by="tags").open()(documents(["x"], tags=[["a"]]))
+
+
 def test_a_sample_before_the_split_leaves_its_shares_alone(apply_stage):
     dropped, _ = apply_stage(Sample(fraction=0.5, seed=1), TEXTS)
     chosen = splits(apply_stage, Split(train=0.5, validation=0.25, test=0.25, seed=1))

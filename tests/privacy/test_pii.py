@@ -57,6 +57,7 @@ def test_structured_data_becomes_a_typed_placeholder(pii, text, edited):
         "me@localhost and @name and a@b",
         "",
         "no digit, no sign",
+        "v3.5.0 2024-08-17 and 0.41.0 - 0.43.0  14.x.x of 51.9 15 39 52.32 -23 50 26.1 12.9",
     ],
 )
 def test_what_is_no_personal_data_stays(pii, text):
@@ -237,6 +238,13 @@ def test_overlaps_go_to_the_checked_then_the_surer_then_the_longer():
     other = Span(38, 52, "PHONE_NUMBER", 0.4)
     assert resolve([phone, ssn, card, other]) == [card, ssn]
     assert resolve([Span(0, 5, "US_SSN", 0.5), Span(0, 9, "PHONE_NUMBER", 0.5)]) == [Span(0, 9, "PHONE_NUMBER", 0.5)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["1 " * 20_000, "@" * 50_000, "a@" * 25_000, "::" * 25_000, "x" * 90_000 + "@b.com", "8.8.8.8 " * 5_000])
+@pytest.mark.timeout(20)
+def test_hostile_texts_take_time_in_proportion(pii, text):
+    assert len(pii(text)) <= 1
 
 
 # ---- offline

@@ -75,7 +75,7 @@ def version(builder):
 def test_the_numbers_of_every_stage_are_told(builder, version):
     text = Page(report(builder, version)).text
     assert (
-        "Of 9 documents read, 4 (44.4%) are in this version. 4 were dropped and 1 quarantined, by 3 of 5 stages."
+        "Of 9 documents read, 4 (44.4%) are in this version. 4 were dropped and 1 quarantined by 3 of 5 stages."
         in text
     )
     assert "dedup 6 4" in text and "8 in, 6 kept, 2 dropped." in text

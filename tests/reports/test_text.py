@@ -32,7 +32,17 @@ def test_what_looks_personal_is_blocked_out(personal):
 
 
 @pytest.mark.parametrize(
-    "harmless", ["a < b @ c", "in 2024 there", "12,345 words", "see 3.1.2", "<EMAIL> and <PHONE>", "10:45"]
+    "harmless",
+    [
+        "a < b @ c",
+        "in 2024 there",
+        "12,345 words",
+        "see 3.1.2",
+        "<EMAIL> and <PHONE>",
+        "10:45",
+        "2007-2010",
+        "2001, 2002, 2005",
+    ],
 )
 def test_what_does_not_look_personal_is_left(harmless):
     assert mask(harmless) == harmless

@@ -15,7 +15,6 @@ import pytest
 
 from curate.errors import ResumableError
 from curate.train.folder import held, prepare, read_metrics
-from curate.train.launch import launch
 
 TRAIN = """
 import sys

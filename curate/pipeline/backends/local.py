@@ -2,8 +2,8 @@
 
 A worker says what it is about to do before it does it, so a death or a hang has an address. The shard of a worker that
 died is tried again as it is (it may have been somebody else's memory); when it dies again at the same stage, the documents
-of that batch are done one at a time, and the one that kills its worker twice, or passes the time limit, is quarantined. The work
-of the stages before is in the store already and is not done again.
+of that batch are done one at a time, and the one that kills its worker twice, or passes the time limit, is quarantined.
+The work of the stages before is in the store already and is not done again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,11 +133,9 @@ class LocalBackend:
     def _give(self, worker: _Worker, task: Task) -> None:
         assert worker.process.stdin is not None
         worker.task, worker.at, worker.since = task, None, time.monotonic()
-        try:
+        with suppress(BrokenPipeError):  # it has died: _bury finds it
             worker.process.stdin.write(json.dumps(task.spec).encode() + b"\n")
             worker.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has died: _bury finds it
 
     def _hear(self, worker: _Worker) -> Iterator[dict[str, Any]]:
         assert worker.process.stdout is not None
@@ -147,7 +146,8 @@ class LocalBackend:
             if "ready" in message:
                 worker.ready, worker.since = True, time.monotonic()
             elif "at" in message:
-                worker.at, worker.since = tuple(message["at"]), time.monotonic()
+                worker.at = tuple(message["at"]) if message["at"] else None
+                worker.since = time.monotonic()
             else:
                 yield message
 
@@ -183,7 +183,8 @@ class LocalBackend:
         self.note(f"a worker {how} on {task.label}{place}; trying again")
         if task.spec["kind"] != "steps" or worker.at is None:
             if task.deaths >= MOST_DEATHS:
-                raise InternalError(f"{task.label} killed {task.deaths} workers; is there enough memory for it?")
+                asks = "did not finish in time" if hangs else "is there enough memory for it?"
+                raise InternalError(f"{task.label} killed {task.deaths} workers; {asks}")
             return
         stage, start, stop = worker.at
         blame = task.spec["blame"]
@@ -198,10 +199,8 @@ class LocalBackend:
         assert worker.process.stdout is not None
         self.selector.unregister(worker.process.stdout)
         worker.process.stdout.close()
-        try:
+        with suppress(BrokenPipeError):
             worker.process.stdin.close()
-        except BrokenPipeError:
-            pass
         worker.process.wait()
 
 

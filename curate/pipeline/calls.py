@@ -1,0 +1,92 @@
+"""Calls into stages, which may fail in any way.
+
+A stage that raises on a batch is given its documents one by one; the one that raises is quarantined. A stage that hangs
+or kills its process cannot be caught here: `progress` says before each call what is about to be done, and after the last
+one that nothing is; the backend that finds the process dead names the rows in `careful` (one by one, please) or `poison`
+(leave out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from curate.errors import CurateError
+from curate.stages.contract import Stage, Verdicts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Blame", "Progress", "calls"]
+
+Progress = Callable[[tuple[str, int, int] | None], None]
+"""Told the stage and the rows [start, stop) before a call into a stage, and None when no call is going on."""
+
+
+@dataclass(slots=True)
+class Blame:
+    """What earlier attempts at a shard found out, as it travels in the task: ranges and rows are plain JSON.
+
+    Attributes:
+        careful: Rows by stage id, as [start, stop) ranges, that are to be done one document at a time.
+        poison: Reason by row by stage id: documents that hung or killed a worker, to be quarantined unseen.
+    """
+
+    careful: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    poison: dict[str, dict[int, str]] = field(default_factory=dict)
+
+
+def calls(
+    function: Callable[[pa.Table], Any] | None,
+    stage: Stage,
+    stage_id: str,
+    table: pa.Table,
+    blame: Blame,
+    progress: Progress,
+) -> Iterator[tuple[int, Any]]:
+    """Call `function` on batches; yields (first row, result), or for a failed document (row, its `Verdicts`)."""
+    if function is None:
+        return
+    poison = blame.poison.get(stage_id, {})
+    for start in range(0, table.num_rows, stage.batch):
+        stop = min(start + stage.batch, table.num_rows)
+        careful = any(start < last and first < stop for first, last in blame.careful.get(stage_id, ()))
+        if not careful and not any(start <= row < stop for row in poison):
+            progress((stage_id, start, stop))
+            try:
+                yield start, function(table.slice(start, stop - start))
+                continue
+            except MemoryError:
+                raise
+            except Exception:  # noqa: S110  a stage may raise anything; the document at fault is found below
+                pass
+        for row in range(start, stop):
+            yield row, _call_one(function, stage_id, table, row, poison.get(row), progress)
+    progress(None)
+
+
+def _call_one(
+    function: Callable[[pa.Table], Any],
+    stage_id: str,
+    table: pa.Table,
+    row: int,
+    poison: str | None,
+    progress: Progress,
+) -> Any:
+    verdicts = Verdicts()
+    if poison:
+        verdicts.quarantine(0, poison)
+        return verdicts
+    progress((stage_id, row, row + 1))
+    try:
+        return function(table.slice(row, 1))
+    except (CurateError, MemoryError):
+        raise
+    except Exception as error:  # the worker's edge: whatever a stage raises is this document's reason
+        place = error.__traceback__
+        while place and place.tb_next:
+            place = place.tb_next
+        line = f"{place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}" if place else "?"
+        verdicts.quarantine(0, "stage_failed", detail=f"{type(error).__name__} at {line}")
+        return verdicts

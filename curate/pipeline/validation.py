@@ -1,0 +1,111 @@
+"""pydantic's refusals in our words: the name of the setting, its place in the file, what is wrong, the nearest name.
+
+A value from the environment is never shown, whatever a validator says of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from curate.errors import CurateError, did_you_mean
+from curate.pipeline.yamlfile import VARIABLE, Located
+
+__all__ = ["masked", "validation_errors"]
+
+SHORTEST_SECRET = 4
+"""Shorter values of variables are not looked for in messages: they would be found in every second word."""
+
+
+def validation_errors(
+    error: ValidationError,
+    model: type[BaseModel],
+    located: Located,
+    path: tuple[str | int, ...],
+    subject: str,
+    *,
+    shown: dict[str, Any] | None = None,
+    also: Sequence[str] = (),
+) -> list[CurateError]:
+    """What pydantic found, in our words, each with its place in the file.
+
+    Args:
+        error: What pydantic found.
+        model: The model that refused.
+        located: The file.
+        path: Where the model's settings stand in it.
+        subject: What to call the model.
+        shown: The settings as written: a value from the environment is never shown.
+        also: Further keys that may stand there, for did-you-mean.
+    """
+    found: dict[tuple[str, str], tuple[list[str], str, str | None]] = {}
+    for detail in error.errors(include_url=False):
+        loc = _location(detail["loc"], located.at(*path), detail["type"] == "missing")
+        name, where = ".".join(str(part) for part in loc), located.where(*path, *loc)
+        hint, after = None, ""
+        if detail["type"] == "extra_forbidden":
+            known = [*model.model_fields, *also] if len(loc) == 1 else []
+            hint = did_you_mean(str(loc[-1]), known) or (f"it has: {', '.join(known)}" if known else None)
+            message = f"{subject} has no setting `{name}`"
+        elif detail["type"] == "missing":
+            message = f"{subject} needs the setting `{name}`"
+        else:
+            words = detail["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
+            message = f"{subject}: " + (f"`{name}`: " if name else "") + words[:1].lower() + words[1:]
+            secret = "${env:" in str((shown or {}).get(str(loc[0]) if loc else "", ""))
+            after = "" if secret or not loc else f", got {str(detail['input'])[:80]!r}"
+        found.setdefault((where, name), ([], after, hint))[0].append(message)
+    errors = [
+        CurateError(_alternatives(messages) + after, where, hint)
+        for (where, _), (messages, after, hint) in found.items()
+    ]
+    return [masked(error, shown) for error in errors]
+
+
+def _location(loc: tuple[str | int, ...], value: Any, missing: bool) -> tuple[str | int, ...]:
+    """Where an error stands in the settings: without the names of union members and validators, which pydantic puts in."""
+    path: list[str | int] = []
+    for number, part in enumerate(loc):
+        inside = (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        )
+        if inside:
+            value: Any = value[part]
+        if inside or (missing and number == len(loc) - 1):
+            path.append(part)
+    return tuple(path)
+
+
+def _alternatives(messages: list[str]) -> str:
+    """What a union's members say about one value, as one sentence."""
+    head, common, _ = messages[0].partition("input should be ")
+    rest = [
+        message.removeprefix(head + common) for message in messages[1:] if common and message.startswith(head + common)
+    ]
+    return " or ".join([messages[0], *dict.fromkeys(rest)])
+
+
+def masked(error: CurateError, written: dict[str, Any] | None) -> CurateError:
+    """The error with the values of the environment variables that `written` names replaced by their names."""
+    for name, default in _variables(written):
+        value = os.environ.get(name, default)
+        if value and len(value) >= SHORTEST_SECRET:
+            hide = re.compile(re.escape(value), re.IGNORECASE)
+            texts = [text and hide.sub(f"${{env:{name}}}", text) for text in (error.problem, error.hint)]
+            error = CurateError(str(texts[0]), error.where, texts[1])
+    return error
+
+
+def _variables(value: Any) -> Iterator[tuple[str, str | None]]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _variables(item)
+    elif isinstance(value, str):
+        for match in VARIABLE.finditer(value):
+            yield match[1], match[2]
