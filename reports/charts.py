@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from curate.reports.numbers import compact, nice_ticks, number
 from curate.reports.text import visible
 
-__all__ = ["Bar", "Figure", "bars", "histogram", "lines", "stacked"]
+__all__ = ["Bar", "Figure", "Small", "bars", "histogram", "lines", "multiples", "stacked"]
 
 WIDTH = 760
 ROW = 30
@@ -211,6 +211,64 @@ def _log_ticks(edges: Sequence[float], place: Sequence[float], base: float) -> l
         at = start + slope * math.log(power / low)
         ticks += [_line((at, base), (at, base + 5), "axis"), _text(at, base + 18, compact(power), "tick", "middle")]
     return ticks
+
+
+# ---- small multiples
+
+
+@dataclass(frozen=True, slots=True)
+class Small:
+    """One small histogram: its name, and where the thresholds stand."""
+
+    name: str
+    edges: Sequence[float]
+    counts: Sequence[int]
+    limits: Sequence[float] = ()
+    logarithmic: bool = False
+
+
+def multiples(
+    key: str,
+    caption: str,
+    description: str,
+    items: Sequence[Small],
+    *,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    legend: Sequence[tuple[str, str]],
+) -> Figure:
+    """Small histograms in three columns, each to its own scale."""
+    columns, gap, height = 3, 28.0, 118.0
+    width = (WIDTH - gap * (columns - 1)) / columns
+    content: list[Markup] = []
+    for index, item in enumerate(items):
+        content += _small(item, index % columns * (width + gap), index // columns * height, width, height - 46)
+    svg = _svg(key, caption, description, -(-len(items) // columns) * height, content)
+    return Figure(svg, caption, tuple(header), tuple(tuple(row) for row in rows), tuple(legend))
+
+
+def _small(item: Small, left: float, top: float, width: float, height: float) -> list[Markup]:
+    low, high = item.edges[0], item.edges[-1]
+    base, scale = top + 20 + height, height / (max(item.counts, default=0) or 1)
+
+    def across(value: float) -> float:
+        if item.logarithmic:
+            return left + width * math.log(value / low) / math.log(high / low)
+        return left + width * (value - low) / (high - low)
+
+    parts = [_text(left, top + 12, _shortened(item.name, 32), "tick")]
+    parts += [
+        _rectangle(across(start) + 0.5, base - count * scale, across(stop) - across(start) - 1, count * scale, "kept")
+        for (start, stop), count in zip(pairwise(item.edges), item.counts, strict=True)
+        if count
+    ]
+    parts.append(_line((left, base), (left + width, base), "axis"))
+    parts += [_line((across(limit), base - height), (across(limit), base), "limit") for limit in item.limits]
+    # Bins of whole numbers begin and end at halves; the numbers themselves are at the ends then.
+    ends = (math.ceil(low), math.floor(high)) if low % 1 == high % 1 == 0.5 else (low, high)
+    parts.append(_text(left, base + 15, compact(ends[0]), "tick"))
+    parts.append(_text(left + width, base + 15, compact(ends[1]), "tick", "end"))
+    return parts
 
 
 # ---- lines

@@ -11,7 +11,8 @@ from typing import Any
 from curate.dataset.ledger import Shard
 from curate.dataset.refs import tags_of
 from curate.dataset.store import Store
-from curate.reports.data import Reason, ReportData, StageData
+from curate.reports.data import Feature, Reason, ReportData, StageData
+from curate.reports.features import collect_features
 from curate.reports.measures import (
     collect_clusters,
     collect_languages,
@@ -33,13 +34,16 @@ def collect_report(store: Store, version: str) -> ReportData:
     """
     manifest = store.manifest(version)
     shards = [Shard.from_json(record) for record in manifest["ledger"]]
-    reasons = sample_reasons(store, shards)
+    reasons, features = sample_reasons(store, shards), collect_features(store, shards)
     return ReportData(
         dataset=manifest["dataset"],
         version=version,
         tag=_tag(store, manifest["dataset"], version),
         manifest=manifest,
-        stages=tuple(_stage(record, reasons.get(record["id"], ())) for record in manifest["stages"]),
+        stages=tuple(
+            _stage(record, reasons.get(record["id"], ()), features.get(record["id"], ()))
+            for record in manifest["stages"]
+        ),
         lengths=collect_lengths(store, shards, manifest),
         languages=collect_languages(store, manifest),
         clusters=collect_clusters(store, shards),
@@ -54,7 +58,7 @@ def _tag(store: Store, dataset: str, version: str) -> str | None:
     return ", ".join(sorted(tags)) or None
 
 
-def _stage(record: dict[str, Any], sampled: tuple[Reason, ...]) -> StageData:
+def _stage(record: dict[str, Any], sampled: tuple[Reason, ...], features: tuple[Feature, ...]) -> StageData:
     """The stage as the manifest has it; its counts are the manifest's, the examples those of the ledger."""
     known = {(reason.verdict, reason.reason) for reason in sampled}
     # What a source could not read is in the manifest only: rejected input has no verdict.
@@ -76,4 +80,5 @@ def _stage(record: dict[str, Any], sampled: tuple[Reason, ...]) -> StageData:
         settings=record["settings"],
         artifacts={name: facts["rows"] for name, facts in sorted(record.get("artifacts", {}).items())},
         reasons=(*sampled, *others),
+        features=features,
     )

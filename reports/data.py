@@ -8,6 +8,7 @@ from typing import Any
 __all__ = [
     "Clusters",
     "Example",
+    "Feature",
     "Histogram",
     "Lengths",
     "QuarantinedDocument",
@@ -65,6 +66,34 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts between edges; `edges` has one more. `logarithmic`: the edges have equal ratios."""
+
+    edges: tuple[float, ...]
+    counts: dict[str, tuple[int, ...]]
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What a stage measured of the documents it saw.
+
+    Attributes:
+        quantiles: Five quantiles and the mean; empty where nothing was measured.
+        limits: The thresholds that dropped documents for this feature.
+        documents: How many documents were looked at.
+        missing: How many of them have no value.
+    """
+
+    name: str
+    quantiles: dict[str, float]
+    histogram: Histogram
+    limits: tuple[float, ...]
+    documents: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
 class StageData:
     """A stage, and what it did."""
 
@@ -79,14 +108,7 @@ class StageData:
     settings: dict[str, Any]
     artifacts: dict[str, int]
     reasons: tuple[Reason, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts between edges; `edges` has one more."""
-
-    edges: tuple[float, ...]
-    counts: dict[str, tuple[int, ...]]
+    features: tuple[Feature, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from curate.reports.charts import Bar, Figure, bars, histogram, lines, stacked
-from curate.reports.data import Clusters, Lengths, ReportData, RunData
+from curate.reports.charts import Bar, Figure, Small, bars, histogram, lines, multiples, stacked
+from curate.reports.data import Clusters, Lengths, ReportData, RunData, StageData
 from curate.reports.numbers import measure, number, share
 
-__all__ = ["clusters_figure", "funnel_figure", "languages_figure", "lengths_figure", "personal_figure", "run_figures"]
+__all__ = [
+    "clusters_figure",
+    "features_figure",
+    "funnel_figure",
+    "languages_figure",
+    "lengths_figure",
+    "personal_figure",
+    "run_figures",
+]
 
 LANGUAGES_SHOWN = 15
 NONE = "\u2013"
@@ -107,6 +115,38 @@ def personal_figure(personal: dict[str, dict[str, int]]) -> Figure:
     )
     rows = tuple((name, number(counts["found"]), number(counts["documents"])) for name, counts in personal.items())
     return Figure(figure.svg, figure.caption, ("type", "occurrences", "documents"), rows)
+
+
+def features_figure(stage: StageData, key: str) -> Figure | None:
+    """What a stage measured; None where it measured nothing."""
+    features = [feature for feature in stage.features if feature.quantiles]
+    if not features:
+        return None
+    items = [
+        Small(feature.name, bins.edges, bins.counts["documents"], feature.limits, bins.logarithmic)
+        for feature in features
+        for bins in [feature.histogram]
+    ]
+    rows = [
+        (
+            feature.name,
+            ", ".join(map(measure, feature.limits)) or NONE,
+            *map(measure, feature.quantiles.values()),
+            number(feature.missing) if feature.missing else NONE,
+        )
+        for feature in features
+    ]
+    looked = features[0].documents
+    part = f" of {number(looked)} of the {number(stage.count)} documents" if looked < stage.count else ""
+    return multiples(
+        key,
+        f"Measured by {stage.id}{part}",
+        f"Distributions of {len(features)} features; values beyond the outer hundredths are in the outermost bars.",
+        items,
+        header=("feature", "threshold", *features[0].quantiles, "missing"),
+        rows=rows,
+        legend=(("kept", "documents"), ("limit", "threshold")) if any(feature.limits for feature in features) else (),
+    )
 
 
 def run_figures(runs: tuple[RunData, ...]) -> list[Figure]:

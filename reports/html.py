@@ -39,6 +39,7 @@ def render_version(data: ReportData) -> str:
         manifest=data.manifest,
         counts=counts,
         stages=shown,
+        measured={anchor: figures.features_figure(stage, f"{anchor}-measured") for anchor, stage in shown},
         contents=_contents(data, shown),
         splits=_splits(data.manifest["splits"]),
         removed=_removed(data),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from curate.dataset.ledger import Shard
 from curate.dataset.store import Store
@@ -18,7 +18,17 @@ from curate.reports.text import excerpt, mask
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["collect_clusters", "collect_languages", "collect_lengths", "collect_personal", "collect_quarantined"]
+__all__ = [
+    "collect_clusters",
+    "collect_languages",
+    "collect_lengths",
+    "collect_personal",
+    "collect_quarantined",
+    "evenly",
+    "quantiles",
+]
+
+Thing = TypeVar("Thing")
 
 MEASURED = 500_000
 QUARANTINED_SHOWN = 50
@@ -36,19 +46,19 @@ def collect_lengths(store: Store, shards: Sequence[Shard], manifest: dict[str, A
         "read": [(shard.object, shard.documents) for shard in shards if shard.documents],
         "kept": [(shard["object"], shard["documents"]) for shard in manifest["shards"]],
     }
-    lengths = {name: _lengths(store, _evenly(chosen)) for name, chosen in objects.items()}
+    lengths = {name: _lengths(store, evenly(chosen)) for name, chosen in objects.items()}
     return Lengths(
         histogram=log_histogram(lengths),
-        quantiles={name: _quantiles(measured) for name, measured in lengths.items()},
+        quantiles={name: quantiles(measured) for name, measured in lengths.items()},
         measured={name: len(measured) for name, measured in lengths.items()},
         documents={name: sum(count for _, count in chosen) for name, chosen in objects.items()},
     )
 
 
-def _evenly(objects: list[tuple[str, int]]) -> list[str]:
-    """All objects, or every n-th where they hold more documents than are measured."""
+def evenly(objects: Sequence[tuple[Thing, int]]) -> list[Thing]:
+    """All of the objects with their counts of documents, or every n-th where they are more than are measured."""
     total = sum(count for _, count in objects)
-    return [name for name, _ in objects[:: max(1, -(-total // MEASURED))]]
+    return [thing for thing, _ in objects[:: max(1, -(-total // MEASURED))]]
 
 
 def _lengths(store: Store, names: Iterable[str]) -> np.ndarray:
@@ -72,12 +82,14 @@ def _columns(store: Store, name: str, column: str) -> Iterator[Any]:
             yield batch.column(0)
 
 
-def _quantiles(lengths: np.ndarray) -> dict[str, float]:
+def quantiles(values: np.ndarray) -> dict[str, float]:
+    """Five quantiles and the mean, by name; nothing of no values."""
     import numpy as np
 
-    if len(lengths) == 0:
+    if len(values) == 0:
         return {}
-    return {name: float(np.quantile(lengths, at)) for name, at in QUANTILES.items()} | {"mean": float(lengths.mean())}
+    found = np.quantile(values, list(QUANTILES.values()))
+    return dict(zip(QUANTILES, map(float, found), strict=True)) | {"mean": float(values.mean())}
 
 
 def log_histogram(series: dict[str, np.ndarray]) -> Histogram:

@@ -16,8 +16,8 @@ def compact(value: float) -> str:
     """A short number for an axis: 1, 10, 1k, 2.5M."""
     for limit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
-            return f"{value / limit:.4g}{suffix}"
-    return f"{value:.4g}"
+            return f"{value / limit:.3g}{suffix}"
+    return f"{value:.3g}"
 
 
 def size(count: int) -> str:

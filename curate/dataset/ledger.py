@@ -197,8 +197,10 @@ def state_schema(store: Store, shard: Shard) -> pa.Schema:
     """The columns that a shard's documents have after all its steps."""
     schema = unpack_schema(shard.schema)
     for step in shard.steps:
-        kinds = store.read_schema(step.features) if step.features and step.attached else None
-        for name in step.attached if kinds is not None else ():
+        if not (step.features and step.attached):
+            continue
+        kinds = store.read_schema(step.features)
+        for name in step.attached:
             where = schema.get_field_index(name)
             column = kinds.field(name)
             schema = schema.append(column) if where < 0 else schema.set(where, column)

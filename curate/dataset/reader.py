@@ -117,11 +117,16 @@ class Dataset:
 
     def huggingface(self, split: str | None = None) -> datasets.DatasetDict | datasets.Dataset:
         """A Hugging Face `DatasetDict` of the splits, or the `Dataset` of one; shares memory with Arrow, copies nothing."""
-        import datasets
+        from datasets import Dataset, DatasetDict, NamedSplit
+        from datasets.table import InMemoryTable
+
+        def one(name: str) -> Dataset:
+            table = self.arrow(name).replace_schema_metadata(None)
+            return Dataset(InMemoryTable(table), split=NamedSplit(name))
 
         if split is not None:
-            return datasets.Dataset(self.arrow(split).replace_schema_metadata(None), split=datasets.NamedSplit(split))
-        return datasets.DatasetDict({name: self.huggingface(name) for name in self.splits})
+            return one(split)
+        return DatasetDict({name: one(name) for name in self.splits})
 
     def _schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
         import pyarrow as pa

@@ -61,7 +61,7 @@ class C4(Mapper):
         from datatrove.pipeline.filters.c4_filters import C4QualityFilter
         from datatrove.utils.text import split_into_sentences
 
-        from curate.filter.words import word_tokenizer
+        from curate.stages.words import word_tokenizer
 
         language: Any = word_tokenizer(self.language)
         block = C4QualityFilter(**self._parameters(), min_num_sentences=_or_off(self.min_sentences), language=language)

@@ -53,7 +53,7 @@ class FineWeb(Filter):
         """Measure five features of every document."""
         from datatrove.utils.text import TERMINAL_PUNCTUATION
 
-        from curate.filter.words import word_tokenizer
+        from curate.stages.words import word_tokenizer
 
         tokenize = word_tokenizer(self.language).word_tokenize
         stops = tuple(TERMINAL_PUNCTUATION) if self.stop_characters is None else self.stop_characters

@@ -72,7 +72,7 @@ class GopherQuality(Filter):
         """Measure eight features of every document."""
         from datatrove.utils.text import PUNCTUATION_SET
 
-        from curate.filter.words import word_tokenizer
+        from curate.stages.words import word_tokenizer
 
         tokenize = word_tokenizer(self.language).word_tokenize
         stop_words, marks = frozenset(self.stop_words), frozenset(PUNCTUATION_SET)
@@ -128,7 +128,7 @@ class GopherRepetition(Filter):
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure fourteen features of every document."""
-        from curate.filter.words import word_tokenizer
+        from curate.stages.words import word_tokenizer
 
         tokenize = word_tokenizer(self.language).word_tokenize
         return _measuring(lambda text: _repetition(text, tokenize(text)), "characters")

@@ -70,13 +70,13 @@ def _location(loc: tuple[str | int, ...], value: Any, missing: bool) -> tuple[st
     """Where an error stands in the settings: without the names of union members and validators, which pydantic puts in."""
     path: list[str | int] = []
     for number, part in enumerate(loc):
-        inside = (isinstance(value, dict) and part in value) or (
-            isinstance(value, list) and isinstance(part, int) and part < len(value)
-        )
-        if inside:
-            value: Any = value[part]
-        if inside or (missing and number == len(loc) - 1):
-            path.append(part)
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+        elif not missing or number < len(loc) - 1:
+            continue
+        path.append(part)
     return tuple(path)
 
 

@@ -87,9 +87,7 @@ def load_recognizers(
     return made
 
 
-def _finder(
-    entity: Entity, recognizer: Any, accept: Callable[[str], bool] | None
-) -> Callable[[str], list[Span]]:
+def _finder(entity: Entity, recognizer: Any, accept: Callable[[str], bool] | None) -> Callable[[str], list[Span]]:
     windows = _words_around if entity in ("email", "ip") else _margins_around
     kind, context = TYPES[entity], tuple(word.lower() for word in recognizer.context or ())
 

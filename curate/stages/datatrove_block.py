@@ -68,7 +68,7 @@ def build_block(use: str, parameters: Mapping[str, Any], *, cached_words: bool =
     given = _checked(use, block_class, parameters)
     tokenizing = block_class.__name__ in _TOKENIZING and _is_datatrove(block_class)
     if cached_words and tokenizing and given.get("language", "eng") in ("eng", "en"):
-        from curate.filter.words import english_tokenizer
+        from curate.stages.words import english_tokenizer
 
         given["language"] = english_tokenizer()
     try:

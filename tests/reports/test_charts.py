@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.reports.charts import Bar, bars, histogram, lines, stacked
+from curate.reports.charts import Bar, Small, bars, histogram, lines, multiples, stacked
+from curate.reports.features import feature_histogram
 from curate.reports.measures import log_histogram
 from curate.reports.numbers import compact, measure, nice_ticks, share, size
 
@@ -57,10 +58,23 @@ def test_any_lengths_are_counted_and_drawn(read, kept):
 finite = st.floats(-1e9, 1e9)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, deadline=None, max_examples=30)
 @given(st.dictionaries(st.text(max_size=5), st.lists(st.tuples(st.integers(0, 10**6), finite), max_size=8), max_size=8))
 def test_any_curves_are_drawn(series):
     drawn(lines("k", "t", "d", series, x_name="step", y_name="loss"))
+
+
+values = st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=30)
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(values, st.lists(st.floats(-1e6, 1e6), max_size=2))
+def test_any_features_are_counted_and_drawn(found, limits):
+    bins = feature_histogram(np.array(found), limits)
+    counts = bins.counts["documents"]
+    assert sum(counts) == len(found)
+    small = Small("words", bins.edges, counts, limits, bins.logarithmic)
+    drawn(multiples("k", "t", "d", [small] * 4, header=(), rows=(), legend=()))
 
 
 def test_long_curves_are_thinned_and_end_where_they_end():

@@ -75,8 +75,7 @@ def version(builder):
 def test_the_numbers_of_every_stage_are_told(builder, version):
     text = Page(report(builder, version)).text
     assert (
-        "Of 9 documents read, 4 (44.4%) are in this version. 4 were dropped and 1 quarantined by 3 of 5 stages."
-        in text
+        "Of 9 documents read, 4 (44.4%) are in this version. 4 were dropped and 1 quarantined by 3 of 5 stages." in text
     )
     assert "dedup 6 4" in text and "8 in, 6 kept, 2 dropped." in text
 
@@ -149,6 +148,29 @@ def test_training_runs_of_this_version_are_drawn(builder, version):
 def test_a_run_whose_folder_is_gone_is_told(builder, version):
     builder.store.record_training("lost", {"run": "lost", "folder": "gone", "version": version})
     assert "the run's folder has no metrics.jsonl any more" in Page(report(builder, version)).text
+
+
+def test_features_have_distributions_and_thresholds(builder):
+    def drop(row, document, verdicts):
+        if row < 3:
+            verdicts.drop(row, "word_count", value=float(row), threshold=3.0)
+
+    def measure(table):
+        return {"words": [float(index) for index in range(100)], "symbols": [0.5] * 99 + [None]}
+
+    builder.read([f"{LONG} {index}" for index in range(100)]).step("quality", drop, columns=measure)
+    words, symbols = collect_report(builder.store, builder.commit()).stages[1].features
+    assert (words.name, words.limits, words.quantiles["median"], words.missing) == ("words", (3.0,), 49.5, 0)
+    assert (symbols.limits, symbols.missing, symbols.documents) == ((), 1, 100)
+
+
+def test_a_threshold_that_may_belong_to_two_features_is_not_shown(builder):
+    def drop(row, document, verdicts):
+        verdicts.drop(row, "both", value=1.0, threshold=2.0)
+
+    builder.read([LONG]).step("quality", drop, columns=lambda table: {"one": [1.0], "other": [1.0]})
+    features = collect_report(builder.store, builder.commit()).stages[1].features
+    assert [feature.limits for feature in features] == [(), ()]
 
 
 # ---- what it must not tell

@@ -104,9 +104,7 @@ def test_two_processes_of_which_one_is_killed_resume_to_the_bit(run, tiny, pack,
 
     def kill_one():
         wait_for_step(tmp_path / "killed", 25)
-        children = [
-            child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())
-        ]
+        children = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
         os.kill(children[-1].pid, signal.SIGKILL)
 
     thread = threading.Thread(target=kill_one)

@@ -68,7 +68,7 @@ PIECES = [
 def tokenizers():
     from datatrove.utils.word_tokenizers import SpaCyTokenizer
 
-    from curate.filter.words import EnglishWords
+    from curate.stages.words import EnglishWords
 
     return EnglishWords(), SpaCyTokenizer("en")
 
@@ -105,7 +105,7 @@ def test_a_word_that_breaks_spacy_is_left_out_every_time(tokenizers):
 
 
 def test_the_cache_is_begun_anew_when_it_is_full(tokenizers, monkeypatch):
-    monkeypatch.setattr("curate.filter.words._CACHED_CHARACTERS", 50)
+    monkeypatch.setattr("curate.stages.words._CACHED_CHARACTERS", 50)
     mine, theirs = tokenizers
     for number in range(30):
         text = f"word{number} is new, isn't it{number}?"
@@ -114,7 +114,7 @@ def test_the_cache_is_begun_anew_when_it_is_full(tokenizers, monkeypatch):
 
 
 def test_copies_and_pickles_are_the_one_tokenizer_of_the_process():
-    from curate.filter.words import english_tokenizer
+    from curate.stages.words import english_tokenizer
 
     tokenizer = english_tokenizer()
     assert pickle.loads(pickle.dumps(tokenizer)) is tokenizer
@@ -124,13 +124,13 @@ def test_copies_and_pickles_are_the_one_tokenizer_of_the_process():
 def test_other_languages_are_datatroves_own():
     from datatrove.utils.word_tokenizers import load_word_tokenizer
 
-    from curate.filter.words import word_tokenizer
+    from curate.stages.words import word_tokenizer
 
     assert word_tokenizer("deu") is load_word_tokenizer("deu")
 
 
 def test_a_language_without_tokenizer_is_an_error_that_says_so():
-    from curate.filter.words import word_tokenizer
+    from curate.stages.words import word_tokenizer
 
     with pytest.raises(CurateError, match="no tokenizer for the language `xxy`"):
         word_tokenizer("xxy")

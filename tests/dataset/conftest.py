@@ -1,0 +1,12 @@
+"""The toy project, for the engine, the store and the command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+FOLDER = str(Path(__file__).resolve().parent.parent / "pipeline")
+if FOLDER not in sys.path:
+    sys.path.append(FOLDER)
+
+from toy_project import project, toy  # noqa: E402, F401

@@ -1,0 +1,146 @@
+"""A project in a temporary folder: input files, a pipeline file, and short ways to run, plan and call the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+PIPELINE = """\
+dataset: toy
+sources:
+  - {stage: "toy_stages:Lines", id: lines}
+stages:
+  - {stage: "toy_stages:Shout", id: shout}
+  - {stage: "toy_stages:Long", id: long, minimum: 5}
+  - {stage: "toy_stages:Letters", id: letters}
+  - {stage: "toy_stages:Copies", id: copies}
+"""
+
+
+class Outcome(NamedTuple):
+    """What a command did: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Project:
+    """A pipeline file and its input in a folder."""
+
+    root: Path
+    capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+    noted: int = field(default=0)
+
+    @property
+    def file(self) -> Path:
+        return self.root / "pipeline.yaml"
+
+    @property
+    def store(self):
+        from curate.dataset.store import Store
+
+        return Store.open(self.root / ".curate")
+
+    def write(self, name: str, *lines: str) -> Path:
+        path = self.root / name
+        path.write_text("".join(f"{line}\n" for line in lines))
+        return path
+
+    def pipeline(self, text: str = PIPELINE) -> Path:
+        self.file.write_text(text)
+        return self.file
+
+    def stages(self, *stages: str, **settings: object) -> Path:
+        """A pipeline of the toy source and these stages: `"Shout, word: b"`."""
+        entries = [f'  - {{stage: "toy_stages:{stage.partition(",")[0]}"{stage[len(stage.partition(",")[0]) :]}}}' for stage in stages]
+        general = [f"{key}: {value}" for key, value in settings.items()]
+        head = ["dataset: toy", *general, 'sources: [{stage: "toy_stages:Lines", id: lines}]', "stages:" if stages else "stages: []"]
+        return self.pipeline("\n".join([*head, *entries, ""]))
+
+    def run(self, *overrides: str, **options):
+        import curate
+
+        return curate.run(self.file, overrides=overrides, **{"workers": 1, **options})
+
+    def plan(self, *overrides: str) -> dict[str, dict]:
+        from curate.pipeline.config import load_pipeline
+        from curate.pipeline.explain import explain
+
+        return {row["id"]: row for row in explain(load_pipeline(self.file, overrides), self.store)}
+
+    def open(self, name: str = "toy"):
+        import curate
+
+        return curate.open_dataset(name, self.root / ".curate")
+
+    def texts(self, name: str = "toy") -> list[str]:
+        return self.open(name).arrow().column("text").to_pylist()
+
+    def calls(self) -> dict[str, int]:
+        """How many documents each stage was called with since this was last asked."""
+        log = Path(os.environ["TOY_LOG"])
+        lines = log.read_text().splitlines() if log.exists() else []
+        counted: Counter[str] = Counter()
+        for line in lines[self.noted :]:
+            name, count = line.split()
+            counted[name] += int(count)
+        self.noted = len(lines)
+        return dict(counted)
+
+    def cli(self, *arguments: object) -> Outcome:
+        """Call the command line in this process."""
+        from curate.cli import main
+
+        self.monkeypatch.setattr(sys, "argv", ["curate", *map(str, arguments)])
+        self.monkeypatch.chdir(self.root)
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        out, err = self.capsys.readouterr()
+        return Outcome(int(exit_.value.code or 0), out, err)
+
+    def start(self, *arguments: object, **options) -> subprocess.Popen:
+        """Start the command line as a process of its own."""
+        command = [sys.executable, "-m", "curate.cli", *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": self.root}
+        return subprocess.Popen(command, **{**pipes, **options})
+
+    def call(self, *arguments: object, **options) -> Outcome:
+        """Run the command line as a process of its own."""
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(timeout=120)
+        return Outcome(process.returncode, out, err)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, capsys) -> Project:
+    """An empty project; the toy stages can be imported by it and by its workers."""
+    root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("TOY_LOG", str(tmp_path / "calls.log"))
+    monkeypatch.delenv("CURATE_STORE", raising=False)
+    monkeypatch.delenv("CURATE_DEBUG", raising=False)
+    return Project(root, capsys, monkeypatch)
+
+
+@pytest.fixture
+def toy(project) -> Project:
+    """A project with two input files and all kinds of stages, not run yet."""
+    project.write("one.txt", *(f"alpha number {i}" for i in range(30)), "abc", "!broken", "the same text")
+    project.write("two.txt", *(f"second file, number {i}" for i in range(25)), "the same text", "xyz", "own-id|text with an id")
+    project.pipeline()
+    return project

@@ -1,0 +1,139 @@
+"""`curate train`, from a training file and a version in a store to the JSON that scripts read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curate import run as run_pipeline
+from curate.commands.train import train_run
+from curate.dataset.store import Store
+from curate.errors import CurateError
+
+TRAIN = """
+dataset: topics
+run: small
+steps: 4
+checkpoint_every: 2
+model: {preset: 1m, layers: 1, width: 32, heads: 2, key_value_heads: 1, feed_forward: 64}
+tokenizer: {vocabulary: 300}
+batch: {sequences: 4, length: 32}
+validation: {every: 2, sequences: 4}
+"""
+PIPELINE = """
+dataset: topics
+sources:
+  - {stage: files, paths: ["in.jsonl"]}
+stages:
+  - {stage: split, train: 0.8, validation: 0.2}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A store with a version of Python's documentation, made by the pipeline itself."""
+    from pydoc_data.topics import topics
+
+    folder = tmp_path_factory.mktemp("project")
+    lines = [json.dumps({"id": name, "text": topics[name]}) for name in sorted(topics)[:40]]
+    (folder / "in.jsonl").write_text("\n".join(lines))
+    (folder / "pipeline.yaml").write_text(PIPELINE)
+    run_pipeline(folder / "pipeline.yaml", workers=1)
+    return folder
+
+
+@pytest.fixture
+def project(made, tmp_path):
+    """A copy of the store with a training file beside it."""
+    shutil.copytree(made / ".curate", tmp_path / ".curate")
+    (tmp_path / "train.yaml").write_text(TRAIN)
+    return tmp_path
+
+
+def train(project, *overrides, **options):
+    return train_run(project / "train.yaml", overrides=list(overrides), **options)
+
+
+@pytest.mark.slow
+def test_the_json_has_the_fields_that_scripts_rely_on(project):
+    command = [sys.executable, "-m", "curate.cli", "train", str(project / "train.yaml"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout)
+    assert {"schema", "run", "checkpoint", "steps", "tokens", "loss", "validation", "tokens_per_second"} < set(result)
+    assert (result["run"], result["steps"], result["tokens"]) == ("small", 4, 4 * 4 * 32)
+    assert 0 < result["validation"]["bits_per_byte"] < 20
+    assert Path(result["checkpoint"]).is_dir()
+    assert "step 4/4" in done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_the_dataset_s_text_bytes_are_those_that_were_packed(project):
+    train(project, "validation.sequences=null")
+    manifest = next((project / ".curate" / "tokens").glob("*/manifest.json"))
+    splits = json.loads(manifest.read_text())["splits"]
+    result = json.loads((project / "runs" / "small" / "result.json").read_text())
+    assert result["validation"]["bytes"] == splits["validation"]["text_bytes"]
+
+
+def test_a_complete_run_says_so_and_gives_the_same_result(project, capsys):
+    first = train(project)
+    assert train(project) == first
+    assert "train small: complete already" in capsys.readouterr().err
+
+
+def test_the_store_remembers_the_run(project):
+    result = train(project)
+    (record,) = Store.open(project / ".curate").training_records()
+    assert record == {
+        "schema": 1,
+        "run": "small",
+        "folder": str(project / "runs" / "small"),
+        "dataset": "topics",
+        "version": result["dataset_version"],
+        "tokenizer": result["tokenizer"],
+    }
+
+
+def test_a_complete_run_with_other_settings_is_refused(project):
+    train(project)
+    with pytest.raises(CurateError, match="seed was 1, is 2"):
+        train(project, "seed=2")
+
+
+def test_fresh_begins_again(project):
+    train(project)
+    assert train(project, "seed=2", fresh=True)["steps"] == 4
+
+
+def test_a_changed_shard_of_tokens_is_refused(project):
+    train(project)
+    shard = next((project / ".curate" / "tokens").glob("*/train-00000.ds"))
+    content = bytearray(shard.read_bytes())
+    content[100] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(CurateError, match=r"`train-00000.ds` is not the file that was packed"):
+        train(project, "run=other")
+
+
+def test_a_changed_tokenizer_is_refused(project):
+    train(project)
+    path = next((project / ".curate" / "tokens").glob("*/tokenizer.json"))
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(CurateError, match=r"`tokenizer.json` is not the file that was packed"):
+        train(project, "run=other")
+
+
+def test_a_dataset_that_is_not_there_is_told_with_the_nearest_name(project):
+    with pytest.raises(CurateError, match="there is no dataset named `topic`") as error:
+        train(project, "dataset=topic")
+    assert "did you mean `topics`?" in error.value.hint
+
+
+def test_runs_may_stand_elsewhere(project, tmp_path):
+    result = train(project, runs=tmp_path / "elsewhere")
+    assert result["checkpoint"] == str(tmp_path / "elsewhere" / "small" / "checkpoints" / "step-000004")

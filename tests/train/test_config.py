@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+
+from curate.errors import ConfigurationErrors, CurateError
+from curate.train.config import PRESETS, TrainConfig, load_config
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        path = tmp_path / "train.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+MINIMAL = "dataset: chat\nrun: small\n"
+
+
+def test_two_lines_are_a_whole_training_file(written):
+    config = load_config(written(MINIMAL))
+    assert (config.dataset, config.run, config.model.preset, config.steps) == ("chat", "small", "10m", 200)
+
+
+def test_an_unknown_setting_is_refused_with_its_place_and_the_nearest_name(written):
+    with pytest.raises(ConfigurationErrors) as error:
+        load_config(written(MINIMAL + "stepz: 5\n"))
+    assert "no setting `stepz`" in str(error.value)
+    assert "train.yaml:3:1" in str(error.value)
+    assert "did you mean `steps`?" in str(error.value)
+
+
+def test_an_unknown_setting_in_a_block_is_refused_with_the_nearest_name(written):
+    with pytest.raises(ConfigurationErrors) as error:
+        load_config(written(MINIMAL + "batch: {lenght: 5}\n"))
+    assert "no setting `batch.lenght`" in str(error.value)
+    assert "did you mean `length`?" in str(error.value)
+
+
+def test_all_errors_are_told_at_once(written):
+    with pytest.raises(ConfigurationErrors) as error:
+        load_config(written("dataset: chat\nrun: ../up\nsteps: many\nprecision: fp8\n"))
+    assert [problem.where.rpartition("/")[2] for problem in error.value.errors] == [
+        "train.yaml:2:1",
+        "train.yaml:3:1",
+        "train.yaml:4:1",
+    ]
+
+
+def test_set_replaces_a_setting_of_a_block(written):
+    assert load_config(written(MINIMAL), ["batch.length=64", "steps=3"]).batch.length == 64
+
+
+def test_a_set_without_a_value_is_refused(written):
+    with pytest.raises(CurateError, match=r"`steps` is not KEY=VALUE"):
+        load_config(written(MINIMAL), ["steps"])
+
+
+def test_the_option_processes_replaces_the_files(written):
+    assert load_config(written(MINIMAL + "processes: 4\n"), processes=2).processes == 2
+
+
+def test_sequences_must_be_shared_equally(written):
+    with pytest.raises(ConfigurationErrors, match=r"batch.sequences \(16\) must be a multiple of .* \(3 x 1\)"):
+        load_config(written(MINIMAL), processes=3)
+
+
+def test_heads_must_divide_the_width(written):
+    with pytest.raises(ConfigurationErrors, match="width 100 must be a multiple of twice the 6 heads"):
+        load_config(written(MINIMAL + "model: {width: 100}\n"))
+
+
+def test_a_vocabulary_below_the_alphabet_is_refused(written):
+    with pytest.raises(ConfigurationErrors, match="vocabulary must be at least 257"):
+        load_config(written(MINIMAL + "tokenizer: {vocabulary: 100}\n"))
+
+
+def test_a_file_that_is_no_map_is_refused(written):
+    with pytest.raises(CurateError, match="a training file is a map"):
+        load_config(written("- steps\n"))
+
+
+@pytest.mark.parametrize(
+    ("preset", "vocabulary", "millions"),
+    [("1m", 4096, 1.3), ("3m", 8192, 3.1), ("10m", 8192, 10.0), ("30m", 8192, 29.4), ("100m", 32768, 100.7)],
+)
+def test_a_preset_has_about_the_parameters_of_its_name(preset, vocabulary, millions):
+    assert PRESETS[preset].parameters(vocabulary) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_explicit_sizes_replace_the_presets():
+    config = TrainConfig.model_validate({"dataset": "a", "run": "b", "model": {"preset": "1m", "layers": 7}})
+    assert config.model.architecture == PRESETS["1m"]._replace(layers=7)
