@@ -86,7 +86,7 @@ def _line(start: Point, end: Point, kind: str) -> Markup:
     )
 
 
-def _shortened(name: str, most: int = 24) -> str:
+def _shortened(name: str, most: int = 21) -> str:
     return name if len(name) <= most else name[: most - 1] + "\u2026"
 
 

@@ -39,6 +39,7 @@ class Example:
         text: What to show: the document, or its text after the edit.
         before: The text before the edit, where it may be shown.
         other: The id of the document it duplicates.
+        other_source: That document's source_uri.
         other_text: That document's text.
     """
 
@@ -50,6 +51,7 @@ class Example:
     detail: str | None = None
     before: str | None = None
     other: str | None = None
+    other_source: str | None = None
     other_text: str | None = None
 
 

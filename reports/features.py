@@ -116,6 +116,6 @@ def feature_histogram(values: np.ndarray, limits: list[float]) -> Histogram:
     elif logarithmic := bool(low > 0 and high > SPANNED * low):
         edges = np.geomspace(low, high, BINS + 1)
     else:
-        edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+        edges = np.linspace(low, high if high > low else low + max(1.0, abs(low)), BINS + 1)
     counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
     return Histogram(tuple(map(float, edges)), {"documents": tuple(map(int, counts))}, logarithmic)

@@ -113,6 +113,7 @@ def _example(texts: Texts, stage: str, step: int, row: dict[str, Any]) -> Exampl
         detail=mask(row["detail"]) if row["detail"] else None,
         before=before,
         other=other,
+        other_source=texts.of(other).source if other else None,
         other_text=other_text,
     )
 

@@ -188,7 +188,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, processes: int | N
     Raises:
         CurateError: The file cannot be read, or (as `ConfigurationErrors`) all that is wrong with it.
     """
-    from curate.pipeline.config import validation_errors
+    from curate.pipeline.validation import validation_errors
     from curate.pipeline.yamlfile import load_yaml, parse_scalar
 
     located = load_yaml(path)
@@ -205,7 +205,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, processes: int | N
         if not equals or not key or not isinstance(target, dict):
             raise CurateError(f"`{override}` is not KEY=VALUE", where, "e.g. --set batch.length=512")
         target[key] = parse_scalar(text, where)
-        located.places[(*blocks, key)] = (where, 0, 0)
+        located.replaced((*blocks, key), where)
     try:
         return TrainConfig.model_validate(located.value)
     except ValidationError as error:

@@ -16,9 +16,9 @@ SPACE = r"\s\p{Z}\x{1c}-\x{1f}\x{85}"
 
 
 def mojibake_pattern() -> str:
-    """ftfy's expression in the syntax of RE2; it finds every text that has a line that ftfy would look at.
+    """The expression of ftfy in the syntax of RE2; it finds every text with a line that ftfy would look at.
 
-    RE2 has no verbose mode, and its `\\w` and `\\s` are those of ASCII.
+    RE2 has no verbose mode, and its classes of word characters and spaces are those of ASCII.
     """
     from ftfy.badness import BADNESS_RE
 
@@ -28,11 +28,11 @@ def mojibake_pattern() -> str:
     place = 0
     while place < len(pattern):
         character = pattern[place]
-        if character == "\\":
+        if in_comment:
+            in_comment = character != "\n"
+        elif character == "\\":
             compact.append(_escape(pattern[place : place + 2], in_class=in_class))
             place += 1
-        elif in_comment:
-            in_comment = character != "\n"
         elif in_class or character == "[":
             in_class = character != "]"
             compact.append(character)

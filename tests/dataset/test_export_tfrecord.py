@@ -58,6 +58,7 @@ def test_framed_records_come_back_with_right_checksums(records):
     assert records_of(bytes(frame_records(records))) == records
 
 
+@pytest.mark.slow
 def test_texts_are_read_back(tmp_path):
     texts = ["plain", "two\nlines", "NUL \x00", "\U0001f600", "", "x" * 100_000]
     rows = written(pa.table({"text": texts, "id": [str(i) for i in range(6)]}), tmp_path / "t")
@@ -86,6 +87,7 @@ def test_a_null_is_a_feature_without_values(tmp_path):
     assert first["text"].bytes_list.value == [b"a"] and second["score"].float_list.value == [0.5]
 
 
+@pytest.mark.slow
 def test_lists_have_several_values_and_structures_are_json(tmp_path):
     table = pa.table(
         {"scores": [[1.5, None, 2.5]], "tags": [["a", "b"]], "flags": [[True, False]], "more": [{"x": [1]}]}
@@ -95,6 +97,7 @@ def test_lists_have_several_values_and_structures_are_json(tmp_path):
     assert [bytes(tag) for tag in row["tags"]] == [b"a", b"b"]
 
 
+@pytest.mark.slow
 def test_an_empty_table_is_an_empty_file(tmp_path):
     assert written(pa.table({"text": pa.array([], pa.string())}), tmp_path / "t") == []
 

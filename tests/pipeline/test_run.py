@@ -23,7 +23,7 @@ def test_stages_are_told_with_their_numbers(toy):
     rows = {row["id"]: row for row in toy.run().stages}
     assert list(rows) == ["lines", "shout", "long", "letters", "copies"]
     assert (rows["lines"]["in"], rows["lines"]["quarantined"]) == (61, 1)
-    assert (rows["shout"]["in"], rows["shout"]["edited"], rows["shout"]["kept"]) == (60, 33, 60)
+    assert (rows["shout"]["in"], rows["shout"]["edited"], rows["shout"]["kept"]) == (60, 34, 60)
     assert (rows["long"]["dropped"], rows["copies"]["dropped"], rows["copies"]["kept"]) == (2, 1, 57)
     assert set(rows["long"]) == {"id", "stage", "in", "kept", "dropped", "edited", "quarantined", "seconds", "bytes"}
 
@@ -32,8 +32,8 @@ def test_the_version_holds_the_documents_after_all_stages(toy):
     toy.run()
     texts = toy.texts()
     assert texts[:2] == ["ALPHA NUMBER 0", "ALPHA NUMBER 1"]
-    assert texts[-1] == "text with an id"
-    assert "abc" not in texts
+    assert texts[-1] == "TEXT WITH AN ID"
+    assert "ABC" not in texts
     assert texts.count("THE SAME TEXT") == 1
 
 
@@ -148,7 +148,7 @@ def test_a_stage_that_follows_a_global_one_sees_what_is_left(toy):
     toy.file.write_text(toy.file.read_text() + '  - {stage: "toy_stages:Long", id: again, maximum: 16}\n')
     rows = {row["id"]: row for row in toy.run().stages}
     assert rows["again"]["in"] == rows["copies"]["kept"]
-    assert rows["again"]["dropped"] == 22
+    assert rows["again"]["dropped"] == 25
 
 
 def test_a_column_named_split_cuts_the_version(project):
@@ -166,7 +166,7 @@ def test_a_sample_reads_the_first_documents_into_a_dataset_of_its_own(toy):
 
 
 def test_a_sample_takes_from_the_next_file_what_the_first_has_not(toy):
-    assert toy.run("long.minimum=0", sample=40).documents == {"in": 41, "kept": 39, "dropped": 1, "quarantined": 1}
+    assert toy.run("long.minimum=0", sample=40).documents == {"in": 41, "kept": 40, "dropped": 0, "quarantined": 1}
 
 
 def test_columns_of_shards_that_differ_become_one_schema(project):

@@ -68,6 +68,9 @@ class Lines(Source):
         rows = []
         for number, line in enumerate(Path(part.location).read_text().splitlines()):
             if line.startswith("!"):
+                if rows:
+                    yield pa.Table.from_pylist(rows)
+                rows = []
                 yield Rejected(number, "bad_line", "it begins with an exclamation mark")
                 continue
             identity, bar, text = line.partition("|")

@@ -248,6 +248,14 @@ def test_a_hostile_corpus_leaves_the_page_well_formed_and_without_scripts(builde
     assert len(page.of("style")) == 1
 
 
+def test_a_browsers_parser_finds_no_script_either(builder, hostile):
+    from resiliparse.parse.html import HTMLTree
+
+    tree = HTMLTree.parse(report(builder, hostile))
+    assert len(tree.document.query_selector_all("script, img, iframe, object, embed, form, link, base")) == 0
+    assert len(tree.document.query_selector_all("main section h2")) == 8
+
+
 def test_no_element_has_an_event_handler_a_style_or_an_outside_address(builder, hostile):
     for _, attributes in Page(report(builder, hostile)).elements:
         assert not any(name.startswith("on") or name in ("style", "src", "srcset") for name in attributes)

@@ -30,7 +30,7 @@ dataset: topics
 sources:
   - {stage: files, paths: ["in.jsonl"]}
 stages:
-  - {stage: split, train: 0.8, validation: 0.2}
+  - {stage: split, train: 0.8, validation: 0.2, test: 0}
 """
 
 

@@ -54,5 +54,5 @@ def test_a_disk_full_in_a_process_is_resumable(tmp_path, folder):
 @pytest.mark.slow
 def test_a_loss_that_diverges_in_two_processes_is_told_as_in_one(run, tiny):
     diverging = {"learning_rate": 1e30, "clip": None}
-    with pytest.raises(CurateError, match=r"step \d+: the loss is (nan|inf)"):
+    with pytest.raises(CurateError, match=r"step \d+: the loss is .* gradients (nan|inf)"):
         run(tiny(processes=2, optimizer=diverging, schedule={"warmup": 0}))
