@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from machine import cpu_seconds, machine, spread
 
 PYARROW_ALONE = """
 import sys, pyarrow as pa, pyarrow.json as js, pyarrow.parquet as pq
@@ -68,18 +67,12 @@ def make_input(path: Path, megabytes: float) -> int:
     with path.open("wb") as raw, zstandard.ZstdCompressor(3).stream_writer(raw) as stream:
         while written < megabytes * 1e6:
             text = " ".join(draw.choices(words, k=draw.randint(100, 900))).replace(" a", ". A")
-            line = json.dumps({"id": f"doc-{number}", "text": text, "url": f"https://example.com/{number}", "n": number})
+            line = json.dumps(
+                {"id": f"doc-{number}", "text": text, "url": f"https://example.com/{number}", "n": number}
+            )
             written += stream.write(line.encode() + b"\n") and len(line) + 1
             number += 1
     return written
-
-
-def cpu_seconds(command: list[str], cwd: Path) -> float:
-    """User and system time of a command and all its children."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
@@ -100,11 +93,12 @@ def main() -> None:
             ours.append(cpu_seconds(command, folder))
     ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
     record = {
-        "machine": f"{platform.processor() or platform.machine()}, {platform.python_version()}",
+        "machine": machine("pyarrow", "zstandard", "xxhash"),
         "megabytes": size / 1e6,
-        "curate_cpu_s": statistics.median(ours),
-        "pyarrow_cpu_s": statistics.median(theirs),
-        "ratio": {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)},
+        "runs": options.runs,
+        "curate_cpu_s": spread(ours),
+        "pyarrow_cpu_s": spread(theirs),
+        "ratio": spread(ratios),
         "curate_mb_per_cpu_s": size / 1e6 / statistics.median(ours),
     }
     print(json.dumps(record, indent=2))

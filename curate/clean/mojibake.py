@@ -12,7 +12,7 @@ from collections.abc import Callable
 __all__ = ["mojibake_pattern", "mojibake_repair"]
 
 WORD = r"\p{L}\p{N}_"
-SPACE = r"\s\p{Z}\x{1c}-\x{1f}\x{85}"
+SPACE = r"\x09-\x0d\x1c-\x20\x{85}\p{Z}"
 
 
 def mojibake_pattern() -> str:

@@ -37,7 +37,8 @@ class Unicode(Mapper):
     libraries: ClassVar[tuple[str, ...]] = ("ftfy",)
 
     mojibake: bool = Field(
-        True, description="Repair lines that were decoded with the wrong encoding (`Ã©` for `é`), by ftfy."
+        True,
+        description="Repair lines that were decoded with the wrong encoding (UTF-8 read as Latin-1 and the like), by ftfy.",
     )
     line_ends: bool = Field(
         True, description="Write every line end (CR LF, CR, NEL, vertical tab, form feed, U+2028, U+2029) as LF."
@@ -59,32 +60,29 @@ class Unicode(Mapper):
     def open(self) -> Callable[[pa.Table], Effect]:
         """Edits texts; `reason` joins by `+` what was done, `value` counts the places (lines, for `mojibake`)."""
         import pyarrow as pa
-        import pyarrow.compute as compute
 
         edits = self._edits()
-        any_edit = "|".join(f"(?:{edit.pattern})" for edit in edits)
 
         def clean(batch: pa.Table) -> Effect:
             texts = batch.column("text")
+            rows: list[int] = list(range(len(texts)))
             latest: dict[int, str] = {}
             counts: dict[int, Counter[str]] = {}
-            suspect = compute.indices_nonzero(compute.match_substring_regex(texts, any_edit))
-            rows, texts = suspect.to_pylist(), texts.take(suspect)
-            for _ in range(ROUNDS if rows else 0):
+            for _ in range(ROUNDS):
                 changed = _edit_once(texts, edits)
                 for place, (text, done) in changed.items():
                     latest[rows[place]] = text
                     counts.setdefault(rows[place], Counter()).update(done)
-                if not changed:
-                    break
                 rows = [rows[place] for place in changed]
+                if not rows:
+                    break
                 texts = pa.array([latest[row] for row in rows], pa.string())
             verdicts = Verdicts()
-            for row, text in latest.items():
-                if text == batch.column("text")[row].as_py():
-                    continue
-                done = [edit.reason for edit in edits if edit.reason in counts[row]]
-                verdicts.edit(row, text, "+".join(done), value=float(counts[row].total()))
+            originals = batch.column("text").take(pa.array(list(latest), pa.int64())).to_pylist()
+            for (row, text), original in zip(latest.items(), originals, strict=True):
+                if text != original:
+                    done = [edit.reason for edit in edits if edit.reason in counts[row]]
+                    verdicts.edit(row, text, "+".join(done), value=float(counts[row].total()))
             return Effect(verdicts.table())
 
         return clean
@@ -105,16 +103,19 @@ def _edit_once(texts: pa.Array | pa.ChunkedArray, edits: list[Edit]) -> dict[int
     """By place, the texts that the edits change, each edit where its pattern matches, with what was done how often."""
     import pyarrow.compute as compute
 
+    def matches(searched: pa.Array | pa.ChunkedArray, pattern: str) -> pa.Array:
+        return compute.indices_nonzero(compute.match_substring_regex(searched, pattern))
+
+    suspects = matches(texts, "|".join(f"(?:{edit.pattern})" for edit in edits))  # most texts end here
+    suspected = texts.take(suspects)
     needs: dict[int, list[Edit]] = {}
     for edit in edits:
-        found = compute.indices_nonzero(compute.match_substring_regex(texts, edit.pattern))
-        for place in found.to_pylist():
+        for place in matches(suspected, edit.pattern).to_pylist():
             needs.setdefault(place, []).append(edit)
     changed: dict[int, tuple[str, dict[str, int]]] = {}
-    for place in sorted(needs):
-        text = texts[place].as_py()
+    for number, (place, text) in enumerate(zip(suspects.to_pylist(), suspected.to_pylist(), strict=True)):
         done: dict[str, int] = {}
-        for edit in needs[place]:
+        for edit in needs.get(number, ()):
             text, count = edit.apply(text)
             if count:
                 done[edit.reason] = count

@@ -87,36 +87,35 @@ def _table(pages: list[Page], name: str, carried: list[str]) -> pa.Table:
 
 def _pages(open_file: Callable[[], BinaryIO], compression: str | None, limit: int) -> Iterator[Page | Rejected]:
     """The pages of the file; one reject for each stretch that cannot be read."""
+    open_archive: Callable[[], Any] = open_file
     if compression and compression != "lz4" and not _one_by_one(open_file):
-        open_file, compression = partial(_Unpacked, open_file, compression), None
+        open_archive, compression = partial(_Unpacked, open_file, compression), None
     start: int | None = 0
     pending: Rejected | None = None  # damage after a record, until it is known where
     intact = True
-    with open_file() as file:
-        while start is not None:
-            file.seek(start)
-            broken: Broken | None = None
-            last, found = start, None
-            for last, found in _records(file, start, limit):  # noqa: B007 the last one is looked at below
-                if isinstance(found, Broken):
-                    broken = found
-                    break
-                if pending:
-                    yield pending
-                intact, pending = True, None
-                if found is not None:
-                    yield found
-            if broken is None:
-                told = isinstance(found, Rejected) and found.reason == "truncated"
-                pending = pending or (None if told else _unread(open_file, last, compression))
+    while start is not None:
+        broken: Broken | None = None
+        last, found = start, None
+        for last, found in _records(open_archive, start, limit):  # noqa: B007 the last one is looked at below
+            if isinstance(found, Broken):
+                broken = found
                 break
-            if broken.inside:
-                if intact:
-                    yield Rejected(last, "corrupt", f"warc: {broken.problem}")
-                intact, pending = False, None
-            else:
-                pending = Rejected(last + 1, "corrupt", f"warc: {broken.problem}, after the record at {last}")
-            start = _find(file, RECORD_STARTS[compression], last + 1)
+            if pending:
+                yield pending
+            intact, pending = True, None
+            if found is not None:
+                yield found
+        if broken is None:
+            told = isinstance(found, Rejected) and found.reason == "truncated"
+            pending = pending or (None if told else _unread(open_archive, last, compression))
+            break
+        if broken.inside:
+            if intact:
+                yield Rejected(last, "corrupt", f"warc: {broken.problem}")
+            intact, pending = False, None
+        else:
+            pending = Rejected(last + 1, "corrupt", f"warc: {broken.problem}, after the record at {last}")
+        start = _find(open_archive, RECORD_STARTS[compression], last + 1)
     if pending:
         yield pending
 
@@ -181,31 +180,37 @@ class Broken(NamedTuple):
     problem: str
 
 
-def _records(file: BinaryIO, start: int, limit: int) -> Iterator[tuple[int, Page | Rejected | Broken | None]]:
-    """The records from where the file stands: a page, a reject, None for one without text; last, what broke."""
+def _records(
+    open_file: Callable[[], BinaryIO], start: int, limit: int
+) -> Iterator[tuple[int, Page | Rejected | Broken | None]]:
+    """The records from `start` on: a page, a reject, None for one without text; last, what broke."""
     from fastwarc.warc import ArchiveIterator, WarcRecordType
 
     wanted = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
-    records = ArchiveIterator(file, record_types=WarcRecordType.any_type, parse_http=False, auto_decode="none")
-    offset, inside = start, True
-    while True:
-        try:
-            record = next(records)
-            offset, inside = record.stream_pos, True
-            found = _page(record, limit) if record.record_type & wanted else _passed_over(record)
-        except StopIteration:
-            return
-        except OSError as error:
-            yield offset, Broken(inside, str(error) or "unreadable")
-            return
-        inside = False
-        yield offset, found
+    with open_file() as file:
+        file.seek(start)
+        records = ArchiveIterator(file, record_types=WarcRecordType.any_type, parse_http=False, auto_decode="none")
+        offset, inside = start, True
+        while True:
+            try:
+                record = next(records)
+                offset, inside = record.stream_pos, True
+                found = _page(record, limit) if record.record_type & wanted else _passed_over(record)
+            except StopIteration:
+                return
+            except OSError as error:
+                yield offset, Broken(inside, str(error) or "unreadable")
+                return
+            inside = False
+            yield offset, found
 
 
 def _unread(open_file: Callable[[], BinaryIO], last: int, compression: str | None) -> Rejected | None:
     """A reject where the file goes on after its last record: FastWARC says nothing of a header that is cut short."""
-    if compression == "lz4":
-        return None  # there it does
+    problem = f"warc: the file ends in the middle of what follows the record at {last}"
+    if compression == "lz4":  # no stream to look into, but every record is a frame
+        more = _find(open_file, RECORD_STARTS["lz4"], last + 1) is not None
+        return Rejected(last + 1, "truncated", problem) if more else None
 
     def open_there() -> BinaryIO:
         file = open_file()
@@ -225,9 +230,7 @@ def _unread(open_file: Callable[[], BinaryIO], last: int, compression: str | Non
         unread = unread or (end is not None and bool(block[max(end - size, 0) :].strip()))
         size += len(block)
     if unread or (stream.damage and size >= (end or 0)) or (size and end is None):
-        return Rejected(
-            last + 1, "truncated", f"warc: the file ends in the middle of what follows the record at {last}"
-        )
+        return Rejected(last + 1, "truncated", problem)
     return None
 
 
@@ -308,15 +311,15 @@ def _unpack(data: bytes, http: Any, limit: int) -> bytes:
     return data
 
 
-def _find(file: BinaryIO, mark: bytes, start: int) -> int | None:
+def _find(open_file: Callable[[], BinaryIO], mark: bytes, start: int) -> int | None:
     """Where `mark` next stands at or after `start`."""
-    file.seek(start)
-    tail = b""
-    place = start
-    while data := file.read(SCAN_BYTES):
-        found = (tail + data).find(mark)
-        if found >= 0:
-            return place - len(tail) + found
-        place += len(data)
-        tail = (tail + data)[1 - len(mark) :]
+    place, tail = start, b""
+    with open_file() as file:
+        file.seek(start)
+        while data := file.read(SCAN_BYTES):
+            found = (tail + data).find(mark)
+            if found >= 0:
+                return place - len(tail) + found
+            place += len(data)
+            tail = (tail + data)[1 - len(mark) :]
     return None

@@ -95,9 +95,9 @@ class ByteStream:
         for offset, fed in self._pieces(codec.piece):
             piece = fed
             while piece:
+                if decompressor.eof and not piece.strip(b"\0"):
+                    break  # padding after the last member, as tapes and block devices leave it
                 if decompressor.eof:
-                    if not piece.strip(b"\0"):  # padding after the last member, as tape and block devices leave it
-                        break
                     decompressor, member = codec.new(), offset + len(fed) - len(piece)
                 try:
                     data = decompressor.decompress(piece)

@@ -84,12 +84,13 @@ def _path(pattern: str) -> str:
 
 
 def _local(pattern: str, root: Path) -> Iterator[Location]:
-    full = os.path.join(root.absolute(), Path(pattern).expanduser() if pattern.startswith("~") else pattern)  # noqa: PTH118 Path would drop a closing slash
-    if Path(full).is_dir():
+    wanted = Path(pattern).expanduser()
+    full = root.absolute() / wanted
+    if full.is_dir():
         raise CurateError(f"`{pattern}` is a folder", hint=f"`{pattern.rstrip('/')}/**/*` matches the files in it")
-    matches = [full] if Path(full).is_file() else glob.glob(full, recursive=True)  # noqa: PTH207 hides dot files
-    for match in matches:
-        path = Path(os.path.normpath(match))
+    found = glob.glob(str(wanted), root_dir=root, recursive=True)  # noqa: PTH207 passes over hidden files
+    for match in [full] if full.is_file() else found:
+        path = Path(os.path.normpath(root.absolute() / match))
         if path.is_file():
             name = Path(os.path.relpath(path, root.absolute())).as_posix()
             if not _is_unicode(name):
@@ -119,7 +120,7 @@ def _remote(pattern: str) -> Iterator[Location]:
         matches = system.glob(path, detail=True) if magic else {path: system.info(path)}
     except FileNotFoundError:
         return
-    except (ImportError, ValueError, OSError) as error:
+    except Exception as error:  # a file system is a plugin: each raises what it likes
         raise CurateError(
             f"`{pattern}` cannot be read: {error}", hint="is its fsspec package installed, and the host reachable?"
         ) from error

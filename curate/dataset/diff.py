@@ -6,7 +6,6 @@ take about 20 CPU seconds where every object differs.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.reader import Dataset
@@ -61,10 +60,7 @@ def _texts(dataset: Dataset, common: set[tuple[str, str]]) -> polars.DataFrame:
     frames = []
     for shard in dataset.manifest["shards"]:
         if _key(shard) not in common:
-            path: Path = dataset.store.object_path(shard["object"])
-            frame = polars.read_parquet(path, columns=["id", "text"])
-            frames.append(
-                frame.select("id", hash=polars.col("text").hash(1, 2, 3, 4), split=polars.lit(shard["split"]))
-            )
+            frame = polars.DataFrame(dataset.store.read_table(shard["object"], ["id", "text"]))
+            frames.append(frame.select("id", hash=polars.col("text").hash(1), split=polars.lit(shard["split"])))
     empty = polars.DataFrame(schema={"id": polars.String, "hash": polars.UInt64, "split": polars.String})
     return polars.concat([empty, *frames])

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset", "open_dataset"]
 
+SPLITS = ("train", "validation", "test")
+
 
 def open_dataset(name: str, store: str | os.PathLike[str] | Store | None = None) -> Dataset:
     """Open a version of a dataset.
@@ -51,8 +53,10 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, int]:
-        """Documents by split."""
-        return {name: facts["documents"] for name, facts in self.manifest["splits"].items()}
+        """Documents by split: train, validation and test in this order, then others by name."""
+        found = self.manifest["splits"]
+        names = [*(name for name in SPLITS if name in found), *sorted(found.keys() - set(SPLITS))]
+        return {name: found[name]["documents"] for name in names}
 
     @property
     def columns(self) -> list[str]:

@@ -103,7 +103,8 @@ def remove_tag(store: Store, dataset: str, tag: str) -> None:
     with store.refs_lock():
         refs = _read(store, dataset)
         if tag not in refs["tags"]:
-            raise CurateError(f"dataset `{dataset}` has no tag `{tag}`", hint=did_you_mean(tag, refs["tags"]))
+            listed = f"it has: {', '.join(refs['tags'])}" if refs["tags"] else None
+            raise CurateError(f"dataset `{dataset}` has no tag `{tag}`", hint=did_you_mean(tag, refs["tags"]) or listed)
         version = refs["tags"].pop(tag)
         _write(store, refs, {"action": "untag", "version": version, "tag": tag})
 

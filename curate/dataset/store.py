@@ -311,13 +311,14 @@ class Store:
 
 
 def _is_alive(process: int) -> bool:
+    import psutil
+
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:  # it is another user's
+    except psutil.AccessDenied:  # it is another user's
         return True
-    return True
 
 
 def _sync_folder(path: Path) -> None:

@@ -122,8 +122,6 @@ def make_manifest(
         facts = splits.setdefault(file["split"], {"documents": 0, "text_bytes": 0})
         facts["documents"] += file["documents"]
         facts["text_bytes"] += file["text_bytes"]
-    order = ("train", "validation", "test")
-    names = sorted(splits, key=lambda name: (order.index(name) if name in order else len(order), name))
     kept = sum(shard.kept for shard in shards)
     return {
         "schema": 1,
@@ -138,7 +136,7 @@ def make_manifest(
         },
         "bytes": sum(file["bytes"] for file in files),
         "text_bytes": sum(file["text_bytes"] for file in files),
-        "splits": {name: splits[name] for name in names},
+        "splits": splits,
         "shards": list(files),
         "stages": rows,
         "ledger": [shard.to_json() for shard in shards],

@@ -17,6 +17,7 @@ from curate.pipeline.yamlfile import VARIABLE, Located
 
 __all__ = ["masked", "validation_errors"]
 
+LONGEST_VALUE = 80
 SHORTEST_SECRET = 4
 """Shorter values of variables are not looked for in messages: they would be found in every second word."""
 
@@ -57,7 +58,7 @@ def validation_errors(
             words = detail["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
             message = f"{subject}: " + (f"`{name}`: " if name else "") + words[:1].lower() + words[1:]
             secret = "${env:" in str((shown or {}).get(str(loc[0]) if loc else "", ""))
-            after = "" if secret or not loc else f", got {str(detail['input'])[:80]!r}"
+            after = "" if secret or not loc else f", got {_shown(detail['input'])}"
         found.setdefault((where, name), ([], after, hint))[0].append(message)
     errors = [
         CurateError(_alternatives(messages) + after, where, hint)
@@ -66,16 +67,20 @@ def validation_errors(
     return [masked(error, shown) for error in errors]
 
 
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+
+
 def _location(loc: tuple[str | int, ...], value: Any, missing: bool) -> tuple[str | int, ...]:
     """Where an error stands in the settings: without the names of union members and validators, which pydantic puts in."""
     path: list[str | int] = []
     for number, part in enumerate(loc):
-        if isinstance(value, dict) and part in value:
+        try:
             value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-            value = value[part]
-        elif not missing or number < len(loc) - 1:
-            continue
+        except (KeyError, IndexError, TypeError):
+            if not missing or number < len(loc) - 1:
+                continue
         path.append(part)
     return tuple(path)
 

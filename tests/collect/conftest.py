@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+
 from curate.collect.files import Files
 from curate.stages.contract import Rejected, SourceContext
 

@@ -70,7 +70,9 @@ def test_encodings_are_undone_where_they_are_there(read_files, headers, content)
 
 def test_a_page_is_decoded_by_its_http_charset_and_bad_bytes_are_replaced(read_files):
     first = record("\u043c\u0438\u0440".encode("cp1251"), headers=b"Content-Type: text/html; charset=windows-1251\r\n")
-    second = record(("\u043c\u0438\u0440 " * 20).encode() + b"\xff", headers=b"Content-Type: text/html; charset=utf-8\r\n")
+    second = record(
+        ("\u043c\u0438\u0440 " * 20).encode() + b"\xff", headers=b"Content-Type: text/html; charset=utf-8\r\n"
+    )
     documents, _ = read_files({"a.warc": first + second})
     assert texts(documents)[0] == "\u043c\u0438\u0440"
     assert texts(documents)[1] == "\u043c\u0438\u0440 " * 20 + "\ufffd"

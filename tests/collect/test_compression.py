@@ -11,6 +11,7 @@ import zlib
 import orjson
 import pytest
 import zstandard
+
 from curate.collect.compression import ByteStream
 
 COMPRESS = {

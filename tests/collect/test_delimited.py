@@ -4,9 +4,10 @@ import csv
 import io
 
 import pytest
-from curate.errors import CurateError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from curate.errors import CurateError
 
 
 def texts(documents):

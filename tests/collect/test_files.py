@@ -5,6 +5,7 @@ import os
 
 import fsspec
 import pytest
+
 from curate.collect.files import Files
 from curate.errors import CurateError
 from curate.stages.contract import SourceContext
@@ -50,6 +51,11 @@ def test_hidden_files_are_not_matched(tmp_path):
 def test_a_name_with_glob_characters_is_found_as_it_is(tmp_path):
     write(tmp_path, "a[1].jsonl")
     assert [part.name for part in plan(tmp_path, "a[1].jsonl")] == ["a[1].jsonl"]
+
+
+def test_a_project_folder_may_have_glob_characters_in_its_name(tmp_path):
+    write(tmp_path / "[old]", "in/a.jsonl")
+    assert [part.name for part in plan(tmp_path / "[old]", "in/*.jsonl")] == ["in/a.jsonl"]
 
 
 def test_content_is_the_hash_of_the_bytes(tmp_path):
@@ -125,7 +131,7 @@ def test_the_content_of_a_url_is_the_hash_of_its_bytes(tmp_path, memory):
 
 
 def test_a_url_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(CurateError, match="nothing matches `memory://nowhere/a.jsonl`"):
+    with pytest.raises(CurateError, match=r"nothing matches `memory://nowhere/a\.jsonl`"):
         plan(tmp_path, "memory://nowhere/a.jsonl")
 
 

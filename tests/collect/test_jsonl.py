@@ -5,11 +5,12 @@ import json
 import orjson
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from curate.collect.files import Files
 from curate.errors import CurateError
 from curate.stages.contract import SourceContext
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def lines(*records):
@@ -31,9 +32,7 @@ def test_a_document_without_an_id_leaves_it_to_the_engine(read_files):
 
 
 def test_text_and_id_may_come_from_other_columns(read_files):
-    documents, _ = read_files(
-        {"a.jsonl": lines({"body": "one", "key": 5, "n": 1})}, text="body", id_column="key"
-    )
+    documents, _ = read_files({"a.jsonl": lines({"body": "one", "key": 5, "n": 1})}, text="body", id_column="key")
     assert documents == [{"id": "5", "text": "one", "source_uri": "a.jsonl#0", "n": 1}]
 
 

@@ -50,7 +50,9 @@ def test_a_truncated_text_is_rejected_and_not_taken_for_a_whole_one(read_files):
     "content",
     [
         "<html><head><meta charset='windows-1251'></head>\u043c\u0438\u0440".encode("windows-1251"),
-        "<html><meta http-equiv=Content-Type content='text/html; charset=windows-1251'>\u043c\u0438\u0440".encode("cp1251"),
+        "<html><meta http-equiv=Content-Type content='text/html; charset=windows-1251'>\u043c\u0438\u0440".encode(
+            "cp1251"
+        ),
         "<html>\u043c\u0438\u0440".encode(),
         "<html><meta charset=utf-16>\u043c\u0438\u0440".encode(),
         "<html>\u043c\u0438\u0440".encode("utf-16"),

@@ -6,6 +6,7 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
+
 from curate.collect.files import Files
 from curate.errors import CurateError
 from curate.stages.contract import SourceContext
@@ -71,7 +72,9 @@ def test_a_large_file_has_several_parts(tmp_path):
     assert [(part.start, part.stop) for part in parts] == [(0, 20), (20, 40), (40, 60), (60, 80), (80, 100)]
 
 
-@pytest.mark.parametrize(("value", "reason"), [(None, "no_text"), (b"\xff\xfe", "invalid_utf8"), (b"x" * 200, "too_long")])
+@pytest.mark.parametrize(
+    ("value", "reason"), [(None, "no_text"), (b"\xff\xfe", "invalid_utf8"), (b"x" * 200, "too_long")]
+)
 def test_a_bad_row_costs_itself_alone(read_files, value, reason):
     table = pa.table({"text": pa.array([b"a", value, b"c"], pa.binary())})
     documents, rejects = read_files({"a.parquet": packed(table)}, max_document_bytes=100)

@@ -63,7 +63,7 @@ def test_a_changed_threshold_decides_again_and_measures_nothing(done):
 
 def test_a_changed_threshold_that_drops_others_reruns_what_follows_in_the_shards_it_changes(done):
     done.run("long.maximum=15")
-    assert done.calls() == {"Letters": 32, "Copies": 32, "reduce": 32}
+    assert done.calls() == {"Letters": 2, "Copies": 2, "reduce": 33}
 
 
 def test_a_threshold_set_back_is_cached(done):
@@ -109,7 +109,8 @@ def test_a_raised_stage_version_reruns_it_and_what_depends_on_it(done, monkeypat
 
     monkeypatch.setattr(toy_stages.Letters, "version", 2)
     cached, why = planned(done)
-    assert (cached, why) == (ALL - {"letters"}, {"letters": "the stage's code changed: version 1 -> 2"})
+    assert cached == {"lines", "shout", "long"}
+    assert why["letters"] == "the stage's code changed: version 1 -> 2"
     done.run()
     assert set(done.calls()) == {"Letters"}
 

@@ -58,9 +58,7 @@ def test_artifacts_of_global_stages_are_kept_with_the_version(toy):
 
 def test_features_of_an_audit_are_kept_and_change_no_document(toy):
     done = toy.run()
-    step = next(
-        step for step in toy.store.manifest(done.version)["ledger"][0]["steps"] if step["stage"] == "letters"
-    )
+    step = next(step for step in toy.store.manifest(done.version)["ledger"][0]["steps"] if step["stage"] == "letters")
     assert step["verdicts"] is None
     assert step["attached"] == []
     assert toy.store.read_table(step["features"]).column_names == ["letters"]
@@ -181,7 +179,7 @@ def test_columns_of_shards_that_differ_become_one_schema(project):
 
 def test_columns_of_shards_that_cannot_be_joined_are_an_error(project):
     project.pipeline('dataset: toy\nsources: [{stage: "toy_stages:Typed", mixed: list}]\nstages: []\n')
-    with pytest.raises(CurateError, match="column `n` is int64 in one shard and list<.*> in another"):
+    with pytest.raises(CurateError, match=r"column `n` is int64 in one shard and list<.*> in another"):
         project.run()
 
 

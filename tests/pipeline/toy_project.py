@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -41,7 +42,8 @@ class Project:
     root: Path
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
-    noted: int = field(default=0)
+    noted: int = 0
+    started: list[subprocess.Popen] = field(default_factory=list)
 
     @property
     def file(self) -> Path:
@@ -64,9 +66,17 @@ class Project:
 
     def stages(self, *stages: str, **settings: object) -> Path:
         """A pipeline of the toy source and these stages: `"Shout, word: b"`."""
-        entries = [f'  - {{stage: "toy_stages:{stage.partition(",")[0]}"{stage[len(stage.partition(",")[0]) :]}}}' for stage in stages]
+        entries = [
+            f'  - {{stage: "toy_stages:{stage.partition(",")[0]}"{stage[len(stage.partition(",")[0]) :]}}}'
+            for stage in stages
+        ]
         general = [f"{key}: {value}" for key, value in settings.items()]
-        head = ["dataset: toy", *general, 'sources: [{stage: "toy_stages:Lines", id: lines}]', "stages:" if stages else "stages: []"]
+        head = [
+            "dataset: toy",
+            *general,
+            'sources: [{stage: "toy_stages:Lines", id: lines}]',
+            "stages:" if stages else "stages: []",
+        ]
         return self.pipeline("\n".join([*head, *entries, ""]))
 
     def run(self, *overrides: str, **options):
@@ -115,7 +125,9 @@ class Project:
         """Start the command line as a process of its own."""
         command = [sys.executable, "-m", "curate.cli", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": self.root}
-        return subprocess.Popen(command, **{**pipes, **options})
+        process = subprocess.Popen(command, **{**pipes, **options})
+        self.started.append(process)
+        return process
 
     def call(self, *arguments: object, **options) -> Outcome:
         """Run the command line as a process of its own."""
@@ -125,7 +137,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, capsys) -> Project:
+def project(tmp_path, monkeypatch, capsys) -> Iterator[Project]:
     """An empty project; the toy stages can be imported by it and by its workers."""
     root = tmp_path / "project"
     root.mkdir()
@@ -134,13 +146,20 @@ def project(tmp_path, monkeypatch, capsys) -> Project:
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "calls.log"))
     monkeypatch.delenv("CURATE_STORE", raising=False)
     monkeypatch.delenv("CURATE_DEBUG", raising=False)
-    return Project(root, capsys, monkeypatch)
+    made = Project(root, capsys, monkeypatch)
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 @pytest.fixture
 def toy(project) -> Project:
     """A project with two input files and all kinds of stages, not run yet."""
     project.write("one.txt", *(f"alpha number {i}" for i in range(30)), "abc", "!broken", "the same text")
-    project.write("two.txt", *(f"second file, number {i}" for i in range(25)), "the same text", "xyz", "own-id|text with an id")
+    project.write(
+        "two.txt", *(f"second file, number {i}" for i in range(25)), "the same text", "xyz", "own-id|text with an id"
+    )
     project.pipeline()
     return project

@@ -30,7 +30,7 @@ from curate.stages.contract import (
 
 def note(name, count):
     if os.environ.get("TOY_LOG"):
-        with open(os.environ["TOY_LOG"], "a") as log:
+        with Path(os.environ["TOY_LOG"]).open("a") as log:
             log.write(f"{name} {count}\n")
 
 

@@ -28,7 +28,7 @@ __all__ = ["InternalError", "LocalBackend", "Task"]
 
 START_SECONDS = 120.0
 MOST_DEATHS = 3
-"""Deaths of one task before its blame must have named the document: start-up, a reader, a global stage cannot."""
+"""Deaths of one task for which no document can be blamed (in a reader, in a global stage), or of workers in their start."""
 
 
 class InternalError(Exception):
@@ -70,6 +70,7 @@ class LocalBackend:
     def __init__(self, store: Path, root: Path, workers: int, note: Callable[[str], None]) -> None:
         self.store, self.root, self.count, self.note = store, root, workers, note
         self.workers: list[_Worker] = []
+        self.failed_starts = 0
         self.selector = selectors.DefaultSelector()
 
     def __enter__(self) -> LocalBackend:
@@ -144,7 +145,7 @@ class LocalBackend:
         for line in lines:
             message = json.loads(line)
             if "ready" in message:
-                worker.ready, worker.since = True, time.monotonic()
+                worker.ready, worker.since, self.failed_starts = True, time.monotonic(), 0
             elif "at" in message:
                 worker.at = tuple(message["at"]) if message["at"] else None
                 worker.since = time.monotonic()
@@ -163,8 +164,9 @@ class LocalBackend:
             self.workers.remove(worker)
             self._forget(worker)
             if task is None:
-                if not worker.ready:
-                    raise InternalError("a worker process did not start; CURATE_DEBUG=1 shows what it says")
+                self.failed_starts += not worker.ready
+                if self.failed_starts >= MOST_DEATHS:
+                    raise InternalError("worker processes do not start; CURATE_DEBUG=1 shows what they say")
                 continue
             self._blame(task, worker, hangs)
             waiting.appendleft(task)

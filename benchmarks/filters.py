@@ -1,0 +1,254 @@
+"""Quality filters against datatrove's same blocks, and `pii` against Presidio's own engine, on the same documents.
+
+    python benchmarks/filters.py [--data FOLDER] [--megabytes 3] [--runs 5] [--gold 400] [--crlf]
+
+FOLDER has books_sample/books.tar.xz and presidio_research/ (by default ../shared/data beside the repository). Books are
+cut into documents of about 600 words. Their lines end with CRLF, which becomes LF, as the stage `unicode` makes it.
+`--crlf` leaves it: a CR hides the full stop of every line, the line rules drop most documents, and datatrove, which
+stops at the first rule that fails, hardly cuts a word: its best case, since ours measures every rule.
+
+Numbers are CPU seconds of one process. Runs of the two sides alternate. What each needs to load (imports, tokenizers,
+recognizers) is not counted, and is reported by itself for `pii`.
+
+Filters: ours with `open()` and `decide()`, datatrove's with the block's `filter()`, without its pipeline. Three states
+of our tokenizer's cache: `cold`, empty; `steady`, after as many megabytes of other books, which is what most of a run
+looks like; `warm`, after the very same documents, the upper bound. The decision, the reason and the text of every
+document must be equal on both sides, or the benchmark fails. MB are UTF-8 text, 10^6 bytes.
+
+Personal data: ours finds and replaces; Presidio's AnalyzerEngine only finds, with the same recognizers, on whole texts,
+with a blank spaCy pipeline (tokenizer alone: its cheapest set-up). Spans of e-mail and IP addresses, card, IBAN and
+social security numbers must be equal; phone numbers are counted, because ours leaves out dates and short numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from machine import machine, spread
+from minhash import read_books
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+Outcome = tuple[str | None, str]
+"""The reason of a drop, or None, and the text afterwards."""
+
+
+class Pair(NamedTuple):
+    """Our stage, and the block of datatrove that it decides as."""
+
+    stage: Any
+    block: Any
+
+
+def pairs() -> dict[str, Pair]:
+    """The filters with their defaults on both sides."""
+    from datatrove.pipeline import filters
+
+    from curate.filter.c4 import C4
+    from curate.filter.fineweb import FineWeb
+    from curate.filter.gopher import GopherQuality, GopherRepetition
+
+    return {
+        "gopher_quality": Pair(GopherQuality(), filters.GopherQualityFilter()),
+        "gopher_repetition": Pair(GopherRepetition(), filters.GopherRepetitionFilter()),
+        "fineweb": Pair(FineWeb(), filters.FineWebQualityFilter()),
+        "c4": Pair(C4(), filters.C4QualityFilter()),
+    }
+
+
+def timed(run: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    """CPU seconds of a call, and its result."""
+    began = time.process_time()
+    result = run(*arguments)
+    return time.process_time() - began, result
+
+
+def batches(texts: Sequence[str], size: int) -> list[Any]:
+    """The texts as the engine hands them to a stage."""
+    import pyarrow as pa
+
+    ids = [str(number) for number in range(len(texts))]
+    table = pa.table({"id": ids, "text": list(texts), "source_uri": ids})
+    return [table.slice(start, size) for start in range(0, len(texts), size)]
+
+
+# ---- filters
+
+
+def run_stage(stage: Any, apply: Callable[[Any], Any], parts: Sequence[Any]) -> list[Any]:
+    """The verdicts of every batch."""
+    if stage.kind == "filter":
+        return [stage.decide(apply(part)) for part in parts]
+    return [apply(part).verdicts for part in parts]
+
+
+def run_block(block: Any, texts: Sequence[str]) -> list[tuple[Any, Any]]:
+    """What a block says of every document, and the document."""
+    from datatrove.data import Document
+
+    documents = [Document(text, "") for text in texts]
+    return [(block.filter(document), document) for document in documents]
+
+
+def stage_outcomes(texts: Sequence[str], verdicts: Sequence[Any], size: int) -> list[Outcome]:
+    """Ours, one for each document."""
+    outcomes: list[Outcome] = [(None, text) for text in texts]
+    for number, table in enumerate(verdicts):
+        for verdict in table.to_pylist():
+            row = number * size + verdict["row"]
+            dropped = verdict["verdict"] == "dropped"
+            outcomes[row] = (verdict["reason"], "") if dropped else (None, verdict["text"])
+    return outcomes
+
+
+def block_outcomes(said: Sequence[tuple[Any, Any]]) -> list[Outcome]:
+    """datatrove's, one for each document; a result is True, False, or False with a reason."""
+    results = (result if isinstance(result, tuple) else (result, None) for result, _ in said)
+    return [
+        (None, document.text) if kept else (reason, "")
+        for (kept, reason), (_, document) in zip(results, said, strict=True)
+    ]
+
+
+def measure_filter(pair: Pair, texts: Sequence[str], others: Sequence[str], runs: int) -> dict[str, Any]:
+    """CPU seconds of both sides, and their ratios, run by run."""
+    from curate.stages.words import english_tokenizer
+
+    stage, block = pair
+    parts, other_parts = batches(texts, stage.batch), batches(others, stage.batch)
+    seconds: dict[str, list[float]] = {"datatrove": [], "cold": [], "steady": [], "warm": []}
+    run_block(block, texts[:1])
+    for _ in range(runs):
+        theirs, said = timed(run_block, block, texts)
+        seconds["datatrove"].append(theirs)
+        for state in ("cold", "steady", "warm"):
+            if state != "warm":
+                english_tokenizer.cache_clear()
+                apply = stage.open()
+            if state == "steady":
+                run_stage(stage, apply, other_parts)
+            ours, verdicts = timed(run_stage, stage, apply, parts)
+            seconds[state].append(ours)
+            assert stage_outcomes(texts, verdicts, stage.batch) == block_outcomes(said)
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    ratios = {
+        state: [theirs / ours for theirs, ours in zip(seconds["datatrove"], seconds[state], strict=True)]
+        for state in ("cold", "steady", "warm")
+    }
+    reasons = Counter(reason for reason, _ in block_outcomes(said) if reason)
+    edited = sum(
+        1 for (reason, after), before in zip(block_outcomes(said), texts, strict=True) if not reason and after != before
+    )
+    return {
+        "cpu_s": {name: spread(values) for name, values in seconds.items()},
+        "mb_per_cpu_s": {name: megabytes / spread(values)["median"] for name, values in seconds.items()},
+        "ratio": {state: spread(values) for state, values in ratios.items()},
+        "dropped": dict(reasons),
+        "edited": edited,
+    }
+
+
+# ---- personal data
+
+
+def presidio_engine(regions: Sequence[str]) -> Any:
+    """Presidio's engine with our recognizers and a blank spaCy pipeline."""
+    import spacy
+    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+    from presidio_analyzer.nlp_engine import SpacyNlpEngine
+
+    from curate.privacy.recognizers import TYPES, _presidio
+
+    engine = SpacyNlpEngine()
+    engine.nlp = {"en": spacy.blank("en")}
+    registry = RecognizerRegistry([_presidio(entity, regions) for entity in TYPES])
+    return AnalyzerEngine(registry=registry, nlp_engine=engine)
+
+
+def spans_of(text: str, found: Sequence[Any]) -> set[tuple[str, int, int]]:
+    """Spans by type, without those inside another of their type: what Presidio's engine does to its own."""
+    from presidio_analyzer import EntityRecognizer, RecognizerResult
+
+    results = [RecognizerResult(span.type, span.start, span.end, span.score) for span in found]
+    return {(result.entity_type, result.start, result.end) for result in EntityRecognizer.remove_duplicates(results)}
+
+
+def measure_pii(texts: Sequence[str], runs: int) -> dict[str, Any]:
+    """Documents per CPU second of both sides, and whether they find the same."""
+    from curate.privacy.pii import Pii
+    from curate.privacy.recognizers import TYPES, load_recognizers
+
+    stage = Pii(public_ips_only=False)
+    apply, engine = stage.open(), presidio_engine(stage.phone_regions)
+    types, parts = list(TYPES.values()), batches(texts, stage.batch)
+    apply(parts[0].slice(0, 1))
+    engine.analyze(texts[0], "en", types)
+    ours, theirs, said = [], [], []
+    for _ in range(runs):
+        seconds, said = timed(lambda: [engine.analyze(text, "en", types) for text in texts])
+        theirs.append(seconds)
+        ours.append(timed(lambda: [apply(part) for part in parts])[0])
+    recognizers = load_recognizers(stage.entities, phone_regions=stage.phone_regions, public_ips_only=False)
+    counts: dict[str, Counter[str]] = {"curate": Counter(), "presidio": Counter()}
+    for text, found in zip(texts, said, strict=True):
+        mine = spans_of(text, [span for recognizer in recognizers for span in recognizer.find(text)])
+        other = {(result.entity_type, result.start, result.end) for result in found}
+        phone = TYPES["phone"]
+        assert {span for span in mine if span[0] != phone} == {span for span in other if span[0] != phone}
+        counts["curate"].update(kind for kind, _, _ in mine)
+        counts["presidio"].update(kind for kind, _, _ in other)
+    return {
+        "documents": len(texts),
+        "megabytes": sum(len(text.encode()) for text in texts) / 1e6,
+        "cpu_s": {"curate": spread(ours), "presidio": spread(theirs)},
+        "documents_per_cpu_s": {
+            "curate": len(texts) / spread(ours)["median"],
+            "presidio": len(texts) / spread(theirs)["median"],
+        },
+        "ratio": spread([other / mine for other, mine in zip(theirs, ours, strict=True)]),
+        "spans": counts,
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
+    parser.add_argument("--megabytes", type=float, default=3)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--gold", type=int, default=400, help="short texts full of personal data")
+    parser.add_argument("--crlf", action="store_true", help="leave the line ends of the books as they are")
+    options = parser.parse_args()
+    line_end = "\r\n" if options.crlf else "\n"
+    books = [text.replace("\r\n", line_end) for text in read_books(options.data, 2 * options.megabytes)]
+    half = len(books) // 2
+    texts, others = books[:half], books[half:]
+    gold = json.loads((options.data / "presidio_research" / "synth_dataset_v2.json").read_text())
+    began = time.process_time()
+    from curate.privacy.pii import Pii
+
+    Pii().open()
+    loading = time.process_time() - began
+    record = {
+        "machine": machine("datatrove", "spacy", "presidio-analyzer", "pyarrow", "torch"),
+        "runs": options.runs,
+        "line_end": repr(line_end),
+        "documents": len(texts),
+        "megabytes": sum(len(text.encode()) for text in texts) / 1e6,
+        "filters": {name: measure_filter(pair, texts, others, options.runs) for name, pair in pairs().items()},
+        "pii_loading_cpu_s": loading,
+        "pii": {
+            "books": measure_pii(texts[: options.gold], options.runs),
+            "gold": measure_pii([one["full_text"] for one in gold[: options.gold]], options.runs),
+        },
+    }
+    print(json.dumps(record, indent=2))
+
+
+if __name__ == "__main__":
+    main()

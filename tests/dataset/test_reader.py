@@ -1,0 +1,99 @@
+"""Reading a version as Arrow, polars and a Hugging Face dataset."""
+
+from __future__ import annotations
+
+import pytest
+
+import curate
+from curate.errors import CurateError
+
+
+@pytest.fixture
+def version(project):
+    """A version of 10 documents in two splits, read from two files."""
+    project.write("a.txt", *(f"line {i}" for i in range(6)))
+    project.write("b.txt", *(f"other {i}" for i in range(4)))
+    project.stages("Halves", "Long, minimum: 1")
+    project.run()
+    return project.open()
+
+
+def test_a_version_tells_about_itself(version):
+    assert (version.name, version.tag, len(version)) == ("toy", "v1", 10)
+    assert version.splits == {"train": 5, "test": 5}
+    assert version.columns == ["id", "text", "source_uri", "split", "length"]
+    assert repr(version) == f"Dataset(toy@{version.version[:12]}, 10 documents, splits {{'train': 5, 'test': 5}})"
+
+
+def test_arrow_gives_all_documents_or_those_of_a_split(version):
+    assert sorted(version.arrow().column("text").to_pylist())[0] == "line 0"
+    assert version.arrow("train").column("id").to_pylist() == ["a.txt#0", "a.txt#2", "a.txt#4", "b.txt#0", "b.txt#2"]
+
+
+def test_arrow_gives_the_columns_that_are_asked_for_in_that_order(version):
+    assert version.arrow(columns=["length", "id"]).column_names == ["length", "id"]
+
+
+def test_batches_are_as_large_as_asked_for(version):
+    batches = list(version.batches("test", ["id"], batch_size=2))
+    assert [batch.num_rows for batch in batches] == [2, 1, 2]
+    assert batches[0].schema.names == ["id"]
+
+
+def test_polars_reads_lazily(version):
+    import polars
+
+    frame = version.polars("test")
+    assert isinstance(frame, polars.LazyFrame)
+    assert frame.select(polars.col("length").sum()).collect().item() == 6 * 3 + 7 * 2
+
+
+def test_hugging_face_gets_the_splits_without_copying(version):
+    import datasets
+
+    found = version.huggingface()
+    assert isinstance(found, datasets.DatasetDict)
+    assert {name: split.num_rows for name, split in found.items()} == version.splits
+    assert found["test"].split == "test"
+    assert found["test"][0]["text"] == "line 1"
+    assert found["test"].cache_files == []
+
+
+def test_hugging_face_gets_one_split(version):
+    found = version.huggingface("train")
+    assert found.map(lambda row: {"double": row["length"] * 2})["double"] == [12, 12, 12, 14, 14]
+
+
+def test_an_unknown_split_is_an_error(version):
+    for read in (version.files, version.arrow, version.polars, version.huggingface):
+        with pytest.raises(CurateError, match="`toy` has no split `tset`") as caught:
+            read("tset")
+        assert caught.value.hint == "did you mean `test`?"
+
+
+def test_an_unknown_column_is_an_error(version):
+    with pytest.raises(CurateError, match="`toy` has no column `lenght`") as caught:
+        version.arrow(columns=["lenght"])
+    assert caught.value.hint == "did you mean `length`?"
+
+
+def test_a_file_that_is_gone_is_an_error(version):
+    version.files()[0].unlink()
+    with pytest.raises(CurateError, match="cannot be read") as caught:
+        version.arrow()
+    assert caught.value.hint == "`curate data verify`"
+
+
+def test_a_dataset_is_opened_from_the_store_that_the_environment_names(version, monkeypatch):
+    monkeypatch.setenv("CURATE_STORE", str(version.store.root))
+    assert curate.open_dataset("toy@v1").version == version.version
+    assert curate.open_dataset(f"toy@{version.version[:6]}").tag == "v1"
+
+
+def test_columns_of_shards_that_differ_are_read_as_one(project):
+    project.pipeline('dataset: toy\nsources: [{stage: "toy_stages:Typed"}]\nstages: []\n')
+    project.run()
+    version = project.open()
+    assert version.polars().collect().to_arrow().num_columns == 6
+    assert version.huggingface("train")[0]["n"] == 1.0
+    assert version.arrow(columns=["a.dotted"]).column("a.dotted").to_pylist() == [None, None, None, 1, 2, 3]

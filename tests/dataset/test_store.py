@@ -1,0 +1,314 @@
+"""The store: files are there whole or not at all, and what is wrong with the disk is said in the user's words."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+from itertools import pairwise
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curate.dataset.store import Store, canonical_json, find_store
+from curate.errors import CurateError, ResumableError
+
+TABLE = pa.table({"id": ["a", "b"], "text": ["private words", "more of them"], "n": [1, 2]})
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store.open(tmp_path / "store", create=True)
+
+
+def test_a_store_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(CurateError, match="there is no store at") as caught:
+        Store.open(tmp_path)
+    assert caught.value.hint == "`curate run` makes one"
+
+
+def test_the_store_is_the_option_then_the_variable_then_here(tmp_path, monkeypatch):
+    for name in ("a", "b", ".curate"):
+        Store.open(tmp_path / name, create=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CURATE_STORE", raising=False)
+    assert find_store().root.name == ".curate"
+    monkeypatch.setenv("CURATE_STORE", str(tmp_path / "a"))
+    assert find_store().root.name == "a"
+    assert find_store(tmp_path / "b").root.name == "b"
+
+
+def test_a_missing_store_names_the_ways_to_name_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CURATE_STORE", raising=False)
+    with pytest.raises(CurateError, match=r"there is no store at `\.curate`") as caught:
+        find_store()
+    assert caught.value.hint == "name it with --store DIR or CURATE_STORE; `curate run` makes one"
+
+
+# ---- objects
+
+
+def test_an_object_is_named_by_the_hash_of_its_bytes(store):
+    import hashlib
+
+    name = store.write_table(TABLE)
+    assert hashlib.sha256(store.object_path(name).read_bytes()).hexdigest() == name
+    assert store.object_path(name).suffix == ".parquet"
+
+
+def test_an_object_is_read_back_as_it_was(store):
+    assert store.read_table(store.write_table(TABLE)).equals(TABLE)
+    assert store.read_table(store.write_table(TABLE), ["n"]).column_names == ["n"]
+
+
+def test_columns_with_dots_in_their_names_are_read(store):
+    table = pa.table({"meta.url": ["x"], "meta": [{"url": "y"}]})
+    name = store.write_table(table)
+    assert store.read_table(name).equals(table)
+
+
+def test_an_object_is_written_once(store):
+    path = store.object_path(store.write_table(TABLE))
+    before = path.stat().st_mtime_ns
+    store.write_table(TABLE)
+    assert path.stat().st_mtime_ns == before
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 3000), max_size=6))
+def test_equal_tables_give_equal_bytes_however_they_are_cut(tmp_path_factory, cuts):
+    store = Store.open(tmp_path_factory.mktemp("store") / "s", create=True)
+    rows = [{"id": str(i), "text": "word " * (i % 300), "spans": [{"start": i}] * (i % 3)} for i in range(3000)]
+    whole = pa.Table.from_pylist(rows)
+    edges = [0, *sorted(cuts), 3000]
+    pieces = [whole.slice(start, stop - start) for start, stop in pairwise(edges)]
+    assert store.write_table(pa.concat_tables(pieces)) == store.write_table(whole)
+
+
+def test_statistics_are_kept_of_ids_and_numbers_alone(store):
+    group = parquet.read_metadata(store.object_path(store.write_table(TABLE))).row_group(0)
+    assert [group.column(i).is_stats_set for i in range(3)] == [True, False, True]
+    table = TABLE.drop_columns(["id", "n"])
+    group = parquet.read_metadata(store.object_path(store.write_table(table))).row_group(0)
+    assert not group.column(0).is_stats_set
+
+
+def test_a_missing_object_is_an_error(store):
+    with pytest.raises(CurateError, match="object aaaaaaaaaaaa is missing"):
+        store.read_table("a" * 64)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 not parquet at all", None])
+def test_a_damaged_object_is_an_error(store, damage):
+    name = store.write_table(TABLE)
+    content = store.object_path(name).read_bytes()
+    store.object_path(name).write_bytes(content[: len(content) // 2] if damage is None else damage)
+    with pytest.raises(CurateError, match=f"object {name[:12]} is damaged") as caught:
+        store.read_table(name)
+    assert "remove it and run again" in caught.value.hint
+    with pytest.raises(CurateError, match="is damaged"):
+        store.find_rows(name, "a")
+
+
+def test_rows_are_found_by_id(store):
+    name = store.write_table(pa.concat_tables([TABLE, TABLE]))
+    assert [row["n"] for row in store.find_rows(name, "b")] == [2, 2]
+    assert store.find_rows(name, "c") == []
+
+
+def test_a_receipt_counts_only_with_all_its_objects(store):
+    name = store.write_table(TABLE)
+    store.write_receipt("k" * 64, {"result": 1}, [name])
+    assert store.read_receipt("k" * 64) == {"result": 1, "objects": [name]}
+    store.object_path(name).unlink()
+    assert store.read_receipt("k" * 64) is None
+
+
+def test_a_damaged_receipt_counts_for_nothing(store):
+    store.write_receipt("k" * 64, {}, [])
+    next(store.receipts()).write_text("{")
+    assert store.read_receipt("k" * 64) is None
+
+
+def test_equal_values_give_equal_json():
+    assert canonical_json({"b": 1, "a": "\u00e9"}) == '{"a":"\u00e9","b":1}'.encode()
+
+
+# ---- what is wrong with the folder
+
+
+def test_a_store_of_a_newer_curate_is_refused(store):
+    (store.root / "store.json").write_text('{"schema": 2}')
+    with pytest.raises(CurateError, match=r"made by a newer curate .store format 2, this one knows 1") as caught:
+        Store.open(store.root)
+    assert caught.value.hint == "upgrade curate-lm, or use another store"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "\u00ff"])
+def test_a_store_whose_marker_is_damaged_is_refused(store, content):
+    (store.root / "store.json").write_text(content)
+    with pytest.raises(CurateError, match="marker file cannot be read"):
+        Store.open(store.root)
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_file_in_place_of_the_store_is_an_error(tmp_path, create):
+    (tmp_path / "store").write_text("")
+    with pytest.raises(CurateError, match=r"there is no store|cannot be written"):
+        Store.open(tmp_path / "store", create=create)
+
+
+def test_a_file_in_place_of_a_folder_of_the_store_is_an_error(store):
+    (store.root / "objects").rmdir()
+    (store.root / "objects").write_text("")
+    with pytest.raises(CurateError, match="the store cannot be written: Not a directory"):
+        store.write_table(TABLE)
+
+
+def test_a_store_that_may_not_be_written_is_refused_for_a_run(store, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(CurateError, match="the store cannot be written"):
+        Store.open(store.root, create=True)
+    assert Store.open(store.root).root == store.root
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EPERM])
+def test_a_file_that_may_not_be_written_is_an_error(store, monkeypatch, code):
+    def fails(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(CurateError, match=f"the store cannot be written: {os.strerror(code)}") as caught:
+        store.write_table(TABLE)
+    assert caught.value.exit_code == 2
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(store, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(ResumableError, match="the disk is full") as caught:
+        store.write_table(TABLE)
+    assert caught.value.exit_code == 4
+    assert "earlier versions are intact" in caught.value.hint
+    assert list((store.root / "temporary").iterdir()) == []
+    assert list((store.root / "objects").glob("*/*")) == []
+
+
+def test_other_errors_of_the_system_are_ours(store, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="Input/output error"):
+        store.write_table(TABLE)
+
+
+def test_an_error_inside_a_lock_keeps_its_own_words(store):
+    with pytest.raises(PermissionError, match="of the user"), store.lock("shared"):
+        raise PermissionError(errno.EACCES, "a file of the user")
+
+
+# ---- locks and leftovers
+
+
+def test_runs_share_the_store(store):
+    with store.lock("shared"), Store.open(store.root).lock("shared"):
+        pass
+
+
+@pytest.mark.parametrize("modes", [("shared", "exclusive"), ("exclusive", "shared"), ("exclusive", "exclusive")])
+def test_garbage_collection_wants_the_store_alone(store, modes):
+    in_use = pytest.raises(CurateError, match="the store is in use by another process")
+    with store.lock(modes[0]), in_use, Store.open(store.root).lock(modes[1]):
+        pass
+
+
+def test_leftovers_of_dead_processes_are_swept_and_others_are_not(store):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    host = socket.gethostname()
+    names = [
+        f"{host}-{dead.stdout.strip()}-0",
+        f"{host}-{os.getpid()}-7",
+        f"another-host-{dead.stdout.strip()}-0",
+        "stray",
+    ]
+    for name in names:
+        (store.root / "temporary" / name).write_text("")
+    assert store.sweep() == 1
+    assert sorted(path.name for path in (store.root / "temporary").iterdir()) == sorted(names[1:])
+
+
+def test_a_manifest_is_named_by_its_hash_and_written_once(store):
+    version = store.write_manifest({"a": 1})
+    assert store.write_manifest({"a": 1}) == version
+    assert store.manifest(version) == {"a": 1}
+
+
+def test_a_manifest_that_is_gone_or_damaged_is_an_error(store):
+    version = store.write_manifest({"a": 1})
+    store.manifest_path(version).write_text("{")
+    with pytest.raises(CurateError, match=r"manifest of version .* is damaged"):
+        store.manifest(version)
+    with pytest.raises(CurateError, match="there is no version bbbbbbbbbbbb in the store"):
+        store.manifest("b" * 64)
+
+
+def test_training_runs_are_recorded(store):
+    store.record_training("small", {"version": "x"})
+    assert store.training_records() == [{"version": "x"}]
+
+
+# ---- a real full disk
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting is not permitted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.slow
+def test_a_run_on_a_full_disk_leaves_the_old_version_and_goes_on_when_there_is_space(project, small_disk):
+    project.write("a.txt", *(f"line {i}" for i in range(50)))
+    project.stages("Shout, word: line")
+    store = small_disk / "store"
+    first = json.loads(project.cli("run", "pipeline.yaml", "--store", store, "--workers", 1, "--json").out)["version"]
+    project.write("b.txt", *(f"{i}|{os.urandom(8000).hex()}" for i in range(450)))
+    undisturbed = project.run(store=project.root / "other").version
+
+    outcome = project.cli("run", "pipeline.yaml", "--store", store, "--workers", 1, "--json")
+    assert outcome.code == 4
+    assert json.loads(outcome.out)["errors"][0]["problem"] == "the disk is full"
+    assert "earlier versions are intact; free some space" in outcome.err
+    assert json.loads(project.cli("data", "show", "toy", "--store", store, "--json").out)["version"] == first
+    assert project.cli("data", "verify", "toy", "--store", store).code == 0
+
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    again = project.cli("run", "pipeline.yaml", "--store", store, "--workers", 1, "--json")
+    assert json.loads(again.out)["version"] == undisturbed
+
+
+@pytest.mark.slow
+def test_a_read_only_file_system_is_told(project, small_disk):
+    project.write("a.txt", "line")
+    project.stages()
+    project.run(store=small_disk / "store")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    outcome = project.cli("run", "pipeline.yaml", "--store", small_disk / "store")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: the store cannot be written")

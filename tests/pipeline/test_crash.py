@@ -1,0 +1,74 @@
+"""kill -9 of the driver at any moment, and two drivers at once: the same version comes out, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import psutil
+import pytest
+
+
+def left_over(store):
+    """Worker processes of a store that are still there."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if "curate.pipeline.worker" in command and str(store) in command:
+            found.append(process.pid)
+    return found
+
+
+@pytest.fixture
+def busy(project, monkeypatch):
+    """A project with several shards and slow stages of all kinds."""
+    monkeypatch.setenv("TOY_SLEEP", "0.001")
+    for name in "abcd":
+        project.write(f"{name}.txt", *(f"SLOW line {i} of {name}" for i in range(60)), "RAISE", "the same text")
+    project.stages("Shout", "Long, minimum: 15", "Letters", "Copies", "Long, id: after", "Label, model: pipeline.yaml")
+    monkeypatch.chdir(project.root)
+    return project
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_twenty_times_gives_the_version_of_an_undisturbed_one(busy):
+    began = time.monotonic()
+    undisturbed = busy.run(store=busy.root / "other", workers=2).version
+    took, draw, finished = time.monotonic() - began, random.Random(20), 0
+    for _ in range(20):
+        process = busy.start("run", "pipeline.yaml", "--workers", 2)
+        time.sleep(draw.uniform(0.1, min(took, 1.5)))
+        process.send_signal(signal.SIGKILL)
+        finished += process.wait() == 0
+        process.communicate()
+    assert finished < 15, "the kills came too late to interrupt anything"
+    time.sleep(0.2)
+    assert left_over(busy.root / ".curate") == []
+    done = busy.run(workers=2)
+    assert done.version == undisturbed
+    assert busy.cli("data", "verify", "toy").code == 0
+    assert list((busy.root / ".curate" / "temporary").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_killed_driver_takes_its_workers_along(busy):
+    process = busy.start("run", "pipeline.yaml", "--workers", 2)
+    while len(left_over(busy.root / ".curate")) < 2:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 5
+    while left_over(busy.root / ".curate") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left_over(busy.root / ".curate") == []
+
+
+@pytest.mark.slow
+def test_two_drivers_at_once_give_one_version(busy):
+    both = [busy.start("run", "pipeline.yaml", "--workers", 1, "--json") for _ in range(2)]
+    outcomes = [(process.communicate(timeout=60), process.returncode) for process in both]
+    assert [code for _, code in outcomes] == [0, 0], outcomes
+    assert len({out.partition('"version": ')[2][:66] for (out, _), _ in outcomes}) == 1
+    assert len(busy.cli("data", "log", "toy", "--json").out.split('"commit"')) == 2

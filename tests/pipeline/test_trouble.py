@@ -1,0 +1,191 @@
+"""Documents that make a stage raise, hang or die, and workers that die without a document's fault."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from curate.pipeline.backends.local import InternalError
+
+KINDS = {"mapper": "Shout", "filter": "Long", "audit": "Letters", "global": "Copies"}
+
+
+def quarantined(project, stage):
+    """Ids of the documents that a stage quarantined, by reason."""
+    found = {}
+    for shard in project.open().manifest["ledger"]:
+        for step in shard["steps"]:
+            if step["stage"] == stage and step["verdicts"]:
+                for row in project.store.read_table(step["verdicts"]).to_pylist():
+                    if row["verdict"] == "quarantined":
+                        found.setdefault(row["reason"], []).append(row["id"])
+    return found
+
+
+def lines(trouble, *places, count=60):
+    return [f"{trouble} in line {i}" if i in places else f"b line {i}" for i in range(count)]
+
+
+@pytest.mark.parametrize("stage", KINDS.values(), ids=KINDS)
+def test_a_document_that_makes_a_stage_raise_is_quarantined_alone(project, stage):
+    project.write("in.txt", *lines("RAISE", 7, 45))
+    project.stages(f"{stage}, id: it")
+    assert project.run().documents == {"in": 60, "kept": 58, "dropped": 0, "quarantined": 2}
+    assert quarantined(project, "it") == {"stage_failed": ["in.txt#7", "in.txt#45"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", KINDS.values(), ids=KINDS)
+def test_a_document_that_hangs_is_quarantined_alone(project, stage):
+    project.write("in.txt", *lines("HANG", 33))
+    project.stages(f"{stage}, id: it", time_limit=0.7)
+    assert project.run().documents == {"in": 60, "kept": 59, "dropped": 0, "quarantined": 1}
+    assert quarantined(project, "it") == {"time_limit": ["in.txt#33"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", KINDS.values(), ids=KINDS)
+def test_a_document_that_kills_its_worker_is_quarantined_alone(project, stage):
+    project.write("in.txt", *lines("KILL", 33))
+    project.stages(f"{stage}, id: it")
+    assert project.run().documents == {"in": 60, "kept": 59, "dropped": 0, "quarantined": 1}
+    assert quarantined(project, "it") == {"worker_died": ["in.txt#33"]}
+
+
+@pytest.mark.slow
+def test_several_troubles_in_one_shard_are_each_found(project):
+    project.write("in.txt", *(["KILL one", "RAISE two", "HANG three", "fine", "KILL four"]), *lines("", count=30))
+    project.stages("Shout, id: first", "Letters, id: second", time_limit=0.7)
+    done = project.run(workers=2)
+    assert done.documents == {"in": 35, "kept": 31, "dropped": 0, "quarantined": 4}
+    assert quarantined(project, "first") == {
+        "worker_died": ["in.txt#0", "in.txt#4"],
+        "stage_failed": ["in.txt#1"],
+        "time_limit": ["in.txt#2"],
+    }
+
+
+def test_a_quarantined_document_says_where_the_stage_failed_but_not_its_text(project):
+    project.write("in.txt", "RAISE a document", "b")
+    project.stages("Shout, id: it")
+    project.run()
+    outcome = project.cli("why", "in.txt#0", "--json")
+    assert '"detail": "ValueError at toy_stages.py:' in outcome.out
+    assert "secret words" not in outcome.out
+
+
+def test_a_stage_that_fails_on_every_document_quarantines_all(project):
+    project.write("in.txt", *lines("RAISE", *range(30), count=30))
+    project.stages("Shout", "Long", "Letters", "Copies")
+    assert project.run().documents == {"in": 30, "kept": 0, "dropped": 0, "quarantined": 30}
+
+
+@pytest.mark.parametrize("stage", ["Long", "Letters", "Copies"])
+def test_a_measuring_stage_that_fails_on_every_document_quarantines_all(project, stage):
+    project.write("in.txt", *lines("RAISE", *range(5), count=5))
+    project.stages(stage, "Label, model: pipeline.yaml")
+    project.monkeypatch.chdir(project.root)
+    assert project.run().documents == {"in": 5, "kept": 0, "dropped": 0, "quarantined": 5}
+
+
+def test_columns_of_a_global_stage_are_aligned_with_the_documents_it_could_read(project):
+    project.write("a.txt", "one", "RAISE", "two")
+    project.write("b.txt", "RAISE", "RAISE again")
+    project.write("c.txt", "one", "three")
+    project.stages("Copies, keep: true")
+    project.run()
+    table = project.open().arrow()
+    assert table.column("text").to_pylist() == ["one", "two", "one", "three"]
+    assert table.column("cluster").to_pylist() == ["a.txt#0", "a.txt#2", "a.txt#0", "c.txt#1"]
+
+
+def test_a_stage_that_cannot_be_opened_ends_the_run_without_its_words(project):
+    project.write("in.txt", "hello")
+    project.stages("Unfinished")
+    with pytest.raises(InternalError, match="ValueError") as caught:
+        project.run()
+    assert "a shard of `in.txt` failed" in str(caught.value)
+    assert "no such model" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_stage_that_kills_every_worker_ends_the_run(project):
+    project.write("in.txt", "hello")
+    project.stages("Unfinished, how: kill")
+    with pytest.raises(InternalError, match=r"a shard of `in\.txt` killed 3 workers; is there enough memory"):
+        project.run()
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_start_end_the_run(project, monkeypatch, tmp_path):
+    project.write("in.txt", "hello")
+    project.stages()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "ctypes.py").write_text("raise SystemExit(3)")
+    with pytest.raises(InternalError, match="worker processes do not start"):
+        project.run()
+
+
+@pytest.mark.slow
+def test_the_time_limit_is_on_calls_and_not_on_loading(project):
+    project.write("in.txt", "hello")
+    project.stages("Shout", "Unfinished, how: slow", time_limit=1)
+    assert project.run().documents["quarantined"] == 0
+
+
+def workers_of(process):
+    try:
+        return [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_from_outside_change_nothing(project, monkeypatch):
+    monkeypatch.setenv("TOY_SLEEP", "0.004")
+    for name in "abc":
+        project.write(f"{name}.txt", *(f"SLOW line {i} of {name}" for i in range(40)))
+    project.stages("Shout", "Letters", "Copies")
+    undisturbed = project.run(store=project.root / "other", workers=2).version
+    project.calls()
+    draw, log, killed, calls = random.Random(5), Path(os.environ["TOY_LOG"]), 0, 0
+    process = project.start("run", "pipeline.yaml", "--workers", 2)
+    while process.poll() is None:
+        now = log.read_text().count("\n")
+        if killed < 4 and now > calls + 1:
+            time.sleep(draw.uniform(0, 0.3))
+            for worker in sorted(workers_of(process), key=lambda worker: worker.pid)[-1:]:
+                os.kill(worker.pid, signal.SIGKILL)
+                killed, calls = killed + 1, now
+        time.sleep(0.01)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 0, err
+    assert killed >= 2, err
+    assert project.open().version == undisturbed
+
+
+def test_interrupting_stops_with_130_and_the_same_command_goes_on(project, monkeypatch):
+    monkeypatch.setenv("TOY_SLEEP", "0.05")
+    project.write("a.txt", *(f"SLOW line {i}" for i in range(60)))
+    project.stages("Shout")
+    process = project.start("run", "pipeline.yaml", "--workers", 1, "--json")
+    log = Path(os.environ["TOY_LOG"])
+    while not (log.exists() and "Shout" in log.read_text()):
+        time.sleep(0.02)
+    children = workers_of(process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err.splitlines()[-1]) == (
+        130,
+        "interrupted; finished work is kept, the same command goes on from there",
+    )
+    assert '"problem": "interrupted"' in out
+    assert not [child for child in children if child.is_running()]
+    monkeypatch.setenv("TOY_SLEEP", "0")
+    assert project.run().tasks["cached"] == 2
