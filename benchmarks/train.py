@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -40,13 +41,14 @@ def packed(folder, vocabulary):
         manifest={"splits": {"train": {"text_bytes": sum(len(text) for text in texts)}}},
         batches=lambda *_, **__: [pa.RecordBatch.from_pydict({"text": texts})],
     )
-    return pack_dataset(dataset, TokenizerSettings(vocabulary=vocabulary))
+    return pack_dataset(cast(Any, dataset), TokenizerSettings(vocabulary=vocabulary))
 
 
 def measured(step, tokens, steps):
     """Tokens per second of wall time and of CPU time of this process, after a few steps to warm up."""
     for number in range(WARM_UP):
         step(number)
+    loss = float("nan")
     wall, processor = time.perf_counter(), time.process_time()
     for number in range(WARM_UP, WARM_UP + steps):
         loss = step(number)

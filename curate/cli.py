@@ -114,7 +114,7 @@ def _options(
 def main() -> None:
     """Run the command line; errors that the user can solve are printed as such, with their exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="curate")
         sys.stdout.flush()
     except CurateError as error:
         typer.echo(error, err=True)

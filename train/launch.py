@@ -68,6 +68,12 @@ def _train(config: TrainConfig, folder: RunFolder, pack: Pack, *, rank: int, mee
         progress = Progress(config.run, config.steps) if rank == 0 else None
         try:
             train_process(config, folder, pack, world, report=progress or (lambda record: None))
+        except OSError as error:
+            raise ResumableError(
+                f"the run folder cannot be written: {error.strerror or error}",
+                str(folder.path),
+                "checkpoints are intact; make room, and run the same command again",
+            ) from error
         finally:
             if progress:
                 progress.close()
@@ -145,8 +151,8 @@ def _failure(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder)
                 str(folder.path),
                 "run the same command again: it goes on from the last checkpoint",
             )
-    told = [path.read_text() for path in sorted(reports.glob("*.txt"))]
-    return RuntimeError("a training process failed:\n" + (told[0] if told else "it left no traceback"))
+    told = [*sorted(reports.glob("*.txt")), *sorted(reports.glob("*.log"))]
+    return RuntimeError("a training process failed:\n" + (told[0].read_text() if told else "it left no traceback"))
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:

@@ -7,6 +7,7 @@ single one through its own memory: no port is opened by name.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,8 +73,10 @@ def joined(
     place = _device(rank, size, device)
     backend = "gloo"
     if place.type == "cuda":
-        torch.cuda.set_device(place)
         backend = "cpu:gloo,cuda:nccl"
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may add up in another order each time
+        torch.use_deterministic_algorithms(True, warn_only=True)  # the backward pass of attention asks for this
+        torch.cuda.set_device(place)
     store = HashStore() if meeting is None else FileStore(str(meeting), size)
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:

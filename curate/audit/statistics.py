@@ -1,6 +1,6 @@
 """The size of documents: characters, words, lines and bytes, counted on the buffers of whole columns.
 
-Cost: 200 MB per CPU second; documents with white space beyond ASCII (such as no-break spaces), 60 MB.
+Cost: about 130 MB per CPU second (benchmarks/stages.py); white space beyond ASCII (such as no-break spaces) costs more.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,18 @@ Overrides = Annotated[
 
 def print_json(record: dict[str, Any]) -> None:
     """One JSON document on stdout, with `"schema": 1`; dates as text, numbers that JSON does not know as null."""
-    import orjson
+    import json
 
-    typer.echo(orjson.dumps({"schema": 1, **record}, default=str, option=orjson.OPT_INDENT_2).decode())
+    typer.echo(json.dumps(_plain({"schema": 1, **record}), default=_text, ensure_ascii=False, indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -11,14 +11,11 @@ __all__ = ["print_funnel", "print_table"]
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows under a header; numbers are grouped and right-aligned."""
-    shown = [
-        [f"{cell:,}" if isinstance(cell, int) else str(cell if cell is not None else "-") for cell in row]
-        for row in rows
-    ]
-    widths = [max(len(line[column]) for line in [list(header), *shown]) for column in range(len(header))]
-    right = [bool(rows) and all(isinstance(row[column], int | float) for row in rows) for column in range(len(header))]
-    for line in [list(header), *shown]:
+    """Print rows under a header; numbers are grouped and to the right, with `?` among them where one is not known."""
+    shown = [list(header), *([_text(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in shown) for column in range(len(header))]
+    right = [_is_numeric([row[column] for row in rows]) for column in range(len(header))]
+    for line in shown:
         cells = [
             cell.rjust(width) if flush else cell.ljust(width)
             for cell, width, flush in zip(line, widths, right, strict=True)
@@ -26,9 +23,20 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         typer.echo("  ".join(cells).rstrip())
 
 
+def _text(cell: Any) -> str:
+    if isinstance(cell, float):
+        return f"{cell:,.1f}"
+    return f"{cell:,}" if isinstance(cell, int) else str(cell if cell is not None else "-")
+
+
+def _is_numeric(cells: Sequence[Any]) -> bool:
+    numbers = [cell for cell in cells if cell not in (None, "?")]
+    return bool(numbers) and all(isinstance(cell, int | float) for cell in numbers)
+
+
 def print_funnel(stages: Sequence[dict[str, Any]]) -> None:
     """What every stage did to the documents."""
     header = ("stage", "in", "kept", "dropped", "edited", "quarantined", "seconds")
     print_table(
-        header, [[stage["id"], *(stage[key] for key in header[1:-1]), f"{stage['seconds']:.1f}"] for stage in stages]
+        header, [[stage["id"], *(stage[key] for key in header[1:-1]), float(stage["seconds"])] for stage in stages]
     )

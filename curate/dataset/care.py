@@ -70,6 +70,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _objects(receipt: Path) -> list[str]:
+    """What a receipt names; a damaged one names something that is nowhere, and goes."""
+    try:
+        return json.loads(receipt.read_bytes())["objects"]
+    except (ValueError, KeyError):
+        return ["damaged"]
+
+
 def collect_garbage(store: Store, *, keep_days: float, dry_run: bool) -> dict[str, Any]:
     """Remove versions that no head or tag names, and objects and receipts that no named version needs.
 
@@ -91,7 +99,7 @@ def collect_garbage(store: Store, *, keep_days: float, dry_run: bool) -> dict[st
         versions = [path for path in (store.root / "versions").glob("*.json") if path.stem not in named]
         receipts = []
         for path in store.receipts():
-            objects = json.loads(path.read_bytes())["objects"]
+            objects = _objects(path)
             if path.stat().st_mtime >= oldest:
                 needed.update(objects)
             elif not needed.issuperset(objects):

@@ -121,16 +121,11 @@ class Dataset:
 
     def huggingface(self, split: str | None = None) -> datasets.DatasetDict | datasets.Dataset:
         """A Hugging Face `DatasetDict` of the splits, or the `Dataset` of one; shares memory with Arrow, copies nothing."""
-        from datasets import Dataset, DatasetDict, NamedSplit
-        from datasets.table import InMemoryTable
-
-        def one(name: str) -> Dataset:
-            table = self.arrow(name).replace_schema_metadata(None)
-            return Dataset(InMemoryTable(table), split=NamedSplit(name))
+        import datasets
 
         if split is not None:
-            return one(split)
-        return DatasetDict({name: one(name) for name in self.splits})
+            return _huggingface(self.arrow(split), split)
+        return datasets.DatasetDict([(name, _huggingface(self.arrow(name), name)) for name in self.splits])
 
     def _schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
         import pyarrow as pa
@@ -144,3 +139,10 @@ class Dataset:
                     hint=did_you_mean(name, self.columns) or f"there are: {', '.join(self.columns)}",
                 )
         return pa.schema([self.schema.field(name) for name in columns])
+
+
+def _huggingface(table: pa.Table, split: str) -> datasets.Dataset:
+    import datasets
+    from datasets.table import InMemoryTable
+
+    return datasets.Dataset(InMemoryTable(table.replace_schema_metadata(None)), split=datasets.NamedSplit(split))

@@ -83,10 +83,22 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = []
     for field in schema:
         if field.name in table.column_names:
-            columns.append(table.column(field.name).cast(field.type))
+            columns.append(_cast(table.column(field.name), field))
         else:
             columns.append(pa.nulls(table.num_rows, field.type))
     return pa.table(columns, schema=schema)
+
+
+def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    try:
+        return column.cast(field.type)
+    except pa.ArrowInvalid:  # its words hold the value
+        raise CurateError(
+            f"column `{field.name}` has a value that no {field.type} holds, as it is in other shards ({column.type} here)",
+            hint="leave it out with the source's `columns:`, or give it one type in the input",
+        ) from None
 
 
 def pack_schema(schema: pa.Schema) -> str:

@@ -133,6 +133,14 @@ class content_hashes:
             self.store.write_file(self.path, canonical_json(self.known))
 
     def _hash(self, path: Path) -> str:
+        try:
+            return self._known(path)
+        except OSError as error:
+            raise CurateError(
+                f"`{path}` cannot be read: {error.strerror}", hint="check that it is there, and its permissions"
+            ) from None
+
+    def _known(self, path: Path) -> str:
         facts = path.stat()
         identity = [facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns]
         remembered = self.known.get(str(path))

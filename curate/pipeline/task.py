@@ -13,6 +13,7 @@ same objects and receipts. So any backend can run it, anywhere that sees the sto
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from curate.dataset.ledger import Shard
 from curate.dataset.schema import conform, pack_schema, plain_schema, unify
 from curate.dataset.store import Store, canonical_json
+from curate.errors import CurateError
 from curate.pipeline.calls import Progress
 from curate.stages.contract import Part, Rejected, Source, Stage
 
@@ -87,7 +89,7 @@ def collect(
         tables, rejects, size = [], [], 0
 
     progress((source_id, 0, 0))
-    for item in source.read(part):
+    for item in _items(source, part):
         if isinstance(item, Rejected):
             rejects.append(item)
         else:
@@ -104,6 +106,16 @@ def collect(
     flush()
     progress(None)
     return shards
+
+
+def _items(source: Source, part: Part) -> Iterator[pa.Table | Rejected]:
+    try:
+        yield from source.read(part)
+    except OSError as error:
+        raise CurateError(
+            f"`{part.name}` cannot be read: {error.strerror or type(error).__name__}",
+            hint="what was read before is kept; run the same command again when it can be",
+        ) from error
 
 
 def _with_ids(table: pa.Table) -> pa.Table:

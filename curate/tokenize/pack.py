@@ -24,10 +24,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from curate.errors import CurateError
+from curate.errors import CurateError, ResumableError
 from curate.tokenize.tokenizer import (
     TokenizerSettings,
     load_tokenizer,
@@ -127,6 +128,7 @@ def pack_dataset(dataset: Dataset, settings: TokenizerSettings) -> Pack:
 
     Raises:
         CurateError: The dataset has no train split, or what was found is not what was packed.
+        ResumableError: The disk is full.
     """
     root = dataset.store.root / "tokens"
     wanted = {"version": dataset.version, "tokenizer": settings.model_dump(mode="json"), "schema": SCHEMA}
@@ -138,7 +140,15 @@ def pack_dataset(dataset: Dataset, settings: TokenizerSettings) -> Pack:
             aside = root / f"{key}.writing"
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir()
-            _write_pack(dataset, settings, aside)
+            try:
+                _write_pack(dataset, settings, aside)
+            except OSError as error:
+                shutil.rmtree(aside, ignore_errors=True)
+                raise ResumableError(
+                    f"the tokens cannot be written: {error.strerror or error}",
+                    str(root),
+                    "the dataset is intact; make room, and run the same command again",
+                ) from error
             aside.rename(folder)
             _sync_folder(root)
     pack = open_pack(folder)
@@ -191,18 +201,16 @@ def _pack_split(
     dataset: Dataset, split: str, tokenizer: Tokenizer, end_of_text: int, dtype: str, folder: Path
 ) -> dict[str, Any]:
     shards: list[dict[str, Any]] = []
-    writer: _Shard | None = None
     text_bytes = 0
-    for tokens, size, ends in _encoded(dataset, split, tokenizer, end_of_text):
-        if writer is None:
-            writer = _Shard(folder / f"{split}-{len(shards):05}.ds", dtype)
-        writer.add(tokens, ends_document=ends)
-        text_bytes += size
-        if ends and writer.tokens >= TOKENS_PER_SHARD:
-            shards.append(writer.close())
-            writer = None
-    if writer is not None:
-        shards.append(writer.close())
+    encoded = _encoded(dataset, split, tokenizer, end_of_text)
+    for first in encoded:
+        with _Shard(folder / f"{split}-{len(shards):05}.ds", dtype) as shard:
+            for tokens, size, ends in chain([first], encoded):
+                shard.add(tokens, ends_document=ends)
+                text_bytes += size
+                if ends and shard.tokens >= TOKENS_PER_SHARD:
+                    break
+            shards.append(shard.finish())
     return {
         "documents": sum(shard["documents"] for shard in shards),
         "tokens": sum(shard["tokens"] for shard in shards),
@@ -255,6 +263,12 @@ class _Shard:
         self.tokens = 0
         self.ends: list[int] = []
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
     def add(self, tokens: list[int], *, ends_document: bool) -> None:
         import numpy as np
 
@@ -265,12 +279,11 @@ class _Shard:
         if ends_document:
             self.ends.append(self.tokens)
 
-    def close(self) -> dict[str, Any]:
+    def finish(self) -> dict[str, Any]:
         import numpy as np
 
         self.stream.flush()
         os.fsync(self.stream.fileno())
-        self.stream.close()
         index = self.path.with_name(self.path.name + ".index")
         content = np.asarray(self.ends, dtype="<u8").tobytes()
         _write(index, content)

@@ -9,4 +9,4 @@ FOLDER = str(Path(__file__).resolve().parent.parent / "pipeline")
 if FOLDER not in sys.path:
     sys.path.append(FOLDER)
 
-from toy_project import project, toy  # noqa: E402, F401
+from toy_project import done, folder_after_a_run, project, toy  # noqa: E402, F401

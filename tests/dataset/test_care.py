@@ -13,12 +13,6 @@ from curate.dataset.care import collect_garbage, objects_of, verify
 from curate.errors import CurateError
 
 
-@pytest.fixture
-def done(toy):
-    toy.run()
-    return toy
-
-
 def age(store, days=30):
     """Make everything look older than it is."""
     then = time.time() - days * 86_400

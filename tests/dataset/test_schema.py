@@ -48,3 +48,10 @@ def test_a_table_is_brought_to_a_schema():
 def test_a_schema_survives_as_text_with_its_metadata():
     schema = plain_schema().append(pa.field("meta", pa.string(), metadata={b"curate.json": b"1"}))
     assert unpack_schema(pack_schema(schema)).equals(schema, check_metadata=True)
+
+
+def test_a_value_that_the_common_type_does_not_hold_is_an_error_without_the_value():
+    table = pa.table({"x": [2**60 + 1]})
+    with pytest.raises(CurateError, match="column `x` has a value that no double holds") as caught:
+        conform(table, pa.schema([("x", pa.float64())]))
+    assert str(2**60 + 1) not in str(caught.value)

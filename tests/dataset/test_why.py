@@ -9,12 +9,6 @@ from curate.dataset.why import why
 from curate.errors import CurateError
 
 
-@pytest.fixture
-def done(toy):
-    toy.run()
-    return toy
-
-
 def test_a_kept_document_with_its_edits(done):
     told = why(done.open(), "one.txt#0")
     assert told == {

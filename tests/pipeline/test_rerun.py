@@ -24,14 +24,6 @@ def old(path):
     os.utime(path, (facts.st_atime - 3600, facts.st_mtime - 3600))
 
 
-@pytest.fixture
-def done(toy):
-    """The toy project after a run."""
-    toy.run()
-    toy.calls()
-    return toy
-
-
 def test_before_the_first_run_everything_will_run(toy):
     from curate.pipeline.config import load_pipeline
     from curate.pipeline.explain import explain

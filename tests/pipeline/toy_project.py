@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -157,9 +158,32 @@ def project(tmp_path, monkeypatch, capsys) -> Iterator[Project]:
 @pytest.fixture
 def toy(project) -> Project:
     """A project with two input files and all kinds of stages, not run yet."""
+    return fill(project)
+
+
+@pytest.fixture(scope="session")
+def folder_after_a_run(tmp_path_factory) -> Path:
+    """The folder of the toy project after a run."""
+    root = tmp_path_factory.mktemp("toy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(HERE))
+        patch.setenv("PYTHONPATH", str(HERE))
+        patch.delenv("CURATE_STORE", raising=False)
+        fill(Project(root, None, patch)).run()  # type: ignore[arg-type]
+    return root
+
+
+@pytest.fixture
+def done(project, folder_after_a_run) -> Project:
+    """The toy project after a run."""
+    shutil.copytree(folder_after_a_run, project.root, dirs_exist_ok=True)
+    return project
+
+
+def fill(project: Project) -> Project:
+    """Write the toy project's files."""
     project.write("one.txt", *(f"alpha number {i}" for i in range(30)), "abc", "!broken", "the same text")
-    project.write(
-        "two.txt", *(f"second file, number {i}" for i in range(25)), "the same text", "xyz", "own-id|text with an id"
-    )
+    second = (f"second file, number {i}" for i in range(25))
+    project.write("two.txt", *second, "the same text", "xyz", "own-id|text with an id")
     project.pipeline()
     return project

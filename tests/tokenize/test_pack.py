@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from curate.errors import CurateError
+from curate.errors import CurateError, ResumableError
 from curate.tokenize import pack as module
 from curate.tokenize.pack import open_pack, pack_dataset
 from curate.tokenize.tokenizer import TokenizerSettings, load_tokenizer
@@ -162,6 +162,17 @@ def test_long_documents_are_encoded_in_pieces_to_the_same_tokens(dataset, topics
     shutil.rmtree(whole.folder)
     monkeypatch.setattr(module, "CHARACTERS", 100)
     assert read(pack_dataset(dataset(train=texts), SETTINGS), "train")[0][0].tolist() == wanted
+
+
+def test_a_full_disk_leaves_nothing_half_packed(dataset, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module._Shard, "add", full)
+    with pytest.raises(ResumableError, match="the tokens cannot be written: No space left on device"):
+        pack_dataset(dataset(train=TEXTS), SETTINGS)
+    monkeypatch.undo()
+    assert documents(pack_dataset(dataset(train=TEXTS), SETTINGS), "train") == TEXTS
 
 
 def test_a_split_without_documents_has_no_shards(dataset):

@@ -51,6 +51,15 @@ def test_a_disk_full_in_a_process_is_resumable(tmp_path, folder):
     assert isinstance(_failure([process(1), process(None)], tmp_path, folder), ResumableError)
 
 
+def test_a_disk_full_while_metrics_are_written_is_resumable(run, tiny, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("curate.train.folder.Metrics.add", full)
+    with pytest.raises(ResumableError, match="the run folder cannot be written: No space left on device"):
+        run(tiny())
+
+
 @pytest.mark.slow
 def test_a_loss_that_diverges_in_two_processes_is_told_as_in_one(run, tiny):
     diverging = {"learning_rate": 1e30, "clip": None}

@@ -1,0 +1,192 @@
+"""What people read: tables, errors, the story of a document; golden texts."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+
+def test_the_funnel(toy):
+    outcome = toy.cli("run", "pipeline.yaml", "--workers", 1)
+    shown = re.sub(r"\d+\.\d$", "0.0", outcome.out, flags=re.MULTILINE)
+    shown = re.sub(r"\d+\.\d s$", "0.0 s", shown, flags=re.MULTILINE)
+    assert shown == (
+        "stage    in  kept  dropped  edited  quarantined  seconds\n"
+        "lines    61    60        0       0            1      0.0\n"
+        "shout    60    60        0      34            0      0.0\n"
+        "long     60    58        2       0            0      0.0\n"
+        "letters  58    58        0       0            0      0.0\n"
+        "copies   58    57        1       0            0      0.0\n"
+        "\n"
+        "61 documents in = 57 kept + 3 dropped + 1 quarantined\n"
+        "tasks: 14 run, 0 cached, 0.0 s\n"
+        f"version: toy@v1 ({toy.open().version[:12]})\n"
+    )
+
+
+def test_progress_on_stderr_is_one_line_a_stage(toy):
+    outcome = toy.cli("run", "pipeline.yaml", "--workers", 1)
+    assert [re.sub(r" \(.* s\)", "", line) for line in outcome.err.splitlines()] == [
+        "lines: 61 in, 60 kept, 1 quarantined",
+        "shout: 60 in, 60 kept, 34 edited",
+        "long: 60 in, 58 kept, 2 dropped",
+        "letters: 58 in, 58 kept",
+        "copies: 58 in, 57 kept, 1 dropped",
+    ]
+
+
+def test_a_plan(done):
+    assert done.cli("plan", "pipeline.yaml", "--set", "long.minimum=6").out == (
+        "stage    action    cached  to run  why\n"
+        "lines    cached         2       0  nothing changed\n"
+        "shout    cached         2       0  nothing changed\n"
+        "long     will run       0       2  setting `minimum` changed: 5 -> 6\n"
+        "letters  will run       0       ?  depends on `long`, which runs\n"
+        "copies   will run       0       ?  depends on `long`, which runs\n"
+    )
+
+
+def test_a_valid_file(toy):
+    assert toy.cli("validate", "pipeline.yaml").out == (
+        "pipeline.yaml: 1 source(s) and 4 stage(s), all settings valid\n"
+    )
+
+
+def test_errors(toy):
+    toy.pipeline("dataset: a b\nsources:\n  - {stage: files}\nstages:\n  - {stage: pi}\n")
+    assert toy.cli("validate", "pipeline.yaml").err == (
+        "error: the pipeline: `dataset`: string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$', got 'a b'\n"
+        "  at: pipeline.yaml:1:1\n"
+        "error: stage `files` needs the setting `paths`\n"
+        "  at: pipeline.yaml:3:5\n"
+        "error: there is no stage named `pi`\n"
+        "  at: pipeline.yaml:5:6\n"
+        "  hint: did you mean `pii`?\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "story"),
+    [
+        (
+            "one.txt#0",
+            "one.txt#0 (one.txt#0): kept\n"
+            "  lines: read, 14 characters\n"
+            "  shout: edited shouted, 14, 14 -> 14 characters\n"
+            "    all at 0-14\n"
+            "  => in the version\n",
+        ),
+        (
+            "two.txt#26",
+            "two.txt#26 (two.txt#26): dropped\n"
+            "  lines: read, 3 characters\n"
+            "  long: dropped too_short, 3 (limit 5)\n"
+            "  => dropped\n",
+        ),
+        (
+            "two.txt#25",
+            "two.txt#25 (two.txt#25): dropped\n"
+            "  lines: read, 13 characters\n"
+            "  shout: edited shouted, 13, 13 -> 13 characters\n"
+            "    all at 0-13\n"
+            "  copies: dropped duplicate, like `one.txt#32`\n"
+            "  => dropped\n",
+        ),
+    ],
+)
+def test_the_story_of_a_document(done, document, story):
+    assert done.cli("why", document).out == story
+
+
+def test_why_asks_which_dataset_where_there_are_several(done):
+    done.run("dataset=other")
+    outcome = done.cli("why", "one.txt#0")
+    assert outcome.code == 2
+    assert "which version? there are several datasets" in outcome.err
+    assert "hint: --version other | toy" in outcome.err
+
+
+def test_a_list_of_datasets(done):
+    version = done.open().version[:12]
+    size = f"{done.open().manifest['bytes']:,}"
+    assert done.cli("data", "list").out == (
+        f"dataset  tag  version       documents  {'bytes':>{len(size)}}  versions\n"
+        f"toy      v1   {version}         57  {size}         1\n"
+    )
+
+
+def test_a_version_is_shown(done):
+    shown = done.cli("data", "show", "toy").out
+    assert shown.startswith(f"toy@v1  {done.open().version}\n61 documents in = 57 kept + 3 dropped + 1 quarantined; ")
+    assert "split  documents  text bytes\ntrain         57" in shown
+    assert "one.txt  xxh3-128:" in shown
+
+
+def test_a_diff(done):
+    done.run("long.minimum=14")
+    assert done.cli("data", "diff", "toy@v1", "toy@v2").out == (
+        "documents  number  for example\n"
+        "added           0\n"
+        "removed         1  one.txt#32\n"
+        "changed         0\n"
+        "unchanged      56\n"
+    )
+
+
+def test_a_sample_is_the_same_every_time_and_another_with_another_seed(done):
+    first = done.cli("data", "sample", "toy", "-n", 3).out
+    assert first.count("--- id=") == 3
+    assert done.cli("data", "sample", "toy", "-n", 3).out == first
+    assert done.cli("data", "sample", "toy", "-n", 3, "--seed", 2).out != first
+
+
+def test_a_sample_of_more_than_there_are_is_all(done):
+    assert done.cli("data", "sample", "toy", "-n", 1000).out.count("--- id=") == 57
+
+
+def test_a_tag_is_set_shown_and_removed(done):
+    assert done.cli("data", "tag", "toy", "release").out == f"toy@release = {done.open().version[:12]}\n"
+    assert done.cli("data", "log", "toy").out.splitlines()[1].split()[1:3] == ["tag", "release"]
+    assert done.cli("data", "tag", "toy", "release", "--delete").out == "toy@release removed\n"
+
+
+def test_a_store_elsewhere_is_named_by_option_or_variable(done, monkeypatch, tmp_path):
+    (done.root / ".curate").rename(tmp_path / "store")
+    assert done.cli("data", "list", "--store", tmp_path / "store").code == 0
+    monkeypatch.setenv("CURATE_STORE", str(tmp_path / "store"))
+    assert done.cli("data", "list").code == 0
+    assert done.cli("run", "pipeline.yaml", "--json").out.count('"run": 0') == 1
+
+
+def test_no_output_has_colours_where_they_are_not_wanted(toy, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for command in ("--help", "run --help", "run pipeline.yaml --workers 1", "validate none.yaml", "rnu"):
+        outcome = toy.cli(*command.split())
+        assert "\x1b[" not in outcome.out + outcome.err
+
+
+def test_bars_on_a_terminal_have_no_colours_where_they_are_not_wanted(monkeypatch):
+    import io
+    import sys
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    from curate.pipeline.progress import progress_for_terminal
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress_for_terminal() as progress:
+        progress.begin("a > b", 2)
+        progress.advance(10)
+        progress.stage_done("a: 10 in")
+        progress.note("a worker died")
+    shown = terminal.getvalue()
+    assert "a: 10 in" in shown
+    assert "note: a worker died" in shown
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
