@@ -8,7 +8,8 @@ cut into documents of about 600 words. Their lines end with CRLF, which becomes 
 stops at the first rule that fails, hardly cuts a word: its best case, since ours measures every rule.
 
 Numbers are CPU seconds of one process. Runs of the two sides alternate. What each needs to load (imports, tokenizers,
-recognizers) is not counted, and is reported by itself for `pii`.
+recognizers) is not counted: `loading` has it, for a fresh process, as installed and with torch hidden, which spaCy and
+Presidio import where they find it.
 
 Filters: ours with `open()` and `decide()`, datatrove's with the block's `filter()`, without its pipeline. Three states
 of our tokenizer's cache: `cold`, empty; `steady`, after four times as many megabytes of other books, which is what most
@@ -25,6 +26,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -69,6 +72,18 @@ def timed(run: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     began = time.process_time()
     result = run(*arguments)
     return time.process_time() - began, result
+
+
+def loading(stage: str, *, torch: bool) -> dict[str, float]:
+    """CPU seconds and resident memory (MB) of a fresh process that has opened a stage."""
+    hide = "" if torch else "sys.modules['torch'] = None; "
+    script = (
+        f"import sys, psutil, time; {hide}from curate.stages.registry import find_stage; find_stage('{stage}')().open(); "
+        "print(time.process_time(), psutil.Process().memory_info().rss / 1e6)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    seconds, megabytes = map(float, done.stdout.split())
+    return {"cpu_s": seconds, "memory_mb": megabytes}
 
 
 def batches(texts: Sequence[str], size: int) -> list[Any]:
@@ -229,11 +244,6 @@ def main() -> None:
     books = [text.replace("\r\n", line_end) for text in read_books(options.data, 5 * options.megabytes)]
     texts, others = books[: len(books) // 5], books[len(books) // 5 :]
     gold = json.loads((options.data / "presidio_research" / "synth_dataset_v2.json").read_text())
-    began = time.process_time()
-    from curate.privacy.pii import Pii
-
-    Pii().open()
-    loading = time.process_time() - began
     record = {
         "machine": machine("datatrove", "spacy", "presidio-analyzer", "pyarrow", "torch"),
         "runs": options.runs,
@@ -241,7 +251,10 @@ def main() -> None:
         "documents": len(texts),
         "megabytes": sum(len(text.encode()) for text in texts) / 1e6,
         "filters": {name: measure_filters(both, texts, others, options.runs) for name, both in pairs().items()},
-        "pii_loading_cpu_s": loading,
+        "loading": {
+            stage: {"as_installed": loading(stage, torch=True), "without_torch": loading(stage, torch=False)}
+            for stage in ("gopher_quality", "pii")
+        },
         "pii": {
             "books": measure_pii(texts[: options.gold], options.runs),
             "gold": measure_pii([one["full_text"] for one in gold[: options.gold]], options.runs),

@@ -115,7 +115,7 @@ class BatchSettings(_Settings):
 class OptimizerSettings(_Settings):
     """AdamW."""
 
-    learning_rate: float = Field(default=3e-3, gt=0, description="highest learning rate, after the warm-up")
+    learning_rate: float = Field(default=2e-3, gt=0, description="highest learning rate, after the warm-up")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of the gradients")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="decay of the mean of their squares")
     epsilon: float = Field(default=1e-8, gt=0, description="added to the root of the mean of squares")

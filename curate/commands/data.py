@@ -162,11 +162,8 @@ def sample(
     one = open_dataset(name, find_store(store))
     one.files(split)
     count = len(one) if split is None else one.splits[split]
-    wanted = sorted(random.Random(seed).sample(range(count), min(number, count)))  # noqa: S311
-    rows, start = [], 0
-    for batch in one.batches(split):
-        rows += [batch.slice(row - start, 1).to_pylist()[0] for row in wanted if start <= row < start + batch.num_rows]
-        start += batch.num_rows
+    wanted = random.Random(seed).sample(range(count), min(number, count))  # noqa: S311
+    rows = one.take(wanted, split).to_pylist()
     if as_json:
         print_json({"dataset": one.name, "version": one.version, "documents": rows})
         return

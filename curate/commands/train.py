@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curate.commands.options import Json, StoreOption
+
+if TYPE_CHECKING:
+    from curate.dataset.reader import Dataset
+    from curate.tokenize.pack import Pack
+    from curate.train.folder import RunFolder
 
 __all__ = ["train", "train_run"]
 
@@ -86,17 +91,7 @@ def train_run(
         prepare(folder, config, pack)
         if not pack.manifest["splits"].get("validation", {}).get("tokens"):
             _say(f"train {config.run}: no validation split, no bits per byte; `{{stage: split}}` makes one")
-        dataset.store.record_training(
-            config.run,
-            {
-                "schema": 1,
-                "run": config.run,
-                "folder": str(folder.path.resolve()),
-                "dataset": dataset.name,
-                "version": dataset.version,
-                "tokenizer": pack.tokenizer,
-            },
-        )
+        _record(dataset, folder, pack)
         if folder.result():
             _say(f"train {config.run}: complete already")
         else:
@@ -104,6 +99,22 @@ def train_run(
         result = folder.result()
         assert result is not None
         return {**result, "checkpoint": str(folder.path / result["checkpoint"])}
+
+
+def _record(dataset: Dataset, folder: RunFolder, pack: Pack) -> None:
+    """Tell the store of the run, for its report."""
+    run = folder.path.name
+    dataset.store.record_training(
+        run,
+        {
+            "schema": 1,
+            "run": run,
+            "folder": str(folder.path.resolve()),
+            "dataset": dataset.name,
+            "version": dataset.version,
+            "tokenizer": pack.tokenizer,
+        },
+    )
 
 
 def _require_torch() -> None:

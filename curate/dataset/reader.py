@@ -104,6 +104,21 @@ class Dataset:
             for batch in file.iter_batches(batch_size=batch_size, columns=schema.names, use_threads=False):
                 yield from conform(pa.Table.from_batches([batch]), schema).to_batches()
 
+    def take(self, rows: Sequence[int], split: str | None = None) -> pa.Table:
+        """Some documents by their number in the version (or split), in its order; only the files that hold them are read."""
+        import pyarrow as pa
+
+        self.files(split)
+        tables, start = [self.schema.empty_table()], 0
+        for shard in self.manifest["shards"]:
+            if split not in (None, shard["split"]):
+                continue
+            here = [row - start for row in sorted(rows) if start <= row < start + shard["documents"]]
+            start += shard["documents"]
+            if here:
+                tables.append(conform(self.store.read_table(shard["object"]).take(here), self.schema))
+        return pa.concat_tables(tables)
+
     def arrow(self, split: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """The documents as one Arrow table."""
         import pyarrow as pa

@@ -148,7 +148,7 @@ class Store:
             compression="zstd",
             compression_level=3,
             row_group_size=ROWS_PER_GROUP,
-            write_statistics=measured or False,
+            write_statistics=measured or False,  # pyright: ignore[reportArgumentType]  names of columns are allowed
             use_dictionary=False,
         )
         content = sink.getvalue()
@@ -167,7 +167,7 @@ class Store:
         import pyarrow.parquet as parquet
 
         with self._readable(name) as path:
-            return parquet.read_table(path, columns=columns, use_threads=False, partitioning=None)
+            return parquet.read_table(path, columns=columns, use_threads=False, partitioning=None)  # pyright: ignore[reportArgumentType]
 
     def read_schema(self, name: str) -> pa.Schema:
         """The columns of an object."""

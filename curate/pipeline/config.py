@@ -67,12 +67,14 @@ class ConfiguredStage:
         name: What the file calls it: a registered name, `module:Class`, or the path of a datatrove block.
         stage: The checked settings.
         written: The settings as written, environment variables by name.
+        where: Its place in the pipeline file.
     """
 
     id: str
     name: str
     stage: Stage
     written: dict[str, Any]
+    where: str
 
     def shown_settings(self) -> dict[str, Any]:
         """All settings with defaults filled in; those that come from the environment by the variable's name."""
@@ -213,7 +215,7 @@ def _entry(
     try:
         settings = substitute_environment(written, located, path)
         if "use" in entry:
-            return identity, _block(identity, name, written, settings)
+            return identity, ConfiguredStage(identity, name, *_block(name, written, settings), where)
         kind = find_stage(name)
     except ConfigurationErrors as several:
         problems.extend(several.errors)
@@ -228,13 +230,13 @@ def _entry(
         problems.append(CurateError(f"`{name}` is a {kind.kind}", where, f"move it to `{other}:`"))
         return identity, None
     stage = _checked(kind, settings, located, path, f"stage `{name}`", problems, shown=written)
-    return identity, ConfiguredStage(identity, name, stage, written) if isinstance(stage, Stage) else None
+    return identity, ConfiguredStage(identity, name, stage, written, where) if isinstance(stage, Stage) else None
 
 
-def _block(identity: str, name: str, written: dict[str, Any], settings: dict[str, Any]) -> ConfiguredStage:
+def _block(name: str, written: dict[str, Any], settings: dict[str, Any]) -> tuple[Stage, dict[str, Any]]:
     from curate.stages.datatrove import block_stage
 
-    return ConfiguredStage(identity, name, block_stage(name, settings), {"use": name, "parameters": written})
+    return block_stage(name, settings), {"use": name, "parameters": written}
 
 
 def _check_ids(

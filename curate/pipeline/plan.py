@@ -107,7 +107,10 @@ def plan_parts(pipeline: Pipeline, content_hash: Callable[[Path], str]) -> list[
     parts = []
     for entry in pipeline.sources:
         assert isinstance(entry.stage, Source)
-        parts.extend((entry, part) for part in entry.stage.plan(context))
+        try:
+            parts.extend((entry, part) for part in entry.stage.plan(context))
+        except CurateError as error:
+            raise CurateError(error.problem, error.where or entry.where, error.hint) from error
     return parts
 
 

@@ -41,12 +41,10 @@ def run_steps(
         key = engine_key("step", here.state, spec.fingerprint)
         cached = None if spec.id in force else cached_step(store, key, spec.id)
         if cached is None:
-            table = replay(store, here) if table is None else table
-            assert table.num_rows == here.kept, (
-                f"shard {shard.object[:12]}: {table.num_rows} documents, not {here.kept}"
-            )
+            now = replay(store, here) if table is None else table
+            assert now.num_rows == here.kept, f"shard {shard.object[:12]}: {now.num_rows} documents, not {here.kept}"
             began = time.perf_counter()
-            cached, table = _run_stage(store, spec, table, here, spec.id in force, blame, progress)
+            cached, table = _run_stage(store, spec, now, here, spec.id in force, blame, progress)
             seconds[spec.id] = time.perf_counter() - began
         else:
             table = None

@@ -155,6 +155,13 @@ def test_2_no_command_shows_the_help(project):
     assert "Run a pipeline file and commit a dataset version." in outcome.err
 
 
+def test_2_a_source_that_matches_nothing(project):
+    project.pipeline('dataset: a\nsources: [{stage: files, paths: ["in/*.jsonl"]}]\n')
+    outcome = project.cli("run", "pipeline.yaml")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: nothing matches `in/*.jsonl`\n  at: pipeline.yaml:2:11\n  hint: ")
+
+
 def test_3_a_gate_that_failed_has_the_result_and_the_error(toy):
     outcome = toy.cli("run", "pipeline.yaml", "--set", "max_quarantined=0", "--workers", 1, "--json")
     assert outcome.code == 3

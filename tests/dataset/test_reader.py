@@ -40,6 +40,12 @@ def test_batches_are_as_large_as_asked_for(version):
     assert batches[0].schema.names == ["id"]
 
 
+def test_some_documents_are_taken_by_number_without_reading_other_files(version):
+    version.files("test")[0].unlink()
+    assert version.take([4, 0], "train").column("id").to_pylist() == ["a.txt#0", "b.txt#2"]
+    assert version.take([]).num_rows == 0
+
+
 def test_polars_reads_lazily(version):
     import polars
 

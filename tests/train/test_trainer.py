@@ -63,7 +63,7 @@ def test_accumulated_pieces_have_the_loss_of_the_whole_batch(tiny, pack, world):
 
 @pytest.mark.slow
 def test_the_loss_goes_down_on_python_s_documentation(tiny, pack, world):
-    config = tiny(steps=150, batch={"sequences": 8, "length": 64})
+    config = tiny(steps=150, batch={"sequences": 8, "length": 64}, optimizer={"learning_rate": 0.005})
     trainer = Trainer(config, pack, world)
     before = trainer.validate().bits_per_byte
     losses = [trainer.step(number).loss for number in range(1, 151)]
