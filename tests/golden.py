@@ -29,6 +29,28 @@ def _commands() -> str:
     return "\n".join(lines)
 
 
+def _train() -> str:
+    from curate.pipeline.reference import settings_rows
+    from curate.train.config import TrainConfig
+
+    head = ["# train.yaml", "", "Made from the configuration classes by `make docs`; do not edit.", ""]
+    return "\n".join([*head, "| setting | type | default | what it is |", "|---|---|---|---|", *settings_rows(TrainConfig), ""])
+
+
+def _pipeline() -> str:
+    from curate.pipeline.config import Settings
+    from curate.pipeline.reference import settings_rows
+
+    head = ["# pipeline.yaml", "", "Made from the configuration classes by `make docs`; do not edit.", ""]
+    rows = ["| setting | type | default | what it is |", "|---|---|---|---|", *settings_rows(Settings)]
+    lists = [
+        "| `sources` | list | `required` | sources, read one after the other: [stages](stages.md) of the kind `source` |",
+        "| `stages` | list | `[]` | stages, in their order: [stages](stages.md), `module:Class`, or `use:` a datatrove block |",
+        "| `include` | file or list | `null` | other files: their keys where this one has none, their lists before this one's |",
+    ]
+    return "\n".join([*head, *rows, *lists, ""])
+
+
 def _schema() -> str:
     from curate.pipeline.reference import pipeline_schema
 
@@ -44,6 +66,8 @@ def _names() -> str:
 GOLDEN: dict[str, Callable[[], str]] = {
     "docs/reference/stages.md": _stages,
     "docs/reference/commands.md": _commands,
+    "docs/reference/pipeline.md": _pipeline,
+    "docs/reference/train.md": _train,
     "docs/reference/pipeline.schema.json": _schema,
     "tests/goldens/stage_names.txt": _names,
 }

@@ -43,13 +43,13 @@ def show(name: Name, store: StoreOption = None, as_json: Json = False) -> None:
     from curate.dataset.store import find_store
 
     one = open_dataset(name, find_store(store))
-    manifest = one.manifest
+    manifest, splits = one.manifest, {split: one.manifest["splits"][split] for split in one.splits}
     if as_json:
         stages = [{key: value for key, value in stage.items() if key != "settings"} for stage in manifest["stages"]]
         print_json({
             "dataset": one.name, "version": one.version, "tag": one.tag, "documents": manifest["documents"],
             "bytes": manifest["bytes"], "text_bytes": manifest["text_bytes"], "columns": manifest["columns"],
-            "splits": manifest["splits"], "stages": stages, "lineage": manifest["lineage"],
+            "splits": splits, "stages": stages, "lineage": manifest["lineage"],
         })  # fmt: skip
         return
     typer.echo(f"{one.name}@{one.tag or one.version[:12]}  {one.version}")
@@ -59,9 +59,8 @@ def show(name: Name, store: StoreOption = None, as_json: Json = False) -> None:
         f" + {counts['quarantined']:,} quarantined; {manifest['text_bytes']:,} bytes of text,"
         f" {manifest['bytes']:,} on disk\n"
     )
-    print_table(
-        ("split", "documents", "text bytes"), [[key, *value.values()] for key, value in manifest["splits"].items()]
-    )
+    rows = [[split, count, splits[split]["text_bytes"]] for split, count in one.splits.items()]
+    print_table(("split", "documents", "text bytes"), rows)
     typer.echo("")
     print_table(("column", "type"), [[column["name"], column["type"]] for column in manifest["columns"]])
     typer.echo("")

@@ -43,7 +43,9 @@ def export(
     out: Annotated[Path, typer.Option(help="File or folder to write.")],
     format_name: Annotated[str, typer.Option("--format", help="jsonl, csv, parquet, hf or tfrecord.")] = "jsonl",
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
-    columns: Annotated[list[str] | None, typer.Option("--column", help="Only this column (repeat it for several).")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", help="Only this column (repeat it for several).")
+    ] = None,
     escape_formulas: Annotated[
         bool, typer.Option("--escape-formulas", help="CSV: disarm cells that a spreadsheet would run.")
     ] = False,
@@ -58,7 +60,9 @@ def export(
     from curate.dataset.store import find_store
 
     one = open_dataset(name, find_store(store))
-    done = write(one, format_name, out, split=split, columns=columns, escape_formulas=escape_formulas, overwrite=overwrite)
+    done = write(
+        one, format_name, out, split=split, columns=columns, escape_formulas=escape_formulas, overwrite=overwrite
+    )
     if as_json:
         print_json({
             "dataset": one.name, "version": one.version, "format": format_name, "out": str(out),

@@ -32,5 +32,7 @@ def plan(
     if as_json:
         print_json({"dataset": loaded.settings.dataset, "store": str(root), "stages": rows})
         return
-    shown = [[row["id"], row["action"], row["cached"], "?" if row["run"] is None else row["run"], row["why"]] for row in rows]
+    shown = [
+        [row["id"], row["action"], row["cached"], "?" if row["run"] is None else row["run"], row["why"]] for row in rows
+    ]
     print_table(("stage", "action", "cached", "to run", "why"), shown)

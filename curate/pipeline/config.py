@@ -46,7 +46,8 @@ class Settings(BaseModel):
     time_limit: float = Field(
         60.0,
         gt=0,
-        description="seconds that one stage may take for one document before the document is quarantined",
+        description="seconds that one stage may take for one document before the document is quarantined; it stays so when "
+        "this is raised, until the stage runs again (`--force ID`)",
     )
     shard_megabytes: float = Field(32.0, gt=0, le=512, description="about how many MB of text one task works on")
 

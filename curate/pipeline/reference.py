@@ -7,12 +7,13 @@ import json
 import re
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from curate.pipeline.config import Settings
 from curate.stages.registry import find_stage, stage_names
 
-__all__ = ["pipeline_schema", "reference_page", "stage_reference"]
+__all__ = ["pipeline_schema", "reference_page", "settings_rows", "stage_reference"]
 
 
 def stage_reference(name: str) -> dict[str, Any]:
@@ -75,6 +76,19 @@ def pipeline_schema() -> dict[str, Any]:
     return {**whole, **head, "$defs": definitions}
 
 
+def settings_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Rows of a Markdown table of a model's settings; those of blocks by their dotted names."""
+    rows = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            rows += settings_rows(field.annotation, f"{prefix}{name}.")
+            continue
+        setting = _setting(prefix + name, field)
+        cells = [setting[key].replace("|", "\\|") for key in ("name", "type", "default", "description")]
+        rows.append(f"| `{cells[0]}` | {cells[1]} | `{cells[2]}` | {cells[3]} |")
+    return rows
+
+
 def reference_page() -> str:
     """The reference of all built-in stages, as Markdown (docs/reference/stages.md)."""
     from curate.stages.registry import BUILT_IN
@@ -85,8 +99,5 @@ def reference_page() -> str:
         lines += [f"## {name}", "", f"Kind: {one['kind']}", "", one["description"], ""]
         if one["settings"]:
             lines += ["| setting | type | default | what it is |", "|---|---|---|---|"]
-            for setting in one["settings"]:
-                cells = [setting[key].replace("|", "\\|") for key in ("name", "type", "default", "description")]
-                lines.append(f"| `{cells[0]}` | {cells[1]} | `{cells[2]}` | {cells[3]} |")
-            lines.append("")
+            lines += [*settings_rows(find_stage(name)), ""]
     return "\n".join(lines)

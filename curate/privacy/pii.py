@@ -2,7 +2,7 @@
 
 Found by Presidio's pattern recognizers (see `curate.privacy.recognizers`): shapes, checksums, lists of domains and
 numbering plans; no language model, so no names and no places. One core reads 8,000 documents/s of book prose (1.5 kB
-each), 1,000 of package descriptions full of addresses and version numbers. Loading takes 4 CPU-s in each worker.
+each), 1,000 of package descriptions full of addresses and version numbers. Loading takes about 1.5 CPU s in each worker.
 
 On the 1,976 gold texts of presidio-research it finds every e-mail address, SSN and IP address, 99 % of the card numbers
 and 59 % of the phone numbers: national numbers of other regions than `phone_regions` are not seen, nor are made-up

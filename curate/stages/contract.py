@@ -131,9 +131,7 @@ class Verdicts:
         detail: str | None = None,
     ) -> None:
         """The document leaves, because `value` is on the wrong side of `threshold`, or as a copy of another one."""
-        self._add(
-            row, "dropped", reason, value, threshold=threshold, duplicate_of=duplicate_of, detail=detail
-        )
+        self._add(row, "dropped", reason, value, threshold=threshold, duplicate_of=duplicate_of, detail=detail)
 
     def quarantine(self, row: int, reason: str, *, detail: str | None = None) -> None:
         """The document cannot be processed; it leaves, and is counted apart from the dropped ones."""
@@ -146,18 +144,14 @@ class Verdicts:
         """The verdicts as a table of `verdict_schema()`, in the order of the rows."""
         import pyarrow as pa
 
-        return pa.Table.from_pylist(
-            sorted(self.rows, key=lambda verdict: verdict["row"]), schema=verdict_schema()
-        )
+        return pa.Table.from_pylist(sorted(self.rows, key=lambda verdict: verdict["row"]), schema=verdict_schema())
 
 
 def verdict_schema() -> pa.Schema:
     """Columns of a verdict table: which row, what, why, the value against the threshold, the new text, the spans."""
     import pyarrow as pa
 
-    span = pa.struct(
-        [("start", pa.int32()), ("end", pa.int32()), ("type", pa.string()), ("score", pa.float32())]
-    )
+    span = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("type", pa.string()), ("score", pa.float32())])
     return pa.schema([
         ("row", pa.int64()),
         ("verdict", pa.string()),

@@ -72,8 +72,6 @@ def verdict_table(
             arrays.append(column.cast(kind))
         else:
             arrays.append(
-                pa.array(
-                    column, kind, from_pandas=isinstance(column, np.ndarray) and column.dtype.kind == "f"
-                )
+                pa.array(column, kind, from_pandas=isinstance(column, np.ndarray) and column.dtype.kind == "f")
             )
     return pa.table(arrays, schema=verdict_schema())

@@ -1,7 +1,7 @@
 """datatrove's English words and sentences, from a cache of whitespace-separated chunks.
 
-datatrove tokenizes English with spaCy and throws spaCy's caches away after every document: 0.66 MB/s on one core,
-against 2.0 here while the cache fills and 8.7 when it is warm. spaCy splits at whitespace first and looks at each chunk
+datatrove tokenizes English with spaCy and throws spaCy's caches away after every document; with a cache that is kept,
+filters run 2 to 5 times as fast on new documents (benchmarks/filters.py). spaCy splits at whitespace first and looks at each chunk
 by itself, so a table chunk -> tokens gives the very same tokens, and spaCy is asked only for chunks not seen before.
 The one exception are spaCy's special cases (emoticons, contractions), which it also looks for across a single space:
 where one lies across a space (`: )`) and changes the tokens, the text goes to datatrove's own tokenizer. A differential
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from datatrove.utils.word_tokenizers import WordTokenizer, load_word_tokenizer
 
 from curate.errors import CurateError
+from curate.stages.lean import without
 
 __all__ = ["EnglishWords", "english_tokenizer", "word_tokenizer"]
 
@@ -181,7 +182,8 @@ def _split_special_cases(tokenizer: Any) -> tuple[re.Pattern[str], dict[str, lis
 @cache
 def english_tokenizer() -> EnglishWords:
     """The one tokenizer of this process, with its cache."""
-    return EnglishWords()
+    with without("torch", "transformers"):
+        return EnglishWords()
 
 
 def word_tokenizer(language: str) -> WordTokenizer:

@@ -190,3 +190,10 @@ def test_bars_on_a_terminal_have_no_colours_where_they_are_not_wanted(monkeypatc
     assert "a: 10 in" in shown
     assert "note: a worker died" in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
+
+
+def test_splits_are_shown_in_the_order_of_their_use(project):
+    project.write("a.txt", *(f"line {i}" for i in range(4)))
+    project.stages("Halves")
+    project.run()
+    assert "\ntrain          2          12\ntest           2          12\n" in project.cli("data", "show", "toy").out

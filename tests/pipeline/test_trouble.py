@@ -50,6 +50,17 @@ def test_a_document_that_hangs_is_quarantined_alone(project, stage):
 
 
 @pytest.mark.slow
+def test_a_document_that_hung_is_tried_again_when_its_stage_is_forced(project, monkeypatch):
+    monkeypatch.setenv("TOY_SLEEP", "30")
+    project.write("in.txt", "SLOW", "b")
+    project.stages("Shout, id: it", time_limit=0.7)
+    assert project.run().documents["quarantined"] == 1
+    monkeypatch.setenv("TOY_SLEEP", "0")
+    assert project.run("time_limit=60").documents["quarantined"] == 1
+    assert project.run("time_limit=60", force=["it"]).documents["quarantined"] == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", KINDS.values(), ids=KINDS)
 def test_a_document_that_kills_its_worker_is_quarantined_alone(project, stage):
     project.write("in.txt", *lines("KILL", 33))
