@@ -71,7 +71,11 @@ def measure(name: str, documents: pa.Table) -> dict[str, float | str]:
             stage.decide(result)
     spent = time.process_time() - began
     size = sum(len(text.encode()) for text in documents.column("text").to_pylist())
-    return {"stage": name, "mb_per_cpu_s": round(size / 1e6 / spent, 2), "documents_per_cpu_s": round(documents.num_rows / spent)}
+    return {
+        "stage": name,
+        "mb_per_cpu_s": round(size / 1e6 / spent, 2),
+        "documents_per_cpu_s": round(documents.num_rows / spent),
+    }
 
 
 def main() -> None:

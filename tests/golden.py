@@ -34,7 +34,9 @@ def _train() -> str:
     from curate.train.config import TrainConfig
 
     head = ["# train.yaml", "", "Made from the configuration classes by `make docs`; do not edit.", ""]
-    return "\n".join([*head, "| setting | type | default | what it is |", "|---|---|---|---|", *settings_rows(TrainConfig), ""])
+    return "\n".join(
+        [*head, "| setting | type | default | what it is |", "|---|---|---|---|", *settings_rows(TrainConfig), ""]
+    )
 
 
 def _pipeline() -> str:
@@ -46,7 +48,7 @@ def _pipeline() -> str:
     lists = [
         "| `sources` | list | `required` | sources, read one after the other: [stages](stages.md) of the kind `source` |",
         "| `stages` | list | `[]` | stages, in their order: [stages](stages.md), `module:Class`, or `use:` a datatrove block |",
-        "| `include` | file or list | `null` | other files: their keys where this one has none, their lists before this one's |",
+        "| `include` | file or list | `null` | other files: keys where this one has none, lists before this one's |",
     ]
     return "\n".join([*head, *rows, *lists, ""])
 

@@ -118,7 +118,11 @@ def _load(location: str, name: str | None) -> dict[str, datasets.Dataset]:
         hint = "is it a folder relative to the pipeline file, or an `owner/name` on the hub, with the network there?"
         problem = str(error).strip().split("\n")[0][:300]
         raise CurateError(f"the data set `{location}` cannot be loaded: {problem}", hint=hint) from error
-    return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {str(loaded.split or "train"): loaded}
+    return (
+        {str(split): rows for split, rows in loaded.items()}
+        if isinstance(loaded, datasets.DatasetDict)
+        else {str(loaded.split or "train"): loaded}
+    )
 
 
 def _content(rows: datasets.Dataset, context: SourceContext) -> str:

@@ -19,7 +19,9 @@ TEMPLATES = {
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder to make.", metavar="DIR")],
-    template: Annotated[str, typer.Option(help="; ".join(f"{name}: {what}" for name, what in TEMPLATES.items()))] = "quickstart",
+    template: Annotated[
+        str, typer.Option(help="; ".join(f"{name}: {what}" for name, what in TEMPLATES.items()))
+    ] = "quickstart",
     as_json: Json = False,
 ) -> None:
     """Make a working project: pipeline.yaml, train.yaml, README."""

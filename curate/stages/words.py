@@ -1,7 +1,7 @@
 """datatrove's English words and sentences, from a cache of whitespace-separated chunks.
 
 datatrove tokenizes English with spaCy and throws spaCy's caches away after every document; with a cache that is kept,
-filters run 2 to 5 times as fast on new documents (benchmarks/filters.py). spaCy splits at whitespace first and looks at each chunk
+filters run 2 to 5 times as fast on new documents (benchmarks/filters.py). spaCy splits at whitespace first, looks at each chunk
 by itself, so a table chunk -> tokens gives the very same tokens, and spaCy is asked only for chunks not seen before.
 The one exception are spaCy's special cases (emoticons, contractions), which it also looks for across a single space:
 where one lies across a space (`: )`) and changes the tokens, the text goes to datatrove's own tokenizer. A differential

@@ -56,10 +56,18 @@ _COMPRESS = (
 
 def _run(language: str, code: str, cwd: Path) -> Path:
     named = re.match(r"# (\S+\.(?:yaml|py))\n", code)
-    path = cwd / (named[1] if named else {"yaml": "pipeline.yaml", "python": "script.py", "console": "script.sh"}[language])
+    path = cwd / (
+        named[1] if named else {"yaml": "pipeline.yaml", "python": "script.py", "console": "script.sh"}[language]
+    )
     if language == "console":
         lines = [line.removeprefix("$ ") for line in code.splitlines() if line.startswith("$ ")]
-        path.write_text("set -e\n" + "\n".join(map(_smaller, lines)) + "\npwd > script.pwd; mv script.pwd " + str(cwd) + "/script.pwd\n")
+        path.write_text(
+            "set -e\n"
+            + "\n".join(map(_smaller, lines))
+            + "\npwd > script.pwd; mv script.pwd "
+            + str(cwd)
+            + "/script.pwd\n"
+        )
         _check(["bash", str(path)], cwd)
         return Path((cwd / "script.pwd").read_text().strip())
     path.write_text(code)
@@ -73,11 +81,15 @@ def _run(language: str, code: str, cwd: Path) -> Path:
 def _smaller(line: str) -> str:
     """The same command on less text, with an id that there is."""
     if line.startswith("curate init demo"):
-        small = "sed -i 's/stage: installed_packages/&, source_megabytes: 1, kinds: [topics, docstrings]/' pipeline.yaml"
-        return f"{line}\n{small}\nsed -i 's/^steps: .*/steps: 4/; s/^checkpoint_every: .*/checkpoint_every: 2/' train.yaml"
+        small = (
+            "sed -i 's/stage: installed_packages/&, source_megabytes: 1, kinds: [topics, docstrings]/' pipeline.yaml"
+        )
+        return (
+            f"{line}\n{small}\nsed -i 's/^steps: .*/steps: 4/; s/^checkpoint_every: .*/checkpoint_every: 2/' train.yaml"
+        )
     if line.startswith("curate why ID"):
         first = "import sys, json; print(json.load(sys.stdin)['documents'][0]['id'])"
-        return f"ID=$(curate data sample installed-text -n 1 --json | python -c \"{first}\")\ncurate why $ID"
+        return f'ID=$(curate data sample installed-text -n 1 --json | python -c "{first}")\ncurate why $ID'
     return line
 
 

@@ -73,7 +73,9 @@ def test_top_level_folders_refuse_their_bare_names(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports"], ["pyright"]])
+@pytest.mark.parametrize(
+    "command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["lint-imports"], ["pyright"]]
+)
 def test_checkers_pass(command):
     tool = Path(sys.executable).parent / command[0]
     done = subprocess.run([str(tool), *command[1:]], cwd=REPOSITORY, capture_output=True, text=True)

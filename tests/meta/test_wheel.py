@@ -17,7 +17,9 @@ pytestmark = pytest.mark.slow
 def wheel(tmp_path_factory):
     out = tmp_path_factory.mktemp("wheel")
     clone = out / "clone"
-    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True)
+    files = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, capture_output=True, text=True
+    )
     for name in files.stdout.split("\n"):
         source = REPOSITORY / name
         if name and source.is_file() and not source.is_symlink():  # links stay behind, as in an archive without links
@@ -32,7 +34,12 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_every_module_and_template(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
     missing = []
-    for package, home in (("curate", "curate"), ("train", "curate/train"), ("reports", "curate/reports"), ("labeling", "curate/labeling")):
+    for package, home in (
+        ("curate", "curate"),
+        ("train", "curate/train"),
+        ("reports", "curate/reports"),
+        ("labeling", "curate/labeling"),
+    ):
         root = REPOSITORY / package
         for path in root.rglob("*"):
             relative = path.relative_to(root)
