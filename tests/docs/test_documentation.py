@@ -64,12 +64,10 @@ def _run(language: str, code: str, cwd: Path) -> Path:
         path.write_text(
             "set -e\n"
             + "\n".join(map(_smaller, lines))
-            + "\npwd > script.pwd; mv script.pwd "
-            + str(cwd)
-            + "/script.pwd\n"
+            + f"\npwd > {cwd}/.working-directory\n"
         )
         _check(["bash", str(path)], cwd)
-        return Path((cwd / "script.pwd").read_text().strip())
+        return Path((cwd / ".working-directory").read_text().strip())
     path.write_text(code)
     if language == "yaml" and path.name != "train.yaml":
         _check([str(Path(sys.executable).parent / "curate"), "validate", str(path)], cwd)
