@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,15 @@ def _objects(receipt: Path) -> list[str]:
         return ["damaged"]
 
 
+def _token_folders(store: Store, named: set[str], oldest: float) -> list[Path]:
+    """Folders of token shards whose version nobody names; those that are being written have no manifest yet."""
+    found = []
+    for manifest in (store.root / "tokens").glob("*/manifest.json"):
+        if manifest.stat().st_mtime < oldest and json.loads(manifest.read_bytes()).get("version") not in named:
+            found.append(manifest.parent)
+    return found
+
+
 def collect_garbage(store: Store, *, keep_days: float, dry_run: bool) -> dict[str, Any]:
     """Remove versions that no head or tag names, and objects and receipts that no named version needs.
 
@@ -87,7 +97,8 @@ def collect_garbage(store: Store, *, keep_days: float, dry_run: bool) -> dict[st
         dry_run: Only count.
 
     Returns:
-        Numbers of `versions`, `objects`, `receipts` removed, and the `bytes` freed.
+        Numbers of `versions`, `objects`, `receipts`, `token_shards` (folders of a version's tokens) removed, and the
+        `bytes` freed.
     """
     with store.lock("exclusive"):
         swept = 0 if dry_run else store.sweep()
@@ -109,13 +120,19 @@ def collect_garbage(store: Store, *, keep_days: float, dry_run: bool) -> dict[st
             for path in (store.root / "objects").glob("*/*.parquet")
             if path.stem not in needed and path.stat().st_mtime < oldest
         ]
-        freed = sum(path.stat().st_size for path in (*versions, *receipts, *objects))
-        for path in () if dry_run else (*versions, *receipts, *objects):
-            path.unlink(missing_ok=True)
+        tokens = _token_folders(store, named, oldest)
+        files = [path for folder in tokens for path in folder.rglob("*") if path.is_file()]
+        freed = sum(path.stat().st_size for path in (*versions, *receipts, *objects, *files))
+        if not dry_run:
+            for path in (*versions, *receipts, *objects):
+                path.unlink(missing_ok=True)
+            for folder in tokens:
+                shutil.rmtree(folder)
     return {
         "versions": len(versions),
         "objects": len(objects),
         "receipts": len(receipts),
+        "token_shards": len(tokens),
         "temporary": swept,
         "bytes": freed,
         "dry_run": dry_run,

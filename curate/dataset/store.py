@@ -6,6 +6,7 @@
       versions/<sha256>.json         manifests; the id is the hash of the bytes, which hold no times
       refs/<dataset>.json            head, tags and the log of a dataset
       receipts/ab/<key>.json         finished tasks: what they were given, what came out
+      tokens/<key>/                  tokenizers and token shards made of a version (curate.tokenize.pack)
       training/<run>.json            which training runs used which version
       temporary/                     what is being written; swept when its process is gone
 

@@ -139,5 +139,16 @@ def test_the_command_tells_what_it_removed(done):
     outcome = done.cli("data", "gc", "--dry-run", "--keep-days", 0)
     assert outcome.out.startswith("would remove 0 version(s), ")
     assert set(json.loads(done.cli("data", "gc", "--json").out)) == {
-        "schema", "versions", "objects", "receipts", "temporary", "bytes", "dry_run",
+        "schema", "versions", "objects", "receipts", "token_shards", "temporary", "bytes", "dry_run",
     }  # fmt: skip
+
+
+def test_gc_removes_the_tokens_of_versions_that_nobody_names(done):
+    for name, version in (("kept", refs.resolve(done.store, "toy").version), ("gone", "0" * 64)):
+        folder = done.store.root / "tokens" / name
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps({"version": version}))
+        (folder / "train-00000.ds").write_bytes(b"1234")
+    age(done.store)
+    assert collect_garbage(done.store, keep_days=1, dry_run=False)["token_shards"] == 1
+    assert [path.name for path in (done.store.root / "tokens").iterdir()] == ["kept"]

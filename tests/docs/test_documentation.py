@@ -61,11 +61,7 @@ def _run(language: str, code: str, cwd: Path) -> Path:
     )
     if language == "console":
         lines = [line.removeprefix("$ ") for line in code.splitlines() if line.startswith("$ ")]
-        path.write_text(
-            "set -e\n"
-            + "\n".join(map(_smaller, lines))
-            + f"\npwd > {cwd}/.working-directory\n"
-        )
+        path.write_text("set -e\n" + "\n".join(map(_smaller, lines)) + f"\npwd > {cwd}/.working-directory\n")
         _check(["bash", str(path)], cwd)
         return Path((cwd / ".working-directory").read_text().strip())
     path.write_text(code)
