@@ -79,7 +79,7 @@ def _look_at(store: Store, name: str, place: tuple[str, int, int], found: dict[K
             entry.threshold = thresholds[0]
         places = np.unique(np.linspace(0, rows.height - 1, CANDIDATES).astype(int))
         for row in rows[places].to_dicts():
-            entry.chosen.append((xxh3_64_intdigest(row["id"]), shard, step, row))
+            entry.chosen.append((xxh3_64_intdigest(row["id"].encode()), shard, step, row))
         entry.chosen = sorted(entry.chosen, key=lambda choice: choice[:3])[:EXAMPLES]
 
 
