@@ -126,7 +126,9 @@ def _with_ids(table: pa.Table) -> pa.Table:
 
     ids = table.column("id") if "id" in table.column_names else pa.nulls(table.num_rows, pa.string())
     if ids.null_count:
-        made = pa.array([xxh3_128_hexdigest(uri.encode()) for uri in table.column("source_uri").to_pylist()], pa.string())
+        made = pa.array(
+            [xxh3_128_hexdigest(uri.encode()) for uri in table.column("source_uri").to_pylist()], pa.string()
+        )
         ids = compute.coalesce(ids.cast(pa.string()), made)
     if "id" in table.column_names:
         return table.set_column(table.schema.get_field_index("id"), "id", ids)
@@ -143,7 +145,12 @@ def _shard(store: Store, source_id: str, part: Part, tables: list[pa.Table], rej
     if rejects:
         uris = [f"{part.name}#{reject.offset}" for reject in rejects]
         records = [
-            {"id": xxh3_128_hexdigest(uri.encode()), "source_uri": uri, "reason": reject.reason, "detail": reject.detail}
+            {
+                "id": xxh3_128_hexdigest(uri.encode()),
+                "source_uri": uri,
+                "reason": reject.reason,
+                "detail": reject.detail,
+            }
             for uri, reject in zip(uris, rejects, strict=True)
         ]
         names = ("id", "source_uri", "reason", "detail")

@@ -35,7 +35,7 @@ FIELDS = {
     "data sample toy -n 2": "dataset version documents",
     "data verify toy": "dataset version objects bytes problems",
     "data export toy --out out.jsonl": "dataset version format out files documents bytes",
-    "data gc --dry-run": "versions objects receipts temporary bytes dry_run",
+    "data gc --dry-run": "versions objects receipts token_shards temporary bytes dry_run",
 }
 
 

@@ -129,7 +129,7 @@ def test_a_stage_that_cannot_be_opened_ends_the_run_without_its_words(project):
 def test_a_stage_that_kills_every_worker_ends_the_run(project):
     project.write("in.txt", "hello")
     project.stages("Unfinished, how: kill")
-    with pytest.raises(InternalError, match=r"a shard of `in\.txt` killed 3 workers; is there enough memory"):
+    with pytest.raises(InternalError, match=r"a shard of `in\.txt` killed 8 workers; is there enough memory"):
         project.run()
 
 

@@ -27,8 +27,9 @@ from curate.errors import CurateError
 __all__ = ["InternalError", "LocalBackend", "Task"]
 
 START_SECONDS = 120.0
-MOST_DEATHS = 3
+MOST_DEATHS = 8
 """Deaths of one task for which no document can be blamed (in a reader, in a global stage), or of workers in their start."""
+MOST_HANGS = 3
 
 
 class InternalError(Exception):
@@ -184,7 +185,7 @@ class LocalBackend:
         place = f" at stage `{worker.at[0]}`, documents {worker.at[1]}-{worker.at[2]}" if worker.at else ""
         self.note(f"a worker {how} on {task.label}{place}; trying again")
         if task.spec["kind"] != "steps" or worker.at is None:
-            if task.deaths >= MOST_DEATHS:
+            if task.deaths >= (MOST_HANGS if hangs else MOST_DEATHS):
                 asks = "did not finish in time" if hangs else "is there enough memory for it?"
                 raise InternalError(f"{task.label} killed {task.deaths} workers; {asks}")
             return
