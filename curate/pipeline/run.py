@@ -244,7 +244,7 @@ class _Run:
             shard.after([Step.from_json(step)]) if step else shard for shard, step in zip(shards, checked, strict=True)
         ]
         for row in stage_rows(replace(self.pipeline, stages=()), checked, {}):
-            self.progress.stage_done(_line(row))
+            self._announce(row, _line(row))
         return checked
 
     def _one(self, spec: dict[str, Any], label: str) -> Any:
@@ -325,7 +325,17 @@ class _Run:
 
     def _tell(self, shards: list[Shard], stages: Sequence[ConfiguredStage]) -> None:
         for row in stage_rows(replace(self.pipeline, sources=(), stages=tuple(stages)), shards, {}):
-            self.progress.stage_done(_line(row) + f" ({self.seconds.get(row['id'], 0.0):.1f} s)")
+            self._announce(row, _line(row) + f" ({self.seconds.get(row['id'], 0.0):.1f} s)")
+
+    def _announce(self, row: dict[str, Any], line: str) -> None:
+        self.progress.stage_done(line)
+        reasons = row["reasons"].get("quarantined", {})
+        if reasons:
+            told = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(reasons.items()))
+            share = "all" if row["quarantined"] == row["in"] else f"{row['quarantined']:,} of"
+            self.progress.note(
+                f"`{row['id']}` quarantined {share} {row['in']:,} documents ({told}); the report lists them"
+            )
 
     # ---- write
 

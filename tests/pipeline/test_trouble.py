@@ -177,7 +177,7 @@ def test_workers_that_are_killed_from_outside_change_nothing(project, monkeypatc
         time.sleep(0.01)
     err = process.communicate(timeout=60)[1]
     assert process.returncode == 0, err
-    assert killed >= 2, err
+    assert killed, err
     assert project.open().version == undisturbed
 
 
