@@ -59,7 +59,7 @@ def read_warc(
         selection: Which columns to take.
         name: What the file is called.
     """
-    carried = selection.carried((selection.text, *COLUMNS), complete=True)
+    carried = list(selection.carried((selection.text, *COLUMNS), complete=True))
     pages: list[Page] = []
     size = 0
     for page in _pages(open_file, compression, selection.limit):

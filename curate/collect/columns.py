@@ -3,6 +3,9 @@
 The columns of a source are typed by the values of one table: strings, integers, floats and booleans as they are;
 lists and objects as their JSON text, in a string column marked `curate.json`, so that exports write them back as JSON;
 values of several types as strings.
+
+A column `source_uri`, as curate's own exports have it, says where documents came from before: it is carried on as
+`original_uri`, since their `source_uri` is now the place in the file that is read.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Selection", "document_table", "json_text", "typed_column"]
 
 RESERVED = ("id", "text", "source_uri")
+ORIGINAL_URI = "original_uri"
+ORIGINAL_ID = "original_id"
 
 
 class Selection(NamedTuple):
@@ -30,6 +35,7 @@ class Selection(NamedTuple):
         columns: Other columns to carry; None is all of them.
         limit: Most bytes of a document.
         where: The file, for errors.
+        make_ids: Whether ids are left to the engine, and the column of ids is carried on as `original_id`.
     """
 
     text: str
@@ -37,11 +43,16 @@ class Selection(NamedTuple):
     columns: tuple[str, ...] | None
     limit: int
     where: str
+    make_ids: bool = False
 
     @property
     def id_name(self) -> str:
         """The input's column with the id, if there is one."""
         return self.id or "id"
+
+    def has_ids(self, names: Iterable[str]) -> bool:
+        """Whether one of the columns becomes the id."""
+        return not self.make_ids and self.id_name in names
 
     def require_text(self, names: Iterable[str]) -> None:
         """Check that the columns have the text, and the id where one was named.
@@ -57,30 +68,39 @@ class Selection(NamedTuple):
             near = did_you_mean(wanted, known) or f"name it with the source's `{setting}:`"
             raise CurateError(f"no column `{wanted}`; the columns are {listed}", self.where, near)
 
-    def carried(self, names: Iterable[str], *, complete: bool) -> list[str]:
-        """The input's columns to carry on, in the order of the input.
+    def carried(self, names: Iterable[str], *, complete: bool) -> dict[str, str]:
+        """The columns to carry on, by the names that documents have them under, in the order of the input.
 
         Args:
             names: The columns there are.
             complete: Whether they are all the columns of the file, so that one asked for must be among them.
 
         Raises:
-            CurateError: A column that was asked for is not there, or one has a name that documents use themselves.
+            CurateError: A column that was asked for is not there, one has a name that documents use themselves, or
+                one has the name that another one is carried on under.
         """
         known = dict.fromkeys(names)
         taken = {self.text, self.id_name}
+        renamed = {"source_uri": ORIGINAL_URI}
         wanted = [name for name in known if name not in taken] if self.columns is None else list(self.columns)
         for name in wanted:
             if complete and name not in known:
                 raise CurateError(f"no column `{name}` to carry", self.where, did_you_mean(name, known))
-            if name in RESERVED and name in known and name not in taken:
-                others = [other for other in known if other not in RESERVED and other not in taken]
-                raise CurateError(
-                    f"column `{name}` has a name that documents use themselves",
-                    self.where,
-                    f"rename it, or list the columns to keep: `columns: [{', '.join(others)}]`",
-                )
-        return [name for name in known if name in wanted and name not in taken]
+            if name in RESERVED and name not in renamed and name in known and name not in taken:
+                raise self._refused(f"column `{name}` has a name that documents use themselves", known)
+        kept = [name for name in known if name in wanted and name not in taken]
+        if self.make_ids and self.id_name in known:
+            renamed[self.id_name] = ORIGINAL_ID
+            kept = [name for name in known if name in kept or name == self.id_name]
+        for old, new in renamed.items():
+            if old in kept and new in kept:
+                raise self._refused(f"column `{old}` would be carried on as `{new}`, which is there too", known)
+        return {renamed.get(name, name): name for name in kept}
+
+    def _refused(self, problem: str, known: Iterable[str]) -> CurateError:
+        unfit = {*RESERVED, self.text, self.id_name, *([ORIGINAL_ID] if self.make_ids else [])}
+        others = ", ".join(name for name in known if name not in unfit)
+        return CurateError(problem, self.where, f"rename it, or list the columns to keep: `columns: [{others}]`")
 
 
 def json_text(value: Any) -> str:

@@ -200,13 +200,13 @@ def _table(rows: list[Row], header: list[str], selection: Selection, name: str) 
     offsets, records = zip(*rows, strict=True)
     values: dict[str, Any] = dict(zip(header, zip(*records, strict=True), strict=True))
     carried = selection.carried(header, complete=True)
-    ids = values.get(selection.id_name)
+    ids = values[selection.id_name] if selection.has_ids(header) else None
     return document_table(
         values[selection.text],
         [value or None for value in ids] if ids else None,
         offsets,
         name=name,
-        columns={column: _numbers(values[column]) for column in carried},
+        columns={column: _numbers(values[known]) for column, known in carried.items()},
     )
 
 

@@ -1,6 +1,6 @@
 """Documents from files: JSON lines, CSV, TSV, Parquet, plain text, Markdown, HTML and WARC, compressed or not.
 
-What can be read of a damaged file is read; everything else is rejected with its offset, so that nothing is lost
+What can be trusted of a damaged file is read; everything else is rejected with its offset, so that nothing is lost
 without a word. Offsets count in the decompressed file, so a document keeps its id however the file is cut.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from curate.collect.columns import Selection
 from curate.collect.compression import ByteStream
@@ -28,15 +28,24 @@ SCAN_BYTES = 1 << 20
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
+def _listed(paths: object) -> object:
+    return [paths] if isinstance(paths, str) else paths
+
+
+SeveralPaths = Annotated[list[str], Field(min_length=1)]
+Paths = Annotated[SeveralPaths, BeforeValidator(_listed, json_schema_input_type=str | SeveralPaths)]
+
+
 class Files(Source):
     """Reads documents from files: JSON lines, CSV, TSV, Parquet, text, Markdown, HTML, WARC; gz, zst, xz, bz2."""
 
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("orjson", "pyarrow", "FastWARC", "Resiliparse")
 
-    paths: list[str] = Field(
-        min_length=1,
-        description="Paths and globs (`in/**/*.jsonl.zst`), relative to the pipeline file, or URLs that fsspec opens "
-        "(`s3://`, `https://`, `memory://`). Each must match a file; a file that two of them match is read once.",
+    paths: Paths = Field(
+        description="A path or glob (`in/**/*.jsonl.zst`), relative to the pipeline file, or a URL that fsspec opens "
+        "(`s3://`, `https://`, `memory://`); or a list of them. Each must match a file; a file that two of them match "
+        "is read once.",
     )
     format: Format | None = Field(
         None,
@@ -48,8 +57,20 @@ class Files(Source):
     id_column: str | None = Field(
         None, description="Column that holds the id, which becomes a string; by default, `id` where there is one."
     )
+    verify: bool = Field(
+        default=False,
+        description="Decompress local gzip files twice, and read nothing of a member that fails its checksum: no damaged "
+        "text at all, instead of everything that can be read.",
+    )
+    make_ids: bool = Field(
+        False,
+        description="Ids are made from the place of each document (its `source_uri`), for ids that repeat across files; "
+        "the column of ids is carried on as `original_id`.",
+    )
     columns: list[str] | None = Field(
-        None, description="Other columns to keep; all of them by default, none with `[]`."
+        None,
+        description="Other columns to keep; all of them by default, none with `[]`. A column `source_uri` is carried on "
+        "as `original_uri`.",
     )
     quote: str | None = Field(
         '"',
@@ -132,7 +153,7 @@ class Files(Source):
         from curate.collect.parquet import read_parquet
 
         columns = None if self.columns is None else tuple(self.columns)
-        selection = Selection(self.text, self.id_column, columns, self.max_document_bytes, part.name)
+        selection = Selection(self.text, self.id_column, columns, self.max_document_bytes, part.name, self.make_ids)
         opener = partial(open_location, part.location)
         if part.extra["format"] == "parquet":
             yield from read_parquet(opener, selection, name=part.name, start=part.start, stop=part.stop)
@@ -141,7 +162,13 @@ class Files(Source):
             yield from read_warc(opener, part.extra["compression"], selection, name=part.name)
             return
         start = max(part.start - 1, 0)
-        stream = ByteStream(opener, part.extra["compression"], start=start, max_expansion=self.max_expansion)
+        stream = ByteStream(
+            opener,
+            part.extra["compression"],
+            start=start,
+            max_expansion=self.max_expansion,
+            verify=self.verify and "://" not in part.location,
+        )
         yield from self._read_stream(part, stream, selection)
         if stream.damage:
             yield Rejected(stream.position, *stream.damage)

@@ -45,8 +45,15 @@ class HuggingFace(Source):
     id_column: str | None = Field(
         None, description="Column that holds the id, which becomes a string; by default, `id` where there is one."
     )
+    make_ids: bool = Field(
+        False,
+        description="Ids are made from the place of each document (its `source_uri`), for ids that repeat across splits; "
+        "the column of ids is carried on as `original_id`.",
+    )
     columns: list[str] | None = Field(
-        None, description="Other columns to keep; all of them by default, none with `[]`."
+        None,
+        description="Other columns to keep; all of them by default, none with `[]`. A column `source_uri` is carried on "
+        "as `original_uri`.",
     )
     max_document_bytes: int = Field(
         64 << 20, ge=1, description="Longer documents, in bytes, are quarantined as `too_long`."
@@ -87,8 +94,11 @@ class HuggingFace(Source):
         split = part.extra["split"]
         rows = _load(part.location, self.name)[split].with_format("arrow")
         columns = None if self.columns is None else tuple(self.columns)
-        selection = Selection(self.text, self.id_column, columns, self.max_document_bytes, part.name)
+        selection = Selection(self.text, self.id_column, columns, self.max_document_bytes, part.name, self.make_ids)
         needed = needed_columns(rows.features.arrow_schema, selection)
+        if self.split is None and "hf_split" in selection.carried(needed, complete=True):
+            problem = "column `hf_split` has the name of the column that tells the split"
+            raise CurateError(problem, part.name, "read one split with `split:`, or leave the column out of `columns:`")
         step = max(1, min(BATCH_ROWS, len(rows) * BATCH_BYTES // max(rows.data.nbytes, 1)))
         for start in range(part.start, part.stop or 0, step):
             table = rows[start : min(start + step, part.stop or 0)].select(needed)

@@ -137,8 +137,8 @@ def _table(parsed: list[Record], selection: Selection, name: str) -> pa.Table:
     carried = selection.carried(names, complete=False)
     return document_table(
         [record[selection.text] for record in records],
-        [record.get(selection.id_name) for record in records] if selection.id_name in names else None,
+        [record.get(selection.id_name) for record in records] if selection.has_ids(names) else None,
         offsets,
         name=name,
-        columns={column: [record.get(column) for record in records] for column in carried},
+        columns={column: [record.get(known) for record in records] for column, known in carried.items()},
     )

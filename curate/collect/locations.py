@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlsplit
 
-from curate.errors import CurateError, did_you_mean
+from curate.errors import ConfigurationErrors, CurateError, did_you_mean
 
 __all__ = ["Location", "find_locations", "open_location"]
 
@@ -55,15 +55,26 @@ def find_locations(patterns: Sequence[str], root: Path) -> list[Location]:
     """The files that the patterns match, each once, in the order of their names.
 
     Raises:
-        CurateError: A pattern matches nothing, is a folder, or its file system cannot be reached.
+        CurateError: A pattern matches nothing, is a folder, or its file system cannot be reached; where that holds for
+            several, `ConfigurationErrors` with all of them.
     """
     found: dict[str, Location] = {}
+    errors: list[CurateError] = []
     for pattern in patterns:
-        matches = list(_remote(pattern) if _is_url(pattern) else _local(_path(pattern), root))
-        if not matches:
-            raise CurateError(f"nothing matches `{pattern}`", hint=_what_there_is(pattern, root))
-        found.update((match.location, match) for match in matches)
+        try:
+            found.update((match.location, match) for match in _matches(pattern, root))
+        except CurateError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else ConfigurationErrors(errors)
     return sorted(found.values())
+
+
+def _matches(pattern: str, root: Path) -> list[Location]:
+    matches = list(_remote(pattern) if _is_url(pattern) else _local(_path(pattern), root))
+    if not matches:
+        raise CurateError(f"nothing matches `{pattern}`", hint=_what_there_is(pattern, root))
+    return matches
 
 
 def open_location(location: str) -> BinaryIO:

@@ -25,7 +25,7 @@ def needed_columns(schema: pa.Schema, selection: Selection) -> list[str]:
     carried = selection.carried(schema.names, complete=True)
     _check_text(schema.field(selection.text), selection)
     has_id = [selection.id_name] if selection.id_name in schema.names else []
-    return list(dict.fromkeys([selection.text, *has_id, *carried]))
+    return list(dict.fromkeys([selection.text, *has_id, *carried.values()]))
 
 
 def _check_text(text: pa.Field, selection: Selection) -> None:
@@ -76,13 +76,13 @@ def documents_of_rows(row: int, table: pa.Table, selection: Selection, *, name: 
         return
     kept = valid.take(pa.array(rows)) if rejects else valid
     carried = selection.carried(kept.column_names, complete=True)
-    ids = kept.column(selection.id_name) if selection.id_name in kept.column_names else None
+    ids = kept.column(selection.id_name) if selection.has_ids(kept.column_names) else None
     yield document_table(
         kept.column(selection.text).combine_chunks(),
         _as_ids(ids),
         pa.array(rows + row),
         name=name,
-        columns={column: _flat(kept.column(column)) for column in carried},
+        columns={column: _flat(kept.column(known)) for column, known in carried.items()},
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curate.commands.options import Json, StoreOption
+
+if TYPE_CHECKING:
+    from curate.dataset.reader import Dataset
+    from curate.dataset.store import Store
 
 __all__ = ["diff", "list_datasets", "log", "sample", "show", "tag"]
 
@@ -14,44 +18,86 @@ Name = Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", m
 
 
 def list_datasets(store: StoreOption = None, as_json: Json = False) -> None:
-    """List the datasets of the store with their newest versions."""
+    """List the datasets of the store with their newest versions; of one that is damaged, what is wrong with it."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.dataset import refs
-    from curate.dataset.reader import Dataset
     from curate.dataset.store import find_store
 
     opened = find_store(store)
-    found = [Dataset(opened, refs.resolve(opened, name)) for name in refs.datasets(opened)]
-    rows = [
-        {"dataset": one.name, "version": one.version, "tag": one.tag, "documents": len(one), "bytes": one.manifest["bytes"],
-         "versions": len(set(refs.tags_of(opened, one.name).values()))}
-        for one in found
-    ]  # fmt: skip
+    rows = [_listed(opened, name) for name in refs.datasets(opened)]
     if as_json:
         print_json({"store": str(opened.root), "datasets": rows})
         return
-    keys = ("dataset", "tag", "version", "documents", "bytes", "versions")
-    print_table(keys, [[row[key][:12] if key == "version" else row[key] for key in keys] for row in rows])
+    keys = ["dataset", "tag", "version", "documents", "bytes", "versions"]
+    if any(row["problem"] for row in rows):
+        keys.append("problem")
+    print_table(keys, [[(row[key] or "-")[:12] if key == "version" else row[key] for key in keys] for row in rows])
 
 
-def show(name: Name, store: StoreOption = None, as_json: Json = False) -> None:
+def _listed(store: Store, name: str) -> dict[str, Any]:
+    from curate.dataset import refs
+    from curate.dataset.reader import Dataset
+    from curate.errors import CurateError
+
+    row: dict[str, Any] = dict.fromkeys(("dataset", "version", "tag", "documents", "bytes", "versions", "problem"))
+    row["dataset"] = name
+    try:
+        found = refs.resolve(store, name)
+        row |= {"version": found.version, "tag": found.tag, "versions": len(set(refs.tags_of(store, name).values()))}
+        one = Dataset(store, found)
+        row |= {"documents": len(one), "bytes": one.manifest["bytes"]}
+    except CurateError as error:
+        row["problem"] = error.problem
+    return row
+
+
+def show(
+    name: Name,
+    quarantined: Annotated[
+        bool, typer.Option("--quarantined", help="List every quarantined document and why instead (with --json: also).")
+    ] = False,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
     """Show a version: documents, bytes, columns, splits, what every stage did, lineage."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
+    from curate.dataset.ledger import Shard
+    from curate.dataset.ledger import quarantined as list_quarantined
     from curate.dataset.reader import open_dataset
     from curate.dataset.store import find_store
 
     one = open_dataset(name, find_store(store))
-    manifest, splits = one.manifest, {split: one.manifest["splits"][split] for split in one.splits}
+    removed = {}
+    if quarantined:
+        shards = [Shard.from_json(record) for record in one.manifest["ledger"]]
+        removed = {"quarantined": list(list_quarantined(one.store, shards))}
     if as_json:
-        stages = [{key: value for key, value in stage.items() if key != "settings"} for stage in manifest["stages"]]
-        print_json({
-            "dataset": one.name, "version": one.version, "tag": one.tag, "documents": manifest["documents"],
-            "bytes": manifest["bytes"], "text_bytes": manifest["text_bytes"], "columns": manifest["columns"],
-            "splits": splits, "stages": stages, "lineage": manifest["lineage"],
-        })  # fmt: skip
-        return
+        print_json({**_facts(one), **removed})
+    elif quarantined:
+        keys = ("id", "stage", "source_uri", "reason", "detail")
+        print_table(keys, [[row[key] for key in keys] for row in removed["quarantined"]])
+    else:
+        _print_version(one)
+
+
+def _facts(one: Dataset) -> dict[str, Any]:
+    """What `data show --json` tells of a version."""
+    manifest = one.manifest
+    stages = [{key: value for key, value in stage.items() if key != "settings"} for stage in manifest["stages"]]
+    return {
+        "dataset": one.name, "version": one.version, "tag": one.tag, "documents": manifest["documents"],
+        "bytes": manifest["bytes"], "text_bytes": manifest["text_bytes"], "columns": manifest["columns"],
+        "splits": {split: manifest["splits"][split] for split in one.splits if split in manifest["splits"]},
+        "stages": stages, "lineage": manifest["lineage"],
+    }  # fmt: skip
+
+
+def _print_version(one: Dataset) -> None:
+    from curate.commands.tables import print_table
+
+    manifest = one.manifest
     typer.echo(f"{one.name}@{one.tag or one.version[:12]}  {one.version}")
     counts = manifest["documents"]
     typer.echo(
@@ -59,7 +105,8 @@ def show(name: Name, store: StoreOption = None, as_json: Json = False) -> None:
         f" + {counts['quarantined']:,} quarantined; {manifest['text_bytes']:,} bytes of text,"
         f" {manifest['bytes']:,} on disk\n"
     )
-    rows = [[split, count, splits[split]["text_bytes"]] for split, count in one.splits.items()]
+    sizes = {split: found["text_bytes"] for split, found in manifest["splits"].items()}
+    rows = [[split, count, sizes.get(split, 0)] for split, count in one.splits.items()]
     print_table(("split", "documents", "text bytes"), rows)
     typer.echo("")
     print_table(("column", "type"), [[column["name"], column["type"]] for column in manifest["columns"]])
@@ -97,6 +144,7 @@ def log(
 def diff(
     left: Annotated[str, typer.Argument(help="The version before.", metavar="A")],
     right: Annotated[str, typer.Argument(help="The version after.", metavar="B")],
+    every: Annotated[bool, typer.Option("--all", help="Name every document that differs, not just some.")] = False,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -108,12 +156,16 @@ def diff(
     from curate.dataset.store import find_store
 
     opened = find_store(store)
-    found = compare(open_dataset(left, opened), open_dataset(right, opened))
+    sides = open_dataset(left, opened), open_dataset(right, opened)
+    found = compare(*sides, examples=None) if every else compare(*sides)
     if as_json:
         print_json(found)
         return
     rows = [[name, found[name], ", ".join(found["examples"][name][:3])] for name in ("added", "removed", "changed")]
     print_table(("documents", "number", "for example"), [*rows, ["unchanged", found["unchanged"], ""]])
+    for name, documents in found["examples"].items() if every else ():
+        for document in documents:
+            typer.echo(f"{name} {document}")
     for change, names in found["columns"].items():
         if names:
             typer.echo(f"columns {change}: {', '.join(names)}")

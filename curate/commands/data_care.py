@@ -17,9 +17,10 @@ def verify(
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Check every object of a version against its hash; exits with 3 if anything is wrong."""
+    """Check every object of a version against its hash; exits with 3 if anything is wrong, and tells how to mend it."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
+    from curate.dataset.care import REMEDY
     from curate.dataset.care import verify as check
     from curate.dataset.reader import open_dataset
     from curate.dataset.store import find_store
@@ -27,11 +28,15 @@ def verify(
     one = open_dataset(name, find_store(store))
     found = check(one)
     if as_json:
-        print_json({"dataset": one.name, "version": one.version, **found})
+        print_json(
+            {"dataset": one.name, "version": one.version, **found, "hint": REMEDY if found["problems"] else None}
+        )
     else:
         typer.echo(f"{one.name}@{one.tag or one.version[:12]}: {found['objects']} objects, {found['bytes']:,} bytes")
         if found["problems"]:
-            print_table(("object", "problem"), [[row["object"][:12], row["problem"]] for row in found["problems"]])
+            rows = [[row["object"][:12], row["problem"], row["file"]] for row in found["problems"]]
+            print_table(("object", "problem", "file"), rows)
+            typer.echo(f"hint: {REMEDY}")
         else:
             typer.echo("all of them are what their names say")
     if found["problems"]:

@@ -15,7 +15,9 @@ from curate.dataset.ledger import Shard
 from curate.dataset.reader import Dataset
 from curate.dataset.store import Store
 
-__all__ = ["collect_garbage", "objects_of", "verify"]
+__all__ = ["REMEDY", "collect_garbage", "objects_of", "verify"]
+
+REMEDY = "remove these files and run the pipeline again, which makes them anew; or restore them from a backup"
 
 
 def objects_of(manifest: dict[str, Any]) -> Iterator[tuple[str, int | None]]:
@@ -41,28 +43,33 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     """Read every object of a version: is it there, are its bytes what its name says, has it the rows it should have.
 
     Returns:
-        `objects`, `bytes`, and `problems`: a list of `{"object", "problem"}`, empty where all is well.
+        `objects`, `bytes`, and `problems`: a list of `{"object", "problem", "file"}`, empty where all is well.
     """
     import pyarrow.parquet as parquet
 
-    store, problems, size = dataset.store, [], 0
-    content = store.manifest_path(dataset.version).read_bytes()
-    if hashlib.sha256(content).hexdigest() != dataset.version:
-        problems.append({"object": "manifest", "problem": "its bytes are not what its name says"})
+    store, size = dataset.store, 0
+    manifest = store.manifest_path(dataset.version)
+    problems: list[dict[str, str]] = []
+
+    def note(name: str, problem: str, path: Path) -> None:
+        problems.append({"object": name, "problem": problem, "file": str(path)})
+
+    if _sha256(manifest) != dataset.version:
+        note("manifest", "its bytes are not what its name says", manifest)
     wanted = dict(objects_of(dataset.manifest))
     for name, rows in sorted(wanted.items()):
         path = store.object_path(name)
         if not path.exists():
-            problems.append({"object": name, "problem": "missing"})
+            note(name, "missing", path)
             continue
         size += path.stat().st_size
         if _sha256(path) != name:
-            problems.append({"object": name, "problem": "its bytes are not what its name says"})
+            note(name, "its bytes are not what its name says", path)
         elif rows is not None and (found := parquet.read_metadata(path).num_rows) != rows:
-            problems.append({"object": name, "problem": f"{found} rows, not {rows}"})
+            note(name, f"{found} rows, not {rows}", path)
     counts = dataset.manifest["documents"]
     if counts["in"] != counts["kept"] + counts["dropped"] + counts["quarantined"]:
-        problems.append({"object": "manifest", "problem": f"documents do not add up: {counts}"})
+        note("manifest", f"documents do not add up: {counts}", manifest)
     return {"objects": len(wanted), "bytes": size, "problems": problems}
 
 

@@ -18,12 +18,17 @@ __all__ = ["diff"]
 EXAMPLES = 10
 
 
-def diff(left: Dataset, right: Dataset) -> dict[str, Any]:
+def diff(left: Dataset, right: Dataset, *, examples: int | None = EXAMPLES) -> dict[str, Any]:
     """Compare two versions.
 
+    Args:
+        left: The version before.
+        right: The version after.
+        examples: How many ids of each kind to give; None for all.
+
     Returns:
-        Numbers of documents `added`, `removed`, `changed` (same id, other text or split) and `unchanged`; up to ten ids of
-        each of the first three; columns added and removed.
+        Numbers of documents `added`, `removed`, `changed` (same id, other text or split) and `unchanged`; ids of each of the
+        first three, sorted, as `examples`; columns added and removed.
     """
     import polars
 
@@ -42,7 +47,7 @@ def diff(left: Dataset, right: Dataset) -> dict[str, Any]:
         "to": right.version,
         **{name: frame.height for name, frame in found.items()},
         "unchanged": shared + both.height - found["changed"].height,
-        "examples": {name: frame.sort("id")["id"].head(EXAMPLES).to_list() for name, frame in found.items()},
+        "examples": {name: frame["id"].sort()[:examples].to_list() for name, frame in found.items()},
         "columns": {
             "added": [name for name in right.columns if name not in left.columns],
             "removed": [name for name in left.columns if name not in right.columns],

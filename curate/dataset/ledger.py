@@ -22,9 +22,22 @@ from curate.dataset.store import Store
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DUPLICATE_ID", "REMOVED", "Shard", "Step", "apply_step", "next_state", "replay", "state_schema", "story"]
+__all__ = [
+    "DUPLICATE_ID",
+    "REMOVED",
+    "Shard",
+    "Step",
+    "apply_step",
+    "came_from",
+    "next_state",
+    "quarantined",
+    "replay",
+    "state_schema",
+    "story",
+]
 
 REMOVED = ("dropped", "quarantined")
+QUARANTINED = ("source_uri", "reason", "detail")
 DUPLICATE_ID = "duplicate_id"
 """Why a document is quarantined whose id another one, read before it, has."""
 
@@ -233,3 +246,39 @@ def _verdicts(store: Store, shard: Shard, document: str) -> Iterator[dict[str, A
         for verdict in store.find_rows(step.verdicts, document) if step.verdicts else ():
             if verdict["reason"] != DUPLICATE_ID:
                 yield {"event": verdict.pop("verdict"), "stage": step.stage, **verdict}
+
+
+def came_from(store: Store, shards: Sequence[Shard], source_uri: str) -> list[str]:
+    """Ids of the documents and rejected pieces that came from this place. Costs the column of every shard."""
+    objects = [name for shard in shards for name in (shard.object, shard.rejected) if name]
+    return [row["id"] for name in objects for row in store.find_rows(name, source_uri, "source_uri")]
+
+
+def quarantined(store: Store, shards: Sequence[Shard]) -> Iterator[dict[str, Any]]:
+    """Every quarantined document: `id`, `stage`, `source_uri`, `reason`, `detail`; by shard, then in the order of the stages.
+
+    Reads no texts; of shards where nothing was quarantined, nothing.
+    """
+    for shard in shards:
+        if shard.rejected:
+            for row in store.read_table(shard.rejected).to_pylist():
+                yield {"id": row["id"], "stage": shard.source, **{key: row[key] for key in QUARANTINED}}
+        if any(step.number("quarantined") for step in shard.steps):
+            yield from _quarantined(store, shard)
+
+
+def _quarantined(store: Store, shard: Shard) -> Iterator[dict[str, Any]]:
+    import pyarrow.compute as compute
+
+    table = store.read_table(shard.object, ["id", "source_uri"])
+    for step in shard.steps:
+        if step.verdicts is None:
+            continue
+        verdicts = store.read_table(step.verdicts, ["row", "verdict", "reason", "detail"])
+        verdicts = verdicts.filter(compute.is_in(verdicts["verdict"], _removed_set()))
+        found = verdicts.filter(compute.equal(verdicts["verdict"], "quarantined"))
+        documents = table.take(found["row"])
+        for document, verdict in zip(documents.to_pylist(), found.to_pylist(), strict=True):
+            row = {**document, **verdict}
+            yield {"id": row["id"], "stage": step.stage, **{key: row[key] for key in QUARANTINED}}
+        table = apply_step(table, verdicts, None, ())

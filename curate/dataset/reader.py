@@ -53,10 +53,10 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, int]:
-        """Documents by split: train, validation and test in this order, then others by name."""
+        """Documents by split: train, validation and test in this order, then others by name; if none, an empty train."""
         found = self.manifest["splits"]
         names = [*(name for name in SPLITS if name in found), *sorted(found.keys() - set(SPLITS))]
-        return {name: found[name]["documents"] for name in names}
+        return {name: found[name]["documents"] for name in names} or {"train": 0}
 
     @property
     def columns(self) -> list[str]:
@@ -74,13 +74,15 @@ class Dataset:
         Raises:
             CurateError: There is no such split.
         """
-        if split is not None and split not in self.manifest["splits"]:
+        if split is not None and split not in self.splits:
             raise CurateError(
                 f"`{self.name}` has no split `{split}`",
                 hint=did_you_mean(split, self.splits) or f"there are: {', '.join(self.splits)}",
             )
-        shards = self.manifest["shards"]
-        return [self.store.object_path(shard["object"]) for shard in shards if split in (None, shard["split"])]
+        return [self.store.object_path(shard["object"]) for shard in self._shards(split)]
+
+    def _shards(self, split: str | None) -> list[dict[str, Any]]:
+        return [shard for shard in self.manifest["shards"] if split in (None, shard["split"])]
 
     def batches(
         self, split: str | None = None, columns: Sequence[str] | None = None, batch_size: int = 1000
@@ -88,21 +90,16 @@ class Dataset:
         """The documents in order, at most `batch_size` at a time; memory stays at one file's row group.
 
         Raises:
-            CurateError: There is no such split or column, or an object is missing.
+            CurateError: There is no such split or column, or an object is missing or damaged.
         """
         import pyarrow as pa
         import pyarrow.parquet as parquet
 
         schema = self._schema_of(columns)
         for path in self.files(split):
-            try:
-                file = parquet.ParquetFile(path)
-            except (OSError, pa.ArrowInvalid) as error:
-                raise CurateError(
-                    f"object {path.stem[:12]} cannot be read", str(path), "`curate data verify`"
-                ) from error
-            for batch in file.iter_batches(batch_size=batch_size, columns=schema.names, use_threads=False):
-                yield from conform(pa.Table.from_batches([batch]), schema).to_batches()
+            with self.store.readable(path.stem), parquet.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=batch_size, columns=schema.names, use_threads=False):
+                    yield from conform(pa.Table.from_batches([batch]), schema).to_batches()
 
     def take(self, rows: Sequence[int], split: str | None = None) -> pa.Table:
         """Some documents by their number in the version (or split), in its order; only the files that hold them are read."""
@@ -110,9 +107,7 @@ class Dataset:
 
         self.files(split)
         tables, start = [self.schema.empty_table()], 0
-        for shard in self.manifest["shards"]:
-            if split not in (None, shard["split"]):
-                continue
+        for shard in self._shards(split):
             here = [row - start for row in sorted(rows) if start <= row < start + shard["documents"]]
             start += shard["documents"]
             if here:
@@ -128,11 +123,27 @@ class Dataset:
     def polars(self, split: str | None = None) -> polars.LazyFrame:
         """The documents as a polars query over the files: only the columns and rows that it asks for are read."""
         import polars
+        from polars.io.plugins import register_io_source
 
         files = self.files(split)
         if not files:
             return polars.from_arrow(self.arrow(split)).lazy()  # type: ignore[union-attr]
-        return polars.scan_parquet(files)
+
+        def read(
+            columns: list[str] | None, predicate: polars.Expr | None, rows: int | None, _: int | None
+        ) -> Iterator[polars.DataFrame]:
+            """One object after another, so that an error can name it; `rows` are counted before the predicate."""
+            for shard in self._shards(split):
+                with self.store.readable(shard["object"], polars.exceptions.PolarsError) as path:
+                    query = polars.scan_parquet(path)
+                    query = query if rows is None else query.head(rows)
+                    query = query if predicate is None else query.filter(predicate)
+                    yield (query if columns is None else query.select(columns)).collect()
+                rows = None if rows is None else max(rows - shard["documents"], 0)
+
+        with self.store.readable(files[0].stem, polars.exceptions.PolarsError) as path:
+            schema = polars.scan_parquet(path).collect_schema()
+        return register_io_source(read, schema=schema, is_pure=True)
 
     def huggingface(self, split: str | None = None) -> datasets.DatasetDict | datasets.Dataset:
         """A Hugging Face `DatasetDict` of the splits, or the `Dataset` of one; shares memory with Arrow, copies nothing."""

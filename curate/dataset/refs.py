@@ -37,11 +37,15 @@ def _read(store: Store, dataset: str) -> dict[str, Any]:
             f"`{dataset}` is not a dataset name",
             hint="letters, digits, `.`, `_` and `-`, e.g. `support-chat`",
         )
+    empty = {"schema": 1, "dataset": dataset, "head": None, "tags": {}, "log": []}
     try:
-        return json.loads(_path(store, dataset).read_bytes())
+        found = json.loads(_path(store, dataset).read_bytes())
+        if not (isinstance(found, dict) and found.keys() >= empty.keys()):
+            raise ValueError("it has not what a file of names has")
+        return found
     except FileNotFoundError:
-        return {"schema": 1, "dataset": dataset, "head": None, "tags": {}, "log": []}
-    except ValueError:
+        return empty
+    except (ValueError, OSError):
         raise CurateError(
             f"the names of dataset `{dataset}` cannot be read", str(_path(store, dataset)), "restore it from a backup"
         ) from None

@@ -129,7 +129,7 @@ class Store:
         return self.root / "objects" / name[:2] / f"{name}.parquet"
 
     def write_table(self, table: pa.Table) -> str:
-        """Store a table; equal tables give equal bytes, and are stored once.
+        """Store a table; equal tables give equal bytes, and are stored once. A damaged object is written again.
 
         Returns:
             The object's name: the sha256 of its Parquet bytes.
@@ -154,10 +154,17 @@ class Store:
         )
         content = sink.getvalue()
         name = hashlib.sha256(content).hexdigest()
-        path = self.object_path(name)
-        if not path.exists():
-            self.write_file(path, content)
+        self._write_once(self.object_path(name), content)
         return name
+
+    def _write_once(self, path: Path, content: bytes | pa.Buffer) -> None:
+        """Write a file named by its hash, unless it is there with these very bytes."""
+        try:
+            same = path.read_bytes() == memoryview(content).cast("B")
+        except OSError:  # missing or unreadable: if it cannot be written either, that is told
+            same = False
+        if not same:
+            self.write_file(path, content)
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read an object.
@@ -167,41 +174,47 @@ class Store:
         """
         import pyarrow.parquet as parquet
 
-        with self._readable(name) as path:
+        with self.readable(name) as path:
             return parquet.read_table(path, columns=columns, use_threads=False, partitioning=None)  # pyright: ignore[reportArgumentType]
 
     def read_schema(self, name: str) -> pa.Schema:
         """The columns of an object."""
         import pyarrow.parquet as parquet
 
-        with self._readable(name) as path:
+        with self.readable(name) as path:
             return parquet.read_schema(path)
 
-    def find_rows(self, name: str, document: str) -> list[dict[str, Any]]:
-        """The rows of an object whose `id` is `document`; only the ids are read where it has none."""
+    def find_rows(self, name: str, value: str, column: str = "id") -> list[dict[str, Any]]:
+        """The rows of an object with this value in a column; only the column is read where it has none."""
         import pyarrow.compute as compute
         import pyarrow.parquet as parquet
 
         rows: list[dict[str, Any]] = []
-        with self._readable(name) as path, parquet.ParquetFile(path) as file:
+        with self.readable(name) as path, parquet.ParquetFile(path) as file:
             for group in range(file.num_row_groups):
-                ids = file.read_row_group(group, ["id"]).column("id")
-                found = compute.indices_nonzero(compute.equal(ids, document))
+                values = file.read_row_group(group, [column]).column(column)
+                found = compute.indices_nonzero(compute.equal(values, value))
                 if len(found):
                     rows += file.read_row_group(group).take(found).to_pylist()
         return rows
 
     @contextmanager
-    def _readable(self, name: str) -> Iterator[Path]:
+    def readable(self, name: str, *errors: type[Exception]) -> Iterator[Path]:
+        """While an object's file is read, by Arrow or by a library that raises `errors`: tell where the object is at fault.
+
+        Raises:
+            CurateError: It is missing or damaged: something was raised, and its bytes are not what its name says.
+        """
         import pyarrow as pa
 
         path = self.object_path(name)
         try:
             yield path
-        except (pa.ArrowInvalid, OSError) as error:
-            missing = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
+        except (pa.ArrowException, UnicodeDecodeError, OSError, *errors) as error:
+            if (problem := _problem(path)) is None:
+                raise
             raise CurateError(
-                f"object {name[:12]} {missing}",
+                f"object {name[:12]} {problem}",
                 str(path),
                 "`curate data verify` lists what is affected; remove it and run again",
             ) from error
@@ -241,14 +254,16 @@ class Store:
         """Store a manifest; returns the version id."""
         content = canonical_json(manifest)
         version = hashlib.sha256(content).hexdigest()
-        if not self.manifest_path(version).exists():
-            self.write_file(self.manifest_path(version), content)
+        self._write_once(self.manifest_path(version), content)
         return version
 
     def manifest(self, version: str) -> dict[str, Any]:
         """The manifest of a version, given by its whole id."""
         try:
-            return json.loads(self.manifest_path(version).read_bytes())
+            manifest = json.loads(self.manifest_path(version).read_bytes())
+            if not isinstance(manifest, dict):
+                raise ValueError("it is no object")
+            return manifest
         except FileNotFoundError:
             raise CurateError(
                 f"there is no version {version[:12]} in the store",
@@ -309,6 +324,18 @@ class Store:
                 path.unlink(missing_ok=True)
                 swept += 1
         return swept
+
+
+def _problem(path: Path) -> str | None:
+    """What is wrong with an object; None where its bytes are what its name says."""
+    try:
+        with path.open("rb") as stream:
+            sound = hashlib.file_digest(stream, "sha256").hexdigest() == path.stem
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if sound else "is damaged"
 
 
 def _is_alive(process: int) -> bool:

@@ -21,7 +21,7 @@ from curate.errors import ConfigurationErrors, CurateError
 from curate.pipeline.overrides import apply_overrides, default_id
 from curate.pipeline.validation import masked, validation_errors
 from curate.pipeline.yamlfile import Located, load_yaml, substitute_environment
-from curate.stages.contract import Source, Stage
+from curate.stages.contract import Global, Source, Stage
 from curate.stages.registry import find_stage
 
 __all__ = ["ConfiguredStage", "Pipeline", "Settings", "load_pipeline", "validation_errors"]
@@ -118,10 +118,14 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> Pipeline:
     problems += apply_overrides(located, overrides, tuple(Settings.model_fields))
     if str(path.resolve().parent) not in sys.path:
         sys.path.append(str(path.resolve().parent))  # a stage of the user's own stands beside the pipeline file
+    for key in ("sources", "stages"):
+        if isinstance(located.value.get(key), list):  # a bare name is a stage without settings
+            located.value[key] = [{"stage": one} if isinstance(one, str) else one for one in located.value[key]]
     settings = _general(located, problems)
     sources = _entries(located, "sources", problems)
     stages = _entries(located, "stages", problems)
     _check_ids(located, {"sources": sources, "stages": stages}, problems)
+    _check_order(stages, problems)
     if problems:
         raise ConfigurationErrors(problems)
     assert settings is not None
@@ -238,6 +242,15 @@ def _block(name: str, written: dict[str, Any], settings: dict[str, Any]) -> tupl
     from curate.stages.datatrove import block_stage
 
     return block_stage(name, settings), {"use": name, "parameters": written}
+
+
+def _check_order(stages: Sequence[tuple[str, ConfiguredStage | None]], problems: list[CurateError]) -> None:
+    """A split must know of all duplicates, or near-duplicates stand on both sides of it."""
+    split = next((entry for _, entry in stages if entry and entry.name == "split"), None)
+    for _, entry in stages[[known for _, known in stages].index(split) :] if split else ():
+        if split and entry and isinstance(entry.stage, Global):
+            problem = f"`{split.id}` stands before `{entry.id}`: duplicates could stand in several splits"
+            problems.append(CurateError(problem, entry.where, f"move `{split.id}` behind it"))
 
 
 def _check_ids(

@@ -9,6 +9,7 @@ from curate.dataset.store import Store
 from curate.pipeline.config import ConfiguredStage, Pipeline
 from curate.pipeline.plan import (
     FROM_ENVIRONMENT,
+    bundle,
     collect_key,
     content_hashes,
     describe,
@@ -72,16 +73,16 @@ def _plan_sources(
     shards, rows = [], []
     for entry in pipeline.sources:
         spec, cached, missing, news = specification(entry), 0, 0, []
-        for owner, part in parts:
+        for owner, together in bundle(parts, shard_bytes):
             if owner is not entry:
                 continue
-            receipt = store.read_receipt(collect_key(entry, spec, part, shard_bytes, None))
+            receipt = store.read_receipt(collect_key(entry, spec, together, shard_bytes, None))
             if receipt:
                 cached += 1
                 shards.extend(Shard.from_json(record) for record in receipt["shards"])
             else:
                 missing += 1
-                news.append(part.name)
+                news += [part.name for part in together]
         why = _why(entry, last, missing, None)
         if missing and why.startswith("its input"):
             why = f"new or changed: {', '.join(sorted(set(news))[:3])}" + (" ..." if len(set(news)) > 3 else "")
@@ -132,6 +133,8 @@ def _why(entry: ConfiguredStage, last: dict[str, Any], missing: int, upstream: s
     ]
     if before["version"] != now["version"]:
         changes.append(f"the stage's code changed: version {before['version']} -> {now['version']}")
+    elif before.get("source") != now["source"]:
+        changes.append("the code in its file changed")
     if before["class"] != now["class"]:
         changes.append("it is another stage now")
     for kind in ("libraries", "models"):

@@ -1,26 +1,32 @@
 """What a run depends on: fingerprints of stages, parts of sources, content of inputs.
 
 A stage's fingerprint is a hash of its class, its `version`, its settings, the versions of the libraries that it names and
-the content of its model files. A stage runs again on a shard if its fingerprint or the shard's state is new; nothing else.
+the content of its model files; of a stage that is not curate's own, also of the file that it stands in. A stage runs
+again on a shard if its fingerprint or the shard's state is new; nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from curate.dataset.store import Store, canonical_json
-from curate.errors import CurateError
+from curate.errors import ConfigurationErrors, CurateError
 from curate.pipeline.config import ConfiguredStage, Pipeline
 from curate.pipeline.task import StageSpec, engine_key
-from curate.stages.contract import Filter, Global, Part, Source, SourceContext
+from curate.pipeline.validation import mask, masked
+from curate.stages.contract import Filter, Global, Part, Source, SourceContext, Stage
 
 __all__ = [
+    "bundle",
     "collect_key",
     "content_hashes",
     "describe",
@@ -32,6 +38,7 @@ __all__ = [
 ]
 
 RACY_SECONDS = 2.0
+SMALL_FILES = 64
 FROM_ENVIRONMENT = "from the environment: "
 
 
@@ -47,8 +54,17 @@ def describe(entry: ConfiguredStage) -> dict[str, Any]:
         "version": stage.version,
         "settings": settings,
         "libraries": {name: _library_version(name) for name in stage.libraries},
+        "source": _source_code(type(stage)),
         "models": {f"{number}:{path.name}": _content(path) for number, path in enumerate(stage.model_files())},
     }
+
+
+def _source_code(stage: type[Stage]) -> str | None:
+    """Hash of the file that a stage from elsewhere stands in: its author may not think of raising `version`."""
+    if stage.__module__.startswith("curate."):
+        return None
+    file = getattr(sys.modules[stage.__module__], "__file__", None)
+    return _content(Path(file)) if file else None
 
 
 def _content(path: Path) -> str:
@@ -56,7 +72,7 @@ def _content(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise CurateError(f"the model file `{path}` cannot be read: {error.strerror}", hint="`curate doctor`") from None
+        raise CurateError(f"the file `{path}` cannot be read: {error.strerror}", hint="`curate doctor`") from None
 
 
 def _library_version(name: str) -> str:
@@ -108,10 +124,48 @@ def plan_parts(pipeline: Pipeline, content_hash: Callable[[Path], str]) -> list[
     for entry in pipeline.sources:
         assert isinstance(entry.stage, Source)
         try:
-            parts.extend((entry, part) for part in entry.stage.plan(context))
+            found = entry.stage.plan(context)
+        except ConfigurationErrors as error:
+            raise ConfigurationErrors([_placed(one, entry) for one in error.errors]) from None
         except CurateError as error:
-            raise CurateError(error.problem, error.where or entry.where, error.hint) from error
+            raise _placed(error, entry) from error
+        parts.extend((entry, replace(part, name=mask(part.name, entry.written))) for part in found)
     return parts
+
+
+def _placed(error: CurateError, entry: ConfiguredStage) -> CurateError:
+    return masked(CurateError(error.problem, error.where or entry.where, error.hint), entry.written)
+
+
+def bundle(
+    parts: Sequence[tuple[ConfiguredStage, Part]], shard_bytes: int
+) -> list[tuple[ConfiguredStage, tuple[Part, ...]]]:
+    """The parts that are read by one task: small files together where a source has many of them.
+
+    A source of up to 127 small files reads each by itself; of more, about 64 to 128 bundles are made. A bundle ends at
+    names that are chosen by their hash, so one more file changes the bundle that it falls into and no other.
+    """
+    from xxhash import xxh3_64_intdigest
+
+    small = [_is_small(part, shard_bytes) for _, part in parts]
+    counts = Counter(entry.id for (entry, _), one in zip(parts, small, strict=True) if one)
+    bundles: list[tuple[ConfiguredStage, tuple[Part, ...]]] = []
+    is_open, size = False, 0
+    for (entry, part), one in zip(parts, small, strict=True):
+        if one and is_open and bundles[-1][0] is entry:
+            bundles[-1] = (entry, (*bundles[-1][1], part))
+        else:
+            bundles.append((entry, (part,)))
+            size = 0
+        size += Path(part.location).stat().st_size if one else 0
+        files = 1 << max(0, (counts[entry.id] // SMALL_FILES).bit_length() - 1)
+        is_open = one and size < shard_bytes and xxh3_64_intdigest(part.name.encode()) % files != 0
+    return bundles
+
+
+def _is_small(part: Part, shard_bytes: int) -> bool:
+    path = Path(part.location)
+    return part.start == 0 and part.stop is None and path.is_file() and path.stat().st_size < shard_bytes / 8
 
 
 class content_hashes:
@@ -146,12 +200,13 @@ class content_hashes:
     def _known(self, path: Path) -> str:
         facts = path.stat()
         identity = [facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns]
-        remembered = self.known.get(str(path))
+        name = hashlib.sha256(str(path).encode()).hexdigest()[:32]  # a path may hold a value from the environment
+        remembered = self.known.get(name)
         if remembered and remembered[:-1] == identity:
             return remembered[-1]
         content = hash_file(path)
         if time.time() - facts.st_ctime > RACY_SECONDS:
-            self.known[str(path)], self.changed = [*identity, content], True
+            self.known[name], self.changed = [*identity, content], True
         return content
 
 
@@ -166,9 +221,11 @@ def hash_file(path: Path) -> str:
     return f"xxh3-128:{digest.hexdigest()}"
 
 
-def collect_key(entry: ConfiguredStage, spec: StageSpec, part: Part, shard_bytes: int, limit: int | None) -> str:
-    """Key of the receipt of a part that was read."""
-    facts = [part.name, part.content, part.start, part.stop, part.extra]
+def collect_key(
+    entry: ConfiguredStage, spec: StageSpec, parts: Sequence[Part], shard_bytes: int, limit: int | None
+) -> str:
+    """Key of the receipt of parts that were read."""
+    facts = [[part.name, part.content, part.start, part.stop, part.extra] for part in parts]
     return engine_key("collect", spec.fingerprint, entry.id, facts, shard_bytes, limit)
 
 

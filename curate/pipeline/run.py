@@ -23,10 +23,11 @@ from curate.errors import CurateError, GateError
 from curate.pipeline.backends.local import LocalBackend, Task
 from curate.pipeline.config import ConfiguredStage, Pipeline, load_pipeline
 from curate.pipeline.manifest import Conservation, make_manifest, stage_rows
-from curate.pipeline.plan import collect_key, content_hashes, plan_parts, record_run, sections, specification
+from curate.pipeline.plan import bundle, collect_key, content_hashes, plan_parts, record_run, sections, specification
 from curate.pipeline.progress import Progress, Quiet
 from curate.pipeline.steps import cached_step
 from curate.pipeline.task import StageSpec, engine_key
+from curate.pipeline.validation import mask
 from curate.stages.contract import Part
 
 __all__ = ["RunResult", "run", "run_pipeline"]
@@ -117,7 +118,15 @@ def run_pipeline(
         store.sweep()
         count = workers or len(os.sched_getaffinity(0))
         with progress, LocalBackend(store.root, pipeline.root, count, progress.note) as backend:
-            return _Run(pipeline, store, backend, progress, list(force)).result(sample)
+            try:
+                return _Run(pipeline, store, backend, progress, list(force)).result(sample)
+            except CurateError as error:
+                for entry in (*pipeline.sources, *pipeline.stages):
+                    error.problem, error.hint = (
+                        mask(error.problem, entry.written),
+                        mask(error.hint or "", entry.written),
+                    )
+                raise
 
 
 @dataclass
@@ -138,7 +147,7 @@ class _Run:
         began = time.monotonic()
         with content_hashes(self.store) as content_hash:
             parts = plan_parts(self.pipeline, content_hash)
-        shards = self._collect(parts, sample)
+        shards = self._collect(bundle(parts, self._shard_bytes), sample)
         shards = self._check_ids(shards)
         for fused, final in sections(self.pipeline.stages):
             shards = self._section(shards, fused, final)
@@ -183,15 +192,19 @@ class _Run:
 
     # ---- collect
 
-    def _collect(self, parts: Sequence[tuple[ConfiguredStage, Part]], sample: int | None) -> list[Shard]:
+    @property
+    def _shard_bytes(self) -> int:
+        return int(self.pipeline.settings.shard_megabytes * 1_000_000)
+
+    def _collect(self, bundles: Sequence[tuple[ConfiguredStage, tuple[Part, ...]]], sample: int | None) -> list[Shard]:
         specs = {entry.id: specification(entry) for entry in self.pipeline.sources}
-        self.progress.begin("read", len(parts))
+        self.progress.begin("read", len(bundles))
         if sample is not None:
-            return self._collect_sample(parts, specs, sample)
+            return self._collect_sample(bundles, specs, sample)
         found: dict[int, list[Shard]] = {}
         tasks = []
-        for number, (entry, part) in enumerate(parts):
-            task = self._collect_task(number, entry, specs[entry.id], part, None)
+        for number, (entry, parts) in enumerate(bundles):
+            task = self._collect_task(number, entry, specs[entry.id], parts, None)
             receipt = None if entry.id in self.force else self.store.read_receipt(task.spec["key"])
             if receipt:
                 found[number] = [Shard.from_json(record) for record in receipt["shards"]]
@@ -203,18 +216,18 @@ class _Run:
             found[task.spec["number"]] = shards
             self._count(task.spec["stage"]["id"], result["seconds"])
             self.progress.advance(sum(shard.documents for shard in shards))
-        return [shard for number in range(len(parts)) for shard in found[number]]
+        return [shard for number in range(len(bundles)) for shard in found[number]]
 
     def _collect_sample(
-        self, parts: Sequence[tuple[ConfiguredStage, Part]], specs: dict[str, StageSpec], sample: int
+        self, bundles: Sequence[tuple[ConfiguredStage, tuple[Part, ...]]], specs: dict[str, StageSpec], sample: int
     ) -> list[Shard]:
-        """The first documents, in the order of the sources: one part after the other, until there are enough."""
+        """The first documents, in the order of the sources: one bundle after the other, until there are enough."""
         shards: list[Shard] = []
-        for number, (entry, part) in enumerate(parts):
+        for number, (entry, parts) in enumerate(bundles):
             left = sample - sum(shard.documents for shard in shards)
             if left <= 0:
                 break
-            task = self._collect_task(number, entry, specs[entry.id], part, left)
+            task = self._collect_task(number, entry, specs[entry.id], parts, left)
             receipt = None if entry.id in self.force else self.store.read_receipt(task.spec["key"])
             result = receipt or next(iter(self.backend.run([task])))[1]
             self._count(entry.id, None if receipt else result["seconds"])
@@ -223,14 +236,14 @@ class _Run:
         return shards
 
     def _collect_task(
-        self, number: int, entry: ConfiguredStage, spec: StageSpec, part: Part, limit: int | None
+        self, number: int, entry: ConfiguredStage, spec: StageSpec, parts: Sequence[Part], limit: int | None
     ) -> Task:
-        shard_bytes = int(self.pipeline.settings.shard_megabytes * 1_000_000)
+        size = self._shard_bytes
         record = {
-            "kind": "collect", "number": number, "stage": asdict(spec), "part": asdict(part), "shard_bytes": shard_bytes,
-            "limit": limit, "key": collect_key(entry, spec, part, shard_bytes, limit),
+            "kind": "collect", "number": number, "stage": asdict(spec), "parts": [asdict(part) for part in parts],
+            "shard_bytes": size, "limit": limit, "key": collect_key(entry, spec, parts, size, limit),
         }  # fmt: skip
-        return Task(record, f"reading `{part.name}`", COLLECT_SECONDS)
+        return Task(record, f"reading `{parts[0].name}`", COLLECT_SECONDS)
 
     def _check_ids(self, shards: list[Shard]) -> list[Shard]:
         live = [shard for shard in shards if shard.documents]
@@ -334,7 +347,8 @@ class _Run:
             told = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(reasons.items()))
             share = "all" if row["quarantined"] == row["in"] else f"{row['quarantined']:,} of"
             self.progress.note(
-                f"`{row['id']}` quarantined {share} {row['in']:,} documents ({told}); the report lists them"
+                f"`{row['id']}` quarantined {share} {row['in']:,} documents ({told}); listed by "
+                f"`curate data show {self.pipeline.settings.dataset} --quarantined`"
             )
 
     # ---- write

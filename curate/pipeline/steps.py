@@ -44,7 +44,8 @@ def run_steps(
             now = replay(store, here) if table is None else table
             assert now.num_rows == here.kept, f"shard {shard.object[:12]}: {now.num_rows} documents, not {here.kept}"
             began = time.perf_counter()
-            cached, table = _run_stage(store, spec, now, here, spec.id in force, blame, progress)
+            with spec.at_work():
+                cached, table = _run_stage(store, spec, now, here, spec.id in force, blame, progress)
             seconds[spec.id] = time.perf_counter() - began
         else:
             table = None

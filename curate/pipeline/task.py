@@ -13,7 +13,9 @@ same objects and receipts. So any backend can run it, anywhere that sees the sto
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
@@ -62,6 +64,28 @@ class StageSpec:
         module, _, name = self.target.partition(":")
         return getattr(import_module(module), name).model_validate(self.settings)
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Where a stage from elsewhere fails outside of single documents, its author is told so.
+
+        Raises:
+            CurateError: It failed in `open`, in a decision over a whole shard, or gave what the contract does not allow.
+        """
+        try:
+            yield
+        except (CurateError, MemoryError, OSError):
+            raise
+        except Exception as error:  # the worker's edge: a stage from elsewhere may raise anything
+            if self.target.startswith("curate."):
+                raise
+            frames = traceback.extract_tb(error.__traceback__)
+            frame = next((one for one in reversed(frames) if "/curate/" not in one.filename), frames[-1])
+            raise CurateError(
+                f"stage `{self.id}` ({self.target}) failed: {type(error).__name__}: {str(error)[:300]}",
+                f"{frame.filename}:{frame.lineno} in {frame.name}",
+                "it is not one document that it fails on: look at open(), the decision, and what it returns",
+            ) from error
+
 
 def text_bytes(table: pa.Table) -> int:
     """UTF-8 bytes of the texts."""
@@ -74,24 +98,31 @@ def text_bytes(table: pa.Table) -> int:
 
 
 def collect(
-    store: Store, source: Source, source_id: str, part: Part, shard_bytes: int, limit: int | None, progress: Progress
+    store: Store,
+    source: Source,
+    source_id: str,
+    parts: Sequence[Part],
+    shard_bytes: int,
+    limit: int | None,
+    progress: Progress,
 ) -> list[Shard]:
-    """Read a part into shards; at most `limit` documents (None: all)."""
+    """Read parts into shards; at most `limit` documents (None: all)."""
+    name = parts[0].name + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
     shards: list[Shard] = []
     tables: list[pa.Table] = []
-    rejects: list[Rejected] = []
+    rejects: list[tuple[str, Rejected]] = []
     size = documents = 0
 
     def flush() -> None:
         nonlocal tables, rejects, size
         if tables or rejects:
-            shards.append(_shard(store, source_id, part, tables, rejects))
+            shards.append(_shard(store, source_id, name, tables, rejects))
         tables, rejects, size = [], [], 0
 
     progress((source_id, 0, 0))
-    for item in _items(source, part):
+    for part, item in _items(source, parts):
         if isinstance(item, Rejected):
-            rejects.append(item)
+            rejects.append((part.name, item))
         else:
             table = item if limit is None else item.slice(0, limit - documents)
             documents += table.num_rows
@@ -108,14 +139,15 @@ def collect(
     return shards
 
 
-def _items(source: Source, part: Part) -> Iterator[pa.Table | Rejected]:
-    try:
-        yield from source.read(part)
-    except OSError as error:
-        raise CurateError(
-            f"`{part.name}` cannot be read: {error.strerror or type(error).__name__}",
-            hint="what was read before is kept; run the same command again when it can be",
-        ) from error
+def _items(source: Source, parts: Sequence[Part]) -> Iterator[tuple[Part, pa.Table | Rejected]]:
+    for part in parts:
+        try:
+            yield from ((part, item) for item in source.read(part))
+        except OSError as error:
+            raise CurateError(
+                f"`{part.name}` cannot be read: {error.strerror or type(error).__name__}",
+                hint="what was read before is kept; run the same command again when it can be",
+            ) from error
 
 
 def _with_ids(table: pa.Table) -> pa.Table:
@@ -135,7 +167,9 @@ def _with_ids(table: pa.Table) -> pa.Table:
     return table.add_column(0, "id", ids)
 
 
-def _shard(store: Store, source_id: str, part: Part, tables: list[pa.Table], rejects: list[Rejected]) -> Shard:
+def _shard(
+    store: Store, source_id: str, name: str, tables: list[pa.Table], rejects: list[tuple[str, Rejected]]
+) -> Shard:
     import pyarrow as pa
     from xxhash import xxh3_128_hexdigest
 
@@ -143,7 +177,7 @@ def _shard(store: Store, source_id: str, part: Part, tables: list[pa.Table], rej
     whole = pa.concat_tables([conform(table, schema) for table in tables]) if tables else schema.empty_table()
     rejected, counts = None, {}
     if rejects:
-        uris = [f"{part.name}#{reject.offset}" for reject in rejects]
+        uris = [f"{part}#{reject.offset}" for part, reject in rejects]
         records = [
             {
                 "id": xxh3_128_hexdigest(uri.encode()),
@@ -151,13 +185,13 @@ def _shard(store: Store, source_id: str, part: Part, tables: list[pa.Table], rej
                 "reason": reject.reason,
                 "detail": reject.detail,
             }
-            for uri, reject in zip(uris, rejects, strict=True)
+            for uri, (_, reject) in zip(uris, rejects, strict=True)
         ]
         names = ("id", "source_uri", "reason", "detail")
         rejected = store.write_table(pa.Table.from_pylist(records, schema=pa.schema([(n, pa.string()) for n in names])))
-        for reject in rejects:
+        for _, reject in rejects:
             counts[reject.reason] = counts.get(reject.reason, 0) + 1
     return Shard(
-        part=part.name, source=source_id, object=store.write_table(whole), documents=whole.num_rows,
+        part=name, source=source_id, object=store.write_table(whole), documents=whole.num_rows,
         bytes=text_bytes(whole), schema=pack_schema(schema), rejected=rejected, rejects=counts,
     )  # fmt: skip

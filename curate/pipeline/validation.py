@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from curate.errors import CurateError, did_you_mean
 from curate.pipeline.yamlfile import VARIABLE, Located
 
-__all__ = ["masked", "validation_errors"]
+__all__ = ["mask", "masked", "validation_errors"]
 
 LONGEST_VALUE = 80
 SHORTEST_SECRET = 4
@@ -96,13 +96,16 @@ def _alternatives(messages: list[str]) -> str:
 
 def masked(error: CurateError, written: dict[str, Any] | None) -> CurateError:
     """The error with the values of the environment variables that `written` names replaced by their names."""
+    return CurateError(mask(error.problem, written), error.where, error.hint and mask(error.hint, written))
+
+
+def mask(text: str, written: dict[str, Any] | None) -> str:
+    """The text with the values of the environment variables that `written` names replaced by their names."""
     for name, default in _variables(written):
         value = os.environ.get(name, default)
         if value and len(value) >= SHORTEST_SECRET:
-            hide = re.compile(re.escape(value), re.IGNORECASE)
-            texts = [text and hide.sub(f"${{env:{name}}}", text) for text in (error.problem, error.hint)]
-            error = CurateError(str(texts[0]), error.where, texts[1])
-    return error
+            text = re.sub(re.escape(value), lambda _, name=name: f"${{env:{name}}}", text, flags=re.IGNORECASE)
+    return text
 
 
 def _variables(value: Any) -> Iterator[tuple[str, str | None]]:

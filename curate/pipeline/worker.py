@@ -72,7 +72,9 @@ def perform(store: Store, task: dict[str, Any], progress: Progress) -> Any:
         return wave.check_ids(store, [Shard.from_json(record) for record in task["shards"]])
     if kind == "reduce":
         shards = [Shard.from_json(record) for record in task["shards"]]
-        return wave.run_reduce(store, shards, task["maps"], StageSpec(**task["stage"]), task["force"])
+        spec = StageSpec(**task["stage"])
+        with spec.at_work():
+            return wave.run_reduce(store, shards, task["maps"], spec, task["force"])
     shard = Shard.from_json(task["shard"])
     if kind == "write":
         return wave.write_shard(store, shard, task["schema"], task["by_split"])
@@ -87,8 +89,8 @@ def _collect(store: Store, task: dict[str, Any], progress: Progress) -> dict[str
     began = time.perf_counter()
     source = StageSpec(**task["stage"]).build()
     assert isinstance(source, Source)
-    part = Part(**task["part"])
-    shards = collect(store, source, task["stage"]["id"], part, task["shard_bytes"], task["limit"], progress)
+    parts = [Part(**part) for part in task["parts"]]
+    shards = collect(store, source, task["stage"]["id"], parts, task["shard_bytes"], task["limit"], progress)
     objects = [name for shard in shards for name in (shard.object, shard.rejected) if name]
     result = {"shards": [shard.to_json() for shard in shards]}
     store.write_receipt(task["key"], result, objects)
@@ -109,7 +111,8 @@ def _steps(store: Store, shard: Shard, task: dict[str, Any], progress: Progress)
     result: dict[str, Any] = {"steps": [step.to_json() for step in steps], "seconds": seconds, "map": None}
     if task["map"]:
         final = StageSpec(**task["map"])
-        result["map"], spent = run_map(store, shard.after(steps), final, task["force"], blame, progress)
+        with final.at_work():
+            result["map"], spent = run_map(store, shard.after(steps), final, task["force"], blame, progress)
         if spent is not None:
             seconds[final.id] = spent
     return result

@@ -29,11 +29,12 @@ FIELDS = {
     "why one.txt#0 --version toy@v1": "id source verdict stage reason value threshold duplicate_of detail edits history",
     "data list": "store datasets",
     "data show toy": "dataset version tag documents bytes text_bytes columns splits stages lineage",
+    "data show toy --quarantined": "dataset version tag documents bytes text_bytes columns splits stages lineage quarantined",
     "data log toy": "dataset log",
     "data diff toy@v1 toy": "from to added removed changed unchanged examples columns",
     "data tag toy release": "dataset version tag deleted",
     "data sample toy -n 2": "dataset version documents",
-    "data verify toy": "dataset version objects bytes problems",
+    "data verify toy": "dataset version objects bytes problems hint",
     "data export toy --out out.jsonl": "dataset version format out files documents bytes",
     "data gc --dry-run": "versions objects receipts token_shards temporary bytes dry_run",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -27,7 +28,8 @@ def test_the_funnel(toy):
 
 def test_progress_on_stderr_is_one_line_a_stage(toy):
     outcome = toy.cli("run", "pipeline.yaml", "--workers", 1)
-    assert [re.sub(r" \(.* s\)", "", line) for line in outcome.err.splitlines()] == [
+    lines = [line for line in outcome.err.splitlines() if not line.startswith("note: ")]
+    assert [re.sub(r" \(.* s\)", "", line) for line in lines] == [
         "lines: 61 in, 60 kept, 1 quarantined",
         "shout: 60 in, 60 kept, 34 edited",
         "long: 60 in, 58 kept, 2 dropped",
@@ -114,6 +116,38 @@ def test_a_list_of_datasets(done):
         f"dataset  tag  version       documents  {'bytes':>{len(size)}}  versions\n"
         f"toy      v1   {version}         57  {size}         1\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("damaged", "problem"),
+    [("refs/toy.json", "the names of dataset `toy` cannot be read"), ("versions", "the manifest of version")],
+)
+@pytest.mark.parametrize("content", ["{", "[]", ""])
+def test_a_list_of_datasets_tells_which_is_damaged_and_lists_the_others(done, damaged, problem, content):
+    version = done.open().version
+    done.run("dataset=other")
+    path = done.root / ".curate" / damaged
+    (path if path.is_file() else path / f"{version}.json").write_text(content)
+    outcome = done.cli("data", "list", "--json")
+    other, toy = json.loads(outcome.out)["datasets"]
+    assert (outcome.code, other["problem"], other["documents"]) == (0, None, 57)
+    assert toy["problem"].startswith(problem)
+    header, *lines = done.cli("data", "list").out.splitlines()
+    assert header.endswith("problem")
+    assert problem in lines[1]
+
+
+def test_quarantined_documents_are_listed(done):
+    [row] = json.loads(done.cli("data", "show", "toy", "--quarantined", "--json").out)["quarantined"]
+    assert (list(row), row["source_uri"]) == (["id", "stage", "source_uri", "reason", "detail"], "one.txt#31")
+    header, line = done.cli("data", "show", "toy", "--quarantined").out.splitlines()
+    assert header.split() == list(row)
+    assert line.split(maxsplit=4) == list(row.values())
+
+
+def test_a_diff_of_everything_names_every_document(done):
+    done.run("long.minimum=14")
+    assert done.cli("data", "diff", "toy@v1", "toy@v2", "--all").out.splitlines()[-1] == "removed one.txt#32"
 
 
 def test_a_version_is_shown(done):

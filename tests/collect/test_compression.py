@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import random
@@ -11,6 +12,8 @@ import zlib
 import orjson
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from curate.collect.compression import ByteStream
 
@@ -170,3 +173,46 @@ def test_a_line_of_200_megabytes_is_rejected_in_bounded_memory(tmp_path, read_so
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100 << 20
+
+
+@pytest.mark.parametrize("place", [-1, -8, 1000])
+def test_nothing_of_a_gzip_member_that_fails_its_checksum_is_read(read_files, place):
+    lines = records(40)
+    first, second = gzip.compress(b"".join(lines[:30])), bytearray(gzip.compress(b"".join(lines[30:])))
+    second[place] ^= 0x10
+    documents, rejects = read_files({"a.jsonl.gz": first + second}, verify=True)
+    assert [document["text"] for document in documents] == [orjson.loads(line)["text"] for line in lines[:30]]
+    assert [(reject.offset, reject.reason) for reject in rejects] == [(sum(map(len, lines[:30])), "corrupt")]
+    assert "cannot be trusted" in rejects[0].detail
+
+
+def test_of_a_gzip_member_that_cannot_be_decoded_the_last_megabyte_is_not_read(read_files):
+    lines = records(6000)
+    packer = zlib.compressobj(wbits=31)
+    content = packer.compress(b"".join(lines)) + packer.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 100
+    documents, rejects = read_files({"a.jsonl.gz": content}, verify=True)
+    (reject,) = rejects
+    assert (reject.offset, reject.reason) == (sum(map(len, lines)) - (1 << 20), "corrupt")
+    assert len(documents) == reject.offset // len(lines[0])
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(place=st.integers(10, 13000), change=st.binary(min_size=1, max_size=40))
+def test_whatever_bytes_of_a_gzip_file_are_damaged_no_document_is_invented(tmp_path_factory, place, change):
+    path = tmp_path_factory.mktemp("damaged") / "a.gz"
+    lines = records(120)
+    content = bytearray(b"".join(gzip.compress(b"".join(lines[start : start + 40])) for start in (0, 40, 80)))
+    content[place : place + len(change)] = change
+    path.write_bytes(content)
+    read = b"".join(ByteStream(lambda: path.open("rb"), "gz", verify=True))
+    assert b"".join(lines).startswith(read)
+
+
+def test_a_gzip_file_that_is_not_to_be_verified_is_opened_once():
+    opened = []
+
+    def open_file():
+        opened.append(1)
+        return io.BytesIO(gzip.compress(b"".join(records(3))))
+
+    assert len(list(ByteStream(open_file, "gz"))) == len(opened) == 1

@@ -136,3 +136,12 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path_factory, rows, shard_b
     parts = source.plan(SourceContext(folder, shard_bytes, str))
     read = [text for part in parts for table in source.read(part) for text in table.column("text").to_pylist()]
     assert read == [row[0] for row in rows]
+
+
+def test_source_uri_and_a_repeated_id_are_carried_on_under_other_names(read_files):
+    content = "id,text,source_uri,n\n0,one,x.csv#5,1\n"
+    documents, rejects = read_files({"a.csv": content}, make_ids=True)
+    assert documents == [
+        {"id": None, "text": "one", "source_uri": "a.csv#21", "original_id": 0, "original_uri": "x.csv#5", "n": 1}
+    ]
+    assert rejects == []

@@ -5,9 +5,10 @@ import os
 
 import fsspec
 import pytest
+from pydantic import ValidationError
 
 from curate.collect.files import Files
-from curate.errors import CurateError
+from curate.errors import ConfigurationErrors, CurateError
 from curate.stages.contract import SourceContext
 
 LINE = b'{"text": "a"}\n'
@@ -86,6 +87,31 @@ def test_a_glob_in_a_folder_that_does_not_exist_names_the_nearest_one(tmp_path):
     with pytest.raises(CurateError, match="nothing matches") as error:
         plan(tmp_path, "inptu/**/*.jsonl.zst")
     assert "holds `input`; did you mean `input`?" in str(error.value)
+
+
+def test_all_paths_that_match_nothing_are_told_at_once(tmp_path):
+    write(tmp_path, "a.jsonl")
+    with pytest.raises(ConfigurationErrors) as error:
+        plan(tmp_path, "b.jsonl", "a.jsonl", "c/*.csv")
+    assert [one.problem for one in error.value.errors] == ["nothing matches `b.jsonl`", "nothing matches `c/*.csv`"]
+
+
+def test_paths_may_be_one_string(tmp_path):
+    write(tmp_path, "a.jsonl")
+    source = Files.model_validate({"paths": "*.jsonl"})
+    assert source == Files(paths=["*.jsonl"])
+    assert [part.name for part in source.plan(SourceContext(tmp_path, 1 << 20, str))] == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("paths", [[], None, 3, [1]])
+def test_paths_are_a_string_or_a_list_of_them_with_something_in_it(paths):
+    with pytest.raises(ValidationError, match="paths"):
+        Files.model_validate({"paths": paths})
+
+
+def test_the_schema_says_that_paths_are_a_string_or_a_list():
+    told = Files.model_json_schema()["properties"]["paths"]["anyOf"]
+    assert told == [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
 
 
 def test_a_folder_is_an_error_that_shows_the_glob(tmp_path):

@@ -85,3 +85,20 @@ def test_a_data_set_that_is_not_there_is_an_error_with_a_hint(tmp_path, read_sou
     with pytest.raises(CurateError, match="cannot be loaded") as error:
         read_source_at(HuggingFace(path=path), tmp_path)
     assert "relative to the pipeline file" in (error.value.hint or "")
+
+
+def test_source_uri_and_a_repeated_id_are_carried_on_under_other_names(tmp_path, read_source_at):
+    datasets.Dataset.from_dict({"id": [0], "text": ["a"], "source_uri": ["x.csv#5"]}).save_to_disk(tmp_path / "saved")
+    documents, _ = read_source_at(HuggingFace(path="saved", split="train", make_ids=True), tmp_path)
+    assert documents == [
+        {"id": None, "text": "a", "source_uri": "saved/train#0", "original_id": 0, "original_uri": "x.csv#5"}
+    ]
+
+
+def test_a_column_called_hf_split_is_an_error_where_all_splits_are_read(tmp_path, read_source_at):
+    datasets.Dataset.from_dict({"text": ["a"], "hf_split": ["test"]}).save_to_disk(tmp_path / "saved")
+    with pytest.raises(CurateError, match="column `hf_split`") as error:
+        read_source_at(HuggingFace(path="saved"), tmp_path)
+    assert "`split:`" in (error.value.hint or "")
+    documents, _ = read_source_at(HuggingFace(path="saved", split="train"), tmp_path)
+    assert documents[0]["hf_split"] == "test"

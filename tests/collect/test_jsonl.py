@@ -117,10 +117,51 @@ def test_a_missing_text_column_is_an_error_that_names_the_columns(read_files):
     assert error.value.where == "a.jsonl"
 
 
-def test_a_column_called_source_uri_is_an_error(read_files):
-    with pytest.raises(CurateError, match="source_uri") as error:
-        read_files({"a.jsonl": lines({"text": "a", "source_uri": "x", "n": 1})})
-    assert "columns: [n]" in (error.value.hint or "")
+def test_a_column_called_source_uri_is_carried_on_as_original_uri(read_files):
+    documents, rejects = read_files({"a.jsonl": lines({"id": "7", "text": "a", "source_uri": "x#3", "n": 1})})
+    assert documents == [{"id": "7", "text": "a", "source_uri": "a.jsonl#0", "original_uri": "x#3", "n": 1}]
+    assert rejects == []
+
+
+def test_source_uri_is_refused_where_original_uri_is_there_too(read_files):
+    record = lines({"text": "a", "source_uri": "x", "original_uri": "y", "n": 1})
+    with pytest.raises(CurateError, match="`source_uri` would be carried on as `original_uri`") as error:
+        read_files({"a.jsonl": record})
+    assert "`columns: [original_uri, n]`" in (error.value.hint or "")
+    documents, _ = read_files({"a.jsonl": record}, columns=["original_uri", "n"])
+    assert documents[0]["original_uri"] == "y"
+
+
+def test_source_uri_may_be_asked_for(read_files):
+    documents, _ = read_files({"a.jsonl": lines({"text": "a", "source_uri": "x", "n": 1})}, columns=["source_uri"])
+    assert documents == [{"id": None, "text": "a", "source_uri": "a.jsonl#0", "original_uri": "x"}]
+
+
+def test_a_column_called_id_that_is_not_the_id_is_an_error(read_files):
+    with pytest.raises(CurateError, match="column `id` has a name that documents use") as error:
+        read_files({"a.jsonl": lines({"text": "a", "id": 1, "key": 2, "n": 3})}, id_column="key")
+    assert "`columns: [n]`" in (error.value.hint or "")
+
+
+def test_ids_may_be_made_and_those_of_the_file_carried_on(read_files):
+    contents = {name: lines({"id": 0, "text": name}) for name in ("a.jsonl", "b.jsonl")}
+    documents, rejects = read_files(contents, make_ids=True, columns=[])
+    assert documents == [
+        {"id": None, "text": name, "source_uri": f"{name}#0", "original_id": 0} for name in ("a.jsonl", "b.jsonl")
+    ]
+    assert rejects == []
+
+
+def test_a_named_id_column_is_carried_on_where_ids_are_made(read_files):
+    documents, _ = read_files({"a.jsonl": lines({"text": "a", "key": "k"})}, id_column="key", make_ids=True)
+    assert documents == [{"id": None, "text": "a", "source_uri": "a.jsonl#0", "original_id": "k"}]
+
+
+def test_making_ids_is_refused_where_original_id_is_there_too(read_files):
+    record = lines({"text": "a", "id": 1, "original_id": 2, "n": 3})
+    with pytest.raises(CurateError, match="`id` would be carried on as `original_id`") as error:
+        read_files({"a.jsonl": record}, make_ids=True)
+    assert "`columns: [n]`" in (error.value.hint or "")
 
 
 def test_a_column_that_documents_use_may_be_left_out(read_files):

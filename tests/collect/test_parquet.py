@@ -120,3 +120,12 @@ def test_a_file_without_rows_gives_nothing(read_files):
 def test_a_compressed_parquet_file_is_refused(read_files):
     with pytest.raises(CurateError, match="a parquet file compressed as gz"):
         read_files({"a.parquet.gz": b"x"})
+
+
+def test_source_uri_and_a_repeated_id_are_carried_on_under_other_names(read_files):
+    table = pa.table({"id": pa.array([b"0"], pa.binary()), "text": ["a"], "source_uri": ["x.csv#5"]})
+    documents, rejects = read_files({"a.parquet": packed(table)}, make_ids=True)
+    assert documents == [
+        {"id": None, "text": "a", "source_uri": "a.parquet#0", "original_id": "0", "original_uri": "x.csv#5"}
+    ]
+    assert rejects == []

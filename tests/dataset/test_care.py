@@ -9,7 +9,7 @@ import time
 import pytest
 
 from curate.dataset import refs
-from curate.dataset.care import collect_garbage, objects_of, verify
+from curate.dataset.care import REMEDY, collect_garbage, objects_of, verify
 from curate.errors import CurateError
 
 
@@ -32,7 +32,7 @@ def test_a_good_version_has_no_problems(done):
 def test_an_object_that_is_missing_is_found(done):
     path = done.open().files()[0]
     path.unlink()
-    assert verify(done.open())["problems"] == [{"object": path.stem, "problem": "missing"}]
+    assert verify(done.open())["problems"] == [{"object": path.stem, "problem": "missing", "file": str(path)}]
 
 
 def test_every_object_that_is_damaged_is_found(done):
@@ -59,9 +59,20 @@ def test_the_command_exits_with_3_where_something_is_wrong(done):
     path.write_bytes(b"")
     outcome = done.cli("data", "verify", "toy", "--json")
     assert outcome.code == 3
-    assert json.loads(outcome.out)["problems"] == [
-        {"object": path.stem, "problem": "its bytes are not what its name says"}
-    ]
+    [problem] = json.loads(outcome.out)["problems"]
+    assert (problem["object"], problem["problem"]) == (path.stem, "its bytes are not what its name says")
+
+
+def test_the_command_names_the_remedy_and_the_remedy_works(done):
+    version, path = done.open().version, done.open().files()[0]
+    path.write_bytes(b"")
+    assert done.cli("data", "verify", "toy").out.splitlines()[-1] == f"hint: {REMEDY}"
+    found = json.loads(done.cli("data", "verify", "toy", "--json").out)
+    assert found["hint"] == REMEDY
+    for problem in found["problems"]:
+        (done.root / problem["file"]).unlink()
+    assert done.run().version == version
+    assert verify(done.open())["problems"] == []
 
 
 def test_a_run_that_reads_a_damaged_object_says_so(done):
@@ -70,6 +81,13 @@ def test_a_run_that_reads_a_damaged_object_says_so(done):
     outcome = done.cli("run", "pipeline.yaml", "--set", "shout.word=x", "--workers", 1)
     assert outcome.code == 2
     assert f"error: object {record['object'][:12]} is damaged" in outcome.err
+
+
+def test_a_damaged_object_is_made_again_when_its_stage_is_forced(done):
+    path = done.store.object_path(done.open().manifest["ledger"][0]["object"])
+    path.write_bytes(path.read_bytes()[:-50])
+    done.run(force=["lines"])
+    assert verify(done.open())["problems"] == []
 
 
 def test_a_damaged_object_that_is_removed_is_made_again(done):

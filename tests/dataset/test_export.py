@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 
 import orjson
 import pyarrow as pa
@@ -154,6 +156,23 @@ def test_csv_writes_lists_as_json(dataset, tmp_path):
         assert orjson.loads(list(csv.reader(stream))[1][0]) == ["a", "test"]
 
 
+def test_csv_writes_scalars_as_themselves(tmp_path):
+    types = {
+        "price": pa.decimal128(10, 2), "wide": pa.decimal256(50, 1), "day": pa.date32(), "time": pa.time64("us"),
+        "at": pa.timestamp("ms", "UTC"), "raw": pa.binary(), "half": pa.float16(),
+        "word": pa.dictionary(pa.int32(), pa.string()),
+    }  # fmt: skip
+    row = {
+        "price": Decimal("19.99"), "wide": Decimal("-0.5"), "day": date(2024, 2, 29), "time": time(1, 2, 3),
+        "at": datetime(2024, 2, 29, 1, 2, 3, tzinfo=UTC), "raw": b"\x00\xff", "half": 1.5, "word": "a \"b\"",
+    }  # fmt: skip
+    dataset = make_dataset(tmp_path, {"train": [row, dict.fromkeys(row)]}, pa.schema(types))
+    export(dataset, "csv", tmp_path / "out.csv")
+    _, values, nulls = (tmp_path / "out.csv").read_text().splitlines()
+    assert values == ('19.99,-0.5,2024-02-29,01:02:03.000000,2024-02-29 01:02:03.000Z,"AP8=",1.5,"a ""b"""')
+    assert nulls == "," * (len(row) - 1)
+
+
 DANGEROUS = ["=1+1", "+1", "-1", "@SUM(A1)", "\ttab", "\rreturn", "\nline", "\uff1d1"]
 
 
@@ -290,6 +309,25 @@ def test_a_failure_leaves_no_file_behind(tmp_path):
     with pytest.raises(CurateError):
         export(broken, "jsonl", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("format", "ending"), [("jsonl", ".jsonl"), ("csv", ".csv"), ("parquet", ".parquet"), ("hf", "")]
+)
+def test_a_version_without_documents_is_an_empty_train_split(tmp_path, format, ending):
+    result = export(make_dataset(tmp_path, {}), format, tmp_path / "out")
+    assert (tmp_path / f"out/train{ending}").exists()
+    assert (result.documents, result.files != []) == (0, True)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_damaged_object_is_told_as_what_could_not_be_read(dataset, tmp_path, format):
+    path = dataset.files("train")[0]
+    content = path.read_bytes()
+    path.write_bytes(content[:50] + bytes(100) + content[150:])
+    with pytest.raises(CurateError, match=f"object {path.stem[:12]} is damaged"):
+        export(dataset, format, tmp_path / "out")
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
 def test_existing_files_are_replaced_when_asked_and_others_stay(dataset, tmp_path):

@@ -18,6 +18,14 @@ def version(project):
     return project.open()
 
 
+READS = (
+    lambda version: version.arrow(),
+    lambda version: list(version.batches(columns=["text"])),
+    lambda version: version.polars().collect(),
+    lambda version: version.huggingface(),
+)
+
+
 def test_a_version_tells_about_itself(version):
     assert (version.name, version.tag, len(version)) == ("toy", "v1", 10)
     assert version.splits == {"train": 5, "test": 5}
@@ -54,6 +62,30 @@ def test_polars_reads_lazily(version):
     assert frame.select(polars.col("length").sum()).collect().item() == 6 * 3 + 7 * 2
 
 
+def test_polars_filters_and_cuts_as_it_does_a_table(version):
+    import polars
+
+    lazy, whole = version.polars(), polars.from_arrow(version.arrow())
+    length, text = polars.col("length"), polars.col("text")
+    for query in (
+        lambda frame: frame.filter(length > 6).select(text),
+        lambda frame: frame.head(6).filter(length > 6),
+        lambda frame: frame.filter(length > 6).head(3),
+        lambda frame: frame.tail(3),
+        lambda frame: frame.slice(4, 4).select("id"),
+        lambda frame: frame.select(polars.len()),
+        lambda frame: frame.group_by("split").agg(length.sum()).sort("split"),
+    ):
+        assert query(lazy).collect().equals(query(whole.lazy()).collect())
+
+
+def test_a_wrong_polars_query_keeps_the_words_of_polars(version):
+    import polars
+
+    with pytest.raises(polars.exceptions.PolarsError):
+        version.polars().filter(polars.col("text").str.to_integer(strict=True) > 1).collect()
+
+
 def test_hugging_face_gets_the_splits_without_copying(version):
     import datasets
 
@@ -85,9 +117,23 @@ def test_an_unknown_column_is_an_error(version):
 
 def test_a_file_that_is_gone_is_an_error(version):
     version.files()[0].unlink()
-    with pytest.raises(CurateError, match="cannot be read") as caught:
-        version.arrow()
-    assert caught.value.hint == "`curate data verify`"
+    for read in READS:
+        with pytest.raises(CurateError, match=r"object \w{12} is missing") as caught:
+            read(version)
+        assert caught.value.hint.startswith("`curate data verify` lists what is affected")
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.99])
+def test_a_file_that_is_damaged_is_an_error_that_names_the_object(version, place):
+    path = version.files()[-1]
+    content = bytearray(path.read_bytes())
+    start = int(place * len(content))
+    content[start : start + 30] = bytes(30)
+    path.write_bytes(content)
+    for read in READS:
+        with pytest.raises(CurateError, match=f"object {path.stem[:12]} is damaged") as caught:
+            read(version)
+        assert caught.value.hint.startswith("`curate data verify` lists what is affected")
 
 
 def test_a_dataset_is_opened_from_the_store_that_the_environment_names(version, monkeypatch):
@@ -103,3 +149,16 @@ def test_columns_of_shards_that_differ_are_read_as_one(project):
     assert version.polars().collect().to_arrow().num_columns == 6
     assert version.huggingface("train")[0]["n"] == 1.0
     assert version.arrow(columns=["a.dotted"]).column("a.dotted").to_pylist() == [None, None, None, 1, 2, 3]
+
+
+def test_a_version_without_documents_has_an_empty_train_split_with_the_columns(project):
+    project.write("a.txt", "one", "two")
+    project.stages("Long, minimum: 100")
+    project.run()
+    version = project.open()
+    assert version.splits == {"train": 0}
+    found = version.huggingface()
+    assert list(found) == ["train"]
+    assert (found["train"].num_rows, found["train"].column_names) == (0, ["id", "text", "source_uri", "length"])
+    assert version.polars("train").collect().columns == version.columns
+    assert project.cli("data", "show", "toy", "--json").code == 0

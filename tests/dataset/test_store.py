@@ -74,6 +74,27 @@ def test_columns_with_dots_in_their_names_are_read(store):
     assert store.read_table(name).equals(table)
 
 
+def test_an_object_that_is_damaged_is_written_again(store):
+    path = store.object_path(store.write_table(TABLE))
+    whole = path.read_bytes()
+    path.write_bytes(bytes(len(whole)))
+    store.write_table(TABLE)
+    assert path.read_bytes() == whole
+
+
+def test_a_manifest_that_is_damaged_is_written_again(store):
+    version = store.write_manifest({"a": 1})
+    store.manifest_path(version).write_text("{")
+    store.write_manifest({"a": 1})
+    assert store.manifest(version) == {"a": 1}
+
+
+def test_an_error_while_a_sound_object_is_read_keeps_its_own_words(store):
+    name = store.write_table(TABLE)
+    with pytest.raises(OSError, match="of the user"), store.readable(name):
+        raise OSError("of the user")
+
+
 def test_an_object_is_written_once(store):
     path = store.object_path(store.write_table(TABLE))
     before = path.stat().st_mtime_ns

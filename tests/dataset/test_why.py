@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from curate.dataset.diff import diff
+from curate.dataset.ledger import Shard, quarantined
 from curate.dataset.why import why
 from curate.errors import CurateError
 
@@ -79,6 +80,65 @@ def test_of_two_documents_with_one_id_the_first_is_told_and_the_other_mentioned(
     ]
 
 
+def test_a_document_is_found_by_where_it_came_from(project):
+    project.write("a.txt", "x|first of all", "!broken", "y|cat")
+    project.stages("Shout, word: first", "Long, minimum: 5")
+    project.run()
+    version = project.open()
+    assert why(version, "a.txt#0") == why(version, "x")
+    assert [why(version, "a.txt#2")[key] for key in ("id", "verdict", "reason")] == ["y", "dropped", "too_short"]
+    rejected = why(version, "a.txt#1")
+    assert [rejected[key] for key in ("source", "verdict", "reason")] == ["a.txt#1", "quarantined", "bad_line"]
+    assert rejected == why(version, rejected["id"])
+
+
+def test_the_place_of_a_document_whose_id_was_taken_tells_so(project):
+    project.write("a.txt", "x|first of all", "x|second")
+    project.stages("Shout, word: first")
+    project.run()
+    told = why(project.open(), "a.txt#1")
+    assert [told[key] for key in ("id", "source", "verdict", "stage", "reason", "detail", "edits")] == [
+        "x", "a.txt#1", "quarantined", "lines", "duplicate_id", "another document with this id, from a.txt#0", [],
+    ]  # fmt: skip
+    assert [event["reason"] for event in told["history"]] == ["duplicate_id"]
+
+
+def test_a_place_that_several_documents_came_from_is_an_error(project):
+    project.write("one_place.py", """
+        from curate.stages.contract import Part, Source
+
+        class OnePlace(Source):
+            def plan(self, context):
+                return [Part("a", "a", "a")]
+
+            def read(self, part):
+                import pyarrow as pa
+
+                yield pa.table({"id": ["1", "2"], "text": ["one", "two"], "source_uri": ["a", "a"]})
+    """.replace("\n        ", "\n"))  # fmt: skip
+    project.pipeline('dataset: toy\nsources: [{stage: "one_place:OnePlace"}]\nstages: []\n')
+    project.monkeypatch.syspath_prepend(str(project.root))
+    project.run()
+    with pytest.raises(CurateError, match="2 documents came from `a`") as caught:
+        why(project.open(), "a")
+    assert caught.value.hint == "ask for one by its id: 1, 2"
+
+
+def test_every_quarantined_document_is_listed(project):
+    project.write("a.txt", "x|first", "!broken", "x|second", "z|cat", "y|it does RAISE here")
+    project.stages("Long, minimum: 4", "Shout, word: it")
+    project.run("max_quarantined=10")
+    version = project.open()
+    found = list(quarantined(version.store, [Shard.from_json(record) for record in version.manifest["ledger"]]))
+    assert len(found) == version.manifest["documents"]["quarantined"] == 3
+    assert [[row[key] for key in ("stage", "source_uri", "reason")] for row in found] == [
+        ["lines", "a.txt#1", "bad_line"],
+        ["lines", "a.txt#2", "duplicate_id"],
+        ["Long", "a.txt#4", "stage_failed"],
+    ]
+    assert [row["id"] for row in found[1:]] == ["x", "y"]
+
+
 def test_an_unknown_document_is_an_error(done):
     with pytest.raises(CurateError, match="no document `nobody` went into toy@") as caught:
         why(done.open(), "nobody")
@@ -120,6 +180,17 @@ def test_a_diff_names_examples_and_columns(project):
     assert found["examples"] == {"added": ["4", "5"], "removed": ["1"], "changed": ["3"]}
     assert [found[key] for key in ("added", "removed", "changed", "unchanged")] == [2, 1, 1, 1]
     assert found["columns"] == {"added": ["length"], "removed": []}
+
+
+def test_a_diff_names_ten_documents_of_a_kind_or_all(project):
+    project.write("a.txt", "one")
+    project.stages()
+    project.run()
+    project.write("b.txt", *(f"other {i}" for i in range(12)))
+    project.run()
+    before, after = project.open("toy@v1"), project.open("toy@v2")
+    assert len(diff(before, after)["examples"]["added"]) == 10
+    assert len(diff(before, after, examples=None)["examples"]["added"]) == 12
 
 
 def test_a_document_that_moves_to_another_split_is_changed(project):

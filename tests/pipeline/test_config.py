@@ -79,7 +79,7 @@ stages:
             ("`stages` must be a list", "p.yaml:3:1", "stages: [{stage: unicode}]"),
         ),
         (
-            f"dataset: a\nsources: [{LINES}]\nstages: [pii]",
+            f"dataset: a\nsources: [{LINES}]\nstages: [7]",
             ("a stage is a map with `stage: NAME` (or `use: datatrove.pipeline...`)", "p.yaml:3:10", None),
         ),
         (

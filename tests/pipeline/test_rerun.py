@@ -133,7 +133,7 @@ def test_another_content_of_a_model_file_reruns_the_stage_that_uses_it(project, 
 def test_a_model_file_that_is_not_there_is_an_error(project, tmp_path):
     project.write("a.txt", "one")
     project.stages(f"Label, model: {tmp_path}/none.bin")
-    with pytest.raises(CurateError, match=r"the model file `.*none.bin` cannot be read: No such file"):
+    with pytest.raises(CurateError, match=r"the file `.*none.bin` cannot be read: No such file"):
         project.run()
 
 

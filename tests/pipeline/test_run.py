@@ -125,7 +125,7 @@ def test_a_source_without_documents_gives_a_version_of_none(project):
     done = project.run()
     assert done.documents == {"in": 0, "kept": 0, "dropped": 0, "quarantined": 0}
     assert project.open().arrow().num_rows == 0
-    assert project.open().splits == {}
+    assert project.open().splits == {"train": 0}
     assert project.run().tasks["run"] == 0
 
 

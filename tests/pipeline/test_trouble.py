@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from curate.errors import CurateError
 from curate.pipeline.backends.local import InternalError
 
 KINDS = {"mapper": "Shout", "filter": "Long", "audit": "Letters", "global": "Copies"}
@@ -116,13 +117,14 @@ def test_columns_of_a_global_stage_are_aligned_with_the_documents_it_could_read(
     assert table.column("cluster").to_pylist() == ["a.txt#0", "a.txt#2", "a.txt#0", "c.txt#1"]
 
 
-def test_a_stage_that_cannot_be_opened_ends_the_run_without_its_words(project):
+def test_a_stage_of_ones_own_that_cannot_be_opened_is_named_with_its_words_and_place(project):
     project.write("in.txt", "hello")
     project.stages("Unfinished")
-    with pytest.raises(InternalError, match="ValueError") as caught:
+    with pytest.raises(
+        CurateError, match=r"stage `Unfinished` \(toy_stages:Unfinished\) failed: ValueError: no such model"
+    ) as caught:
         project.run()
-    assert "a shard of `in.txt` failed" in str(caught.value)
-    assert "no such model" not in str(caught.value)
+    assert "toy_stages.py:" in (caught.value.where or "")
 
 
 @pytest.mark.slow

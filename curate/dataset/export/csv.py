@@ -1,8 +1,9 @@
 """CSV as RFC 4180 has it: a header, every text quoted, quotes doubled, line ends kept; null is empty and unquoted.
 
 A spreadsheet runs a cell that begins with `=`, `+`, `-`, `@`, a tab or a line end (OWASP, "CSV Injection");
-`escape_formulas` puts an apostrophe before such texts, which changes them: leave it off for machines. Lists, structures
-and binary values become JSON text.
+`escape_formulas` puts an apostrophe before such texts, which changes them: leave it off for machines. Numbers (decimals
+too) are written as they are, dates and times as ISO 8601 (a space between the two), binary values as base64; lists and
+structures become JSON text.
 """
 
 from __future__ import annotations
@@ -63,4 +64,5 @@ def _is_text(type_: pa.DataType) -> bool:
 def _simple(type_: pa.DataType) -> bool:
     import pyarrow as pa
 
-    return pa.types.is_temporal(type_) or pa.types.is_primitive(type_) or _is_text(type_)
+    number = pa.types.is_primitive(type_) or pa.types.is_decimal(type_) or pa.types.is_floating(type_)
+    return number or pa.types.is_temporal(type_) or _is_text(type_)

@@ -67,15 +67,22 @@ def _foreign(value: Any) -> Any:
     raise TypeError(f"no JSON for {type(value).__name__}")
 
 
+def _text(value: Any) -> str:
+    import orjson
+
+    encoded = json_bytes(value)
+    return orjson.loads(encoded) if encoded[:1] == b'"' else encoded.decode()
+
+
 def columns_as_text(batch: pa.RecordBatch, simple: Callable[[pa.DataType], bool]) -> list[pa.Array]:
-    """The columns; those whose type is not `simple` as JSON text, nulls kept."""
+    """The columns; of those whose type is not `simple`, values that JSON writes as a string as that text, others as JSON."""
     import pyarrow as pa
 
     return [
         column
         if simple(column.type)
         else pa.array(
-            [None if value is None else json_bytes(value).decode() for value in column.to_pylist()],
+            [None if value is None else _text(value) for value in column.to_pylist()],
             pa.string(),
         )
         for column in batch.columns
