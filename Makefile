@@ -14,9 +14,10 @@ setup: .venv/installed
 
 quickstart: setup            ## the main job on real text that this machine has: data, model, report
 	test -d quickstart || $(CURATE) init quickstart
-	cd quickstart && ../$(CURATE) run pipeline.yaml
-	cd quickstart && ../$(CURATE) train train.yaml
-	cd quickstart && ../$(CURATE) report installed-text --out report.html
+	cd quickstart && ../$(CURATE) run pipeline.yaml > funnel.txt
+	cd quickstart && ../$(CURATE) train train.yaml > model.txt
+	cd quickstart && ../$(CURATE) report installed-text --out report.html > /dev/null
+	@echo; cat quickstart/funnel.txt; echo; cat quickstart/model.txt; echo; echo "report:     $(CURDIR)/quickstart/report.html"
 
 test: setup                  ## every test
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 --dist worksteal
