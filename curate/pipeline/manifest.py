@@ -154,7 +154,7 @@ def _as_written(pipeline: Pipeline) -> dict[str, Any]:
         return [{"id": entry.id, "stage": entry.name, **entry.written} for entry in configured]
 
     return {
-        **pipeline.settings.model_dump(mode="json"),
+        **pipeline.settings.model_dump(mode="json", exclude={"max_quarantined", "time_limit"}),
         "sources": entries(pipeline.sources),
         "stages": entries(pipeline.stages),
     }

@@ -291,3 +291,10 @@ def test_a_stage_that_gives_a_column_text_is_an_error(project):
     project.stages("Overwrites, id: bad")
     with pytest.raises(CurateError, match="stage `bad` gives a column named `text`"):
         project.run()
+
+
+def test_limits_on_a_run_are_no_part_of_its_version(project):
+    project.write("a.txt", "one", "two")
+    project.stages("Shout")
+    first = project.run().version
+    assert project.run("max_quarantined=7", "time_limit=5").version == first
