@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from curate.errors import ConfigurationErrors, CurateError, did_you_mean
 from curate.tokenize.tokenizer import TokenizerSettings
+from curate.train.architecture import ModelSettings
+from curate.train.methods import (
+    AdversarialSettings,
+    CausalSettings,
+    CurriculumSettings,
+    EarlyStoppingSettings,
+    LoraSettings,
+    ObjectiveSettings,
+)
 
 __all__ = [
     "FREE",
@@ -28,76 +37,14 @@ __all__ = [
     "load_config",
 ]
 
-FREE = frozenset({"processes", "checkpoint_every", "keep_checkpoints"})
+FREE = frozenset(
+    {"processes", "checkpoint_every", "checkpoint_async", "keep_checkpoints", "restarts", "timeout", "log"}
+)
 """Settings that may change between the parts of an interrupted run: they do not say what is computed."""
-
-
-class Architecture(NamedTuple):
-    """Sizes of a decoder.
-
-    Attributes:
-        layers: Blocks.
-        width: Size of the residual stream.
-        heads: Query heads; each has width / heads dimensions.
-        key_value_heads: Key and value heads, shared by groups of query heads.
-        feed_forward: Hidden size of the gated feed-forward layer.
-    """
-
-    layers: int
-    width: int
-    heads: int
-    key_value_heads: int
-    feed_forward: int
-
-    def parameters(self, vocabulary: int) -> int:
-        """Number of parameters, the tied embedding counted once."""
-        head = self.width // self.heads
-        attention = 2 * self.width * head * (self.heads + self.key_value_heads)
-        block = attention + 3 * self.width * self.feed_forward + 2 * self.width
-        return vocabulary * self.width + self.layers * block + self.width
-
-
-PRESETS = {
-    "1m": Architecture(4, 128, 4, 2, 384),
-    "3m": Architecture(4, 192, 6, 2, 512),
-    "10m": Architecture(4, 384, 6, 2, 1152),
-    "30m": Architecture(8, 512, 8, 4, 1536),
-    "100m": Architecture(12, 768, 12, 4, 2048),
-}
-"""Named by their parameters with a vocabulary of a few thousand tokens (100m: 32 thousand)."""
 
 
 class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ModelSettings(_Settings):
-    """The model: a preset, and sizes that replace the preset's."""
-
-    preset: Literal["1m", "3m", "10m", "30m", "100m"] = Field(
-        default="10m", description="sizes by name, about the number of parameters"
-    )
-    layers: int | None = Field(default=None, ge=1, description="blocks")
-    width: int | None = Field(default=None, ge=2, description="size of the residual stream")
-    heads: int | None = Field(default=None, ge=1, description="query heads")
-    key_value_heads: int | None = Field(default=None, ge=1, description="key and value heads; divides `heads`")
-    feed_forward: int | None = Field(default=None, ge=1, description="hidden size of the feed-forward layers")
-    rope_theta: float = Field(default=10_000.0, gt=1, description="base of the rotary position frequencies")
-
-    @property
-    def architecture(self) -> Architecture:
-        """The sizes, the preset's where none is given."""
-        given = {name: getattr(self, name) for name in Architecture._fields}
-        return PRESETS[self.preset]._replace(**{name: size for name, size in given.items() if size is not None})
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        sizes = self.architecture
-        if sizes.width % (2 * sizes.heads):
-            raise ValueError(f"width {sizes.width} must be a multiple of twice the {sizes.heads} heads")
-        if sizes.heads % sizes.key_value_heads:
-            raise ValueError(f"{sizes.heads} heads must be a multiple of {sizes.key_value_heads} key_value_heads")
-        return self
 
 
 class BatchSettings(_Settings):
@@ -110,36 +57,100 @@ class BatchSettings(_Settings):
     accumulate: int = Field(
         default=1, ge=1, description="pieces that each process cuts its share into, one after the other: less memory"
     )
+    document_mask: bool = Field(
+        default=True, description="attention stays inside a document, and positions count from its start"
+    )
+
+
+class DataSettings(_Settings):
+    """Which columns of the dataset hold what; an objective uses those that it needs."""
+
+    text: str = Field(default="text", description="text, or the first of a pair")
+    second: str | None = Field(default=None, description="second text of a pair (classification)")
+    label: str = Field(default="label", description="label (classification), or list of labels (token_classification)")
+    words: str = Field(default="words", description="list of words (token_classification)")
+    target: str = Field(default="target", description="text to produce (seq2seq)")
+    messages: str = Field(default="messages", description="list of {role, content} (sft)")
+    prompt: str = Field(default="prompt", description="prompt (preference, reinforcement)")
+    chosen: str = Field(default="chosen", description="the better answer (preference)")
+    rejected: str = Field(default="rejected", description="the worse answer (preference)")
+    answer: str = Field(default="answer", description="what the reward compares with (reinforcement)")
+    weight: str | None = Field(default=None, description="how much a document counts in the loss")
+    difficulty: str | None = Field(default=None, description="how hard a document is (curriculum)")
+    chat_template: str | None = Field(
+        default=None, description="file of a Jinja template of conversations, as in Hugging Face tokenizers"
+    )
+
+
+class TaskSettings(_Settings):
+    """One task of several that share a trunk."""
+
+    dataset: str | None = Field(default=None, description="its dataset; by default that of the run")
+    objective: ObjectiveSettings = Field(default=CausalSettings(), description="what is learned")
+    data: DataSettings = Field(default=DataSettings(), description="its columns")
+    weight: float | None = Field(default=None, gt=0, description="share of the steps; by default by its examples")
 
 
 class OptimizerSettings(_Settings):
-    """AdamW."""
+    """AdamW (Loshchilov and Hutter 2019), SGD, or Muon (Jordan et al. 2024) for the matrices of the blocks."""
 
+    kind: Literal["adamw", "sgd", "muon"] = Field(
+        default="adamw", description="muon: embeddings, heads and vectors are left to adamw"
+    )
     learning_rate: float = Field(default=2e-3, gt=0, description="highest learning rate, after the warm-up")
+    matrix_learning_rate: float = Field(default=0.02, gt=0, description="highest learning rate of muon's matrices")
+    momentum: float = Field(default=0.95, ge=0, lt=1, description="of sgd and muon")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of the gradients")
     beta2: float = Field(default=0.95, ge=0, lt=1, description="decay of the mean of their squares")
     epsilon: float = Field(default=1e-8, gt=0, description="added to the root of the mean of squares")
     weight_decay: float = Field(default=0.1, ge=0, description="decay of the matrices; norms are left alone")
     clip: float | None = Field(default=1.0, gt=0, description="most that the norm of the gradients may be; null is off")
+    average: float | None = Field(
+        default=None, gt=0, lt=1, description="decay of an exponential moving average of the parameters, which is validated"
+    )
 
 
 class ScheduleSettings(_Settings):
     """The learning rate over the steps."""
 
-    kind: Literal["cosine", "linear", "constant"] = Field(
-        default="cosine", description="how it falls after the warm-up"
+    kind: Literal["cosine", "linear", "wsd", "constant"] = Field(
+        default="cosine", description="how it falls after the warm-up; wsd: it stays, and falls at the end"
     )
     warmup: int = Field(default=10, ge=0, description="steps over which it rises from zero")
     floor: float = Field(default=0.1, ge=0, le=1, description="share of the highest rate that is left at the last step")
+    decay: float = Field(default=0.2, gt=0, le=1, description="share of the steps in which wsd falls")
 
 
 class ValidationSettings(_Settings):
-    """Bits per byte on the validation split, during training and at its end."""
+    """What the model does on the validation split, during training and at its end."""
 
     every: int = Field(default=50, ge=1, description="steps between two validations")
     sequences: int | None = Field(
         default=256, ge=1, description="sequences used, spread evenly over the split; null is all of them"
     )
+
+
+class ParallelSettings(_Settings):
+    """How processes share the model; what is left of them shards it (FSDP)."""
+
+    replicate: int = Field(default=1, ge=1, description="copies of the sharded model (hybrid sharding)")
+    tensor: int = Field(default=1, ge=1, description="processes that share each matrix (tensor parallel; decoders)")
+
+
+class GuardSettings(_Settings):
+    """What happens when loss or gradients are not finite."""
+
+    skip: int = Field(default=2, ge=0, description="steps that are skipped, one after the other, before going back")
+    rewind: int = Field(
+        default=1, ge=0, description="times to go back to the last checkpoint, and on from there without that data"
+    )
+
+
+class LogSettings(_Settings):
+    """Where metrics go besides metrics.jsonl and the terminal."""
+
+    tensorboard: bool = Field(default=False, description="write event files into the run folder's `tensorboard`")
+    wandb: str | None = Field(default=None, description="project in Weights & Biases, where it is installed")
 
 
 class TrainConfig(_Settings):
@@ -152,27 +163,56 @@ class TrainConfig(_Settings):
     )
     steps: int = Field(default=200, ge=1, description="optimizer steps")
     checkpoint_every: int = Field(default=50, ge=1, description="steps between two checkpoints; the last step has one")
+    checkpoint_async: bool = Field(default=False, description="write checkpoints while training goes on")
     keep_checkpoints: int = Field(default=2, ge=1, description="newest checkpoints that are kept")
     seed: int = Field(default=1, ge=0, lt=1 << 32, description="decides the first weights and the order of the data")
-    precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="of the computation; parameters, sums and the optimizer are fp32 always"
+    precision: Literal["fp32", "bf16", "fp8"] = Field(
+        default="fp32",
+        description="of the computation; parameters, sums and the optimizer are fp32 always; fp8 needs a GPU that has it",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one")
     processes: int = Field(default=1, ge=1, le=1024, description="processes that share the work on this machine")
+    restarts: int = Field(default=0, ge=0, description="times that processes are started again after one has died")
+    timeout: float = Field(default=600.0, gt=0, description="seconds that a step may take before the run is ended as hung")
+    compile: bool = Field(default=False, description="compile each block: slow to begin, then faster")
+    recompute: bool = Field(default=False, description="compute activations again instead of keeping them: less memory")
+    objective: ObjectiveSettings = Field(default=CausalSettings(), description="what is learned")
+    data: DataSettings = DataSettings()
+    mixture: dict[str, float] | None = Field(
+        default=None, min_length=1, description="datasets and their shares of the sequences; `dataset` must be among them"
+    )
+    tasks: dict[str, TaskSettings] | None = Field(
+        default=None, min_length=2, description="tasks by name, instead of `objective` and `data`"
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="tasks without weight are drawn by their number of examples to the power 1 / this"
+    )
     model: ModelSettings = ModelSettings()
+    lora: LoraSettings | None = Field(default=None, description="train adapters only")
     tokenizer: TokenizerSettings = TokenizerSettings()
     batch: BatchSettings = BatchSettings()
+    curriculum: CurriculumSettings | None = Field(default=None, description="easy examples first")
+    adversarial: AdversarialSettings | None = Field(default=None, description="train against worst-case noise")
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     validation: ValidationSettings = ValidationSettings()
+    early_stopping: EarlyStoppingSettings | None = Field(default=None, description="end when validation gets worse")
+    guard: GuardSettings = GuardSettings()
+    parallel: ParallelSettings = ParallelSettings()
+    log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
     def _shares_are_equal(self) -> Self:
-        pieces = self.processes * self.batch.accumulate
-        if self.batch.sequences % pieces:
+        readers = self.processes // self.parallel.tensor
+        if self.processes % (self.parallel.tensor * self.parallel.replicate):
+            raise ValueError(
+                f"processes ({self.processes}) must be a multiple of "
+                f"parallel.replicate x parallel.tensor ({self.parallel.replicate} x {self.parallel.tensor})"
+            )
+        if self.batch.sequences % (readers * self.batch.accumulate):
             raise ValueError(
                 f"batch.sequences ({self.batch.sequences}) must be a multiple of "
-                f"processes x batch.accumulate ({self.processes} x {self.batch.accumulate})"
+                f"processes x batch.accumulate ({readers} x {self.batch.accumulate})"
             )
         return self
 

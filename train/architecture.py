@@ -1,0 +1,184 @@
+"""Which model: its kind, its sizes by preset or one by one, and the switches that tell Llama from GPT-2.
+
+    decoder          the next token from those before it: Llama (Touvron et al. 2023), or GPT-2 (Radford et al. 2019)
+    encoder          every token from all others: BERT (Devlin et al. 2019)
+    encoder_decoder  a text from a text: T5 (Raffel et al. 2020)
+    lstm             recurrent: Hochreiter and Schmidhuber 1997
+    cnn              convolutions over words for classification: Kim 2014
+    pretrained       any model that `transformers.AutoModel` can load
+
+Nothing here imports torch: `curate train --plan` and the checks of a file need sizes only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["PRESETS", "Architecture", "Kind", "ModelSettings"]
+
+Kind = Literal["decoder", "encoder", "encoder_decoder", "lstm", "cnn", "pretrained"]
+Norm = Literal["rms", "layer"]
+Positions = Literal["rotary", "learned", "relative"]
+Activation = Literal["swiglu", "geglu", "gelu", "gelu_tanh", "relu"]
+Preset = Literal["1m", "3m", "10m", "30m", "100m", "124m", "350m", "1b", "3b", "7b"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """All that decides the shape of a model but its vocabulary.
+
+    Attributes:
+        kind: The family.
+        layers: Blocks; of an encoder-decoder, in each of both.
+        width: Size of the hidden states.
+        heads: Query heads.
+        key_value_heads: Key and value heads, shared by groups of query heads.
+        head_width: Size of a head.
+        feed_forward: Hidden size of the feed-forward layers.
+        norm: Root-mean-square (Zhang and Sennrich 2019) or layer norm.
+        norm_epsilon: Added under its root.
+        norm_after: Norms stand after each sublayer's sum (BERT) and not before the sublayer.
+        positions: Rotated queries and keys, a learned table, or learned biases by distance (T5).
+        activation: Of the feed-forward layers; swiglu and geglu are gated.
+        bias: Linear layers have biases.
+        tied: Output and embedding are one matrix.
+        dropout: Share of activations set to zero in training.
+        rope_theta: Base of the rotary frequencies.
+        segments: Kinds of segments that are embedded (BERT: 2); 0 is none.
+        kernels: Widths of the convolutions (cnn).
+    """
+
+    kind: Kind = "decoder"
+    layers: int
+    width: int
+    heads: int
+    key_value_heads: int
+    head_width: int
+    feed_forward: int
+    norm: Norm = "rms"
+    norm_epsilon: float = 1e-5
+    norm_after: bool = False
+    positions: Positions = "rotary"
+    activation: Activation = "swiglu"
+    bias: bool = False
+    tied: bool = True
+    dropout: float = 0.0
+    rope_theta: float = 10_000.0
+    segments: int = 0
+    kernels: tuple[int, ...] = (3, 4, 5)
+
+    @property
+    def gated(self) -> bool:
+        """The feed-forward layers have a gate."""
+        return self.activation in ("swiglu", "geglu")
+
+    def block_parameters(self) -> int:
+        """Matrix parameters of one transformer block, without norms and biases."""
+        attention = 2 * self.width * self.head_width * (self.heads + self.key_value_heads)
+        return attention + (3 if self.gated else 2) * self.width * self.feed_forward
+
+    def parameters(self, vocabulary: int) -> int:
+        """Parameters of a decoder of the style of Llama; a tied embedding counts once."""
+        embedding = vocabulary * self.width * (1 if self.tied else 2)
+        return embedding + self.layers * (self.block_parameters() + 2 * self.width) + self.width
+
+
+# layers, width, heads, key_value_heads, feed_forward (gated; layers without a gate are 4 x width)
+_SIZES: dict[str, tuple[int, int, int, int, int]] = {
+    "1m": (4, 128, 4, 2, 384),
+    "3m": (4, 192, 6, 2, 512),
+    "10m": (4, 384, 6, 2, 1152),
+    "30m": (8, 512, 8, 4, 1536),
+    "100m": (12, 768, 12, 4, 2048),
+    "124m": (12, 768, 12, 12, 2048),
+    "350m": (24, 1024, 16, 16, 2816),
+    "1b": (22, 2048, 32, 4, 5632),
+    "3b": (28, 3072, 24, 8, 8192),
+    "7b": (32, 4096, 32, 32, 11008),
+}
+PRESETS = tuple(_SIZES)
+"""Named by their parameters as decoders: to 10m with a few thousand tokens, from 30m with 32 thousand or more."""
+
+_STYLES: dict[str, dict[str, object]] = {
+    "llama": {},
+    "gpt2": {"norm": "layer", "positions": "learned", "activation": "gelu_tanh", "bias": True},
+    "bert": {
+        "norm": "layer",
+        "norm_epsilon": 1e-12,
+        "norm_after": True,
+        "positions": "learned",
+        "activation": "gelu",
+        "bias": True,
+        "segments": 2,
+    },
+    "t5": {"norm_epsilon": 1e-6, "positions": "relative", "activation": "relu"},
+}
+_STYLE_OF: dict[str, str] = {"decoder": "llama", "encoder": "bert", "encoder_decoder": "t5"}
+
+
+class ModelSettings(BaseModel):
+    """The model: a kind, a preset of sizes, and whatever replaces the preset's; or an existing model to go on from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind = Field(default="decoder", description="family of the model")
+    style: Literal["llama", "gpt2"] = Field(default="llama", description="switches of a decoder, all at once")
+    preset: Preset = Field(default="10m", description="sizes by name, about the number of parameters of a decoder")
+    path: str | None = Field(
+        default=None,
+        description="begin with the weights of this folder: a run of ours, or a Hugging Face model; its sizes count then",
+    )
+    layers: int | None = Field(default=None, ge=1, description="blocks (encoder_decoder: in each of both)")
+    width: int | None = Field(default=None, ge=2, description="size of the hidden states")
+    heads: int | None = Field(default=None, ge=1, description="query heads")
+    key_value_heads: int | None = Field(default=None, ge=1, description="key and value heads; divides `heads`")
+    feed_forward: int | None = Field(default=None, ge=1, description="hidden size of the feed-forward layers")
+    norm: Norm | None = Field(default=None, description="rms or layer norm; by default the style's")
+    positions: Literal["rotary", "learned"] | None = Field(default=None, description="by default the style's")
+    activation: Activation | None = Field(default=None, description="of the feed-forward layers; by default the style's")
+    bias: bool | None = Field(default=None, description="linear layers have biases; by default as in the style")
+    tied: bool = Field(default=True, description="output and embedding are one matrix")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of activations set to zero in training")
+    rope_theta: float = Field(default=10_000.0, gt=1, description="base of the rotary position frequencies")
+    kernels: tuple[int, ...] = Field(default=(3, 4, 5), min_length=1, description="widths of the convolutions (cnn)")
+
+    @property
+    def architecture(self) -> Architecture:
+        """The sizes, the preset's where none is given; of a model with `path`, what the file says without it."""
+        layers, width, heads, narrow, gated = _SIZES[self.preset]
+        style = _STYLES.get(self.style if self.kind == "decoder" else _STYLE_OF.get(self.kind, "llama"), {})
+        names = {field.name for field in fields(Architecture)}
+        given = {name: getattr(self, name) for name in names & set(type(self).model_fields)}
+        given = {name: value for name, value in given.items() if value is not None}
+        plain = self.kind == "encoder_decoder" or style.get("norm") == "layer"
+        base = Architecture(
+            layers=layers,
+            width=width,
+            heads=heads,
+            key_value_heads=given.get("heads", heads) if plain else narrow,
+            head_width=1,
+            feed_forward=gated,
+        )
+        sizes = replace(base, **{**style, **given})
+        if "feed_forward" not in given and not sizes.gated:
+            sizes = replace(sizes, feed_forward=4 * sizes.width)
+        return replace(sizes, head_width=max(1, sizes.width // sizes.heads))
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        sizes = self.architecture
+        if self.kind == "pretrained" and self.path is None:
+            raise ValueError("a `pretrained` model needs its `path`")
+        if self.kind in ("lstm", "cnn"):
+            return self
+        even = 2 if sizes.positions == "rotary" else 1
+        if sizes.width % (even * sizes.heads):
+            raise ValueError(
+                f"width {sizes.width} must be a multiple of {'twice ' if even == 2 else ''}the {sizes.heads} heads"
+            )
+        if sizes.heads % sizes.key_value_heads:
+            raise ValueError(f"{sizes.heads} heads must be a multiple of {sizes.key_value_heads} key_value_heads")
+        return self

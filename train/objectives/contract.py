@@ -1,0 +1,80 @@
+"""The contract between the loop and what is learned (docs/decisions/0005-trainer.md).
+
+An objective is the root module of a run, because FSDP holds parameters outside the blocks (embedding, norms, heads)
+whole only inside the root's `forward` and inside the methods named in `METHODS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from curate.train.loss import IGNORED
+
+__all__ = ["METHODS", "Batch", "Loss", "Objective", "target_weights"]
+
+Batch = dict[str, Tensor]
+METHODS = ("score", "respond")
+"""Methods of an objective that may use its parameters, besides `forward`."""
+
+
+class Loss(NamedTuple):
+    """What a batch comes to.
+
+    Attributes:
+        total: Summed loss, a float32 scalar to go backward from.
+        sums: Other sums for the log (right answers, rewards), scalars without gradient; the log divides by the size.
+    """
+
+    total: Tensor
+    sums: dict[str, Tensor]
+
+
+class Objective(nn.Module):
+    """Holds a trunk and its heads, and says what is summed.
+
+    Attributes:
+        model: The trunk.
+        watch: The metric of `summary` that tells better from worse.
+        higher_is_better: Of `watch`.
+    """
+
+    model: nn.Module
+    watch: ClassVar[str] = "loss"
+    higher_is_better: ClassVar[bool] = False
+
+    def forward(self, batch: Batch) -> Loss:
+        """The summed loss of a batch."""
+        raise NotImplementedError
+
+    def size(self, batch: Batch) -> float:
+        """What the sum is divided by: the targets that count, each by its weight."""
+        return float(target_weights(batch).sum())
+
+    def prepare(self, batch: Batch, *, step: int) -> Batch:
+        """The batch as it is learned from (masks set, texts sampled); called once a step, by all processes."""
+        return batch
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        """Sums over a batch of the validation split, of any shape; without gradient."""
+        loss = self(batch)
+        size = torch.tensor(self.size(batch), dtype=torch.float64, device=loss.total.device)
+        return {"loss": loss.total.detach().double(), "size": size, **loss.sums}
+
+    def summary(self, sums: dict[str, Tensor]) -> dict[str, Any]:
+        """The metrics of the validation split, from the sums of all batches and processes (float64, on the CPU)."""
+        size = max(sums["size"].item(), 1e-12)
+        metrics = {name: value.item() / size for name, value in sums.items() if name != "size"}
+        return {**metrics, "count": int(sums["size"].item())}
+
+
+def target_weights(batch: Batch) -> Tensor:
+    """Weight of every target (0 where none counts), (rows, length) or (rows,) float32."""
+    targets = batch["targets"] if "targets" in batch else batch["labels"]
+    valid = (targets != IGNORED).float()
+    if "weights" not in batch:
+        return valid
+    weights = batch["weights"]
+    return valid * weights.view(weights.shape + (1,) * (valid.ndim - weights.ndim))
