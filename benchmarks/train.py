@@ -64,7 +64,8 @@ def plain(config, pack, steps):
     import torch
     from torch.nn import functional
 
-    from curate.train.data import Order, Windows
+    from curate.train.data.order import Order
+    from curate.train.data.windows import Windows
     from curate.train.model import Decoder
     from curate.train.optim import build_optimizer, clip_gradients, learning_rate
 

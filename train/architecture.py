@@ -49,6 +49,7 @@ class Architecture:
         rope_theta: Base of the rotary frequencies.
         segments: Kinds of segments that are embedded (BERT: 2); 0 is none.
         kernels: Widths of the convolutions (cnn).
+        bidirectional: A text is read in both directions, half of the width each (lstm).
     """
 
     kind: Kind = "decoder"
@@ -69,6 +70,7 @@ class Architecture:
     rope_theta: float = 10_000.0
     segments: int = 0
     kernels: tuple[int, ...] = (3, 4, 5)
+    bidirectional: bool = False
 
     @property
     def gated(self) -> bool:
@@ -138,12 +140,17 @@ class ModelSettings(BaseModel):
     feed_forward: int | None = Field(default=None, ge=1, description="hidden size of the feed-forward layers")
     norm: Norm | None = Field(default=None, description="rms or layer norm; by default the style's")
     positions: Literal["rotary", "learned"] | None = Field(default=None, description="by default the style's")
-    activation: Activation | None = Field(default=None, description="of the feed-forward layers; by default the style's")
+    activation: Activation | None = Field(
+        default=None, description="of the feed-forward layers; by default the style's"
+    )
     bias: bool | None = Field(default=None, description="linear layers have biases; by default as in the style")
     tied: bool = Field(default=True, description="output and embedding are one matrix")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of activations set to zero in training")
     rope_theta: float = Field(default=10_000.0, gt=1, description="base of the rotary position frequencies")
     kernels: tuple[int, ...] = Field(default=(3, 4, 5), min_length=1, description="widths of the convolutions (cnn)")
+    bidirectional: bool = Field(
+        default=False, description="a text is read in both directions, half of the width each (lstm)"
+    )
 
     @property
     def architecture(self) -> Architecture:

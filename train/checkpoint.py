@@ -1,14 +1,17 @@
 """Checkpoints: torch's distributed checkpoint (DCP) in safetensors files, whole or not there at all.
 
     checkpoints/step-000050/
-      shard-00001-....safetensors    what process 1 holds of the parameters and of the optimizer's tensors
+      shard-00001-....safetensors    what process 1 holds of the tensors
       shard-00002-....safetensors
-      checkpoint.json                step, settings, data, and the sha256 of each shard; written last
+      checkpoint.json                step, facts, shapes of the tensors, and the sha256 of each shard; written last
 
 DCP's own metadata file is a pickle, which a foreign checkpoint could use to run code; its safetensors storage has none:
 places of shards are in each file's JSON header. Processes can be more or fewer when it is loaded. A checkpoint is
-written aside, hashed, fsynced and renamed; loading compares the hashes first. Saving 10 million parameters with their
-optimizer state (120 MB) takes about 0.3 s.
+written aside, hashed, fsynced and renamed when all processes are done; loading compares the hashes first.
+
+A save costs as much memory again as a process's shard (the file's bytes). An asynchronous one copies the tensors
+first, and a thread writes the copy while training goes on: twice the shard, and at most one save is under way.
+Saving 10 million parameters with their optimizer state (120 MB) takes about 0.3 s.
 """
 
 from __future__ import annotations
@@ -18,25 +21,192 @@ import json
 import os
 import re
 import shutil
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.tensor import DTensor
 
 from curate.errors import CurateError, ResumableError
-from curate.train.optim import allocate_state
-from curate.train.shard import World
+from curate.train.world import World
 
-__all__ = ["checkpoints", "load_checkpoint", "read_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoints", "checkpoints", "load_checkpoint", "parameters_hash", "read_checkpoint", "tensor_shapes"]
 
-SCHEMA = 1
+SCHEMA = 2
 DESCRIPTION = "checkpoint.json"
+PATIENCE = 10.0
+"""Seconds that `close` waits for a save that is under way."""
 _NAME = re.compile(r"step-(\d{6,})")
+_PICKLES = (".bin", ".ckpt", ".distcp", ".metadata", ".pickle", ".pkl", ".pt", ".pth")
+
+
+class Checkpoints:
+    """Writes the checkpoints of a run; made, and each method called, by all processes together.
+
+    Args:
+        folder: The run's `checkpoints` folder.
+        world: The processes.
+        keep: Newest checkpoints that stay; older ones are removed.
+        asynchronous: Write while training goes on.
+    """
+
+    def __init__(self, folder: Path, world: World, *, keep: int, asynchronous: bool = False) -> None:
+        self.folder, self.keep, self.asynchronous = folder, keep, asynchronous
+        # Sums of the training and messages of a thread that saves must not meet in one group: it would hang.
+        group = distributed.new_group(backend="gloo")
+        assert isinstance(group, distributed.ProcessGroup)
+        self.world = replace(world, control=group)
+        self.copies: dict[str, Tensor] = {}
+        self.thread: threading.Thread | None = None
+        self.error: BaseException | None = None
+        if world.rank == 0:
+            _remove_halves(folder)
+
+    def save(
+        self, step: int, tensors: Mapping[str, Tensor], facts: dict[str, Any], *, protect: int | None = None
+    ) -> None:
+        """Save what training needs to go on; the tensors may change when this returns.
+
+        Args:
+            step: Steps done.
+            tensors: By name. DTensors of any mesh are saved by those who hold them; others are the same in all processes.
+            facts: Written to `checkpoint.json` beside the step.
+            protect: A step whose checkpoint stays, however old.
+
+        Raises:
+            ResumableError: This one, or an asynchronous one before, cannot be written; the last whole one is intact.
+        """
+        self.finish()
+        shapes = {name: [str(tensor.dtype).removeprefix("torch."), *tensor.shape] for name, tensor in tensors.items()}
+        description = {**facts, "schema": SCHEMA, "step": step, "tensors": shapes}
+        if not self.asynchronous:
+            self._write(description, {name: _stored(tensor) for name, tensor in tensors.items()}, protect)
+            return
+        copies = self._copied(tensors)
+        self.thread = threading.Thread(
+            target=self._write_aside, args=(description, copies, protect), name="checkpoint", daemon=True
+        )
+        self.thread.start()
+
+    def finish(self) -> None:
+        """Wait for a save that is under way.
+
+        Raises:
+            ResumableError: It cannot be written.
+        """
+        if self.thread:
+            self.thread.join()
+            self.thread = None
+        error, self.error = self.error, None
+        if error:
+            raise error
+
+    def close(self) -> None:
+        """Give a save that is under way a moment to end, whatever it comes to: training has failed."""
+        if self.thread:
+            self.thread.join(PATIENCE)
+
+    def _copied(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Copies on the CPU, in memory that the next save uses again."""
+        copies: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            stored = _stored(tensor)
+            local = stored.to_local() if isinstance(stored, DTensor) else stored
+            copy = self.copies.get(name)
+            if copy is None or copy.shape != local.shape:
+                copy = torch.empty(local.shape, dtype=local.dtype, pin_memory=local.is_cuda)
+            self.copies[name] = copy.copy_(local, non_blocking=True)
+            copies[name] = _with_local(stored, copy) if isinstance(stored, DTensor) else copy
+        if self.world.device.type == "cuda":
+            torch.cuda.synchronize(self.world.device)
+        return copies
+
+    def _write_aside(self, description: dict[str, Any], tensors: dict[str, Tensor], protect: int | None) -> None:
+        """What the thread does; its error is told by `finish`."""
+        try:
+            if self.world.device.type == "cuda":
+                torch.cuda.set_device(self.world.device)
+            self._write(description, tensors, protect)
+        except BaseException as error:  # the edge of the thread: whatever it is, training must learn of it
+            self.error = error
+
+    def _write(self, description: dict[str, Any], tensors: dict[str, Tensor], protect: int | None) -> None:
+        step, first = description["step"], self.world.rank == 0
+        final, aside = self.folder / f"step-{step:06}", self.folder / f"writing-step-{step:06}"
+        try:
+            with self._together(step):
+                if first:
+                    shutil.rmtree(aside, ignore_errors=True)
+                    aside.mkdir(parents=True)
+            with self._together(step):
+                writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
+                save(tensors, storage_writer=writer, process_group=self.world.control)
+                own = {path.name: _sha256(path) for path in aside.glob(f"shard-{self.world.rank + 1:05}-*")}
+            hashes = {name: digest for some in _gathered(own, self.world) for name, digest in some.items()}
+            with self._together(step):
+                if first:
+                    _finish(aside, final, {**description, "files": hashes})
+                    _retain(self.folder, self.keep, protect)
+        except ResumableError:
+            if first:
+                shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+    @contextmanager
+    def _together(self, step: int) -> Iterator[None]:
+        """A part of a save: when it fails in one process, it fails in all, for the same reason."""
+        failure = None
+        try:
+            yield
+        except (OSError, CheckpointException) as error:
+            failure = error
+        told = isinstance(failure, CheckpointException)  # by torch, to all processes
+        for reason in [_reason(failure)] if told else _gathered(_reason(failure), self.world):
+            if reason:
+                raise ResumableError(
+                    f"checkpoint {step} cannot be written: {reason}",
+                    str(self.folder),
+                    "the one before it is intact; make room, and run the same command again",
+                ) from failure
+
+
+def _gathered(value: Any, world: World) -> list[Any]:
+    found: list[Any] = [None] * world.size
+    distributed.all_gather_object(found, value, group=world.control)
+    return found
+
+
+def _reason(error: BaseException | None) -> str | None:
+    if isinstance(error, CheckpointException):
+        return "; ".join(f"process {rank}: {failure[0]}" for rank, failure in error.failures.items())
+    return None if error is None else str(error)
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    """The tensor as it is stored, sharing its memory: the storage has no tensors without dimensions."""
+    tensor = tensor.detach()
+    if tensor.ndim == 0:
+        local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        return local.view(1)
+    return tensor.contiguous()
+
+
+def _with_local(tensor: DTensor, local: Tensor) -> DTensor:
+    """A DTensor of the same shards with other memory, on the CPU whatever its mesh is made of."""
+    # `DTensor.from_local` would move it to the mesh's device
+    return DTensor(local, tensor._spec, requires_grad=False)  # pyright: ignore[reportCallIssue]
+
+
+# ---- the folder
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -45,63 +215,30 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
-def save_checkpoint(
-    folder: Path,
-    step: int,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    world: World,
-    *,
-    facts: dict[str, Any],
-    keep: int,
-) -> Path:
-    """Save what training needs to go on; called by all processes.
+def _remove_halves(folder: Path) -> None:
+    """Remove what a process that was killed had half written or half removed."""
+    for path in (*folder.glob("writing-step-*"), *folder.glob("removing-step-*")):
+        shutil.rmtree(path, ignore_errors=True)
 
-    Args:
-        folder: The run's `checkpoints` folder.
-        step: Steps done.
-        model: The sharded model.
-        optimizer: Its optimizer.
-        world: The processes.
-        facts: Written to `checkpoint.json` beside the step.
-        keep: Checkpoints that stay; older ones are removed.
 
-    Raises:
-        ResumableError: It cannot be written; the checkpoint before is intact.
-    """
-    final, aside = folder / f"step-{step:06}", folder / f"writing-step-{step:06}"
-    try:
-        if world.rank == 0:
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-        world.wait()
-        save(
-            _tensors(model, optimizer),
-            storage_writer=HuggingFaceStorageWriter(str(aside), save_distributed=True),
-            process_group=world.control,
-        )
-        if world.rank == 0:
-            _finish(aside, final, {**facts, "schema": SCHEMA, "step": step})
-            for old in checkpoints(folder)[:-keep]:
-                (old / DESCRIPTION).unlink()
-                shutil.rmtree(old)
-        world.wait()
-    except (OSError, CheckpointException) as error:
-        raise ResumableError(
-            f"checkpoint {step} cannot be written: {_reason(error)}",
-            str(folder),
-            "the one before it is intact; make room, and run the same command again",
-        ) from error
-    return final
+def _retain(folder: Path, keep: int, protect: int | None) -> None:
+    for old in checkpoints(folder)[:-keep]:
+        if old.name != f"step-{protect or 0:06}":
+            _remove(old)
+
+
+def _remove(path: Path) -> None:
+    aside = path.rename(path.with_name(f"removing-{path.name}"))
+    shutil.rmtree(aside)
 
 
 def _finish(aside: Path, final: Path, description: dict[str, Any]) -> None:
-    description["files"] = {path.name: _sha256(path) for path in sorted(aside.glob("*.safetensors"))}
     with (aside / DESCRIPTION).open("w") as stream:
         json.dump(description, stream, sort_keys=True, indent=1)
         stream.flush()
         os.fsync(stream.fileno())
-    shutil.rmtree(final, ignore_errors=True)
+    if final.exists():
+        _remove(final)
     aside.rename(final)
     for folder in (final, final.parent):
         handle = os.open(folder, os.O_RDONLY)
@@ -111,51 +248,120 @@ def _finish(aside: Path, final: Path, description: dict[str, Any]) -> None:
             os.close(handle)
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, CheckpointException):
-        return "; ".join(f"process {rank}: {failure[0]}" for rank, failure in error.failures.items())
-    return str(error)
+# ---- reading
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, world: World | None = None) -> dict[str, Any]:
     """The description of a checkpoint, after comparing all its files with it.
 
+    Args:
+        path: Its folder.
+        world: Processes that read it together, each comparing its share of the files; None for this one alone.
+
     Raises:
-        CurateError: It is not a checkpoint, or was cut short or changed.
+        CurateError: It is not a checkpoint, holds pickles, or was cut short or changed.
     """
-    hint = "remove this folder to go on from the checkpoint before it"
-    try:
-        description = json.loads((path / DESCRIPTION).read_bytes())
-        files = description["files"].items()
-        if description["schema"] > SCHEMA:
-            raise CurateError("the checkpoint was made by a newer curate", str(path), "upgrade curate-lm")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise CurateError("this is not a checkpoint", str(path), hint) from None
-    for name, wanted in files:
-        file = path / Path(name).name
-        if not file.is_file() or _sha256(file) != wanted:
-            raise CurateError(f"`{name}` of the checkpoint was cut short or changed", str(path), hint)
+    description = _describe(path)
+    rank, size = (world.rank, world.size) if world else (0, 1)
+    names = sorted(description["files"])[rank::size]
+    changed = [name for name in names if not _is_file(path / name, description["files"][name])]
+    for name in sorted(name for some in (_gathered(changed, world) if world else [changed]) for name in some):
+        raise CurateError(f"`{name}` of the checkpoint was cut short or changed", str(path), _HINT)
     return description
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, world: World) -> None:
-    """Fill model and optimizer from a checkpoint that `read_checkpoint` has looked at; called by all processes."""
-    allocate_state(optimizer)
-    load(
-        _tensors(model, optimizer),
-        storage_reader=HuggingFaceStorageReader(str(path)),
-        process_group=world.control,
-    )
+_HINT = "remove this folder to go on from the checkpoint before it"
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """All that training changes, by name. Scalars as vectors of one: the storage reads no tensor without dimensions."""
-    tensors: dict[str, Any] = {}
-    for name, parameter in model.named_parameters():
-        tensors[f"model.{name}"] = parameter.detach()
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{name}.{key}"] = value if not isinstance(value, Tensor) or value.ndim else value.view(1)
-    return tensors
+def _describe(path: Path) -> dict[str, Any]:
+    """The description, compared with no file yet."""
+    for file in sorted(path.iterdir()) if path.is_dir() else []:
+        if file.name == ".metadata" or file.suffix in _PICKLES:
+            raise CurateError(
+                f"`{file.name}` of the checkpoint may be a pickle, which can run any code when it is read",
+                str(path),
+                "only safetensors are read: convert it where you trust it",
+            )
+    try:
+        description = json.loads((path / DESCRIPTION).read_bytes())
+        schema, files = description["schema"], dict(description["files"])
+        if not isinstance(schema, int) or schema > SCHEMA:
+            raise CurateError("the checkpoint was made by a newer curate", str(path), "upgrade curate-lm")
+        if schema < SCHEMA:
+            raise CurateError(
+                "the checkpoint was made by an older curate", str(path), "begin the run again, with --fresh"
+            )
+        known = isinstance(description["step"], int) and isinstance(description["tensors"], dict)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise CurateError("this is not a checkpoint", str(path), _HINT) from None
+    if not known or any(Path(name).name != name or not name.endswith(".safetensors") for name in files):
+        raise CurateError("this is not a checkpoint", str(path), _HINT)
+    return description
+
+
+def _is_file(path: Path, digest: str) -> bool:
+    return path.is_file() and _sha256(path) == digest
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors in a checkpoint, by name.
+
+    Raises:
+        CurateError: It is not a checkpoint.
+    """
+    return {name: tuple(shape) for name, (_, *shape) in _describe(path)["tensors"].items()}
+
+
+def load_checkpoint(path: Path, tensors: Mapping[str, Tensor], world: World) -> None:
+    """Fill tensors in place from a checkpoint that `read_checkpoint` has looked at; called by all processes.
+
+    Args:
+        path: Its folder.
+        tensors: By name; the checkpoint may have others too.
+        world: The processes, as many as saved it or not.
+
+    Raises:
+        CurateError: It lacks a tensor, or has it in another shape.
+    """
+    shapes = tensor_shapes(path)
+    for name, tensor in tensors.items():
+        found = shapes.get(name)
+        if found != tuple(tensor.shape):
+            has = "is not in the checkpoint" if found is None else f"has the shape {found} in the checkpoint"
+            raise CurateError(
+                f"`{name}` of shape {tuple(tensor.shape)} {has}",
+                str(path),
+                "it was made with other settings, or by another version of curate",
+            )
+    targets = {name: _target(tensor) for name, tensor in tensors.items()}
+    try:
+        load(targets, storage_reader=HuggingFaceStorageReader(str(path)), process_group=world.control)
+    except CheckpointException as error:
+        raise CurateError(f"the checkpoint cannot be read: {_reason(error)}", str(path), _HINT) from error
+
+
+def _target(tensor: Tensor) -> Tensor:
+    stored = _stored(tensor)
+    assert tensor.ndim == 0 or tensor.is_contiguous(), "a copy would be filled"
+    return stored
+
+
+# ---- hashes
+
+
+@torch.no_grad()
+def parameters_hash(tensors: Iterable[tuple[str, Tensor]] | Mapping[str, Tensor]) -> str:
+    """sha256 over names, shapes, types and bytes of tensors, in the order of their names; called by all processes.
+
+    It does not depend on how they are sharded: each DTensor is gathered whole, one at a time.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(dict(tensors).items(), key=lambda item: item[0]):
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        digest.update(f"{name} {str(whole.dtype).removeprefix('torch.')} {tuple(whole.shape)}\n".encode())
+        content = whole.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(content.numpy().data)
+    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

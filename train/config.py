@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from curate.errors import ConfigurationErrors, CurateError, did_you_mean
+from curate.errors import ConfigurationErrors, CurateError
 from curate.tokenize.tokenizer import TokenizerSettings
 from curate.train.architecture import ModelSettings
+from curate.train.fit import misfits
 from curate.train.methods import (
     AdversarialSettings,
     CausalSettings,
@@ -26,12 +27,14 @@ from curate.train.methods import (
 
 __all__ = [
     "FREE",
-    "PRESETS",
-    "Architecture",
     "BatchSettings",
-    "ModelSettings",
+    "DataSettings",
+    "GuardSettings",
+    "LogSettings",
     "OptimizerSettings",
+    "ParallelSettings",
     "ScheduleSettings",
+    "TaskSettings",
     "TrainConfig",
     "ValidationSettings",
     "load_config",
@@ -106,7 +109,10 @@ class OptimizerSettings(_Settings):
     weight_decay: float = Field(default=0.1, ge=0, description="decay of the matrices; norms are left alone")
     clip: float | None = Field(default=1.0, gt=0, description="most that the norm of the gradients may be; null is off")
     average: float | None = Field(
-        default=None, gt=0, lt=1, description="decay of an exponential moving average of the parameters, which is validated"
+        default=None,
+        gt=0,
+        lt=1,
+        description="decay of an exponential moving average of the parameters, which is validated",
     )
 
 
@@ -173,19 +179,25 @@ class TrainConfig(_Settings):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one")
     processes: int = Field(default=1, ge=1, le=1024, description="processes that share the work on this machine")
     restarts: int = Field(default=0, ge=0, description="times that processes are started again after one has died")
-    timeout: float = Field(default=600.0, gt=0, description="seconds that a step may take before the run is ended as hung")
+    timeout: float = Field(
+        default=600.0, gt=0, description="seconds that a step may take before the run is ended as hung"
+    )
     compile: bool = Field(default=False, description="compile each block: slow to begin, then faster")
     recompute: bool = Field(default=False, description="compute activations again instead of keeping them: less memory")
     objective: ObjectiveSettings = Field(default=CausalSettings(), description="what is learned")
     data: DataSettings = DataSettings()
     mixture: dict[str, float] | None = Field(
-        default=None, min_length=1, description="datasets and their shares of the sequences; `dataset` must be among them"
+        default=None,
+        min_length=1,
+        description="datasets and their shares of the sequences; `dataset` must be among them",
     )
     tasks: dict[str, TaskSettings] | None = Field(
         default=None, min_length=2, description="tasks by name, instead of `objective` and `data`"
     )
     temperature: float = Field(
-        default=1.0, gt=0, description="tasks without weight are drawn by their number of examples to the power 1 / this"
+        default=1.0,
+        gt=0,
+        description="tasks without weight are drawn by their number of examples to the power 1 / this",
     )
     model: ModelSettings = ModelSettings()
     lora: LoraSettings | None = Field(default=None, description="train adapters only")
@@ -214,6 +226,12 @@ class TrainConfig(_Settings):
                 f"batch.sequences ({self.batch.sequences}) must be a multiple of "
                 f"processes x batch.accumulate ({readers} x {self.batch.accumulate})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        for problem in misfits(self):
+            raise ValueError(problem)
         return self
 
 
@@ -246,22 +264,25 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, processes: int | N
             raise CurateError(f"`{override}` is not KEY=VALUE", where, "e.g. --set batch.length=512")
         target[key] = parse_scalar(text, where)
         located.replaced((*blocks, key), where)
+    for settings in (located.value, *_blocks(located.value.get("tasks"))):
+        _make_absolute(settings, path.parent)
     try:
         return TrainConfig.model_validate(located.value)
     except ValidationError as error:
         found = validation_errors(error, TrainConfig, located, (), "the training file")
-        raise ConfigurationErrors([_with_hint(problem, error) for problem in found]) from None
+        raise ConfigurationErrors(found) from None
 
 
-def _with_hint(problem: CurateError, error: ValidationError) -> CurateError:
-    """Did-you-mean for a setting inside a block."""
-    for detail in error.errors(include_url=False):
-        loc = detail["loc"]
-        block = TrainConfig.model_fields.get(str(loc[0])) if len(loc) == 2 else None
-        if detail["type"] != "extra_forbidden" or block is None or f"`{loc[0]}.{loc[1]}`" not in problem.problem:
-            continue
-        kind = block.annotation
-        known = list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
-        hint = did_you_mean(str(loc[1]), known) or f"it has: {', '.join(known)}"
-        return CurateError(problem.problem, problem.where, hint)
-    return problem
+_PATHS = (("model", "path"), ("tokenizer", "path"), ("objective", "teacher"), ("data", "chat_template"))
+
+
+def _blocks(tasks: object) -> list[Any]:
+    return list(tasks.values()) if isinstance(tasks, dict) else []
+
+
+def _make_absolute(settings: Any, folder: Path) -> None:
+    """Paths in a file are seen from its folder."""
+    for block, key in _PATHS:
+        inner = settings.get(block) if isinstance(settings, dict) else None
+        if isinstance(inner, dict) and isinstance(inner.get(key), str):
+            inner[key] = str((folder / Path(inner[key]).expanduser()).resolve())

@@ -1,15 +1,19 @@
 """The run folder: what a run was told, what it ran on, and how it went.
 
     runs/NAME/
-      config.json        settings with all defaults, and the data: dataset, version, tokenizer, tokens (hashes)
-      environment.json   versions of Python and libraries, device, processes, threads
+      config.json        settings with all defaults, and the data: dataset, version, tokenizer, tokens (hashes, counts)
+      environment.json   versions of Python and libraries, device, processes, threads, measured speed
       tokenizer.json     a copy of the tokenizer
+      changes.jsonl      settings and data that were changed on the way, and from which step
       metrics.jsonl      a line a step
       checkpoints/       step-000050/ ...
+      tensorboard/       event files, where they are asked for
+      stacks/            where each process stood, when one hung
       result.json        when the run is complete
+      README.md          its model card
 
-A run is named by its settings and its data: going on with others is refused, saying what changed. A run whose folder
-has no checkpoint yet has nothing to lose, and starts again.
+A run is named by its settings and its data: going on with others is refused, saying what changed, unless each change
+is allowed by its name. A run whose folder has no checkpoint yet has nothing to lose, and starts again.
 """
 
 from __future__ import annotations
@@ -19,20 +23,33 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
-from curate.errors import CurateError
+from pydantic import ValidationError
+
+from curate.errors import CurateError, did_you_mean
 from curate.tokenize.pack import Pack
 from curate.train.config import FREE, TrainConfig
 
 __all__ = ["Metrics", "RunFolder", "data_facts", "held", "prepare", "read_metrics"]
 
 SCHEMA = 1
+_FILES = (
+    "config.json",
+    "environment.json",
+    "tokenizer.json",
+    "changes.jsonl",
+    "metrics.jsonl",
+    "result.json",
+    "README.md",
+)
+_FOLDERS = ("checkpoints", "tensorboard", "stacks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +68,26 @@ class RunFolder:
         """One JSON line for each step."""
         return self.path / "metrics.jsonl"
 
-    def result(self) -> dict[str, Any] | None:
-        """What the run came to; None while it is not complete."""
+    @property
+    def stacks(self) -> Path:
+        """Folder of the stacks of processes that hung."""
+        return self.path / "stacks"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of the event files."""
+        return self.path / "tensorboard"
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """A JSON file; None where there is none."""
         try:
-            return json.loads((self.path / "result.json").read_bytes())
+            return json.loads((self.path / name).read_bytes())
         except FileNotFoundError:
             return None
+
+    def result(self) -> dict[str, Any] | None:
+        """What the run came to; None while it is not complete."""
+        return self.read("result.json")
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """A JSON file, written aside and renamed."""
@@ -87,69 +118,176 @@ def held(path: Path, *, fresh: bool = False) -> Iterator[RunFolder]:
                 f"run `{path.name}` is being trained by another process", str(path), "wait for it, or name another run"
             ) from None
         if fresh:
-            for name in ("config.json", "environment.json", "tokenizer.json", "metrics.jsonl", "result.json"):
+            for name in _FILES:
                 (path / name).unlink(missing_ok=True)
-            shutil.rmtree(path / "checkpoints", ignore_errors=True)
+            for name in _FOLDERS:
+                shutil.rmtree(path / name, ignore_errors=True)
         yield RunFolder(path)
 
 
-def data_facts(pack: Pack) -> dict[str, str]:
-    """What the data is, by name and hash."""
+# ---- what the run is
+
+
+def data_facts(packs: Mapping[str, Pack] | Pack) -> dict[str, Any]:
+    """What the data is, by name, hash and counts; of several packs, a map of that by their names."""
+    found = {"": packs} if isinstance(packs, Pack) else packs
+    facts = {name: _facts(pack) for name, pack in found.items()}
+    return next(iter(facts.values())) if len(facts) == 1 else facts
+
+
+def _facts(pack: Pack) -> dict[str, Any]:
+    counts = ("documents", "tokens", "text_bytes")
     return {
         "dataset": pack.manifest["dataset"],
         "version": pack.manifest["version"],
         "tokenizer": pack.tokenizer,
         "tokens": pack.hash,
+        "splits": {
+            split: {name: given[name] for name in counts if name in given}
+            for split, given in sorted(pack.manifest["splits"].items())
+        },
     }
 
 
-def prepare(folder: RunFolder, config: TrainConfig, pack: Pack) -> dict[str, Any]:
+def prepare(
+    folder: RunFolder, config: TrainConfig, packs: Mapping[str, Pack] | Pack, *, allow: Sequence[str] = ()
+) -> dict[str, Any]:
     """Write down what the run is, or find that it is what was begun; returns the facts for its checkpoints.
 
+    Args:
+        folder: The run's folder.
+        config: Its settings.
+        packs: Its token shards, by the name of their task or dataset.
+        allow: Names of settings and data that may differ from those that the run was begun with.
+
     Raises:
-        CurateError: The run was begun with other settings or data.
+        CurateError: The run was begun with other settings or data; or what is allowed to differ does not.
     """
-    facts = {"config": config.model_dump(mode="json"), "data": data_facts(pack)}
-    begun = folder.path / "config.json"
-    if begun.is_file() and any(folder.checkpoints.glob("step-*")):
-        changed = _changes(json.loads(begun.read_bytes()), facts)
-        if changed:
-            raise CurateError(
-                f"run `{config.run}` was begun with other settings or data: {'; '.join(changed)}",
-                str(begun),
-                "put them back, name another run (`--set run=NAME`), or begin it again with --fresh",
-            )
+    facts = {"config": config.model_dump(mode="json"), "data": data_facts(packs)}
+    before, steps = folder.read("config.json"), _checkpoint_steps(folder)
+    changed = _changes(before, facts) if before and steps else []
+    _refuse_unknown(allow, changed, folder, facts)
+    refused = [change for change in changed if change.name not in allow]
+    if refused:
+        raise CurateError(
+            f"run `{config.run}` was begun with other settings or data: {'; '.join(map(str, refused))}",
+            str(folder.path / "config.json"),
+            "put them back, name another run (`--set run=NAME`), begin it again with --fresh, "
+            f"or go on with each change by its name (`--allow {refused[0].name}`)",
+        )
+    if changed:
+        with (folder.path / "changes.jsonl").open("a") as stream:
+            stream.writelines(json.dumps(change.record(max(steps))) + "\n" for change in changed)
+        (folder.path / "result.json").unlink(missing_ok=True)  # a run that was complete has more to do now
     folder.write("config.json", {"schema": SCHEMA, **facts})
-    folder.write("environment.json", {"schema": SCHEMA, **_environment(config)})
-    _replace(folder.path / "tokenizer.json", pack.tokenizer_path.read_bytes())
+    folder.write("environment.json", {"schema": SCHEMA, **_environment(config), **_measured(folder)})
+    first = packs if isinstance(packs, Pack) else next(iter(packs.values()))
+    _replace(folder.path / "tokenizer.json", first.tokenizer_path.read_bytes())
     return facts
 
 
-def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Settings and data that differ, in words."""
-    old, new = _flat(before), _flat(now)
-    free = tuple(f"config.{name}" for name in FREE)
+def _checkpoint_steps(folder: RunFolder) -> list[int]:
+    names = (path.name.removeprefix("step-") for path in folder.checkpoints.glob("step-*"))
+    return [int(name) for name in names if name.isdecimal()]
+
+
+# ---- what has changed
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A setting or a fact of the data that differs, by its dotted name."""
+
+    name: str
+    was: Any
+    now: Any
+
+    def __str__(self) -> str:
+        return f"{self.name} was {_short(self.was)}, is {_short(self.now)}"
+
+    def record(self, step: int) -> dict[str, Any]:
+        values = {"was": self.was, "is": self.now}
+        return {"step": step, "name": self.name, **{key: v for key, v in values.items() if v is not _ABSENT}}
+
+
+def _changes(before: dict[str, Any], facts: dict[str, Any]) -> list[_Change]:
+    """Settings and data that differ, by their names."""
+    old, new = _with_defaults(before["config"]), facts["config"]
     # the dataset as written may name another version; what was found under that name is compared as data.version
-    differing = [
-        name
-        for name in sorted({*old, *new})
-        if old.get(name) != new.get(name) and name not in (*free, "config.dataset", "schema")
+    settings = {name for name in {*old, *new} if name not in FREE and name != "dataset"}
+    found = [
+        change for name in settings for change in _differences(name, old.get(name, _ABSENT), new.get(name, _ABSENT))
     ]
-    return [
-        f"{name.removeprefix('config.')} was {_short(old.get(name))}, is {_short(new.get(name))}" for name in differing
-    ]
+    data = _differences("data", _without_counts(before["data"]), _without_counts(facts["data"]))
+    return sorted((*found, *data), key=lambda change: change.name)
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
+def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that an older version did not have yet, as it acted: by their defaults."""
+    try:
+        return TrainConfig.model_validate(settings).model_dump(mode="json")
+    except ValidationError:
+        return settings
+
+
+def _without_counts(facts: Any) -> Any:
+    """Counts follow from the hashes beside them."""
+    if not isinstance(facts, dict):
+        return facts
+    return {name: _without_counts(value) for name, value in facts.items() if name != "splits"}
+
+
+def _differences(name: str, old: Any, new: Any) -> Iterator[_Change]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _differences(f"{name}.{key}", old.get(key, _ABSENT), new.get(key, _ABSENT))
+    elif old != new:
+        yield _Change(name, old, new)
 
 
 def _short(value: Any) -> str:
+    if value is _ABSENT:
+        return "not there"
     text = json.dumps(value)
-    return text if len(text) <= 40 else text.strip('"')[:12]
+    if len(text) <= 40:
+        return text
+    return value[:12] if isinstance(value, str) else f"{text[:36]}..."
+
+
+def _refuse_unknown(allow: Sequence[str], changed: Sequence[_Change], folder: RunFolder, facts: dict[str, Any]) -> None:
+    """What is allowed to differ must differ; what was allowed before may be allowed again, for a run that goes on."""
+    names = [change.name for change in changed]
+    for name in allow:
+        if name in names or name in _allowed_before(folder):
+            continue
+        known = [*_names(facts["config"]), *(f"data.{key}" for key in _names(_without_counts(facts["data"])))]
+        if name in known:
+            raise CurateError(f"`{name}` has not changed", "--allow", "leave it out")
+        hint = did_you_mean(name, [*names, *known]) or "the refusal names what has changed"
+        raise CurateError(f"there is no setting or fact of the data `{name}`", "--allow", hint)
+
+
+def _allowed_before(folder: RunFolder) -> set[str]:
+    path = folder.path / "changes.jsonl"
+    return {json.loads(line)["name"] for line in path.read_text().splitlines()} if path.is_file() else set()
+
+
+def _names(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _names(value, f"{prefix}{key}.")
+
+
+# ---- files
+
+
+def _measured(folder: RunFolder) -> dict[str, Any]:
+    """What an earlier part of the run measured of the machine."""
+    before = folder.read("environment.json") or {}
+    return {name: before[name] for name in ("matmul_peaks",) if name in before}
 
 
 def _environment(config: TrainConfig) -> dict[str, Any]:
@@ -188,6 +326,7 @@ class Metrics:
 
     def __init__(self, path: Path, *, after: int) -> None:
         kept = [record for record in read_metrics(path) if record["step"] <= after]
+        self.path = path
         _replace(path, b"".join(json.dumps(record).encode() + b"\n" for record in kept))
         self.stream = path.open("a")
         self.seconds = sum(record["seconds"] for record in kept)
@@ -199,17 +338,29 @@ class Metrics:
     def __exit__(self, *_: object) -> None:
         self.stream.close()
 
+    def records(self) -> list[dict[str, Any]]:
+        """All lines so far."""
+        return read_metrics(self.path)
+
     @property
     def tokens(self) -> int:
         """Targets seen so far."""
         return self.last.get("tokens", 0)
 
     def add(self, record: dict[str, Any]) -> None:
-        """Write a line."""
-        self.stream.write(json.dumps(record) + "\n")
+        """Write a line; numbers that are not finite, which JSON does not have, become null."""
+        self.stream.write(json.dumps(_finite(record), allow_nan=False) + "\n")
         self.stream.flush()
         self.seconds += record["seconds"]
         self.last = record
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(some) for name, some in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(some) for some in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

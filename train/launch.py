@@ -1,11 +1,17 @@
 """Start the processes of a run, and watch them.
 
-One process trains in the caller itself. More are spawned on this machine and meet through a file; when one of them
-fails or is killed, the others are ended and the reason is told; when the caller is killed, they end by themselves.
+    one process          trains in the caller itself
+    several              are spawned on this machine and meet through a file
+    torchrun's           are started by it, on any number of machines; each is one of them, and joins the others
+
+When a spawned process fails, is killed or hangs, the others are ended and the reason is told; with `restarts` all are
+started again from the last checkpoint, unless the reason is the user's to solve. When the caller is killed, they end by
+themselves. What torchrun started it also watches and starts again (`--max-restarts`).
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -14,85 +20,251 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, ResumableError
 from curate.tokenize.pack import Pack, open_pack
 from curate.train.config import TrainConfig
 from curate.train.folder import RunFolder
+from curate.train.watchdog import ProcessDied, Watchdog, hang_error, write_stack
 
-__all__ = ["launch"]
+if TYPE_CHECKING:
+    from curate.train.world import World
+
+__all__ = ["Place", "launch", "torchrun_place"]
 
 GRACE = 2.0
 """Seconds for the other processes to tell their side, after one has failed."""
+PATIENCE = 15.0
+"""Seconds for a process that hung to end in order."""
+_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-def launch(config: TrainConfig, folder: RunFolder, pack: Pack) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """This process among those that torchrun has started.
+
+    Attributes:
+        rank: Its number.
+        size: How many there are, on all machines.
+        local: Its number on this machine.
+    """
+
+    rank: int
+    size: int
+    local: int
+
+
+def torchrun_place() -> Place | None:
+    """This process's place among those of torchrun; None where torchrun did not start it."""
+    if any(name not in os.environ for name in _TORCHRUN):
+        return None
+    return Place(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+
+
+def launch(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack] | Pack) -> None:
     """Train to the end, in `config.processes` processes.
+
+    Of torchrun's processes each calls this; the first of them holds the run's folder.
+
+    Args:
+        config: The run's settings.
+        folder: Its folder, prepared.
+        packs: Its token shards, by the name of their task or dataset.
 
     Raises:
         CurateError: What stopped the training, if the user can solve it.
-        ResumableError: A process was killed.
+        ResumableError: A process was killed or hung.
         RuntimeError: A process failed in another way; the message holds its traceback.
     """
-    if config.processes == 1:
-        _train(config, folder, pack, rank=0, meeting=None)
-        return
+    packs = {"": packs} if isinstance(packs, Pack) else packs
+    place = torchrun_place()
+    if place:
+        _train_with_torchrun(config, folder, packs, place)
+    elif config.processes == 1 and not config.restarts:
+        _train_here(config, folder, packs)
+    else:
+        _train_spawned(config, folder, packs)
+
+
+def _train(
+    config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack], world: World, heartbeat: Callable[[], None]
+) -> None:
+    from curate.train.progress import Progress
+    from curate.train.run import train_process
+
+    world = replace(world, tensor=config.parallel.tensor)
+    progress = Progress(config.run, config.steps) if world.rank == 0 else None
+    try:
+        train_process(config, folder, dict(packs), world, report=progress or (lambda record: None), heartbeat=heartbeat)
+    except OSError as error:
+        raise ResumableError(
+            f"the run folder cannot be written: {error.strerror or error}",
+            str(folder.path),
+            "checkpoints are intact; make room, and run the same command again",
+        ) from error
+    finally:
+        if progress:
+            progress.close()
+
+
+def _patience(config: TrainConfig) -> float:
+    """Seconds that processes wait for each other: our own limit on a step comes first, and tells more."""
+    return max(600.0, 2 * config.timeout)
+
+
+# ---- one process
+
+
+def _train_here(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack]) -> None:
+    from curate.train.world import joined
+
+    caller, hung = threading.current_thread(), threading.Event()
+
+    def expired() -> None:
+        write_stack(folder.stacks / "0.txt")
+        hung.set()
+        if caller is threading.main_thread():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # wakes it where it waits in Python
+            if watchdog.stopped.wait(PATIENCE):
+                return
+        _leave(hang_error(folder.stacks, 1, config.timeout))
+
+    watchdog = Watchdog(config.timeout, expired)
+    try:
+        with watchdog, joined(0, 1, device=config.device) as world:
+            _train(config, folder, packs, world, watchdog.beat)
+    except KeyboardInterrupt:
+        if not hung.is_set():
+            raise
+        raise hang_error(folder.stacks, 1, config.timeout) from None
+
+
+def _leave(error: CurateError) -> None:
+    """End a process whose main thread does not answer."""
+    sys.stderr.write(f"{error}\n")
+    sys.stderr.flush()
+    os._exit(error.exit_code)
+
+
+# ---- one of torchrun's processes
+
+
+def _train_with_torchrun(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack], place: Place) -> None:
+    from curate.train.world import joined
+
+    if config.processes != place.size:
+        raise CurateError(
+            f"torchrun has started {place.size} processes, and the settings say {config.processes}",
+            hint=f"set `processes: {place.size}`, or --processes {place.size}",
+        )
+
+    def expired() -> None:
+        write_stack(folder.stacks / f"{place.rank}.txt")
+        time.sleep(GRACE)  # the others write theirs
+        others = (folder.stacks / f"{rank}.txt" for rank in range(place.rank))
+        if any(path.is_file() for path in others):
+            time.sleep(GRACE)  # the first of us tells
+            os._exit(ProcessDied.exit_code)
+        _leave(hang_error(folder.stacks, place.size, config.timeout))
+
+    with joined(
+        place.rank,
+        place.size,
+        device=config.device,
+        meeting="environment",
+        local=place.local,
+        patience=_patience(config),
+    ) as world:
+        if world.rank == 0:
+            _remove_stacks(folder)
+        (complete,) = world.total(world.rank == 0 and folder.result() is not None)
+        if not complete:
+            with Watchdog(config.timeout, expired) as watchdog:
+                _train(config, folder, packs, world, watchdog.beat)
+        world.wait()  # result.json is there for all
+
+
+def _remove_stacks(folder: RunFolder) -> None:
+    for path in folder.stacks.glob("*.txt"):
+        path.unlink()
+
+
+# ---- spawned processes
+
+
+def _train_spawned(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack]) -> None:
+    for left in range(config.restarts, -1, -1):
+        try:
+            _spawn(config, folder, packs)
+            return
+        except (ProcessDied, _ProcessFailed) as error:
+            if not left:
+                raise
+            reason = error.problem if isinstance(error, ProcessDied) else str(error).strip()
+            sys.stderr.write(
+                f"train {config.run}: {reason}\n"
+                f"train {config.run}: starting again from the last checkpoint; {left - 1} more restarts after this\n"
+            )
+            sys.stderr.flush()
+
+
+class _ProcessFailed(RuntimeError):
+    """A process failed for a reason that is not the user's: the machine's, or our own mistake."""
+
+
+def _spawn(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack]) -> None:
     context = get_context("spawn")
+    folders = {name: pack.folder for name, pack in packs.items()}
+    _remove_stacks(folder)
     with tempfile.TemporaryDirectory(prefix="curate-train-") as name:
         reports = Path(name)
         processes = [
-            context.Process(
-                target=_process, args=(config, folder.path, pack.folder, rank, reports), name=f"train-{rank}"
-            )
+            context.Process(target=_process, args=(config, folder.path, folders, rank, reports), name=f"train-{rank}")
             for rank in range(config.processes)
         ]
         try:
             for process in processes:
                 process.start()
-            _watch(processes, reports, folder)
+            _watch(processes, reports, folder, config.timeout)
         finally:
             _end(processes)
-
-
-def _train(config: TrainConfig, folder: RunFolder, pack: Pack, *, rank: int, meeting: Path | None) -> None:
-    from curate.train.progress import Progress
-    from curate.train.shard import joined
-    from curate.train.trainer import train_process
-
-    with joined(rank, config.processes, device=config.device, meeting=meeting) as world:
-        progress = Progress(config.run, config.steps) if rank == 0 else None
-        try:
-            train_process(config, folder, pack, world, report=progress or (lambda record: None))
-        except OSError as error:
-            raise ResumableError(
-                f"the run folder cannot be written: {error.strerror or error}",
-                str(folder.path),
-                "checkpoints are intact; make room, and run the same command again",
-            ) from error
-        finally:
-            if progress:
-                progress.close()
 
 
 # ---- inside a process
 
 
-def _process(config: TrainConfig, folder: Path, pack: Path, rank: int, reports: Path) -> None:
+def _process(config: TrainConfig, folder: Path, packs: dict[str, Path], rank: int, reports: Path) -> None:
     """What a spawned process runs; how it failed is left in a file for the caller."""
     import torch
+
+    from curate.train.world import joined
 
     threading.Thread(target=_end_with_caller, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller gets it too, and ends us
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.processes))
-    with _quiet(rank, reports):
+    stack = (reports / f"{rank}.stack").open("w")
+    faulthandler.register(signal.SIGUSR1, stack, all_threads=True)  # for the caller to ask
+
+    def expired() -> None:
+        faulthandler.dump_traceback(stack, all_threads=True)
+        (reports / f"{rank}.hung").touch()  # the caller will end us
+
+    meeting = reports / "meeting" if config.processes > 1 else None
+    with _quiet(rank, reports), Watchdog(config.timeout, expired) as watchdog:
         try:
-            _train(config, RunFolder(folder), open_pack(pack), rank=rank, meeting=reports / "meeting")
+            opened = {name: open_pack(path) for name, path in packs.items()}
+            with joined(
+                rank, config.processes, device=config.device, meeting=meeting, patience=_patience(config)
+            ) as world:
+                _train(config, RunFolder(folder), opened, world, watchdog.beat)
         except CurateError as error:
             record = {"kind": type(error).__name__, **error.records()[0]}
             (reports / f"{rank}.json").write_text(json.dumps(record))
@@ -121,14 +293,39 @@ def _quiet(rank: int, reports: Path) -> Iterator[None]:
 # ---- in the caller
 
 
-def _watch(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder) -> None:
+def _watch(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder, timeout: float) -> None:
     running = list(processes)
     while running:
-        connection.wait([process.sentinel for process in running])
+        connection.wait([process.sentinel for process in running], timeout=min(1.0, timeout / 10))
         running = [process for process in running if process.is_alive()]
         if any(process.exitcode for process in processes):
             _await(running)
             raise _failure(processes, reports, folder)
+        if any(reports.glob("*.hung")):
+            _collect_stacks(processes, reports, folder)
+            raise hang_error(folder.stacks, len(processes), timeout)
+
+
+def _collect_stacks(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder) -> None:
+    """Move the stacks into the run's folder; who has not written one by itself is asked, and woken if it is stopped."""
+    stacks = [reports / f"{rank}.stack" for rank in range(len(processes))]
+    _wait_for(lambda: all(path.with_suffix(".hung").is_file() for path in stacks))
+    for process, path in zip(processes, stacks, strict=True):
+        if process.is_alive() and process.pid and not path.with_suffix(".hung").is_file():
+            os.kill(process.pid, signal.SIGUSR1)
+            os.kill(process.pid, signal.SIGCONT)
+    _wait_for(lambda: all(path.is_file() and path.stat().st_size for path in stacks))
+    time.sleep(0.1)  # they are written line by line
+    folder.stacks.mkdir(exist_ok=True)
+    for rank, path in enumerate(stacks):
+        if path.is_file():
+            (folder.stacks / f"{rank}.txt").write_text(path.read_text())
+
+
+def _wait_for(reached: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + GRACE
+    while not reached() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _await(running: Sequence[BaseProcess]) -> None:
@@ -146,13 +343,13 @@ def _failure(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder)
     for rank, process in enumerate(processes):
         if process.exitcode is not None and process.exitcode < 0:
             name = signal.Signals(-process.exitcode).name
-            return ResumableError(
+            return ProcessDied(
                 f"process {rank} of {len(processes)} was killed ({name})",
                 str(folder.path),
                 "run the same command again: it goes on from the last checkpoint",
             )
     told = [*sorted(reports.glob("*.txt")), *sorted(reports.glob("*.log"))]
-    return RuntimeError("a training process failed:\n" + (told[0].read_text() if told else "it left no traceback"))
+    return _ProcessFailed("a training process failed:\n" + (told[0].read_text() if told else "it left no traceback"))
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:

@@ -22,8 +22,8 @@ __all__ = [
     "ObjectiveSettings",
     "PreferenceSettings",
     "ReinforcementSettings",
-    "SftSettings",
     "Seq2SeqSettings",
+    "SftSettings",
     "TokenClassificationSettings",
 ]
 
@@ -70,7 +70,8 @@ class ClassificationSettings(_Settings):
     kind: Literal["classification"] = "classification"
     regression: bool = Field(default=False, description="labels are numbers, the loss is their squared error")
     pooling: Literal["first", "last", "mean"] | None = Field(
-        default=None, description="what stands for the text; by default first (encoder), last (decoder), as built (else)"
+        default=None,
+        description="what stands for the text; by default first (encoder), last (decoder), as built (else)",
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="share of the pooled features set to zero in training")
 
@@ -166,7 +167,9 @@ class AdversarialSettings(_Settings):
 class CurriculumSettings(_Settings):
     """Easy first: by a column of difficulty (Platanios et al. 2019), by length, or both."""
 
-    difficulty: bool = Field(default=False, description="sample from the easiest share, by the column `data.difficulty`")
+    difficulty: bool = Field(
+        default=False, description="sample from the easiest share, by the column `data.difficulty`"
+    )
     pacing: Literal["sqrt", "linear"] = Field(default="sqrt", description="how the share grows")
     start: float = Field(default=0.1, gt=0, le=1, description="share of the examples at the first step")
     share: float = Field(default=0.5, gt=0, le=1, description="share of the steps after which all examples are used")

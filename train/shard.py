@@ -1,117 +1,125 @@
-"""The processes of a run, and the model cut into their shards: FSDP2 (`fully_shard`) always, for one process too.
+"""The model cut into shards: FSDP2 (`fully_shard`) always, for one process too.
 
-One path for any number of processes: at one process it costs nothing that could be measured (1086 against 1067 tokens
-per CPU second without it), at two about 10 percent of the CPU time. Processes find each other through a file, and a
-single one through its own memory: no port is opened by name.
+One path for any number of processes: at one process it costs nothing that could be measured, at two about 10 percent of
+the CPU time. The order is torchtitan's: tensor parallel, recomputation, compilation of each block, then shards.
+Parameters are made on the meta device and filled one by one, so that no process ever holds the whole model.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import distributed, nn
-from torch.distributed import FileStore, HashStore  # pyright: ignore[reportPrivateImportUsage]
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.utils.checkpoint import checkpoint
 
 from curate.errors import CurateError
+from curate.train.config import TrainConfig
+from curate.train.fp8 import use_fp8
+from curate.train.objectives.contract import METHODS, Objective
+from curate.train.world import World, joined
 
-__all__ = ["World", "joined", "shard_model"]
+__all__ = ["World", "fill", "joined", "place", "shard_model"]
 
-PATIENCE = timedelta(minutes=10)
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """This process among its peers.
-
-    Attributes:
-        rank: Its number.
-        size: How many there are.
-        device: Where it computes.
-        control: A process group on the CPU for checkpoints and counts, apart from the one that training uses.
-    """
-
-    rank: int
-    size: int
-    device: torch.device
-    control: distributed.ProcessGroup
-
-    def total(self, *values: float) -> list[float]:
-        """The sums of the values over all processes."""
-        summed = torch.tensor(values, dtype=torch.float64)
-        distributed.all_reduce(summed, group=self.control)
-        return summed.tolist()
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        distributed.barrier(group=self.control)
+# The first layer of each pair is cut by its outputs and the second by its inputs: one sum a pair (Shoeybi et al. 2019).
+_TENSOR_PLAN = {
+    "attention.query": ColwiseParallel,
+    "attention.key": ColwiseParallel,
+    "attention.value": ColwiseParallel,
+    "attention.output": RowwiseParallel,
+    "feed_forward.gate": ColwiseParallel,
+    "feed_forward.up": ColwiseParallel,
+    "feed_forward.down": RowwiseParallel,
+}
 
 
-@contextmanager
-def joined(
-    rank: int, size: int, *, device: Literal["auto", "cpu", "cuda"] = "auto", meeting: Path | None = None
-) -> Iterator[World]:
-    """Be process `rank` of `size` for a while.
-
-    Args:
-        rank: This process.
-        size: All processes.
-        device: Where to compute.
-        meeting: A new file's path, the same in all processes; None for a single process.
-
-    Raises:
-        CurateError: There is no CUDA device, or there are fewer than processes.
-    """
-    place = _device(rank, size, device)
-    backend = "gloo"
-    if place.type == "cuda":
-        backend = "cpu:gloo,cuda:nccl"
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may add up in another order each time
-        torch.use_deterministic_algorithms(True, warn_only=True)  # the backward pass of attention asks for this
-        torch.cuda.set_device(place)
-    store = HashStore() if meeting is None else FileStore(str(meeting), size)
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-    try:
-        control = distributed.new_group(backend="gloo", timeout=PATIENCE)
-        assert isinstance(control, distributed.ProcessGroup)
-        yield World(rank, size, place, control)
-    finally:
-        distributed.destroy_process_group()
-
-
-def _device(rank: int, size: int, device: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "cpu" or (device == "auto" and devices == 0):
-        return torch.device("cpu")
-    if devices < size:
-        raise CurateError(
-            f"{size} processes need a CUDA device each; there are {devices}",
-            hint="fewer `processes`, or `device: cpu`",
-        )
-    return torch.device("cuda", rank)
-
-
-def shard_model(model: nn.Module, blocks: nn.ModuleList, world: World, precision: Literal["fp32", "bf16"]) -> nn.Module:
-    """Cut the model's parameters into shards, block by block, then the rest; the model is changed and given back.
+def shard_model(objective: Objective, world: World, config: TrainConfig) -> None:
+    """Cut an objective's parameters into shards, block by block, then the rest; it is changed in place.
 
     Parameters and the sums of gradients stay float32; with bf16 each block computes in bfloat16.
+
+    Raises:
+        CurateError: Tensor parallel does not divide the heads of this model.
     """
-    mesh = init_device_mesh(world.device.type, (world.size,))
-    policy = (
-        MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-        if precision == "bf16"
-        else MixedPrecisionPolicy()
-    )
-    model.to(world.device)
-    for block in blocks:
-        fully_shard(block, mesh=mesh, mp_policy=policy)
-    fully_shard(model, mesh=mesh, mp_policy=policy)
-    return model
+    mesh = _mesh(world, config)
+    blocks = objective.model.get_submodule("blocks")
+    for block in blocks.children():
+        if config.parallel.tensor > 1:
+            _split(block, mesh["tensor"])
+        if config.precision == "fp8":
+            use_fp8(block, world.device)
+        if config.recompute:
+            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+        if config.compile:
+            block.forward = torch.compile(block.forward)
+    shards = mesh["replicate", "shard"] if config.parallel.replicate > 1 else mesh["shard"]
+    for block in blocks.children():
+        fully_shard(block, mesh=shards, mp_policy=_precision(config, cast=True))
+    # weights and labels in a batch stay float32
+    fully_shard(objective, mesh=shards, mp_policy=_precision(config, cast=False))
+    for method in METHODS:
+        register_fsdp_forward_method(objective, method)
+
+
+def _precision(config: TrainConfig, *, cast: bool) -> MixedPrecisionPolicy:
+    if config.precision == "fp32":
+        return MixedPrecisionPolicy()
+    return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=cast)
+
+
+def _mesh(world: World, config: TrainConfig) -> DeviceMesh:
+    """Neighbours share matrices, the next shard the model, and the farthest hold copies of it."""
+    replicate, tensor = config.parallel.replicate, config.parallel.tensor
+    sizes = (replicate, world.size // (replicate * tensor), tensor)
+    return init_device_mesh(world.device.type, sizes, mesh_dim_names=("replicate", "shard", "tensor"))
+
+
+def _split(block: nn.Module, mesh: DeviceMesh) -> None:
+    found = {name: style() for name, style in _TENSOR_PLAN.items() if _has(block, name)}
+    heads = {name: block.get_submodule(name) for name in found if name.endswith((".query", ".key"))}
+    if not heads:
+        raise CurateError("`parallel.tensor` splits decoders only", hint="leave it at 1")
+    head_width = block.get_submodule("attention").head_width
+    for layer in heads.values():
+        assert isinstance(layer, nn.Linear) and isinstance(head_width, int)
+        count = layer.out_features // head_width
+        if count % mesh.size():
+            raise CurateError(
+                f"{count} heads cannot be shared by {mesh.size()} processes",
+                hint="`parallel.tensor` must divide `model.heads` and `model.key_value_heads`",
+            )
+    parallelize_module(block, mesh, found)
+
+
+def _has(module: nn.Module, name: str) -> bool:
+    return name in dict(module.named_modules())
+
+
+def fill(objective: nn.Module, device: torch.device, value: Callable[[str, torch.Size], Tensor]) -> None:
+    """Give every parameter its first value; the module is on the meta device before.
+
+    Args:
+        objective: The sharded module, changed in place.
+        device: Where its parameters go.
+        value: From a parameter's name and whole shape to a whole float32 tensor on the CPU, the same in all processes.
+    """
+    if any(parameter.is_meta for parameter in objective.parameters()):
+        objective.to_empty(device=device)
+    for name, parameter in objective.named_parameters():
+        place(parameter, value(name, parameter.shape))
+
+
+@torch.no_grad()
+def place(parameter: Tensor, whole: Tensor) -> None:
+    """Copy a whole tensor, the same in all processes, into a parameter, of which each may hold a shard."""
+    whole = whole.to(parameter.device, torch.float32)
+    if isinstance(parameter, DTensor):
+        cut = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
+        parameter.to_local().copy_(cut.to_local())
+    else:
+        parameter.copy_(whole)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from curate.pipeline.config import Settings
+from curate.pipeline.validation import member_models
 from curate.stages.registry import find_stage, stage_names
 
 __all__ = ["pipeline_schema", "reference_page", "settings_rows", "stage_reference"]
+
+
+NAMED = "NAME."
+"""Stands for the names in a dictionary of blocks; blocks inside them are those described elsewhere."""
 
 
 def stage_reference(name: str) -> dict[str, Any]:
@@ -77,16 +82,33 @@ def pipeline_schema() -> dict[str, Any]:
 
 
 def settings_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Rows of a Markdown table of a model's settings; those of blocks by their dotted names."""
+    """Rows of a Markdown table of a model's settings; those of blocks by their dotted names.
+
+    A block that may be missing, or is one of several kinds, has a row of its own before the rows of its settings.
+    """
     rows = []
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            rows += settings_rows(field.annotation, f"{prefix}{name}.")
+        blocks = member_models(field)
+        named = dict in {get_origin(kind) for kind in (field.annotation, *get_args(field.annotation))}
+        if name == "kind" and field.description is None:
             continue
-        setting = _setting(prefix + name, field)
-        cells = [setting[key].replace("|", "\\|") for key in ("name", "type", "default", "description")]
-        rows.append(f"| `{cells[0]}` | {cells[1]} | `{cells[2]}` | {cells[3]} |")
+        if field.annotation not in blocks or NAMED in prefix:
+            rows.append(_row(prefix + name, field, blocks))
+        for block in blocks if NAMED not in prefix else []:
+            kind = f"[{block.model_fields['kind'].default}]." if len(blocks) > 1 else ""
+            rows += settings_rows(block, f"{prefix}{name}.{NAMED if named else kind}")
     return rows
+
+
+def _row(name: str, field: FieldInfo, blocks: list[type[BaseModel]]) -> str:
+    setting = _setting(name, field)
+    if blocks:
+        kinds = [block.model_fields["kind"].default for block in blocks] if len(blocks) > 1 else []
+        setting["type"] = f"block, by `kind`: {', '.join(kinds)}" if kinds else "block"
+        default = field.get_default()
+        setting["default"] = f"{{kind: {default.kind}}}" if kinds and default else "null"
+    cells = [setting[key].replace("|", "\\|") for key in ("name", "type", "default", "description")]
+    return f"| `{cells[0]}` | {cells[1]} | `{cells[2]}` | {cells[3]} |"
 
 
 def reference_page() -> str:

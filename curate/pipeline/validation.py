@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from curate.errors import CurateError, did_you_mean
 from curate.pipeline.yamlfile import VARIABLE, Located
 
-__all__ = ["mask", "masked", "validation_errors"]
+__all__ = ["mask", "masked", "member_models", "validation_errors"]
 
 LONGEST_VALUE = 80
 SHORTEST_SECRET = 4
@@ -49,7 +50,7 @@ def validation_errors(
         name, where = ".".join(str(part) for part in loc), located.where(*path, *loc)
         hint, after = None, ""
         if detail["type"] == "extra_forbidden":
-            known = [*model.model_fields, *also] if len(loc) == 1 else []
+            known = [*_known(model, detail["loc"]), *(also if len(loc) == 1 else [])]
             hint = did_you_mean(str(loc[-1]), known) or (f"it has: {', '.join(known)}" if known else None)
             message = f"{subject} has no setting `{name}`"
         elif detail["type"] == "missing":
@@ -65,6 +66,29 @@ def validation_errors(
         for (where, _), (messages, after, hint) in found.items()
     ]
     return [masked(error, shown) for error in errors]
+
+
+def _known(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
+    """Settings that the block has in which `loc` names an unknown one."""
+    blocks = [model]
+    for part in loc[:-1]:
+        inner = [block for one in blocks for block in member_models(one.model_fields.get(str(part)))]
+        tagged = [one for one in blocks if "kind" in one.model_fields and one.model_fields["kind"].default == part]
+        blocks = inner or tagged or blocks
+    return list(dict.fromkeys(name for one in blocks for name in one.model_fields))
+
+
+def member_models(field: FieldInfo | None) -> list[type[BaseModel]]:
+    """The models that a field's type is, or is a union or a dictionary of."""
+    found: list[type[BaseModel]] = []
+    left = [field.annotation] if field else []
+    while left:
+        kind = left.pop(0)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            found.append(kind)
+        else:
+            left = [*get_args(kind), *left]
+    return found
 
 
 def _shown(value: Any) -> str:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from curate.errors import ConfigurationErrors, CurateError
-from curate.train.config import PRESETS, TrainConfig, load_config
+from curate.train.architecture import ModelSettings
+from curate.train.config import TrainConfig, load_config
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def test_an_unknown_setting_in_a_block_is_refused_with_the_nearest_name(written)
 
 def test_all_errors_are_told_at_once(written):
     with pytest.raises(ConfigurationErrors) as error:
-        load_config(written("dataset: chat\nrun: ../up\nsteps: many\nprecision: fp8\n"))
+        load_config(written("dataset: chat\nrun: ../up\nsteps: many\nprecision: fp4\n"))
     assert [problem.where.rpartition("/")[2] for problem in error.value.errors] == [
         "train.yaml:2:1",
         "train.yaml:3:1",
@@ -87,9 +90,53 @@ def test_a_file_that_is_no_map_is_refused(written):
     [("1m", 4096, 1.3), ("3m", 8192, 3.1), ("10m", 8192, 10.0), ("30m", 8192, 29.4), ("100m", 32768, 100.7)],
 )
 def test_a_preset_has_about_the_parameters_of_its_name(preset, vocabulary, millions):
-    assert PRESETS[preset].parameters(vocabulary) / 1e6 == pytest.approx(millions, abs=0.05)
+    sizes = ModelSettings(preset=preset).architecture
+    assert sizes.parameters(vocabulary) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("preset", "millions"), [("124m", 124), ("350m", 360), ("1b", 1039), ("3b", 2965), ("7b", 6607)]
+)
+def test_large_presets_have_the_parameters_of_known_models(preset, millions):
+    sizes = ModelSettings(preset=preset).architecture
+    assert sizes.parameters(32_000 if preset != "124m" else 50_304) / 1e6 == pytest.approx(millions, rel=0.06)
+
+
+def test_gpt2_s_style_has_its_switches_and_four_times_the_width():
+    sizes = ModelSettings(style="gpt2", preset="124m").architecture
+    assert (sizes.norm, sizes.positions, sizes.activation, sizes.bias) == ("layer", "learned", "gelu_tanh", True)
+    assert (sizes.feed_forward, sizes.key_value_heads) == (3072, 12)
 
 
 def test_explicit_sizes_replace_the_presets():
-    config = TrainConfig.model_validate({"dataset": "a", "run": "b", "model": {"preset": "1m", "layers": 7}})
-    assert config.model.architecture == PRESETS["1m"]._replace(layers=7)
+    given, preset = ModelSettings(preset="1m", layers=7).architecture, ModelSettings(preset="1m").architecture
+    assert given == replace(preset, layers=7)
+
+
+def test_an_unknown_setting_of_an_objective_is_refused_with_the_nearest_name(written):
+    with pytest.raises(ConfigurationErrors) as error:
+        load_config(written(MINIMAL + "objective: {kind: masked, shrae: 0.2}\n"))
+    assert "no setting `objective.shrae`" in str(error.value)
+    assert "did you mean `share`?" in str(error.value)
+
+
+def test_an_unknown_objective_is_refused_with_those_that_exist(written):
+    with pytest.raises(ConfigurationErrors, match="'causal', 'masked', 'multi_token'"):
+        load_config(written(MINIMAL + "objective: {kind: casual}\n"))
+
+
+def test_a_pretrained_model_needs_its_path(written):
+    with pytest.raises(ConfigurationErrors, match="`pretrained` model needs its `path`"):
+        load_config(written(MINIMAL + "model: {kind: pretrained}\n"))
+
+
+def test_tensor_parallel_processes_read_the_same_sequences():
+    config = TrainConfig.model_validate(
+        {"dataset": "a", "run": "b", "processes": 4, "parallel": {"tensor": 2}, "batch": {"sequences": 2}}
+    )
+    assert config.processes == 4
+
+
+def test_copies_and_shares_must_divide_the_processes(written):
+    with pytest.raises(ConfigurationErrors, match=r"processes \(4\) must be a multiple of .* \(3 x 1\)"):
+        load_config(written(MINIMAL + "processes: 4\nparallel: {replicate: 3}\n"))

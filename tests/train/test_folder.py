@@ -5,7 +5,7 @@ import json
 import pytest
 
 from curate.errors import CurateError
-from curate.train.folder import Metrics, held, prepare, read_metrics
+from curate.train.folder import Metrics, data_facts, held, prepare, read_metrics
 
 
 @pytest.fixture
@@ -50,6 +50,9 @@ def test_a_run_without_a_checkpoint_may_begin_again_with_other_settings(folder, 
 def test_the_folder_tells_settings_data_and_environment(begun, pack):
     config = json.loads((begun.path / "config.json").read_text())
     assert config["config"]["steps"] == 12
+    splits = config["data"].pop("splits")
+    assert splits["train"]["documents"] == 36
+    assert splits["validation"].keys() == {"documents", "tokens", "text_bytes"}
     assert config["data"] == {
         "dataset": "tiny",
         "version": pack.manifest["version"],
@@ -58,6 +61,121 @@ def test_the_folder_tells_settings_data_and_environment(begun, pack):
     }
     assert "torch" in json.loads((begun.path / "environment.json").read_text())["versions"]
     assert (begun.path / "tokenizer.json").read_bytes() == pack.tokenizer_path.read_bytes()
+
+
+# ---- changes that are allowed by name
+
+
+def changes(folder):
+    return [json.loads(line) for line in (folder.path / "changes.jsonl").read_text().splitlines()]
+
+
+def test_a_change_that_is_allowed_by_its_name_passes_and_is_written_down(begun, tiny, pack):
+    prepare(begun, tiny(seed=2), pack, allow=["seed"])
+    assert changes(begun) == [{"step": 4, "name": "seed", "was": 1, "is": 2}]
+    assert json.loads((begun.path / "config.json").read_text())["config"]["seed"] == 2
+    prepare(begun, tiny(seed=2), pack)
+
+
+def test_each_change_must_be_allowed(begun, tiny, pack):
+    with pytest.raises(CurateError, match=r"(?m)data: batch.length was 32, is 64$") as error:
+        prepare(begun, tiny(seed=2, batch={"sequences": 4, "length": 64}), pack, allow=["seed"])
+    assert "`--allow batch.length`" in error.value.hint
+    assert not (begun.path / "changes.jsonl").exists()
+
+
+def test_the_names_of_data_are_those_of_the_refusal(begun, tiny, text_pack):
+    other = text_pack(train=["other text"])
+    prepare(begun, tiny(), other, allow=["data.tokenizer", "data.tokens", "data.version"])
+    assert [change["name"] for change in changes(begun)] == ["data.tokenizer", "data.tokens", "data.version"]
+
+
+def test_an_allowed_name_that_has_not_changed_is_an_error(begun, tiny, pack):
+    with pytest.raises(CurateError, match=r"`optimizer.learning_rate` has not changed"):
+        prepare(begun, tiny(), pack, allow=["optimizer.learning_rate"])
+
+
+def test_an_allowed_name_that_is_nothing_is_an_error_with_the_nearest(begun, tiny, pack):
+    with pytest.raises(CurateError, match=r"there is no setting or fact of the data `optimizer.rate`") as error:
+        prepare(begun, tiny(), pack, allow=["optimizer.rate"])
+    assert "did you mean" in error.value.hint
+    with pytest.raises(CurateError, match=r"there is no setting or fact of the data `data.versions`") as error:
+        prepare(begun, tiny(), pack, allow=["data.versions"])
+    assert "`data.version`" in error.value.hint
+
+
+def test_the_same_command_with_allow_goes_on_after_a_kill(begun, tiny, pack):
+    for _ in range(2):
+        prepare(begun, tiny(seed=2), pack, allow=["seed"])
+    assert len(changes(begun)) == 1
+
+
+def test_a_complete_run_with_more_to_do_is_not_complete(begun, tiny, pack):
+    begun.write("result.json", {"steps": 12})
+    prepare(begun, tiny(steps=20), pack, allow=["steps"])
+    assert begun.result() is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lora": {"rank": 4}}, r'lora was null, is {"rank": 4, "alpha": 16.0, "dropout"...'),
+        ({"objective": {"kind": "masked"}}, r'objective.kind was "causal", is "masked"'),
+        ({"objective": {"kind": "masked"}}, r"objective.share was not there, is 0.15"),
+        ({"mixture": {"tiny": 0.5, "other": 0.5}}, r'mixture was null, is {"tiny": 0.5, "other": 0.5}'),
+        ({"schedule": {"warmup": 3}}, r"schedule.warmup was 2, is 3"),
+        ({"curriculum": {"lengths": [8, 16]}}, r"curriculum was null, is"),
+        ({"optimizer": {"clip": None}}, r"optimizer.clip was 1.0, is null"),
+    ],
+)
+def test_blocks_lists_and_null_are_compared(begun, tiny, pack, settings, words):
+    with pytest.raises(CurateError) as error:
+        prepare(begun, tiny(**settings), pack)
+    assert words in error.value.problem
+    name = words.partition(" was")[0]
+    names = [part.partition(" was")[0] for part in error.value.problem.partition("data: ")[2].split("; ")]
+    assert name in names
+    prepare(begun, tiny(**settings), pack, allow=names)
+
+
+def test_lists_are_compared_as_a_whole(folder, tiny, pack):
+    prepare(folder, tiny(curriculum={"lengths": [8, 16]}), pack)
+    (folder.checkpoints / "step-000004").mkdir(parents=True)
+    with pytest.raises(CurateError, match=r"curriculum.lengths was \[8, 16\], is \[16\]"):
+        prepare(folder, tiny(curriculum={"lengths": [16]}), pack)
+
+
+def test_a_setting_that_an_older_version_did_not_have_has_its_default(begun, tiny, pack):
+    content = json.loads((begun.path / "config.json").read_text())
+    del content["config"]["optimizer"]["momentum"]
+    del content["config"]["guard"]
+    begun.write("config.json", content)
+    prepare(begun, tiny(), pack)
+    with pytest.raises(CurateError, match=r"guard.skip was 2, is 5"):
+        prepare(begun, tiny(guard={"skip": 5}), pack)
+
+
+def test_several_packs_are_told_by_name(folder, tiny, pack, text_pack):
+    other = text_pack(train=["other text"])
+    assert data_facts({"": pack}) == data_facts(pack)
+    assert data_facts({"tiny": pack, "other": other})["other"]["version"] == other.manifest["version"]
+    prepare(folder, tiny(), {"tiny": pack, "other": pack})
+    (folder.checkpoints / "step-000004").mkdir(parents=True)
+    with pytest.raises(
+        CurateError, match=r"data.other.tokenizer was \w{12}, is \w{12}; data.other.tokens was"
+    ) as error:
+        prepare(folder, tiny(), {"tiny": pack, "other": other})
+    assert "--allow data.other.tokenizer" in error.value.hint
+
+
+# ---- the folder
+
+
+def test_what_was_measured_of_the_machine_stays(begun, tiny, pack):
+    environment = json.loads((begun.path / "environment.json").read_text())
+    begun.write("environment.json", {**environment, "matmul_peaks": {"cpu": 1.0}})
+    prepare(begun, tiny(), pack)
+    assert json.loads((begun.path / "environment.json").read_text())["matmul_peaks"] == {"cpu": 1.0}
 
 
 def test_a_run_that_another_process_trains_is_refused(folder):
@@ -77,6 +195,10 @@ def test_fresh_keeps_files_that_are_not_the_runs(tmp_path, tiny, pack):
     with held(tmp_path / "run") as folder:
         prepare(folder, tiny(), pack)
         (folder.path / "notes.txt").write_text("mine")
+        for name in ("checkpoints", "tensorboard", "stacks"):
+            (folder.path / name).mkdir()
+        for name in ("changes.jsonl", "README.md", "metrics.jsonl", "result.json"):
+            (folder.path / name).write_text("")
     with held(tmp_path / "run", fresh=True) as folder:
         assert sorted(path.name for path in folder.path.iterdir()) == ["lock", "notes.txt"]
 
@@ -94,3 +216,9 @@ def test_metrics_after_the_checkpoint_are_forgotten(folder):
         assert (metrics.tokens, metrics.seconds) == (20, 1.0)
         metrics.add({"step": 3, "seconds": 0.1, "tokens": 30})
     assert [record["step"] for record in read_metrics(folder.metrics)] == [1, 2, 3]
+
+
+def test_numbers_that_are_not_finite_are_null_in_the_metrics(folder):
+    with Metrics(folder.metrics, after=0) as metrics:
+        metrics.add({"step": 1, "seconds": 0.1, "loss": float("nan"), "validation": {"best": [float("inf"), 1.0]}})
+        assert metrics.records() == [{"step": 1, "seconds": 0.1, "loss": None, "validation": {"best": [None, 1.0]}}]

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn import functional
 
 from curate.train import loss
-from curate.train.loss import IGNORED, linear_cross_entropy
+from curate.train.loss import (
+    IGNORED,
+    divergence,
+    group_advantages,
+    linear_cross_entropy,
+    linear_distillation,
+    linear_log_probabilities,
+    policy_loss,
+    preference_loss,
+)
 
 
 @pytest.fixture
@@ -19,8 +30,29 @@ def problem():
     return hidden, weight, targets
 
 
+@pytest.fixture
+def exact(problem):
+    """The same in float64, and a bias and weights of the targets."""
+    hidden, weight, targets = problem
+    generator = torch.Generator().manual_seed(1)
+    bias = torch.randn(50, generator=generator, dtype=torch.float64, requires_grad=True)
+    weights = torch.rand(600, generator=generator, dtype=torch.float64)
+    leaves = [part.detach().double().requires_grad_() for part in (hidden, weight)]
+    return *leaves, targets, bias, weights
+
+
 def reference(hidden, weight, targets):
     return functional.cross_entropy(hidden @ weight.T, targets, reduction="sum", ignore_index=IGNORED)
+
+
+def assert_same_gradients(found, wanted, leaves, *, scale=0.25, **tolerances):
+    """Two results have equal values and equal gradients at the leaves."""
+    torch.testing.assert_close(found, wanted, **tolerances)
+    pairs = (torch.autograd.grad((value * scale).sum(), leaves) for value in (found, wanted))
+    torch.testing.assert_close(*pairs, **tolerances)
+
+
+# ---- cross entropy
 
 
 def test_it_is_the_sum_that_cross_entropy_gives(problem):
@@ -29,9 +61,48 @@ def test_it_is_the_sum_that_cross_entropy_gives(problem):
 
 def test_its_gradients_are_those_of_cross_entropy(problem):
     hidden, weight, _ = problem
-    wanted = torch.autograd.grad(reference(*problem) * 0.25, (hidden, weight))
-    found = torch.autograd.grad(linear_cross_entropy(*problem) * 0.25, (hidden, weight))
-    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    found, wanted = linear_cross_entropy(*problem), reference(*problem)
+    assert_same_gradients(found, wanted, (hidden, weight), rtol=1e-5, atol=1e-5)
+
+
+def test_it_equals_pytorchs_own_linear_cross_entropy(problem):
+    own = getattr(functional, "linear_cross_entropy", None)
+    if own is None:
+        pytest.skip("this version of PyTorch has none")
+    hidden, weight, targets = problem
+    wanted = own(hidden, weight, targets, reduction="sum", ignore_index=IGNORED)
+    assert_same_gradients(linear_cross_entropy(*problem), wanted, (hidden, weight), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_all_its_options_equal_those_of_cross_entropy_to_the_last_digits(exact, label_smoothing, biased, weighted):
+    hidden, weight, targets, bias, weights = exact
+    leaves = (hidden, weight, bias) if biased else (hidden, weight)
+    found = linear_cross_entropy(
+        hidden,
+        weight,
+        targets,
+        bias=bias if biased else None,
+        weights=weights if weighted else None,
+        label_smoothing=label_smoothing,
+    )
+    logits = functional.linear(hidden, weight, bias if biased else None)
+    losses = functional.cross_entropy(
+        logits, targets, reduction="none", ignore_index=IGNORED, label_smoothing=label_smoothing
+    )
+    assert_same_gradients(found, (losses * (weights if weighted else 1)).sum(), leaves, rtol=1e-10, atol=1e-12)
+
+
+def test_the_z_loss_is_the_squared_log_normalizer_at_valid_targets(exact):
+    hidden, weight, targets, bias, weights = exact
+    found = linear_cross_entropy(hidden, weight, targets, bias=bias, weights=weights, z_loss=0.01, label_smoothing=0.1)
+    logits = functional.linear(hidden, weight, bias)
+    losses = functional.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED, label_smoothing=0.1)
+    normalizers = logits.logsumexp(-1).square() * (targets != IGNORED)
+    wanted = ((losses + 0.01 * normalizers) * weights).sum()
+    assert_same_gradients(found, wanted, (hidden, weight, bias), rtol=1e-10, atol=1e-12)
 
 
 def test_the_size_of_the_chunks_changes_nothing_but_rounding(problem, monkeypatch):
@@ -48,13 +119,310 @@ def test_targets_that_are_all_ignored_sum_to_zero(problem):
     assert not hidden.grad.any()
 
 
-def test_without_gradients_none_are_made(problem):
+def test_no_positions_at_all_sum_to_zero(problem):
+    hidden, weight, targets = problem
+    total = linear_cross_entropy(hidden[:0], weight, targets[:0])
+    total.backward()
+    assert total.item() == 0
+    assert not weight.grad.any()
+
+
+def test_without_gradients_none_are_made(problem, monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "exp_", lambda _: pytest.fail("a gradient was made"))
     with torch.no_grad():
         assert linear_cross_entropy(*problem).grad_fn is None
+
+
+def test_a_frozen_weight_gets_no_gradient(problem, monkeypatch):
+    hidden, weight, targets = problem
+    monkeypatch.setattr(loss, "_add_product_", lambda *_: pytest.fail("a gradient of the weight was made"))
+    linear_cross_entropy(hidden, weight.detach(), targets).backward()
+    assert hidden.grad.any()
+    (by_targets,) = torch.autograd.grad(linear_log_probabilities(hidden, weight.detach(), targets).sum(), hidden)
+    torch.testing.assert_close(by_targets, -hidden.grad)
 
 
 def test_bfloat16_is_summed_in_float32(problem):
     hidden, weight, targets = problem
     total = linear_cross_entropy(hidden.bfloat16(), weight.bfloat16(), targets)
+    total.backward()
     assert total.dtype == torch.float32
     assert total.item() == pytest.approx(reference(*problem).item(), rel=1e-2)
+
+
+# ---- memory
+
+
+def peak(compute):
+    """Bytes that are held at most while `compute` runs, above what was there before; the allocator's own count."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        compute()
+    held = most = 0
+    for event in sorted(profile.profiler.kineto_results.events(), key=lambda event: event.start_ns()):
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            most = max(most, held)
+    return most
+
+
+def large(positions, vocabulary, width=8):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(positions, width, generator=generator, requires_grad=True)
+    weight = torch.randn(vocabulary, width, generator=generator, requires_grad=True)
+    return hidden, weight, torch.randint(0, vocabulary, (positions,), generator=generator)
+
+
+@pytest.mark.slow
+def test_its_peak_at_50_thousand_tokens_is_under_a_fifth_of_the_plain_ones():
+    problem = large(1024, 50_304)
+    plain = peak(lambda: torch.autograd.grad(reference(*problem), problem[:2]))
+    assert peak(lambda: torch.autograd.grad(linear_cross_entropy(*problem), problem[:2])) < 0.2 * plain
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "log_probabilities", "distillation"])
+def test_the_logits_of_more_positions_take_no_more_memory(kind):
+    def compute(hidden, weight, targets):
+        if kind == "distillation":
+            return linear_distillation(hidden, weight, hidden, weight, targets, temperature=2.0)
+        return getattr(loss, f"linear_{kind}")(hidden, weight, targets).sum()
+
+    found = []
+    for positions in (512, 2048):
+        problem = large(positions, 2000)
+        found.append(peak(lambda problem=problem: torch.autograd.grad(compute(*problem), problem[:2])))
+    logits = 1536 * 2000 * 4
+    assert found[1] - found[0] < 0.1 * logits
+
+
+# ---- log-probabilities
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_log_probabilities_are_those_of_log_softmax(exact, temperature):
+    hidden, weight, targets, _, weights = exact
+    found = linear_log_probabilities(hidden, weight, targets, temperature=temperature)
+    every = (hidden @ weight.T / temperature).log_softmax(-1)
+    wanted = every.gather(-1, targets.clamp(min=0)[:, None])[:, 0] * (targets != IGNORED)
+    assert_same_gradients(found, wanted, (hidden, weight), scale=weights, rtol=1e-10, atol=1e-12)
+
+
+def test_log_probabilities_of_bfloat16_are_float32(problem):
+    hidden, weight, targets = problem
+    found = linear_log_probabilities(hidden.bfloat16(), weight.bfloat16(), targets)
+    found.sum().backward()
+    assert found.dtype == torch.float32
+    assert found[0] == 0
+    assert hidden.grad.any()
+
+
+# ---- distillation
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_distillation_is_the_divergence_of_the_softened_teacher(exact, weighted):
+    hidden, weight, targets, _, weights = exact
+    generator = torch.Generator().manual_seed(2)
+    teacher_hidden = torch.randn(600, 24, generator=generator, dtype=torch.float64)
+    teacher_weight = torch.randn(50, 24, generator=generator, dtype=torch.float64)
+    found = linear_distillation(
+        hidden,
+        weight,
+        teacher_hidden,
+        teacher_weight,
+        targets,
+        temperature=2.0,
+        weights=weights if weighted else None,
+    )
+    student = (hidden @ weight.T / 2).log_softmax(-1)
+    teacher = (teacher_hidden @ teacher_weight.T / 2).log_softmax(-1)
+    losses = functional.kl_div(student, teacher, reduction="none", log_target=True).sum(-1)
+    wanted = (4 * losses * (targets != IGNORED) * (weights if weighted else 1)).sum()
+    assert_same_gradients(found, wanted, (hidden, weight), rtol=1e-10, atol=1e-12)
+
+
+def test_a_student_that_equals_its_teacher_has_no_loss_and_teaches_the_teacher_nothing(problem):
+    hidden, weight, targets = problem
+    teacher = [part.detach().clone().requires_grad_() for part in (hidden, weight)]
+    total = linear_distillation(hidden, weight, *teacher, targets, temperature=3.0)
+    total.backward()
+    assert total.item() == pytest.approx(0, abs=1e-3)
+    assert all(part.grad is None for part in teacher)
+
+
+# ---- preferences
+
+
+@pytest.fixture
+def pairs():
+    """Summed log-probabilities of 6 pairs: by the policy (two leaves) and by the reference."""
+    generator = torch.Generator().manual_seed(3)
+    values = [torch.randn(6, generator=generator, dtype=torch.float64) * 5 - 20 for _ in range(4)]
+    return [value.requires_grad_() for value in values[:2]] + values[2:]
+
+
+ALONE = SimpleNamespace(
+    device="cpu", num_processes=1, gather=lambda x: x, gather_for_metrics=lambda x: x, reduce=lambda x, reduction: x
+)
+"""An accelerator of one process."""
+
+
+def trl_preference_loss(pairs, kind, *, beta, label_smoothing):
+    """What trl's DPOTrainer makes of these log-probabilities: its own method, on a trainer without a model."""
+    from collections import defaultdict
+
+    from trl import DPOTrainer
+
+    def chosen_then_rejected(chosen, rejected):
+        tokens = torch.cat([chosen, rejected])[:, None]
+        same = torch.zeros_like(tokens)
+        return SimpleNamespace(log_probs=tokens, entropy=same, mean_logits=same, is_top1=same.bool())
+
+    policy, references = chosen_then_rejected(*pairs[:2]), chosen_then_rejected(*pairs[2:])
+    rows = 2 * len(pairs[0])
+    trainer = SimpleNamespace(
+        model=torch.nn.Linear(1, 1),
+        ref_model=lambda **_: references,
+        accelerator=ALONE,
+        args=SimpleNamespace(gradient_checkpointing_kwargs=None, gradient_checkpointing=False),
+        aux_loss_enabled=False,
+        ld_alpha=None,
+        precompute_ref_logps=False,
+        f_divergence_type="reverse_kl",
+        loss_types=[kind],
+        loss_weights=[1.0],
+        beta=beta,
+        label_smoothing=label_smoothing,
+        use_weighting=False,
+        _metrics={"train": defaultdict(list)},
+        _total_train_tokens=0,
+        _tp_size=1,
+    )
+    trainer.model.is_gradient_checkpointing = False
+    inputs = {
+        "input_ids": torch.zeros(rows, 2, dtype=torch.int64),
+        "attention_mask": torch.ones(rows, 2, dtype=torch.int64),
+        "completion_mask": torch.tensor([[0, 1]]).repeat(rows, 1),
+    }
+    return DPOTrainer._compute_loss(trainer, lambda **_: policy, inputs, False)
+
+
+@pytest.mark.slow
+def test_the_preference_loss_is_trls(pairs):
+    found = preference_loss(*pairs, beta=0.1, label_smoothing=0.0).mean()
+    wanted = trl_preference_loss(pairs, "sigmoid", beta=0.1, label_smoothing=0.0)
+    assert_same_gradients(found, wanted, pairs[:2], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_the_conservative_preference_loss_is_trls(pairs):
+    """Of trl's losses `aot` has the conservative form; at one pair its sorting does nothing."""
+    pairs = [part[:1].detach().requires_grad_(part.requires_grad) for part in pairs]
+    found = preference_loss(*pairs, beta=0.1, label_smoothing=0.2).mean()
+    wanted = trl_preference_loss(pairs, "aot", beta=0.1, label_smoothing=0.2)
+    assert_same_gradients(found, wanted, pairs[:2], rtol=1e-12, atol=1e-12)
+
+
+def test_a_model_that_is_its_reference_has_a_preference_loss_of_log_2(pairs):
+    found = preference_loss(*pairs[2:], *pairs[2:], beta=0.5, label_smoothing=0.1)
+    torch.testing.assert_close(found, torch.full((6,), 2.0, dtype=torch.float64).log())
+
+
+# ---- policies
+
+
+@pytest.fixture
+def rollout():
+    """Log-probabilities of 4 sampled texts of 5 tokens now (a leaf) and before, by the reference, and advantages."""
+    generator = torch.Generator().manual_seed(4)
+    now, old, reference = (torch.randn(4, 5, generator=generator, dtype=torch.float64) * 0.3 - 2 for _ in range(3))
+    return now.requires_grad_(), old, reference, torch.randn(4, generator=generator, dtype=torch.float64)
+
+
+def trl_policy_loss(rollout, mask, *, kl, on_policy=False):
+    """What trl's GRPOTrainer makes of these log-probabilities (`bnpo`: the mean over all tokens of the batch)."""
+    from collections import defaultdict
+
+    from trl import GRPOTrainer
+
+    now, old, reference, advantages = rollout
+    trainer = SimpleNamespace(
+        model=torch.nn.Linear(1, 1),
+        accelerator=ALONE,
+        args=SimpleNamespace(delta=None, use_bias_correction_kl=False),
+        _get_per_token_logps_and_entropies=lambda *_, **__: (now, torch.zeros_like(now), None),
+        aux_loss_enabled=False,
+        top_entropy_quantile=1.0,
+        off_policy_mask_threshold=None,
+        importance_sampling_level="token",
+        beta=kl,
+        loss_type="bnpo",
+        epsilon_low=0.2,
+        epsilon_high=0.2,
+        use_vllm=False,
+        current_gradient_accumulation_steps=1,
+        _entropy_bonus_enabled=False,
+        _metrics={"train": defaultdict(list)},
+    )
+    inputs = {
+        "prompt_ids": torch.zeros(4, 1, dtype=torch.int64),
+        "prompt_mask": torch.ones(4, 1, dtype=torch.int64),
+        "completion_ids": torch.zeros(4, 5, dtype=torch.int64),
+        "completion_mask": mask,
+        "advantages": advantages,
+        "old_per_token_logps": None if on_policy else old,
+        "ref_per_token_logps": reference,
+    }
+    return GRPOTrainer._compute_loss(trainer, None, inputs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kl", [0.0, 0.3])
+def test_the_clipped_policy_loss_and_its_divergence_are_trls(rollout, kl):
+    now, old, reference, advantages = rollout
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [1, 0, 0, 0, 0]])
+    losses = policy_loss(now, advantages[:, None], old=old, clip=0.2) + kl * divergence(now, reference)
+    found = (losses * mask).sum() / mask.sum()
+    assert_same_gradients(found, trl_policy_loss(rollout, mask, kl=kl), (now,), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_the_policy_loss_of_texts_just_sampled_is_trls(rollout):
+    now, _, _, advantages = rollout
+    mask = torch.ones(4, 5, dtype=torch.int64)
+    found = policy_loss(now, advantages[:, None], clip=0.2).mean()
+    wanted = trl_policy_loss(rollout, mask, kl=0.0, on_policy=True)
+    assert_same_gradients(found, wanted, (now,), rtol=1e-12, atol=1e-12)
+
+
+def test_without_a_clip_the_gradient_is_that_of_reinforce(rollout):
+    now, _, _, advantages = rollout
+    found = torch.autograd.grad(policy_loss(now, advantages[:, None]).sum(), now)
+    wanted = torch.autograd.grad(-(now * advantages[:, None]).sum(), now)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_the_divergence_is_never_negative_and_zero_at_the_reference(rollout):
+    now, _, reference, _ = rollout
+    assert (divergence(now, reference) > 0).all()
+    assert not divergence(now, now).any()
+
+
+def test_the_mean_of_the_divergence_is_that_of_the_distributions():
+    generator = torch.Generator().manual_seed(5)
+    model, reference = (torch.randn(5, generator=generator, dtype=torch.float64).log_softmax(-1) for _ in range(2))
+    wanted = functional.kl_div(reference, model, reduction="sum", log_target=True)
+    torch.testing.assert_close((divergence(model, reference) * model.exp()).sum(), wanted)
+
+
+def test_advantages_are_rewards_less_the_mean_of_their_group():
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    assert group_advantages(rewards, scaled=False).tolist() == [[0.5, -0.5, -0.5, 0.5], [0, 0, 0, 0]]
+
+
+@pytest.mark.slow
+def test_scaled_advantages_are_divided_by_the_deviation_as_in_trl():
+    from trl.trainer.utils import nanstd
+
+    rewards = torch.rand(3, 4, generator=torch.Generator().manual_seed(6))
+    wanted = (rewards - rewards.mean(1, keepdim=True)) / (nanstd(rewards, dim=1)[:, None] + 1e-4)
+    torch.testing.assert_close(group_advantages(rewards, scaled=True), wanted)

@@ -6,18 +6,20 @@ whole only inside the root's `forward` and inside the methods named in `METHODS`
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from curate.train.loss import IGNORED
 
-__all__ = ["METHODS", "Batch", "Loss", "Objective", "target_weights"]
+__all__ = ["METHODS", "Batch", "Loss", "Objective", "flat_weights", "target_weights", "trunk_inputs"]
 
 Batch = dict[str, Tensor]
 METHODS = ("score", "respond")
 """Methods of an objective that may use its parameters, besides `forward`."""
+DEVIATION = 0.02
+"""Standard deviation of the first weights of heads, as in BERT and GPT-2."""
 
 
 class Loss(NamedTuple):
@@ -41,9 +43,18 @@ class Objective(nn.Module):
         higher_is_better: Of `watch`.
     """
 
-    model: nn.Module
-    watch: ClassVar[str] = "loss"
-    higher_is_better: ClassVar[bool] = False
+    model: Any  # an nn.Module whose attributes the decision names; type checkers see none of them
+    watch: str = "loss"
+    higher_is_better: bool = False
+
+    def first_weights(self, name: str, tensor: Tensor, generator: torch.Generator) -> None:
+        """Fill a parameter, `model.*` as the trunk does it, of a head: small normal matrices, biases 0 and norms 1."""
+        if name.startswith("model."):
+            self.model.first_weights(name.removeprefix("model."), tensor, generator)
+        elif tensor.ndim > 1:
+            tensor.normal_(0.0, DEVIATION, generator=generator)
+        else:
+            tensor.fill_(0.0 if name.endswith("bias") else 1.0)
 
     def forward(self, batch: Batch) -> Loss:
         """The summed loss of a batch."""
@@ -63,6 +74,14 @@ class Objective(nn.Module):
         size = torch.tensor(self.size(batch), dtype=torch.float64, device=loss.total.device)
         return {"loss": loss.total.detach().double(), "size": size, **loss.sums}
 
+    def respond(self, *arguments: Any, **settings: Any) -> Any:
+        """What an objective's `prepare` needs the parameters for (texts sampled, a reference), without gradient."""
+        raise NotImplementedError
+
+    def measures(self, sums: dict[str, float], size: float) -> dict[str, float]:
+        """What is logged of a step, from the sums (`loss` among them) of all its pieces and processes."""
+        return {name: value / max(size, 1e-12) for name, value in sums.items()}
+
     def summary(self, sums: dict[str, Tensor]) -> dict[str, Any]:
         """The metrics of the validation split, from the sums of all batches and processes (float64, on the CPU)."""
         size = max(sums["size"].item(), 1e-12)
@@ -78,3 +97,18 @@ def target_weights(batch: Batch) -> Tensor:
         return valid
     weights = batch["weights"]
     return valid * weights.view(weights.shape + (1,) * (valid.ndim - weights.ndim))
+
+
+def trunk_inputs(trunk: nn.Module, batch: Batch) -> Batch:
+    """What of a batch a trunk reads besides its tokens: the keys of the batch that are among `trunk.accepts`."""
+    accepts: Any = trunk.accepts
+    return {name: batch[name] for name in accepts if name in batch}
+
+
+def flat_weights(batch: Batch) -> Tensor | None:
+    """Weight of every position, (rows * length,) float32; None where all count the same."""
+    if "weights" not in batch:
+        return None
+    weights = batch["weights"]
+    rows, length = batch["targets"].shape
+    return weights.view(rows, -1).expand(rows, length).flatten()

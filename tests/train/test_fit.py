@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from curate.train.config import TrainConfig
+
+TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sft"}}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"objective": {"kind": "masked"}}, "`masked` needs a model of the kind encoder or pretrained, not decoder"),
+        ({"model": {"kind": "cnn"}}, "`causal` needs a model of the kind decoder, lstm or pretrained, not cnn"),
+        ({"tasks": TASKS}, "`sft` shares its model with no other task"),
+        ({"mixture": {"b": 1.0}}, "`mixture` must name `a` too"),
+        ({"mixture": {"a": 1.0, "b": 0.0}}, "must be greater than 0"),
+        ({"objective": {"kind": "preference"}, "adversarial": {}}, "`adversarial` does not go with the objective"),
+        ({"model": {"kind": "pretrained", "path": "x"}}, "set `batch.document_mask: false`"),
+        ({"curriculum": {"difficulty": True}}, "needs the name of the column, `data.difficulty`"),
+        ({"curriculum": {"lengths": [48]}}, "the length 48 in `curriculum.lengths` must divide `batch.length`, 256"),
+        ({"curriculum": {}}, "needs `difficulty: true` or `lengths`"),
+        ({"objective": {"kind": "sft"}, "curriculum": {"lengths": [64]}}, "does not go with the objective `sft`"),
+        ({"early_stopping": {}, "steps": 10}, "`validation.every` is more than the 10 steps"),
+        (
+            {"model": {"kind": "lstm"}, "parallel": {"tensor": 2}, "processes": 2},
+            "`parallel.tensor` splits decoders only",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_saying_why(settings, problem):
+    with pytest.raises(ValidationError) as error:
+        TrainConfig.model_validate({"dataset": "a", "run": "b", **settings})
+    assert problem in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["causal", "multi_token", "sft", "preference", "reinforcement", "classification"])
+def test_a_decoder_learns_most_objectives(kind):
+    TrainConfig.model_validate({"dataset": "a", "run": "b", "objective": {"kind": kind}})

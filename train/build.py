@@ -1,0 +1,285 @@
+"""From settings and token shards to the parts of a run: the objective, sharded and filled, and its data.
+
+    origin.py -> sizes -> trunk (models/) + adapters -> objective (objectives/) -> shards (shard.py) -> first weights
+
+One function for each kind of objective says what it is made of and which source it reads; several tasks are several of
+them on one trunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from curate.errors import CurateError
+from curate.tokenize.pack import Pack
+from curate.tokenize.tokenizer import load_tokenizer, token_bytes, tokenizer_hash
+from curate.train.architecture import ModelSettings
+from curate.train.config import TrainConfig
+from curate.train.datasets import Task, tasks_of
+from curate.train.lora import add_lora
+from curate.train.methods import (
+    CausalSettings,
+    ClassificationSettings,
+    DistillationSettings,
+    MaskedSettings,
+    MultiTokenSettings,
+    ObjectiveSettings,
+    PreferenceSettings,
+    ReinforcementSettings,
+    Seq2SeqSettings,
+    SftSettings,
+    TokenClassificationSettings,
+)
+from curate.train.models.build import build_trunk
+from curate.train.objectives.contract import Batch, Objective
+from curate.train.objectives.distillation import Distillation
+from curate.train.objectives.labels import Classification, TokenClassification
+from curate.train.objectives.language import Causal, Masked, MultiToken
+from curate.train.objectives.multi_task import TASK, MultiTask
+from curate.train.objectives.preference import Preference
+from curate.train.objectives.reference import Reference
+from curate.train.objectives.reinforcement import Reinforcement
+from curate.train.objectives.seq2seq import Seq2Seq
+from curate.train.objectives.sft import Sft
+from curate.train.origin import Origin, fill_first, find_origin
+from curate.train.shard import shard_model
+from curate.train.sources import Feed, Source, open_feed, validation_sources
+from curate.train.world import World
+
+__all__ = ["Parts", "build_parts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a run is made of, in one process.
+
+    Attributes:
+        objective: The root module, sharded, with its first weights.
+        objectives: The objective of each task; the only one is called "".
+        feed: This process's batch of each step.
+        validation: Validation examples of each task that has some.
+    """
+
+    objective: Objective
+    objectives: dict[str, Objective]
+    feed: Feed
+    validation: dict[str, Source] = field(default_factory=dict)
+
+    def task_key(self, task: str, rows: int) -> Batch:
+        """What tells a batch's task; nothing where there is one."""
+        if not isinstance(self.objective, MultiTask):
+            return {}
+        return {TASK: torch.full((rows,), list(self.objectives).index(task))}
+
+    def watched(self, validation: dict[str, Any]) -> tuple[Objective, dict[str, Any]]:
+        """The objective whose metric tells better from worse (the first task's), and its metrics."""
+        task = next(iter(self.validation))
+        return self.objectives[task], validation[task] if task else validation
+
+
+@contextmanager
+def build_parts(config: TrainConfig, packs: dict[str, Pack], world: World) -> Iterator[Parts]:
+    """The parts of a run; reading ahead ends with the context.
+
+    Args:
+        config: The run's settings.
+        packs: Token shards, by the names of tasks or datasets.
+        world: The processes.
+
+    Raises:
+        CurateError: Model, tokenizer, data and objective do not fit together.
+    """
+    tasks = tasks_of(config)
+    plan = _Plan(config, packs, world)
+    trunk = plan.trunk()
+    made = {task.name: plan.objective(task, trunk) for task in tasks}
+    root = plan.ready(MultiTask(trunk, made) if len(tasks) > 1 else made[tasks[0].name])
+    validation = validation_sources(tasks, config, packs)
+    with open_feed(tasks, config, packs, world) as feed:
+        yield Parts(root, made, feed, validation)
+
+
+class _Plan:
+    """What the objectives of a run are made from."""
+
+    def __init__(self, config: TrainConfig, packs: dict[str, Pack], world: World) -> None:
+        self.config, self.packs, self.world = config, packs, world
+        self.pack = next(iter(packs.values()))
+        self.origin = origin = find_origin(config.model)
+        _check_vocabulary(self.pack, origin)
+        self.vocabulary = origin.vocabulary if origin else self.pack.vocabulary
+        self.length = _length(config, origin)
+
+    def trunk(self) -> nn.Module:
+        """The trunk, with adapters where they are asked for."""
+        config, origin = self.config, self.origin
+        if origin and origin.kind == "foreign":
+            from curate.train.models.backbone import Backbone
+
+            trunk: nn.Module = Backbone(origin.path, length=self.length)
+        else:
+            sizes = replace(origin.sizes, dropout=config.model.dropout) if origin and origin.sizes else None
+            sizes = sizes or config.model.architecture
+            objective = config.objective
+            if isinstance(objective, MultiTokenSettings) and not (origin and origin.kind == "run"):
+                sizes = replace(sizes, layers=_trunk_layers(sizes.layers, objective.heads))
+            with torch.device("meta"):
+                trunk = build_trunk(sizes, vocabulary=self.vocabulary, length=self.length)
+        if config.lora:
+            with torch.device("meta"):
+                add_lora(trunk, config.lora)
+        return trunk
+
+    def ready(self, objective: Objective) -> Objective:
+        """The objective, sharded and with its first weights."""
+        shard_model(objective, self.world, self.config)
+        fill_first(objective, self.origin, seed=self.config.seed, world=self.world)
+        return objective
+
+    def objective(self, task: Task, trunk: nn.Module) -> Objective:
+        """The task's objective on a trunk; its heads are on the meta device."""
+        pack = self.packs.get(task.name) or self.packs[task.datasets[0]]
+        outside = self._outside(task.objective)
+        with torch.device("meta"):
+            return self._objective(task.objective, pack, trunk, outside)
+
+    def _outside(self, settings: ObjectiveSettings) -> nn.Module | None:
+        """Another model that the objective looks at: its teacher, or the model as it began."""
+        if isinstance(settings, DistillationSettings):
+            return self._teacher(settings)
+        if self.config.lora:
+            return None
+        if isinstance(settings, PreferenceSettings):
+            return self._reference()
+        if isinstance(settings, ReinforcementSettings) and settings.kl > 0:
+            return self._reference(settings.temperature)
+        return None
+
+    def _objective(self, settings: ObjectiveSettings, pack: Pack, trunk: nn.Module, outside: Any) -> Objective:
+        text: dict[str, Any] = {"token_bytes": token_bytes(pack.tokenizer_path), "end_of_text": pack.end_of_text}
+        match settings:
+            case CausalSettings():
+                return Causal(trunk, settings, **text)
+            case MultiTokenSettings():
+                return MultiToken(trunk, settings, **text)
+            case MaskedSettings():
+                return self._masked(settings, pack, trunk)
+            case Seq2SeqSettings():
+                return Seq2Seq(trunk, settings)
+            case ClassificationSettings():
+                return Classification(trunk, settings, labels=len(pack.labels))
+            case TokenClassificationSettings():
+                return TokenClassification(trunk, settings, labels=len(pack.labels))
+            case SftSettings():
+                return Sft(trunk, settings)
+            case PreferenceSettings():
+                return Preference(trunk, settings, reference=outside)
+            case ReinforcementSettings():
+                return self._reinforcement(settings, pack, trunk, outside)
+            case DistillationSettings():
+                return Distillation(trunk, settings, teacher=outside, **text)
+
+    def _masked(self, settings: MaskedSettings, pack: Pack, trunk: nn.Module) -> Objective:
+        special = [*pack.special_tokens, *range(pack.vocabulary, self.vocabulary)]
+        return Masked(
+            trunk,
+            settings,
+            vocabulary=self.vocabulary,
+            mask_token=pack.roles["mask"],
+            special_tokens=special,
+            seed=self.config.seed,
+        )
+
+    def _reinforcement(
+        self, settings: ReinforcementSettings, pack: Pack, trunk: nn.Module, reference: Reference | None
+    ) -> Objective:
+        return Reinforcement(
+            trunk,
+            settings,
+            tokenizer=load_tokenizer(pack.tokenizer_path),
+            end=pack.end_of_text,
+            seed=self.config.seed,
+            reference=reference,
+        )
+
+    def _reference(self, temperature: float = 1.0) -> Reference:
+        """The model as it begins, once more."""
+        reference = Reference(self.trunk(), temperature=temperature)
+        self.ready(reference)
+        return reference
+
+    def _teacher(self, settings: DistillationSettings) -> nn.Module:
+        """The teacher's trunk with its weights, whole in every process."""
+        origin = find_origin(ModelSettings(kind=self.config.model.kind, path=settings.teacher))
+        assert origin is not None and origin.sizes is not None
+        if origin.vocabulary == self.vocabulary:
+            _check_tokenizer(self.pack, origin)
+        length = origin.length or self.length
+        with torch.device("meta"):
+            trunk = build_trunk(origin.sizes, vocabulary=origin.vocabulary, length=max(length, self.length))
+        teacher = Reference(trunk)
+        fill_first(teacher, origin, seed=self.config.seed, world=self.world)
+        return teacher.model
+
+
+def _trunk_layers(layers: int, heads: int) -> int:
+    """Blocks before the heads, which are blocks themselves: as many parameters as without them."""
+    if layers <= heads:
+        raise CurateError(
+            f"{heads} heads of a layer each leave nothing of {layers} layers",
+            "objective.heads",
+            "fewer heads, or more `model.layers`",
+        )
+    return layers - heads
+
+
+def _length(config: TrainConfig, origin: Origin | None) -> int:
+    """Most tokens that a sequence of the run has.
+
+    Raises:
+        CurateError: They are more than the model to begin with has positions for.
+    """
+    longest = config.batch.length
+    for task in tasks_of(config):
+        if isinstance(task.objective, ReinforcementSettings):
+            longest = max(longest, config.batch.length + task.objective.new_tokens)
+        if isinstance(task.objective, Seq2SeqSettings):
+            longest = max(longest, task.objective.target_length)
+    if origin and origin.length and longest > origin.length:
+        raise CurateError(
+            f"sequences of {longest} tokens are longer than the {origin.length} positions of the model",
+            "batch.length",
+            f"at most {origin.length}",
+        )
+    return origin.length if origin and origin.length else longest
+
+
+def _check_vocabulary(pack: Pack, origin: Origin | None) -> None:
+    if origin is None:
+        return
+    if pack.vocabulary > origin.vocabulary:
+        raise CurateError(
+            f"the tokenizer has {pack.vocabulary} tokens and the model {origin.vocabulary}",
+            "tokenizer",
+            "use the tokenizer that the model was trained with (`tokenizer.path`)",
+        )
+    _check_tokenizer(pack, origin)
+
+
+def _check_tokenizer(pack: Pack, origin: Origin) -> None:
+    """A run of ours says which tokenizer it was trained with."""
+    if origin.kind != "run" or origin.tokenizer is None:
+        return
+    if tokenizer_hash(origin.tokenizer) != pack.tokenizer:
+        raise CurateError(
+            f"the tokens were made by the tokenizer {pack.tokenizer[:12]}, and the model in `{origin.path}` was trained "
+            f"with {tokenizer_hash(origin.tokenizer)[:12]}",
+            "tokenizer",
+            f"set `tokenizer.path: {origin.tokenizer}`",
+        )

@@ -1,0 +1,131 @@
+"""Which datasets a run reads, which of their columns, and with which tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from curate.errors import CurateError
+from curate.tokenize.pack import Fields, Pack, pack_dataset
+from curate.tokenize.tokenizer import TokenizerSettings
+from curate.train.config import DataSettings, TrainConfig
+from curate.train.methods import ClassificationSettings, ObjectiveSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from curate.dataset.reader import Dataset
+
+__all__ = ["Task", "pack_all", "tasks_of"]
+
+CHAT = ("system", "user", "assistant", "end")
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "masked": ("mask",),
+    "classification": ("start", "separator"),
+    "token_classification": ("start", "separator"),
+    "seq2seq": ("start",),
+    "sft": CHAT,
+}
+"""Special tokens that an objective needs besides the end of text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One objective and its data.
+
+    Attributes:
+        name: As the file calls it; the only task of a run is "".
+        datasets: References of its datasets; more than one are mixed.
+        objective: What is learned.
+        data: Its columns.
+        weight: Share of the steps; None: by its examples.
+    """
+
+    name: str
+    datasets: tuple[str, ...]
+    objective: ObjectiveSettings
+    data: DataSettings
+    weight: float | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Special tokens that it needs."""
+        return _NEEDS.get(self.objective.kind, ())
+
+    def fields(self) -> Fields:
+        """What of its datasets is packed."""
+        data, kind = self.data, self.objective.kind
+        numbers = {"weight": data.weight, "difficulty": data.difficulty}
+        texts: dict[str, str | None] = {"text": data.text}
+        if kind == "sft":
+            template = _template(Path(data.chat_template)) if data.chat_template else None
+            return Fields(texts={}, messages=data.messages, chat_template=template, numbers=_given(numbers))
+        if kind == "token_classification":
+            return Fields(texts={}, words={"words": data.words}, labels=data.label, numbers=_given(numbers))
+        if kind == "seq2seq":
+            texts["target"] = data.target
+        if kind == "preference":
+            texts = {"prompt": data.prompt, "chosen": data.chosen, "rejected": data.rejected}
+        if kind == "reinforcement":
+            texts = {"prompt": data.prompt, "answer": data.answer}
+        labels = None
+        if isinstance(self.objective, ClassificationSettings):
+            texts["second"] = data.second
+            labels = None if self.objective.regression else data.label
+            numbers["label"] = data.label if self.objective.regression else None
+        return Fields(texts=_given(texts), labels=labels, numbers=_given(numbers))
+
+
+def _template(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise CurateError(f"the chat template cannot be read: {error.strerror}", str(path)) from None
+
+
+def _given(columns: dict[str, str | None]) -> dict[str, str]:
+    return {role: column for role, column in columns.items() if column is not None}
+
+
+def tasks_of(config: TrainConfig) -> list[Task]:
+    """The run's tasks, in the order of the file."""
+    if config.tasks is None:
+        datasets = tuple(config.mixture) if config.mixture else (config.dataset,)
+        return [Task("", datasets, config.objective, config.data)]
+    return [
+        Task(name, (task.dataset or config.dataset,), task.objective, task.data, task.weight)
+        for name, task in config.tasks.items()
+    ]
+
+
+def pack_all(config: TrainConfig, open_dataset: Callable[[str], Dataset], *, tokenizer: Path | None) -> dict[str, Pack]:
+    """The token shards of all datasets of all tasks, by `Task.name` or, of a mixture, by the dataset's reference.
+
+    All share one tokenizer: the given one, or the first dataset's.
+
+    Args:
+        config: The run's settings.
+        open_dataset: From a reference to a dataset.
+        tokenizer: That of the model to begin with, if it has one.
+    """
+    settings = config.tokenizer
+    if settings.path is None and tokenizer is not None:
+        settings = settings.model_copy(update={"path": str(tokenizer)})
+    tasks = tasks_of(config)
+    needs = tuple(dict.fromkeys(need for task in tasks for need in task.needs))
+    packs: dict[str, Pack] = {}
+    for task in tasks:
+        for reference in task.datasets:
+            first = next(iter(packs.values()), None)
+            dataset = open_dataset(reference)
+            name = reference if len(task.datasets) > 1 else task.name
+            packs[name] = _packed(dataset, settings, task.fields(), needs, first)
+    return packs
+
+
+def _packed(
+    dataset: Dataset, settings: TokenizerSettings, fields: Fields, needs: tuple[str, ...], first: Pack | None
+) -> Pack:
+    shared = first.tokenizer_path if first else None
+    return pack_dataset(dataset, settings, fields, needs=needs, tokenizer=shared)

@@ -1,0 +1,299 @@
+"""How much memory a run takes on each device, before it is started.
+
+    weights      4 bytes for each parameter of the shard; gradients as much; AdamW 8 more, SGD and Muon's matrices 4,
+                 an average 4. Adapters (LoRA): gradients and optimizer of the adapters only
+    whole        of the embedding and two blocks, which FSDP puts together for their computation
+    activations  what the backward pass needs of each token in each block (`_block_bytes`), of one piece of the batch;
+                 with `recompute` only what each block reads, and one block's activations
+    loss         logits and their gradients of CHUNK positions, and a gradient of the output matrix
+
+They are not all there at once: the peak is the backward pass's begin (activations, no gradients) or the optimizer's step
+(gradients, no activations). Not counted: PyTorch itself (0.3 GiB on the CPU, 0.5 to 1 on a GPU), the data (mapped, not
+read), the teacher of a distillation, the cache of sampled texts.
+
+The estimate is within MARGIN of what was measured (tests/train/test_memory.py, and the table in docs/planner.md);
+`compile` may need less. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from curate.errors import CurateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from curate.train.architecture import Architecture
+    from curate.train.config import TrainConfig
+
+__all__ = ["MARGIN", "Estimate", "check_fits", "count_parameters", "estimate"]
+
+CHUNK = 256
+"""Positions whose logits are held at once (curate.train.loss)."""
+MARGIN = 0.25
+"""Share by which a run may differ from its estimate."""
+GIB = 1 << 30
+DISTANCES = 32
+"""Biases of relative positions, for each head."""
+_PARTS = ("weights", "gradients", "optimizer", "activations", "loss")
+_WITHOUT_TOKENS = {"classification", "token_classification"}
+"""Objectives that predict no tokens, and so have no logits of the vocabulary."""
+
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Bytes on one device.
+
+    Attributes:
+        weights: Its shard of the parameters, of the reference model too where there is one.
+        gradients: Of the shard.
+        optimizer: Its state of the shard, and the average.
+        whole: Parameters that are put together for their computation.
+        activations: What is kept for the backward pass.
+        loss: What the loss takes while it is computed.
+        step: What the optimizer takes while it steps.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    whole: int
+    activations: int
+    loss: int
+    step: int
+
+    @property
+    def total(self) -> int:
+        """The peak."""
+        backward = self.whole + self.activations + self.loss
+        return self.weights + self.optimizer + max(backward, self.gradients + self.step)
+
+
+def estimate(
+    config: TrainConfig,
+    sizes: Architecture,
+    vocabulary: int,
+    *,
+    processes: int | None = None,
+    device: Device = "cuda",
+) -> Estimate:
+    """What a run takes on each device.
+
+    Args:
+        config: The run's settings; its model's own sizes do not count.
+        sizes: The model's architecture.
+        vocabulary: Number of tokens.
+        processes: Instead of the settings'.
+        device: Where it runs; the CPU has no fused norms and needs a dense mask for documents.
+    """
+    processes = processes or config.processes
+    readers = max(1, processes // config.parallel.tensor)
+    shards = max(1, processes // config.parallel.replicate)
+    rows = -(-config.batch.sequences // (readers * config.batch.accumulate))
+    number = 4 if config.precision == "fp32" else 2
+    root, blocks = _root(config, sizes, vocabulary), _blocks(sizes)
+    trained = _adapters(config, sizes) if config.lora else root + blocks
+    kinds = {task.objective.kind for task in (config.tasks or {}).values()} or {config.objective.kind}
+    head = 0 if kinds <= _WITHOUT_TOKENS else vocabulary * sizes.width
+    logits = 3 * 4 * min(CHUNK, rows * config.batch.length) * vocabulary if head else 0
+    activations = _activations(config, sizes, rows * (2 if "preference" in kinds else 1), device)
+    return Estimate(
+        weights=4 * (root + blocks) * (2 if _has_reference(config) else 1) // shards,
+        gradients=4 * trained // shards,
+        optimizer=_optimizer(config, trained, blocks) // shards,
+        whole=number * (root + 2 * blocks // _count(sizes)),
+        activations=activations // config.parallel.tensor,
+        # the sum of the matrix's gradients, and what autograd multiplies it to
+        loss=logits + (0 if config.lora else 2 * 4 * head),
+        step=4 * trained // shards if device == "cuda" else 2 * 4 * min(vocabulary * sizes.width, trained) // shards,
+    )
+
+
+def count_parameters(config: TrainConfig, sizes: Architecture, vocabulary: int) -> int:
+    """Parameters of the model, without heads for labels."""
+    return _root(config, sizes, vocabulary) + _blocks(sizes)
+
+
+def check_fits(
+    config: TrainConfig,
+    sizes: Architecture,
+    vocabulary: int,
+    *,
+    available: int,
+    processes: int | None = None,
+    device: Device = "cuda",
+) -> Estimate:
+    """The estimate, if it may fit into the `available` bytes of each process.
+
+    Only what cannot fit is refused: less MARGIN it would still be too much.
+
+    Raises:
+        CurateError: Says by how much it does not fit, what takes the room, and which settings would fit.
+    """
+
+    def fits(count: int | None, **settings: Any) -> bool:
+        changed = config.model_copy(update=settings)
+        return estimate(changed, sizes, vocabulary, processes=count, device=device).total <= available
+
+    found = estimate(config, sizes, vocabulary, processes=processes, device=device)
+    if found.total * (1 - MARGIN) <= available:
+        return found
+    parts = ", ".join(f"{name} {getattr(found, name) / GIB:.2f}" for name in _PARTS)
+    raise CurateError(
+        f"training takes about {found.total / GIB:.2f} GiB in each process, {(found.total - available) / GIB:.2f} GiB more "
+        f"than the {available / GIB:.2f} GiB that are free ({parts})",
+        hint=_remedy(config, fits, processes or config.processes),
+    )
+
+
+def _remedy(config: TrainConfig, fits: Callable[..., bool], processes: int) -> str:
+    """The mildest change of settings that fits: smaller pieces, recomputing, both, then more processes."""
+    readers = max(1, processes // config.parallel.tensor)
+    share = config.batch.sequences // readers
+    pieces = [count for count in range(config.batch.accumulate + 1, share + 1) if share % count == 0]
+    for recompute in sorted({config.recompute, True}):
+        also = "" if recompute == config.recompute else "`recompute: true`"
+        if also and fits(processes, recompute=True):
+            return f"{also} would fit"
+        for count in pieces:
+            batch = config.batch.model_copy(update={"accumulate": count})
+            if fits(processes, recompute=recompute, batch=batch):
+                return f"`batch.accumulate: {count}`{' with ' + also if also else ''} would fit"
+    for more in (2, 4, 8, 16, 32, 64):
+        if config.batch.sequences % (more * readers) == 0 and fits(more * processes, recompute=True):
+            return f"`processes: {more * processes}`, each with a device of its own, and `recompute: true` would fit"
+    return "a smaller model, shorter sequences (`batch.length`), or adapters only (`lora`)"
+
+
+# ---- parameters
+
+
+def _count(sizes: Architecture) -> int:
+    """Blocks that FSDP puts together one by one."""
+    if sizes.kind == "cnn":
+        return len(sizes.kernels)
+    return sizes.layers * (2 if sizes.kind == "encoder_decoder" else 1)
+
+
+def _blocks(sizes: Architecture) -> int:
+    """Parameters of all blocks."""
+    width, inner = sizes.width, sizes.feed_forward
+    if sizes.kind == "lstm":
+        half = width // 2 if sizes.bidirectional else width
+        return sizes.layers * (width // half) * 4 * half * (width + half + 2)
+    if sizes.kind == "cnn":
+        return sum(inner * (width * kernel + 1) for kernel in sizes.kernels)
+    norm = width * (2 if sizes.norm == "layer" and sizes.bias else 1)
+    attention = 2 * width * sizes.head_width * (sizes.heads + sizes.key_value_heads)
+    biases = sizes.head_width * (sizes.heads + 2 * sizes.key_value_heads) + 2 * width if sizes.bias else 0
+    biases += inner * (2 if sizes.gated else 1) if sizes.bias else 0
+    block = sizes.block_parameters() + 2 * norm + biases
+    return sizes.layers * (2 * block + attention + norm if sizes.kind == "encoder_decoder" else block)
+
+
+def _root(config: TrainConfig, sizes: Architecture, vocabulary: int) -> int:
+    """Parameters outside the blocks: embeddings, the last norm, the output matrix."""
+    width = sizes.width
+    if sizes.kind == "cnn":
+        return vocabulary * width
+    embedding = vocabulary * width * (1 if sizes.tied else 2)
+    if sizes.kind == "lstm":
+        return embedding
+    norm = width * (2 if sizes.norm == "layer" and sizes.bias else 1)
+    if sizes.kind == "encoder_decoder":
+        return embedding + 2 * norm + 2 * DISTANCES * sizes.heads
+    learned = config.batch.length * width if sizes.positions == "learned" else 0
+    norms = 2 * norm if sizes.kind == "encoder" and not sizes.norm_after else norm
+    return embedding + learned + sizes.segments * width + norms
+
+
+def _adapters(config: TrainConfig, sizes: Architecture) -> int:
+    """Parameters of the adapters."""
+    assert config.lora
+    wide, narrow = sizes.heads * sizes.head_width, sizes.key_value_heads * sizes.head_width
+    outputs = {"query": wide, "key": narrow, "value": narrow, "gate": sizes.feed_forward, "up": sizes.feed_forward}
+    inputs = {"output": wide, "down": sizes.feed_forward}
+    each = sum(inputs.get(name, sizes.width) + outputs.get(name, sizes.width) for name in config.lora.targets)
+    return _count(sizes) * config.lora.rank * each
+
+
+def _has_reference(config: TrainConfig) -> bool:
+    """A copy of the model as it began stands beside it."""
+    objective = config.objective
+    compares = objective.kind == "preference" or (objective.kind == "reinforcement" and objective.kl > 0)
+    return compares and not config.lora
+
+
+def _optimizer(config: TrainConfig, trained: int, blocks: int) -> int:
+    settings = config.optimizer
+    each = {"adamw": 8, "sgd": 4, "muon": 8}[settings.kind]
+    matrices = min(blocks, trained) if settings.kind == "muon" else 0  # muon keeps one number for those, adamw two
+    return each * trained - 4 * matrices + (4 * trained if settings.average else 0)
+
+
+# ---- activations
+
+
+def _activations(config: TrainConfig, sizes: Architecture, rows: int, device: Device) -> int:
+    """Bytes kept for the backward pass of `rows` sequences."""
+    number = 4 if config.precision == "fp32" else 2
+    length, width = config.batch.length, sizes.width
+    positions = rows * length
+    if sizes.kind == "cnn":
+        return positions * number * (width + 2 * len(sizes.kernels) * sizes.feed_forward)
+    outside = 4 * width * number  # the embedded tokens, the last norm, and the gradient of its result
+    if sizes.kind == "lstm":
+        return positions * (sizes.layers * 9 * width * number + outside)
+    if sizes.kind == "encoder_decoder":
+        return _pair_bytes(config, sizes, rows, device) + positions * outside
+    masked = device == "cpu" and (config.batch.document_mask or sizes.kind != "decoder")
+    block = _block_bytes(sizes, number, device) + (length * number if masked else 0)
+    kept = sizes.layers * width * number + block if config.recompute else sizes.layers * block
+    return positions * (kept + outside)
+
+
+def _pair_bytes(config: TrainConfig, sizes: Architecture, rows: int, device: Device) -> int:
+    """Bytes of the blocks of both sides: the decoder reads keys and values of the source, too.
+
+    On the CPU attention with learned biases keeps its weights, in float32, and so what they come from.
+    """
+    number = 4 if config.precision == "fp32" else 2
+    objective = config.objective
+    length = config.batch.length
+    answer = objective.target_length if objective.kind == "seq2seq" else length
+    inner = sizes.heads * sizes.head_width
+    weights, exact = (4 * sizes.heads, 3 * inner * (4 - number)) if device == "cpu" else (0, 0)
+    block = _block_bytes(sizes, number, device)
+    encoder = length * (block + weights * length + exact)
+    more = _norm_bytes(sizes, number, device) + 2 * inner * number
+    decoder = answer * (block + more + weights * answer + exact) + length * 2 * inner * number
+    if config.recompute:
+        kept = sizes.layers * sizes.width * number * (length + answer)
+        return rows * (kept + max(encoder, decoder))
+    return rows * sizes.layers * (encoder + decoder)
+
+
+def _norm_bytes(sizes: Architecture, number: int, device: Device) -> int:
+    """Bytes of one token in one norm: what it reads and gives.
+
+    On the CPU a root-mean-square norm computes in float32 and keeps what it reads, and that divided by its root.
+    """
+    if sizes.norm == "rms" and device == "cpu":
+        return sizes.width * (2 * 4 + number)
+    return 2 * number * sizes.width
+
+
+def _block_bytes(sizes: Architecture, number: int, device: Device) -> int:
+    """Bytes of one token in one block.
+
+    What each norm reads and gives; queries, keys, values and their mixture; the hidden states of the feed-forward layer
+    (with a gate four of them, without two, with relu one); the masks of dropout.
+    """
+    attention = 4 * sizes.heads * (sizes.head_width * number + 1)
+    hidden = 4 if sizes.gated else 1 if sizes.activation == "relu" else 2
+    dropped = 2 * sizes.width * (number if device == "cpu" else 1) if sizes.dropout else 0
+    return 2 * _norm_bytes(sizes, number, device) + attention + hidden * sizes.feed_forward * number + dropped

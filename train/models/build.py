@@ -1,0 +1,43 @@
+"""From sizes to a trunk."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from curate.train.architecture import Architecture
+
+__all__ = ["build_trunk"]
+
+
+def build_trunk(sizes: Architecture, *, vocabulary: int, length: int, pooler: bool = False) -> nn.Module:
+    """The trunk that these sizes describe, its parameters not filled; it may be built on the meta device.
+
+    Args:
+        sizes: The architecture; not of a `pretrained` model, which transformers builds.
+        vocabulary: Number of tokens.
+        length: Most tokens in a sequence.
+        pooler: An encoder gets BERT's pooler.
+    """
+    match sizes.kind:
+        case "decoder":
+            from curate.train.models.decoder import Decoder
+
+            return Decoder(sizes, vocabulary=vocabulary, length=length)
+        case "encoder":
+            from curate.train.models.encoder import Encoder
+
+            return Encoder(sizes, vocabulary=vocabulary, length=length, pooler=pooler)
+        case "encoder_decoder":
+            from curate.train.models.encoder_decoder import EncoderDecoder
+
+            return EncoderDecoder(sizes, vocabulary=vocabulary, length=length)
+        case "lstm":
+            from curate.train.models.recurrent import Recurrent
+
+            return Recurrent(sizes, vocabulary=vocabulary, length=length)
+        case "cnn":
+            from curate.train.models.convolution import Convolutional
+
+            return Convolutional(sizes, vocabulary=vocabulary, length=length)
+        case "pretrained":
+            raise AssertionError("a pretrained model is built by transformers")

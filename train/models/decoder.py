@@ -1,0 +1,358 @@
+"""The decoder: Llama (Touvron et al. 2023), or GPT-2 (Radford et al. 2019), as the switches of `Architecture` say.
+
+Blocks of causal attention and feed-forward, each after a norm and added to the residual stream. The logits equal those
+of `transformers.LlamaForCausalLM` and `GPT2LMHeadModel` with the same weights (tested).
+Dropout is applied to the embedded tokens and to what each sublayer adds; not to attention's weights, which no fast
+attention allows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from curate.errors import CurateError
+from curate.train.architecture import Architecture
+from curate.train.models.family import Config, Family, HeadKind, Source, activation, keys_of, theirs
+from curate.train.models.layers import (
+    Block,
+    Cache,
+    attention_mask,
+    build_norm,
+    check_room,
+    document_positions,
+    first_weights,
+    pool,
+    rotation,
+)
+
+__all__ = ["GPT2", "LLAMA", "Decoder"]
+
+
+class Decoder(nn.Module):
+    """Tokens to hidden states that know what came before; their product with `unembedding` gives the next token's logits.
+
+    Its parameters are made but not filled, and there are no buffers: it may be built on the meta device.
+
+    Args:
+        sizes: The architecture.
+        vocabulary: Number of tokens.
+        length: Most tokens in a sequence.
+    """
+
+    accepts: ClassVar[frozenset[str]] = frozenset({"documents", "positions", "noise"})
+
+    def __init__(self, sizes: Architecture, *, vocabulary: int, length: int) -> None:
+        super().__init__()
+        self.sizes, self.length = sizes, length
+        self.width = self.sentence_width = sizes.width
+        self.embedding = nn.Embedding(vocabulary, sizes.width)
+        if sizes.positions == "learned":
+            self.position_embedding = nn.Embedding(length, sizes.width)
+        self.blocks = nn.ModuleList(Block(sizes, causal=True) for _ in range(sizes.layers))
+        self.norm = build_norm(sizes)
+        if not sizes.tied:
+            self.output = nn.Linear(sizes.width, vocabulary, bias=False)
+
+    @property
+    def unembedding(self) -> Tensor:
+        """The matrix of the logits, (vocabulary, width)."""
+        return self.embedding.weight if self.sizes.tied else self.output.weight
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        documents: Tensor | None = None,
+        positions: Tensor | None = None,
+        noise: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Hidden states after the last norm, (rows, length, width).
+
+        Args:
+            tokens: (rows, length).
+            documents: (rows, length); attention stays inside a document, -1 is padding. None: each row is one.
+            positions: (rows, length); None: from 0 in each document, after what is in the cache.
+            noise: (rows, length, width), added to the embedded tokens.
+            cache: Holds what was seen before `tokens`, and them afterwards.
+
+        Raises:
+            CurateError: More tokens than learned positions.
+        """
+        states, turn, mask = self.begin(tokens, documents=documents, positions=positions, noise=noise, cache=cache)
+        for number, block in enumerate(self.blocks):
+            states = block(states, turn, mask, None if cache is None else cache.memory(number))
+        return self.norm(states)
+
+    def begin(
+        self,
+        tokens: Tensor,
+        *,
+        documents: Tensor | None = None,
+        positions: Tensor | None = None,
+        noise: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What the first block reads, and what all blocks read beside it: rotation and mask.
+
+        Args: as for `forward`.
+        """
+        length = tokens.shape[1]
+        if cache is not None:
+            documents = cache.extend(torch.zeros_like(tokens) if documents is None else documents)
+        if positions is None and documents is not None:
+            positions = document_positions(documents)[:, -length:]
+        elif positions is None:
+            positions = torch.arange(length, device=tokens.device)
+        states = self.embedding(tokens)
+        if noise is not None:
+            states = states + noise.to(states.dtype)
+        if self.sizes.positions == "learned":
+            check_room(length if documents is None else documents.shape[1], self.length)
+            states = states + self.position_embedding(positions)
+        turn = rotation(positions, self.sizes) if self.sizes.positions == "rotary" else None
+        mask = None
+        if documents is not None:
+            mask = attention_mask(documents, causal=True, queries=length, dtype=states.dtype)
+        return functional.dropout(states, self.sizes.dropout, self.training), turn, mask
+
+    def new_cache(self) -> Cache:
+        """An empty cache, to generate with."""
+        return Cache()
+
+    def sentence(
+        self,
+        tokens: Tensor,
+        *,
+        documents: Tensor | None = None,
+        positions: Tensor | None = None,
+        noise: Tensor | None = None,
+        pooling: Literal["first", "last", "mean"] | None = None,
+    ) -> Tensor:
+        """One state for each row, (rows, width): by default that of its last token, which has seen all."""
+        states = self(tokens, documents=documents, positions=positions, noise=noise)
+        return pool(states, documents, pooling or "last")
+
+    def first_weights(self, name: str, tensor: Tensor, generator: torch.Generator) -> None:
+        """Fill the whole of the parameter `name`, on the CPU, with its first value."""
+        first_weights(name, tensor, generator, writers=2 * self.sizes.layers)
+
+
+# ---- Llama
+
+_LLAMA_NAMES = {
+    "attention_norm": "input_layernorm",
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.output": "self_attn.o_proj",
+    "feed_forward_norm": "post_attention_layernorm",
+    "feed_forward.gate": "mlp.gate_proj",
+    "feed_forward.up": "mlp.up_proj",
+    "feed_forward.down": "mlp.down_proj",
+}
+
+
+def _llama_names(sizes: Architecture) -> dict[str, Source]:
+    names = {"embedding.weight": Source("model.embed_tokens.weight")}
+    for block in range(sizes.layers):
+        for ours, its in _LLAMA_NAMES.items():
+            names[f"blocks.{block}.{ours}.weight"] = Source(f"model.layers.{block}.{its}.weight")
+    names["norm.weight"] = Source("model.norm.weight")
+    if not sizes.tied:
+        names["output.weight"] = Source("lm_head.weight")
+    return names
+
+
+def _llama_heads(head: HeadKind, sizes: Architecture) -> dict[str, Source]:
+    score = {"weight": Source("score.weight")}
+    if head == "classification":
+        return score
+    return {**score, "bias": Source("score.bias")} if head == "token_classification" else {}
+
+
+def _llama_architecture(config: Config) -> Architecture:
+    width, heads = config["hidden_size"], config["num_attention_heads"]
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    if kind != "default" or set(rope) - {"rope_type", "type", "rope_theta"}:
+        raise CurateError(f"`rope_parameters: {rope}` of this llama model is not computed here")
+    return Architecture(
+        layers=config["num_hidden_layers"],
+        width=width,
+        heads=heads,
+        key_value_heads=config.get("num_key_value_heads") or heads,
+        head_width=config.get("head_dim") or width // heads,
+        feed_forward=config["intermediate_size"],
+        norm_epsilon=config.get("rms_norm_eps", 1e-6),
+        tied=config.get("tie_word_embeddings", False),
+        rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10_000.0))),
+    )
+
+
+def _llama_config(sizes: Architecture, vocabulary: int, length: int) -> dict[str, Any]:
+    return {
+        "vocab_size": vocabulary,
+        "max_position_embeddings": length,
+        "hidden_size": sizes.width,
+        "intermediate_size": sizes.feed_forward,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "num_key_value_heads": sizes.key_value_heads,
+        "head_dim": sizes.head_width,
+        "hidden_act": "silu",
+        "rms_norm_eps": sizes.norm_epsilon,
+        # transformers 5 reads the first, 4 the second
+        "rope_parameters": {"rope_type": "default", "rope_theta": sizes.rope_theta},
+        "rope_theta": sizes.rope_theta,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "attention_dropout": 0.0,
+        "tie_word_embeddings": sizes.tied,
+    }
+
+
+def _is_llama(sizes: Architecture) -> bool:
+    shape = (sizes.kind, sizes.norm, sizes.norm_after, sizes.positions, sizes.activation, sizes.bias)
+    # transformers itself refuses a width that the heads do not divide, whatever their own width
+    return shape == ("decoder", "rms", False, "rotary", "swiglu", False) and sizes.width % sizes.heads == 0
+
+
+LLAMA = Family(
+    model_type="llama",
+    classes={
+        "causal": "LlamaForCausalLM",
+        "classification": "LlamaForSequenceClassification",
+        "token_classification": "LlamaForTokenClassification",
+    },
+    architecture=_llama_architecture,
+    config=_llama_config,
+    accepts=_is_llama,
+    names=_llama_names,
+    heads=_llama_heads,
+    prefix="model.",
+    used=keys_of(
+        """
+        hidden_size num_attention_heads num_key_value_heads num_hidden_layers head_dim intermediate_size rms_norm_eps
+        tie_word_embeddings rope_theta rope_parameters rope_scaling
+        """
+    ),
+    fixed={"hidden_act": ("silu", "swish"), "attention_bias": (False, None), "mlp_bias": (False, None)},
+    inert=frozenset({"attention_dropout", "rope_interleaved"}),
+    length=2048,
+    ignored=(r".*\.rotary_emb\.inv_freq",),
+    same={"lm_head.weight": "model.embed_tokens.weight"},
+)
+
+
+# ---- GPT-2
+
+
+def _gpt2_names(sizes: Architecture) -> dict[str, Source]:
+    names = {
+        "embedding.weight": Source("transformer.wte.weight"),
+        "position_embedding.weight": Source("transformer.wpe.weight"),
+    }
+    for block in range(sizes.layers):
+        ours, its = f"blocks.{block}", f"transformer.h.{block}"
+        for kind in ("weight", "bias"):
+            names[f"{ours}.attention_norm.{kind}"] = Source(f"{its}.ln_1.{kind}")
+            for part, projection in enumerate(("query", "key", "value")):
+                fused = Source(f"{its}.attn.c_attn.{kind}", kind == "weight", part, 3)
+                names[f"{ours}.attention.{projection}.{kind}"] = fused
+            names[f"{ours}.attention.output.{kind}"] = Source(f"{its}.attn.c_proj.{kind}", kind == "weight")
+            names[f"{ours}.feed_forward_norm.{kind}"] = Source(f"{its}.ln_2.{kind}")
+            names[f"{ours}.feed_forward.up.{kind}"] = Source(f"{its}.mlp.c_fc.{kind}", kind == "weight")
+            names[f"{ours}.feed_forward.down.{kind}"] = Source(f"{its}.mlp.c_proj.{kind}", kind == "weight")
+    names["norm.weight"] = Source("transformer.ln_f.weight")
+    names["norm.bias"] = Source("transformer.ln_f.bias")
+    if not sizes.tied:
+        names["output.weight"] = Source("lm_head.weight")
+    return names
+
+
+def _gpt2_heads(head: HeadKind, sizes: Architecture) -> dict[str, Source]:
+    if head == "classification":
+        return {"weight": Source("score.weight")}
+    both = {"weight": Source("classifier.weight"), "bias": Source("classifier.bias")}
+    return both if head == "token_classification" else {}
+
+
+def _gpt2_architecture(config: Config) -> Architecture:
+    width, heads = config["n_embd"], config["n_head"]
+    return Architecture(
+        layers=config["n_layer"],
+        width=width,
+        heads=heads,
+        key_value_heads=heads,
+        head_width=width // heads,
+        feed_forward=config.get("n_inner") or 4 * width,
+        norm="layer",
+        norm_epsilon=config.get("layer_norm_epsilon", 1e-5),
+        positions="learned",
+        activation=activation(config, "activation_function", "gelu_new"),
+        bias=True,
+        tied=config.get("tie_word_embeddings", True),
+        dropout=config.get("resid_pdrop", 0.1),
+    )
+
+
+def _gpt2_config(sizes: Architecture, vocabulary: int, length: int) -> dict[str, Any]:
+    return {
+        "vocab_size": vocabulary,
+        "n_positions": length,
+        "n_embd": sizes.width,
+        "n_layer": sizes.layers,
+        "n_head": sizes.heads,
+        "n_inner": sizes.feed_forward,
+        "activation_function": theirs(sizes.activation),
+        "layer_norm_epsilon": sizes.norm_epsilon,
+        "resid_pdrop": sizes.dropout,
+        "embd_pdrop": sizes.dropout,
+        "attn_pdrop": 0.0,
+        "tie_word_embeddings": sizes.tied,
+    }
+
+
+def _is_gpt2(sizes: Architecture) -> bool:
+    shape = (sizes.kind, sizes.norm, sizes.norm_after, sizes.positions, sizes.gated, sizes.bias)
+    plain = sizes.key_value_heads == sizes.heads and sizes.head_width * sizes.heads == sizes.width
+    return plain and shape == ("decoder", "layer", False, "learned", False, True)
+
+
+GPT2 = Family(
+    model_type="gpt2",
+    classes={
+        "causal": "GPT2LMHeadModel",
+        "classification": "GPT2ForSequenceClassification",
+        "token_classification": "GPT2ForTokenClassification",
+    },
+    architecture=_gpt2_architecture,
+    config=_gpt2_config,
+    accepts=_is_gpt2,
+    names=_gpt2_names,
+    heads=_gpt2_heads,
+    prefix="transformer.",
+    used=keys_of(
+        "n_embd n_head n_layer n_inner layer_norm_epsilon activation_function tie_word_embeddings resid_pdrop"
+    ),
+    fixed={
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+    },
+    inert=keys_of(
+        """
+        embd_pdrop attn_pdrop n_ctx reorder_and_upcast_attn summary_type summary_use_proj summary_activation
+        summary_proj_to_labels summary_first_dropout summary_hidden_size
+        """
+    ),
+    length_key="n_positions",
+    length=1024,
+    ignored=(r".*\.attn\.(bias|masked_bias)",),
+    same={"lm_head.weight": "transformer.wte.weight"},
+)

@@ -1,0 +1,130 @@
+"""Labels: of a whole text or a pair of texts, and of each word (Devlin et al. 2019, section 4).
+
+A linear layer on the trunk's features, behind dropout. Cross entropy for classes, squared error for numbers, summed with the
+weights of the examples. Losses and gradients equal those of transformers' BertForSequenceClassification and
+BertForTokenClassification with the same weights (tested).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from curate.train.loss import IGNORED
+from curate.train.methods import ClassificationSettings, TokenClassificationSettings
+from curate.train.objectives.contract import Batch, Loss, Objective, target_weights, trunk_inputs
+from curate.train.objectives.metrics import class_metrics, confusion, moments, pearson
+
+__all__ = ["Classification", "TokenClassification"]
+
+
+class Classification(Objective):
+    """One label of a text, or of a pair of texts; or one number.
+
+    Args:
+        trunk: Any trunk: `sentence` gives the features of a row.
+        settings: Kind of label, pooling, dropout.
+        labels: Number of classes; not used for numbers.
+
+    Validation gives loss, accuracy, macro F1 and Matthews' correlation, or for numbers loss and Pearson's correlation;
+    `watch` is accuracy or Pearson's correlation. Metrics count rows, the loss is weighted.
+    """
+
+    def __init__(self, trunk: nn.Module, settings: ClassificationSettings, *, labels: int) -> None:
+        super().__init__()
+        self.model = trunk
+        self.regression, self.pooling = settings.regression, settings.pooling
+        self.labels = 1 if settings.regression else labels
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head = nn.Linear(self.model.sentence_width, self.labels)
+        self.watch = "pearson" if settings.regression else "accuracy"
+        self.higher_is_better = True
+
+    def forward(self, batch: Batch) -> Loss:
+        """Summed cross entropy in nats, or squared error, of rows that have a label."""
+        outputs, weights = self._outputs(batch), target_weights(batch)
+        sums = {} if self.regression else {"accuracy": ((outputs.argmax(-1) == batch["labels"]) * weights).sum()}
+        return Loss(self._total(outputs, batch["labels"], weights), sums)
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        """Summed loss, and the confusion matrix or the moments of prediction and label."""
+        outputs, labels, weights = self._outputs(batch), batch["labels"], target_weights(batch)
+        valid = labels != IGNORED
+        sums = {"loss": self._total(outputs, labels, weights).double(), "size": weights.double().sum()}
+        if self.regression:
+            return {**sums, "moments": moments(outputs[valid, 0], labels[valid])}
+        return {**sums, "confusion": confusion(labels[valid], outputs[valid].argmax(-1), self.labels)}
+
+    def summary(self, sums: dict[str, Tensor]) -> dict[str, Any]:
+        """Loss and metrics, and `count`, the rows that have a label."""
+        loss = sums["loss"].item() / max(sums["size"].item(), 1e-12)
+        if self.regression:
+            return {"loss": loss, "pearson": pearson(sums["moments"]), "count": int(sums["moments"][0])}
+        matrix = sums["confusion"]
+        return {"loss": loss, **class_metrics(matrix), "count": int(matrix.sum())}
+
+    def _outputs(self, batch: Batch) -> Tensor:
+        """(rows, labels) float32."""
+        pooling = {"pooling": self.pooling} if self.pooling else {}
+        features = self.model.sentence(batch["tokens"], **trunk_inputs(self.model, batch), **pooling)
+        return self.head(self.dropout(features)).float()
+
+    def _total(self, outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+        if self.regression:
+            return ((outputs[:, 0] - labels.float()).square() * weights).sum()
+        return _cross_entropy(outputs, labels, weights)
+
+
+class TokenClassification(Objective):
+    """A label of each word, predicted at its first token.
+
+    Args:
+        trunk: Any trunk that gives states.
+        settings: Dropout.
+        labels: Number of classes.
+
+    Validation gives loss, accuracy, macro F1 (which `watch` is) and Matthews' correlation over words.
+    """
+
+    watch = "macro_f1"
+    higher_is_better = True
+
+    def __init__(self, trunk: nn.Module, settings: TokenClassificationSettings, *, labels: int) -> None:
+        super().__init__()
+        self.model, self.labels = trunk, labels
+        self.dropout = nn.Dropout(settings.dropout)
+        self.head = nn.Linear(self.model.width, labels)
+
+    def forward(self, batch: Batch) -> Loss:
+        """Summed cross entropy in nats over the tokens that have a label."""
+        outputs, weights = self._outputs(batch), target_weights(batch)
+        right = ((outputs.argmax(-1) == batch["targets"]) * weights).sum()
+        return Loss(_cross_entropy(outputs, batch["targets"], weights), {"accuracy": right})
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        """Summed loss and the confusion matrix."""
+        outputs, targets, weights = self._outputs(batch), batch["targets"], target_weights(batch)
+        valid = targets != IGNORED
+        return {
+            "loss": _cross_entropy(outputs, targets, weights).double(),
+            "size": weights.double().sum(),
+            "confusion": confusion(targets[valid], outputs[valid].argmax(-1), self.labels),
+        }
+
+    def summary(self, sums: dict[str, Tensor]) -> dict[str, Any]:
+        """Loss and metrics, and `count`, the words."""
+        loss = sums["loss"].item() / max(sums["size"].item(), 1e-12)
+        return {"loss": loss, **class_metrics(sums["confusion"]), "count": int(sums["confusion"].sum())}
+
+    def _outputs(self, batch: Batch) -> Tensor:
+        """(rows, length, labels) float32."""
+        states = self.model(batch["tokens"], **trunk_inputs(self.model, batch))
+        return self.head(self.dropout(states)).float()
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum; classes are the last dimension of `outputs`. Few classes: the logits may be held whole."""
+    losses = functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), ignore_index=IGNORED, reduction="none")
+    return (losses * weights.flatten()).sum()
