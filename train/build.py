@@ -63,13 +63,17 @@ class Parts:
         objective: The root module, sharded, with its first weights.
         objectives: The objective of each task; the only one is called "".
         feed: This process's batch of each step.
-        validation: Validation examples of each task that has some.
+        validation: Validation examples of each task, or dataset of a mixture, that has some.
     """
 
     objective: Objective
     objectives: dict[str, Objective]
     feed: Feed
     validation: dict[str, Source] = field(default_factory=dict)
+
+    def objective_of(self, name: str) -> Objective:
+        """The objective of a task, or of a dataset of a mixture."""
+        return self.objectives[name if name in self.objectives else ""]
 
     def task_key(self, task: str, rows: int) -> Batch:
         """What tells a batch's task; nothing where there is one."""
@@ -79,8 +83,8 @@ class Parts:
 
     def watched(self, validation: dict[str, Any]) -> tuple[Objective, dict[str, Any]]:
         """The objective whose metric tells better from worse (the first task's), and its metrics."""
-        task = next(iter(self.validation))
-        return self.objectives[task], validation[task] if task else validation
+        name = next(iter(self.validation))
+        return self.objective_of(name), validation[name] if name else validation
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.errors import CurateError
 from curate.tokenize.pack import Fields, Pack, pack_dataset
 from curate.tokenize.tokenizer import TokenizerSettings
 from curate.train.config import DataSettings, TrainConfig
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["Task", "pack_all", "tasks_of"]
+__all__ = ["Task", "pack_all", "references", "tasks_of"]
 
 CHAT = ("system", "user", "assistant", "end")
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -59,8 +58,7 @@ class Task:
         numbers = {"weight": data.weight, "difficulty": data.difficulty}
         texts: dict[str, str | None] = {"text": data.text}
         if kind == "sft":
-            template = _template(Path(data.chat_template)) if data.chat_template else None
-            return Fields(texts={}, messages=data.messages, chat_template=template, numbers=_given(numbers))
+            return Fields(texts={}, messages=data.messages, chat_template=data.chat_template, numbers=_given(numbers))
         if kind == "token_classification":
             return Fields(texts={}, words={"words": data.words}, labels=data.label, numbers=_given(numbers))
         if kind == "seq2seq":
@@ -77,13 +75,6 @@ class Task:
         return Fields(texts=_given(texts), labels=labels, numbers=_given(numbers))
 
 
-def _template(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError as error:
-        raise CurateError(f"the chat template cannot be read: {error.strerror}", str(path)) from None
-
-
 def _given(columns: dict[str, str | None]) -> dict[str, str]:
     return {role: column for role, column in columns.items() if column is not None}
 
@@ -97,6 +88,11 @@ def tasks_of(config: TrainConfig) -> list[Task]:
         Task(name, (task.dataset or config.dataset,), task.objective, task.data, task.weight)
         for name, task in config.tasks.items()
     ]
+
+
+def references(config: TrainConfig) -> list[str]:
+    """References of all datasets that the run reads."""
+    return list(dict.fromkeys(reference for task in tasks_of(config) for reference in task.datasets))
 
 
 def pack_all(config: TrainConfig, open_dataset: Callable[[str], Dataset], *, tokenizer: Path | None) -> dict[str, Pack]:

@@ -47,9 +47,10 @@ _FILES = (
     "changes.jsonl",
     "metrics.jsonl",
     "result.json",
+    "wandb.json",
     "README.md",
 )
-_FOLDERS = ("checkpoints", "tensorboard", "stacks")
+_FOLDERS = ("checkpoints", "tensorboard", "wandb", "stacks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,11 @@ class RunFolder:
 
     def write(self, name: str, content: dict[str, Any]) -> None:
         """A JSON file, written aside and renamed."""
-        _replace(self.path / name, json.dumps(content, sort_keys=True, indent=1).encode())
+        self.write_text(name, json.dumps(content, sort_keys=True, indent=1))
+
+    def write_text(self, name: str, content: str) -> None:
+        """A file, written aside and renamed."""
+        _replace(self.path / name, content.encode())
 
 
 @contextmanager

@@ -21,7 +21,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.process import BaseProcess
@@ -96,21 +96,36 @@ def launch(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack] | P
 def _train(
     config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack], world: World, heartbeat: Callable[[], None]
 ) -> None:
-    from curate.train.progress import Progress
     from curate.train.run import train_process
 
     world = replace(world, tensor=config.parallel.tensor)
-    progress = Progress(config.run, config.steps) if world.rank == 0 else None
-    try:
-        train_process(config, folder, dict(packs), world, report=progress or (lambda record: None), heartbeat=heartbeat)
-    except OSError as error:
-        raise ResumableError(
-            f"the run folder cannot be written: {error.strerror or error}",
-            str(folder.path),
-            "checkpoints are intact; make room, and run the same command again",
-        ) from error
-    finally:
-        if progress:
+    with _reporting(config, folder) if world.rank == 0 else nullcontext(lambda record: None) as report:
+        try:
+            train_process(config, folder, dict(packs), world, report=report, heartbeat=heartbeat)
+        except OSError as error:
+            raise ResumableError(
+                f"the run folder cannot be written: {error.strerror or error}",
+                str(folder.path),
+                "checkpoints are intact; make room, and run the same command again",
+            ) from error
+
+
+@contextmanager
+def _reporting(config: TrainConfig, folder: RunFolder) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show records to people, and give them to the logs."""
+    from curate.train.logs import Logs
+    from curate.train.progress import Progress
+
+    with Logs(config, folder) as logs:
+        progress = Progress(config.run, config.steps)
+
+        def report(record: dict[str, Any]) -> None:
+            progress(record)
+            logs(record)
+
+        try:
+            yield report
+        finally:
             progress.close()
 
 
@@ -348,8 +363,12 @@ def _failure(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder)
                 str(folder.path),
                 "run the same command again: it goes on from the last checkpoint",
             )
-    told = [*sorted(reports.glob("*.txt")), *sorted(reports.glob("*.log"))]
-    return _ProcessFailed("a training process failed:\n" + (told[0].read_text() if told else "it left no traceback"))
+    # whoever failed first made the others lose their connections
+    told = sorted(reports.glob("*.txt"), key=lambda path: path.stat().st_mtime_ns)
+    if told:
+        return _ProcessFailed(f"process {told[0].stem} of {len(processes)} failed:\n{told[0].read_text()}")
+    logs = "".join(path.read_text() for path in sorted(reports.glob("*.log")))
+    return _ProcessFailed(f"a process failed, and left no traceback\n{logs}")
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:

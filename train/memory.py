@@ -3,13 +3,14 @@
     weights      4 bytes for each parameter of the shard; gradients as much; AdamW 8 more, SGD and Muon's matrices 4,
                  an average 4. Adapters (LoRA): gradients and optimizer of the adapters only
     whole        of the embedding and two blocks, which FSDP puts together for their computation
-    activations  what the backward pass needs of each token in each block (`_block_bytes`), of one piece of the batch;
-                 with `recompute` only what each block reads, and one block's activations
+    activations  what the backward pass needs of each token in each block (`_block_bytes`), of one piece of the batch, and
+                 once more of one block, for gradients; with `recompute` only what each block reads, and twice one block
     loss         logits and their gradients of CHUNK positions, and a gradient of the output matrix
+    runtime      of libraries, once they compute; on a GPU its context
 
 They are not all there at once: the peak is the backward pass's begin (activations, no gradients) or the optimizer's step
-(gradients, no activations). Not counted: PyTorch itself (0.3 GiB on the CPU, 0.5 to 1 on a GPU), the data (mapped, not
-read), the teacher of a distillation, the cache of sampled texts.
+(gradients, no activations). Not counted: PyTorch's own code (0.3 GiB on the CPU), the data (mapped, not read), the
+teacher of a distillation, the cache of sampled texts.
 
 The estimate is within MARGIN of what was measured (tests/train/test_memory.py, and the table in docs/planner.md);
 `compile` may need less. Nothing here imports torch.
@@ -35,6 +36,8 @@ CHUNK = 256
 MARGIN = 0.25
 """Share by which a run may differ from its estimate."""
 GIB = 1 << 30
+RUNTIME = {"cpu": 50 << 20, "cuda": 600 << 20}
+"""Bytes that libraries take: on the CPU measured, on a GPU about what CUDA's context and cuBLAS take."""
 DISTANCES = 32
 """Biases of relative positions, for each head."""
 _PARTS = ("weights", "gradients", "optimizer", "activations", "loss")
@@ -56,6 +59,7 @@ class Estimate:
         activations: What is kept for the backward pass.
         loss: What the loss takes while it is computed.
         step: What the optimizer takes while it steps.
+        runtime: What libraries take.
     """
 
     weights: int
@@ -65,12 +69,13 @@ class Estimate:
     activations: int
     loss: int
     step: int
+    runtime: int
 
     @property
     def total(self) -> int:
         """The peak."""
         backward = self.whole + self.activations + self.loss
-        return self.weights + self.optimizer + max(backward, self.gradients + self.step)
+        return self.runtime + self.weights + self.optimizer + max(backward, self.gradients + self.step)
 
 
 def estimate(
@@ -109,7 +114,8 @@ def estimate(
         activations=activations // config.parallel.tensor,
         # the sum of the matrix's gradients, and what autograd multiplies it to
         loss=logits + (0 if config.lora else 2 * 4 * head),
-        step=4 * trained // shards if device == "cuda" else 2 * 4 * min(vocabulary * sizes.width, trained) // shards,
+        step=_step(config, sizes, trained // shards),
+        runtime=RUNTIME[device],
     )
 
 
@@ -235,6 +241,13 @@ def _optimizer(config: TrainConfig, trained: int, blocks: int) -> int:
     return each * trained - 4 * matrices + (4 * trained if settings.average else 0)
 
 
+def _step(config: TrainConfig, sizes: Architecture, trained: int) -> int:
+    """What the optimizer holds while it steps: AdamW is fused, SGD adds its decay to a copy, Muon turns whole matrices."""
+    if config.optimizer.kind == "muon":
+        return 5 * 4 * sizes.width * max(sizes.width, sizes.feed_forward)
+    return 4 * trained if config.optimizer.kind == "sgd" else 0
+
+
 # ---- activations
 
 
@@ -247,12 +260,12 @@ def _activations(config: TrainConfig, sizes: Architecture, rows: int, device: De
         return positions * number * (width + 2 * len(sizes.kernels) * sizes.feed_forward)
     outside = 4 * width * number  # the embedded tokens, the last norm, and the gradient of its result
     if sizes.kind == "lstm":
-        return positions * (sizes.layers * 9 * width * number + outside)
+        return positions * ((sizes.layers + 1) * 9 * width * number + outside)
     if sizes.kind == "encoder_decoder":
         return _pair_bytes(config, sizes, rows, device) + positions * outside
     masked = device == "cpu" and (config.batch.document_mask or sizes.kind != "decoder")
     block = _block_bytes(sizes, number, device) + (length * number if masked else 0)
-    kept = sizes.layers * width * number + block if config.recompute else sizes.layers * block
+    kept = sizes.layers * width * number + 2 * block if config.recompute else (sizes.layers + 1) * block
     return positions * (kept + outside)
 
 
@@ -273,8 +286,8 @@ def _pair_bytes(config: TrainConfig, sizes: Architecture, rows: int, device: Dev
     decoder = answer * (block + more + weights * answer + exact) + length * 2 * inner * number
     if config.recompute:
         kept = sizes.layers * sizes.width * number * (length + answer)
-        return rows * (kept + max(encoder, decoder))
-    return rows * sizes.layers * (encoder + decoder)
+        return rows * (kept + 2 * max(encoder, decoder))
+    return rows * (sizes.layers * (encoder + decoder) + max(encoder, decoder))
 
 
 def _norm_bytes(sizes: Architecture, number: int, device: Device) -> int:

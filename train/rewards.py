@@ -17,6 +17,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from importlib import import_module
 from traceback import extract_tb
+from typing import cast
 
 from curate.errors import CurateError, did_you_mean
 
@@ -92,7 +93,7 @@ def load_reward(name: str) -> Reward:
             where,
             did_you_mean(function_name, known),
         )
-    return found
+    return cast(Reward, found)
 
 
 def judge(reward: Reward, prompt: str, completion: str, answer: str, *, place: str) -> float:

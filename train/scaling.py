@@ -21,13 +21,30 @@ of the fit; it says nothing of how another corpus, tokenizer or recipe differs f
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
-__all__ = ["FITTED", "REFIT", "Law", "best_parameters", "best_tokens", "effective", "loss", "optimum", "sampled_laws"]
+__all__ = [
+    "FITTED",
+    "REFIT",
+    "SAMPLES",
+    "Law",
+    "best_parameters",
+    "best_tokens",
+    "effective",
+    "flop_of_epochs",
+    "loss",
+    "optimum",
+    "sampled_laws",
+    "useful_flop",
+    "useful_tokens",
+]
 
 FITTED = (70e6, 16e9)
 """Parameters of the smallest and the largest run that the law was fitted to; beyond them it is extrapolated."""
@@ -154,12 +171,53 @@ def optimum(flop: Numbers, unique: Numbers = float("inf"), law: Law = REFIT) -> 
     return np.where(scarce, found, parameters), np.where(scarce, usable / (6 * found), tokens)
 
 
+def flop_of_epochs(epochs: float, unique: float) -> float:
+    """6 N D of the best model that sees `unique` tokens so often."""
+
+    def reached(flop: float) -> bool:
+        return float(optimum(flop, unique)[1]) >= epochs * unique
+
+    return _first(reached, *_range(unique))
+
+
+def useful_flop(unique: float, worth: float) -> float:
+    """6 N D from which on more of it lowers the loss on `unique` tokens by less than `worth`, however much."""
+    if unique == math.inf:
+        return math.inf
+    low, high = _range(unique)
+    end = loss(*optimum(high, unique), unique) + worth
+    return _first(lambda flop: bool(loss(*optimum(flop, unique), unique) < end), low, high)
+
+
+def useful_tokens(parameters: float, unique: float, worth: float) -> float:
+    """Tokens from which on more of them lower the loss of this model by less than `worth`, however many."""
+    if unique == math.inf:
+        return math.inf
+    most = unique * (1 + SPENT * REPEATS)
+    end = loss(parameters, most, unique) + worth
+    return _first(lambda tokens: bool(loss(parameters, tokens, unique) < end), unique, most)
+
+
+def _range(unique: float) -> tuple[float, float]:
+    """6 N D of one epoch of the best model, and of more epochs and parameters than are worth anything."""
+    low = float(6 * best_parameters(unique) * unique)
+    return low, 2 * low * (1 + SPENT * REPEATS) * (1 + SPENT * EXCESS)
+
+
+def _first(holds: Callable[[float], bool], low: float, high: float) -> float:
+    """The least number from `low` to `high` for which it holds, as it does for all greater ones: bisection."""
+    for _ in range(45):
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
 def _least(value: Any, low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:
     """Where `value` is least between `low` and `high`, element by element: golden section (it has one valley)."""
     import numpy as np
 
     ratio = (5**0.5 - 1) / 2
-    for _ in range(80):
+    for _ in range(60):
         left, right = high - ratio * (high - low), low + ratio * (high - low)
         lower = value(left) < value(right)
         low, high = np.where(lower, low, left), np.where(lower, right, high)

@@ -79,9 +79,10 @@ class Trainer:
 
     def tensors(self) -> dict[str, Tensor]:
         """All that training changes, by name; loading into them in place takes effect."""
+        state = state_tensors(self.objective, self.optimizer)  # first: it lets go of parameters that were made whole
         named = {name: parameter.detach() for name, parameter in self.objective.named_parameters()}
         averages = self.average.tensors() if self.average else {}
-        return {**named, **state_tensors(self.objective, self.optimizer), **averages}
+        return {**named, **state, **averages}
 
     def step(self, number: int, *, offset: int = 0) -> Step:
         """Do step `number` (from 1), on the data of step `number + offset`.

@@ -119,5 +119,7 @@ def _waits(frames: Frames) -> bool:
 def _told(threads: Sequence[Frames]) -> str:
     if not threads:
         return "it left no stack: it is stopped, gone, or on another machine"
-    frames = max(threads, key=len)[:FRAMES]
-    return " < ".join(f"{'/'.join(Path(file).parts[-2:])}:{line} in {function}" for file, line, function in frames)
+    frames = max(threads, key=len)
+    started = next((number for number, (file, _, _) in enumerate(frames) if file.endswith("/train/launch.py")), FRAMES)
+    told = frames[: min(started, FRAMES) or FRAMES]
+    return " < ".join(f"{'/'.join(Path(file).parts[-2:])}:{line} in {function}" for file, line, function in told)

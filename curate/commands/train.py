@@ -31,30 +31,45 @@ def train(
         Path | None, typer.Option(help="Folder of run folders; by default `runs` beside the file.", metavar="DIR")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove an earlier run of this name first.")] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="Go on though this setting, or this fact of the data, has changed.", metavar="NAME"),
+    ] = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Train a language model on a dataset version.
+    """Train a model on a dataset version.
 
     An interrupted run of the same name goes on from its last checkpoint, and comes to the same parameters.
     """
     from curate.commands.options import print_json
 
-    result = train_run(config, overrides=overrides or [], processes=processes, runs=runs, store=store, fresh=fresh)
+    result = train_run(
+        config, overrides=overrides or [], processes=processes, runs=runs, store=store, fresh=fresh, allow=allow or []
+    )
     if as_json:
         print_json(result)
         return
-    bits = result["validation"]["bits_per_byte"]
     for name, value in {
         "run": result["run"],
         "model": f"{result['parameters']:,} parameters",
-        "steps": f"{result['steps']:,}",
+        "steps": f"{result['steps']:,}" + (" (stopped early)" if result["stopped_early"] else ""),
         "tokens": f"{result['tokens']:,} ({result['tokens_per_second']:,.0f} a second)",
-        "loss": f"{result['loss']:.4f} nats per token",
-        "validation": "no validation split" if bits is None else f"{bits:.4f} bits per byte",
+        "loss": f"{result['loss']:.4f}",
+        "validation": _validation(result["validation"]),
         "checkpoint": result["checkpoint"],
     }.items():
         typer.echo(f"{name + ':':12}{value}")
+
+
+def _validation(metrics: dict[str, Any]) -> str:
+    """The metrics in words, bits per byte first."""
+    if metrics == {"bits_per_byte": None}:
+        return "no validation split"
+    found = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    tasks = [f"{name}: {_validation(value)}" for name, value in metrics.items() if isinstance(value, dict)]
+    words = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items()]
+    return "; ".join([", ".join(words), *tasks] if words else tasks)
 
 
 def train_run(
@@ -65,6 +80,7 @@ def train_run(
     runs: Path | None = None,
     store: Path | None = None,
     fresh: bool = False,
+    allow: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train as a file says; returns what `--json` prints.
 
@@ -73,8 +89,8 @@ def train_run(
         ResumableError: It was interrupted; the same call goes on.
     """
     from curate.dataset.reader import open_dataset
-    from curate.tokenize.pack import pack_dataset
     from curate.train.config import load_config
+    from curate.train.datasets import pack_all
     from curate.train.folder import held, prepare
 
     config = load_config(path, overrides, processes=processes)
@@ -83,19 +99,27 @@ def train_run(
     # OpenMP reads this once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from curate.train.launch import launch
+    from curate.train.origin import find_origin
 
-    dataset = open_dataset(config.dataset, store or Path(os.environ.get("CURATE_STORE") or path.parent / ".curate"))
+    root = store or Path(os.environ.get("CURATE_STORE") or path.parent / ".curate")
+    datasets = {name: open_dataset(name, root) for name in references(config)}
     with held((runs or path.parent / "runs") / config.run, fresh=fresh) as folder:
-        _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
-        pack = pack_dataset(dataset, config.tokenizer)
-        prepare(folder, config, pack)
-        if not pack.manifest["splits"].get("validation", {}).get("tokens"):
-            _say(f"train {config.run}: no validation split, no bits per byte; `{{stage: split}}` makes one")
-        _record(dataset, folder, pack)
+        for dataset in datasets.values():
+            _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
+        origin = find_origin(config.model)
+        packs = pack_all(config, datasets.__getitem__, tokenizer=origin.tokenizer if origin else None)
+        prepare(folder, config, packs, allow=allow)
+        for name, pack in packs.items():
+            if not pack.manifest["splits"].get("validation", {}).get("documents"):
+                _say(
+                    f"train {config.run}: {name or pack.manifest['dataset']} has no validation split; `{{stage: split}}` makes one"
+                )
+        first = next(iter(packs.values()))
+        _record(next(iter(datasets.values())), folder, first)
         if folder.result():
             _say(f"train {config.run}: complete already")
         else:
-            launch(config, folder, pack)
+            launch(config, folder, packs)
         result = folder.result()
         assert result is not None
         return {**result, "checkpoint": str(folder.path / result["checkpoint"])}

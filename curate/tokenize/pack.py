@@ -1,16 +1,16 @@
-"""Token shards: a dataset's splits as flat files of tokens, and a manifest that says where they come from.
+"""Token shards: columns of a dataset's splits as flat files, and a manifest that says where they come from.
 
     <store>/tokens/<key>/
       tokenizer.json
-      train-00000.ds          the tokens, raw little-endian uint16 or uint32, an end-of-text token after each document
-      train-00000.ds.index    the documents' ends in this shard, in tokens, raw little-endian uint64
+      train-00000.ds          tokens of the column with the role `text` (streams.py), and beside it .index
+      train.target-00000.ds   those of other roles
+      train.weight.f64        numbers and labels (columns.py)
       validation-00000.ds ...
-      manifest.json           written last: hashes, counts, the dataset's version
+      manifest.json           written last: hashes, counts, the dataset's version, labels, special tokens
 
-The format is datatrove's (`DatatroveFileDataset` reads it). The key is the hash of the dataset's version and the
-tokenizer's settings: packing again finds the folder. It is written aside, fsynced and renamed as a whole, under a lock.
-Documents are encoded about a million characters at a time, so memory does not grow with the corpus; about 2 MB of
-text a CPU second.
+The format is datatrove's (`DatatroveFileDataset` reads it). The key is the hash of the dataset's version, the columns
+and the tokenizer: packing again finds the folder. It is written aside, fsynced and renamed as a whole, under a lock.
+About 2 MB of text a CPU second.
 """
 
 from __future__ import annotations
@@ -19,19 +19,23 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, ResumableError
+from curate.tokenize.chat import ChatTemplate
+from curate.tokenize.columns import find_labels, write_labels, write_numbers
+from curate.tokenize.fields import MESSAGES, Fields, check_fields
+from curate.tokenize.roles import CHAT, missing_names, require, roles, special_tokens
+from curate.tokenize.streams import Piece, conversations, lists_of_words, texts, write_file, write_stream
 from curate.tokenize.tokenizer import (
     TokenizerSettings,
     load_tokenizer,
+    tokenizer_file,
     tokenizer_hash,
     train_tokenizer,
 )
@@ -40,13 +44,11 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from curate.dataset.reader import Dataset
+    from curate.tokenize.rows import Rows
 
-__all__ = ["Pack", "open_pack", "pack_dataset"]
+__all__ = ["Fields", "Pack", "open_pack", "pack_dataset"]
 
-SCHEMA = 1
-CHARACTERS = 1_000_000
-TOKENS_PER_SHARD = 100_000_000
-_CUT = re.compile(r"(?<=[A-Za-z]) (?=[A-Za-z])")
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,32 @@ class Pack:
     @property
     def end_of_text(self) -> int:
         """The token that ends every document."""
-        return self.manifest["tokenizer"]["end_of_text"]
+        return self.roles["end_of_text"]
+
+    @property
+    def roles(self) -> dict[str, int]:
+        """Number of the special token of each role (`curate.tokenize.roles`)."""
+        return self.manifest["roles"]
+
+    @property
+    def special_tokens(self) -> list[int]:
+        """Numbers of all tokens that are no text."""
+        return self.manifest["special_tokens"]
+
+    @property
+    def labels(self) -> list[str | int]:
+        """The different labels of the train split, sorted; none where no column has labels."""
+        return self.manifest["labels"]
+
+    def rows(self, split: str) -> Rows:
+        """The documents of a split.
+
+        Raises:
+            CurateError: The split is not there or has no documents.
+        """
+        from curate.tokenize.rows import Rows
+
+        return Rows(self, split)
 
     def verify(self) -> None:
         """Compare every file with the manifest; reads them all, at about 1 GB/s.
@@ -92,8 +119,8 @@ class Pack:
         if not self.tokenizer_path.is_file() or tokenizer_hash(self.tokenizer_path) != self.tokenizer:
             self._refuse("tokenizer.json")
         for split in self.manifest["splits"].values():
-            for shard in split["shards"]:
-                for name, wanted in shard["sha256"].items():
+            for part in [*split["shards"], *split["columns"].values()]:
+                for name, wanted in part["sha256"].items():
                     path = self.folder / name
                     if not path.is_file() or _sha256(path) != wanted:
                         self._refuse(name)
@@ -116,44 +143,108 @@ def open_pack(folder: Path) -> Pack:
     try:
         content = path.read_bytes()
         manifest = json.loads(content)
-        if manifest["schema"] > SCHEMA:
-            raise CurateError("the tokens were packed by a newer curate", str(path), "upgrade curate-lm")
+        if manifest["schema"] != SCHEMA:
+            newer = manifest["schema"] > SCHEMA
+            raise CurateError(
+                f"the tokens were packed by {'a newer' if newer else 'an older'} curate",
+                str(path),
+                "upgrade curate-lm" if newer else "remove this folder; it is packed again from the dataset",
+            )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CurateError(f"the packed tokens cannot be read: {error}", str(path), "remove this folder") from None
     return Pack(folder, manifest, hashlib.sha256(content).hexdigest())
 
 
-def pack_dataset(dataset: Dataset, settings: TokenizerSettings) -> Pack:
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What is packed, and how."""
+
+    dataset: Dataset
+    settings: TokenizerSettings
+    fields: Fields
+    needs: tuple[str, ...]
+    tokenizer: Path | None
+    template: str | None
+
+    def key(self) -> str:
+        """A hash of all that decides the files."""
+        if self.tokenizer:
+            tokens: dict[str, Any] = {
+                "sha256": tokenizer_hash(self.tokenizer),
+                "end_of_text": self.settings.end_of_text,
+            }
+        else:
+            tokens = {**self.settings.model_dump(mode="json", exclude={"path"}), "needs": list(self.needs)}
+        columns = {**self.fields.model_dump(mode="json"), "chat_template": self.template}
+        wanted = {"version": self.dataset.version, "tokenizer": tokens, "fields": columns, "schema": SCHEMA}
+        return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+
+    def roles(self, tokenizer: Tokenizer) -> dict[str, int]:
+        """Special tokens by role.
+
+        Raises:
+            CurateError: No token ends a text.
+        """
+        first = self.settings.special_tokens[0]
+        return roles(tokenizer, self.settings.end_of_text or (first if first in special_tokens(tokenizer) else None))
+
+
+def pack_dataset(
+    dataset: Dataset,
+    settings: TokenizerSettings,
+    fields: Fields | None = None,
+    *,
+    needs: Sequence[str] = (),
+    tokenizer: Path | None = None,
+) -> Pack:
     """The token shards of a dataset's version, made now or found.
 
+    Args:
+        dataset: The version.
+        settings: The tokenizer to train, or to take.
+        fields: The columns; by default `text`.
+        needs: Roles of special tokens (`curate.tokenize.roles`) that must be there; a tokenizer that is trained gets them.
+        tokenizer: Take this tokenizer, whatever the settings say: packs that are used together share one.
+
     Raises:
-        CurateError: The dataset has no train split, or what was found is not what was packed.
+        CurateError: The columns are not there or hold something else, the dataset has no train split to learn from, the
+            tokenizer lacks a token, or what was found is not what was packed.
         ResumableError: The disk is full.
     """
+    job = _job(dataset, settings, fields or Fields(), tuple(needs), tokenizer)
     root = dataset.store.root / "tokens"
-    wanted = {"version": dataset.version, "tokenizer": settings.model_dump(mode="json"), "schema": SCHEMA}
-    key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    key = job.key()
     folder = root / key
     root.mkdir(parents=True, exist_ok=True)
     with _alone(root / f"{key}.lock"):
         if not folder.exists():
-            aside = root / f"{key}.writing"
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir()
-            try:
-                _write_pack(dataset, settings, aside)
-            except OSError as error:
-                shutil.rmtree(aside, ignore_errors=True)
-                raise ResumableError(
-                    f"the tokens cannot be written: {error.strerror or error}",
-                    str(root),
-                    "the dataset is intact; make room, and run the same command again",
-                ) from error
-            aside.rename(folder)
-            _sync_folder(root)
+            _write_aside(job, folder)
     pack = open_pack(folder)
     pack.verify()
     return pack
+
+
+def _job(
+    dataset: Dataset, settings: TokenizerSettings, fields: Fields, needs: tuple[str, ...], tokenizer: Path | None
+) -> _Job:
+    check_fields(dataset, fields)
+    template = None
+    if fields.messages and fields.chat_template:
+        template = _read_template(Path(fields.chat_template))
+    elif fields.messages:
+        needs = (*needs, *CHAT)
+    given = tokenizer or (Path(settings.path).expanduser() if settings.path else None)
+    job = _Job(dataset, settings, fields, needs, tokenizer_file(given) if given else None, template)
+    if job.tokenizer:
+        require(needs, job.roles(load_tokenizer(job.tokenizer)), job.tokenizer)
+    return job
+
+
+def _read_template(path: Path) -> str:
+    try:
+        return path.expanduser().read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CurateError(f"the template of conversations cannot be read: {error}", "data.chat_template") from None
 
 
 @contextmanager
@@ -164,148 +255,108 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _write_pack(dataset: Dataset, settings: TokenizerSettings, folder: Path) -> None:
+def _write_aside(job: _Job, folder: Path) -> None:
+    """Make the folder; nothing is left of one that is not whole."""
+    aside = folder.with_name(f"{folder.name}.writing")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        _write_pack(job, aside)
+        aside.rename(folder)
+    except OSError as error:
+        raise ResumableError(
+            f"the tokens cannot be written: {error.strerror or error}",
+            str(folder.parent),
+            "the dataset is intact; make room, and run the same command again",
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    _sync_folder(folder.parent)
+
+
+def _write_pack(job: _Job, folder: Path) -> None:
     from importlib.metadata import version
 
     path = folder / "tokenizer.json"
-    _write(path, train_tokenizer(dataset, settings).encode())
+    write_file(path, _tokenizer_content(job))
     tokenizer = load_tokenizer(path)
-    dtype = "uint16" if tokenizer.get_vocab_size() <= 1 << 16 else "uint32"
-    end_of_text = tokenizer.token_to_id(settings.special_tokens[0])
-    assert end_of_text is not None
-    splits = {
-        split: _pack_split(dataset, split, tokenizer, end_of_text, dtype, folder) for split in sorted(dataset.splits)
-    }
+    vocabulary = max(tokenizer.get_vocab().values()) + 1
+    made = _Writer(job, folder, tokenizer, "uint16" if vocabulary <= 1 << 16 else "uint32")
     manifest = {
         "schema": SCHEMA,
-        "dataset": dataset.name,
-        "version": dataset.version,
-        "dtype": dtype,
+        "dataset": job.dataset.name,
+        "version": job.dataset.version,
+        "dtype": made.dtype,
         "tokenizer": {
             "sha256": tokenizer_hash(path),
-            "vocabulary": tokenizer.get_vocab_size(),
-            "end_of_text": end_of_text,
-            "settings": settings.model_dump(mode="json"),
+            "vocabulary": vocabulary,
+            "settings": job.settings.model_dump(mode="json", exclude={"path"}),
+            "trained": job.tokenizer is None,
         },
-        "splits": splits,
+        "roles": made.roles,
+        "special_tokens": sorted(special_tokens(tokenizer).values()),
+        "fields": {**job.fields.model_dump(mode="json"), "chat_template": job.template},
+        "labels": made.labels,
+        "splits": {split: made.split(split) for split in sorted(job.dataset.splits)},
         "tools": {"tokenizers": version("tokenizers")},
     }
-    _write(folder / "manifest.json", json.dumps(manifest, sort_keys=True, indent=1).encode())
+    write_file(folder / "manifest.json", json.dumps(manifest, sort_keys=True, indent=1).encode())
     _sync_folder(folder)
 
 
-# ---- one split
+def _tokenizer_content(job: _Job) -> bytes:
+    if job.tokenizer:
+        return job.tokenizer.read_bytes()
+    given = job.settings.special_tokens
+    special = [*given, *missing_names(job.needs, given)]
+    return train_tokenizer(job.dataset, job.settings, job.fields, special_tokens=special).encode()
 
 
-def _pack_split(
-    dataset: Dataset, split: str, tokenizer: Tokenizer, end_of_text: int, dtype: str, folder: Path
-) -> dict[str, Any]:
-    shards: list[dict[str, Any]] = []
-    text_bytes = 0
-    encoded = _encoded(dataset, split, tokenizer, end_of_text)
-    for first in encoded:
-        with _Shard(folder / f"{split}-{len(shards):05}.ds", dtype) as shard:
-            for tokens, size, ends in chain([first], encoded):
-                shard.add(tokens, ends_document=ends)
-                text_bytes += size
-                if ends and shard.tokens >= TOKENS_PER_SHARD:
-                    break
-            shards.append(shard.finish())
-    return {
-        "documents": sum(shard["documents"] for shard in shards),
-        "tokens": sum(shard["tokens"] for shard in shards),
-        "text_bytes": text_bytes,
-        "shards": shards,
-    }
+class _Writer:
+    """What the splits of a pack share."""
 
+    def __init__(self, job: _Job, folder: Path, tokenizer: Tokenizer, dtype: str) -> None:
+        self.job, self.folder, self.tokenizer, self.dtype = job, folder, tokenizer, dtype
+        self.roles = job.roles(tokenizer)
+        self.labels = find_labels(job.dataset, job.fields)
+        self.template = ChatTemplate(tokenizer, self.roles, job.template) if job.fields.messages else None
 
-def _encoded(
-    dataset: Dataset, split: str, tokenizer: Tokenizer, end_of_text: int
-) -> Iterator[tuple[list[int], int, bool]]:
-    """Tokens, their bytes of text, and whether a document ends here, a piece at a time."""
-    for group in _groups(_pieces(dataset, split)):
-        encodings = tokenizer.encode_batch_fast([text for text, _ in group], add_special_tokens=False)
-        for (text, ends), encoding in zip(group, encodings, strict=True):
-            yield encoding.ids + [end_of_text] * ends, len(text.encode()), ends
-
-
-def _pieces(dataset: Dataset, split: str) -> Iterator[tuple[str, bool]]:
-    """The documents, long ones cut where the tokenizer cuts anyway: before the space between two Latin letters."""
-    for batch in dataset.batches(split, ["text"], batch_size=1000):
-        for text in batch.column("text").to_pylist():
-            start = 0
-            while cut := _CUT.search(text, start + CHARACTERS):
-                yield text[start : cut.start()], False
-                start = cut.start()
-            yield text[start:], True
-
-
-def _groups(pieces: Iterator[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
-    group: list[tuple[str, bool]] = []
-    characters = 0
-    for piece in pieces:
-        group.append(piece)
-        characters += len(piece[0])
-        if characters >= CHARACTERS:
-            yield group
-            group, characters = [], 0
-    if group:
-        yield group
-
-
-class _Shard:
-    """A pair of files being written: the tokens, and the ends of the documents."""
-
-    def __init__(self, path: Path, dtype: str) -> None:
-        self.path, self.dtype = path, dtype
-        self.stream = path.open("wb")
-        self.digest = hashlib.sha256()
-        self.tokens = 0
-        self.ends: list[int] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stream.close()
-
-    def add(self, tokens: list[int], *, ends_document: bool) -> None:
-        import numpy as np
-
-        content = np.asarray(tokens, dtype=np.dtype(self.dtype).newbyteorder("<")).tobytes()
-        self.stream.write(content)
-        self.digest.update(content)
-        self.tokens += len(tokens)
-        if ends_document:
-            self.ends.append(self.tokens)
-
-    def finish(self) -> dict[str, Any]:
-        import numpy as np
-
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
-        index = self.path.with_name(self.path.name + ".index")
-        content = np.asarray(self.ends, dtype="<u8").tobytes()
-        _write(index, content)
+    def split(self, split: str) -> dict[str, Any]:
+        """Write the files of a split; returns their description."""
+        shards: list[dict[str, Any]] = []
+        size = 0
+        for role, pieces, mask in self._streams(split):
+            name = split if role == "text" else f"{split}.{role}"
+            made, text_bytes = write_stream(self.folder, name, role, pieces, self.dtype, mask=mask)
+            shards, size = shards + made, size + text_bytes
+        first = shards[0]["role"] if shards else ""
         return {
-            "file": self.path.name,
-            "tokens": self.tokens,
-            "documents": len(self.ends),
-            "sha256": {
-                self.path.name: self.digest.hexdigest(),
-                index.name: hashlib.sha256(content).hexdigest(),
-            },
+            "documents": sum(shard["documents"] for shard in shards if shard["role"] == first),
+            "tokens": sum(shard["tokens"] for shard in shards),
+            "text_bytes": size,
+            "shards": shards,
+            "columns": self._columns(split),
         }
 
+    def _streams(self, split: str) -> Iterator[tuple[str, Iterator[Piece], str | None]]:
+        """Role, pieces, and suffix of the mask."""
+        dataset, fields, tokenizer = self.job.dataset, self.job.fields, self.tokenizer
+        end, unknown = self.roles["end_of_text"], self.roles.get("unknown")
+        for role, column in fields.texts.items():
+            yield role, texts(dataset, split, column, tokenizer, end), None
+        for role, column in fields.words.items():
+            yield role, lists_of_words(dataset, split, column, tokenizer, end, unknown), ".words"
+        if fields.messages and self.template:
+            yield MESSAGES, conversations(dataset, split, fields.messages, self.template), ".loss"
 
-# ---- files
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    def _columns(self, split: str) -> dict[str, Any]:
+        dataset, fields = self.job.dataset, self.job.fields
+        found = {
+            role: write_numbers(dataset, split, role, column, self.folder) for role, column in fields.numbers.items()
+        }
+        if fields.labels:
+            found["labels"] = write_labels(dataset, split, fields, self.labels, self.folder)
+        return found
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer, trained on a dataset's train split.
+"""A byte-level BPE tokenizer, trained on a dataset's train split; or one that is there already.
 
 Byte-level BPE as in GPT-2 (Radford et al. 2019): the text is cut by GPT-2's pattern, the 256 bytes are the alphabet,
 and the most frequent pair is merged until the vocabulary is full. Any UTF-8 text comes back unchanged, for there is no
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -24,18 +24,34 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from curate.dataset.reader import Dataset
+    from curate.tokenize.fields import Fields
 
-__all__ = ["TokenizerSettings", "load_tokenizer", "token_bytes", "tokenizer_hash", "train_tokenizer"]
+__all__ = [
+    "TokenizerSettings",
+    "is_plain_bytes",
+    "load_tokenizer",
+    "token_bytes",
+    "tokenizer_file",
+    "tokenizer_hash",
+    "train_tokenizer",
+]
 
 ALPHABET = 256
 BATCH = 1000
 
 
 class TokenizerSettings(BaseModel):
-    """How the tokenizer is trained."""
+    """How the tokenizer is trained, or which one is taken."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    path: str | None = Field(
+        default=None,
+        description="take this tokenizer instead of training one: a tokenizer.json, or a folder that has one",
+    )
+    end_of_text: str | None = Field(
+        default=None, description="its token that ends a document, where that is none of the usual names"
+    )
     vocabulary: int = Field(
         default=8192, le=1 << 20, description="most tokens in the vocabulary; a small corpus may give fewer"
     )
@@ -63,31 +79,56 @@ class TokenizerSettings(BaseModel):
         return self
 
 
-def train_tokenizer(dataset: Dataset, settings: TokenizerSettings) -> str:
+def train_tokenizer(
+    dataset: Dataset,
+    settings: TokenizerSettings,
+    fields: Fields | None = None,
+    *,
+    special_tokens: Sequence[str] | None = None,
+) -> str:
     """The JSON of a tokenizer learned from the train split.
 
+    Args:
+        dataset: What is learned from.
+        settings: How.
+        fields: Which of its columns; by default `text`.
+        special_tokens: In place of those of the settings.
+
     Raises:
-        CurateError: There is no train split, or it has no text.
+        CurateError: There is no train split, it has no text, or the vocabulary is too small for the special tokens.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+    special = list(settings.special_tokens if special_tokens is None else special_tokens)
+    if settings.vocabulary < ALPHABET + len(special):
+        raise CurateError(
+            f"a vocabulary of {settings.vocabulary} tokens is too small for {ALPHABET} bytes and the {len(special)} "
+            f"special tokens {', '.join(special)}",
+            "tokenizer.vocabulary",
+            f"at least {ALPHABET + len(special)}",
+        )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocabulary,
         min_frequency=settings.minimum_frequency,
-        special_tokens=list(settings.special_tokens),
+        special_tokens=special,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_sample(dataset, settings), trainer)
+    tokenizer.train_from_iterator(_sample(dataset, settings, fields), trainer)
     return tokenizer.to_str(pretty=False)
 
 
-def _sample(dataset: Dataset, settings: TokenizerSettings) -> Iterator[list[str]]:
+def _sample(dataset: Dataset, settings: TokenizerSettings, fields: Fields | None) -> Iterator[list[str]]:
     """Batches of texts: every n-th document, so that all sources are seen."""
+    import pyarrow as pa
+
     size = dataset.manifest["splits"].get("train", {}).get("text_bytes", 0)
+    if fields is not None and fields.text_columns != ["text"]:
+        batches = _batches(dataset, fields.text_columns) if "train" in dataset.splits else ()
+        size = sum(len(text.encode()) for batch in batches for text in fields.passages(batch))
     if not size:
         raise CurateError(
             f"dataset `{dataset.name}` has no text in its train split to learn a tokenizer from",
@@ -95,21 +136,46 @@ def _sample(dataset: Dataset, settings: TokenizerSettings) -> Iterator[list[str]
         )
     every = -int(-size // (settings.sample_megabytes * 1e6))
     first = 0
-    for batch in dataset.batches("train", ["text"], batch_size=BATCH):
-        texts = batch.column("text").to_pylist()
-        yield texts[-first % every :: every]
-        first += len(texts)
+    for batch in _batches(dataset, fields.text_columns if fields else ["text"]):
+        chosen = batch.take(pa.array(range(-first % every, len(batch), every), pa.int64()))
+        yield fields.passages(chosen) if fields else chosen.column("text").to_pylist()
+        first += len(batch)
+
+
+def tokenizer_file(path: Path) -> Path:
+    """The tokenizer.json at this path, or in this folder.
+
+    Raises:
+        CurateError: There is none.
+    """
+    found = path / "tokenizer.json" if path.is_dir() else path
+    if not found.is_file():
+        raise CurateError(
+            "there is no tokenizer here", str(found), "name a tokenizer.json, or a Hugging Face folder that has one"
+        )
+    return found
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer of a file, such that a special token written out in a text is encoded as ordinary text.
 
-    Otherwise a document that holds the words `<|endoftext|>` could forge its own end.
+    Otherwise a document that holds the words `<|endoftext|>` could forge its own end. What the file says about cutting
+    and padding is not used: documents are whole.
+
+    Raises:
+        CurateError: The file is no tokenizer.
     """
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(path))
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare exceptions
+        raise CurateError(
+            f"the tokenizer cannot be read: {error}", str(path), "name a tokenizer.json of the tokenizers library"
+        ) from None
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return tokenizer
 
 
@@ -118,17 +184,52 @@ def tokenizer_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def token_bytes(path: Path) -> np.ndarray:
+def token_bytes(path: Path) -> np.ndarray | None:
     """How many bytes of text each token stands for, by token id: 0 for special tokens.
 
-    In a byte-level vocabulary one character is one byte, so the file's JSON says it all.
+    In a byte-level vocabulary one character is one byte, so the file's JSON says it all. None for any other tokenizer:
+    there, nobody knows. A tokenizer that normalises to NFC counts the bytes of the normalised text.
     """
     import numpy as np
 
     description = json.loads(path.read_bytes())
-    special = {token["content"] for token in description["added_tokens"]}
+    if not _is_byte_level(description):
+        return None
     vocabulary: dict[str, int] = description["model"]["vocab"]
-    lengths = np.zeros(max(vocabulary.values()) + 1, dtype=np.int64)
+    added = description["added_tokens"]
+    numbers = [*vocabulary.values(), *(token["id"] for token in added)]
+    lengths = np.zeros(max(numbers) + 1, dtype=np.int64)
     for token, number in vocabulary.items():
-        lengths[number] = 0 if token in special else len(token)
+        lengths[number] = len(token)
+    for token in added:
+        lengths[token["id"]] = 0 if token["special"] else len(token["content"].encode())
     return lengths
+
+
+def _is_byte_level(description: dict) -> bool:
+    """Every byte of a text, and no other, is a byte of its tokens."""
+    normalizer, model = description.get("normalizer"), description["model"]
+    if not isinstance(model.get("vocab"), dict) or (normalizer and normalizer["type"] != "NFC"):
+        return False
+    byte_level = _byte_level_part(description.get("pre_tokenizer"))
+    return byte_level is not None and not byte_level["add_prefix_space"]
+
+
+def is_plain_bytes(tokenizer: Tokenizer) -> bool:
+    """Texts are cut by GPT-2's pattern and changed in no way.
+
+    So a text that is cut before a space between letters gives the same tokens, and a word begins with its space.
+    """
+    description = json.loads(tokenizer.to_str())
+    part = description.get("pre_tokenizer") or {}
+    plain = part.get("type") == "ByteLevel" and not part["add_prefix_space"] and part.get("use_regex", True)
+    return bool(plain) and not description.get("normalizer")
+
+
+def _byte_level_part(pre_tokenizer: dict | None) -> dict | None:
+    parts = (pre_tokenizer or {}).get("pretokenizers") or [pre_tokenizer or {}]
+    return next((part for part in parts if part.get("type") == "ByteLevel"), None)
+
+
+def _batches(dataset: Dataset, columns: list[str]) -> Iterator:
+    return dataset.batches("train", columns, batch_size=BATCH)

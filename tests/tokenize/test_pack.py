@@ -9,6 +9,7 @@ import pytest
 
 from curate.errors import CurateError, ResumableError
 from curate.tokenize import pack as module
+from curate.tokenize import streams
 from curate.tokenize.pack import open_pack, pack_dataset
 from curate.tokenize.tokenizer import TokenizerSettings, load_tokenizer
 
@@ -148,7 +149,7 @@ def test_a_folder_without_a_manifest_is_no_pack(tmp_path):
 
 
 def test_a_split_goes_to_several_shards_at_ends_of_documents(dataset, monkeypatch):
-    monkeypatch.setattr(module, "TOKENS_PER_SHARD", 20)
+    monkeypatch.setattr(streams, "TOKENS_PER_SHARD", 20)
     texts = [f"document number {number}" for number in range(10)]
     pack = pack_dataset(dataset(train=texts), SETTINGS)
     assert len(pack.manifest["splits"]["train"]["shards"]) > 2
@@ -160,7 +161,7 @@ def test_long_documents_are_encoded_in_pieces_to_the_same_tokens(dataset, topics
     whole = pack_dataset(dataset(train=texts), SETTINGS)
     wanted = read(whole, "train")[0][0].tolist()
     shutil.rmtree(whole.folder)
-    monkeypatch.setattr(module, "CHARACTERS", 100)
+    monkeypatch.setattr(streams, "CHARACTERS", 100)
     assert read(pack_dataset(dataset(train=texts), SETTINGS), "train")[0][0].tolist() == wanted
 
 
@@ -168,7 +169,7 @@ def test_a_full_disk_leaves_nothing_half_packed(dataset, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module._Shard, "add", full)
+    monkeypatch.setattr(streams._Shard, "add", full)
     with pytest.raises(ResumableError, match="the tokens cannot be written: No space left on device"):
         pack_dataset(dataset(train=TEXTS), SETTINGS)
     monkeypatch.undo()
@@ -177,7 +178,9 @@ def test_a_full_disk_leaves_nothing_half_packed(dataset, monkeypatch):
 
 def test_a_split_without_documents_has_no_shards(dataset):
     pack = pack_dataset(dataset(train=TEXTS, test=[]), SETTINGS)
-    assert pack.manifest["splits"]["test"] == {"documents": 0, "tokens": 0, "text_bytes": 0, "shards": []}
+    assert pack.manifest["splits"]["test"] == {
+        "documents": 0, "tokens": 0, "text_bytes": 0, "shards": [], "columns": {}
+    }  # fmt: skip
 
 
 def test_tokens_take_two_bytes_below_65_537_tokens(dataset):

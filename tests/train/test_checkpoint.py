@@ -316,12 +316,14 @@ def test_a_disk_that_is_really_full_leaves_the_checkpoints_before_intact(tmp_pat
 
 # ---- several processes
 
-SHARDED = """
+SHARDED = '''
 import sys
 from pathlib import Path
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from curate.errors import ResumableError
+from curate.train import checkpoint
 from curate.train.checkpoint import Checkpoints, load_checkpoint, parameters_hash, read_checkpoint
 from curate.train.world import joined
 
@@ -340,6 +342,25 @@ def tensors(seed, layout):
     return found
 
 
+def full_disk_of_the_last(saved, given):
+    """It fails in all processes, and the next save works."""
+    read = checkpoint._sha256
+    if rank == size - 1:
+        checkpoint._sha256 = full
+    try:
+        saved.save(1, given, {})
+        saved.finish()
+    except ResumableError as error:
+        assert "checkpoint 1 cannot be written: [Errno 28] No space left" in error.problem, error
+    else:
+        raise AssertionError("it was saved")
+    checkpoint._sha256 = read
+
+
+def full(path):
+    raise OSError(28, "No space left on device")
+
+
 with joined(rank, size, device="cpu", meeting=root / f"meeting-{size}" if size > 1 else None) as world:
     for one in work:
         verb, name, layout = one.split("-")
@@ -347,6 +368,8 @@ with joined(rank, size, device="cpu", meeting=root / f"meeting-{size}" if size >
         digest = parameters_hash(given)
         if verb == "save":
             saved = Checkpoints(root / name, world, keep=2, asynchronous=True)
+            if name == "full":
+                full_disk_of_the_last(saved, given)
             saved.save(1, given, {})
             for tensor in given.values():
                 (tensor.to_local() if isinstance(tensor, DTensor) else tensor).zero_()
@@ -357,7 +380,7 @@ with joined(rank, size, device="cpu", meeting=root / f"meeting-{size}" if size >
             load_checkpoint(path, loaded, world)
             assert parameters_hash(loaded) == digest, one
         print(digest)
-"""
+'''
 
 
 def together(root, size, *work):
@@ -377,6 +400,11 @@ def test_a_checkpoint_is_read_by_another_number_of_processes_on_another_mesh(tmp
     )
     hashes |= together(tmp_path, 1, "load-a-sharded", "load-b-sharded", "load-c-sharded")
     assert len(hashes) == 1
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_one_process_fails_the_save_in_all(tmp_path):
+    assert len(together(tmp_path, 2, "save-full-sharded", "load-full-sharded")) == 1
 
 
 # ---- hashes of parameters

@@ -214,6 +214,7 @@ def test_its_sizes_come_back_from_the_config_of_its_files(version):
     assert T5.architecture(config) == sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", SWITCHES)
 def test_its_sizes_come_from_the_config_that_transformers_writes(version):
     model, trunk = oracle(version)

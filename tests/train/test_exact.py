@@ -1,9 +1,13 @@
-"""A run that was interrupted comes to the same bits as one that was not."""
+"""A run that was interrupted comes to the same bits as one that was not.
+
+`CURATE_KILLS=20 pytest tests/train/test_exact.py -k killed_again` kills one run twenty times.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,9 +17,10 @@ import time
 import psutil
 import pytest
 
-from curate.errors import ResumableError
+from curate.errors import CurateError, ResumableError
 from curate.train.folder import held, prepare, read_metrics
 
+KILLS = int(os.environ.get("CURATE_KILLS", "6"))
 TRAIN = """
 import sys
 from pathlib import Path
@@ -26,34 +31,41 @@ from curate.train.launch import launch
 
 if __name__ == "__main__":
     config = TrainConfig.model_validate_json(sys.argv[1])
-    pack = open_pack(Path(sys.argv[2]))
+    packs = {"": open_pack(Path(sys.argv[2]))}
     with held(Path(sys.argv[3])) as folder:
-        prepare(folder, config, pack)
-        launch(config, folder, pack)
+        prepare(folder, config, packs)
+        launch(config, folder, packs)
 """
+OPTIMIZERS = [
+    {"kind": "adamw"},
+    {"kind": "adamw", "average": 0.9},
+    {"kind": "sgd", "learning_rate": 0.05},
+    {"kind": "muon"},
+]
 
 
 class Interrupted(Exception):
     pass
 
 
-def interrupt_at(step, config, folder, pack):
+def interrupt_at(step, config, path, pack):
     """Train in this process until just after a step."""
-    from curate.train.shard import joined
-    from curate.train.trainer import train_process
+    from curate.train.run import train_process
+    from curate.train.world import joined
 
     def report(record):
         if record["step"] == step:
             raise Interrupted
 
-    prepare(folder, config, pack)
-    with pytest.raises(Interrupted), joined(0, 1) as world:
-        train_process(config, folder, pack, world, report=report)
+    with held(path) as folder:
+        prepare(folder, config, {"": pack})
+        with pytest.raises(Interrupted), joined(0, 1) as world:
+            train_process(config, folder, {"": pack}, world, report=report)
 
 
-def wait_for_step(folder, step, seconds=60):
+def wait_for_step(folder, step, process=None, seconds=60):
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and (process is None or process.poll() is None):
         records = read_metrics(folder / "metrics.jsonl")
         if records and records[-1]["step"] >= step:
             return
@@ -61,45 +73,70 @@ def wait_for_step(folder, step, seconds=60):
     raise TimeoutError(f"step {step} was not reached")
 
 
-@pytest.mark.slow
-def test_a_resumed_run_equals_a_straight_one_to_the_bit(run, tiny, pack, parameters, tmp_path):
-    straight = run(tiny(), "straight")
-    with held(tmp_path / "resumed") as folder:
-        interrupt_at(7, tiny(), folder, pack)
-    resumed = run(tiny(), "resumed")
-    assert parameters(resumed) == parameters(straight)
-
-
 def losses(folder):
     return [record["loss"] for record in read_metrics(folder.metrics)]
+
+
+def weights(folder):
+    return folder.result()["weights"]
+
+
+# ---- one process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda settings: "-".join(map(str, settings.values())))
+def test_a_resumed_run_equals_a_straight_one_to_the_bit(run, tiny, pack, parameters, tmp_path, optimizer, asynchronous):
+    config = tiny(optimizer=optimizer)
+    straight = run(config, "straight")
+    config = config.model_copy(update={"checkpoint_async": asynchronous})
+    interrupt_at(7, config, tmp_path / "resumed", pack)
+    resumed = run(config, "resumed")
+    assert parameters(resumed) == parameters(straight)
+    assert weights(resumed) == weights(straight)
 
 
 @pytest.mark.slow
 def test_a_resumed_run_has_every_step_once_in_its_metrics(run, tiny, pack, tmp_path):
     straight = run(tiny(), "straight")
-    with held(tmp_path / "resumed") as folder:
-        interrupt_at(7, tiny(), folder, pack)
+    interrupt_at(7, tiny(), tmp_path / "resumed", pack)
     resumed = run(tiny(), "resumed")
     assert [record["step"] for record in read_metrics(resumed.metrics)] == list(range(1, 13))
     assert losses(resumed) == losses(straight)
 
 
 @pytest.mark.slow
-def test_a_run_killed_with_9_and_resumed_equals_a_straight_one(run, tiny, pack, parameters, tmp_path):
-    config = tiny(steps=60, checkpoint_every=10)
+@pytest.mark.timeout(60 + 15 * KILLS)
+def test_a_run_killed_again_and_again_equals_a_straight_one(run, tiny, pack, parameters, tmp_path):
+    """With -9, at random moments, of which some are in the middle of a save; every other time it saves asynchronously."""
+    part = 15
+    config = tiny(steps=part * (KILLS + 1), checkpoint_every=4)
     straight = run(config, "straight")
-    arguments = [config.model_dump_json(), str(pack.folder), str(tmp_path / "killed")]
-    process = subprocess.Popen([sys.executable, "-c", TRAIN, *arguments])
-    wait_for_step(tmp_path / "killed", 25)
-    process.kill()
-    process.wait()
-    assert not (tmp_path / "killed" / "result.json").exists()
-    assert parameters(run(config, "killed")) == parameters(straight)
+    moments = random.Random(7)
+    script, folder = tmp_path / "train.py", tmp_path / "killed"
+    script.write_text(TRAIN)
+    for kill in range(KILLS):
+        given = config.model_copy(update={"checkpoint_async": kill % 2 == 1})
+        arguments = [given.model_dump_json(), str(pack.folder), str(folder)]
+        process = subprocess.Popen([sys.executable, script, *arguments], stderr=subprocess.DEVNULL)
+        wait_for_step(folder, part * kill + moments.randrange(1, part), process)
+        time.sleep(moments.random() * 0.03)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    assert not (folder / "result.json").exists()
+    killed = run(config, "killed")
+    assert parameters(killed) == parameters(straight)
+    assert weights(killed) == weights(straight)
+    assert losses(killed) == losses(straight)
+
+
+# ---- two processes
 
 
 @pytest.mark.slow
 def test_two_processes_of_which_one_is_killed_resume_to_the_bit(run, tiny, pack, parameters, tmp_path):
-    config = tiny(steps=60, checkpoint_every=10, processes=2)
+    config = tiny(steps=60, checkpoint_every=10, processes=2, checkpoint_async=True)
     straight = run(config, "straight")
 
     def kill_one():
@@ -112,16 +149,27 @@ def test_two_processes_of_which_one_is_killed_resume_to_the_bit(run, tiny, pack,
     with pytest.raises(ResumableError, match=r"process \d of 2 was killed \(SIGKILL\)"):
         run(config, "killed")
     thread.join()
-    assert parameters(run(config, "killed")) == parameters(straight)
+    killed = run(config, "killed")
+    assert parameters(killed) == parameters(straight)
+    assert weights(killed) == weights(straight)
 
 
 @pytest.mark.slow
-def test_a_run_begun_by_one_process_goes_on_with_two_on_the_same_batches(run, tiny, pack, tmp_path):
+def test_a_run_goes_on_with_more_or_fewer_processes_on_the_same_batches(run, tiny, pack, tmp_path):
     straight = run(tiny(), "straight")
-    with held(tmp_path / "grown") as folder:
-        interrupt_at(7, tiny(), folder, pack)
-    grown = run(tiny(processes=2), "grown")
-    assert losses(grown) == pytest.approx(losses(straight), abs=1e-5)
+    interrupt_at(7, tiny(), tmp_path / "grown", pack)
+    assert losses(run(tiny(processes=2), "grown")) == pytest.approx(losses(straight), abs=1e-5)
+    shrunk = run(tiny(processes=2, steps=12), "shrunk")
+    for path in (shrunk.checkpoints / "step-000012" / "checkpoint.json", shrunk.path / "result.json"):
+        path.unlink()
+    assert losses(run(tiny(), "shrunk")) == pytest.approx(losses(straight), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_loss_that_diverges_in_two_processes_is_told_as_in_one(run, tiny):
+    diverging = {"learning_rate": 1e30, "clip": None}
+    with pytest.raises(CurateError, match=r"step \d+: the loss is .* gradients (nan|inf)"):
+        run(tiny(processes=2, optimizer=diverging, schedule={"warmup": 0}))
 
 
 @pytest.mark.slow
@@ -138,6 +186,9 @@ def test_processes_end_when_their_caller_is_killed(tiny, pack, tmp_path):
     gone, alive = psutil.wait_procs(children, timeout=10)
     assert len(gone) >= 2
     assert not alive
+
+
+# ---- what is left
 
 
 def test_the_result_names_checkpoint_tokens_and_hashes(run, tiny, pack):

@@ -120,8 +120,8 @@ def test_a_complete_run_with_more_to_do_is_not_complete(begun, tiny, pack):
     ("settings", "words"),
     [
         ({"lora": {"rank": 4}}, r'lora was null, is {"rank": 4, "alpha": 16.0, "dropout"...'),
-        ({"objective": {"kind": "masked"}}, r'objective.kind was "causal", is "masked"'),
-        ({"objective": {"kind": "masked"}}, r"objective.share was not there, is 0.15"),
+        ({"objective": {"kind": "multi_token"}}, r'objective.kind was "causal", is "multi_token"'),
+        ({"objective": {"kind": "multi_token"}}, r"objective.heads was not there, is 4"),
         ({"mixture": {"tiny": 0.5, "other": 0.5}}, r'mixture was null, is {"tiny": 0.5, "other": 0.5}'),
         ({"schedule": {"warmup": 3}}, r"schedule.warmup was 2, is 3"),
         ({"curriculum": {"lengths": [8, 16]}}, r"curriculum was null, is"),

@@ -233,7 +233,7 @@ def test_dropout_is_of_training_only(batch):
     assert not torch.equal(trained, sure)
 
 
-@pytest.mark.parametrize("kind", ["decoder", "lstm", "cnn"])
+@pytest.mark.parametrize("kind", ["decoder", "encoder", "encoder_decoder", "lstm", "cnn"])
 def test_every_trunk_learns_to_tell_two_texts_apart(kind, batch):
     sizes = ModelSettings(kind=kind, layers=1, width=16, heads=2, key_value_heads=2).architecture
     settings = ClassificationSettings(dropout=0.0)

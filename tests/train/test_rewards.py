@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies
+from hypothesis import given, strategies
 
 from curate.errors import CurateError
 from curate.train.rewards import REWARDS, contains, exact, judge, load_reward, number

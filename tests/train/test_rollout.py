@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import zlib
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from curate.train.architecture import Architecture
+from curate.train.methods import ReinforcementSettings
 from curate.train.models.decoder import LLAMA, Decoder
 from curate.train.models.recurrent import Recurrent
+from curate.train.objectives.reference import Reference
+from curate.train.objectives.reinforcement import Reinforcement
 from curate.train.rollout import CHECK, Continuation, sample
 
 VOCABULARY, END = 20, 0
@@ -159,3 +168,103 @@ def test_greedy_texts_equal_those_of_transformers():
     )
     found, _ = generate(Continuation(trunk), [[5, 6, 7], [8, 9]], new_tokens=12)
     assert found[:, : whole.shape[1] - 3].tolist() == whole[:, 3:].tolist()
+
+
+# ---- several processes
+
+LOAD = """
+import importlib.util, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("cases", sys.argv[1])
+cases = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(cases)
+getattr(cases, sys.argv[2])(int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))
+"""
+
+
+def processes(function, size, folder):
+    """Call `function(rank, size, folder)` in processes of their own."""
+    folder.mkdir()
+    started = [
+        subprocess.Popen([sys.executable, "-c", LOAD, __file__, function.__name__, str(rank), str(size), str(folder)])
+        for rank in range(size)
+    ]
+    assert not any([process.wait(90) for process in started])
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
+
+
+def agree(rank, size, folder):
+    """In process 0 all texts end at once, in process 1 after 19 tokens."""
+    from curate.train.world import joined
+
+    with joined(rank, size, device="cpu", meeting=folder / "meeting"):
+        table = Table(torch.eye(20).roll(-1, 0))
+        generate(table, [[0]], new_tokens=100, end=19 if rank else 1)
+    torch.save(table.asked, folder / f"{rank}.pt")
+
+
+@pytest.mark.slow
+def test_processes_ask_for_as_many_tokens_until_all_texts_have_ended(tmp_path):
+    assert processes(agree, 2, tmp_path / "two") == [3 * CHECK, 3 * CHECK]
+
+
+def seeded(deviation, name, shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode()))) * deviation
+
+
+def share(rank, size, folder, *, precision="fp32"):
+    """One step of reinforcement, and a validation, in one of several processes."""
+    from curate.train.config import TrainConfig
+    from curate.train.shard import fill, joined, shard_model
+
+    config = TrainConfig.model_validate({"dataset": "a", "run": "b", "precision": precision, "processes": size})
+    with joined(rank, size, device="cpu", meeting=folder / "meeting") as world:
+        with torch.device("meta"):
+            policy, began = (Decoder(SIZES, vocabulary=VOCABULARY, length=64) for _ in range(2))
+        reference = Reference(began)
+        objective = Reinforcement(
+            policy,
+            ReinforcementSettings(reward="contains", group=4, new_tokens=20, kl=0.3),
+            tokenizer=Tokenizer(WordLevel({str(token): token for token in range(VOCABULARY)}, unk_token="0")),
+            end=END,
+            seed=1,
+            reference=reference,
+        )
+        for module, deviation in ((objective, 0.3), (reference, 0.3 if precision == "bf16" else 0.31)):
+            shard_model(module, world, config)
+            fill(module, world.device, partial(seeded, deviation))
+        tokens, documents = prompts([3, 4, 5], [6], [7, 8], [9, 9, 9])
+        texts = {"tokens": tokens, "documents": documents, "answers": tokens[:, -1:], "samples": torch.arange(4)}
+        mine = {name: values[rank::size] for name, values in texts.items()}
+        batch = objective.prepare(mine, step=0)
+        (count,) = world.total(objective.size(batch))
+        loss = objective(batch)
+        (loss.total * (world.readers / count)).backward()
+        gradients = {name: parameter.grad.full_tensor() for name, parameter in objective.named_parameters()}
+        with torch.no_grad():
+            scores = {name: world.sum(value) for name, value in objective.score(mine).items()}
+    found = {"batch": batch, "gradients": gradients, "score": objective.summary(scores), "sums": loss.sums}
+    torch.save(found, folder / f"{rank}.pt")
+
+
+@pytest.mark.slow
+def test_two_processes_sample_and_learn_what_one_does(tmp_path):
+    (one,) = processes(share, 1, tmp_path / "one")
+    two = processes(share, 2, tmp_path / "two")
+    for rank in range(2):
+        rows = one["batch"]["samples"] // 4 % 2 == rank
+        assert torch.equal(two[rank]["batch"]["targets"], one["batch"]["targets"][rows])
+        torch.testing.assert_close(two[rank]["batch"]["references"], one["batch"]["references"][rows])
+        torch.testing.assert_close(two[rank]["gradients"], one["gradients"], rtol=1e-3, atol=1e-5)
+    assert two[0]["score"] == two[1]["score"] == pytest.approx(one["score"])
+
+
+def share_in_bfloat16(rank, size, folder):
+    share(rank, size, folder, precision="bf16")
+
+
+@pytest.mark.slow
+def test_log_probabilities_are_not_rounded_to_the_precision_of_the_computation(tmp_path):
+    (found,) = processes(share_in_bfloat16, 1, tmp_path / "one")
+    assert found["batch"]["references"].dtype == torch.float32
+    assert found["sums"]["divergence"].item() == pytest.approx(0, abs=1e-6)

@@ -101,7 +101,9 @@ def test_training_ends_early_when_validation_gets_worse_and_keeps_the_best(run, 
 
 def test_the_hash_of_the_weights_is_that_of_the_best_checkpoint(run, tiny, worsening):
     worsening(3.0, 2.0, 2.5, 2.4)
-    stopped = run(tiny(steps=20, validation={"every": 2}, early_stopping={"patience": 2}, schedule={"kind": "constant"}))
+    stopped = run(
+        tiny(steps=20, validation={"every": 2}, early_stopping={"patience": 2}, schedule={"kind": "constant"})
+    )
     worsening(3.0, 2.0)
     straight = run(tiny(steps=4, validation={"every": 2}, schedule={"kind": "constant"}), "straight")
     hashes = [json.loads((folder.path / "result.json").read_text())["weights"] for folder in (stopped, straight)]

@@ -1,15 +1,13 @@
-"""Which tokens a step sees: a pure function of the seed and the step's number.
+"""A split's text, cut into windows for language models.
 
 A split is one stream of tokens, documents after each other, each followed by the end-of-text token. It is cut into
 windows of `length` targets; the inputs are the tokens one before, and before the first token stands an end of text.
-So every token of the split is a target exactly once in an epoch, the first token of a document is predicted from the
-end of the one before, and attention may look across documents (as in GPT-2). The last window is filled up with targets
-that do not count.
+So every token of the split is a target exactly once in an epoch, and the first token of a document is predicted from an
+end of text. The last window is filled up with targets that do not count.
 
-Sample number p, counted over the whole run, is window `permuted(p % windows)` under the epoch's permutation, a keyed
-Feistel network (Black and Rogaway 2002), which needs no memory and no library's random generator. Step s takes the
-samples from s * sequences on, and process r of W every W-th of them from r: the same global batches for any number of
-processes, and nothing to save but the step. A step costs about 0.1 ms a sequence.
+With `document_mask` a batch says which document a position belongs to, which is that of its target: the end of text
+before a document is its first input. Positions count from there, or from the window's beginning. Without, attention
+may look across documents, as in GPT-2. A window costs about 0.02 ms.
 """
 
 from __future__ import annotations
@@ -17,13 +15,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.errors import CurateError
 from curate.tokenize.pack import Pack
+from curate.train.data.source import Arrays
 from curate.train.loss import IGNORED
 
 __all__ = ["Windows"]
 
 Integers = NDArray[np.int64]
+TEXT = "text"
 
 
 class Windows:
@@ -33,51 +32,74 @@ class Windows:
         pack: The token shards.
         split: Which split.
         length: Targets in a window.
+        document_mask: Batches say where documents are.
 
     Raises:
         CurateError: The split is not there or has no tokens.
     """
 
-    def __init__(self, pack: Pack, split: str, length: int) -> None:
-        facts = pack.manifest["splits"].get(split)
-        if not facts or not facts["tokens"]:
-            raise CurateError(
-                f"the packed dataset has no tokens in a split `{split}`",
-                str(pack.folder),
-                f"its splits: {', '.join(pack.manifest['splits']) or 'none'}",
-            )
-        dtype = np.dtype(pack.manifest["dtype"]).newbyteorder("<")
-        self.length, self.tokens, self.end_of_text = length, int(facts["tokens"]), pack.end_of_text
-        self.shards = [
-            np.memmap(pack.folder / shard["file"], dtype=dtype, mode="r", shape=(shard["tokens"],))
-            for shard in facts["shards"]
-        ]
-        self.starts = np.cumsum([0, *(len(shard) for shard in self.shards)])
+    def __init__(self, pack: Pack, split: str, length: int, *, document_mask: bool = True) -> None:
+        self.rows = pack.rows(split)
+        self.stream = self.rows.stream(TEXT)
+        self.length, self.tokens, self.end_of_text = length, len(self.stream), pack.end_of_text
+        self.document_mask, self.cut = document_mask, 0
+        self.weights = self.rows.numbers("weight").astype(np.float32) if self.rows.has("weight") else None
 
     def __len__(self) -> int:
         return -(-self.tokens // self.length)
 
-    def read(self, numbers: Integers) -> tuple[Integers, Integers]:
-        """Inputs and targets, (len(numbers), length) each, of these windows; -1 is a window without any target."""
-        inputs = np.full((len(numbers), self.length), self.end_of_text, dtype=np.int64)
-        targets = np.full_like(inputs, IGNORED)
-        for row, number in enumerate(numbers.tolist()):
-            if number < 0:
+    def read(self, numbers: Integers) -> Arrays:
+        """Tokens and targets, (len(numbers), length) each, and what the pack has of documents, positions and weights."""
+        starts = numbers * self.length
+        stops = np.where(numbers < 0, starts, np.minimum(starts + self.length, self.tokens))
+        tokens = np.full((len(numbers), self.length), self.end_of_text, dtype=np.int64)
+        targets = np.full_like(tokens, IGNORED)
+        for row, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+            if start >= stop:
                 continue
-            start = number * self.length
-            window = self._stream(start, min(start + self.length, self.tokens))
-            targets[row, : len(window)] = window
-            inputs[row, 1 : len(window)] = window[:-1]
-            if start:
-                inputs[row, 0] = self._stream(start - 1, start)[0]
-        return inputs, targets
+            # from the token before the first target, where there is one
+            read = self.stream.tokens(max(start - 1, 0), stop)
+            targets[row, : stop - start] = read[int(start > 0) :]
+            tokens[row, int(start == 0) : stop - start] = read[:-1]
+        found: Arrays = {"tokens": tokens, "targets": targets, "numbers": numbers}
+        if not self.document_mask and self.weights is None:
+            return found
+        first, places, begins = self._documents(starts, stops)
+        if self.document_mask:
+            inside = np.arange(self.length) < (stops - starts)[:, None]
+            here = np.arange(self.length)
+            found["documents"] = np.where(inside, places, -1)
+            found["positions"] = np.where(inside, here - np.maximum.accumulate(np.where(begins, here, 0), axis=1), 0)
+        if self.weights is not None:
+            known = np.minimum(first[:, None] + places, len(self.weights) - 1)
+            found["weights"] = self.weights[known]
+        return found
 
-    def _stream(self, start: int, stop: int) -> Integers:
-        """Tokens from `start` to `stop` of the whole stream, over the borders of shards."""
-        pieces: list[Integers] = []
-        shard = int(np.searchsorted(self.starts, start, side="right")) - 1
-        while start < stop:
-            offset, end = start - self.starts[shard], min(stop, self.starts[shard + 1])
-            pieces.append(self.shards[shard][offset : end - self.starts[shard]].astype(np.int64))
-            start, shard = int(end), shard + 1
-        return np.concatenate(pieces)
+    def difficulty(self) -> NDArray[np.float64]:
+        """(windows,): mean over a window's targets of their documents' difficulty.
+
+        Raises:
+            CurateError: No column says so.
+        """
+        given, ends = self.rows.numbers("difficulty"), self.stream.ends
+        sums = np.concatenate([[0.0], np.cumsum(given * self.stream.lengths)])
+        borders = np.minimum(np.arange(len(self) + 1) * self.length, self.tokens)
+        # all of the documents that have ended, and of the one that has not what is left of the border
+        document = np.minimum(np.searchsorted(ends, borders, side="right"), len(ends) - 1)
+        until = sums[document + 1] - (ends[document] - borders) * given[document]
+        return np.diff(until) / np.diff(borders)
+
+    def _documents(self, starts: Integers, stops: Integers) -> tuple[Integers, Integers, NDArray[np.bool_]]:
+        """Of each window the number of its first document, (rows,).
+
+        Of each place how many documents after that one it is, and whether a document begins there, (rows, length).
+        """
+        ends = self.stream.ends
+        first = np.searchsorted(ends, starts, side="right")
+        # documents that end before the window's last target, so that another begins inside
+        counts = np.maximum(np.searchsorted(ends, stops - 1, side="right") - first, 0)
+        rows = np.repeat(np.arange(len(starts)), counts)
+        nth = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+        begins = np.zeros((len(starts), self.length), dtype=bool)
+        begins[rows, ends[first[rows] + nth] - starts[rows]] = True
+        return first, np.cumsum(begins, axis=1), begins

@@ -1,12 +1,13 @@
-"""From sizes to a trunk."""
+"""From sizes to a trunk, and the families that Hugging Face has of them."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from curate.train.architecture import Architecture
+from curate.train.models.family import Family
 
-__all__ = ["build_trunk"]
+__all__ = ["build_trunk", "families"]
 
 
 def build_trunk(sizes: Architecture, *, vocabulary: int, length: int, pooler: bool = False) -> nn.Module:
@@ -41,3 +42,12 @@ def build_trunk(sizes: Architecture, *, vocabulary: int, length: int, pooler: bo
             return Convolutional(sizes, vocabulary=vocabulary, length=length)
         case "pretrained":
             raise AssertionError("a pretrained model is built by transformers")
+
+
+def families() -> tuple[Family, ...]:
+    """All that can be read from Hugging Face's files, and written."""
+    from curate.train.models.decoder import GPT2, LLAMA
+    from curate.train.models.encoder import BERT
+    from curate.train.models.encoder_decoder import T5
+
+    return LLAMA, GPT2, BERT, T5

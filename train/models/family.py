@@ -7,6 +7,7 @@ and so is a key that nobody here knows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,7 +15,20 @@ from typing import Any, Literal
 from curate.errors import CurateError
 from curate.train.architecture import Architecture
 
-__all__ = ["ACTIVATIONS", "Config", "Family", "HeadKind", "Source", "activation", "keys_of", "refuse_unknown", "theirs"]
+__all__ = [
+    "ACTIVATIONS",
+    "LABELED",
+    "Config",
+    "Family",
+    "HeadKind",
+    "Source",
+    "activation",
+    "few",
+    "keys_of",
+    "matches",
+    "refuse_unknown",
+    "theirs",
+]
 
 Config = Mapping[str, Any]
 HeadKind = Literal["causal", "masked", "classification", "token_classification", "seq2seq"]
@@ -25,6 +39,8 @@ def keys_of(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+LABELED: tuple[HeadKind, ...] = ("classification", "token_classification")
+"""Heads that tell classes apart."""
 ACTIVATIONS: dict[str, Any] = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -149,3 +165,13 @@ def activation(config: Config, key: str, default: str) -> Any:
 def theirs(name: str) -> str:
     """Their name of an activation of ours; the inverse of `activation`."""
     return {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu"}[name]
+
+
+def matches(name: str, patterns: tuple[str, ...], prefix: str = "") -> bool:
+    """The whole name is the prefix and one of the patterns."""
+    return any(re.fullmatch(re.escape(prefix) + pattern, name) for pattern in patterns)
+
+
+def few(names: list[str]) -> str:
+    """The first names of many, for a message."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -37,6 +37,7 @@ __all__ = [
     "attention_mask",
     "build_norm",
     "check_room",
+    "document_begins",
     "document_positions",
     "first_weights",
     "pool",
@@ -73,8 +74,17 @@ def activate(states: Tensor, activation: Activation) -> Tensor:
 def document_positions(documents: Tensor) -> Tensor:
     """Places from 0 in each document, (rows, length) int64, of `documents` (rows, length)."""
     places = torch.arange(documents.shape[1], device=documents.device).expand_as(documents)
-    begins = functional.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
-    return places - torch.where(begins, places, 0).cummax(1).values
+    return places - torch.where(_begins(documents), places, 0).cummax(1).values
+
+
+def document_begins(documents: Tensor) -> Tensor:
+    """Where documents, and stretches of padding, begin in the flattened rows, and where the last one ends, int32."""
+    begins = _begins(documents).flatten().nonzero().flatten()
+    return functional.pad(begins, (0, 1), value=documents.numel()).int()
+
+
+def _begins(documents: Tensor) -> Tensor:
+    return functional.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
 
 
 def rotation(positions: Tensor, sizes: Architecture) -> Tensor:
@@ -109,11 +119,10 @@ def attention_mask(documents: Tensor, *, causal: bool, queries: int, dtype: torc
         queries: As many as there are keys, or fewer when the first are in a cache.
         dtype: Of the states: variable-length attention takes halves only.
     """
-    rows, keys = documents.shape
+    keys = documents.shape[1]
     half = dtype in (torch.bfloat16, torch.float16)
     if VARIABLE_LENGTH and documents.is_cuda and half and queries == keys:
-        begins = functional.pad(documents[:, 1:] != documents[:, :-1], (1, 0), value=True)
-        return functional.pad(begins.flatten().nonzero().flatten(), (0, 1), value=rows * keys).int()
+        return document_begins(documents)
     mask = documents[:, None, -queries:, None] == documents[:, None, None, :]
     if not causal:
         return mask
@@ -197,9 +206,10 @@ class Attention(nn.Module):
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, causal: bool) -> Tensor:
     """Weighted sums of values, (rows, length, heads, head width) as the query."""
     group = query.shape[2] // key.shape[2]
+    if group > 1 and mask is not None and mask.is_cuda:  # its kernels for masks want as many of each
+        key, value = key.repeat_interleave(group, 2), value.repeat_interleave(group, 2)
     if mask is not None and mask.dtype == torch.int32:
         assert varlen_attn is not None
-        key, value = key.repeat_interleave(group, 2), value.repeat_interleave(group, 2)
         longest, window = query.shape[1], (-1, 0) if causal else (-1, -1)
         query, key, value = query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
         mixed = varlen_attn(query, key, value, mask, mask, longest, longest, window_size=window)
@@ -211,7 +221,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, c
         value.transpose(1, 2),
         attn_mask=mask,
         is_causal=causal and mask is None,
-        enable_gqa=group > 1,  # 5% less CPU time than copies of the keys and values
+        enable_gqa=query.shape[2] > key.shape[2],  # 5% less CPU time than copies of the keys and values
     )
     return mixed.transpose(1, 2)
 

@@ -49,14 +49,16 @@ class Distillation(Objective):
         end_of_text: int,
     ) -> None:
         super().__init__()
-        student_vocabulary, vocabulary = len(trunk.unembedding), len(teacher.unembedding)
-        if student_vocabulary != vocabulary:
-            raise CurateError(
-                f"the teacher `{settings.teacher}` has {vocabulary} tokens and the model {student_vocabulary}",
-                hint="teacher and student must have the same tokenizer",
-            )
         self.model, self.settings = trunk, settings
-        self.teacher = (teacher.eval().requires_grad_(False),)  # in a tuple, so that it is no submodule
+        # a tuple, so that it is no submodule
+        self.teacher: tuple[Any] = (teacher.eval().requires_grad_(False),)
+        tokens, taught = len(self.model.unembedding), len(self.teacher[0].unembedding)
+        if tokens != taught:
+            raise CurateError(
+                f"the teacher has {taught} tokens and the model {tokens}",
+                "objective.teacher",
+                "teacher and model must have the same tokenizer",
+            )
         self.text = TextMeasure(token_bytes, end_of_text)
         self.watch = self.text.watch
 

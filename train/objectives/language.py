@@ -23,7 +23,7 @@ from curate.train.models.layers import Block
 from curate.train.objectives.contract import Batch, Loss, Objective, flat_weights, trunk_inputs
 from curate.train.objectives.metrics import TextMeasure, perplexity, predicted
 
-__all__ = ["Causal", "Masked", "MultiToken", "shifted"]
+__all__ = ["Causal", "Masked", "MultiToken", "one_by_one", "shifted"]
 
 MASKED, REPLACED = 0.8, 0.9
 """Of the chosen tokens 80% become the mask, the next 10% another token, and the rest stay (Devlin et al. 2019)."""
@@ -297,6 +297,13 @@ def one_by_one(
     return _OneByOne.apply(loss, count, states, *parameters)  # pyright: ignore[reportReturnType]
 
 
+def _added(total: Tensor | None, value: Tensor | None) -> Tensor | None:
+    """In place."""
+    if total is None or value is None:
+        return value if total is None else total
+    return total.add_(value)
+
+
 class _OneByOne(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -309,10 +316,10 @@ class _OneByOne(torch.autograd.Function):
         for number in range(count):
             with torch.enable_grad():
                 value = loss(number, leaf)
-            for place, gradient in enumerate(torch.autograd.grad(value, read, allow_unused=True)):
-                if gradient is not None:
-                    sums[place] = gradient if sums[place] is None else sums[place].add_(gradient)
+            gradients = torch.autograd.grad(value, read, allow_unused=True)
+            sums = [_added(before, gradient) for before, gradient in zip(sums, gradients, strict=True)]
             losses.append(value.detach())
+            del value, gradients  # before the next one is computed
         ctx.save_for_backward(*sums)
         found = torch.stack(losses)
         ctx.mark_non_differentiable(found)

@@ -1,15 +1,13 @@
 """Direct preference optimization (Rafailov et al. 2023): the chosen answer over the rejected one.
 
-The reward of an answer is beta times how much likelier the model makes it than the model as it began; the loss is
--log sigmoid(reward of chosen - reward of rejected). An answer's log-probability is the sum over its tokens. Loss,
-gradients and rewards equal those of trl's DPOTrainer (`sigmoid`; with label smoothing Mitchell's conservative loss,
-which is trl's DPOTrainer's `robust` one times 1 - 2 x smoothing), tested.
-A step reads each pair twice more than pretraining would: once for the reference, without gradients.
+The reward of an answer is beta times how much likelier the model makes it than the model as it began, in nats summed
+over its tokens; the loss of a pair is -log sigmoid(chosen reward - rejected reward), with label smoothing mixed with
+that of the pair turned round (Mitchell 2023). Loss, gradients and rewards equal those of trl's DPOTrainer (tested).
+A step reads each pair once more than plain training would, for the reference, without gradients.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from curate.train.loss import IGNORED, preference_loss

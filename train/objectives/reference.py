@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class Reference(Objective):
         return log_probabilities(self.model, batch, temperature=self.temperature)
 
 
-def log_probabilities(trunk: nn.Module, batch: Batch, *, temperature: float = 1.0) -> Tensor:
+def log_probabilities(trunk: Any, batch: Batch, *, temperature: float = 1.0) -> Tensor:
     """Logarithm of the probability of each target, in nats; 0 where there is none.
 
     Args:

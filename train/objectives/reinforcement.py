@@ -188,7 +188,7 @@ class Reinforcement(Objective):
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
         """Rewards of the likeliest completions of the prompts."""
-        sampled = self.respond(batch, None)
+        sampled = self.respond(batch, greedy=True)
         sums = _of_completions({**sampled, "rewards": self._rewards(batch, sampled)})
         return {name: value.double() for name, value in sums.items()}
 

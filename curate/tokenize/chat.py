@@ -1,0 +1,263 @@
+"""Conversations as tokens, and which of them the assistant says.
+
+A template (Jinja, as in Hugging Face tokenizers: `messages`, `add_generation_prompt`, `bos_token`, `eos_token`,
+`raise_exception`) turns messages into one text. What the assistant says is found by rendering prefixes: from where the
+prompt for an answer ends to where the conversation with that answer ends. A template that renders an earlier part in
+another way once more follows (some remove past reasoning) has no such places, and is refused.
+
+A message must not become a token that the template alone may set: a user who writes `<|end|>` would end a turn. Where a
+content spells a special token, the template sees a private character in its place; the special tokens of the result are
+then the template's own, and the content is put back and encoded as ordinary text. The limits: a template that looks
+into contents (their length, a part of them) sees that character, and one that writes half of a special token beside a
+content can still be completed by it. About 10,000 short conversations a CPU second.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from curate.errors import CurateError
+from curate.tokenize.roles import special_tokens
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jinja2 import Template
+    from tokenizers import Encoding, Tokenizer
+
+__all__ = ["DEFAULT_TEMPLATE", "ChatTemplate", "Rendered"]
+
+Messages = Sequence[dict[str, Any]]
+
+# As in Qwen, what a tool answers comes to the model as a user's turn.
+DEFAULT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|user|>' if message.role == 'tool' else '<|' + message.role + '|>' }}{{ message.content }}<|end|>"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+_ROLES = ("system", "user", "assistant", "tool")
+_ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_PRIVATE = range(0xF0000, 0xFFFFD)
+
+
+class Rendered(NamedTuple):
+    """A conversation as text.
+
+    Attributes:
+        text: The template's, in which a content's special tokens are replaced.
+        replaced: The special tokens, by the characters that stand for them.
+        spans: Where the assistant speaks, from and to, in characters of `plain`.
+    """
+
+    text: str
+    replaced: dict[str, str]
+    spans: list[tuple[int, int]]
+
+    @property
+    def plain(self) -> str:
+        """The text with everything put back."""
+        return _restored(self.text, self.replaced)
+
+
+class ChatTemplate:
+    """A template and the tokenizer that it was made for.
+
+    Args:
+        tokenizer: Encodes; special tokens in its texts become tokens nowhere but where the template wrote them.
+        roles: Numbers of special tokens by role (`curate.tokenize.roles`).
+        source: The template; None is `DEFAULT_TEMPLATE`.
+
+    Raises:
+        CurateError: The template is no valid Jinja.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, roles: dict[str, int], source: str | None = None) -> None:
+        self.closed = tokenizer
+        self.open = _reading_special(tokenizer)
+        self.special = special_tokens(tokenizer)
+        self.numbers = set(self.special.values())
+        longest_first = sorted(map(re.escape, self.special), key=len, reverse=True)
+        self.pattern = re.compile("(" + "|".join(longest_first) + ")")
+        self.own = source is None
+        self.template = _compiled(DEFAULT_TEMPLATE if source is None else source)
+        names = {"bos": "start", "eos": "end_of_text", "pad": "padding", "unk": "unknown"}
+        self.names = {
+            f"{name}_token": tokenizer.id_to_token(roles[role]) for name, role in names.items() if role in roles
+        }
+
+    def render(self, messages: Messages, *, add_generation_prompt: bool = False) -> str:
+        """The template's text of these messages, as they are.
+
+        Raises:
+            CurateError: The template refuses them.
+        """
+        try:
+            return self.template.render(
+                messages=messages, add_generation_prompt=add_generation_prompt, tools=None, documents=None, **self.names
+            )
+        except Exception as error:  # a template is a program of the user's
+            raise CurateError(
+                f"the template of conversations fails: {type(error).__name__}: {error}", hint="see `data.chat_template`"
+            ) from None
+
+    def rendered(self, messages: Messages) -> Rendered:
+        """A conversation as text, and where the assistant speaks.
+
+        Raises:
+            CurateError: It has no assistant's turn, a message is not what it should be, or the template does not fit.
+        """
+        checked = [self._checked(message, number) for number, message in enumerate(messages or (), 1)]
+        if not any(message["role"] == "assistant" for message in checked):
+            raise CurateError("the assistant says nothing in this conversation", hint="leave it out")
+        guarded, replaced = self._guarded(checked)
+        whole = self.render(guarded)
+        spans = []
+        for number, message in enumerate(guarded):
+            if message["role"] != "assistant":
+                continue
+            before = self.render(guarded[:number], add_generation_prompt=True)
+            after = self.render(guarded[: number + 1])
+            if not (after.startswith(before) and whole.startswith(after)):
+                raise CurateError(
+                    f"the template renders the messages before message {number + 1} in another way once it follows",
+                    hint="a template for training renders a part of a conversation as the beginning of the whole",
+                )
+            spans.append((len(_restored(before, replaced)), len(_restored(after, replaced))))
+        return Rendered(whole, replaced, spans)
+
+    def encode(self, conversations: Sequence[Rendered]) -> list[tuple[list[int], np.ndarray]]:
+        """Tokens of each, and for each token whether the assistant says it (bool)."""
+        encodings = self.open.encode_batch([one.plain for one in conversations], add_special_tokens=False)
+        return [self._masked(*pair) for pair in zip(conversations, encodings, strict=True)]
+
+    # ---- one conversation
+
+    def _checked(self, message: Any, number: int) -> dict[str, Any]:
+        if not isinstance(message, dict):
+            raise CurateError(f"message {number} is no {{role, content}}")
+        role, content = message.get("role"), message.get("content")
+        known = role in _ROLES if self.own else isinstance(role, str) and _ROLE.fullmatch(role)
+        if not known:
+            hint = f"roles are {', '.join(_ROLES)}; a template of your own may know others (`data.chat_template`)"
+            raise CurateError(f"message {number} has the role `{role}`", hint=hint)
+        calls = not self.own and bool(message.get("tool_calls"))
+        if not calls and not (isinstance(content, str) and content.strip()):
+            raise CurateError(f"message {number} has no text in `content`", hint="leave the conversation out")
+        given = {name: value for name, value in message.items() if value is not None}
+        return {**given, "content": content or ""}
+
+    def _guarded(self, messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """The messages with private characters where they spell special tokens, and what those stand for."""
+        strings = list(_strings(messages))
+        spelled = sorted({name for text in strings for name in self.pattern.findall(text)})
+        if not spelled:
+            return messages, {}
+        used = set().union(*strings)
+        free = (chr(number) for number in _PRIVATE if chr(number) not in used)
+        by_name = dict(zip(spelled, free, strict=False))
+
+        def guard(value: Any) -> Any:
+            if isinstance(value, str):
+                return self.pattern.sub(lambda match: by_name[match[0]], value)
+            if isinstance(value, dict):
+                return {guard(name): guard(inner) for name, inner in value.items()}
+            return [guard(inner) for inner in value] if isinstance(value, list) else value
+
+        return guard(messages), {character: name for name, character in by_name.items()}
+
+    def _masked(self, conversation: Rendered, encoding: Encoding) -> tuple[list[int], np.ndarray]:
+        import numpy as np
+
+        tokens, starts = encoding.ids, [start for start, _ in encoding.offsets]
+        found = [number for number in tokens if number in self.numbers]
+        if found != [self.special[name] for name in self.pattern.findall(conversation.text)]:
+            tokens, starts = self._apart(conversation)
+        places, mask = np.array(starts), np.zeros(len(tokens), dtype=bool)
+        for first, last in conversation.spans:
+            mask |= (places >= first) & (places < last)
+        return tokens, mask
+
+    def _apart(self, conversation: Rendered) -> tuple[list[int], list[int]]:
+        """Tokens and their places, the special tokens of the template and the texts between them each by itself."""
+        tokens: list[int] = []
+        starts: list[int] = []
+        place = 0
+        for number, part in enumerate(self.pattern.split(conversation.text)):
+            plain = _restored(part, conversation.replaced)
+            if number % 2:
+                tokens.append(self.special[part])
+                starts.append(place)
+            else:
+                encoding = self.closed.encode(plain, add_special_tokens=False)
+                tokens += encoding.ids
+                starts += [place + start for start, _ in encoding.offsets]
+            place += len(plain)
+        return tokens, starts
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings in a value, names of its fields among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from (text for pair in value.items() for part in pair for text in _strings(part))
+    elif isinstance(value, list):
+        yield from (text for part in value for text in _strings(part))
+
+
+def _restored(text: str, replaced: dict[str, str]) -> str:
+    return text.translate(str.maketrans(replaced)) if replaced else text
+
+
+def _reading_special(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer, such that special tokens in a text are read as such."""
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_str(tokenizer.to_str())
+    found.encode_special_tokens = False
+    return found
+
+
+def _compiled(source: str) -> Template:
+    from jinja2 import TemplateSyntaxError
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.nodes import Node
+    from jinja2.parser import Parser
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """`{% generation %}`, with which some templates mark what the assistant says, is only what it encloses."""
+
+        tags = {"generation"}
+
+        def parse(self, parser: Parser) -> list[Node]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+    )
+    environment.filters["tojson"] = _json
+    environment.globals["raise_exception"] = _raise
+    try:
+        return environment.from_string(source)
+    except TemplateSyntaxError as error:
+        raise CurateError(
+            f"the template of conversations is not valid: {error.message}", f"data.chat_template, line {error.lineno}"
+        ) from None
+
+
+def _json(
+    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    """As Hugging Face's, which escapes nothing."""
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise(message: str) -> None:
+    from jinja2 import TemplateError
+
+    raise TemplateError(message)

@@ -1,0 +1,192 @@
+"""Which columns of a dataset are packed, and as what; and how their values are read from it.
+
+Lists and objects are Arrow lists and structs, or JSON text in a string column, as the collectors of this package leave
+them. Errors name the document by its number in its split and by its id, and hold none of its text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from curate.errors import CurateError, did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from curate.dataset.reader import Dataset
+
+__all__ = ["MESSAGES", "Fields", "check_fields", "refusal", "rows_of"]
+
+MESSAGES = "messages"
+"""Role of the stream of conversations."""
+_BATCH = 1000
+
+
+class Fields(BaseModel):
+    """The columns that are packed, by what they are for (their role); by default one text of each document.
+
+    A role names files, so it is made of small letters; `text` is the one that language models read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    texts: dict[str, str] = Field(default={"text": "text"}, description="columns of texts, by role")
+    words: dict[str, str] = Field(default={}, description="columns of lists of words, by role")
+    labels: str | None = Field(
+        default=None, description="column of strings or integers; with `words`, of lists of them, one for each word"
+    )
+    numbers: dict[str, str] = Field(default={}, description="columns of numbers, one for each document, by role")
+    messages: str | None = Field(default=None, description="column of conversations: lists of {role, content}")
+    chat_template: str | None = Field(
+        default=None, description="file of the Jinja template of conversations; by default that of this package"
+    )
+
+    @property
+    def text_columns(self) -> list[str]:
+        """Columns that have text."""
+        found = [*self.texts.values(), *self.words.values(), *([self.messages] if self.messages else [])]
+        return list(dict.fromkeys(found))
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns."""
+        found = [*self.text_columns, *([self.labels] if self.labels else []), *self.numbers.values()]
+        return list(dict.fromkeys(found))
+
+    def passages(self, batch: pa.RecordBatch) -> list[str]:
+        """All texts of a batch, for a tokenizer to learn from; words with the space before them."""
+        found: list[str] = []
+        for column in self.text_columns:
+            values = [
+                _parsed(value) if column not in self.texts.values() else value for value in _values(batch, column)
+            ]
+            if column == self.messages:
+                found += [_content(message) for messages in values for message in messages or ()]
+            elif column in self.words.values():
+                found += [" ".join(map(str, words or ())) for words in values]
+            else:
+                found += [text or "" for text in values]
+        return found
+
+
+def rows_of(dataset: Dataset, split: str, columns: list[str], *, nested: bool = False) -> Iterator[tuple[Any, ...]]:
+    """The documents of a split in order, each with one value for each column.
+
+    Args:
+        dataset: Where they are.
+        split: Which split.
+        columns: Which values.
+        nested: Values are lists, which may be there as JSON text.
+
+    Raises:
+        CurateError: A column is not there, or its JSON cannot be read.
+    """
+    number = 0
+    for batch in dataset.batches(split, columns, batch_size=_BATCH):
+        for row in zip(*(_values(batch, column) for column in columns), strict=True):
+            try:
+                values = tuple(map(_parsed, row)) if nested else row
+            except ValueError:
+                problem = f"a string that is no JSON, where a list should be, in {' or '.join(columns)}"
+                raise refusal(dataset, split, number, problem) from None
+            yield values
+            number += 1
+
+
+def refusal(dataset: Dataset, split: str, number: int, problem: str, hint: str | None = None) -> CurateError:
+    """The error that a document makes: it is named by its number in its split, and by its id."""
+    place = f"document {number} of the split `{split}`"
+    if "id" in dataset.columns:
+        ids = (id for (id,) in rows_of(dataset, split, ["id"]))
+        place += f", id `{next(islice(ids, number, None))}`"
+    return CurateError(problem, place, hint)
+
+
+def _parsed(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _values(batch: pa.RecordBatch, column: str) -> list[Any]:
+    return batch.column(batch.schema.names.index(column)).to_pylist()
+
+
+def _content(message: Any) -> str:
+    content = message.get("content") if isinstance(message, dict) else None
+    return content if isinstance(content, str) else ""
+
+
+# ---- types
+
+
+def check_fields(dataset: Dataset, fields: Fields) -> None:
+    """Check that the columns are there and can hold what they are for, before any work is done.
+
+    Raises:
+        CurateError: It names the columns that are there.
+    """
+    if fields == Fields():
+        return  # every dataset has texts
+    for column in fields.columns:
+        if column not in dataset.columns:
+            raise CurateError(
+                f"`{dataset.name}` has no column `{column}`",
+                "data",
+                did_you_mean(column, dataset.columns) or f"there are: {', '.join(dataset.columns)}",
+            )
+    import pyarrow as pa
+
+    text, integer = _is_text, pa.types.is_integer
+    for column in fields.texts.values():
+        _check_type(dataset, column, text, "text")
+    for column in fields.words.values():
+        _check_type(dataset, column, lambda kind: text(kind) or _is_list(kind, text), "lists of words")
+    for column in fields.numbers.values():
+        _check_type(dataset, column, lambda kind: integer(kind) or pa.types.is_floating(kind), "numbers")
+    if fields.messages:
+        wanted = "conversations: lists of {role, content}"
+        _check_type(dataset, fields.messages, lambda kind: text(kind) or _is_list(kind, pa.types.is_struct), wanted)
+    if fields.labels:
+        _check_labels(dataset, fields)
+
+
+def _check_labels(dataset: Dataset, fields: Fields) -> None:
+    import pyarrow as pa
+
+    def simple(kind: pa.DataType) -> bool:
+        return _is_text(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+
+    assert fields.labels
+    if fields.words:
+        wanted = "lists of labels, one for each word"
+        _check_type(dataset, fields.labels, lambda kind: _is_text(kind) or _is_list(kind, simple), wanted)
+    else:
+        hint = "labels are strings or integers; numbers are learned with `objective.regression: true`"
+        _check_type(dataset, fields.labels, simple, "labels", hint)
+
+
+def _check_type(dataset: Dataset, column: str, fits: Any, wanted: str, hint: str | None = None) -> None:
+    kind = dataset.schema.field(column).type
+    if fits(kind):
+        return
+    fitting = [field.name for field in dataset.schema if fits(field.type)]
+    there = f"columns that could: {', '.join(fitting)}" if fitting else "no column could"
+    raise CurateError(f"column `{column}` holds {kind}, not {wanted}", "data", hint or there)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _is_list(kind: pa.DataType, fits: Any) -> bool:
+    import pyarrow as pa
+
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return listed and fits(kind.value_type)

@@ -1,0 +1,373 @@
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import WordLevel
+
+from curate.errors import CurateError
+from curate.train.architecture import Architecture
+from curate.train.loss import IGNORED
+from curate.train.methods import ReinforcementSettings
+from curate.train.models.decoder import LLAMA, Decoder
+from curate.train.objectives.reference import Reference
+from curate.train.objectives.reinforcement import Reinforcement
+
+CHARACTERS = ["<end>", *"0123456789", *"abc "]
+END = 0
+SIZES = Architecture(layers=2, width=16, heads=2, key_value_heads=1, head_width=8, feed_forward=32, tied=False)
+
+
+def tokenizer():
+    """One token for each character."""
+    made = Tokenizer(WordLevel({character: token for token, character in enumerate(CHARACTERS)}, unk_token="<end>"))
+    made.decoder = decoders.Fuse()
+    made.add_special_tokens(["<end>"])
+    return made
+
+
+def tokens_of(text):
+    return [CHARACTERS.index(character) for character in text]
+
+
+def decoder(seed=1, sizes=SIZES, deviation=0.3):
+    trunk = Decoder(sizes, vocabulary=len(CHARACTERS), length=64)
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in trunk.parameters():
+        torch.nn.init.normal_(parameter, 0.0, deviation, generator=generator)
+    return trunk
+
+
+def build(trunk=None, *, reference=None, seed=1, **settings):
+    settings = {"reward": "contains", "group": 4, "new_tokens": 6, **settings}
+    return Reinforcement(
+        trunk or decoder(),
+        ReinforcementSettings(**settings),
+        tokenizer=tokenizer(),
+        end=END,
+        seed=seed,
+        reference=reference,
+    )
+
+
+def questions(texts, answers, length=5):
+    """A batch of prompts as the source gives it; an empty text is an empty row."""
+    rows = len(texts)
+    batch = {
+        "tokens": torch.zeros(rows, length, dtype=torch.int64),
+        "documents": torch.full((rows, length), -1),
+        "answers": torch.full((rows, 6), -1),
+        "samples": torch.arange(rows),
+        "numbers": 100 + torch.arange(rows),
+    }
+    for row, (text, answer) in enumerate(zip(texts, answers, strict=True)):
+        if text:
+            batch["tokens"][row, -len(text) :] = torch.tensor(tokens_of(text))
+            batch["documents"][row, -len(text) :] = 0
+        if answer:
+            batch["answers"][row, : len(answer)] = torch.tensor(tokens_of(answer))
+    return batch
+
+
+QUESTIONS = questions(["12a", "3", "bc 4"], ["1", "2", "c"])
+
+
+def texts_of(batch):
+    return ["".join(CHARACTERS[token] for token in row.tolist() if token != IGNORED) for row in batch["targets"]]
+
+
+# ---- sampling
+
+
+def test_each_prompt_has_as_many_completions_as_the_group():
+    batch = build(group=4, new_tokens=6).prepare(QUESTIONS, step=0)
+    assert batch["tokens"].shape == batch["targets"].shape == batch["documents"].shape == (12, 5 + 6 - 1)
+    assert len(set(texts_of(batch)[:4])) > 1
+
+
+def test_targets_are_the_sampled_tokens_and_follow_the_prompt():
+    batch = build().prepare(QUESTIONS, step=0)
+    assert (batch["targets"][:, :4] == IGNORED).all()
+    assert (batch["targets"][:, 4] != IGNORED).all()
+    valid = batch["targets"][:, :-1] != IGNORED
+    assert torch.equal(batch["targets"][:, :-1][valid], batch["tokens"][:, 1:][valid])
+
+
+def test_what_comes_after_the_end_is_padding():
+    batch = build().prepare(QUESTIONS, step=0)
+    ended = batch["ended"]
+    assert ended.any() and not ended.all()
+    for row in ended.nonzero().flatten():
+        last = (batch["targets"][row] == END).nonzero().item()
+        assert (batch["targets"][row, last + 1 :] == IGNORED).all()
+        assert (batch["documents"][row, last + 2 :] == -1).all()
+
+
+def test_the_same_samples_give_the_same_texts_however_they_are_shared():
+    whole = texts_of(build().prepare(QUESTIONS, step=0))
+    rows = [{name: values[row : row + 1] for name, values in QUESTIONS.items()} for row in range(3)]
+    assert [text for row in rows for text in texts_of(build().prepare(row, step=0))] == whole
+
+
+def test_another_seed_and_other_samples_give_other_texts():
+    first = texts_of(build().prepare(QUESTIONS, step=0))
+    assert texts_of(build(seed=2).prepare(QUESTIONS, step=0)) != first
+    assert texts_of(build().prepare(QUESTIONS | {"samples": torch.arange(3, 6)}, step=0)) != first
+
+
+def test_texts_are_sampled_without_dropout():
+    objective = build(decoder(sizes=replace(SIZES, dropout=0.5))).train()
+    first, second = (objective.prepare(QUESTIONS, step=0) for _ in range(2))
+    assert torch.equal(first["targets"], second["targets"])
+    assert objective.model.training
+
+
+# ---- rewards
+
+
+def test_the_reward_is_given_prompt_completion_and_answer_as_texts():
+    objective, seen = build(), []
+    objective.reward = lambda prompt, completion, answer: seen.append((prompt, completion, answer)) or len(seen)
+    batch = objective.prepare(QUESTIONS, step=0)
+    assert [prompt for prompt, _, _ in seen] == ["12a"] * 4 + ["3"] * 4 + ["bc 4"] * 4
+    assert [completion for _, completion, _ in seen] == [text.replace("<end>", "") for text in texts_of(batch)]
+    assert [answer for _, _, answer in seen] == ["1"] * 4 + ["2"] * 4 + ["c"] * 4
+    assert batch["rewards"].tolist() == list(range(1, 13))
+
+
+@pytest.mark.slow
+def test_advantages_equal_those_of_trl():
+    nanstd = pytest.importorskip("trl.trainer.utils").nanstd
+    objective = build()
+    objective.reward = lambda prompt, completion, answer: len(completion) ** 2
+    batch = objective.prepare(QUESTIONS, step=0)
+    rewards = batch["rewards"].view(3, 4)
+    wanted = (rewards - rewards.mean(1, keepdim=True)) / (nanstd(rewards, dim=1)[:, None] + 1e-4)
+    torch.testing.assert_close(batch["advantages"], wanted.flatten())
+
+
+def test_reinforce_does_not_divide_by_the_deviation():
+    objective = build(method="reinforce")
+    batch = objective.prepare(QUESTIONS, step=0)
+    rewards = batch["rewards"].view(3, 4)
+    torch.testing.assert_close(batch["advantages"], (rewards - rewards.mean(1, keepdim=True)).flatten())
+
+
+def test_a_reward_that_fails_names_the_number_of_the_prompt():
+    objective = build(reward="number")
+    with pytest.raises(CurateError, match="the answer holds no number") as error:
+        objective.prepare(questions(["1", "2"], ["1", "a"]), step=0)
+    assert error.value.where == "prompt 101"
+
+
+def test_an_unknown_reward_is_refused_when_the_objective_is_made():
+    with pytest.raises(CurateError, match="there is no reward named `contain`"):
+        build(reward="contain")
+
+
+# ---- learning
+
+
+def prepared(objective, batch=QUESTIONS):
+    """With rewards that differ in each group."""
+    objective.reward = lambda prompt, completion, answer: len(completion) + completion.count("a")
+    return objective.prepare(batch, step=0)
+
+
+def gradients(objective, loss):
+    objective.zero_grad()
+    loss.backward()
+    return {name: parameter.grad.clone() for name, parameter in objective.model.named_parameters()}
+
+
+def test_the_gradient_is_that_of_reinforce_written_out():
+    objective = build(method="reinforce")
+    batch = prepared(objective)
+    found = gradients(objective, objective(batch).total)
+    total = torch.zeros(())
+    for row in range(12):
+        there = batch["documents"][row] >= 0
+        targets = batch["targets"][row][there]
+        logits = objective.model(batch["tokens"][row][there][None])[0] @ objective.model.unembedding.T
+        sampled = targets != IGNORED
+        picked = logits.log_softmax(-1)[sampled].gather(-1, targets[sampled][:, None])
+        total = total - batch["advantages"][row] * picked.sum()
+    torch.testing.assert_close(found, gradients(objective, total), rtol=1e-4, atol=1e-5)
+
+
+class Alone:
+    """The accelerator of a single process."""
+
+    device, num_processes, is_main_process = torch.device("cpu"), 1, True
+
+    def autocast(self):
+        return nullcontext()
+
+    def gather(self, values):
+        return values
+
+    def reduce(self, values, reduction):
+        return values
+
+
+def llama(trunk, temperature):
+    """The same model in transformers, with trl's head."""
+    transformers = pytest.importorskip("transformers")
+    from trl.trainer.utils import add_fused_lm_head
+
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA.config(SIZES, len(CHARACTERS), 64)))
+    names = LLAMA.names(SIZES)
+    model.load_state_dict({names[name].name: tensor for name, tensor in trunk.state_dict().items()})
+    add_fused_lm_head(model, temperature=temperature, outputs=("log_probs", "entropy"))
+    return model
+
+
+def trl_loss(objective, batch, *, beta):
+    """Loss and model of trl's GRPOTrainer on the same completions and advantages, and its metrics."""
+    trainer_class = pytest.importorskip("trl.trainer.grpo_trainer").GRPOTrainer
+    policy = llama(objective.model, objective.settings.temperature)
+    trainer = SimpleNamespace(
+        model=policy,
+        accelerator=Alone(),
+        args=SimpleNamespace(use_bias_correction_kl=False, delta=None, steps_per_generation=1),
+        beta=beta,
+        loss_type="dapo",
+        importance_sampling_level="token",
+        epsilon_low=0.2,
+        epsilon_high=0.2,
+        top_entropy_quantile=1.0,
+        aux_loss_enabled=False,
+        off_policy_mask_threshold=None,
+        use_vllm=False,
+        current_gradient_accumulation_steps=1,
+        _entropy_bonus_enabled=False,
+        _metrics={"train": defaultdict(list)},
+    )
+    trainer._get_per_token_logps_and_entropies = partial(trainer_class._get_per_token_logps_and_entropies, trainer)
+    mask = (batch["targets"][:, 4:] != IGNORED).long()
+    inputs = {
+        "prompt_ids": batch["tokens"][:, :5],
+        "prompt_mask": (batch["documents"][:, :5] >= 0).long(),
+        "completion_ids": batch["targets"][:, 4:].clamp(min=0),
+        "completion_mask": mask,
+        "advantages": batch["advantages"],
+        "num_items_in_batch": mask.sum(),
+    }
+    if beta:
+        inputs["ref_per_token_logps"] = batch["references"][:, 4:]
+    policy.train()
+    loss = trainer_class._compute_loss(trainer, policy, inputs)
+    return loss, policy, {name: values[-1] for name, values in trainer._metrics["train"].items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kl", [0.0, 0.3])
+def test_loss_and_gradients_equal_those_of_trl(kl):
+    reference = Reference(decoder(2), temperature=0.7) if kl else None
+    objective = build(temperature=0.7, kl=kl, reference=reference)
+    batch = prepared(objective)
+    wanted, policy, metrics = trl_loss(objective, batch, beta=kl)
+    wanted.backward()
+    loss = objective(batch)
+    found = gradients(objective, loss.total / objective.size(batch))
+    assert loss.total.item() / objective.size(batch) == pytest.approx(wanted.item(), rel=1e-4, abs=1e-6)
+    for name, source in LLAMA.names(SIZES).items():
+        torch.testing.assert_close(found[name], policy.get_parameter(source.name).grad, rtol=1e-3, atol=1e-6)
+    if kl:
+        assert loss.sums["divergence"].item() / objective.size(batch) == pytest.approx(metrics["kl"], rel=1e-5)
+
+
+def test_at_the_beginning_there_is_no_divergence():
+    trunk = decoder()
+    objective = build(trunk, kl=0.1, reference=Reference(copy.deepcopy(trunk)))
+    batch = prepared(objective)
+    assert objective(batch).sums["divergence"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_rows_of_a_prepared_batch_can_be_cut():
+    objective = build()
+    batch = prepared(objective)
+    pieces = [{name: values[start : start + 6] for name, values in batch.items()} for start in (0, 6)]
+    assert sum(objective.size(piece) for piece in pieces) == objective.size(batch)
+    total = sum(objective(piece).total for piece in pieces)
+    torch.testing.assert_close(gradients(objective, total), gradients(objective, objective(batch).total))
+
+
+def test_empty_rows_are_neither_rewarded_nor_learned_from():
+    objective, judged = build(), []
+    batch = objective.prepare(QUESTIONS, step=0)
+    objective.reward = lambda prompt, completion, answer: judged.append(prompt) or 0.0
+    padded = {name: torch.cat([values, values[:1]]) for name, values in QUESTIONS.items()}
+    padded["documents"][3] = -1
+    found = objective.prepare(padded, step=0)
+    assert len(judged) == 12
+    assert objective.size(found) == objective.size(batch)
+    assert objective(found).sums["completions"].item() == 12
+    assert torch.isfinite(objective(found).total)
+
+
+def test_a_prompt_of_weight_two_counts_twice():
+    objective = build()
+    batch = prepared(objective, QUESTIONS | {"weights": torch.tensor([1.0, 2.0, 0.0])})
+    cut = [{name: values[start : start + 4] for name, values in batch.items() if name != "weights"} for start in (0, 4)]
+    losses = [objective(piece).total for piece in cut]
+    assert objective(batch).total.item() == pytest.approx((losses[0] + 2 * losses[1]).item(), rel=1e-5)
+    assert objective.size(batch) == objective.size(cut[0]) + 2 * objective.size(cut[1])
+
+
+def test_the_log_has_rewards_for_each_completion_and_entropy_for_each_token():
+    objective = build()
+    batch = prepared(objective)
+    loss = objective(batch)
+    sums = {name: value.item() for name, value in {"loss": loss.total, **loss.sums}.items()}
+    measures = objective.measures(sums, objective.size(batch))
+    lengths = (batch["targets"] != IGNORED).sum(1).float()
+    assert set(measures) == {"loss", "reward", "length", "ended", "entropy"}
+    assert measures["reward"] == pytest.approx(batch["rewards"].mean().item())
+    assert measures["length"] == pytest.approx(lengths.mean().item())
+    assert measures["ended"] == pytest.approx(batch["ended"].float().mean().item())
+    assert 0 < measures["entropy"] < 2 * torch.tensor(len(CHARACTERS)).log().item()
+
+
+def test_validation_rewards_the_likeliest_completion_of_each_prompt():
+    objective, seen = build(), []
+    objective.reward = lambda prompt, completion, answer: seen.append((prompt, completion)) or float(len(seen))
+    batch = objective.prepare(QUESTIONS, step=-1)
+    summary = objective.summary(objective.score(batch))
+    objective.score(batch)
+    assert seen[:3] == seen[3:]
+    assert [prompt for prompt, _ in seen[:3]] == ["12a", "3", "bc 4"]
+    assert summary["reward"] == 2.0
+    assert summary["count"] == 3
+    assert set(summary) == {"reward", "length", "ended", "count"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["reinforce", "grpo"])
+def test_a_tiny_decoder_learns_to_repeat_the_digit(method):
+    objective = build(
+        decoder(sizes=replace(SIZES, width=32, head_width=16), deviation=0.1),
+        new_tokens=2,
+        group=16,
+        method=method,
+        reward="exact",
+    )
+    digits = list("0123")
+    optimizer = torch.optim.Adam(objective.parameters(), lr=5e-3)
+    rewards = []
+    for step in range(150):
+        batch = questions(digits, digits) | {"samples": step * 4 + torch.arange(4)}
+        batch = objective.prepare(batch, step=step)
+        rewards.append(batch["rewards"].mean().item())
+        optimizer.zero_grad()
+        (objective(batch).total / objective.size(batch)).backward()
+        optimizer.step()
+    assert sum(rewards[:10]) / 10 < 0.1
+    assert sum(rewards[-10:]) / 10 > 0.8

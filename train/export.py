@@ -1,0 +1,184 @@
+"""Take a trained model out of its run: whole tensors, a trunk to use, a Hugging Face folder, or a PEFT adapter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from curate.errors import CurateError
+from curate.tokenize.roles import roles as known_roles
+from curate.tokenize.tokenizer import load_tokenizer
+from curate.train.architecture import Architecture
+from curate.train.checkpoint import checkpoints, load_checkpoint, read_checkpoint, tensor_shapes
+from curate.train.config import TrainConfig
+from curate.train.lora import merged, write_adapter
+from curate.train.methods import MultiTokenSettings
+from curate.train.models.build import build_trunk
+from curate.train.models.family import HeadKind
+from curate.train.models.huggingface import write_huggingface
+from curate.train.origin import find_origin
+from curate.train.world import joined
+
+__all__ = ["Trained", "export_run", "load_trained", "translate_texts"]
+
+_HEADS: dict[str, HeadKind] = {
+    "causal": "causal",
+    "multi_token": "causal",
+    "sft": "causal",
+    "preference": "causal",
+    "reinforcement": "causal",
+    "distillation": "causal",
+    "masked": "masked",
+    "seq2seq": "seq2seq",
+    "classification": "classification",
+    "token_classification": "token_classification",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A checkpoint's model, whole, on the CPU.
+
+    Attributes:
+        config: Settings of its run.
+        sizes: Its architecture.
+        tensors: Parameters by name (`model.*`, `head.*`).
+        length: Most tokens in a sequence.
+        tokenizer: Its tokenizer.json.
+        labels: Names of its classes.
+    """
+
+    config: TrainConfig
+    sizes: Architecture
+    tensors: dict[str, Tensor]
+    length: int
+    tokenizer: Path
+    labels: list[str] | None
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return len(self.tensors["model.embedding.weight"])
+
+    def trunk(self) -> nn.Module:
+        """The trunk with its weights, for evaluation."""
+        with torch.device("meta"):
+            trunk = build_trunk(self.sizes, vocabulary=self.vocabulary, length=self.length)
+        named = {name: self.tensors[f"model.{name}"] for name, _ in trunk.named_parameters()}
+        trunk.load_state_dict(named, assign=True)
+        return trunk.eval()
+
+
+def load_trained(path: Path, *, average: bool | None = None) -> Trained:
+    """The model of a run's folder or of one of its checkpoints, adapters merged into it.
+
+    Args:
+        path: The folder.
+        average: Take the averaged parameters; None: where there are some.
+
+    Raises:
+        CurateError: There is none, it is damaged, or its model is one that transformers computes.
+    """
+    found = checkpoints(path / "checkpoints") if (path / "checkpoints").is_dir() else [path]
+    if not found:
+        raise CurateError("the run has no checkpoint yet", str(path), "train it first")
+    checkpoint = _best(path) or found[-1]
+    description = read_checkpoint(checkpoint)
+    config = TrainConfig.model_validate(description["config"])
+    origin = find_origin(config.model)
+    if origin and origin.sizes is None:
+        raise CurateError(
+            "a `pretrained` model is computed by transformers", str(path), "its checkpoint holds its tensors"
+        )
+    sizes = origin.sizes if origin and origin.sizes else config.model.architecture
+    tensors = _whole(checkpoint, averaged=average)
+    if config.lora:
+        tensors = merged(tensors, config.lora)
+    if isinstance(config.objective, MultiTokenSettings):
+        sizes, tensors = _first_head(sizes, tensors, config.objective.heads)
+    data = description["data"]
+    length = (
+        int(tensors["model.position_embedding.weight"].shape[0]) if "model.position_embedding.weight" in tensors else 0
+    )
+    longest = max(config.batch.length, getattr(config.objective, "target_length", 0), length)
+    return Trained(config, sizes, tensors, longest, checkpoint.parent.parent / "tokenizer.json", data.get("labels"))
+
+
+def _best(run: Path) -> Path | None:
+    """The checkpoint that a finished run names."""
+    import json
+
+    result = run / "result.json"
+    return run / json.loads(result.read_bytes())["checkpoint"] if result.is_file() else None
+
+
+def _whole(checkpoint: Path, *, averaged: bool | None) -> dict[str, Tensor]:
+    shapes = tensor_shapes(checkpoint)
+    names = [name for name in shapes if not name.startswith(("optimizer.", "average."))]
+    has = {name: f"average.{name}" for name in names if f"average.{name}" in shapes}
+    if averaged and not has:
+        raise CurateError("the checkpoint has no averaged parameters", str(checkpoint), "see `optimizer.average`")
+    stored = {name: has.get(name, name) if averaged is not False else name for name in names}
+    tensors = {place: torch.empty(shapes[place]) for place in stored.values()}
+    with joined(0, 1, device="cpu") as world:
+        load_checkpoint(checkpoint, tensors, world)
+    return {name: tensors[place] for name, place in stored.items()}
+
+
+def _first_head(sizes: Architecture, tensors: dict[str, Tensor], heads: int) -> tuple[Architecture, dict[str, Tensor]]:
+    """The next-token model in a multi-token one: its first head is the last block."""
+    trunk = sizes.layers - heads
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("heads.")}
+    for name, tensor in tensors.items():
+        if name.startswith("heads.0."):
+            kept[f"model.blocks.{trunk}.{name.removeprefix('heads.0.')}"] = tensor
+    return replace(sizes, layers=trunk + 1), kept
+
+
+def export_run(path: Path, out: Path, *, adapter: bool = False, dtype: torch.dtype | None = None) -> dict[str, Any]:
+    """Write a run's model as a Hugging Face folder that transformers loads with equal logits.
+
+    Args:
+        path: A run's folder, or one of its checkpoints.
+        out: The folder to make.
+        adapter: Write only the adapters of a LoRA run, in PEFT's format.
+        dtype: Of the tensors; None leaves them float32.
+
+    Returns:
+        What was written, for `--json`.
+
+    Raises:
+        CurateError: There is no such format for the model, or the folder is there.
+    """
+    if adapter:
+        return write_adapter(path, out)
+    trained = load_trained(path)
+    kind = trained.config.objective.kind
+    if trained.config.tasks:
+        raise CurateError("a model of several tasks has no Hugging Face class", str(path), "train one task")
+    tokenizer = load_tokenizer(trained.tokenizer)
+    write_huggingface(
+        out,
+        trained.sizes,
+        trained.tensors,
+        head=_HEADS[kind],
+        vocabulary=trained.vocabulary,
+        length=trained.length,
+        tokenizer=trained.tokenizer,
+        roles=known_roles(tokenizer),
+        chat_template=_chat_template(trained.config) if kind == "sft" else None,
+        dtype=dtype,
+        labels=trained.labels,
+        pooling=getattr(trained.config.objective, "pooling", None),
+    )
+    return {
+        "schema": 1,
+        "folder": str(out),
+        "objective": kind,
+        "parameters": sum(tensor.numel() for tensor in trained.tensors.values()),
+        "bytes": sum(file.stat().st_size for file in out.iterdir()),
+    }
