@@ -27,7 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("curate.commands.schema:schema", "Print the JSON schema of pipeline files, for editors."),
     "stages": ("curate.commands.stages:stages", "List the stages, or show one with all its settings."),
     "why": ("curate.commands.why:why", "Tell what became of a document, and why."),
-    "train": ("curate.commands.train:train", "Train a language model on a dataset version."),
+    "train": ("curate.commands.train:train", "Train a model on a dataset version."),
+    "export": ("curate.commands.export:export", "Write a trained model as a Hugging Face folder."),
     "report": ("curate.commands.report:report", "Write the HTML report of a version or a training run."),
     "doctor": ("curate.commands.doctor:doctor", "Say what is installed, what is missing, and how to get it."),
 }

@@ -10,19 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from curate.train.lora import add_lora
 from torch import nn
 
 from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.tokenize.tokenizer import load_tokenizer, token_bytes, tokenizer_hash
-from curate.train.architecture import ModelSettings
+from curate.train.architecture import Architecture, ModelSettings
 from curate.train.config import TrainConfig
 from curate.train.datasets import Task, tasks_of
-from curate.train.lora import add_lora
 from curate.train.methods import (
     CausalSettings,
     ClassificationSettings,
@@ -64,12 +64,14 @@ class Parts:
         objectives: The objective of each task; the only one is called "".
         feed: This process's batch of each step.
         validation: Validation examples of each task, or dataset of a mixture, that has some.
+        cut: Examples that are longer than they may be, and so are cut.
     """
 
     objective: Objective
     objectives: dict[str, Objective]
     feed: Feed
-    validation: dict[str, Source] = field(default_factory=dict)
+    validation: dict[str, Source]
+    cut: int
 
     def objective_of(self, name: str) -> Objective:
         """The objective of a task, or of a dataset of a mixture."""
@@ -105,8 +107,8 @@ def build_parts(config: TrainConfig, packs: dict[str, Pack], world: World) -> It
     made = {task.name: plan.objective(task, trunk) for task in tasks}
     root = plan.ready(MultiTask(trunk, made) if len(tasks) > 1 else made[tasks[0].name])
     validation = validation_sources(tasks, config, packs)
-    with open_feed(tasks, config, packs, world) as feed:
-        yield Parts(root, made, feed, validation)
+    with open_feed(tasks, config, packs, world) as (feed, cut):
+        yield Parts(root, made, feed, validation, cut)
 
 
 class _Plan:
@@ -134,11 +136,17 @@ class _Plan:
             if isinstance(objective, MultiTokenSettings) and not (origin and origin.kind == "run"):
                 sizes = replace(sizes, layers=_trunk_layers(sizes.layers, objective.heads))
             with torch.device("meta"):
-                trunk = build_trunk(sizes, vocabulary=self.vocabulary, length=self.length)
+                trunk = build_trunk(sizes, vocabulary=self.vocabulary, length=self.length, pooler=self._pooler(sizes))
         if config.lora:
             with torch.device("meta"):
                 add_lora(trunk, config.lora)
         return trunk
+
+    def _pooler(self, sizes: Architecture) -> bool:
+        """An encoder that classifies by its first token has BERT's layer behind it."""
+        tasks = [task.objective for task in tasks_of(self.config)]
+        first = any(isinstance(one, ClassificationSettings) and one.pooling in (None, "first") for one in tasks)
+        return sizes.kind == "encoder" and first
 
     def ready(self, objective: Objective) -> Objective:
         """The objective, sharded and with its first weights."""
@@ -221,7 +229,9 @@ class _Plan:
     def _teacher(self, settings: DistillationSettings) -> nn.Module:
         """The teacher's trunk with its weights, whole in every process."""
         origin = find_origin(ModelSettings(kind=self.config.model.kind, path=settings.teacher))
-        assert origin is not None and origin.sizes is not None
+        assert origin is not None
+        if origin.sizes is None:
+            raise CurateError("a `pretrained` model cannot be a teacher", "objective.teacher")
         if origin.vocabulary == self.vocabulary:
             _check_tokenizer(self.pack, origin)
         length = origin.length or self.length

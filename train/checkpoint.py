@@ -123,7 +123,7 @@ class Checkpoints:
             local = stored.to_local() if isinstance(stored, DTensor) else stored
             copy = self.copies.get(name)
             if copy is None or copy.shape != local.shape:
-                copy = torch.empty(local.shape, dtype=local.dtype, pin_memory=local.is_cuda)
+                copy = torch.empty(local.shape, dtype=local.dtype, pin_memory=local.is_cuda and local.numel() > 0)
             self.copies[name] = copy.copy_(local, non_blocking=True)
             copies[name] = _with_local(stored, copy) if isinstance(stored, DTensor) else copy
         if self.world.device.type == "cuda":

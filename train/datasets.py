@@ -23,7 +23,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "masked": ("mask",),
     "classification": ("start", "separator"),
     "token_classification": ("start", "separator"),
-    "seq2seq": ("start",),
+    "seq2seq": ("padding",),
     "sft": CHAT,
 }
 """Special tokens that an objective needs besides the end of text."""

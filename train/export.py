@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from curate.train.lora import merged, write_adapter
 from torch import Tensor, nn
 
 from curate.errors import CurateError
+from curate.tokenize.chat import DEFAULT_TEMPLATE
 from curate.tokenize.roles import roles as known_roles
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.architecture import Architecture
 from curate.train.checkpoint import checkpoints, load_checkpoint, read_checkpoint, tensor_shapes
 from curate.train.config import TrainConfig
-from curate.train.lora import merged, write_adapter
-from curate.train.methods import MultiTokenSettings
+from curate.train.generate import translate
+from curate.train.methods import MultiTokenSettings, Seq2SeqSettings
 from curate.train.models.build import build_trunk
 from curate.train.models.family import HeadKind
 from curate.train.models.huggingface import write_huggingface
@@ -67,7 +69,8 @@ class Trained:
     def trunk(self) -> nn.Module:
         """The trunk with its weights, for evaluation."""
         with torch.device("meta"):
-            trunk = build_trunk(self.sizes, vocabulary=self.vocabulary, length=self.length)
+            pooler = "model.pooler.weight" in self.tensors
+            trunk = build_trunk(self.sizes, vocabulary=self.vocabulary, length=self.length, pooler=pooler)
         named = {name: self.tensors[f"model.{name}"] for name, _ in trunk.named_parameters()}
         trunk.load_state_dict(named, assign=True)
         return trunk.eval()
@@ -100,12 +103,12 @@ def load_trained(path: Path, *, average: bool | None = None) -> Trained:
         tensors = merged(tensors, config.lora)
     if isinstance(config.objective, MultiTokenSettings):
         sizes, tensors = _first_head(sizes, tensors, config.objective.heads)
-    data = description["data"]
+    labels = [str(label) for label in description["labels"]] or None
     length = (
         int(tensors["model.position_embedding.weight"].shape[0]) if "model.position_embedding.weight" in tensors else 0
     )
     longest = max(config.batch.length, getattr(config.objective, "target_length", 0), length)
-    return Trained(config, sizes, tensors, longest, checkpoint.parent.parent / "tokenizer.json", data.get("labels"))
+    return Trained(config, sizes, tensors, longest, checkpoint.parent.parent / "tokenizer.json", labels)
 
 
 def _best(run: Path) -> Path | None:
@@ -139,14 +142,14 @@ def _first_head(sizes: Architecture, tensors: dict[str, Tensor], heads: int) -> 
     return replace(sizes, layers=trunk + 1), kept
 
 
-def export_run(path: Path, out: Path, *, adapter: bool = False, dtype: torch.dtype | None = None) -> dict[str, Any]:
+def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = False) -> dict[str, Any]:
     """Write a run's model as a Hugging Face folder that transformers loads with equal logits.
 
     Args:
         path: A run's folder, or one of its checkpoints.
         out: The folder to make.
         adapter: Write only the adapters of a LoRA run, in PEFT's format.
-        dtype: Of the tensors; None leaves them float32.
+        half: Write bfloat16, not float32.
 
     Returns:
         What was written, for `--json`.
@@ -171,7 +174,7 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, dtype: torch.dty
         tokenizer=trained.tokenizer,
         roles=known_roles(tokenizer),
         chat_template=_chat_template(trained.config) if kind == "sft" else None,
-        dtype=dtype,
+        dtype=torch.bfloat16 if half else None,
         labels=trained.labels,
         pooling=getattr(trained.config.objective, "pooling", None),
     )
@@ -182,3 +185,45 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, dtype: torch.dty
         "parameters": sum(tensor.numel() for tensor in trained.tensors.values()),
         "bytes": sum(file.stat().st_size for file in out.iterdir()),
     }
+
+
+def _chat_template(config: TrainConfig) -> str:
+    """The template that the conversations were rendered with."""
+    path = config.data.chat_template
+    return Path(path).read_text() if path else DEFAULT_TEMPLATE
+
+
+@torch.no_grad()
+def translate_texts(path: Path, texts: list[str], *, beams: int = 1, rows: int = 32) -> list[str]:
+    """Targets that a sequence-to-sequence model gives for some texts.
+
+    Args:
+        path: A run's folder, or one of its checkpoints.
+        texts: The sources; what is longer than the run's `batch.length` is cut.
+        beams: Beams of the search; 1 is greedy.
+        rows: Texts at once.
+
+    Raises:
+        CurateError: The run's model does not translate.
+    """
+    trained = load_trained(path)
+    settings = trained.config.objective
+    if not isinstance(settings, Seq2SeqSettings):
+        raise CurateError(f"the objective of the run is `{settings.kind}`, not `seq2seq`", str(path))
+    tokenizer, trunk = load_tokenizer(trained.tokenizer), trained.trunk()
+    known = known_roles(tokenizer)
+    end, padding, most = known["end_of_text"], known["padding"], trained.config.batch.length
+    found: list[str] = []
+    for first in range(0, len(texts), rows):
+        encoded = tokenizer.encode_batch_fast(texts[first : first + rows], add_special_tokens=False)
+        sources = [torch.tensor([*one.ids[: most - 1], end]) for one in encoded]
+        tokens = nn.utils.rnn.pad_sequence(sources, batch_first=True, padding_value=padding)
+        lengths = torch.tensor([len(source) for source in sources])
+        documents = torch.where(torch.arange(tokens.shape[1]) < lengths[:, None], 0, -1)
+        targets = translate(trunk, tokens, documents, start=padding, end=end, most=settings.target_length, beams=beams)
+        found += tokenizer.decode_batch([_until(row, end) for row in targets.tolist()])
+    return found
+
+
+def _until(tokens: list[int], end: int) -> list[int]:
+    return tokens[: tokens.index(end)] if end in tokens else tokens

@@ -13,7 +13,7 @@ __all__ = ["misfits"]
 _STEPWISE = frozenset({"decoder", "lstm", "pretrained"})
 _MODELS = {
     "causal": _STEPWISE,
-    "masked": frozenset({"encoder", "pretrained"}),
+    "masked": frozenset({"encoder"}),
     "multi_token": frozenset({"decoder"}),
     "seq2seq": frozenset({"encoder_decoder"}),
     "classification": frozenset({"decoder", "encoder", "lstm", "cnn", "pretrained"}),
@@ -63,10 +63,14 @@ def _tasks(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
 def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
     if config.adversarial and (quiet := kinds - _NOISY):
         yield f"`adversarial` does not go with the objective `{min(quiet)}`"
-    if config.model.kind == "pretrained" and kinds & {"causal", "masked", "sft"} and config.batch.document_mask:
+    if config.model.kind == "pretrained" and kinds & {"causal", "sft"} and config.batch.document_mask:
         yield "a `pretrained` model sees the whole row: set `batch.document_mask: false`"
     if config.parallel.tensor > 1 and config.model.kind != "decoder":
         yield "`parallel.tensor` splits decoders only"
+    if config.model.bidirectional and config.model.kind != "lstm":
+        yield "`model.bidirectional` is of the kind lstm only"
+    if config.model.bidirectional and kinds - {"classification", "token_classification"}:
+        yield f"a `bidirectional` model sees what comes after: it cannot learn `{min(kinds)}`"
     if config.parallel.tensor > 1 and config.lora:
         yield "`lora` does not go with `parallel.tensor`"
     if config.early_stopping and config.validation.every > config.steps:

@@ -125,10 +125,10 @@ def _groups(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> 
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrices are made orthogonal before they are used (Jordan et al. 2024).
 
-    A step is the same as torch.optim.Muon's, but for the precision: float32 on a CPU, where bfloat16 would make two
-    processes differ from one by 2e-4 in the loss of the fourth step. Every process makes the whole of each matrix
-    orthogonal, of which it keeps its shard: it costs about 30 x rows^2 x columns operations each (rows <= columns), in
-    a step of n tokens 5 x rows / n of the rest.
+    The numbers are torch.optim.Muon's, but each process makes the whole of a matrix orthogonal, of which it holds a
+    shard, and on a CPU in float32: so one, two and four processes come to the same losses within 1e-6 (tested), where
+    torch.optim.Muon on shards differed by 2e-4 at the fourth step. It costs about 30 x rows^2 x columns operations for
+    each matrix (rows <= columns) in each process, in a step of n tokens a process 5 x rows / n of the rest.
 
     Args:
         matrices: Parameters of two dimensions.

@@ -7,7 +7,6 @@ number of processes does not change them.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,9 +66,10 @@ def find_origin(settings: ModelSettings) -> Origin | None:
         )
     tokenizer = path if (path / "tokenizer.json").is_file() else None
     if settings.kind == "pretrained":
-        config = json.loads((path / "config.json").read_bytes())
-        limit = config.get("max_position_embeddings")
-        return Origin(path, "foreign", None, int(config["vocab_size"]), limit, tokenizer)
+        from curate.train.models.backbone import pretrained_limits
+
+        vocabulary, limit = pretrained_limits(path)
+        return Origin(path, "foreign", None, vocabulary, limit, tokenizer)
     from curate.train.models.huggingface import read_huggingface
 
     found = read_huggingface(path)

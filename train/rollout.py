@@ -29,26 +29,16 @@ CHECK = 8
 class Continuation:
     """A trunk as `sample` asks it, with the memory of one generation.
 
-    A trunk without `new_cache` reads the whole text again for each token.
-
     Args:
-        trunk: A trunk whose states at a position know nothing of later ones.
+        trunk: A trunk with `new_cache`, whose states at a position know nothing of later ones.
     """
 
     def __init__(self, trunk: Any) -> None:
-        self.trunk = trunk
-        self.cache = trunk.new_cache() if hasattr(trunk, "new_cache") else None
-        self.seen: tuple[Tensor, Tensor] | None = None
+        self.trunk, self.cache = trunk, trunk.new_cache()
 
     def __call__(self, tokens: Tensor, documents: Tensor) -> Tensor:
         """Logits after the last token, (rows, vocabulary) float32."""
-        if self.cache is not None:
-            states = self.trunk(tokens, documents=documents, cache=self.cache)
-        else:
-            if self.seen is not None:
-                tokens, documents = (torch.cat(pair, 1) for pair in zip(self.seen, (tokens, documents), strict=True))
-            self.seen = tokens, documents
-            states = self.trunk(tokens, documents=documents)
+        states = self.trunk(tokens, documents=documents, cache=self.cache)
         return (states[:, -1] @ self.trunk.unembedding.T).float()
 
 

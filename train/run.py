@@ -6,17 +6,21 @@ checkpoint: a run that is killed and goes on makes them again.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from curate.errors import CurateError
+import torch
+
 from curate.tokenize.pack import Pack
 from curate.train.build import build_parts
+from curate.train.card import write_card
 from curate.train.checkpoint import Checkpoints, checkpoints, load_checkpoint, parameters_hash, read_checkpoint
 from curate.train.config import TrainConfig
 from curate.train.folder import Metrics, RunFolder, data_facts
+from curate.train.machine import flops_per_token, measured_peak, memory_used, utilization
 from curate.train.trainer import NotFinite, Step, Trainer
 from curate.train.world import World
 
@@ -90,6 +94,7 @@ class _Run:
             folder.checkpoints, world, keep=config.keep_checkpoints, asynchronous=config.checkpoint_async
         )
         self.state = State()
+        self.speed = _Speed(config, folder, trainer, world)
         self.saved_step = 0
         self.metrics: Metrics | None = None
         self.tokens = 0
@@ -98,6 +103,11 @@ class _Run:
         """To the end."""
         try:
             self._load_newest()
+            if self.metrics and self.trainer.parts.cut:
+                cut = self.trainer.parts.cut
+                sys.stderr.write(
+                    f"train {self.config.run}: {cut:,} examples are longer than they may be, and are cut\n"
+                )
             while self.state.step < self.config.steps and not self._stopped():
                 self._next()
             if self.saved_step != self.state.step:
@@ -106,6 +116,7 @@ class _Run:
             result = self._result()
             if self.world.rank == 0:
                 self.folder.write("result.json", result)
+                write_card(self.folder)
         finally:
             self.saved.close()
             if self.metrics:
@@ -123,7 +134,7 @@ class _Run:
         seconds = time.perf_counter() - began
         self.tokens += step.tokens
         self.state = replace(self.state, step=number, skipped=0)
-        record = {**_record(number, step, seconds), "tokens": self.tokens}
+        record = {**_record(number, step, seconds), **self.speed(step, seconds), "tokens": self.tokens}
         last = number == self.config.steps
         if last or number % self.config.validation.every == 0:
             self.heartbeat()
@@ -140,6 +151,7 @@ class _Run:
             "config": self.config.model_dump(mode="json"),
             "data": data_facts(self.packs),
             "state": asdict(self.state),
+            "labels": next(iter(self.packs.values())).labels if len(self.packs) == 1 else [],
         }
         protect = self.state.best_step if self.config.early_stopping else None
         self.saved.save(self.state.step, self.trainer.tensors(), facts, protect=protect)
@@ -241,6 +253,31 @@ class _Run:
         }
 
 
+class _Speed:
+    """How fast steps are: tokens a second, the share of the measured peak, memory."""
+
+    def __init__(self, config: TrainConfig, folder: RunFolder, trainer: Trainer, world: World) -> None:
+        self.world, self.flops, self.peak = world, None, 0.0
+        sizes, trunk = getattr(trainer.objective.model, "sizes", None), trainer.objective.model
+        vocabulary = trunk.embedding.num_embeddings if config.objective.kind in _PREDICTS_TOKENS else 0
+        if sizes is not None and config.objective.kind != "reinforcement":
+            self.flops = flops_per_token(sizes, vocabulary, config.batch.length)
+        if self.flops and world.rank == 0:
+            self.peak = measured_peak(folder, world.device, _TYPES[config.precision])
+
+    def __call__(self, step: Step, seconds: float) -> dict[str, Any]:
+        """For the record of a step."""
+        rate = step.tokens / seconds
+        found: dict[str, Any] = {"tokens_per_second": round(rate, 1), "memory_bytes": memory_used(self.world.device)}
+        if self.flops and self.peak:
+            found["mfu"] = round(utilization(rate, self.flops, self.peak, self.world.size), 4)
+        return found
+
+
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
+_PREDICTS_TOKENS = ("causal", "masked", "multi_token", "sft", "distillation", "preference")
+
+
 def _record(number: int, step: Step, seconds: float) -> dict[str, Any]:
     return {
         "step": number,
@@ -249,5 +286,4 @@ def _record(number: int, step: Step, seconds: float) -> dict[str, Any]:
         "gradient_norm": step.gradient_norm,
         **step.measures,
         "seconds": round(seconds, 6),
-        "tokens_per_second": round(step.tokens / seconds, 1),
     }

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from curate.train.perturb import build_perturbation
 from torch import Tensor
 
 from curate.errors import CurateError
@@ -31,7 +32,6 @@ from curate.train.optim import (
     set_learning_rates,
     state_tensors,
 )
-from curate.train.perturb import build_perturbation
 from curate.train.world import World
 
 __all__ = ["NotFinite", "Step", "Trainer"]
@@ -135,7 +135,7 @@ class Trainer:
         with self.average.swapped() if self.average else nullcontext():
             found = {name: self._validate(name) for name in self.parts.validation}
         self.objective.train()
-        return found[""] if "" in found else found
+        return found.get("", found)
 
     def _validate(self, task: str) -> dict[str, Any]:
         sums: dict[str, Tensor] = {}

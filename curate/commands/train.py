@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from curate.tokenize.pack import Pack
     from curate.train.folder import RunFolder
 
-__all__ = ["train", "train_run"]
+__all__ = ["require_torch", "train", "train_run"]
 
 
 def train(
@@ -94,7 +94,7 @@ def train_run(
     from curate.train.folder import held, prepare
 
     config = load_config(path, overrides, processes=processes)
-    _require_torch()
+    require_torch()
     # Threads that wait must sleep: by default they spin, which costs five times the CPU time where anything else runs.
     # OpenMP reads this once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -141,7 +141,7 @@ def _record(dataset: Dataset, folder: RunFolder, pack: Pack) -> None:
     )
 
 
-def _require_torch() -> None:
+def require_torch() -> None:
     from importlib.util import find_spec
 
     from curate.errors import CurateError

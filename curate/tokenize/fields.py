@@ -58,20 +58,20 @@ class Fields(BaseModel):
         found = [*self.text_columns, *([self.labels] if self.labels else []), *self.numbers.values()]
         return list(dict.fromkeys(found))
 
-    def passages(self, batch: pa.RecordBatch) -> list[str]:
-        """All texts of a batch, for a tokenizer to learn from; words with the space before them."""
-        found: list[str] = []
+    def passages(self, dataset: Dataset, split: str) -> Iterator[tuple[int, str]]:
+        """All texts, each with the number of its document, for a tokenizer to learn from; words with a space before them.
+
+        Raises:
+            CurateError: A column is not there, or its JSON cannot be read.
+        """
         for column in self.text_columns:
-            values = [
-                _parsed(value) if column not in self.texts.values() else value for value in _values(batch, column)
-            ]
-            if column == self.messages:
-                found += [_content(message) for messages in values for message in messages or ()]
-            elif column in self.words.values():
-                found += [" ".join(map(str, words or ())) for words in values]
-            else:
-                found += [text or "" for text in values]
-        return found
+            nested = column not in self.texts.values()
+            for number, (value,) in enumerate(rows_of(dataset, split, [column], nested=nested)):
+                parts = value if isinstance(value, list) else [value]
+                if column == self.messages:
+                    yield from ((number, _content(message)) for message in parts)
+                else:
+                    yield number, " ".join(part for part in parts if isinstance(part, str))
 
 
 def rows_of(dataset: Dataset, split: str, columns: list[str], *, nested: bool = False) -> Iterator[tuple[Any, ...]]:

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curate.errors import CurateError
+from curate.tokenize.fields import Fields
 
 if TYPE_CHECKING:
     import numpy as np
     from tokenizers import Tokenizer
 
     from curate.dataset.reader import Dataset
-    from curate.tokenize.fields import Fields
 
 __all__ = [
     "TokenizerSettings",
@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 ALPHABET = 256
-BATCH = 1000
 
 
 class TokenizerSettings(BaseModel):
@@ -117,29 +116,23 @@ def train_tokenizer(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_sample(dataset, settings, fields), trainer)
+    tokenizer.train_from_iterator(_sample(dataset, settings, fields or Fields()), trainer)
     return tokenizer.to_str(pretty=False)
 
 
-def _sample(dataset: Dataset, settings: TokenizerSettings, fields: Fields | None) -> Iterator[list[str]]:
-    """Batches of texts: every n-th document, so that all sources are seen."""
-    import pyarrow as pa
-
+def _sample(dataset: Dataset, settings: TokenizerSettings, fields: Fields) -> Iterator[str]:
+    """The texts of every n-th document, so that all sources are seen."""
     size = dataset.manifest["splits"].get("train", {}).get("text_bytes", 0)
-    if fields is not None and fields.text_columns != ["text"]:
-        batches = _batches(dataset, fields.text_columns) if "train" in dataset.splits else ()
-        size = sum(len(text.encode()) for batch in batches for text in fields.passages(batch))
+    if fields.text_columns != ["text"]:
+        found = fields.passages(dataset, "train") if "train" in dataset.splits else ()
+        size = sum(len(text.encode()) for _, text in found)
     if not size:
         raise CurateError(
             f"dataset `{dataset.name}` has no text in its train split to learn a tokenizer from",
             hint=f"its splits: {', '.join(dataset.splits) or 'none'}",
         )
     every = -int(-size // (settings.sample_megabytes * 1e6))
-    first = 0
-    for batch in _batches(dataset, fields.text_columns if fields else ["text"]):
-        chosen = batch.take(pa.array(range(-first % every, len(batch), every), pa.int64()))
-        yield fields.passages(chosen) if fields else chosen.column("text").to_pylist()
-        first += len(batch)
+    yield from (text for number, text in fields.passages(dataset, "train") if number % every == 0)
 
 
 def tokenizer_file(path: Path) -> Path:
@@ -229,7 +222,3 @@ def is_plain_bytes(tokenizer: Tokenizer) -> bool:
 def _byte_level_part(pre_tokenizer: dict | None) -> dict | None:
     parts = (pre_tokenizer or {}).get("pretokenizers") or [pre_tokenizer or {}]
     return next((part for part in parts if part.get("type") == "ByteLevel"), None)
-
-
-def _batches(dataset: Dataset, columns: list[str]) -> Iterator:
-    return dataset.batches("train", columns, batch_size=BATCH)

@@ -8,27 +8,39 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
+from curate.errors import CurateError
+
 
 class TextDataset:
-    """The part of `curate.dataset.reader.Dataset` that this package uses, over lists of texts by split."""
+    """The part of `curate.dataset.reader.Dataset` that this package uses: by split, a list of texts or columns by name."""
 
-    def __init__(self, root, texts):
+    def __init__(self, root, splits):
         self.store = SimpleNamespace(root=root)
-        self.name, self.texts = "tiny", texts
-        self.version = hashlib.sha256(repr(texts).encode()).hexdigest()
-        self.splits = {split: len(some) for split, some in texts.items()}
-        sizes = {split: sum(len(text.encode()) for text in some) for split, some in texts.items()}
+        self.name = "tiny"
+        columns = {split: some if isinstance(some, dict) else {"text": some} for split, some in splits.items()}
+        self.tables = {split: pa.table(some) for split, some in columns.items()}
+        if columns:
+            schema = pa.unify_schemas([table.schema for table in self.tables.values()], promote_options="permissive")
+            self.tables = {split: table.cast(schema) for split, table in self.tables.items()}
+            self.schema, self.columns = schema, schema.names
+        self.version = hashlib.sha256(repr(splits).encode()).hexdigest()
+        self.splits = {split: len(table) for split, table in self.tables.items()}
+        sizes = {
+            split: sum(len(str(text).encode()) for text in some.get("text", [])) for split, some in columns.items()
+        }
         self.manifest = {"splits": {split: {"text_bytes": size} for split, size in sizes.items()}}
 
     def batches(self, split, columns, batch_size):
-        for start in range(0, len(self.texts[split]), batch_size):
-            yield pa.RecordBatch.from_pydict({"text": self.texts[split][start : start + batch_size]})
+        for name in columns:
+            if name not in self.columns:
+                raise CurateError(f"`tiny` has no column `{name}`")
+        yield from self.tables[split].select(columns).to_batches(batch_size)
 
 
 @pytest.fixture
 def dataset(tmp_path):
-    def build(**texts):
-        return TextDataset(tmp_path, texts)
+    def build(**splits):
+        return TextDataset(tmp_path, splits)
 
     return build
 

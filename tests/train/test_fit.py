@@ -11,7 +11,7 @@ TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sf
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"objective": {"kind": "masked"}}, "`masked` needs a model of the kind encoder or pretrained, not decoder"),
+        ({"objective": {"kind": "masked"}}, "`masked` needs a model of the kind encoder, not decoder"),
         ({"model": {"kind": "cnn"}}, "`causal` needs a model of the kind decoder, lstm or pretrained, not cnn"),
         ({"tasks": TASKS}, "`sft` shares its model with no other task"),
         ({"mixture": {"b": 1.0}}, "`mixture` must name `a` too"),

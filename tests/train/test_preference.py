@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from curate.train.architecture import Architecture
+from curate.train.lora import add_lora
 from curate.train.loss import IGNORED
-from curate.train.methods import PreferenceSettings
+from curate.train.methods import LoraSettings, PreferenceSettings
 from curate.train.models.decoder import LLAMA, Decoder
 from curate.train.objectives.preference import Preference
 from curate.train.objectives.reference import Reference
@@ -193,6 +194,18 @@ def test_the_reference_has_no_dropout():
         first, second = (prepared(objective, paired(PAIRS))["references"] for _ in range(2))
         assert torch.equal(first, second)
         assert objective.training and trunk.training
+
+
+def test_with_adapters_the_reference_is_the_model_without_them():
+    trunk = decoder(1)
+    wanted = prepared(Preference(trunk, PreferenceSettings(), reference=Reference(copy.deepcopy(trunk))), paired(PAIRS))
+    add_lora(trunk, LoraSettings(rank=2))
+    filled(trunk.blocks, 4)
+    trunk.load_state_dict(decoder(1).state_dict(), strict=False)
+    objective = Preference(trunk, PreferenceSettings(), reference=None)
+    batch = prepared(objective, paired(PAIRS))
+    torch.testing.assert_close(batch["references"], wanted["references"])
+    assert abs(means(objective, batch)["margin"]) > 1e-4
 
 
 def test_training_makes_the_chosen_answers_likelier_than_the_rejected():

@@ -14,8 +14,9 @@ from tokenizers.models import WordLevel
 
 from curate.errors import CurateError
 from curate.train.architecture import Architecture
+from curate.train.lora import add_lora
 from curate.train.loss import IGNORED
-from curate.train.methods import ReinforcementSettings
+from curate.train.methods import LoraSettings, ReinforcementSettings
 from curate.train.models.decoder import LLAMA, Decoder
 from curate.train.objectives.reference import Reference
 from curate.train.objectives.reinforcement import Reinforcement
@@ -289,6 +290,21 @@ def test_at_the_beginning_there_is_no_divergence():
     objective = build(trunk, kl=0.1, reference=Reference(copy.deepcopy(trunk)))
     batch = prepared(objective)
     assert objective(batch).sums["divergence"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_with_adapters_the_divergence_is_from_the_model_without_them():
+    trunk = decoder()
+    plain = Reference(copy.deepcopy(trunk))
+    add_lora(trunk, LoraSettings(rank=2))
+    objective = build(trunk, kl=0.1)
+    fresh = prepared(objective)
+    assert objective(fresh).sums["divergence"].item() == pytest.approx(0, abs=1e-5)
+    for name, parameter in trunk.named_parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(len(name)))
+    batch = prepared(objective)
+    torch.testing.assert_close(batch["references"], plain.respond(batch))
+    assert objective(batch).sums["divergence"].item() > 0.01
 
 
 def test_rows_of_a_prepared_batch_can_be_cut():

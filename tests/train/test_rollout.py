@@ -113,14 +113,22 @@ def test_no_more_tokens_are_asked_for_when_all_texts_have_ended():
     assert table.asked == CHECK
 
 
+class Rereading:
+    """The logits of a trunk that reads the whole text again for each token."""
+
+    def __init__(self, trunk):
+        self.trunk, self.seen = trunk, None
+
+    def __call__(self, tokens, documents):
+        new = (tokens, documents)
+        self.seen = new if self.seen is None else tuple(torch.cat(pair, 1) for pair in zip(self.seen, new, strict=True))
+        return self.trunk(self.seen[0], documents=self.seen[1])[:, -1] @ self.trunk.unembedding.T
+
+
 def test_generation_with_a_cache_equals_generation_without(trunk):
-    numbers = drawn(3, 10)
-    texts = [[5, 6, 7], [8], [3, 4]]
-    remembering, rereading = Continuation(trunk), Continuation(trunk)
-    rereading.cache = None
-    assert remembering.cache is not None
-    found, _ = generate(remembering, texts, uniforms=numbers, end=99)
-    wanted, _ = generate(rereading, texts, uniforms=numbers, end=99)
+    numbers, texts = drawn(3, 10), [[5, 6, 7], [8], [3, 4]]
+    found, _ = generate(Continuation(trunk), texts, uniforms=numbers, end=99)
+    wanted, _ = generate(Rereading(trunk), texts, uniforms=numbers, end=99)
     assert found.tolist() == wanted.tolist()
 
 

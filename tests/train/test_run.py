@@ -59,9 +59,9 @@ def test_after_too_many_bad_steps_the_run_goes_back_and_leaves_their_data_out(ru
     assert not any(left_out for _, left_out in steps_of(folder))
 
 
-def test_going_back_continues_from_the_checkpoint_on_the_data_after_the_bad_one(run, tiny, bad_data, parameters):
+def test_going_back_continues_from_the_checkpoint_on_the_data_after_the_bad_one(run, tiny, bad_data):
     bad_data(6, 7, 8)
-    gone_back = run(tiny(steps=6, checkpoint_every=4))
+    gone_back = run(tiny(steps=12, checkpoint_every=4))
     state = json.loads((checkpoints(gone_back.checkpoints)[-1] / "checkpoint.json").read_text())["state"]
     assert (state["offset"], state["rewinds"]) == (4, 1)
 

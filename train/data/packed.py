@@ -51,15 +51,11 @@ class Packed:
     def read(self, numbers: Integers) -> Arrays:
         """`tokens`, `targets`, `documents`, `positions` (rows, length), and `weights` of targets where there are some."""
         rows = [self.rows[number] if number >= 0 else [] for number in numbers.tolist()]
-        parts = {
-            "tokens": (lambda one, nth: self._tokens(one)[:-1], self.padding),
-            "targets": (lambda one, nth: self._targets(one), IGNORED),
-            "documents": (lambda one, nth: np.full(self.sizes[one], nth), -1),
-            "positions": (lambda one, nth: np.arange(self.sizes[one]), 0),
-        }
+        parts = [[self._part(one, nth) for nth, one in enumerate(row)] for row in rows]
+        fills = {"tokens": self.padding, "targets": IGNORED, "documents": -1, "positions": 0}
         found: Arrays = {"numbers": numbers}
-        for name, (part, value) in parts.items():
-            joined = [_joined([part(one, nth) for nth, one in enumerate(row)]) for row in rows]
+        for place, (name, value) in enumerate(fills.items()):
+            joined = [np.concatenate([part[place] for part in row]) if row else None for row in parts]
             found[name] = filled(joined, value=value, most=self.length)
         if self.weights is not None:
             # of the conversation that each place belongs to
@@ -75,18 +71,16 @@ class Packed:
             CurateError: No column says so.
         """
         given = self.documents.numbers("difficulty")
-        return np.array([np.average(given[row], weights=np.maximum(self.sizes[row], 1)) for row in self.rows])
+        sizes = np.maximum(self.sizes, 1)
+        return np.array([(given[row] * sizes[row]).sum() / sizes[row].sum() for row in self.rows])
 
-    def _tokens(self, number: int) -> Integers:
-        return self.documents.tokens(MESSAGES, number)[: self.sizes[number] + 1]
-
-    def _targets(self, number: int) -> Integers:
-        said = self.documents.mask(MESSAGES, number)[1 : self.sizes[number] + 1]
-        return np.where(said, self._tokens(number)[1:], IGNORED)
-
-
-def _joined(parts: list[Integers]) -> Integers | None:
-    return np.concatenate(parts) if parts else None
+    def _part(self, number: int, nth: int) -> tuple[Integers, Integers, Integers, Integers]:
+        """Tokens, targets, documents and positions of a conversation, the `nth` of its row."""
+        size = int(self.sizes[number])
+        tokens = self.documents.tokens(MESSAGES, number)[: size + 1]
+        said = self.documents.mask(MESSAGES, number)[1 : size + 1]
+        targets = np.where(said, tokens[1:], IGNORED)
+        return tokens[:-1], targets, np.full(size, nth, dtype=np.int64), np.arange(size)
 
 
 def best_fit(sizes: Integers, room: int) -> list[list[int]]:
