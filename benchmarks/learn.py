@@ -23,7 +23,8 @@ from learn_tasks import TASKS
 PIPELINE = """dataset: task
 sources:
   - {stage: files, paths: ["rows.jsonl"], make_ids: true}
-stages: []
+stages:
+  - {stage: split, column: part}
 """
 
 
@@ -45,7 +46,8 @@ def learned(name, task, options):
     folder = options.work / name
     folder.mkdir(parents=True, exist_ok=True)
     rows = task.rows(options.data)
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = [json.dumps({**{k: v for k, v in row.items() if k != "split"}, "part": row["split"]}) for row in rows]
+    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "pipeline.yaml").write_text(PIPELINE)
     command("run", "pipeline.yaml", folder=folder, threads=1)
     begun = os.times()

@@ -140,13 +140,21 @@ TASKS = {
     ),
     "cnn_sst2": Task(
         sst2,
-        {**LABELS, "model": {"kind": "cnn", "width": 128}, "objective": {**SINGLE, "dropout": 0.5}},
+        {
+            **LABELS,
+            "model": {"kind": "cnn", "width": 128, "feed_forward": 100},
+            "objective": {**SINGLE, "dropout": 0.5},
+        },
         "accuracy",
         ("majority", majority),
     ),
     "cnn_trec": Task(
         trec,
-        {**LABELS, "model": {"kind": "cnn", "width": 128}, "objective": {**SINGLE, "dropout": 0.5}},
+        {
+            **LABELS,
+            "model": {"kind": "cnn", "width": 128, "feed_forward": 100},
+            "objective": {**SINGLE, "dropout": 0.5},
+        },
         "accuracy",
         ("majority", majority),
     ),
@@ -166,7 +174,7 @@ TASKS = {
         sst2,
         {
             **LABELS,
-            "model": {"kind": "cnn", "width": 128},
+            "model": {"kind": "cnn", "width": 128, "feed_forward": 100},
             "objective": {**SINGLE, "dropout": 0.5},
             "adversarial": {"kind": "fgm", "epsilon": 1.0},
         },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from curate.errors import CurateError, did_you_mean
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
     from curate.train.config import TrainConfig
 
-__all__ = ["HARDWARE", "Compute", "Data", "compute_of", "find_data"]
+__all__ = ["HARDWARE", "Compute", "Data", "compute_of", "find_data", "given_vocabulary"]
 
 HARDWARE: dict[str, tuple[float, float]] = {
     "a100-40": (312, 40),
@@ -153,9 +154,25 @@ def find_data(config: TrainConfig, open_dataset: Callable[[str], Dataset]) -> Da
         tokens = sum(pack["splits"]["train"]["tokens"] for pack in packs)
         vocabulary = packs[0]["tokenizer"]["vocabulary"]
         return Data(unique_tokens=float(tokens), source="packed", dataset=names, vocabulary=vocabulary)
-    logarithms = np.log(list(BYTES_PER_TOKEN))
-    ratio = float(np.interp(np.log(config.tokenizer.vocabulary), logarithms, list(BYTES_PER_TOKEN.values())))
-    return Data(unique_tokens=size / ratio, source="estimated", dataset=names, bytes_per_token=round(ratio, 2))
+    vocabulary = given_vocabulary(config)
+    wanted = np.log(vocabulary or config.tokenizer.vocabulary)
+    ratio = round(float(np.interp(wanted, np.log(list(BYTES_PER_TOKEN)), list(BYTES_PER_TOKEN.values()))), 2)
+    return Data(
+        unique_tokens=size / ratio, source="estimated", dataset=names, vocabulary=vocabulary, bytes_per_token=ratio
+    )
+
+
+def given_vocabulary(config: TrainConfig) -> int | None:
+    """Tokens of the tokenizer that the file names; None where one is to be trained.
+
+    Raises:
+        CurateError: There is none.
+    """
+    if config.tokenizer.path is None:
+        return None
+    from curate.tokenize.tokenizer import load_tokenizer, tokenizer_file
+
+    return load_tokenizer(tokenizer_file(Path(config.tokenizer.path))).get_vocab_size()
 
 
 def _packed(dataset: Dataset, config: TrainConfig) -> dict[str, Any] | None:

@@ -78,15 +78,12 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
     Each of its groups holds its own highest rate, `highest`. Muon takes the matrices inside `blocks`; embeddings, heads
     and vectors are left to AdamW. SGD's decay is part of the gradient, the others' is not.
     """
-    trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if settings.kind == "sgd":
-        groups = _groups([parameter for _, parameter in trained], settings)
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
-    matrices = [
-        parameter for name, parameter in trained if settings.kind == "muon" and _is_matrix(model, name, parameter)
-    ]
-    taken = set(matrices)
-    others = [parameter for _, parameter in trained if parameter not in taken]
+        return torch.optim.SGD(_groups(trained, settings), lr=settings.learning_rate, momentum=settings.momentum)
+    inside = _block_matrices(model) if settings.kind == "muon" else set[nn.Parameter]()
+    matrices = [parameter for parameter in trained if parameter in inside]
+    others = [parameter for parameter in trained if parameter not in inside]
     parts: list[torch.optim.Optimizer] = []
     if matrices:
         parts.append(Muon(matrices, settings))
@@ -101,10 +98,17 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
     return parts[0] if len(parts) == 1 else Together(*parts)
 
 
-def _is_matrix(model: nn.Module, name: str, parameter: Tensor) -> bool:
-    """A matrix that maps states to states, inside a block."""
-    owner = model.get_submodule(name.rpartition(".")[0])
-    return "blocks." in name and parameter.ndim == 2 and not isinstance(owner, nn.Embedding)
+def _block_matrices(model: nn.Module) -> set[nn.Parameter]:
+    """What maps states to states, inside the blocks of trunks."""
+    return {
+        parameter
+        for trunk in model.modules()
+        if isinstance(getattr(trunk, "blocks", None), nn.ModuleList)
+        for layer in trunk.blocks.modules()  # pyright: ignore
+        if not isinstance(layer, nn.Embedding)
+        for parameter in layer.parameters(recurse=False)
+        if parameter.ndim == 2
+    }
 
 
 def _groups(parameters: Iterable[nn.Parameter], settings: OptimizerSettings) -> list[dict[str, Any]]:

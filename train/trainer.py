@@ -105,8 +105,9 @@ class Trainer:
                 sums[name] = sums.get(name, 0) + value.detach().double()
         norm = clip_gradients(self.objective.parameters(), config.optimizer.clip)
         totals = world.total(*(value.item() for value in sums.values()))
-        measures = {name: total / max(size, 1e-12) for name, total in zip(sums, totals, strict=True)}
-        value = measures.pop("loss")
+        found = dict(zip(sums, totals, strict=True))
+        value = found.pop("loss") / max(size, 1e-12)
+        measures = self.objective.measures(found, size)
         if not (math.isfinite(value) and math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
             raise NotFinite(

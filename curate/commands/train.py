@@ -90,7 +90,7 @@ def train_run(
     """
     from curate.dataset.reader import open_dataset
     from curate.train.config import load_config
-    from curate.train.datasets import pack_all
+    from curate.train.datasets import pack_all, references
     from curate.train.folder import held, prepare
 
     config = load_config(path, overrides, processes=processes)

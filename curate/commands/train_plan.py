@@ -57,17 +57,20 @@ def train_plan(
 def _data(config: TrainConfig, tokens: float | None, store: Path, budget: bool) -> tuple[Data, str | None]:
     """The text there is; and, where the dataset is missing but not needed, what is to be said of it."""
     from curate.dataset.reader import open_dataset
-    from curate.train.budget import Data, find_data
+    from curate.train.budget import Data, find_data, given_vocabulary
 
+    vocabulary = given_vocabulary(config)
     if tokens is not None:
-        return Data(unique_tokens=tokens, source="given"), None
+        return Data(unique_tokens=tokens, source="given", vocabulary=vocabulary), None
     try:
         return find_data(config, lambda name: open_dataset(name, store)), None
     except CurateError as error:
         if not budget:
             hint = error.hint or "--tokens N plans without the dataset"
             raise CurateError(error.problem, error.where, hint) from None
-        return Data(), f"{error.problem}: planned as if there were as much text as wanted (see --tokens)"
+        return Data(
+            vocabulary=vocabulary
+        ), f"{error.problem}: planned as if there were as much text as wanted (see --tokens)"
 
 
 def print_plan(plan: dict[str, Any]) -> None:

@@ -35,6 +35,11 @@ class Split(Mapper):
         description="Column whose equal values go into one split (a host, an author), in place of the clusters of "
         "near-duplicates; a document without a value stands alone.",
     )
+    column: str | None = Field(
+        None,
+        description="Column that says the split already, in place of a draw: train, validation (also valid, val, dev) "
+        "or test; a document without a value is for training.",
+    )
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Self:
@@ -59,6 +64,8 @@ class Split(Mapper):
         last = max(index for index, share in enumerate((self.train, self.validation, self.test)) if share > 0)
 
         def split(batch: pa.Table) -> Effect:
+            if self.column:
+                return Effect(Verdicts().table(), {"split": pa.array(_given(batch, self.column))})
             drawn = draw(self._groups(batch), purpose="split", seed=self.seed)
             chosen = np.minimum(np.searchsorted(bounds, drawn, side="right"), last)
             return Effect(Verdicts().table(), {"split": names.take(pa.array(chosen))})
@@ -85,3 +92,22 @@ class Split(Mapper):
                 hint="split by a column of strings, numbers or times",
             )
         return pc.coalesce(groups.cast(pa.string()), batch.column("id")).to_pylist()
+
+
+_NAMES = {"train": "train", "test": "test", **dict.fromkeys(("validation", "valid", "val", "dev"), "validation")}
+
+
+def _given(batch: pa.Table, column: str) -> list[str]:
+    """The split of each document, as the column says."""
+    if column not in batch.column_names:
+        raise CurateError(
+            f"there is no column `{column}` that says the split",
+            hint=f"the documents have the columns {', '.join(batch.column_names)}",
+        )
+    values = ["train" if value is None else value for value in batch.column(column).to_pylist()]
+    unknown = next((value for value in values if value not in _NAMES), None)
+    if unknown is not None:
+        raise CurateError(
+            f"column `{column}` says `{unknown}`, which is no split", hint=f"the splits are {', '.join(_NAMES)}"
+        )
+    return [_NAMES[value] for value in values]

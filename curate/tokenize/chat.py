@@ -9,7 +9,7 @@ A message must not become a token that the template alone may set: a user who wr
 content spells a special token, the template sees a private character in its place; the special tokens of the result are
 then the template's own, and the content is put back and encoded as ordinary text. The limits: a template that looks
 into contents (their length, a part of them) sees that character, and one that writes half of a special token beside a
-content can still be completed by it. About 10,000 short conversations a CPU second.
+content can still be completed by it. Rendering takes 0.1 ms for four messages of 150 characters, encoding 0.2.
 """
 
 from __future__ import annotations
@@ -120,11 +120,12 @@ class ChatTemplate:
                 continue
             before = self.render(guarded[:number], add_generation_prompt=True)
             after = self.render(guarded[: number + 1])
-            if not (after.startswith(before) and whole.startswith(after)):
-                raise CurateError(
-                    f"the template renders the messages before message {number + 1} in another way once it follows",
-                    hint="a template for training renders a part of a conversation as the beginning of the whole",
-                )
+            for part, count in ((before, number), (after, number + 1)):
+                if not whole.startswith(part):
+                    raise CurateError(
+                        f"what the template makes of the first {count} messages is not how it begins with all of them",
+                        hint="in training, a part of a conversation must look like the beginning of the whole",
+                    )
             spans.append((len(_restored(before, replaced)), len(_restored(after, replaced))))
         return Rendered(whole, replaced, spans)
 

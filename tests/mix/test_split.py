@@ -109,3 +109,19 @@ def test_splits_do_not_depend_on_the_batches(documents, cut, seed):
     parts = [split(table.slice(0, cut)), split(table.slice(cut))]
     apart = [name for part in parts for name in part.columns["split"].to_pylist()]
     assert apart == split(table).columns["split"].to_pylist()
+
+
+def test_a_column_that_says_the_split_is_followed(apply_stage):
+    given = ["train", "dev", None, "test", "validation"]
+    chosen = splits(apply_stage, Split(column="part"), ["text"] * 5, part=pa.array(given))
+    assert chosen == ["train", "validation", "train", "test", "validation"]
+
+
+def test_a_column_that_says_no_split_is_refused(apply_stage):
+    with pytest.raises(CurateError, match="column `part` says `holdout`, which is no split"):
+        splits(apply_stage, Split(column="part"), ["text"], part=pa.array(["holdout"]))
+
+
+def test_a_column_for_the_split_that_is_not_there_is_refused(apply_stage):
+    with pytest.raises(CurateError, match="there is no column `part` that says the split"):
+        splits(apply_stage, Split(column="part"), ["text"])

@@ -149,7 +149,7 @@ def test_an_answer_of_a_tool_comes_as_a_users_turn(chat):
 
 def test_a_template_that_rewrites_earlier_turns_is_refused(chat):
     talk = [TALK[1], {"role": "assistant", "content": "<think>hm</think>4"}, *TALK[3:]]
-    with pytest.raises(CurateError, match="renders the messages before message 3 in another way once it follows"):
+    with pytest.raises(CurateError, match="makes of the first 2 messages is not how it begins with all of them"):
         chat(FORGETFUL).rendered(talk)
 
 
@@ -266,7 +266,7 @@ def test_a_conversation_that_is_none_is_refused_by_its_document(dataset):
 def test_a_template_of_ones_own_is_read_from_its_file_and_is_part_of_the_pack(dataset, tmp_path):
     made, special = dataset(train={"messages": [TALK]}), ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
     packs = []
-    for text in (CHATML, CHATML + " "):
+    for text in (CHATML, CHATML + "{# #}"):
         (tmp_path / "chat.jinja").write_text(text)
         fields = Fields(texts={}, messages="messages", chat_template=str(tmp_path / "chat.jinja"))
         packs.append(pack_dataset(made, TokenizerSettings(vocabulary=300, special_tokens=special), fields))

@@ -235,6 +235,7 @@ def test_a_file_that_was_changed_is_refused(dataset, name):
         pack.verify()
 
 
+@pytest.mark.slow
 def test_datatrove_reads_every_stream(dataset):
     from datatrove.utils.dataset import DatatroveFileDataset
 

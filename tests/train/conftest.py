@@ -11,19 +11,28 @@ import pytest
 
 
 class TextDataset:
-    """The part of `curate.dataset.reader.Dataset` that packing uses, over lists of texts."""
+    """The part of `curate.dataset.reader.Dataset` that packing uses: by split, a list of texts or columns by name."""
 
-    def __init__(self, root, texts):
+    def __init__(self, root, splits):
         self.store = SimpleNamespace(root=Path(root))
-        self.name, self.texts = "tiny", texts
-        self.version = hashlib.sha256(repr(texts).encode()).hexdigest()
-        self.splits = {split: len(some) for split, some in texts.items()}
-        sizes = {split: sum(len(text.encode()) for text in some) for split, some in texts.items()}
+        self.name = "tiny"
+        columns = {split: some if isinstance(some, dict) else {"text": some} for split, some in splits.items()}
+        self.tables = {split: pa.table(some) for split, some in columns.items()}
+        if columns:
+            self.schema = pa.unify_schemas(
+                [table.schema for table in self.tables.values()], promote_options="permissive"
+            )
+            self.tables = {split: table.cast(self.schema) for split, table in self.tables.items()}
+            self.columns = self.schema.names
+        self.version = hashlib.sha256(repr(splits).encode()).hexdigest()
+        self.splits = {split: len(table) for split, table in self.tables.items()}
+        sizes = {
+            split: sum(len(str(text).encode()) for text in some.get("text", [])) for split, some in columns.items()
+        }
         self.manifest = {"splits": {split: {"text_bytes": size} for split, size in sizes.items()}}
 
     def batches(self, split, columns, batch_size):
-        assert columns == ["text"]
-        yield pa.RecordBatch.from_pydict({"text": self.texts[split]})
+        yield from self.tables[split].select(columns).to_batches(batch_size)
 
 
 def topics():
@@ -46,11 +55,22 @@ def pack(tmp_path_factory):
 @pytest.fixture
 def text_pack(tmp_path):
     """Packs given texts by split: `text_pack(train=[...], validation=[...])`."""
+    return _packer(tmp_path / "store")
+
+
+@pytest.fixture
+def column_pack(tmp_path):
+    """Packs given columns: `column_pack(Fields(...), train={"text": [...], ...})`."""
+    build = _packer(tmp_path / "store")
+    return lambda fields, **splits: build(fields=fields, **splits)
+
+
+def _packer(root):
     from curate.tokenize.pack import pack_dataset
     from curate.tokenize.tokenizer import TokenizerSettings
 
-    def build(**texts):
-        return pack_dataset(TextDataset(tmp_path / "store", texts), TokenizerSettings(vocabulary=300))
+    def build(fields=None, needs=(), **splits):
+        return pack_dataset(TextDataset(root, splits), TokenizerSettings(vocabulary=300), fields, needs=needs)
 
     return build
 

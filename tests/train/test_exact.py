@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ import psutil
 import pytest
 
 from curate.errors import CurateError, ResumableError
+from curate.train.config import TrainConfig
 from curate.train.folder import held, prepare, read_metrics
+from curate.train.launch import launch
 
 KILLS = int(os.environ.get("CURATE_KILLS", "6"))
 TRAIN = """
@@ -133,12 +136,30 @@ def test_a_run_killed_again_and_again_equals_a_straight_one(run, tiny, pack, par
 
 # ---- two processes
 
+PAIR = {
+    "dataset": "tiny",
+    "run": "small",
+    "steps": 60,
+    "checkpoint_every": 10,
+    "checkpoint_async": True,
+    "processes": 2,
+    "model": {"layers": 2, "width": 32, "heads": 2, "key_value_heads": 1, "feed_forward": 64},
+    "batch": {"sequences": 4, "length": 32},
+}
+
+
+@pytest.fixture(scope="module")
+def straight_pair(pack, tmp_path_factory):
+    """A straight run of two processes."""
+    config = TrainConfig.model_validate(PAIR)
+    with held(tmp_path_factory.mktemp("pair") / "straight") as folder:
+        prepare(folder, config, {"": pack})
+        launch(config, folder, {"": pack})
+    return folder
+
 
 @pytest.mark.slow
-def test_two_processes_of_which_one_is_killed_resume_to_the_bit(run, tiny, pack, parameters, tmp_path):
-    config = tiny(steps=60, checkpoint_every=10, processes=2, checkpoint_async=True)
-    straight = run(config, "straight")
-
+def test_two_processes_of_which_one_is_killed_resume_to_the_bit(run, straight_pair, parameters, tmp_path):
     def kill_one():
         wait_for_step(tmp_path / "killed", 25)
         children = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
@@ -147,22 +168,27 @@ def test_two_processes_of_which_one_is_killed_resume_to_the_bit(run, tiny, pack,
     thread = threading.Thread(target=kill_one)
     thread.start()
     with pytest.raises(ResumableError, match=r"process \d of 2 was killed \(SIGKILL\)"):
-        run(config, "killed")
+        run(TrainConfig.model_validate(PAIR), "killed")
     thread.join()
-    killed = run(config, "killed")
-    assert parameters(killed) == parameters(straight)
-    assert weights(killed) == weights(straight)
+    killed = run(TrainConfig.model_validate(PAIR), "killed")
+    assert parameters(killed) == parameters(straight_pair)
+    assert weights(killed) == weights(straight_pair)
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_with_more_or_fewer_processes_on_the_same_batches(run, tiny, pack, tmp_path):
+def test_one_process_goes_on_from_two_on_the_same_batches(run, straight_pair, tmp_path):
+    shutil.copytree(straight_pair.path, tmp_path / "shrunk")
+    shutil.rmtree(tmp_path / "shrunk" / "checkpoints" / "step-000060")
+    (tmp_path / "shrunk" / "result.json").unlink()
+    shrunk = run(TrainConfig.model_validate({**PAIR, "processes": 1}), "shrunk")
+    assert losses(shrunk) == pytest.approx(losses(straight_pair), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_go_on_from_one_on_the_same_batches(run, tiny, pack, tmp_path):
     straight = run(tiny(), "straight")
     interrupt_at(7, tiny(), tmp_path / "grown", pack)
     assert losses(run(tiny(processes=2), "grown")) == pytest.approx(losses(straight), abs=1e-5)
-    shrunk = run(tiny(processes=2, steps=12), "shrunk")
-    for path in (shrunk.checkpoints / "step-000012" / "checkpoint.json", shrunk.path / "result.json"):
-        path.unlink()
-    assert losses(run(tiny(), "shrunk")) == pytest.approx(losses(straight), abs=1e-5)
 
 
 @pytest.mark.slow

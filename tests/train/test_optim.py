@@ -224,7 +224,7 @@ def test_muon_is_pytorchs_but_for_its_precision(monkeypatch):
     model, other = Model().blocks[0].wide, Model().blocks[0].wide
     model.bias.requires_grad_(False)
     group = nn.Module()
-    group.blocks = model
+    group.blocks = nn.ModuleList([model])
     found = build_optimizer(group, settings_of("muon", weight_decay=0.2, matrix_learning_rate=0.1))
     wanted = torch.optim.Muon([other.weight], lr=0.1, weight_decay=0.2, momentum=0.95)
     for step in range(4):

@@ -308,6 +308,16 @@ def test_unique_tokens_are_counted_where_they_are_packed(tmp_path):
     assert (data.source, data.unique_tokens, data.vocabulary) == ("packed", 10_500, 7000)
 
 
+def test_the_vocabulary_of_a_given_tokenizer_is_planned_with(tmp_path):
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.BPE(vocab={"a": 0, "b": 1, "<|endoftext|>": 2}, merges=[])).save(str(tmp_path / "tokenizer.json"))
+    settings = config(tokenizer={"path": str(tmp_path)})
+    data = find_data(settings, lambda name: dataset(tmp_path))
+    assert data.vocabulary == 3
+    assert plan_run(settings, data, compute_of())["data"]["vocabulary"] == 3
+
+
 def test_tokens_of_another_tokenizer_do_not_count(tmp_path):
     packed = dataset(tmp_path, tokenizer={"vocabulary": 300})
     assert find_data(config(), lambda name: packed).source == "estimated"

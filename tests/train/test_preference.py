@@ -187,22 +187,35 @@ def test_the_reference_stays_as_it_is_when_the_model_learns(build):
     assert torch.equal(prepared(objective, paired(PAIRS))["references"], before)
 
 
-def test_the_reference_has_no_dropout():
+def with_adapters(trunk):
+    """The trunk with adapters that change what it computes."""
+    add_lora(trunk, LoraSettings(rank=2, dropout=0.5))
+    for name, parameter in trunk.named_parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(len(name)))
+    return trunk
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_the_reference_has_no_dropout(adapters):
     trunk = filled(Decoder(replace(SIZES, dropout=0.5), vocabulary=VOCABULARY, length=64), 1)
-    for reference in (Reference(copy.deepcopy(trunk)), None):
-        objective = Preference(trunk, PreferenceSettings(), reference=reference).train()
-        first, second = (prepared(objective, paired(PAIRS))["references"] for _ in range(2))
-        assert torch.equal(first, second)
-        assert objective.training and trunk.training
+    reference = None if adapters else Reference(copy.deepcopy(trunk))
+    trunk = with_adapters(trunk) if adapters else trunk
+    objective = Preference(trunk, PreferenceSettings(), reference=reference).train()
+    first, second = (prepared(objective, paired(PAIRS))["references"] for _ in range(2))
+    assert torch.equal(first, second)
+    assert objective.training and trunk.training
+
+
+def test_without_adapters_a_reference_is_needed():
+    with pytest.raises(AssertionError, match="without adapters"):
+        prepared(Preference(decoder(1), PreferenceSettings(), reference=None), paired(PAIRS))
 
 
 def test_with_adapters_the_reference_is_the_model_without_them():
     trunk = decoder(1)
     wanted = prepared(Preference(trunk, PreferenceSettings(), reference=Reference(copy.deepcopy(trunk))), paired(PAIRS))
-    add_lora(trunk, LoraSettings(rank=2))
-    filled(trunk.blocks, 4)
-    trunk.load_state_dict(decoder(1).state_dict(), strict=False)
-    objective = Preference(trunk, PreferenceSettings(), reference=None)
+    objective = Preference(with_adapters(trunk), PreferenceSettings(), reference=None)
     batch = prepared(objective, paired(PAIRS))
     torch.testing.assert_close(batch["references"], wanted["references"])
     assert abs(means(objective, batch)["margin"]) > 1e-4

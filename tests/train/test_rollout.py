@@ -197,7 +197,11 @@ def processes(function, size, folder):
         subprocess.Popen([sys.executable, "-c", LOAD, __file__, function.__name__, str(rank), str(size), str(folder)])
         for rank in range(size)
     ]
-    assert not any([process.wait(90) for process in started])
+    try:
+        assert not any([process.wait(90) for process in started])
+    finally:
+        for process in started:
+            process.kill()
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
 
 

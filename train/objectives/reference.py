@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from curate.train.lora import disabled
+from curate.train.lora import Lora, disabled
 from curate.train.loss import IGNORED, linear_log_probabilities
 from curate.train.objectives.contract import Batch, Objective, trunk_inputs
 
@@ -75,6 +75,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def as_it_began(module: nn.Module) -> Iterator[None]:
-    """`evaluating`, with all adapters left out."""
+    """`evaluating`, with all adapters left out; they are all that is trained."""
+    assert any(isinstance(part, Lora) for part in module.modules()), "without adapters the model is not as it began"
     with evaluating(module), disabled(module):
         yield
