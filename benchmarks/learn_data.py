@@ -83,7 +83,8 @@ def multi30k(data):
     """Captions of pictures, English to German; validation is the test set of 2016."""
     rows = []
     for split, name, most in (("train", "train", 29_000), ("validation", "test_2016_flickr", 1000)):
-        sides = [gzip.open(data / f"multi30k/raw/{name}.{side}.gz", "rt").read().splitlines() for side in ("en", "de")]
+        files = [data / f"multi30k/raw/{name}.{side}.gz" for side in ("en", "de")]
+        sides = [gzip.decompress(file.read_bytes()).decode().splitlines() for file in files]
         rows += [{"text": a, "target": b, "split": split} for a, b in list(zip(*sides, strict=True))[:most]]
     return rows
 

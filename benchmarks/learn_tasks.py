@@ -58,6 +58,7 @@ class Task:
 def translated(result, rows, _):
     """BLEU of the beam's translations of the validation pairs."""
     import sacrebleu
+
     from curate.train.export import translate_texts
 
     pairs = of(rows, "validation")[:500]
@@ -73,8 +74,8 @@ LABELS = {
     "tokenizer": {"vocabulary": 4096},
     "batch": {"sequences": 32, "length": 64},
     "validation": {"every": 100, "sequences": None},
-    "early_stopping": {"patience": 4},
-    "steps": 1200,
+    "early_stopping": {"patience": 3},
+    "steps": 1000,
 }
 FINE = {"optimizer": {"learning_rate": 1e-4, "weight_decay": 0.01}, "schedule": {"kind": "linear", "warmup": 50}}
 SINGLE = {"kind": "classification", "dropout": 0.3}
@@ -241,11 +242,10 @@ TASKS = {
             "tokenizer": {"vocabulary": 300},
             "model": {"layers": 2, "width": 128, "heads": 4, "key_value_heads": 4, "feed_forward": 256},
             "objective": {"kind": "reinforcement", "reward": "exact", "new_tokens": 1, "group": 16},
-            "batch": {"sequences": 32, "length": 16},
-            "optimizer": {"learning_rate": 1e-3},
-            "schedule": {"kind": "constant"},
-            "validation": {"every": 50, "sequences": None},
-            "steps": 500,
+            "batch": {"sequences": 16, "length": 8},
+            "optimizer": {"learning_rate": 5e-4},
+            "validation": {"every": 100, "sequences": None},
+            "steps": 800,
         },
         "reward",
         ("best constant answer", lambda rows: max(Counter(row["answer"] for row in of(rows, "train")).values()) / 55),

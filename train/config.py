@@ -230,7 +230,7 @@ class TrainConfig(_Settings):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        for problem in misfits(self):
+        for problem in misfits(self):  # pyright: ignore[reportArgumentType]
             raise ValueError(problem)
         return self
 

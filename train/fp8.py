@@ -87,7 +87,8 @@ def _product(left: Tensor, right: Tensor, kind: torch.dtype) -> Tensor:
         left = nn.functional.pad(left, (0, pad_inner, 0, pad_rows))
         right = nn.functional.pad(right, (0, pad_inner))
     (a, a_scale), (b, b_scale) = _scaled(left, kind), _scaled(right, torch.float8_e4m3fn)
-    product = torch._scaled_mm(a, b.T, scale_a=a_scale, scale_b=b_scale, out_dtype=torch.bfloat16)
+    multiply = torch._scaled_mm  # pyright: ignore[reportPrivateImportUsage]
+    product = multiply(a, b.T, scale_a=a_scale, scale_b=b_scale, out_dtype=torch.bfloat16)
     return product[:rows].to(left.dtype)
 
 

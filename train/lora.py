@@ -329,9 +329,7 @@ def read_adapter(folder: Path, sizes: Architecture, *, head: HeadKind) -> tuple[
     rank = max((len(stored[f"{module}.lora_A.weight"]) for module in downs), default=0)
     known = {f"{module}.lora_{side}.weight" for module in downs for side in "AB"}
     strange = [name for name in stored if name not in known and name not in ours]
-    strange += [
-        module for module in downs if not _places(family, ours, module) or f"{module}.lora_B.weight" not in stored
-    ]
+    strange += [module for module in downs if not _fits(stored, module, _places(family, ours, module))]
     if strange or not downs:
         raise CurateError(f"the adapter has other layers than the model: {few(sorted(strange)) or 'none'}", str(folder))
     found = {name: stored[theirs] for theirs in stored for name, _ in ours.get(theirs, [])}
@@ -353,6 +351,14 @@ def read_adapter(folder: Path, sizes: Architecture, *, head: HeadKind) -> tuple[
 def _places(family: Family, ours: Mapping[str, list[tuple[str, Source]]], module: str) -> list[tuple[str, Source]]:
     """Our weights that one of their layers holds; an adapter of a bare model has names without the trunk's prefix."""
     return ours.get(f"{module}.weight") or ours.get(f"{family.prefix}{module}.weight") or []
+
+
+def _fits(stored: Mapping[str, Tensor], module: str, places: list[tuple[str, Source]]) -> bool:
+    """There is such a layer, and the two matrices can be multiplied and cut for it."""
+    down, up = stored[f"{module}.lora_A.weight"], stored.get(f"{module}.lora_B.weight")
+    if not places or up is None or (down.ndim, up.ndim) != (2, 2):
+        return False
+    return up.shape[1] == down.shape[0] and up.shape[0] % places[0][1].parts == 0
 
 
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:

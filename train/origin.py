@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from curate.errors import CurateError
 from curate.train.architecture import Architecture, ModelSettings
 from curate.train.checkpoint import checkpoints, load_checkpoint, read_checkpoint, tensor_shapes
+from curate.train.lora import first_weights, is_adapter
 from curate.train.objectives.contract import Objective
 from curate.train.shard import fill, place
 from curate.train.world import World
@@ -115,7 +116,8 @@ def fill_first(objective: Objective, origin: Origin | None, *, seed: int, world:
     def seeded(name: str, shape: torch.Size) -> Tensor:
         digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
         values = torch.empty(shape)
-        objective.first_weights(name, values, torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1))
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+        (first_weights if is_adapter(name) else objective.first_weights)(name, values, generator)
         return values
 
     fill(objective, world.device, seeded)
@@ -168,4 +170,4 @@ def _refuse_missing(parameters: dict[str, nn.Parameter], found: dict[str, Any], 
 
 def _new(name: str) -> bool:
     """Parts of a trunk that fine-tuning may add."""
-    return ".lora_" in name or ".pooler." in name
+    return is_adapter(name) or ".pooler." in name

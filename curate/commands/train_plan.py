@@ -173,7 +173,7 @@ def _loss(run: dict[str, Any]) -> str:
 
 def _time(hours: float) -> str:
     for unit, size in (("days", 24.0), ("hours", 1.0), ("minutes", 1 / 60)):
-        if hours >= size:
+        if hours >= 2 * size:
             return f"{hours / size:,.1f} {unit}"
     return f"{hours * 3600:.1f} seconds"
 

@@ -109,7 +109,8 @@ class ChatTemplate:
         Raises:
             CurateError: It has no assistant's turn, a message is not what it should be, or the template does not fit.
         """
-        checked = [self._checked(message, number) for number, message in enumerate(messages or (), 1)]
+        given = messages if isinstance(messages, list) else []
+        checked = [self._checked(message, number) for number, message in enumerate(given, 1)]
         if not any(message["role"] == "assistant" for message in checked):
             raise CurateError("the assistant says nothing in this conversation", hint="leave it out")
         guarded, replaced = self._guarded(checked)

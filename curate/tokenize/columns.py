@@ -55,20 +55,26 @@ def find_labels(dataset: Dataset, fields: Fields) -> list[Label]:
     """
     if not fields.labels:
         return []
-    found: set[Label] = set()
+    found: set[Any] = set()
     if "train" in dataset.splits:
-        for (value,) in rows_of(dataset, "train", [fields.labels], nested=bool(fields.words)):
-            found.update(value or () if fields.words else [value])
-    found.discard(None)  # type: ignore[arg-type]
+        for number, (value,) in enumerate(rows_of(dataset, "train", [fields.labels], nested=bool(fields.words))):
+            some = value if isinstance(value, list) else [value]
+            if not all(isinstance(label, str | int | None) for label in some):
+                problem = f"`{fields.labels}` holds something else than labels"
+                raise refusal(dataset, "train", number, problem, "labels are strings or integers")
+            found.update(some)
+    found.discard(None)
     if not found:
         raise CurateError(
             f"column `{fields.labels}` has no labels in the train split",
             "data.label",
             f"splits of `{dataset.name}`: {', '.join(dataset.splits) or 'none'}",
         )
-    if len({isinstance(label, str) for label in found}) > 1 or not all(isinstance(one, str | int) for one in found):
-        raise CurateError(f"column `{fields.labels}` has labels of several types", "data.label", "strings or integers")
-    return sorted(label if isinstance(label, str) else int(label) for label in found)  # type: ignore[type-var]
+    if len({isinstance(label, str) for label in found}) > 1:
+        raise CurateError(
+            f"column `{fields.labels}` has strings and integers as labels", "data.label", "all labels are of one type"
+        )
+    return sorted(label if isinstance(label, str) else int(label) for label in found)
 
 
 def write_labels(dataset: Dataset, split: str, fields: Fields, labels: list[Label], folder: Path) -> dict[str, Any]:

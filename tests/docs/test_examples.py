@@ -16,7 +16,9 @@ def _copy(name, tmp_path):
 
 
 def test_every_example_is_listed_and_has_a_pipeline():
-    folders = sorted(path.name for path in (REPOSITORY / "examples").iterdir() if path.is_dir() and path.name != "train")
+    folders = sorted(
+        path.name for path in (REPOSITORY / "examples").iterdir() if path.is_dir() and path.name != "train"
+    )
     listed = (REPOSITORY / "examples" / "README.md").read_text()
     assert all(
         f"`{name}/`" in listed and (REPOSITORY / "examples" / name / "pipeline.yaml").exists() for name in folders

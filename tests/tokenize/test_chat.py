@@ -199,6 +199,7 @@ def test_no_content_makes_special_tokens(chat, question, answer):
     [
         ([], "the assistant says nothing"),
         (None, "the assistant says nothing"),
+        (5, "the assistant says nothing"),
         (TALK[:2], "the assistant says nothing"),
         ([{"role": "boss", "content": "x"}], "message 1 has the role `boss`"),
         ([TALK[1], {"role": "assistant", "content": " "}], "message 2 has no text"),

@@ -166,6 +166,15 @@ def test_a_train_split_without_labels_is_refused(dataset):
         )
 
 
+@pytest.mark.parametrize(
+    ("tags", "problem"),
+    [('[["X"]]', "holds something else than labels"), ('["X", 1]', "has strings and integers as labels")],
+)
+def test_what_is_no_label_is_refused(dataset, tags, problem):
+    with pytest.raises(CurateError, match=problem):
+        pack_dataset(dataset(train={"words": ['["a", "b"]'], "tags": [tags]}), SETTINGS, TAGGED)
+
+
 # ---- words
 
 TAGGED = Fields(texts={}, words={"words": "words"}, labels="tags")

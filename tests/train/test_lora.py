@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn import functional
@@ -353,79 +353,3 @@ def test_adapters_of_bert_and_t5_have_the_names_that_peft_gives_them(kind, tmp_p
     assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in wanted.items()}
     config = json.loads((tmp_path / "ours" / "adapter_config.json").read_text())
     assert config["target_modules"] == targets
-
-
-# ---- files that cannot be used
-
-
-@pytest.fixture
-def adapter(tmp_path):
-    trunk = trunk_of(sizes_of())
-    write_adapter(tmp_path / "adapter", trunk.sizes, tensors_of(trunk), LORA, head="causal")
-    return tmp_path / "adapter"
-
-
-def changed(adapter, **settings):
-    path = adapter / "adapter_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
-
-
-@pytest.mark.parametrize(
-    ("setting", "problem"),
-    [
-        ({"use_dora": True}, "`use_dora: True` of this adapter is not computed here"),
-        ({"bias": "all"}, "`bias: all` of this adapter is not computed here"),
-        (
-            {"init_lora_weights": "pissa_niter_4"},
-            "`init_lora_weights: pissa_niter_4` of this adapter is not computed here",
-        ),
-        ({"alpha_pattern": {"(a+)+b": 1}}, "`alpha_pattern: {'(a+)+b': 1}` of this adapter is not computed here"),
-        ({"peft_type": "LOHA"}, "adapters of the type `LOHA` are not computed here"),
-    ],
-)
-def test_an_adapter_that_is_computed_in_another_way_is_refused(adapter, setting, problem):
-    changed(adapter, **setting)
-    with pytest.raises(CurateError) as found:
-        read_adapter(adapter, sizes_of(), head="causal")
-    assert found.value.problem == problem
-
-
-def test_a_pickled_adapter_is_refused(adapter):
-    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
-    with pytest.raises(CurateError, match="pickled"):
-        read_adapter(adapter, sizes_of(), head="causal")
-
-
-def test_an_adapter_that_is_cut_short_is_refused(adapter):
-    path = adapter / "adapter_model.safetensors"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(CurateError, match="cannot be read"):
-        read_adapter(adapter, sizes_of(), head="causal")
-
-
-def test_an_adapter_of_another_model_is_refused_with_the_layers(adapter):
-    path = adapter / "adapter_model.safetensors"
-    name = "base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight"
-    save_file({**load_file(path), name: torch.zeros(3, 16)}, path)
-    with pytest.raises(CurateError, match=r"has other layers than the model: model\.layers\.7\.self_attn\.q_proj"):
-        read_adapter(adapter, sizes_of(), head="causal")
-
-
-def test_the_head_of_a_masked_model_is_no_part_of_an_adapter(tmp_path):
-    trunk = trunk_of(sizes_of(kind="encoder"))
-    with pytest.raises(CurateError, match="trained parts that PEFT's files cannot hold: a head for masked tokens"):
-        write_adapter(tmp_path / "adapter", trunk.sizes, tensors_of(trunk), LORA, head="masked")
-    assert not (tmp_path / "adapter").exists()
-
-
-def test_heads_of_several_tokens_are_no_part_of_an_adapter(tmp_path):
-    trunk = trunk_of(sizes_of())
-    tensors = {**tensors_of(trunk), "heads.0.attention.query.weight": torch.zeros(16, 16)}
-    with pytest.raises(CurateError, match=r"cannot hold: heads\.0\.attention\.query\.weight"):
-        write_adapter(tmp_path / "adapter", trunk.sizes, tensors, LORA, head="causal")
-
-
-def test_an_adapter_is_not_written_over_another(adapter):
-    trunk = trunk_of(sizes_of())
-    with pytest.raises(CurateError, match="the folder is there already"):
-        write_adapter(adapter, trunk.sizes, tensors_of(trunk), LORA, head="causal")

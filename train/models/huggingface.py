@@ -84,16 +84,19 @@ def write_huggingface(
         config = _config(family, sizes, head, vocabulary, length, tokens)
         if head in LABELED:
             config |= _label_config(labels, tensors["head.weight"].shape[0])
-        if head in ("causal", "seq2seq"):
-            _write_json(
-                aside / "generation_config.json", {name: config[name] for name in config if "_token_id" in name}
-            )
-        _write_json(aside / "config.json", {**config, "dtype": str(written).removeprefix("torch.")})
+        _write_configs(aside, {**config, "dtype": str(written).removeprefix("torch.")}, head)
         _flush(aside)
         aside.rename(folder)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise CurateError(f"the model cannot be written: {error}", str(folder)) from error
+
+
+def _write_configs(folder: Path, config: dict[str, Any], head: HeadKind) -> None:
+    if head in ("causal", "seq2seq"):
+        tokens = {name: value for name, value in config.items() if "_token_id" in name}
+        _write_json(folder / "generation_config.json", tokens)
+    _write_json(folder / "config.json", config)
 
 
 def _family_of(sizes: Architecture, head: HeadKind, pooling: str | None) -> Family:
