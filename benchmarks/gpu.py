@@ -23,6 +23,7 @@ import statistics
 import time
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -99,7 +100,7 @@ def seconds_of(step, numbers, device):
         step(number)
         event.record()
     torch.cuda.synchronize()
-    return [before.elapsed_time(after) / 1000 for before, after in zip(events, events[1:], strict=False)]
+    return [before.elapsed_time(after) / 1000 for before, after in pairwise(events)]
 
 
 def measured(cell, size, rows, options):
@@ -188,10 +189,13 @@ def write(path, result):
 
 def begun(options):
     """What is in the file already, or the head of a new one: the machine and its peaks."""
-    if options.out.is_file():
-        return json.loads(options.out.read_text())
     cuda = options.device == "cuda"
     name = torch.cuda.get_device_name() if cuda else "cpu"
+    if options.out.is_file():
+        found = json.loads(options.out.read_text())
+        if found["device"] != name:
+            raise SystemExit(f"{options.out} is of {found['device']}, this is {name}: name another file")
+        return found
     device = torch.device(options.device)
     return {
         "schema": SCHEMA,

@@ -37,7 +37,7 @@ def command(*arguments, folder, threads):
     program = [str(Path(sys.executable).with_name("curate")), *arguments, "--json"]
     done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{' '.join(arguments)} in {folder} failed:\n{done.stderr}")
+        raise RuntimeError(f"{' '.join(arguments)} in {folder} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout)
 
 
@@ -57,7 +57,7 @@ def learned(name, task, options):
         text = json.dumps({"dataset": "task", "run": run, **settings}).replace("ENCODER", str(options.encoder))
         (folder / "train.yaml").write_text(text)
         began = time.perf_counter()
-        result = command("train", "train.yaml", folder=folder, threads=options.threads)
+        result = command("train", "train.yaml", "--fresh", folder=folder, threads=options.threads)
     ended = os.times()
     value: Any = {**result["validation"], **(task.after(result, rows, options) if task.after else {})}
     for part in task.metric.split("."):
@@ -89,12 +89,18 @@ def main():
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = json.loads(options.json.read_text())["rows"] if options.json and options.json.is_file() else {}
+    failed: list[str] = []
     for name in options.tasks or TASKS:
         task = TASKS[name]
         if task.needs_encoder and options.encoder is None:
             print(f"{name:18} left out: it needs --encoder")
             continue
-        row = found[name] = learned(name, task, options)
+        try:
+            row = found[name] = learned(name, task, options)
+        except (RuntimeError, KeyError) as error:
+            failed.append(name)
+            print(f"{name:18} failed: {error}", flush=True)
+            continue
         print(
             f"{name:18} {row['metric']} {row['value']:.4f} against {row['baseline']['value']:.4f} "
             f"({row['baseline']['what']}), {row['parameters']:,} parameters, {row['cpu_seconds']:.0f} CPU s",
@@ -102,6 +108,7 @@ def main():
         )
         if options.json:
             options.json.write_text(json.dumps({"schema": 1, "rows": found}, indent=1, sort_keys=True) + "\n")
+    raise SystemExit(bool(failed))
 
 
 if __name__ == "__main__":

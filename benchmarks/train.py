@@ -66,21 +66,24 @@ def plain(config, pack, steps):
 
     from curate.train.data.order import Order
     from curate.train.data.windows import Windows
-    from curate.train.model import Decoder
-    from curate.train.optim import build_optimizer, clip_gradients, learning_rate
+    from curate.train.models.build import build_trunk
+    from curate.train.optim import build_optimizer, clip_gradients, set_learning_rates
 
     batch = config.batch
-    model = Decoder(config.model.architecture, vocabulary=pack.vocabulary, length=batch.length, seed=config.seed)
+    model = build_trunk(config.model.architecture, vocabulary=pack.vocabulary, length=batch.length)
+    generator = torch.Generator().manual_seed(config.seed)
+    for name, parameter in model.named_parameters():
+        model.first_weights(name, parameter.data, generator)
     optimizer = build_optimizer(model, config.optimizer)
-    windows = Windows(pack, "train", batch.length)
+    windows = Windows(pack, "train", batch.length, document_mask=batch.document_mask)
     order = Order(len(windows), sequences=batch.sequences, seed=config.seed)
 
     def step(number):
-        for group in optimizer.param_groups:
-            rate = learning_rate(number + 1, config.steps, config.optimizer.learning_rate, config.schedule)
-            group["lr"] = rate
-        inputs, targets = (torch.from_numpy(part) for part in windows.read(order.step(number)))
-        loss = functional.cross_entropy(model(inputs).flatten(0, 1), targets.flatten())
+        set_learning_rates(optimizer, number + 1, config.steps, config.optimizer, config.schedule)
+        read = {name: torch.from_numpy(part) for name, part in windows.read(order.step(number)[1]).items()}
+        targets = read.pop("targets")
+        states = model(read.pop("tokens"), **{name: read[name] for name in model.accepts if name in read})
+        loss = functional.cross_entropy((states @ model.unembedding.T).flatten(0, 1), targets.flatten())
         loss.backward()
         clip_gradients(model.parameters(), config.optimizer.clip)
         optimizer.step()
@@ -94,15 +97,17 @@ def sharded(rank, config, pack, steps, folder):
     """The trainer's own step, in one process of `config.processes`; each leaves its numbers in a file."""
     import torch
 
+    from curate.train.build import build_parts
     from curate.train.shard import joined
     from curate.train.trainer import Trainer
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.processes))
     meeting = folder / f"meeting-{config.processes}" if config.processes > 1 else None
     with joined(rank, config.processes, device="cpu", meeting=meeting) as world:
-        trainer = Trainer(config, pack, world)
         tokens = config.batch.sequences * config.batch.length
-        found = measured(lambda number: trainer.step(number + 1).loss, tokens, steps)
+        with build_parts(config, {"": pack}, world) as parts:
+            trainer = Trainer(config, parts, world)
+            found = measured(lambda number: trainer.step(number + 1).loss, tokens, steps)
     (folder / f"{config.processes}-{rank}.json").write_text(json.dumps(found))
 
 

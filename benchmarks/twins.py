@@ -71,7 +71,7 @@ def random_batch(config, vocabulary):
 def our_step(config, vocabulary, *, plain_loss=False):
     """A function from a step's number to its loss: the trainer's step, in this process alone."""
     cls = PlainCausal if plain_loss else Causal
-    with joined(0, 1, device=config.device) as world:
+    with _as_before(), joined(0, 1, device=config.device) as world:
         with torch.device("meta"):
             trunk = build_trunk(config.model.architecture, vocabulary=vocabulary, length=config.batch.length)
             objective = cls(trunk, config.objective, token_bytes=None, end_of_text=0)
@@ -81,7 +81,15 @@ def our_step(config, vocabulary, *, plain_loss=False):
         feed = SimpleNamespace(step=lambda number: dict(batch))
         trainer = Trainer(config, Parts(objective, {"": objective}, feed, {}, 0), world)
         yield lambda number: trainer.step(number).loss
-    torch.use_deterministic_algorithms(False)
+
+
+@contextmanager
+def _as_before():
+    """Deterministic algorithms, which our runs ask for on a GPU, are not forced on the others."""
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def hugging_face(config, vocabulary):

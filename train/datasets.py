@@ -50,6 +50,8 @@ class Task:
     @property
     def needs(self) -> tuple[str, ...]:
         """Special tokens that it needs."""
+        if self.objective.kind == "sft" and self.data.chat_template:
+            return ()  # the template says which tokens it writes
         return _NEEDS.get(self.objective.kind, ())
 
     def fields(self) -> Fields:

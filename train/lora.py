@@ -3,7 +3,7 @@
     add_lora        into the linear layers of a trunk's blocks; the trunk's own parameters are frozen
     disabled        the model as it was before, for a while
     merged          plain weights again, for export
-    write_adapter   PEFT's files, which `peft.PeftModel` loads on the exported model with equal logits; and read_adapter
+    write_adapter   PEFT's files, which `peft.PeftModel` loads on the exported model with equal logits (adapter.py reads them)
 
 An adapter's parameters are `lora_down` and `lora_up` of the layer, whose `weight` keeps its name. With adapters of rank 8
 on query and value a Llama of 7 billion parameters trains 4 million: gradients and optimizer need 0.06% of their memory.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,9 +29,9 @@ from curate.errors import CurateError
 from curate.train.architecture import Architecture
 from curate.train.methods import LoraSettings
 from curate.train.models.build import families
-from curate.train.models.family import Family, HeadKind, Source, few, keys_of
+from curate.train.models.family import Family, HeadKind, Source, few
 
-__all__ = ["Lora", "add_lora", "disabled", "first_weights", "is_adapter", "merged", "read_adapter", "write_adapter"]
+__all__ = ["Lora", "add_lora", "disabled", "first_weights", "is_adapter", "merged", "write_adapter"]
 
 
 # ---- the layers
@@ -158,25 +156,14 @@ def merged(tensors: Mapping[str, Tensor], settings: LoraSettings) -> dict[str, T
 # ---- PEFT's files
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
+"""What all names in PEFT's files begin with."""
 _TASKS: dict[HeadKind, str] = {
     "causal": "CAUSAL_LM",
     "seq2seq": "SEQ_2_SEQ_LM",
     "classification": "SEQ_CLS",
     "token_classification": "TOKEN_CLS",
 }
-_READ = keys_of("r lora_alpha lora_dropout alpha_pattern use_rslora peft_type bias")
-_INERT = keys_of(
-    """
-    auto_mapping base_model_name_or_path corda_config ensure_weight_tying eva_config exclude_modules fan_in_fan_out
-    inference_mode init_lora_weights layers_pattern layers_to_transform loftq_config megatron_config megatron_core
-    modules_to_save monteclora_config peft_version qalora_group_size rank_pattern revision runtime_config target_modules
-    task_type
-    """
-)
-"""Keys of an adapter_config.json that only say how the tensors beside it were made, or where they belong."""
-_OWN_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-"""First weights for which peft changes the model itself: on the unchanged one such an adapter is wrong."""
 
 
 def write_adapter(
@@ -203,8 +190,8 @@ def write_adapter(
     """
     if folder.exists():
         raise CurateError("the folder is there already", str(folder), "name another one, or remove it")
-    family = _family(sizes, head)
-    sources = _sources(family, sizes, head)
+    family = family_of(sizes, head)
+    sources = sources_of(family, sizes, head)
     trained = [name for name in tensors if is_adapter(name) or not name.startswith("model.")]
     strange = [
         name for name in trained if name.replace("lora_down", "weight").replace("lora_up", "weight") not in sources
@@ -234,19 +221,24 @@ def write_adapter(
         "inference_mode": True,
         **patterns,
     }
-    held = {_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in {**adapters, **heads}.items()}
+    held = {PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in {**adapters, **heads}.items()}
     _write(folder, config, held)
 
 
-def _family(sizes: Architecture, head: HeadKind) -> Family:
+def family_of(sizes: Architecture, head: HeadKind) -> Family:
+    """The family in transformers of a model.
+
+    Raises:
+        CurateError: There is none.
+    """
     for family in families():
         if family.accepts(sizes) and head in family.classes:
             return family
     raise CurateError(f"transformers has no model of this kind ({sizes.kind}) for {head}")
 
 
-def _sources(family: Family, sizes: Architecture, head: HeadKind) -> dict[str, Source]:
-    """Where each parameter of ours (`model.*`, `head.*`) is in their file."""
+def sources_of(family: Family, sizes: Architecture, head: HeadKind) -> dict[str, Source]:
+    """Where each parameter of ours (`model.*`, `head.*`) is in a file of transformers."""
     trunk = {f"model.{name}": source for name, source in family.names(sizes).items()}
     return trunk | {f"head.{name}": source for name, source in family.heads(head, sizes).items()}
 
@@ -285,8 +277,7 @@ def _fused(
 def _targets(adapted: set[str], layers: list[str]) -> list[str]:
     """Last names of their layers, or whole names where a layer without an adapter has the same last name."""
     short = {name.rpartition(".")[2] for name in adapted}
-    same = [name for name in layers if name.rpartition(".")[2] in short and name not in adapted]
-    return sorted(adapted) if same else sorted(short)
+    return sorted(adapted if any(name.rpartition(".")[2] in short for name in {*layers} - adapted) else short)
 
 
 def _write(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -303,100 +294,3 @@ def _write(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> 
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise CurateError(f"the adapter cannot be written: {error}", str(folder)) from error
-
-
-def read_adapter(folder: Path, sizes: Architecture, *, head: HeadKind) -> tuple[LoraSettings, dict[str, Tensor]]:
-    """The adapters in PEFT's files, and the head that was trained with them, by our names.
-
-    An adapter of smaller rank than another is padded with zeros, and one of another scale scaled, so that all have the
-    settings' rank and alpha.
-
-    Args:
-        folder: With adapter_config.json and adapter_model.safetensors.
-        sizes: Architecture of the model that they belong to.
-        head: What it predicts.
-
-    Raises:
-        CurateError: They are not there, are pickled, belong to another model, or are computed in another way.
-    """
-    config = _config(folder)
-    family = _family(sizes, head)
-    ours: dict[str, list[tuple[str, Source]]] = {}
-    for name, source in _sources(family, sizes, head).items():
-        ours.setdefault(source.name, []).append((name, source))
-    stored = {name.removeprefix(_PREFIX): tensor for name, tensor in _tensors(folder).items()}
-    downs = {name.removesuffix(".lora_A.weight") for name in stored if name.endswith(".lora_A.weight")}
-    rank = max((len(stored[f"{module}.lora_A.weight"]) for module in downs), default=0)
-    known = {f"{module}.lora_{side}.weight" for module in downs for side in "AB"}
-    strange = [name for name in stored if name not in known and name not in ours]
-    strange += [module for module in downs if not _fits(stored, module, _places(family, ours, module))]
-    if strange or not downs:
-        raise CurateError(f"the adapter has other layers than the model: {few(sorted(strange)) or 'none'}", str(folder))
-    found = {name: stored[theirs] for theirs in stored for name, _ in ours.get(theirs, [])}
-    alpha = float(config["lora_alpha"])
-    for module in sorted(downs):
-        down, up = stored[f"{module}.lora_A.weight"], stored[f"{module}.lora_B.weight"]
-        padding = rank - len(down)
-        up = up * (_scale(config, module, len(down)) * rank / alpha)
-        for name, source in _places(family, ours, module):
-            layer, outputs = name.removesuffix(".weight"), len(up) // source.parts
-            own = up[source.part * outputs : (source.part + 1) * outputs]
-            found[f"{layer}.lora_down"] = functional.pad(down, (0, 0, 0, padding))
-            found[f"{layer}.lora_up"] = functional.pad(own, (0, padding))
-    targets = sorted({name.split(".")[-2] for name in found if is_adapter(name)})
-    dropout = config.get("lora_dropout", 0.0)
-    return LoraSettings(rank=rank, alpha=alpha, dropout=dropout, targets=tuple(targets)), found
-
-
-def _places(family: Family, ours: Mapping[str, list[tuple[str, Source]]], module: str) -> list[tuple[str, Source]]:
-    """Our weights that one of their layers holds; an adapter of a bare model has names without the trunk's prefix."""
-    return ours.get(f"{module}.weight") or ours.get(f"{family.prefix}{module}.weight") or []
-
-
-def _fits(stored: Mapping[str, Tensor], module: str, places: list[tuple[str, Source]]) -> bool:
-    """There is such a layer, and the two matrices can be multiplied and cut for it."""
-    down, up = stored[f"{module}.lora_A.weight"], stored.get(f"{module}.lora_B.weight")
-    if not places or up is None or (down.ndim, up.ndim) != (2, 2):
-        return False
-    return up.shape[1] == down.shape[0] and up.shape[0] % places[0][1].parts == 0
-
-
-def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    alpha = config["lora_alpha"]
-    for name, value in (config.get("alpha_pattern") or {}).items():
-        if f".{module}".endswith(f".{name}"):
-            alpha = value
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_bytes())
-    except (OSError, ValueError) as error:
-        raise CurateError(f"the adapter's {CONFIG} cannot be read: {error}", str(folder)) from None
-    if config.get("peft_type") != "LORA":
-        raise CurateError(
-            f"adapters of the type `{config.get('peft_type')}` are not computed here", str(folder / CONFIG)
-        )
-    for key, value in config.items():
-        odd = key == "bias" and value != "none"
-        odd |= key == "init_lora_weights" and str(value).startswith(_OWN_BASE)
-        odd |= key == "alpha_pattern" and any(not re.fullmatch(r"[\w.]+", name) for name in value or ())
-        odd |= key not in _READ | _INERT and value not in (None, False, {}, [], "")
-        if odd:
-            raise CurateError(f"`{key}: {value}` of this adapter is not computed here", str(folder / CONFIG))
-    return config
-
-
-def _tensors(folder: Path) -> dict[str, Tensor]:
-    if not (folder / TENSORS).is_file() and (folder / "adapter_model.bin").is_file():
-        raise CurateError(
-            "the adapter is pickled (adapter_model.bin), which can run code when it is read",
-            str(folder),
-            "load it once with peft where you trust it, and save it with `save_pretrained`",
-        )
-    try:
-        with safe_open(folder / TENSORS, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CurateError(f"the adapter's {TENSORS} cannot be read: {error}", str(folder)) from None

@@ -69,8 +69,8 @@ class Progress:
         formats = {"learning_rate": "{:.3g}", "tokens_per_second": "{:,.0f}", "mfu": "{:.1%}"}
         names = {"learning_rate": "learning rate", "tokens_per_second": "tokens/s", "mfu": "MFU"}
         shown |= {names[name]: form.format(record[name]) for name, form in formats.items() if name in record}
-        if "memory" in record:
-            shown["memory"] = _size(record["memory"])
+        if "memory_bytes" in record:
+            shown["memory"] = _size(record["memory_bytes"])
         if self.validation:
             shown["validation"] = self.validation
         if self.skipped:

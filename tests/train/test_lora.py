@@ -11,6 +11,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn import functional
 
 from curate.errors import CurateError
+from curate.train.adapter import read_adapter
 from curate.train.architecture import ModelSettings
 from curate.train.config import OptimizerSettings
 from curate.train.lora import (
@@ -20,7 +21,6 @@ from curate.train.lora import (
     first_weights,
     is_adapter,
     merged,
-    read_adapter,
     write_adapter,
 )
 from curate.train.methods import LoraSettings

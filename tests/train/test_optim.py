@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, Shard, distribute_tensor
+from torch.distributed.tensor import DTensor
 from torch.nn import functional
 
 from curate.train import optim
@@ -325,46 +323,6 @@ def test_a_model_has_its_averages_for_a_while_and_its_parameters_again_afterward
         assert model(*batch(9)) == own_loss
     assert own_loss != wanted
     assert_same_bits(whole(dict(model.named_parameters())), before)
-
-
-# ---- clipping
-
-
-def test_clipping_gives_the_norm_before_and_scales_to_the_limit(layer):
-    for parameter in layer.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    assert clip_gradients(layer.parameters(), 1.0) == pytest.approx(12**0.5)
-    assert clip_gradients(layer.parameters(), None) == pytest.approx(1.0, abs=1e-5)
-
-
-def test_clipping_leaves_parameters_without_gradient_alone(layer):
-    layer[0].weight.grad = torch.full((3, 3), 2.0)
-    assert clip_gradients(layer.parameters(), 3.0) == pytest.approx(6.0)
-    assert layer[0].weight.grad.norm().item() == pytest.approx(3.0)
-    assert layer[1].weight.grad is None
-
-
-def test_no_gradients_at_all_have_a_norm_of_zero(layer):
-    assert clip_gradients(layer.parameters(), 1.0) == 0.0
-
-
-def test_gradients_on_meshes_of_one_and_two_dimensions_are_clipped_together(world):
-    mesh = init_device_mesh("cpu", (1, 1), mesh_dim_names=("shard", "tensor"))
-    layouts = [(mesh["shard"], [Shard(0)]), (mesh, [Shard(0), Shard(1)]), None]
-    parameters = []
-    for layout in layouts:
-        value = torch.full((2, 2), 1.0)
-        parameter = nn.Parameter(distribute_tensor(value, *layout) if layout else value)
-        parameter.grad = torch.ones_like(parameter)
-        parameters.append(parameter)
-    assert clip_gradients(parameters, 1.0) == pytest.approx(12**0.5)
-    assert clip_gradients(parameters, None) == pytest.approx(1.0, abs=1e-5)
-
-
-def test_a_norm_that_is_not_finite_is_told(layer):
-    for parameter in layer.parameters():
-        parameter.grad = torch.full_like(parameter, math.nan)
-    assert math.isnan(clip_gradients(layer.parameters(), 1.0))
 
 
 # ---- two processes

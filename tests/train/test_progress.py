@@ -14,7 +14,7 @@ FULL = {
     "gradient_norm": 1.0,
     "tokens_per_second": 12345.6,
     "mfu": 0.4111,
-    "memory": 1_234_000_000,
+    "memory_bytes": 1_234_000_000,
     "validation": {"bits_per_byte": 1.5, "tokens": 10, "bytes": 20},
 }
 
@@ -84,7 +84,7 @@ def test_skipped_steps_are_told_at_once_and_counted(progress, capsys):
 
 @pytest.mark.parametrize(("count", "words"), [(999, "999 B"), (1500, "1.5 KB"), (2.5e6, "2.5 MB"), (8.1e10, "81.0 GB")])
 def test_memory_is_told_in_the_unit_that_fits(progress, capsys, count, words):
-    progress({"step": 10, "loss": 1.0, "memory": count})
+    progress({"step": 10, "loss": 1.0, "memory_bytes": count})
     assert f"memory {words}" in lines(capsys)[0]
 
 
