@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 FREE = frozenset(
-    {"processes", "checkpoint_every", "checkpoint_async", "keep_checkpoints", "restarts", "timeout", "log"}
+    {"processes", "parallel", "checkpoint_every", "checkpoint_async", "keep_checkpoints", "restarts", "timeout", "log"}
 )
 """Settings that may change between the parts of an interrupted run: they do not say what is computed."""
 

@@ -141,3 +141,86 @@ def parameters():
         return found.hexdigest()
 
     return digest
+
+
+# ---- every objective on a few rows (tiny_tasks.py)
+
+
+@pytest.fixture(scope="session")
+def tiny_packs(tmp_path_factory):
+    """Packs the rows of every dataset that settings name; made once. `rows` replaces those of `rows_of`, by name."""
+    from curate.train.datasets import pack_all
+    from tests.train.tiny_tasks import rows_of
+
+    root = tmp_path_factory.mktemp("tiny")
+
+    def build(config, rows=None):
+        def opened(name):
+            splits = (rows or {}).get(name)
+            return TextDataset(root, splits or {"train": rows_of(name, 48), "validation": rows_of(name, 16, seed=1)})
+
+        return pack_all(config, opened, tokenizer=None)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_origins(tmp_path_factory, tiny_packs):
+    """Folders of models to begin with, by name: `gpt2` and `bert` of transformers, with dropout or without; `teacher`."""
+    from functools import cache
+
+    from curate.train.folder import held, prepare
+    from curate.train.launch import launch
+    from tests.train.tiny_tasks import CASES, config_of
+
+    root = tmp_path_factory.mktemp("origins")
+
+    @cache
+    def build(name, dropout):
+        path = root / f"{name}-{dropout}"
+        if name != "teacher":
+            return _write_pretrained(name, path, dropout)
+        config = config_of(CASES["causal"])
+        with held(path) as folder:
+            packs = tiny_packs(config)
+            prepare(folder, config, packs)
+            launch(config, folder, packs)
+        return path
+
+    return build
+
+
+def _write_pretrained(name, path, dropout):
+    """A tiny model with random weights."""
+    import torch
+    import transformers
+
+    torch.manual_seed(3)
+    sizes = {"vocab_size": 400, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    if name == "gpt2":
+        drops = dict.fromkeys(("resid_pdrop", "embd_pdrop", "attn_pdrop"), dropout)
+        config = transformers.GPT2Config(n_positions=64, **sizes, **drops)
+        transformers.GPT2LMHeadModel(config).save_pretrained(path)
+    else:
+        drops = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        config = transformers.BertConfig(intermediate_size=32, max_position_embeddings=64, **sizes, **drops)
+        transformers.BertModel(config).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def trained(run, tiny_packs, tiny_origins):
+    """Trains a case of tiny_tasks.py with settings of its own: `trained("causal", "straight", steps=8)`."""
+    from tests.train.tiny_tasks import CASES, config_of
+
+    def train(case, name="run", *, until=None, rows=None, dropout=0.1, **settings):
+        config = config_of(CASES[case], dropout=dropout, **settings)
+        if config.model.kind == "pretrained":
+            path = tiny_origins(config.model.path, dropout)
+            config = config.model_copy(update={"model": config.model.model_copy(update={"path": str(path)})})
+        if config.objective.kind == "distillation":
+            teacher = str(tiny_origins("teacher", 0.1))
+            config = config.model_copy(update={"objective": config.objective.model_copy(update={"teacher": teacher})})
+        return run(config, name, tiny_packs(config, rows), until)
+
+    return train

@@ -129,7 +129,7 @@ def test_variable_length_attention_gets_where_documents_begin(monkeypatch, causa
             ]
         )
 
-    monkeypatch.setattr(layers, "varlen_attn", kernel)
+    monkeypatch.setattr(layers, "variable_length_kernel", lambda: kernel)
     attention = filled(Attention(SIZES, causal=causal))
     states = torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(1))
     dense = attention(states, None, attention_mask(DOCUMENTS, causal=causal, queries=6, dtype=torch.float32))

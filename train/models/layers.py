@@ -13,6 +13,8 @@ Sources: Vaswani et al. 2017; rotary positions Su et al. 2021; grouped heads Ain
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from inspect import signature
 
 import torch
@@ -21,11 +23,6 @@ from torch.nn import functional
 
 from curate.errors import CurateError
 from curate.train.architecture import Activation, Architecture
-
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # torch before 2.10
-    varlen_attn = None
 
 __all__ = [
     "Attention",
@@ -45,10 +42,22 @@ __all__ = [
     "rotation",
 ]
 
-# the first versions could not be told to look back only by a window, and took halves only as the later do
-VARIABLE_LENGTH = varlen_attn is not None and "window_size" in signature(varlen_attn).parameters
 DEVIATION = 0.02
 """Standard deviation of the first weights, as in GPT-2 and BERT."""
+
+
+@cache
+def variable_length_kernel() -> Callable[..., Tensor] | None:
+    """Attention over documents of any lengths, for halves on CUDA; None where torch has none that fits.
+
+    Asked for only there: its module takes a second to load.
+    """
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:  # torch before 2.10
+        return None
+    # the first versions could not be told to look back only by a window
+    return varlen_attn if "window_size" in signature(varlen_attn).parameters else None  # pyright: ignore
 
 
 def build_norm(sizes: Architecture) -> nn.Module:
@@ -121,7 +130,7 @@ def attention_mask(documents: Tensor, *, causal: bool, queries: int, dtype: torc
     """
     keys = documents.shape[1]
     half = dtype in (torch.bfloat16, torch.float16)
-    if VARIABLE_LENGTH and documents.is_cuda and half and queries == keys:
+    if documents.is_cuda and half and queries == keys and variable_length_kernel():
         return document_begins(documents)
     mask = documents[:, None, -queries:, None] == documents[:, None, None, :]
     if not causal:
@@ -209,11 +218,11 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, c
     if group > 1 and mask is not None and mask.is_cuda:  # its kernels for masks want as many of each
         key, value = key.repeat_interleave(group, 2), value.repeat_interleave(group, 2)
     if mask is not None and mask.dtype == torch.int32:
-        assert varlen_attn is not None
+        kernel = variable_length_kernel()
+        assert kernel is not None
         longest, window = query.shape[1], (-1, 0) if causal else (-1, -1)
         query, key, value = query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
-        mixed = varlen_attn(query, key, value, mask, mask, longest, longest, window_size=window)
-        assert isinstance(mixed, Tensor)
+        mixed = kernel(query, key, value, mask, mask, longest, longest, window_size=window)
         return mixed.unflatten(0, (-1, longest))
     mixed = functional.scaled_dot_product_attention(
         query.transpose(1, 2),
