@@ -71,6 +71,8 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield "`model.bidirectional` is of the kind lstm only"
     if config.model.bidirectional and kinds - {"classification", "token_classification"}:
         yield f"a `bidirectional` model sees what comes after: it cannot learn `{min(kinds)}`"
+    if config.precision == "fp8" and config.lora:
+        yield "`lora` does not go with `precision: fp8`, which leaves adapters out"
     if config.parallel.tensor > 1 and config.lora:
         yield "`lora` does not go with `parallel.tensor`"
     if config.early_stopping and config.validation.every > config.steps:

@@ -23,6 +23,7 @@ TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sf
         ({"curriculum": {}}, "needs `difficulty: true` or `lengths`"),
         ({"objective": {"kind": "sft"}, "curriculum": {"lengths": [64]}}, "does not go with the objective `sft`"),
         ({"early_stopping": {}, "steps": 10}, "`validation.every` is more than the 10 steps"),
+        ({"precision": "fp8", "lora": {}}, "`lora` does not go with `precision: fp8`"),
         (
             {"model": {"kind": "lstm"}, "parallel": {"tensor": 2}, "processes": 2},
             "`parallel.tensor` splits decoders only",
