@@ -75,7 +75,7 @@ LABELS = {
     "batch": {"sequences": 32, "length": 64},
     "validation": {"every": 100, "sequences": None},
     "early_stopping": {"patience": 3},
-    "steps": 1000,
+    "steps": 600,
 }
 FINE = {"optimizer": {"learning_rate": 1e-4, "weight_decay": 0.01}, "schedule": {"kind": "linear", "warmup": 50}}
 SINGLE = {"kind": "classification", "dropout": 0.3}
@@ -83,45 +83,45 @@ MEAN = {"kind": "classification", "dropout": 0.1, "pooling": "mean"}
 
 TASKS = {
     "decoder": Task(
-        wikitext, {**LM, "model": {"preset": "1m"}, "steps": 400}, "bits_per_byte", ("xz", compressed), False
+        wikitext, {**LM, "model": {"preset": "1m"}, "steps": 250}, "bits_per_byte", ("xz", compressed), False
     ),
     "gpt2": Task(
         wikitext,
-        {**LM, "model": {"preset": "1m", "style": "gpt2"}, "steps": 400},
+        {**LM, "model": {"preset": "1m", "style": "gpt2"}, "steps": 250},
         "bits_per_byte",
         ("xz", compressed),
         False,
     ),
     "muon": Task(
         wikitext,
-        {**LM, "model": {"preset": "1m"}, "steps": 400, "optimizer": {"kind": "muon"}, "schedule": {"kind": "wsd"}},
+        {**LM, "model": {"preset": "1m"}, "steps": 250, "optimizer": {"kind": "muon"}, "schedule": {"kind": "wsd"}},
         "bits_per_byte",
         ("xz", compressed),
         False,
     ),
     "lstm": Task(
         wikitext,
-        {**LM, "model": {"kind": "lstm", "width": 256, "layers": 1}, "steps": 400},
+        {**LM, "model": {"kind": "lstm", "width": 256, "layers": 1}, "steps": 250},
         "bits_per_byte",
         ("xz", compressed),
         False,
     ),
     "multi_token": Task(
         wikitext,
-        {**LM, "model": {"preset": "1m", "layers": 5}, "steps": 400, "objective": {"kind": "multi_token", "heads": 2}},
+        {**LM, "model": {"preset": "1m", "layers": 5}, "steps": 250, "objective": {"kind": "multi_token", "heads": 2}},
         "bits_per_byte",
         ("xz", compressed),
         False,
     ),
     "masked": Task(
         wikitext,
-        {**LM, "model": {"kind": "encoder", "preset": "1m"}, "steps": 1000, "objective": {"kind": "masked"}},
+        {**LM, "model": {"kind": "encoder", "preset": "1m"}, "steps": 400, "objective": {"kind": "masked"}},
         "accuracy",
         ("most frequent word", unigram),
     ),
     "curriculum": Task(
         wikitext,
-        {**LM, "model": {"preset": "1m"}, "steps": 400, "curriculum": {"lengths": [64, 128]}},
+        {**LM, "model": {"preset": "1m"}, "steps": 250, "curriculum": {"lengths": [64, 128]}},
         "bits_per_byte",
         ("xz", compressed),
         False,
@@ -131,13 +131,13 @@ TASKS = {
         {
             **LM,
             "model": {"preset": "1m", "layers": 2},
-            "steps": 400,
+            "steps": 250,
             "objective": {"kind": "distillation", "teacher": "runs/first"},
         },
         "bits_per_byte",
         ("xz", compressed),
         False,
-        first={**LM, "model": {"preset": "1m"}, "steps": 400},
+        first={**LM, "model": {"preset": "1m"}, "steps": 250},
     ),
     "cnn_sst2": Task(
         sst2,
@@ -214,7 +214,7 @@ TASKS = {
         {
             **LABELS,
             "early_stopping": None,
-            "steps": 800,
+            "steps": 400,
             "model": {"preset": "1m"},
             "objective": {"kind": "sft"},
             "tokenizer": {"vocabulary": 2048},
@@ -253,14 +253,14 @@ TASKS = {
     "translation": Task(
         multi30k,
         {
-            "tokenizer": {"vocabulary": 6000},
-            "model": {"kind": "encoder_decoder", **SMALL, "layers": 3, "width": 192, "heads": 4, "dropout": 0.1},
-            "objective": {"kind": "seq2seq", "label_smoothing": 0.1, "target_length": 48},
-            "batch": {"sequences": 64, "length": 48},
-            "optimizer": {"learning_rate": 2e-3, "beta2": 0.98},
-            "schedule": {"warmup": 200, "floor": 0.05},
+            "tokenizer": {"vocabulary": 4000},
+            "model": {"kind": "encoder_decoder", **SMALL, "layers": 2, "width": 160, "feed_forward": 640, "dropout": 0.1},
+            "objective": {"kind": "seq2seq", "label_smoothing": 0.1, "target_length": 40},
+            "batch": {"sequences": 64, "length": 40},
+            "optimizer": {"learning_rate": 3e-3, "beta2": 0.98},
+            "schedule": {"warmup": 150, "floor": 0.05},
             "validation": {"every": 500},
-            "steps": 2500,
+            "steps": 2000,
         },
         "bleu",
         ("copy", copied),
@@ -270,7 +270,7 @@ TASKS = {
         cola,
         {
             **LABELS,
-            "steps": 800,
+            "steps": 450,
             "model": {"kind": "encoder", "path": "ENCODER", "dropout": 0.1},
             "objective": MEAN,
             **FINE,
@@ -283,7 +283,7 @@ TASKS = {
         sst2,
         {
             **LABELS,
-            "steps": 600,
+            "steps": 300,
             "model": {"kind": "encoder", "path": "ENCODER", "dropout": 0.1},
             "objective": MEAN,
             **FINE,
@@ -296,7 +296,7 @@ TASKS = {
         trec,
         {
             **LABELS,
-            "steps": 600,
+            "steps": 400,
             "model": {"kind": "encoder", "path": "ENCODER"},
             "objective": MEAN,
             "lora": {"rank": 8, "targets": ["query", "value"]},
@@ -311,7 +311,7 @@ TASKS = {
         stsb,
         {
             **LABELS,
-            "steps": 600,
+            "steps": 300,
             "model": {"kind": "encoder", "path": "ENCODER", "dropout": 0.1},
             "objective": {"kind": "classification", "regression": True, "pooling": "mean"},
             "data": {"second": "second"},

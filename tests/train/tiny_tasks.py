@@ -109,8 +109,9 @@ class Case:
         rows: What it reads.
         objective: Its settings.
         metrics: Of the validation.
+        reached: One of them, and what it comes to at least; of a loss, at most.
         model: Settings of the model that differ from the smallest.
-        better: What gets better: `loss`, or `reward`.
+        better: What gets better in training: `loss`, or `reward`.
         by: Least that the loss falls by, as a share of the first one; or that the reward grows by.
         settings: Other settings of the run.
     """
@@ -118,6 +119,7 @@ class Case:
     rows: str
     objective: dict[str, Any]
     metrics: tuple[str, ...]
+    reached: tuple[str, float]
     model: dict[str, Any] = field(default_factory=dict)
     better: str = "loss"
     by: float = 0.3
@@ -129,50 +131,58 @@ CLASSES = ("loss", "accuracy", "macro_f1", "matthews_correlation", "count")
 TOKENS = ("loss", "perplexity", "accuracy", "tokens")
 PAIRS = ("loss", "accuracy", "margin", "chosen_reward", "rejected_reward", "count")
 REWARDS = ("reward", "length", "ended", "count")
-ENCODER, LSTM = {"kind": "encoder"}, {"kind": "lstm"}
+MASKED = ("loss", "accuracy", "masked_perplexity", "tokens")
+NUMBERS = ("loss", "pearson", "count")
+GPT2, ENCODER, LSTM = {"style": "gpt2", "tied": False}, {"kind": "encoder"}, {"kind": "lstm"}
+BOTH_WAYS = {"kind": "lstm", "bidirectional": True}
+CNN = {"kind": "cnn", "kernels": [2, 3], "feed_forward": 16}
 CLASSIFY = {"kind": "classification"}
 REINFORCE = {"kind": "reinforcement", "reward": "contains", "group": 4, "new_tokens": 6}
 
 CASES = {
-    "causal": Case("text", {"kind": "causal"}, TEXT),
-    "causal-gpt2": Case("text", {"kind": "causal", "z_loss": 1e-3}, TEXT, {"style": "gpt2", "tied": False}),
-    "causal-lstm": Case("text", {"kind": "causal"}, TEXT, LSTM),
+    "causal": Case("text", {"kind": "causal"}, TEXT, ("loss", 3.0)),
+    "causal-gpt2": Case("text", {"kind": "causal", "z_loss": 1e-3}, TEXT, ("loss", 2.0), GPT2),
+    "causal-lstm": Case("text", {"kind": "causal"}, TEXT, ("loss", 3.0), LSTM),
     "causal-pretrained": Case(
         "text",
         {"kind": "causal"},
         TEXT,
+        ("loss", 3.0),
         {"kind": "pretrained", "path": "gpt2"},
         settings={"batch": {"document_mask": False}},
     ),
-    "masked": Case("text", {"kind": "masked", "share": 0.3}, ("loss", "accuracy", "masked_perplexity", "tokens"), ENCODER),
-    "multi_token": Case("text", {"kind": "multi_token", "heads": 2}, (*TEXT, "loss_2"), {"layers": 3}),
+    "masked": Case("text", {"kind": "masked", "share": 0.3}, MASKED, ("loss", 3.0), ENCODER),
+    "multi_token": Case("text", {"kind": "multi_token", "heads": 2}, (*TEXT, "loss_2"), ("loss_2", 3.0), {"layers": 3}),
     "seq2seq": Case(
         "translation",
         {"kind": "seq2seq", "target_length": 16, "label_smoothing": 0.1},
         TOKENS,
+        ("accuracy", 0.3),
         {"kind": "encoder_decoder"},
     ),
-    "classification": Case("labelled", CLASSIFY, CLASSES, ENCODER),
-    "classification-decoder": Case("labelled", CLASSIFY, CLASSES),
-    "classification-lstm": Case("labelled", CLASSIFY, CLASSES, {**LSTM, "bidirectional": True}),
-    "classification-cnn": Case(
-        "labelled", CLASSIFY, CLASSES, {"kind": "cnn", "kernels": [2, 3], "feed_forward": 16, "dropout": 0.0}
-    ),
-    "pairs": Case("pair", {**CLASSIFY, "pooling": "mean"}, CLASSES, ENCODER),
+    "classification": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9), ENCODER),
+    "classification-decoder": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9)),
+    "classification-lstm": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9), BOTH_WAYS),
+    "classification-cnn": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9), CNN),
+    "pairs": Case("pair", {**CLASSIFY, "pooling": "mean"}, CLASSES, ("accuracy", 0.75), ENCODER),
     "pairs-pretrained": Case(
-        "pair", {**CLASSIFY, "pooling": "mean"}, CLASSES, {"kind": "pretrained", "path": "bert"}
+        "pair", {**CLASSIFY, "pooling": "mean"}, CLASSES, ("accuracy", 0.75), {"kind": "pretrained", "path": "bert"}
     ),
-    "regression": Case("scored", {**CLASSIFY, "regression": True}, ("loss", "pearson", "count"), ENCODER),
-    "token_classification": Case("tagged", {"kind": "token_classification"}, CLASSES, ENCODER),
+    "regression": Case("scored", {**CLASSIFY, "regression": True}, NUMBERS, ("pearson", 0.5), ENCODER),
+    "token_classification": Case("tagged", {"kind": "token_classification"}, CLASSES, ("macro_f1", 0.9), ENCODER),
     "token_classification-lstm": Case(
-        "tagged", {"kind": "token_classification"}, CLASSES, {**LSTM, "bidirectional": True}
+        "tagged", {"kind": "token_classification"}, CLASSES, ("accuracy", 0.7), BOTH_WAYS
     ),
-    "sft": Case("conversation", {"kind": "sft"}, TOKENS),
-    "preference": Case("preference", {"kind": "preference", "beta": 0.5, "label_smoothing": 0.1}, PAIRS),
-    "preference-lstm": Case("preference", {"kind": "preference", "beta": 0.5}, PAIRS, LSTM),
-    "reinforcement": Case("prompt", {**REINFORCE, "kl": 0.02}, REWARDS, better="reward"),
-    "reinforcement-lstm": Case("prompt", {**REINFORCE, "method": "reinforce"}, REWARDS, LSTM, better="reward"),
-    "distillation": Case("text", {"kind": "distillation", "teacher": "teacher"}, TEXT),
+    "sft": Case("conversation", {"kind": "sft"}, TOKENS, ("accuracy", 0.4)),
+    "preference": Case(
+        "preference", {"kind": "preference", "beta": 0.5, "label_smoothing": 0.1}, PAIRS, ("margin", 1.0)
+    ),
+    "preference-lstm": Case("preference", {"kind": "preference", "beta": 0.5}, PAIRS, ("accuracy", 0.9), LSTM),
+    "reinforcement": Case("prompt", {**REINFORCE, "kl": 0.02}, REWARDS, ("reward", 0.9), better="reward"),
+    "reinforcement-lstm": Case(
+        "prompt", {**REINFORCE, "method": "reinforce"}, REWARDS, ("reward", 0.9), LSTM, better="reward"
+    ),
+    "distillation": Case("text", {"kind": "distillation", "teacher": "teacher"}, TEXT, ("loss", 3.0)),
 }
 
 
@@ -196,7 +206,7 @@ def config_of(case, *, dropout=0.1, **settings):
         "batch": {"sequences": 8, "length": 32},
         "optimizer": {"learning_rate": 0.02},
         "schedule": {"warmup": 2},
-        "validation": {"every": 16, "sequences": 16},
+        "validation": {"every": 16, "sequences": 9},
     }
     for some in (case.settings, settings):
         for name, value in some.items():
