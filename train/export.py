@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from curate.train.lora import merged, write_adapter
 from torch import Tensor, nn
 
 from curate.errors import CurateError
@@ -18,6 +18,7 @@ from curate.train.architecture import Architecture
 from curate.train.checkpoint import checkpoints, load_checkpoint, read_checkpoint, tensor_shapes
 from curate.train.config import TrainConfig
 from curate.train.generate import translate
+from curate.train.lora import is_adapter, merged, write_adapter
 from curate.train.methods import MultiTokenSettings, Seq2SeqSettings
 from curate.train.models.build import build_trunk
 from curate.train.models.family import HeadKind
@@ -86,6 +87,17 @@ def load_trained(path: Path, *, average: bool | None = None) -> Trained:
     Raises:
         CurateError: There is none, it is damaged, or its model is one that transformers computes.
     """
+    trained = _read(path, average=average)
+    sizes, tensors = trained.sizes, trained.tensors
+    if trained.config.lora:
+        tensors = merged(tensors, trained.config.lora)
+    if isinstance(trained.config.objective, MultiTokenSettings):
+        sizes, tensors = _first_head(sizes, tensors, trained.config.objective.heads)
+    return replace(trained, sizes=sizes, tensors=tensors)
+
+
+def _read(path: Path, *, average: bool | None = None) -> Trained:
+    """The model as it is in the checkpoint."""
     found = checkpoints(path / "checkpoints") if (path / "checkpoints").is_dir() else [path]
     if not found:
         raise CurateError("the run has no checkpoint yet", str(path), "train it first")
@@ -95,26 +107,20 @@ def load_trained(path: Path, *, average: bool | None = None) -> Trained:
     origin = find_origin(config.model)
     if origin and origin.sizes is None:
         raise CurateError(
-            "a `pretrained` model is computed by transformers", str(path), "its checkpoint holds its tensors"
+            "a `pretrained` model is computed by transformers, and has no form of ours to export", str(path)
         )
     sizes = origin.sizes if origin and origin.sizes else config.model.architecture
     tensors = _whole(checkpoint, averaged=average)
-    if config.lora:
-        tensors = merged(tensors, config.lora)
-    if isinstance(config.objective, MultiTokenSettings):
-        sizes, tensors = _first_head(sizes, tensors, config.objective.heads)
-    labels = [str(label) for label in description["labels"]] or None
-    length = (
-        int(tensors["model.position_embedding.weight"].shape[0]) if "model.position_embedding.weight" in tensors else 0
+    positions = tensors.get("model.position_embedding.weight")
+    longest = max(
+        config.batch.length, getattr(config.objective, "target_length", 0), 0 if positions is None else len(positions)
     )
-    longest = max(config.batch.length, getattr(config.objective, "target_length", 0), length)
+    labels = [str(label) for label in description["labels"]] or None
     return Trained(config, sizes, tensors, longest, checkpoint.parent.parent / "tokenizer.json", labels)
 
 
 def _best(run: Path) -> Path | None:
     """The checkpoint that a finished run names."""
-    import json
-
     result = run / "result.json"
     return run / json.loads(result.read_bytes())["checkpoint"] if result.is_file() else None
 
@@ -157,12 +163,12 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = Fal
     Raises:
         CurateError: There is no such format for the model, or the folder is there.
     """
-    if adapter:
-        return write_adapter(path, out)
-    trained = load_trained(path)
+    trained = _read(path) if adapter else load_trained(path)
     kind = trained.config.objective.kind
     if trained.config.tasks:
         raise CurateError("a model of several tasks has no Hugging Face class", str(path), "train one task")
+    if adapter:
+        return _export_adapter(trained, path, out)
     tokenizer = load_tokenizer(trained.tokenizer)
     write_huggingface(
         out,
@@ -178,13 +184,29 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = Fal
         labels=trained.labels,
         pooling=getattr(trained.config.objective, "pooling", None),
     )
+    return _written(out, kind, trained.tensors)
+
+
+def _written(out: Path, kind: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
     return {
         "schema": 1,
         "folder": str(out),
         "objective": kind,
-        "parameters": sum(tensor.numel() for tensor in trained.tensors.values()),
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
         "bytes": sum(file.stat().st_size for file in out.iterdir()),
     }
+
+
+def _export_adapter(trained: Trained, path: Path, out: Path) -> dict[str, Any]:
+    settings, kind = trained.config.lora, trained.config.objective.kind
+    if settings is None:
+        raise CurateError(
+            "the run has trained no adapters", str(path), "leave out --adapter: the model is exported whole"
+        )
+    base = trained.config.model.path
+    write_adapter(out, trained.sizes, trained.tensors, settings, head=_HEADS[kind], base=base)
+    adapters = {name: tensor for name, tensor in trained.tensors.items() if is_adapter(name)}
+    return _written(out, kind, adapters)
 
 
 def _chat_template(config: TrainConfig) -> str:

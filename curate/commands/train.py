@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +16,9 @@ from curate.commands.options import Json, StoreOption
 if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
     from curate.tokenize.pack import Pack
+    from curate.train.config import TrainConfig
     from curate.train.folder import RunFolder
+    from curate.train.origin import Origin
 
 __all__ = ["require_torch", "train", "train_run"]
 
@@ -35,6 +40,16 @@ def train(
         list[str] | None,
         typer.Option(help="Go on though this setting, or this fact of the data, has changed.", metavar="NAME"),
     ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Train nothing: say what to train.")] = False,
+    tokens: Annotated[float | None, typer.Option(help="Plan for as many unique tokens.", metavar="N")] = None,
+    preset: Annotated[str | None, typer.Option(help="Plan a model of this preset.")] = None,
+    flops: Annotated[float | None, typer.Option(help="Plan for a budget of operations, e.g. 1e19.")] = None,
+    hours: Annotated[float | None, typer.Option(help="Plan for a budget of hours.")] = None,
+    devices: Annotated[int | None, typer.Option(help="Devices that compute (--plan).")] = None,
+    hardware: Annotated[str | None, typer.Option(help="What they are, e.g. h100 (--plan).")] = None,
+    peak: Annotated[float | None, typer.Option(help="Peak of a device, TFLOP/s (--plan).")] = None,
+    mfu: Annotated[float | None, typer.Option(help="Share of the peak that training reaches (--plan).")] = None,
+    price: Annotated[float | None, typer.Option(help="Price of a device for an hour (--plan).")] = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -44,12 +59,44 @@ def train(
     """
     from curate.commands.options import print_json
 
+    planning = {
+        "tokens": tokens,
+        "preset": preset,
+        "flops": flops,
+        "hours": hours,
+        "devices": devices,
+        "hardware": hardware,
+        "peak": peak,
+        "mfu": mfu,
+        "price": price,
+    }
+    if plan:
+        from curate.commands.train_plan import print_plan, train_plan
+
+        found = train_plan(config, overrides=overrides or [], processes=processes, store=store, **planning)
+        print_json(found) if as_json else print_plan(found)
+        return
+    _refuse_planning(planning)
     result = train_run(
         config, overrides=overrides or [], processes=processes, runs=runs, store=store, fresh=fresh, allow=allow or []
     )
+    if not _is_first():
+        return
     if as_json:
         print_json(result)
-        return
+    else:
+        _print(result)
+
+
+def _refuse_planning(planning: dict[str, Any]) -> None:
+    from curate.errors import CurateError
+
+    given = [name for name, value in planning.items() if value is not None]
+    if given:
+        raise CurateError(f"--{given[0]} is an option of planning", hint="add --plan")
+
+
+def _print(result: dict[str, Any]) -> None:
     for name, value in {
         "run": result["run"],
         "model": f"{result['parameters']:,} parameters",
@@ -66,10 +113,9 @@ def _validation(metrics: dict[str, Any]) -> str:
     """The metrics in words, bits per byte first."""
     if metrics == {"bits_per_byte": None}:
         return "no validation split"
-    found = {name: value for name, value in metrics.items() if isinstance(value, float)}
-    tasks = [f"{name}: {_validation(value)}" for name, value in metrics.items() if isinstance(value, dict)]
-    words = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items()]
-    return "; ".join([", ".join(words), *tasks] if words else tasks)
+    words = [f"{value:.4f} {name.replace('_', ' ')}" for name, value in metrics.items() if isinstance(value, float)]
+    parts = [f"{name}: {_validation(value)}" for name, value in metrics.items() if isinstance(value, dict)]
+    return "; ".join([", ".join(words), *parts] if words else parts)
 
 
 def train_run(
@@ -88,41 +134,92 @@ def train_run(
         CurateError: The file, the dataset, or an earlier run of this name stands in the way; or training diverged.
         ResumableError: It was interrupted; the same call goes on.
     """
-    from curate.dataset.reader import open_dataset
     from curate.train.config import load_config
-    from curate.train.datasets import pack_all, references
-    from curate.train.folder import held, prepare
+    from curate.train.folder import RunFolder, held
+    from curate.train.launch import torchrun_place
 
-    config = load_config(path, overrides, processes=processes)
+    place, first = torchrun_place(), _is_first()
+    config = load_config(path, overrides, processes=place.size if place else processes)
     require_torch()
     # Threads that wait must sleep: by default they spin, which costs five times the CPU time where anything else runs.
     # OpenMP reads this once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.path.insert(0, str(path.parent.resolve()))  # rewards of one's own stand beside the file
+    root = store or Path(os.environ.get("CURATE_STORE") or path.parent / ".curate")
+    named = (runs or path.parent / "runs") / config.run
+    # of torchrun's processes the first holds the folder and writes; the others wait for it when they join
+    with held(named, fresh=fresh) if first else nullcontext(RunFolder(named)) as folder:
+        result = _trained(config, root, folder, allow=allow, first=first, alone=place is None)
+        return {**result, "checkpoint": str(folder.path / result["checkpoint"])}
+
+
+def _trained(
+    config: TrainConfig, root: Path, folder: RunFolder, *, allow: Sequence[str], first: bool, alone: bool
+) -> dict[str, Any]:
+    """The result of the run, done now or before."""
+    from curate.dataset.reader import open_dataset
+    from curate.train.datasets import pack_all, references
+    from curate.train.folder import prepare
     from curate.train.launch import launch
     from curate.train.origin import find_origin
 
-    root = store or Path(os.environ.get("CURATE_STORE") or path.parent / ".curate")
     datasets = {name: open_dataset(name, root) for name in references(config)}
-    with held((runs or path.parent / "runs") / config.run, fresh=fresh) as folder:
-        for dataset in datasets.values():
-            _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
-        origin = find_origin(config.model)
-        packs = pack_all(config, datasets.__getitem__, tokenizer=origin.tokenizer if origin else None)
+    for dataset in datasets.values() if first else ():
+        _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
+    origin = find_origin(config.model)
+    _check_memory(config, origin)
+    packs = pack_all(config, datasets.__getitem__, tokenizer=origin.tokenizer if origin else None)
+    if first:
         prepare(folder, config, packs, allow=allow)
-        for name, pack in packs.items():
-            if not pack.manifest["splits"].get("validation", {}).get("documents"):
-                _say(
-                    f"train {config.run}: {name or pack.manifest['dataset']} has no validation split; `{{stage: split}}` makes one"
-                )
-        first = next(iter(packs.values()))
-        _record(next(iter(datasets.values())), folder, first)
-        if folder.result():
-            _say(f"train {config.run}: complete already")
-        else:
-            launch(config, folder, packs)
-        result = folder.result()
-        assert result is not None
-        return {**result, "checkpoint": str(folder.path / result["checkpoint"])}
+        _tell_splits(config.run, packs)
+        _record(next(iter(datasets.values())), folder, next(iter(packs.values())))
+    complete = first and folder.result()
+    if complete:
+        _say(f"train {config.run}: complete already")
+    if not (alone and complete):
+        launch(config, folder, packs)
+    result = folder.result()
+    assert result is not None
+    return result
+
+
+def _check_memory(config: TrainConfig, origin: Origin | None) -> None:
+    """Refuse what cannot fit, before any work is done.
+
+    Raises:
+        CurateError: It says by how much.
+    """
+    import torch
+
+    from curate.train.memory import check_fits
+
+    sizes = origin.sizes if origin else config.model.architecture
+    if sizes is None:
+        return
+    vocabulary = origin.vocabulary if origin else config.tokenizer.vocabulary
+    if config.device != "cpu" and torch.cuda.is_available():
+        available = torch.cuda.get_device_properties(0).total_memory
+        check_fits(config, sizes, vocabulary, available=available, device="cuda")
+    else:
+        from psutil import virtual_memory
+
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", config.processes))
+        check_fits(config, sizes, vocabulary, available=virtual_memory().total // here, device="cpu")
+
+
+def _is_first() -> bool:
+    """This process is the only one, or the first of those that torchrun started."""
+    from curate.train.launch import torchrun_place
+
+    place = torchrun_place()
+    return place is None or place.rank == 0
+
+
+def _tell_splits(run: str, packs: dict[str, Pack]) -> None:
+    for name, pack in packs.items():
+        if not pack.manifest["splits"].get("validation", {}).get("documents"):
+            dataset = name or pack.manifest["dataset"]
+            _say(f"train {run}: {dataset} has no validation split; `{{stage: split}}` makes one")
 
 
 def _record(dataset: Dataset, folder: RunFolder, pack: Pack) -> None:
@@ -142,6 +239,11 @@ def _record(dataset: Dataset, folder: RunFolder, pack: Pack) -> None:
 
 
 def require_torch() -> None:
+    """Refuse where torch is missing.
+
+    Raises:
+        CurateError: It says how to install it.
+    """
     from importlib.util import find_spec
 
     from curate.errors import CurateError

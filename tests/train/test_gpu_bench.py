@@ -1,4 +1,5 @@
-"""`benchmarks/gpu.py` on the CPU: what it writes, how it goes on, and what it does when memory runs out."""
+"""`benchmarks/gpu.py` on the CPU: what it writes, how it goes on, and what it does when memory runs out; and its neighbour
+`train_peers.py` in small."""
 
 from __future__ import annotations
 
@@ -105,3 +106,17 @@ def test_every_size_is_the_shape_of_both_sides(gpu):
         with torch.device("meta"):
             theirs = sum(parameter.numel() for parameter in twins.hugging_face(config, size.vocabulary).parameters())
         assert count_parameters(config, config.model.architecture, size.vocabulary) == theirs, name
+
+
+@pytest.mark.slow
+def test_peers_take_turns_on_the_same_shape(tmp_path):
+    path = tmp_path / "peers.json"
+    command = [sys.executable, str(BENCHMARKS / "train_peers.py"), "--quick", "--json", str(path)]
+    subprocess.run(
+        [*command, "--precisions", "fp32", "--only", "ours/eager", "hf/eager"], check=True, capture_output=True
+    )
+    result = json.loads(path.read_text())
+    rows = result["tokens_per_cpu_second"]["fp32"]
+    assert list(rows) == ["ours/eager", "hf/eager"]
+    assert rows["hf/eager"]["ratio_to_hf"] == 1
+    assert all(row["min"] <= row["median"] <= row["max"] for row in rows.values())
