@@ -242,7 +242,8 @@ def translate_texts(path: Path, texts: list[str], *, beams: int = 1, rows: int =
         tokens = nn.utils.rnn.pad_sequence(sources, batch_first=True, padding_value=padding)
         lengths = torch.tensor([len(source) for source in sources])
         documents = torch.where(torch.arange(tokens.shape[1]) < lengths[:, None], 0, -1)
-        targets = translate(trunk, tokens, documents, start=padding, end=end, most=settings.target_length, beams=beams)
+        limits: dict[str, int] = {"start": padding, "end": end, "most": settings.target_length, "beams": beams}
+        targets = translate(trunk, tokens, documents, **limits)  # pyright: ignore[reportArgumentType]
         found += tokenizer.decode_batch([_until(row, end) for row in targets.tolist()])
     return found
 

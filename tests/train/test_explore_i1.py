@@ -45,15 +45,60 @@ for c in CASES:
 for c in ("masked","multi_token","distillation","causal-lstm"):
     EXTRA["lengths-"+c]=(c,{"curriculum":{"lengths":[8,16]}})
 EXTRA["lengths-hard-w"]=("causal",{"curriculum":{"lengths":[8,16],"difficulty":True},"data":{"difficulty":"hard","weight":"hard"},"rows":{"text":{"train":rows_of("text",48,hard=lambda n:float(n%7)),"validation":rows_of("text",16,1,hard=lambda n:1.0)}}})
-@pytest.mark.parametrize("name", EXTRA)
-def test_x(trained, parameters, name):
-    case, settings = EXTRA[name]
+
+from tests.train.test_every_method import without_dropout
+from tests.train.test_every_method import METHODS
+def origin(path, kind=None):
+    return path
+ORIG = {
+ "o-cls-teacher": ("classification-decoder", "teacher", {}),
+ "o-cls-bert": ("classification", "bert", {}),
+ "o-masked-bert": ("masked", "bert", {}),
+ "o-pairs-bert-lora": ("pairs", "bert", {"lora":{"rank":2}}),
+ "o-causal-gpt2": ("causal-gpt2", "gpt2", {}),
+ "o-mt-gpt2": ("multi_token", "gpt2", {}),
+ "o-mt-teacher": ("multi_token", "teacher", {}),
+ "o-pref-teacher": ("preference", "teacher", {}),
+ "o-pref-teacher-lora": ("preference", "teacher", {"lora":{"rank":2}}),
+ "o-rl-teacher": ("reinforcement", "teacher", {}),
+ "o-rl-teacher-lora": ("reinforcement", "teacher", {"lora":{"rank":2}}),
+ "o-distil-teacher": ("distillation", "teacher", {}),
+ "o-sft-gpt2": ("sft", "gpt2", {}),
+}
+@pytest.mark.parametrize("name", ORIG)
+def test_o(trained, parameters, tiny_origins, name):
+    case, path, settings = ORIG[name]
+    p = tiny_origins(path, 0.1)
+    settings = {**settings, "model":{"path":str(p)}}
+    if path=="teacher": settings["tokenizer"]={"path":str(p/"tokenizer.json")}
     try:
         straight = trained(case, "straight", **SHORT, **settings)
         trained(case, "resumed", until=5, **SHORT, **settings)
         resumed = trained(case, "resumed", **SHORT, **settings)
+        s=without_dropout(settings)
+        one = trained(case, "one", dropout=0.0, **SHORT, **s)
+        two = trained(case, "two", dropout=0.0, processes=2, **SHORT, **s)
     except Exception as e:
         with open("/tmp/i1/explore.txt","a") as o: print(name, "|", type(e).__name__, str(e)[:600].replace("\n"," / "), file=o)
         raise
     assert parameters(resumed) == parameters(straight)
     assert records(resumed) == records(straight)
+    l=lambda f:[r["loss"] for r in records(f)]
+    with open("/tmp/i1/explore.txt","a") as o: print(name, "ok", l(one), max(abs(x-y) for x,y in zip(l(one),l(two))), file=o)
+    assert l(two)==pytest.approx(l(one),abs=1e-5)
+
+@pytest.mark.parametrize("name", [n for n in EXTRA if not n.startswith(("early","recompute"))])
+def test_y(trained, parameters, name, quick_processes):
+    case, settings = EXTRA[name]
+    settings=without_dropout(settings)
+    one = trained(case, "one", dropout=0.0, **SHORT, **settings)
+    two = trained(case, "two", dropout=0.0, processes=2, **SHORT, **settings)
+    l=lambda f:[r["loss"] for r in records(f)]
+    d=max(abs(x-y) for x,y in zip(l(one),l(two)))
+    for f,w in zip(records(two),records(one)):
+        f.pop("validation",None); w.pop("validation",None)
+        bad={k:(f[k],w[k]) for k in w if not f[k]==pytest.approx(w[k],rel=1e-3,abs=1e-4)}
+        if bad: break
+    if d>1e-5 or bad:
+        with open("/tmp/i1/explore2.txt","a") as o: print(name, d, bad, file=o)
+    assert d<1e-5 and not bad

@@ -38,7 +38,9 @@ class Classification(Objective):
         self.regression, self.pooling = settings.regression, settings.pooling
         self.labels = 1 if settings.regression else labels
         self.dropout = nn.Dropout(settings.dropout)
-        self.head = nn.Linear(self.model.sentence_width, self.labels)
+        # a decoder's head has no bias: transformers' classes have none
+        decoder = getattr(trunk, "sizes", None) is not None and trunk.sizes.kind == "decoder"  # pyright: ignore
+        self.head = nn.Linear(self.model.sentence_width, self.labels, bias=not decoder)
         self.watch = "pearson" if settings.regression else "accuracy"
         self.higher_is_better = True
 

@@ -1,0 +1,141 @@
+"""What is exported loads in transformers and PEFT with the logits that the run's model has."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from curate.errors import CurateError
+from curate.train.export import export_run, load_trained, translate_texts
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+CLASSES = {
+    "causal": "AutoModelForCausalLM",
+    "causal-gpt2": "AutoModelForCausalLM",
+    "multi_token": "AutoModelForCausalLM",
+    "sft": "AutoModelForCausalLM",
+    "masked": "AutoModelForMaskedLM",
+    "classification": "AutoModelForSequenceClassification",
+    "classification-decoder": "AutoModelForSequenceClassification",
+    "token_classification": "AutoModelForTokenClassification",
+    "seq2seq": "AutoModelForSeq2SeqLM",
+}
+SHORT = {"steps": 4, "checkpoint_every": 4, "validation": {"every": 4}}
+TOKENS = torch.randint(20, 250, (2, 9), generator=torch.Generator().manual_seed(0))
+
+
+def loaded(folder, name):
+    import transformers
+
+    return getattr(transformers, CLASSES[name]).from_pretrained(folder, local_files_only=True).eval()
+
+
+@torch.no_grad()
+def own_logits(trained, name):
+    """Logits of TOKENS from our trunk and head."""
+    trunk, tensors = trained.trunk(), trained.tensors
+    if name == "seq2seq":
+        return trunk(TOKENS, inputs=TOKENS) @ trunk.unembedding.T
+    if name.startswith("classification"):
+        return trunk.sentence(TOKENS) @ tensors["head.weight"].T + tensors.get("head.bias", 0)
+    if name == "token_classification":
+        return trunk(TOKENS) @ tensors["head.weight"].T + tensors["head.bias"]
+    if name == "masked":
+        from curate.train.models.encoder import MaskedHead
+
+        head = MaskedHead(trained.sizes, trained.vocabulary)
+        head.load_state_dict({key[5:]: value for key, value in tensors.items() if key.startswith("head.")})
+        return head(trunk(TOKENS)) @ trunk.unembedding.T + head.bias
+    return trunk(TOKENS) @ trunk.unembedding.T
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_an_exported_model_has_the_logits_of_the_run(trained, tmp_path, name):
+    folder = trained(name, **SHORT)
+    export_run(folder.path, tmp_path / "export")
+    model = loaded(tmp_path / "export", name)
+    inputs = {"decoder_input_ids": TOKENS} if name == "seq2seq" else {}
+    with torch.no_grad():
+        logits = model(input_ids=TOKENS, **inputs).logits
+    torch.testing.assert_close(logits, own_logits(load_trained(folder.path), name), rtol=0, atol=1e-5)
+
+
+def test_an_exported_model_has_its_tokenizer_and_labels(trained, tmp_path):
+    import transformers
+
+    folder = trained("classification", **SHORT)
+    export_run(folder.path, tmp_path / "export")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "export", local_files_only=True)
+    assert tokenizer.decode(tokenizer("the small cat", add_special_tokens=False).input_ids) == "the small cat"
+    config = json.loads((tmp_path / "export" / "config.json").read_text())
+    assert config["id2label"] == {"0": "happy", "1": "sad"}
+
+
+def test_an_exported_chat_model_has_its_template(trained, tmp_path):
+    folder = trained("sft", **SHORT)
+    export_run(folder.path, tmp_path / "export")
+    assert "assistant" in (tmp_path / "export" / "chat_template.jinja").read_text()
+
+
+def test_half_numbers_are_half_the_size(trained, tmp_path):
+    folder = trained("causal", **SHORT)
+    whole, half = (export_run(folder.path, tmp_path / f"{half}", half=half)["bytes"] for half in (False, True))
+    assert half < 0.8 * whole
+
+
+LORA = {"lora": {"rank": 4, "alpha": 64.0, "targets": ["query", "value", "up"]}}
+
+
+def test_adapters_are_merged_into_an_exported_model(trained, tmp_path):
+    folder = trained("causal", **SHORT, **LORA)
+    export_run(folder.path, tmp_path / "export")
+    with torch.no_grad():
+        logits = loaded(tmp_path / "export", "causal")(input_ids=TOKENS).logits
+    torch.testing.assert_close(logits, own_logits(load_trained(folder.path), "causal"), rtol=0, atol=1e-5)
+
+
+def test_adapters_load_in_peft_on_the_model_that_they_began_with(trained, tmp_path):
+    import peft
+
+    base = trained("causal", **SHORT)
+    export_run(base.path, tmp_path / "base")
+    adapted = trained("causal", "adapted", **SHORT, **LORA, model={"path": str(tmp_path / "base")})
+    written = export_run(adapted.path, tmp_path / "adapter", adapter=True)
+    assert written["parameters"] < 10_000
+    model = peft.PeftModel.from_pretrained(loaded(tmp_path / "base", "causal"), str(tmp_path / "adapter")).eval()
+    with torch.no_grad():
+        logits = model(input_ids=TOKENS).logits
+    torch.testing.assert_close(logits, own_logits(load_trained(adapted.path), "causal"), rtol=0, atol=1e-5)
+
+
+def test_a_run_without_adapters_has_none_to_export(trained, tmp_path):
+    folder = trained("causal", **SHORT)
+    with pytest.raises(CurateError, match="the run has trained no adapters"):
+        export_run(folder.path, tmp_path / "export", adapter=True)
+
+
+def test_a_folder_that_is_there_is_left_alone(trained, tmp_path):
+    folder = trained("causal", **SHORT)
+    (tmp_path / "export").mkdir()
+    with pytest.raises(CurateError, match="the folder is there already"):
+        export_run(folder.path, tmp_path / "export")
+
+
+def test_a_model_that_transformers_does_not_have_is_refused(trained, tmp_path):
+    folder = trained("causal-lstm", **SHORT)
+    with pytest.raises(CurateError, match="transformers has no model"):
+        export_run(folder.path, tmp_path / "export")
+
+
+def test_a_run_without_checkpoint_has_nothing_to_export(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(CurateError, match="the run has no checkpoint yet"):
+        export_run(tmp_path, tmp_path / "export")
+
+
+def test_texts_are_translated_as_the_run_has_learned(trained):
+    folder = trained("seq2seq", steps=60, checkpoint_every=60)
+    assert "Katze" in " ".join(translate_texts(folder.path, ["the cat sings", "the small cat runs"], beams=2))
