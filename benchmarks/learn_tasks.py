@@ -10,11 +10,11 @@ from typing import Any
 from learn_data import (
     chats,
     cola,
-    compressed,
     copied,
     digits,
     majority,
     majority_tag_f1,
+    markov,
     multi30k,
     of,
     pii,
@@ -83,34 +83,34 @@ MEAN = {"kind": "classification", "dropout": 0.1, "pooling": "mean"}
 
 TASKS = {
     "decoder": Task(
-        wikitext, {**LM, "model": {"preset": "1m"}, "steps": 250}, "bits_per_byte", ("xz", compressed), False
+        wikitext, {**LM, "model": {"preset": "1m"}, "steps": 250}, "bits_per_byte", ("bytes, order 2", markov), False
     ),
     "gpt2": Task(
         wikitext,
         {**LM, "model": {"preset": "1m", "style": "gpt2"}, "steps": 250},
         "bits_per_byte",
-        ("xz", compressed),
+        ("bytes, order 2", markov),
         False,
     ),
     "muon": Task(
         wikitext,
         {**LM, "model": {"preset": "1m"}, "steps": 250, "optimizer": {"kind": "muon"}, "schedule": {"kind": "wsd"}},
         "bits_per_byte",
-        ("xz", compressed),
+        ("bytes, order 2", markov),
         False,
     ),
     "lstm": Task(
         wikitext,
         {**LM, "model": {"kind": "lstm", "width": 256, "layers": 1}, "steps": 250},
         "bits_per_byte",
-        ("xz", compressed),
+        ("bytes, order 2", markov),
         False,
     ),
     "multi_token": Task(
         wikitext,
         {**LM, "model": {"preset": "1m", "layers": 5}, "steps": 250, "objective": {"kind": "multi_token", "heads": 2}},
         "bits_per_byte",
-        ("xz", compressed),
+        ("bytes, order 2", markov),
         False,
     ),
     "masked": Task(
@@ -123,7 +123,7 @@ TASKS = {
         wikitext,
         {**LM, "model": {"preset": "1m"}, "steps": 250, "curriculum": {"lengths": [64, 128]}},
         "bits_per_byte",
-        ("xz", compressed),
+        ("bytes, order 2", markov),
         False,
     ),
     "distillation": Task(
@@ -135,7 +135,7 @@ TASKS = {
             "objective": {"kind": "distillation", "teacher": "runs/first"},
         },
         "bits_per_byte",
-        ("xz", compressed),
+        ("bytes, order 2", markov),
         False,
         first={**LM, "model": {"preset": "1m"}, "steps": 250},
     ),
@@ -254,7 +254,14 @@ TASKS = {
         multi30k,
         {
             "tokenizer": {"vocabulary": 4000},
-            "model": {"kind": "encoder_decoder", **SMALL, "layers": 2, "width": 160, "feed_forward": 640, "dropout": 0.1},
+            "model": {
+                "kind": "encoder_decoder",
+                **SMALL,
+                "layers": 2,
+                "width": 160,
+                "feed_forward": 640,
+                "dropout": 0.1,
+            },
             "objective": {"kind": "seq2seq", "label_smoothing": 0.1, "target_length": 40},
             "batch": {"sequences": 64, "length": 40},
             "optimizer": {"learning_rate": 3e-3, "beta2": 0.98},

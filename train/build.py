@@ -133,7 +133,7 @@ class _Plan:
             sizes = replace(origin.sizes, dropout=config.model.dropout) if origin and origin.sizes else None
             sizes = sizes or config.model.architecture
             objective = config.objective
-            if isinstance(objective, MultiTokenSettings) and not (origin and origin.kind == "run"):
+            if isinstance(objective, MultiTokenSettings) and origin is None:
                 sizes = replace(sizes, layers=_trunk_layers(sizes.layers, objective.heads))
             with torch.device("meta"):
                 trunk = build_trunk(sizes, vocabulary=self.vocabulary, length=self.length, pooler=self._pooler(sizes))

@@ -147,11 +147,13 @@ class _Run:
 
     def _save(self) -> None:
         self.heartbeat()
+        labels = [] if self.config.tasks else next(iter(self.packs.values())).labels
         facts = {
             "config": self.config.model_dump(mode="json"),
             "data": data_facts(self.packs),
             "state": asdict(self.state),
-            "labels": next(iter(self.packs.values())).labels if len(self.packs) == 1 else [],
+            "sizes": asdict(self.trainer.objective.model.sizes),
+            "labels": labels,
         }
         protect = self.state.best_step if self.config.early_stopping else None
         self.saved.save(self.state.step, self.trainer.tensors(), facts, protect=protect)

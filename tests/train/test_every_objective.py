@@ -11,6 +11,7 @@ import math
 
 import pytest
 
+from curate.train.checkpoint import checkpoints, tensor_shapes
 from curate.train.folder import read_metrics
 from tests.train.tiny_tasks import CASES
 
@@ -78,6 +79,15 @@ def test_the_result_has_the_metrics_of_the_objective_on_rows_not_seen(learn, nam
     assert found[metric] <= value if metric.startswith("loss") else found[metric] >= value
 
 
+def test_heads_of_several_tokens_are_added_to_a_model_that_is_there(trained, tiny_origins):
+    """And do not take the place of its last layers."""
+    folder = trained("multi_token", model={"path": str(tiny_origins("gpt2", 0.0))}, **SHORT)
+    names = tensor_shapes(checkpoints(folder.checkpoints)[-1])
+    modules = {".".join(name.split(".")[:3]) for name in names if name.startswith(("model.blocks", "heads"))}
+    assert {"model.blocks.0", "model.blocks.1"} < modules
+    assert any(name.startswith("heads.1.") for name in modules)
+
+
 # ---- exact
 
 
@@ -117,6 +127,13 @@ def test_two_processes_with_two_pieces_each_have_the_losses_of_one(trained, name
         validation = found.pop("validation", {}), wanted.pop("validation", {})
         assert found == pytest.approx(wanted, rel=1e-4, abs=1e-5)
         assert validation[0] == pytest.approx(validation[1], rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_two_processes_with_every_optimizer_have_the_losses_of_one(trained, optimizer):
+    settings = {**SHORT, "optimizer": {**OPTIMIZERS[optimizer], "average": 0.8}, "dropout": 0.0}
+    one, two = (trained("causal", f"{count}", processes=count, **settings) for count in (1, 2))
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["causal", "classification", "preference", "reinforcement"])

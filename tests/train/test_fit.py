@@ -28,6 +28,24 @@ TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sf
             {"model": {"kind": "lstm"}, "parallel": {"tensor": 2}, "processes": 2},
             "`parallel.tensor` splits decoders only",
         ),
+        (
+            {
+                "model": {"kind": "encoder"},
+                "objective": {"kind": "masked"},
+                "parallel": {"tensor": 2},
+                "processes": 2,
+            },
+            "`parallel.tensor` splits decoders only",
+        ),
+        (
+            {
+                "model": {"kind": "encoder_decoder"},
+                "objective": {"kind": "seq2seq"},
+                "parallel": {"tensor": 2},
+                "processes": 2,
+            },
+            "`parallel.tensor` splits decoders only",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_saying_why(settings, problem):
