@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from curate.train.lora import add_lora
 from torch import nn
 
 from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.tokenize.tokenizer import load_tokenizer, token_bytes, tokenizer_hash
-from curate.train.architecture import Architecture, ModelSettings
+from curate.train.architecture import Architecture
 from curate.train.config import TrainConfig
 from curate.train.datasets import Task, tasks_of
+from curate.train.lora import add_lora
 from curate.train.methods import (
     CausalSettings,
     ClassificationSettings,
@@ -47,7 +47,7 @@ from curate.train.objectives.reference import Reference
 from curate.train.objectives.reinforcement import Reinforcement
 from curate.train.objectives.seq2seq import Seq2Seq
 from curate.train.objectives.sft import Sft
-from curate.train.origin import Origin, fill_first, find_origin
+from curate.train.origin import Origin, fill_first, find_model, find_origin
 from curate.train.shard import shard_model
 from curate.train.sources import Feed, Source, open_feed, validation_sources
 from curate.train.world import World
@@ -151,7 +151,7 @@ class _Plan:
     def ready(self, objective: Objective) -> Objective:
         """The objective, sharded and with its first weights."""
         shard_model(objective, self.world, self.config)
-        fill_first(objective, self.origin, seed=self.config.seed, world=self.world)
+        fill_first(objective, self.origin, seed=self.config.seed, world=self.world, labels=self.pack.labels)
         return objective
 
     def objective(self, task: Task, trunk: nn.Module) -> Objective:
@@ -228,10 +228,13 @@ class _Plan:
 
     def _teacher(self, settings: DistillationSettings) -> nn.Module:
         """The teacher's trunk with its weights, whole in every process."""
-        origin = find_origin(ModelSettings(kind=self.config.model.kind, path=settings.teacher))
-        assert origin is not None
-        if origin.sizes is None:
-            raise CurateError("a `pretrained` model cannot be a teacher", "objective.teacher")
+        origin = find_model(settings.teacher, setting="objective.teacher")
+        assert origin.sizes
+        if origin.sizes.kind not in ("decoder", "lstm"):
+            raise CurateError(
+                f"a teacher predicts the next token, which a model of the kind {origin.sizes.kind} does not",
+                "objective.teacher",
+            )
         if origin.vocabulary == self.vocabulary:
             _check_tokenizer(self.pack, origin)
         length = origin.length or self.length

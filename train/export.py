@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from curate.tokenize.chat import DEFAULT_TEMPLATE
 from curate.tokenize.roles import roles as known_roles
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.architecture import Architecture
-from curate.train.checkpoint import checkpoints, load_checkpoint, read_checkpoint, tensor_shapes
+from curate.train.checkpoint import load_checkpoint, tensor_shapes
 from curate.train.config import TrainConfig
 from curate.train.generate import translate
 from curate.train.lora import is_adapter, merged, write_adapter
@@ -23,7 +22,7 @@ from curate.train.methods import MultiTokenSettings, Seq2SeqSettings
 from curate.train.models.build import build_trunk
 from curate.train.models.family import HeadKind
 from curate.train.models.huggingface import write_huggingface
-from curate.train.origin import find_origin
+from curate.train.origin import checkpoint_of, read_stored
 from curate.train.world import joined
 
 __all__ = ["Trained", "export_run", "load_trained", "translate_texts"]
@@ -92,37 +91,31 @@ def load_trained(path: Path, *, average: bool | None = None) -> Trained:
     if trained.config.lora:
         tensors = merged(tensors, trained.config.lora)
     if isinstance(trained.config.objective, MultiTokenSettings):
-        sizes, tensors = _first_head(sizes, tensors, trained.config.objective.heads)
+        sizes, tensors = _first_head(sizes, tensors)
     return replace(trained, sizes=sizes, tensors=tensors)
 
 
 def _read(path: Path, *, average: bool | None = None) -> Trained:
     """The model as it is in the checkpoint."""
-    found = checkpoints(path / "checkpoints") if (path / "checkpoints").is_dir() else [path]
-    if not found:
-        raise CurateError("the run has no checkpoint yet", str(path), "train it first")
-    checkpoint = _best(path) or found[-1]
-    description = read_checkpoint(checkpoint)
-    config = TrainConfig.model_validate(description["config"])
-    origin = find_origin(config.model)
-    if origin and origin.sizes is None:
+    checkpoint = checkpoint_of(path)
+    if checkpoint is None:
+        raise CurateError(
+            "there is no trained model here"
+            if not (path / "checkpoints").is_dir()
+            else "the run has no checkpoint yet",
+            str(path),
+            "name the folder of a run, or one of its checkpoints",
+        )
+    stored = read_stored(checkpoint)
+    config = stored.config
+    if stored.sizes.kind == "pretrained":
         raise CurateError(
             "a `pretrained` model is computed by transformers, and has no form of ours to export", str(path)
         )
-    sizes = origin.sizes if origin and origin.sizes else config.model.architecture
+    longest = max(config.batch.length, getattr(config.objective, "target_length", 0), stored.positions or 0)
+    labels = list(stored.labels) or None
     tensors = _whole(checkpoint, averaged=average)
-    positions = tensors.get("model.position_embedding.weight")
-    longest = max(
-        config.batch.length, getattr(config.objective, "target_length", 0), 0 if positions is None else len(positions)
-    )
-    labels = [str(label) for label in description["labels"]] or None
-    return Trained(config, sizes, tensors, longest, checkpoint.parent.parent / "tokenizer.json", labels)
-
-
-def _best(run: Path) -> Path | None:
-    """The checkpoint that a finished run names."""
-    result = run / "result.json"
-    return run / json.loads(result.read_bytes())["checkpoint"] if result.is_file() else None
+    return Trained(config, stored.sizes, tensors, longest, stored.tokenizer, labels)
 
 
 def _whole(checkpoint: Path, *, averaged: bool | None) -> dict[str, Tensor]:
@@ -138,14 +131,13 @@ def _whole(checkpoint: Path, *, averaged: bool | None) -> dict[str, Tensor]:
     return {name: tensors[place] for name, place in stored.items()}
 
 
-def _first_head(sizes: Architecture, tensors: dict[str, Tensor], heads: int) -> tuple[Architecture, dict[str, Tensor]]:
+def _first_head(sizes: Architecture, tensors: dict[str, Tensor]) -> tuple[Architecture, dict[str, Tensor]]:
     """The next-token model in a multi-token one: its first head is the last block."""
-    trunk = sizes.layers - heads
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("heads.")}
     for name, tensor in tensors.items():
         if name.startswith("heads.0."):
-            kept[f"model.blocks.{trunk}.{name.removeprefix('heads.0.')}"] = tensor
-    return replace(sizes, layers=trunk + 1), kept
+            kept[f"model.blocks.{sizes.layers}.{name.removeprefix('heads.0.')}"] = tensor
+    return replace(sizes, layers=sizes.layers + 1), kept
 
 
 def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = False) -> dict[str, Any]:

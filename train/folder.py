@@ -1,7 +1,8 @@
 """The run folder: what a run was told, what it ran on, and how it went.
 
     runs/NAME/
-      config.json        settings with all defaults, and the data: dataset, version, tokenizer, tokens (hashes, counts)
+      config.json        settings with all defaults; the data: dataset, version, tokenizer, tokens (hashes, counts); and
+                         the hashes of the models that it begins with, or learns from
       environment.json   versions of Python and libraries, device, processes, threads, measured speed
       tokenizer.json     a copy of the tokenizer
       changes.jsonl      settings and data that were changed on the way, and from which step
@@ -155,7 +156,12 @@ def _facts(pack: Pack) -> dict[str, Any]:
 
 
 def prepare(
-    folder: RunFolder, config: TrainConfig, packs: Mapping[str, Pack] | Pack, *, allow: Sequence[str] = ()
+    folder: RunFolder,
+    config: TrainConfig,
+    packs: Mapping[str, Pack] | Pack,
+    *,
+    models: Mapping[str, str] | None = None,
+    allow: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write down what the run is, or find that it is what was begun; returns the facts for its checkpoints.
 
@@ -163,12 +169,13 @@ def prepare(
         folder: The run's folder.
         config: Its settings.
         packs: Its token shards, by the name of their task or dataset.
+        models: Hashes of the models that it begins with, or learns from.
         allow: Names of settings and data that may differ from those that the run was begun with.
 
     Raises:
         CurateError: The run was begun with other settings or data; or what is allowed to differ does not.
     """
-    facts = {"config": config.model_dump(mode="json"), "data": data_facts(packs)}
+    facts = {"config": config.model_dump(mode="json"), "data": data_facts(packs), "models": dict(models or {})}
     before, steps = folder.read("config.json"), _checkpoint_steps(folder)
     changed = _changes(before, facts) if before and steps else []
     _refuse_unknown(allow, changed, folder, facts)
@@ -226,7 +233,8 @@ def _changes(before: dict[str, Any], facts: dict[str, Any]) -> list[_Change]:
         change for name in settings for change in _differences(name, old.get(name, _ABSENT), new.get(name, _ABSENT))
     ]
     data = _differences("data", _without_counts(before["data"]), _without_counts(facts["data"]))
-    return sorted((*found, *data), key=lambda change: change.name)
+    models = _differences("models", before.get("models", {}), facts["models"])
+    return sorted((*found, *data, *models), key=lambda change: change.name)
 
 
 def _with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
@@ -267,7 +275,8 @@ def _refuse_unknown(allow: Sequence[str], changed: Sequence[_Change], folder: Ru
     for name in allow:
         if name in names or name in _allowed_before(folder):
             continue
-        known = [*_names(facts["config"]), *(f"data.{key}" for key in _names(_without_counts(facts["data"])))]
+        given = {"data": _without_counts(facts["data"]), "models": facts["models"]}
+        known = [*_names(facts["config"]), *_names(given)]
         if name in known:
             raise CurateError(f"`{name}` has not changed", "--allow", "leave it out")
         hint = did_you_mean(name, [*names, *known]) or "the refusal names what has changed"

@@ -199,7 +199,13 @@ def _train_with_torchrun(config: TrainConfig, folder: RunFolder, packs: Mapping[
     ) as world:
         if world.rank == 0:
             _remove_stacks(folder)
-        (complete,) = world.total(world.rank == 0 and folder.result() is not None)
+        complete, seen = world.total(world.rank == 0 and folder.result() is not None, folder.path.is_dir())
+        if seen < place.size:
+            raise CurateError(
+                f"{place.size - int(seen)} of the {place.size} processes do not see the run folder",
+                str(folder.path),
+                "put it on a disk that all machines share (--runs DIR)",
+            )
         if not complete:
             with Watchdog(config.timeout, expired) as watchdog:
                 _train(config, folder, packs, world, watchdog.beat)

@@ -1,16 +1,18 @@
 """Where the first weights come from: a seed, a run of ours, or a Hugging Face model; and what shape that makes the model.
 
 Each parameter's seeded values depend on the seed and the parameter's name alone, so that a head, an adapter or another
-number of processes does not change them.
+number of processes does not change them. Of a run its best checkpoint is taken, where training ended early, else its
+newest; averaged parameters, where it has some. A head that tells other classes apart than this run's is not taken.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,12 @@ from curate.train.objectives.contract import Objective
 from curate.train.shard import fill, place
 from curate.train.world import World
 
-__all__ = ["Origin", "fill_first", "find_origin"]
+if TYPE_CHECKING:
+    from curate.train.config import TrainConfig
+
+__all__ = ["Origin", "Stored", "checkpoint_of", "fill_first", "find_model", "find_origin", "model_hash", "read_stored"]
+
+_POSITIONS = "model.position_embedding.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,7 @@ class Origin:
         vocabulary: Its tokens.
         length: Most tokens in a sequence; None where there is no limit.
         tokenizer: Its tokenizer's file or folder, if it has one.
+        labels: Names of the classes that its head tells apart; none where it has no such head.
     """
 
     path: Path
@@ -45,6 +53,70 @@ class Origin:
     vocabulary: int
     length: int | None
     tokenizer: Path | None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a checkpoint of ours says of its model.
+
+    Attributes:
+        checkpoint: Its folder.
+        config: Settings of its run.
+        sizes: Architecture of the trunk; of several heads in layers of their own, without those.
+        shapes: Of its tensors, by name.
+        labels: Names of its classes.
+    """
+
+    checkpoint: Path
+    config: TrainConfig
+    sizes: Architecture
+    shapes: dict[str, tuple[int, ...]]
+    labels: tuple[str, ...]
+
+    @property
+    def positions(self) -> int | None:
+        """Most tokens in a sequence, where positions are learned."""
+        return self.shapes[_POSITIONS][0] if _POSITIONS in self.shapes else None
+
+    @property
+    def tokenizer(self) -> Path:
+        """Where the run's folder has its tokenizer."""
+        return self.checkpoint.parent.parent / "tokenizer.json"
+
+
+def checkpoint_of(path: Path) -> Path | None:
+    """The checkpoint that a folder is, or that its run has come to: the best or the newest; None where there is none."""
+    if (path / "checkpoint.json").is_file():
+        return path
+    result = path / "result.json"
+    if result.is_file():
+        return path / "checkpoints" / Path(json.loads(result.read_bytes())["checkpoint"]).name
+    found = checkpoints(path / "checkpoints")
+    return found[-1] if found else None
+
+
+def read_stored(checkpoint: Path) -> Stored:
+    """What a checkpoint says of its model, after comparing its files with their hashes.
+
+    Raises:
+        CurateError: It is no checkpoint, is damaged, or has settings that are not known here.
+    """
+    from curate.train.config import TrainConfig
+
+    description = read_checkpoint(checkpoint)
+    try:
+        config = TrainConfig.model_validate(description["config"])
+        given = description["sizes"]
+        sizes = Architecture(**{**given, "kernels": tuple(given["kernels"])})
+        labels = tuple(str(label) for label in description["labels"])
+    except (KeyError, TypeError, ValueError):
+        raise CurateError(
+            "the settings in the checkpoint are not those of this curate",
+            str(checkpoint),
+            "it was made by another version",
+        ) from None
+    return Stored(checkpoint, config, sizes, tensor_shapes(checkpoint), labels)
 
 
 def find_origin(settings: ModelSettings) -> Origin | None:
@@ -55,18 +127,39 @@ def find_origin(settings: ModelSettings) -> Origin | None:
     """
     if settings.path is None:
         return None
-    path = Path(settings.path)
-    checkpoint = _checkpoint_of(path)
+    found = find_model(settings.path, foreign=settings.kind == "pretrained")
+    if found.sizes and found.sizes.kind != settings.kind:
+        raise CurateError(
+            f"the model in `{settings.path}` is of the kind {found.sizes.kind}, not {settings.kind}",
+            "model.kind",
+            f"set `model.kind: {found.sizes.kind}`",
+        )
+    return found
+
+
+def find_model(folder: str, *, foreign: bool = False, setting: str = "model.path") -> Origin:
+    """The model in a folder.
+
+    Args:
+        folder: Of a run, a checkpoint, or a Hugging Face model.
+        foreign: transformers computes it, if it is no run of ours.
+        setting: Which setting names it.
+
+    Raises:
+        CurateError: There is none, or one that cannot be used.
+    """
+    path = Path(folder)
+    checkpoint = checkpoint_of(path)
     if checkpoint:
-        return _ours(checkpoint)
+        return _ours(read_stored(checkpoint))
     if not (path / "config.json").is_file():
         raise CurateError(
-            f"there is no model in `{settings.path}`",
-            "model.path",
+            f"there is no model in `{folder}`",
+            setting,
             "name a run folder, one of its checkpoints, or a Hugging Face model's folder",
         )
     tokenizer = path if (path / "tokenizer.json").is_file() else None
-    if settings.kind == "pretrained":
+    if foreign:
         from curate.train.models.backbone import pretrained_limits
 
         vocabulary, limit = pretrained_limits(path)
@@ -74,40 +167,49 @@ def find_origin(settings: ModelSettings) -> Origin | None:
     from curate.train.models.huggingface import read_huggingface
 
     found = read_huggingface(path)
-    if found.sizes.kind != settings.kind:
-        raise CurateError(
-            f"the model in `{settings.path}` is of the kind {found.sizes.kind}, not {settings.kind}",
-            "model.kind",
-            f"set `model.kind: {found.sizes.kind}`",
-        )
     limit = None if found.sizes.positions == "relative" else found.length
-    return Origin(path, "huggingface", found.sizes, found.vocabulary, limit, tokenizer)
+    # a single name is that of a number (regression)
+    labels = found.labels if len(found.labels) > 1 else ()
+    return Origin(path, "huggingface", found.sizes, found.vocabulary, limit, tokenizer, labels)
 
 
-def _checkpoint_of(path: Path) -> Path | None:
-    if (path / "checkpoint.json").is_file():
-        return path
-    found = checkpoints(path / "checkpoints")
-    return found[-1] if found else None
+def _ours(stored: Stored) -> Origin:
+    sizes, config, where = stored.sizes, stored.config, str(stored.checkpoint)
+    if sizes.kind == "pretrained":
+        raise CurateError(
+            "no run goes on from one of a `pretrained` model", where, "name the folder that it began with"
+        )
+    if config.lora or config.objective.kind == "multi_token":
+        also = "adapters" if config.lora else "several heads"
+        raise CurateError(f"the run's model has {also}", where, "`curate export` makes a plain model of it: name that")
+    vocabulary = stored.shapes["model.embedding.weight"][0]
+    tokenizer = stored.tokenizer if stored.tokenizer.is_file() else None
+    return Origin(stored.checkpoint, "run", sizes, vocabulary, stored.positions, tokenizer, stored.labels)
 
 
-def _ours(checkpoint: Path) -> Origin:
-    from curate.train.config import TrainConfig
-
-    config = TrainConfig.model_validate(read_checkpoint(checkpoint)["config"])
-    shapes = tensor_shapes(checkpoint)
-    tokenizer = checkpoint.parent.parent / "tokenizer.json"
-    if "model.embedding.weight" not in shapes or config.objective.kind == "multi_token":
-        raise CurateError("the run's model cannot be taken over", str(checkpoint), "export it, and name the export")
-    sizes = config.model.architecture
-    limit = config.batch.length if sizes.positions == "learned" else None
-    return Origin(
-        checkpoint, "run", sizes, shapes["model.embedding.weight"][0], limit, tokenizer if tokenizer.is_file() else None
-    )
+def model_hash(origin: Origin) -> str:
+    """sha256 over a model's files, at about 1 GB/s; a checkpoint of ours has those of its shards in its description."""
+    files = [origin.path / "config.json", *sorted(origin.path.glob("*.safetensors"))]
+    if origin.kind == "run":
+        files = [origin.path / "checkpoint.json"]
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
-def fill_first(objective: Objective, origin: Origin | None, *, seed: int, world: World) -> None:
+def fill_first(
+    objective: Objective, origin: Origin | None, *, seed: int, world: World, labels: Sequence[str | int] = ()
+) -> None:
     """Give a sharded objective on the meta device its first weights.
+
+    Args:
+        objective: What is filled.
+        origin: The model to begin with; None: everything is seeded.
+        seed: Of the run.
+        world: The processes.
+        labels: Names of the classes that the objective's head tells apart.
 
     Raises:
         CurateError: The origin has other tensors than the model.
@@ -123,7 +225,8 @@ def fill_first(objective: Objective, origin: Origin | None, *, seed: int, world:
     fill(objective, world.device, seeded)
     if origin is None:
         return
-    parameters = dict(objective.named_parameters())
+    same = tuple(map(str, labels)) == origin.labels
+    parameters = {name: p for name, p in objective.named_parameters() if same or not name.startswith("head.")}
     if origin.kind == "run":
         _from_run(parameters, origin, world)
     else:
@@ -134,7 +237,8 @@ def _from_run(parameters: dict[str, nn.Parameter], origin: Origin, world: World)
     shapes = tensor_shapes(origin.path)
     both = {name: p.detach() for name, p in parameters.items() if shapes.get(name) == tuple(p.shape)}
     _refuse_missing(parameters, both, origin.path)
-    load_checkpoint(origin.path, both, world)
+    averages = {name: f"average.{name}" for name in both if f"average.{name}" in shapes}
+    load_checkpoint(origin.path, {averages.get(name, name): tensor for name, tensor in both.items()}, world)
 
 
 def _foreign_tensors(origin: Origin) -> Iterator[tuple[str, Tensor]]:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from curate.train.perturb import build_perturbation
 from torch import Tensor
 
 from curate.errors import CurateError
@@ -32,6 +31,7 @@ from curate.train.optim import (
     set_learning_rates,
     state_tensors,
 )
+from curate.train.perturb import build_perturbation
 from curate.train.world import World
 
 __all__ = ["NotFinite", "Step", "Trainer"]

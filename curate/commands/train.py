@@ -139,16 +139,17 @@ def train_run(
     from curate.train.launch import torchrun_place
 
     place, first = torchrun_place(), _is_first()
-    config = load_config(path, overrides, processes=place.size if place else processes)
+    config = load_config(path, overrides, processes=processes or (place.size if place else None))
     require_torch()
     # Threads that wait must sleep: by default they spin, which costs five times the CPU time where anything else runs.
     # OpenMP reads this once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    sys.path.insert(0, str(path.parent.resolve()))  # rewards of one's own stand beside the file
+    sys.path.append(str(path.parent.resolve()))  # rewards of one's own stand beside the file; they hide no package
     root = store or Path(os.environ.get("CURATE_STORE") or path.parent / ".curate")
     named = (runs or path.parent / "runs") / config.run
+    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # torchrun's, after a process has died
     # of torchrun's processes the first holds the folder and writes; the others wait for it when they join
-    with held(named, fresh=fresh) if first else nullcontext(RunFolder(named)) as folder:
+    with held(named, fresh=fresh and not again) if first else nullcontext(RunFolder(named)) as folder:
         result = _trained(config, root, folder, allow=allow, first=first, alone=place is None)
         return {**result, "checkpoint": str(folder.path / result["checkpoint"])}
 
@@ -161,16 +162,16 @@ def _trained(
     from curate.train.datasets import pack_all, references
     from curate.train.folder import prepare
     from curate.train.launch import launch
-    from curate.train.origin import find_origin
+    from curate.train.origin import model_hash
 
     datasets = {name: open_dataset(name, root) for name in references(config)}
+    models = _models(config)
+    _check_memory(config, models.get("path"))
     for dataset in datasets.values() if first else ():
         _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
-    origin = find_origin(config.model)
-    _check_memory(config, origin)
-    packs = pack_all(config, datasets.__getitem__, tokenizer=origin.tokenizer if origin else None)
+    packs = pack_all(config, datasets.__getitem__, tokenizer=_tokenizer(config, models))
     if first:
-        prepare(folder, config, packs, allow=allow)
+        prepare(folder, config, packs, models={name: model_hash(model) for name, model in models.items()}, allow=allow)
         _tell_splits(config.run, packs)
         _record(next(iter(datasets.values())), folder, next(iter(packs.values())))
     complete = first and folder.result()
@@ -183,28 +184,65 @@ def _trained(
     return result
 
 
+def _models(config: TrainConfig) -> dict[str, Origin]:
+    """The models that the run begins with (`path`), or learns from (`teacher`)."""
+    from curate.train.methods import DistillationSettings
+    from curate.train.origin import find_model, find_origin
+
+    origin = find_origin(config.model)
+    found = {"path": origin} if origin else {}
+    if isinstance(config.objective, DistillationSettings):
+        found["teacher"] = find_model(config.objective.teacher, setting="objective.teacher")
+    return found
+
+
+def _tokenizer(config: TrainConfig, models: dict[str, Origin]) -> Path | None:
+    """That of the model to begin with, else of the teacher; None where the file names one, or one is to be trained.
+
+    Raises:
+        CurateError: The model has none: with another it would be worth nothing.
+    """
+    from curate.errors import CurateError
+
+    model = next(iter(models.values()), None)
+    if config.tokenizer.path or model is None:
+        return None
+    if model.tokenizer is None:
+        raise CurateError(
+            f"the model in `{model.path}` has no tokenizer.json beside it",
+            "tokenizer.path",
+            "name the tokenizer that it was trained with; `AutoTokenizer` of transformers saves the file",
+        )
+    return model.tokenizer
+
+
 def _check_memory(config: TrainConfig, origin: Origin | None) -> None:
     """Refuse what cannot fit, before any work is done.
 
     Raises:
-        CurateError: It says by how much.
+        CurateError: It says by how much; or there is no CUDA device, and one is asked for.
     """
     import torch
 
+    from curate.errors import CurateError
+    from curate.train.budget import given_vocabulary
     from curate.train.memory import check_fits
 
+    cuda = torch.cuda.is_available()
+    if config.device == "cuda" and not cuda:
+        raise CurateError("there is no CUDA device here", "device", "`device: cpu`, or auto")
     sizes = origin.sizes if origin else config.model.architecture
     if sizes is None:
         return
-    vocabulary = origin.vocabulary if origin else config.tokenizer.vocabulary
-    if config.device != "cpu" and torch.cuda.is_available():
+    vocabulary = origin.vocabulary if origin else given_vocabulary(config) or config.tokenizer.vocabulary
+    if cuda and config.device != "cpu":
         available = torch.cuda.get_device_properties(0).total_memory
         check_fits(config, sizes, vocabulary, available=available, device="cuda")
     else:
         from psutil import virtual_memory
 
         here = int(os.environ.get("LOCAL_WORLD_SIZE", config.processes))
-        check_fits(config, sizes, vocabulary, available=virtual_memory().total // here, device="cpu")
+        check_fits(config, sizes, vocabulary, available=virtual_memory().available // here, device="cpu")
 
 
 def _is_first() -> bool:

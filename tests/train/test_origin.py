@@ -11,9 +11,9 @@ from curate.errors import CurateError
 from curate.train.build import build_parts
 from curate.train.checkpoint import checkpoints
 from curate.train.export import export_run, load_trained
-from curate.train.origin import find_origin
+from curate.train.origin import checkpoint_of, find_origin
 from curate.train.world import joined
-from tests.train.tiny_tasks import CASES, config_of
+from tests.train.tiny_tasks import CASES, config_of, rows_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -32,7 +32,8 @@ def base(trained):
 
 
 def going_on(path, name="classification-decoder", **settings):
-    return config_of(CASES[name], model={"path": str(path)}, tokenizer={"path": f"{path}/tokenizer.json"}, **settings)
+    begun = {"model": {"path": str(path)}, "tokenizer": {"path": f"{path}/tokenizer.json"}}
+    return config_of(CASES[name], **{**begun, **settings})
 
 
 def test_a_run_begins_with_the_weights_of_another_under_a_new_head(base, tiny_packs):
@@ -52,6 +53,67 @@ def test_a_run_that_goes_on_from_another_learns_and_takes_over_its_sizes(base, r
     folder = run(config, "tuned", tiny_packs(config, None))
     sizes = load_trained(folder.path).sizes
     assert (sizes.layers, sizes.width) == (2, 16)
+
+
+def test_a_chain_of_runs_keeps_the_sizes_of_the_first(base, run, tiny_packs, tmp_path):
+    second = going_on(base.path, "causal", model={"path": str(base.path), "layers": 4}, **SHORT)
+    folder = run(second, "second", tiny_packs(second, None))
+    third = going_on(folder.path, "preference", model={"path": str(folder.path), "layers": 4})
+    begun = first_weights(third, tiny_packs(third, None))
+    assert all(torch.equal(begun[name], tensor) for name, tensor in load_trained(folder.path).tensors.items())
+
+
+def test_a_run_is_exported_where_the_model_that_it_began_with_is_gone(base, run, tiny_packs, tmp_path):
+    config = going_on(base.path, "causal", model={"path": str(base.path), "layers": 4}, **SHORT)
+    folder = run(config, "second", tiny_packs(config, None))
+    base.path.rename(tmp_path / "elsewhere")
+    export_run(folder.path, tmp_path / "export")
+    assert json.loads((tmp_path / "export" / "config.json").read_text())["num_hidden_layers"] == 2
+
+
+def test_learned_positions_are_as_many_as_in_the_first_model(run, tiny_origins, tiny_packs):
+    config = config_of(CASES["causal-gpt2"], model={"path": str(tiny_origins("gpt2", 0.1))}, **SHORT)
+    folder = run(config, "second", tiny_packs(config, None))
+    assert config.batch.length == 32
+    assert find_origin(going_on(folder.path, "causal-gpt2").model).length == 64
+
+
+def test_the_averaged_parameters_of_a_run_are_taken(trained, tiny_packs):
+    folder = trained("causal", "base", **SHORT, optimizer={"average": 0.9})
+    config = going_on(folder.path, "causal")
+    name, begun = "model.embedding.weight", first_weights(config, tiny_packs(config, None))
+    assert torch.equal(begun[name], load_trained(folder.path).tensors[name])
+    assert not torch.equal(begun[name], load_trained(folder.path, average=False).tensors[name])
+
+
+def test_the_best_checkpoint_of_a_run_that_ended_early_is_taken(trained):
+    folder = trained("causal", "base", **{**SHORT, "checkpoint_every": 2})
+    assert checkpoint_of(folder.path).name == "step-000004"
+    folder.write("result.json", {"checkpoint": "checkpoints/step-000002"})
+    assert checkpoint_of(folder.path).name == "step-000002"
+
+
+def labelled(names):
+    """Rows whose labels are called otherwise."""
+    rows = {split: rows_of("labelled", 16) for split in ("train", "validation")}
+    for columns in rows.values():
+        columns["label"] = [names[label] for label in columns["label"]]
+    return {"labelled": rows}
+
+
+@pytest.mark.parametrize(("names", "kept"), [(("happy", "sad"), True), (("sun", "rain"), False)])
+@pytest.mark.parametrize("exported", [False, True])
+def test_a_head_is_taken_over_where_it_tells_the_same_classes_apart(
+    trained, tiny_packs, tmp_path, names, kept, exported
+):
+    folder = trained("classification", "base", **SHORT)
+    path = folder.path
+    if exported:
+        export_run(path, path := tmp_path / "export")
+    config = going_on(path, "classification")
+    begun = first_weights(config, tiny_packs(config, labelled(dict(zip(("happy", "sad"), names, strict=True)))))
+    head = load_trained(folder.path).tensors["head.weight"]
+    assert torch.equal(begun["head.weight"], head) == kept
 
 
 def test_another_tokenizer_than_that_of_the_model_is_refused_with_the_one_to_use(base, tiny_packs):
@@ -127,6 +189,44 @@ def test_pickled_weights_are_refused(base, tmp_path):
 
 def test_a_multi_token_run_is_exported_before_another_begins_with_it(trained):
     folder = trained("multi_token", "base", **SHORT)
-    with pytest.raises(CurateError, match="the run's model cannot be taken over") as error:
+    with pytest.raises(CurateError, match="the run's model has several heads") as error:
         find_origin(config_of(CASES["causal"], model={"path": str(folder.path)}).model)
     assert "export" in error.value.hint
+
+
+def test_a_run_with_adapters_is_exported_before_another_begins_with_it(trained):
+    folder = trained("causal", "base", **SHORT, lora={"rank": 2})
+    with pytest.raises(CurateError, match="the run's model has adapters") as error:
+        find_origin(going_on(folder.path, "causal").model)
+    assert "export" in error.value.hint
+
+
+def test_a_multi_token_model_that_began_with_another_is_exported_with_its_first_head(base, run, tiny_packs, tmp_path):
+    config = going_on(base.path, "multi_token", **SHORT)
+    folder = run(config, "heads", tiny_packs(config, None))
+    export_run(folder.path, tmp_path / "export")
+    assert json.loads((tmp_path / "export" / "config.json").read_text())["num_hidden_layers"] == 3
+
+
+def test_a_checkpoint_whose_settings_are_not_known_is_refused(base):
+    description = checkpoint_of(base.path) / "checkpoint.json"
+    content = json.loads(description.read_text())
+    description.write_text(json.dumps({**content, "config": {**content["config"], "flavour": "new"}}))
+    with pytest.raises(CurateError, match="the settings in the checkpoint are not those of this curate"):
+        find_origin(going_on(base.path).model)
+
+
+@pytest.mark.parametrize("case", ["masked", "classification"])
+def test_a_teacher_that_predicts_no_next_token_is_refused(trained, tiny_packs, case):
+    teacher = trained(case, "base", **SHORT)
+    objective = {"kind": "distillation", "teacher": str(teacher.path)}
+    config = config_of(CASES["causal"], objective=objective, tokenizer={"path": f"{teacher.path}/tokenizer.json"})
+    with pytest.raises(CurateError, match="a teacher predicts the next token, which a model of the kind encoder"):
+        first_weights(config, tiny_packs(config, None))
+
+
+def test_a_teacher_may_be_of_another_kind(base, tiny_packs):
+    objective = {"kind": "distillation", "teacher": str(base.path)}
+    tokenizer = {"path": f"{base.path}/tokenizer.json"}
+    config = config_of(CASES["causal-lstm"], objective=objective, tokenizer=tokenizer)
+    assert "model.blocks.0.cells.weight_ih_l0" in first_weights(config, tiny_packs(config, None))
