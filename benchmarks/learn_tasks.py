@@ -220,7 +220,10 @@ TASKS = {
             "tokenizer": {"vocabulary": 2048},
         },
         "accuracy",
-        ("majority", lambda rows: majority([{**row, "label": row["messages"][1]["content"]} for row in rows])),
+        (
+            "the majority answer, and the mark of its end",
+            lambda rows: (1 + majority([{**row, "label": row["messages"][1]["content"]} for row in rows])) / 2,
+        ),
     ),
     "preference": Task(
         preferences,

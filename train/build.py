@@ -230,10 +230,9 @@ class _Plan:
         """The teacher's trunk with its weights, whole in every process."""
         origin = find_model(settings.teacher, setting="objective.teacher")
         assert origin.sizes
-        if origin.sizes.kind not in ("decoder", "lstm"):
+        if not origin.predicts:
             raise CurateError(
-                f"a teacher predicts the next token, which a model of the kind {origin.sizes.kind} does not",
-                "objective.teacher",
+                f"the model in `{settings.teacher}` has not learned to predict the next token", "objective.teacher"
             )
         if origin.vocabulary == self.vocabulary:
             _check_tokenizer(self.pack, origin)

@@ -206,6 +206,8 @@ def _checkpoint_steps(folder: RunFolder) -> list[int]:
 # ---- what has changed
 
 _ABSENT = object()
+_PLACES = {"model.path", "tokenizer.path", "objective.teacher", "data.chat_template"}
+"""Settings that say where something stands; what stood there is compared by its hash, in `data` and `models`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +232,10 @@ def _changes(before: dict[str, Any], facts: dict[str, Any]) -> list[_Change]:
     # the dataset as written may name another version; what was found under that name is compared as data.version
     settings = {name for name in {*old, *new} if name not in FREE and name != "dataset"}
     found = [
-        change for name in settings for change in _differences(name, old.get(name, _ABSENT), new.get(name, _ABSENT))
+        change
+        for name in settings
+        for change in _differences(name, old.get(name, _ABSENT), new.get(name, _ABSENT))
+        if change.name not in _PLACES
     ]
     data = _differences("data", _without_counts(before["data"]), _without_counts(facts["data"]))
     models = _differences("models", before.get("models", {}), facts["models"])

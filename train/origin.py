@@ -45,6 +45,7 @@ class Origin:
         length: Most tokens in a sequence; None where there is no limit.
         tokenizer: Its tokenizer's file or folder, if it has one.
         labels: Names of the classes that its head tells apart; none where it has no such head.
+        predicts: It has learned to predict the next token.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Origin:
     length: int | None
     tokenizer: Path | None
     labels: tuple[str, ...] = ()
+    predicts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,8 @@ def find_model(folder: str, *, foreign: bool = False, setting: str = "model.path
     limit = None if found.sizes.positions == "relative" else found.length
     # a single name is that of a number (regression)
     labels = found.labels if len(found.labels) > 1 else ()
-    return Origin(path, "huggingface", found.sizes, found.vocabulary, limit, tokenizer, labels)
+    predicts = found.sizes.kind == "decoder" and found.head in (None, "causal")
+    return Origin(path, "huggingface", found.sizes, found.vocabulary, limit, tokenizer, labels, predicts)
 
 
 def _ours(stored: Stored) -> Origin:
@@ -184,7 +187,9 @@ def _ours(stored: Stored) -> Origin:
         raise CurateError(f"the run's model has {also}", where, "`curate export` makes a plain model of it: name that")
     vocabulary = stored.shapes["model.embedding.weight"][0]
     tokenizer = stored.tokenizer if stored.tokenizer.is_file() else None
-    return Origin(stored.checkpoint, "run", sizes, vocabulary, stored.positions, tokenizer, stored.labels)
+    kinds = {task.objective.kind for task in (config.tasks or {"": config}).values()}
+    predicts = bool(kinds - {"masked", "seq2seq", "classification", "token_classification"})
+    return Origin(stored.checkpoint, "run", sizes, vocabulary, stored.positions, tokenizer, stored.labels, predicts)
 
 
 def model_hash(origin: Origin) -> str:

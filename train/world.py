@@ -7,6 +7,7 @@ name. Those that torchrun started meet where it says, in the environment.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ def joined(
         torch.use_deterministic_algorithms(True, warn_only=True)  # the backward pass of attention asks for this
         torch.cuda.set_device(place)
     timeout = timedelta(seconds=patience)
+    hook = sys.excepthook  # torch puts one around it that tells the rank, and leaves it there
     if meeting == "environment":
         distributed.init_process_group(backend, init_method="env://", rank=rank, world_size=size, timeout=timeout)
     else:
@@ -111,6 +113,7 @@ def joined(
         yield World(rank, size, place, control)
     finally:
         distributed.destroy_process_group()
+        sys.excepthook = hook
 
 
 def _device(local: int, device: Literal["auto", "cpu", "cuda"]) -> torch.device:

@@ -55,6 +55,14 @@ def validation_errors(
             message = f"{subject} has no setting `{name}`"
         elif detail["type"] == "missing":
             message = f"{subject} needs the setting `{name}`"
+        elif detail["type"].startswith("union_tag_"):
+            context = detail.get("ctx", {})
+            key, kind = str(context["discriminator"]).strip("'"), context.get("tag")
+            kinds = [str(one.model_fields[key].default) for one in _members(model, detail["loc"])]
+            message = f"{subject}: `{name}` needs its `{key}`"
+            if kind is not None:
+                message, where = f"{subject}: `{name}.{key}`: there is no `{kind}`", located.where(*path, *loc, key)
+            hint = did_you_mean(str(kind), kinds) or f"there are: {', '.join(kinds)}"
         else:
             words = detail["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
             message = f"{subject}: " + (f"`{name}`: " if name else "") + words[:1].lower() + words[1:]
@@ -70,12 +78,17 @@ def validation_errors(
 
 def _known(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     """Settings that the block has in which `loc` names an unknown one."""
+    return list(dict.fromkeys(name for one in _members(model, loc[:-1]) for name in one.model_fields))
+
+
+def _members(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[type[BaseModel]]:
+    """The models that the block at `loc` may be."""
     blocks = [model]
-    for part in loc[:-1]:
+    for part in loc:
         inner = [block for one in blocks for block in member_models(one.model_fields.get(str(part)))]
         tagged = [one for one in blocks if "kind" in one.model_fields and one.model_fields["kind"].default == part]
         blocks = inner or tagged or blocks
-    return list(dict.fromkeys(name for one in blocks for name in one.model_fields))
+    return blocks
 
 
 def member_models(field: FieldInfo | None) -> list[type[BaseModel]]:

@@ -121,7 +121,8 @@ def quick_processes(monkeypatch):
     from curate.train import launch
 
     context = get_context("forkserver")
-    context.set_forkserver_preload(["curate.train.run", "tests.train.interruption"])
+    slow = ["torch._dynamo", "curate.train.run", "curate.train.logs", "curate.train.progress", "curate.tokenize.rows"]
+    context.set_forkserver_preload([*slow, "tests.train.interruption"])
     monkeypatch.setattr(launch, "get_context", lambda _: context)
 
 
