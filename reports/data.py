@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = [
+    "VALIDATION",
     "Clusters",
     "Example",
     "Feature",
@@ -18,6 +19,11 @@ __all__ = [
     "Spread",
     "StageData",
 ]
+
+VALIDATION = "validation."
+"""What names of metrics of the validation split begin with."""
+COUNTS = ("bytes", "count", "tokens")
+"""Metrics that say on how much was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +188,16 @@ class RunData:
     def steps(self) -> int:
         """The last step that any metric has."""
         return max((points[-1][0] for points in self.metrics.values()), default=0)
+
+    @property
+    def validation(self) -> list[tuple[str, tuple[float, float, float, float]]]:
+        """What was measured in validation, with its first, lowest, highest and last value; without counts."""
+        found: list[tuple[str, tuple[float, float, float, float]]] = []
+        for name, points in self.metrics.items():
+            if name.startswith(VALIDATION) and name.rpartition(".")[2] not in COUNTS:
+                values = [value for _, value in points]
+                found.append((name.removeprefix(VALIDATION), (values[0], min(values), max(values), values[-1])))
+        return found
 
     @property
     def bits_per_byte(self) -> float | None:

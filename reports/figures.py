@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from curate.reports.charts import Bar, Figure, Small, bars, histogram, lines, multiples, stacked
-from curate.reports.data import Clusters, Lengths, ReportData, RunData, StageData
+from curate.reports.data import VALIDATION, Clusters, Lengths, ReportData, RunData, StageData
 from curate.reports.numbers import measure, number, share
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "funnel_figure",
     "languages_figure",
     "lengths_figure",
+    "metric_name",
     "personal_figure",
     "run_figures",
 ]
@@ -153,7 +154,9 @@ def run_figures(runs: tuple[RunData, ...]) -> list[Figure]:
     """A chart for each metric that the runs have, all runs in it."""
     figures: list[Figure] = []
     drawn: set[str] = set()
-    for metric, title in METRICS.items():
+    validated = dict.fromkeys(f"{VALIDATION}{name}" for run in runs for name, _ in run.validation)
+    others = {name: f"Validation {metric_name(name)}" for name in validated if not name.endswith("perplexity")}
+    for metric, title in {**METRICS, **{name: title for name, title in others.items() if name not in METRICS}}.items():
         series = {run.run: [(float(step), value) for step, value in run.metrics.get(metric, ())] for run in runs}
         if title in drawn or not any(series.values()):
             continue
@@ -163,3 +166,8 @@ def run_figures(runs: tuple[RunData, ...]) -> list[Figure]:
         key = f"metric-{len(figures) + 1}"
         figures.append(lines(key, title, f"{ends}.", series, x_name="step", y_name=unit))
     return figures
+
+
+def metric_name(name: str) -> str:
+    """A metric's name in words; that of a task has the task's name before it."""
+    return name.removeprefix(VALIDATION).replace("_", " ").replace(".", ": ")

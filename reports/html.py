@@ -61,12 +61,15 @@ def render_version(data: ReportData) -> str:
 
 def render_run(run: RunData) -> str:
     """The page of a training run."""
+    validation = [(figures.metric_name(name), *map(numbers.measure, values)) for name, values in run.validation]
+    sections = {"results": "Results", "validation": "Validation", "curves": "Training curves", "settings": "Settings"}
     return _render(
         "run.html",
         run=run,
+        validation=validation,
         run_figures=figures.run_figures((run,)),
         config=yaml_text(run.config) if run.config else None,
-        contents=[("results", "Results", []), ("curves", "Training curves", []), ("settings", "Settings", [])],
+        contents=[(name, title, []) for name, title in sections.items() if validation or name != "validation"],
     )
 
 
@@ -132,6 +135,7 @@ def _environment() -> Environment:
         "number": numbers.number,
         "size": numbers.size,
         "measure": numbers.measure,
+        "metric": figures.metric_name,
         "value": _value_text,
     }
     environment.globals |= {"share": numbers.share, "compare": compare}

@@ -193,15 +193,7 @@ def write_adapter(
     family = family_of(sizes, head)
     sources = sources_of(family, sizes, head)
     trained = [name for name in tensors if is_adapter(name) or not name.startswith("model.")]
-    strange = [
-        name for name in trained if name.replace("lora_down", "weight").replace("lora_up", "weight") not in sources
-    ]
-    if strange or head == "masked":
-        raise CurateError(
-            "the model has trained parts that PEFT's files cannot hold: "
-            + (few(strange) or "a head for masked tokens"),
-            hint="export the whole model, without `--adapter`",
-        )
+    _refuse_strange(trained, sources, head)
     adapters, patterns = _fused(sources, tensors, settings)
     heads = {sources[name].name: tensors[name] for name in trained if name.startswith("head.")}
     layers = [
@@ -223,6 +215,18 @@ def write_adapter(
     }
     held = {PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in {**adapters, **heads}.items()}
     _write(folder, config, held)
+
+
+def _refuse_strange(trained: list[str], sources: Mapping[str, Source], head: HeadKind) -> None:
+    strange = [
+        name for name in trained if name.replace("lora_down", "weight").replace("lora_up", "weight") not in sources
+    ]
+    if strange or head == "masked":
+        raise CurateError(
+            "the model has trained parts that PEFT's files cannot hold: "
+            + (few(strange) or "a head for masked tokens"),
+            hint="export the whole model, without `--adapter`",
+        )
 
 
 def family_of(sizes: Architecture, head: HeadKind) -> Family:

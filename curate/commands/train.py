@@ -23,23 +23,29 @@ if TYPE_CHECKING:
 __all__ = ["require_torch", "train", "train_run"]
 
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting: key=value, or block.key=value.", metavar="KEY=VALUE"),
+]
+Processes = Annotated[
+    int | None, typer.Option(min=1, help="Processes that share the work; by default as the file says.")
+]
+Runs = Annotated[
+    Path | None, typer.Option(help="Folder of run folders; by default `runs` beside the file.", metavar="DIR")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(help="Go on though this setting, or this fact of the data, has changed.", metavar="NAME"),
+]
+
+
 def train(
     config: Annotated[Path, typer.Argument(help="Training file.")] = Path("train.yaml"),
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting: key=value, or block.key=value.", metavar="KEY=VALUE"),
-    ] = None,
-    processes: Annotated[
-        int | None, typer.Option(min=1, help="Processes that share the work; by default as the file says.")
-    ] = None,
-    runs: Annotated[
-        Path | None, typer.Option(help="Folder of run folders; by default `runs` beside the file.", metavar="DIR")
-    ] = None,
+    overrides: Overrides = None,
+    processes: Processes = None,
+    runs: Runs = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove an earlier run of this name first.")] = False,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(help="Go on though this setting, or this fact of the data, has changed.", metavar="NAME"),
-    ] = None,
+    allow: Allow = None,
     plan: Annotated[bool, typer.Option("--plan", help="Train nothing: say what to train.")] = False,
     tokens: Annotated[float | None, typer.Option(help="Plan for as many unique tokens.", metavar="N")] = None,
     preset: Annotated[str | None, typer.Option(help="Plan a model of this preset.")] = None,
@@ -59,33 +65,19 @@ def train(
     """
     from curate.commands.options import print_json
 
-    planning = {
-        "tokens": tokens,
-        "preset": preset,
-        "flops": flops,
-        "hours": hours,
-        "devices": devices,
-        "hardware": hardware,
-        "peak": peak,
-        "mfu": mfu,
-        "price": price,
-    }
+    given, some = overrides or [], allow or []
+    budget = {"flops": flops, "hours": hours, "devices": devices, "hardware": hardware, "peak": peak}
+    planning = {"tokens": tokens, "preset": preset, **budget, "mfu": mfu, "price": price}
     if plan:
         from curate.commands.train_plan import print_plan, train_plan
 
-        found = train_plan(config, overrides=overrides or [], processes=processes, store=store, **planning)
+        found = train_plan(config, overrides=given, processes=processes, store=store, **planning)
         print_json(found) if as_json else print_plan(found)
         return
     _refuse_planning(planning)
-    result = train_run(
-        config, overrides=overrides or [], processes=processes, runs=runs, store=store, fresh=fresh, allow=allow or []
-    )
-    if not _is_first():
-        return
-    if as_json:
-        print_json(result)
-    else:
-        _print(result)
+    result = train_run(config, overrides=given, processes=processes, runs=runs, store=store, fresh=fresh, allow=some)
+    if _is_first():
+        print_json(result) if as_json else _print(result)
 
 
 def _refuse_planning(planning: dict[str, Any]) -> None:

@@ -69,11 +69,8 @@ def validation_errors(
             secret = "${env:" in str((shown or {}).get(str(loc[0]) if loc else "", ""))
             after = "" if secret or not loc else f", got {_shown(detail['input'])}"
         found.setdefault((where, name), ([], after, hint))[0].append(message)
-    errors = [
-        CurateError(_alternatives(messages) + after, where, hint)
-        for (where, _), (messages, after, hint) in found.items()
-    ]
-    return [masked(error, shown) for error in errors]
+    told = (CurateError(_alternatives(said) + after, where, hint) for (where, _), (said, after, hint) in found.items())
+    return [masked(error, shown) for error in told]
 
 
 def _known(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:

@@ -338,6 +338,21 @@ def test_a_run_has_a_page(builder, version):
     )
 
 
+def test_validation_of_any_objective_is_told_and_drawn(builder, version):
+    builder.train(
+        "labels",
+        version,
+        [
+            {"step": 1, "loss": 0.7, "validation": {"accuracy": 0.5, "macro_f1": 0.25, "count": 999}},
+            {"step": 2, "loss": 0.5, "validation": {"accuracy": 0.75, "macro_f1": 0.375, "count": 999}},
+        ],
+    )
+    page = Page(build_run_report(find_target(builder.store, "labels"), builder.root / "run.html").read_text())
+    assert "macro f1 0.25 0.25 0.375 0.375" in page.text
+    assert "Validation accuracy" in page.text and "999" not in page.text
+    assert "accuracy 0.75" in Page(report(builder, version)).text
+
+
 def test_a_run_is_found_by_its_folder(builder, version):
     folder = builder.train("small", version, [{"step": 1, "loss": 3.5}])
     assert find_target(builder.store, str(folder)).version == version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from curate import run as run_pipeline
+from curate.commands.export import export
+from curate.commands.train import train as train_command
 from curate.commands.train import train_run
 from curate.dataset.store import Store
 from curate.errors import CurateError
@@ -137,3 +140,84 @@ def test_a_dataset_that_is_not_there_is_told_with_the_nearest_name(project):
 def test_runs_may_stand_elsewhere(project, tmp_path):
     result = train(project, runs=tmp_path / "elsewhere")
     assert result["checkpoint"] == str(tmp_path / "elsewhere" / "small" / "checkpoints" / "step-000004")
+
+
+# ---- what is printed
+
+
+def test_stdout_has_the_result_and_stderr_how_it_went(project, capsys):
+    train_command(project / "train.yaml")
+    shown = capsys.readouterr()
+    assert [line.partition(":")[0] for line in shown.out.splitlines()] == [
+        "run",
+        "model",
+        "steps",
+        "tokens",
+        "loss",
+        "validation",
+        "checkpoint",
+    ]
+    assert " bits per byte, " in shown.out
+    assert "train small: step 4/4, loss " in shown.err
+
+
+def test_an_error_is_json_too(project):
+    command = [sys.executable, "-m", "curate", "train", str(project / "train.yaml"), "--set", "steps=0", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    found = json.loads(done.stdout)
+    assert (found["schema"], found["errors"][0]["where"]) == (1, "--set #1")
+    assert "`steps`: input should be greater than or equal to 1, got 0" in found["errors"][0]["problem"]
+
+
+def test_the_plan_is_printed_and_nothing_is_trained(project, capsys):
+    train_command(project / "train.yaml", plan=True, flops=1e15)
+    shown = capsys.readouterr().out
+    assert "start with" in shown
+    assert f"curate train {project}/train.yaml" in shown
+    train_command(project / "train.yaml", plan=True, flops=1e15, as_json=True)
+    assert json.loads(capsys.readouterr().out)["schema"] == 1
+    assert not (project / "runs").exists()
+
+
+def test_options_of_planning_need_the_plan(project):
+    with pytest.raises(CurateError, match="--flops is an option of planning") as error:
+        train_command(project / "train.yaml", flops=1e15)
+    assert error.value.hint == "add --plan"
+
+
+def test_the_exported_folder_is_told(project, capsys):
+    train(project)
+    capsys.readouterr()
+    export(project / "runs" / "small", project / "model", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["folder"], found["objective"]) == (1, str(project / "model"), "causal")
+    assert found["bytes"] > 4 * found["parameters"] > 0
+
+
+def test_a_folder_without_a_run_is_not_exported(project):
+    with pytest.raises(CurateError, match="there is no trained model here") as error:
+        export(project / "nothing", project / "model")
+    assert error.value.where == str(project / "nothing")
+
+
+# ---- torchrun
+
+
+@pytest.mark.slow
+def test_torchrun_trains_what_spawned_processes_train(project):
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "curate", "train"]
+    command = [sys.executable, *start, str(project / "train.yaml"), "--set", "device=cpu", "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("step 4/4") == 1
+    spawned = train(project, "run=spawned", "device=cpu", processes=2)
+    assert json.loads(done.stdout)["weights"] == spawned["weights"]
+
+
+def test_a_run_that_torchrun_starts_again_is_not_fresh(project, monkeypatch, capsys):
+    train(project)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    train(project, fresh=True)
+    assert "train small: complete already" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -114,3 +115,9 @@ def test_a_change_too_small_is_no_improvement(run, tiny, worsening):
     worsening(3.0, 2.95, 2.9)
     folder = run(tiny(steps=20, validation={"every": 2}, early_stopping={"patience": 2, "least": 0.2}))
     assert json.loads((folder.path / "result.json").read_text())["steps"] == 6
+
+
+def test_a_run_leaves_the_way_in_which_errors_are_told(run, tiny):
+    hook = sys.excepthook
+    run(tiny(steps=1))
+    assert sys.excepthook is hook

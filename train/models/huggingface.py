@@ -57,39 +57,41 @@ def write_huggingface(
     Args:
         folder: Does not exist before; it is there when all of it is.
         sizes: The architecture.
-        tensors: The parameters by our names (`model.*`, `head.*`); a mapping that loads each when asked is enough.
+        tensors: The parameters by our names (`model.*`, `head.*`), perhaps loaded when asked for.
         head: What the model predicts.
         vocabulary: Tokens.
         length: Most positions.
         tokenizer: Its tokenizer.json, or a folder with it; a tokenizer_config.json beside it is taken over.
-        roles: Tokens with a role, by number, as `curate.tokenize.roles` names them; None: by their usual names.
+        roles: Tokens with a role, as `curate.tokenize.roles` names them; None: by their usual names.
         chat_template: A Jinja template of conversations.
-        dtype: Of the numbers in the file; None leaves them.
-        labels: Names of the classes; None with a head for them: numbered ones, or a single number (regression).
-        pooling: What stood for the text (classification); None is the trunk's own way.
+        dtype: Of the numbers; None leaves them.
+        labels: Names of the classes; None: numbered ones, or a single number (regression).
+        pooling: What stood for the text; None is the trunk's own way.
 
     Raises:
         CurateError: transformers has no such model, or the folder cannot be written.
     """
-    if folder.exists():
-        raise CurateError("the folder is there already", str(folder), "name another one, or remove it")
+    _refuse_existing(folder)
     family = _family_of(sizes, head, pooling)
-    sources = _sources(family, sizes, head, tensors)
-    aside = folder.with_name(f"{folder.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
+    sources, aside = _sources(family, sizes, head, tensors), folder.with_name(f"{folder.name}.writing")
     try:
+        shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         tokens = write_tokenizer(aside, tokenizer, roles, length=length, chat_template=chat_template)
-        written = _write_tensors(aside, sources, tensors, dtype)
-        config = _config(family, sizes, head, vocabulary, length, tokens)
-        if head in LABELED:
-            config |= _label_config(labels, tensors["head.weight"].shape[0])
-        _write_configs(aside, {**config, "dtype": str(written).removeprefix("torch.")}, head)
+        written = str(_write_tensors(aside, sources, tensors, dtype)).removeprefix("torch.")
+        config = {**_config(family, sizes, head, vocabulary, length, tokens), "dtype": written}
+        named = _label_config(labels, len(tensors["head.weight"])) if head in LABELED else {}
+        _write_configs(aside, config | named, head)
         _flush(aside)
         aside.rename(folder)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise CurateError(f"the model cannot be written: {error}", str(folder)) from error
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        raise CurateError("the folder is there already", str(folder), "name another one, or remove it")
 
 
 def _write_configs(folder: Path, config: dict[str, Any], head: HeadKind) -> None:
