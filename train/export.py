@@ -87,16 +87,23 @@ def load_trained(path: Path, *, average: bool | None = None) -> Trained:
         CurateError: There is none, it is damaged, or its model is one that transformers computes.
     """
     trained = _read(path, average=average)
-    sizes, tensors = trained.sizes, trained.tensors
-    if trained.config.lora:
-        tensors = merged(tensors, trained.config.lora)
-    if isinstance(trained.config.objective, MultiTokenSettings):
+    if trained.sizes.kind == "pretrained":
+        raise CurateError("a `pretrained` model is computed by transformers: export it", str(path))
+    return _plain(trained)
+
+
+def _plain(trained: Trained) -> Trained:
+    """Adapters merged, and one head."""
+    sizes, tensors, config = trained.sizes, trained.tensors, trained.config
+    if config.lora:
+        tensors = merged(tensors, config.lora)
+    if isinstance(config.objective, MultiTokenSettings):
         sizes, tensors = _first_head(sizes, tensors)
     return replace(trained, sizes=sizes, tensors=tensors)
 
 
 def _read(path: Path, *, average: bool | None = None) -> Trained:
-    """The model as it is in the checkpoint."""
+    """The model as it is in the checkpoint; one that transformers computes, too."""
     checkpoint = checkpoint_of(path)
     if checkpoint is None:
         raise CurateError(
@@ -108,10 +115,6 @@ def _read(path: Path, *, average: bool | None = None) -> Trained:
         )
     stored = read_stored(checkpoint)
     config = stored.config
-    if stored.sizes.kind == "pretrained":
-        raise CurateError(
-            "a `pretrained` model is computed by transformers, and has no form of ours to export", str(path)
-        )
     longest = max(config.batch.length, getattr(config.objective, "target_length", 0), stored.positions or 0)
     labels = list(stored.labels) or None
     tensors = _whole(checkpoint, averaged=average)
@@ -155,13 +158,15 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = Fal
     Raises:
         CurateError: There is no such format for the model, or the folder is there.
     """
-    trained = _read(path) if adapter else load_trained(path)
+    trained = _read(path)
     kind = trained.config.objective.kind
     if trained.config.tasks:
         raise CurateError("a model of several tasks has no Hugging Face class", str(path), "train one task")
     if adapter:
         return _export_adapter(trained, path, out)
-    tokenizer = load_tokenizer(trained.tokenizer)
+    trained = _plain(trained)
+    if trained.sizes.kind == "pretrained":
+        return _export_pretrained(trained, path, out, half=half)
     write_huggingface(
         out,
         trained.sizes,
@@ -170,7 +175,7 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = Fal
         vocabulary=trained.vocabulary,
         length=trained.length,
         tokenizer=trained.tokenizer,
-        roles=known_roles(tokenizer),
+        roles=known_roles(load_tokenizer(trained.tokenizer)),
         chat_template=_chat_template(trained.config) if kind == "sft" else None,
         dtype=torch.bfloat16 if half else None,
         labels=trained.labels,
@@ -189,12 +194,34 @@ def _written(out: Path, kind: str, tensors: dict[str, Tensor]) -> dict[str, Any]
     }
 
 
+def _export_pretrained(trained: Trained, path: Path, out: Path, *, half: bool) -> dict[str, Any]:
+    from curate.train.models.backbone_files import write_pretrained
+
+    kind, tensors = trained.config.objective.kind, trained.tensors
+    strange = [name for name in tensors if not name.startswith("model.")]
+    if strange:
+        raise CurateError(f"a `pretrained` model with a head for {kind} has no form that transformers reads", str(path))
+    write_pretrained(
+        out,
+        Path(trained.config.model.path or ""),
+        {name.removeprefix("model."): tensor for name, tensor in tensors.items()},
+        tokenizer=trained.tokenizer,
+        roles=known_roles(load_tokenizer(trained.tokenizer)),
+        length=trained.length,
+        chat_template=_chat_template(trained.config) if kind == "sft" else None,
+        dtype=torch.bfloat16 if half else None,
+    )
+    return _written(out, kind, tensors)
+
+
 def _export_adapter(trained: Trained, path: Path, out: Path) -> dict[str, Any]:
     settings, kind = trained.config.lora, trained.config.objective.kind
     if settings is None:
         raise CurateError(
             "the run has trained no adapters", str(path), "leave out --adapter: the model is exported whole"
         )
+    if trained.sizes.kind == "pretrained":
+        raise CurateError("adapters of a `pretrained` model are exported merged only", str(path), "leave out --adapter")
     base = trained.config.model.path
     write_adapter(out, trained.sizes, trained.tensors, settings, head=_HEADS[kind], base=base)
     adapters = {name: tensor for name, tensor in trained.tensors.items() if is_adapter(name)}
@@ -204,7 +231,10 @@ def _export_adapter(trained: Trained, path: Path, out: Path) -> dict[str, Any]:
 def _chat_template(config: TrainConfig) -> str:
     """The template that the conversations were rendered with."""
     path = config.data.chat_template
-    return Path(path).read_text() if path else DEFAULT_TEMPLATE
+    try:
+        return Path(path).read_text() if path else DEFAULT_TEMPLATE
+    except OSError as error:
+        raise CurateError(f"the template of conversations cannot be read: {error}", "data.chat_template") from None
 
 
 @torch.no_grad()

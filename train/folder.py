@@ -284,7 +284,7 @@ def _refuse_unknown(allow: Sequence[str], changed: Sequence[_Change], folder: Ru
         known = [*_names(facts["config"]), *_names(given)]
         if name in known:
             raise CurateError(f"`{name}` has not changed", "--allow", "leave it out")
-        hint = did_you_mean(name, [*names, *known]) or "the refusal names what has changed"
+        hint = did_you_mean(name, dict.fromkeys([*names, *known])) or "the refusal names what has changed"
         raise CurateError(f"there is no setting or fact of the data `{name}`", "--allow", hint)
 
 

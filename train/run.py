@@ -235,7 +235,7 @@ class _Run:
         if self.metrics is None:
             return {}
         records = self.metrics.records()
-        last = next(record for record in reversed(records) if record["step"] <= best and record["loss"] is not None)
+        losses = [record["loss"] for record in records if record["step"] <= best and record["loss"] is not None]
         validations = [record["validation"] for record in records if record["step"] <= best and "validation" in record]
         pack = next(iter(self.packs.values()))
         return {
@@ -245,7 +245,7 @@ class _Run:
             "steps": state.step,
             "stopped_early": self._stopped(),
             "tokens": self.tokens,
-            "loss": last["loss"],
+            "loss": losses[-1] if losses else None,
             "validation": {"bits_per_byte": None, **(validations[-1] if validations else {})},
             "tokens_per_second": round(self.tokens / max(self.metrics.seconds, 1e-9), 1),
             "parameters": sum(parameter.numel() for parameter in self.trainer.objective.parameters()),

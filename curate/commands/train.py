@@ -94,7 +94,7 @@ def _print(result: dict[str, Any]) -> None:
         "model": f"{result['parameters']:,} parameters",
         "steps": f"{result['steps']:,}" + (" (stopped early)" if result["stopped_early"] else ""),
         "tokens": f"{result['tokens']:,} ({result['tokens_per_second']:,.0f} a second)",
-        "loss": f"{result['loss']:.4f}",
+        "loss": "not finite" if result["loss"] is None else f"{result['loss']:.4f}",
         "validation": _validation(result["validation"]),
         "checkpoint": result["checkpoint"],
     }.items():
@@ -104,7 +104,7 @@ def _print(result: dict[str, Any]) -> None:
 def _validation(metrics: dict[str, Any]) -> str:
     """The metrics in words, bits per byte first."""
     if metrics == {"bits_per_byte": None}:
-        return "no validation split"
+        return "none"
     words = [f"{value:.4f} {name.replace('_', ' ')}" for name, value in metrics.items() if isinstance(value, float)]
     parts = [f"{name}: {_validation(value)}" for name, value in metrics.items() if isinstance(value, dict)]
     return "; ".join([", ".join(words), *parts] if words else parts)

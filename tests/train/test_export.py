@@ -9,6 +9,7 @@ import torch
 
 from curate.errors import CurateError
 from curate.train.export import export_run, load_trained, translate_texts
+from tests.train.tiny_tasks import CASES, config_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -128,6 +129,82 @@ def test_a_model_that_transformers_does_not_have_is_refused(trained, tmp_path):
     folder = trained("causal-lstm", **SHORT)
     with pytest.raises(CurateError, match="transformers has no model"):
         export_run(folder.path, tmp_path / "export")
+
+
+# ---- models that transformers computes
+
+
+def folder_of(tmp_path, kind):
+    """A tiny model of a type that we do not implement."""
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    if kind == "qwen2":
+        config = transformers.Qwen2Config(**sizes, intermediate_size=32, num_key_value_heads=1)
+        transformers.Qwen2ForCausalLM(config).save_pretrained(tmp_path / "begun")
+    else:
+        config = transformers.RobertaConfig(**sizes, intermediate_size=32, max_position_embeddings=64, pad_token_id=1)
+        transformers.RobertaModel(config).save_pretrained(tmp_path / "begun")
+    return {"path": str(tmp_path / "begun"), "kind": "pretrained"}
+
+
+@pytest.fixture
+def pretrained(run, tiny_packs, tmp_path):
+    """Train a case on such a model."""
+
+    def train(case, kind, **settings):
+        config = config_of(
+            CASES[case], model=folder_of(tmp_path, kind), batch={"document_mask": False}, **SHORT, **settings
+        )
+        return run(config, "run", tiny_packs(config, None))
+
+    return train
+
+
+ADAPTED = {"rank": 2, "alpha": 64.0, "targets": ["q_proj", "up_proj"]}
+
+
+@pytest.mark.parametrize("case", ["causal", "sft"])
+def test_a_model_of_another_type_is_exported_in_its_own_class(pretrained, tmp_path, case):
+    import transformers
+
+    folder = pretrained(case, "qwen2")
+    export_run(folder.path, tmp_path / "export")
+    config = json.loads((tmp_path / "export" / "config.json").read_text())
+    assert (config["architectures"], config["use_cache"]) == (["Qwen2ForCausalLM"], True)
+    assert transformers.AutoTokenizer.from_pretrained(tmp_path / "export").eos_token == "<|endoftext|>"
+    assert ((tmp_path / "export" / "chat_template.jinja").is_file()) == (case == "sft")
+
+
+@pytest.mark.parametrize("lora", [None, ADAPTED])
+def test_a_model_of_another_type_that_was_exported_validates_as_its_run(pretrained, run, tiny_packs, tmp_path, lora):
+    folder = pretrained("causal", "qwen2", lora=lora)
+    export_run(folder.path, tmp_path / "export")
+    model = {"path": str(tmp_path / "export"), "kind": "pretrained"}
+    still = {"optimizer": {"learning_rate": 1e-12}, "validation": {"every": 1, "sequences": 9}, "steps": 1}
+    config = config_of(CASES["causal"], model=model, batch={"document_mask": False}, **still)
+    again = run(config, "again", tiny_packs(config, None))
+    losses = [
+        json.loads((path / "result.json").read_text())["validation"]["loss"] for path in (folder.path, again.path)
+    ]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
+
+
+def test_a_model_of_another_type_with_labels_is_refused(pretrained, tmp_path):
+    folder = pretrained("classification", "roberta")
+    with pytest.raises(CurateError, match="a head for classification has no form that transformers reads"):
+        export_run(folder.path, tmp_path / "export")
+
+
+def test_a_model_of_another_type_needs_the_folder_that_it_began_with(pretrained, tmp_path):
+    folder = pretrained("causal", "qwen2")
+    (tmp_path / "begun").rename(tmp_path / "elsewhere")
+    with pytest.raises(CurateError, match="the model that training began with is not in its folder any more"):
+        export_run(folder.path, tmp_path / "export")
+
+
+# ---- others
 
 
 def test_a_run_without_checkpoint_has_nothing_to_export(tmp_path):

@@ -344,6 +344,12 @@ def test_a_process_of_torchrun_meets_the_others_through_the_environment(environm
     assert worlds == [(0, 1)]
 
 
+def test_a_machine_that_does_not_see_the_run_folder_is_refused(environment, folder, tiny):
+    with pytest.raises(CurateError, match="1 of the 1 processes do not see the run folder") as error:
+        launch(tiny(), RunFolder(folder.path / "nothing"), {})
+    assert "--runs" in error.value.hint
+
+
 def test_a_complete_run_is_left_alone_by_all_processes_of_torchrun(environment, folder, tiny, trained):
     folder.write("result.json", {})
     trained(lambda *_, **__: pytest.fail("the run was complete"))

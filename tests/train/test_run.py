@@ -53,6 +53,13 @@ def test_a_run_that_leaves_out_its_last_step_still_ends_with_a_checkpoint(run, t
     assert checkpoints(folder.checkpoints)[-1].name == "step-000008"
 
 
+def test_a_run_of_which_every_step_is_left_out_ends_without_a_loss(run, tiny, bad_data):
+    bad_data(1, 2)
+    folder = run(tiny(steps=2))
+    result = json.loads((folder.path / "result.json").read_text())
+    assert (result["loss"], result["validation"]) == (None, {"bits_per_byte": None})
+
+
 def test_after_too_many_bad_steps_the_run_goes_back_and_leaves_their_data_out(run, tiny, bad_data):
     bad_data(6, 7, 8)
     folder = run(tiny(steps=12, checkpoint_every=4))

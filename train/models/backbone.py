@@ -25,10 +25,11 @@ from curate.errors import CurateError
 from curate.train.architecture import Architecture
 from curate.train.models.layers import Cache, check_room, document_positions, pool
 
-__all__ = ["Backbone", "BackboneCache", "pretrained_limits", "pretrained_tensors"]
+__all__ = ["Backbone", "BackboneCache", "load_pretrained", "pretrained_limits", "pretrained_tensors"]
 
 _SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "logits_soft_cap")
 """Settings of models whose logits are more than states times a matrix."""
+_HERE = {"local_files_only": True, "trust_remote_code": False}
 
 
 class BackboneCache(Cache):
@@ -202,8 +203,8 @@ class Backbone(nn.Module):
         return self
 
 
-def pretrained_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The values of all parameters of a `Backbone`, by their names in it, float32 on the CPU.
+def load_pretrained(path: Path) -> tuple[Any, dict[str, nn.Parameter]]:
+    """The model of transformers in a folder, float32 on the CPU, and its parameters by their names in a `Backbone`.
 
     Raises:
         CurateError: A file is missing, damaged, or pickled; or a parameter is not in it.
@@ -211,13 +212,7 @@ def pretrained_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     config = _read_config(path)
     with _problems(path), _quiet(), torch.device("cpu"), torch.random.fork_rng(devices=[]):
         whole, report = _auto_class(config).from_pretrained(
-            path,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+            path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **_HERE
         )
     tensors = _named(whole)
     absent = {id(value) for name, value in whole.named_parameters() if name in report["missing_keys"]}
@@ -226,7 +221,12 @@ def pretrained_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
         raise CurateError(
             f"the model in `{path}` has no values for `{missing[0]}` ({len(missing)} in all)", "model.path"
         )
-    yield from ((name, value.detach()) for name, value in tensors.items())
+    return whole, tensors
+
+
+def pretrained_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The values of all parameters of a `Backbone`, as `load_pretrained` has them."""
+    yield from ((name, value.detach()) for name, value in load_pretrained(path)[1].items())
 
 
 def pretrained_limits(path: Path) -> tuple[int, int]:
@@ -245,7 +245,7 @@ def _read_config(path: Path) -> Any:
     except ImportError:
         raise CurateError("a `pretrained` model needs transformers", "model.kind", "pip install transformers") from None
     with _problems(path), _quiet():
-        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        config = transformers.AutoConfig.from_pretrained(path, **_HERE)
     unfit = {
         "follows an encoder": config.is_encoder_decoder,
         "reads more than text": config.get_text_config() is not config,

@@ -1,0 +1,78 @@
+"""A `pretrained` model that was trained here, written by transformers itself, in the class of the folder that it began with.
+
+Only models that write text: a head for labels has another form in each of transformers' classes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.train.models.backbone import load_pretrained
+from curate.train.models.tokenizer_files import write_tokenizer
+
+__all__ = ["write_pretrained"]
+
+
+@torch.no_grad()
+def write_pretrained(
+    folder: Path,
+    source: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    tokenizer: Path,
+    roles: Mapping[str, int],
+    length: int,
+    chat_template: str | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a model such that `from_pretrained` of transformers gives one with the same logits.
+
+    Args:
+        folder: Does not exist before; it is there when all of it is.
+        source: The folder that training began with.
+        tensors: Parameters by their names in a `Backbone`, whole.
+        tokenizer: Its tokenizer.json.
+        roles: Tokens with a role, by number, as `curate.tokenize.roles` names them.
+        length: Most positions.
+        chat_template: A Jinja template of conversations.
+        dtype: Of the numbers in the file; None: float32.
+
+    Raises:
+        CurateError: `source` is not there any more or is another model, or the folder cannot be written.
+    """
+    if folder.exists():
+        raise CurateError("the folder is there already", str(folder), "name another one, or remove it")
+    gone = CurateError("the model that training began with is not in its folder any more", str(source))
+    if not (source / "config.json").is_file():
+        raise gone
+    whole, parameters = load_pretrained(source)
+    shapes = {name: parameter.shape for name, parameter in parameters.items()}
+    if shapes != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise gone
+    for name, parameter in parameters.items():
+        parameter.copy_(tensors[name])
+    whole.config.use_cache = json.loads((source / "config.json").read_bytes()).get("use_cache", True)
+    _write(folder, whole.to(dtype) if dtype else whole, tokenizer, roles, length=length, chat_template=chat_template)
+
+
+def _write(
+    folder: Path, whole: Any, tokenizer: Path, roles: Mapping[str, int], *, length: int, chat_template: str | None
+) -> None:
+    aside = folder.with_name(f"{folder.name}.writing")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        write_tokenizer(aside, tokenizer, roles, length=length, chat_template=chat_template)
+        whole.save_pretrained(aside)
+        aside.rename(folder)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise CurateError(f"the model cannot be written: {error}", str(folder)) from error
