@@ -35,6 +35,9 @@ IGNORED = -100
 CHUNK = 256
 """Positions at a time on the CPU; a GPU, which needs larger matrices, takes GPU_CHUNKS times as many (not measured)."""
 GPU_CHUNKS = 8
+_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+"""The other library of matrix products in PyTorch, which it takes by itself for halves only: in float32 it makes logits at
+100 GFLOP/s on a core of an AMD EPYC where MKL makes 77 (256 x 384 by 384 x 8192); its other products are no faster."""
 SPREAD = 1e-4
 """Added to the deviation of a group's rewards, which may be zero; as in trl."""
 
@@ -75,20 +78,19 @@ def linear_cross_entropy(
 
     def terms(logits: Tensor, here: slice) -> Tensor:
         target, counts = _valid(targets[here], logits.dtype, weights, here)
-        normalizer = logits.logsumexp(-1, keepdim=True)
-        losses = normalizer - (1 - label_smoothing) * logits.gather(-1, target)
+        losses = (label_smoothing - 1) * logits.gather(-1, target)
         if label_smoothing:
             losses -= everywhere * logits.sum(-1, keepdim=True)
-        if z_loss:
-            losses += z_loss * normalizer.square()
+        largest = logits.amax(-1, keepdim=True)
+        powers = logits.sub_(largest).exp_()  # the exponentials are a tenth of this layer: once for loss and gradient
+        total = powers.sum(-1, keepdim=True)
+        normalizer = largest + total.log()
+        losses += normalizer + z_loss * normalizer.square()
         if differentiable:
-            gradient = logits.sub_(normalizer).exp_()
-            if z_loss:
-                gradient.mul_(1 + 2 * z_loss * normalizer)
+            gradient = powers.mul_((1 + 2 * z_loss * normalizer) * counts / total)
             if label_smoothing:
-                gradient.sub_(everywhere)
-            gradient.scatter_add_(-1, target, torch.full_like(target, label_smoothing - 1, dtype=logits.dtype))
-            gradient.mul_(counts)
+                gradient.sub_(everywhere * counts)
+            gradient.scatter_add_(-1, target, (label_smoothing - 1) * counts)
         return (losses * counts).sum()
 
     return _LinearSum.apply(hidden, weight, bias, terms, differentiable)  # pyright: ignore[reportReturnType]
@@ -245,7 +247,10 @@ def _exact(hidden: Tensor) -> torch.dtype:
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    logits = (hidden @ weight.T).to(_exact(hidden))
+    if _ONEDNN and hidden.device.type == "cpu" and hidden.dtype == torch.float32 and len(hidden) > 1:
+        logits = torch.ops.mkldnn._linear_pointwise(hidden, weight, None, "none", [], "")
+    else:
+        logits = (hidden @ weight.T).to(_exact(hidden))
     return logits if bias is None else logits.add_(bias)
 
 

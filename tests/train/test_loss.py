@@ -122,7 +122,7 @@ def test_no_positions_at_all_sum_to_zero(problem):
 
 
 def test_without_gradients_none_are_made(problem, monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "exp_", lambda _: pytest.fail("a gradient was made"))
+    monkeypatch.setattr(torch.Tensor, "scatter_add_", lambda *_: pytest.fail("a gradient was made"))
     with torch.no_grad():
         assert linear_cross_entropy(*problem).grad_fn is None
 

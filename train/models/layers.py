@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from curate.errors import CurateError
 from curate.train.architecture import Activation, Architecture
+from curate.train.models.cpu_attention import attend_in_pieces, pieces_pay
 
 __all__ = [
     "Attention",
@@ -224,6 +225,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, c
         query, key, value = query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
         mixed = kernel(query, key, value, mask, mask, longest, longest, window_size=window)
         return mixed.unflatten(0, (-1, longest))
+    if causal and query.shape[1] == key.shape[1] and pieces_pay(query, mask):
+        return attend_in_pieces(query, key, value, mask)
     mixed = functional.scaled_dot_product_attention(
         query.transpose(1, 2),
         key.transpose(1, 2),
