@@ -59,7 +59,7 @@ def learned(name, task, options):
         began = time.perf_counter()
         result = command("train", "train.yaml", "--fresh", folder=folder, threads=options.threads)
     ended = os.times()
-    value: Any = {**result["validation"], **(task.after(result, rows, options) if task.after else {})}
+    value: Any = {**result["validation"], **(task.after(result, rows, folder) if task.after else {})}
     for part in task.metric.split("."):
         value = value[part]
     baseline = task.baseline[1](rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from learn_data import (
@@ -55,14 +54,14 @@ class Task:
 # ---- measures of a finished run
 
 
-def translated(result, rows, _):
+def translated(result, rows, folder):
     """BLEU of the beam's translations of the validation pairs."""
     import sacrebleu
 
     from curate.train.export import translate_texts
 
     pairs = of(rows, "validation")[:500]
-    found = translate_texts(Path(result["checkpoint"]), [row["text"] for row in pairs], beams=4)
+    found = translate_texts(folder / result["checkpoint"], [row["text"] for row in pairs], beams=4)
     return {"bleu": sacrebleu.corpus_bleu(found, [[row["target"] for row in pairs]]).score}
 
 
@@ -183,7 +182,7 @@ TASKS = {
             **LABELS,
             "model": {"kind": "cnn", "width": 128, "feed_forward": 100},
             "objective": {**SINGLE, "dropout": 0.5},
-            "adversarial": {"kind": "fgm", "epsilon": 1.0},
+            "adversarial": {"kind": "fgm", "epsilon": 0.1},
         },
         "accuracy",
         ("majority", majority),

@@ -4,8 +4,8 @@ Half of a causal row is hidden, and with documents most of it, but PyTorch's ker
 here neither what comes after a piece of queries nor the documents before it is computed. Heads of a group share their
 keys in one product. Scores are float32, of bfloat16 states too; nothing but what was read is kept for the backward pass,
 which makes the weights again. Numbers are those of `scaled_dot_product_attention` (tested). CPU time, forward and backward
-(benchmarks/cpu_attention.py): in bfloat16 0.6 to 1.0 of it, with documents of 100 tokens in rows of 1024 a quarter; in
-float32 it is slower for short rows and narrow heads, so that only long rows with documents go this way.
+(benchmarks/cpu_attention.py): with documents of 100 tokens in rows of 256 0.6 to 0.8 of it, in rows of 1024 a quarter; where
+nothing is masked, or rows are short, it depends on the type and the shape.
 
 To `torch.compile` it is one operation, whose loop is not unrolled.
 """
@@ -22,14 +22,14 @@ __all__ = ["attend_in_pieces", "pieces_pay"]
 
 PIECE = 32
 """Queries at a time: of 16 to 128 the fastest, or as fast as any."""
-LONG = 512
-"""Tokens in a row, from which on pieces pay in float32 where documents are masked."""
+SHORT = 256
+"""Tokens in a row: in bfloat16 without documents pieces pay up to here, in float32 with documents from here on."""
 
 
 def pieces_pay(query: Tensor, mask: Tensor | None) -> bool:
     """Whether `attend_in_pieces` is the faster one; a function of shapes and types alone, so that runs are repeatable."""
-    half = query.dtype in (torch.bfloat16, torch.float16)
-    return query.device.type == "cpu" and (half or (mask is not None and query.shape[1] >= LONG))
+    half, length = query.dtype in (torch.bfloat16, torch.float16), query.shape[1]
+    return query.device.type == "cpu" and ((half and length <= SHORT) if mask is None else (half or length >= SHORT))
 
 
 def attend_in_pieces(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
