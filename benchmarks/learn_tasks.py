@@ -269,7 +269,6 @@ TASKS = {
                 "width": 160,
                 "feed_forward": 640,
                 "dropout": 0.1,
-                "tied": False,
             },
             "objective": {"kind": "seq2seq", "label_smoothing": 0.1, "target_length": 40},
             "batch": {"sequences": 64, "length": 40},

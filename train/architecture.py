@@ -116,7 +116,7 @@ _STYLES: dict[str, dict[str, object]] = {
         "bias": True,
         "segments": 2,
     },
-    "t5": {"norm_epsilon": 1e-6, "positions": "relative", "activation": "relu"},
+    "t5": {"norm_epsilon": 1e-6, "positions": "relative", "activation": "relu", "tied": False},
 }
 _STYLE_OF: dict[str, str] = {"decoder": "llama", "encoder": "bert", "encoder_decoder": "t5"}
 
@@ -144,7 +144,9 @@ class ModelSettings(BaseModel):
         default=None, description="of the feed-forward layers; by default the style's"
     )
     bias: bool | None = Field(default=None, description="linear layers have biases; by default as in the style")
-    tied: bool = Field(default=True, description="output and embedding are one matrix")
+    tied: bool | None = Field(
+        default=None, description="output and embedding are one matrix; by default yes, of an encoder_decoder no"
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of activations set to zero in training")
     rope_theta: float = Field(default=10_000.0, gt=1, description="base of the rotary position frequencies")
     kernels: tuple[int, ...] = Field(default=(3, 4, 5), min_length=1, description="widths of the convolutions (cnn)")

@@ -159,9 +159,13 @@ class AdversarialSettings(_Settings):
         default="fgm",
         description="one step (Miyato et al. 2017), projected steps (Madry et al. 2018), or free ones (Zhu et al. 2020)",
     )
-    epsilon: float = Field(default=1.0, gt=0, description="most that the change of a row may be, as a norm")
+    epsilon: float = Field(
+        default=0.1,
+        gt=0,
+        description="most that the change of a row may be, as a norm; a new row of 20 tokens of width 128 has one of 1",
+    )
     steps: int = Field(default=3, ge=1, description="steps of pgd and freelb")
-    step_size: float = Field(default=0.3, gt=0, description="norm of a step of pgd and freelb")
+    step_size: float = Field(default=0.03, gt=0, description="norm of a step of pgd and freelb")
 
 
 class CurriculumSettings(_Settings):

@@ -14,7 +14,7 @@ from curate.train.methods import Seq2SeqSettings
 from curate.train.models.encoder_decoder import T5, EncoderDecoder
 from curate.train.objectives.seq2seq import Seq2Seq
 
-SIZES = ModelSettings(kind="encoder_decoder", layers=2, width=32, heads=2).architecture
+SIZES = ModelSettings(kind="encoder_decoder", layers=2, width=32, heads=2, tied=True).architecture
 VOCABULARY, START, END = 40, 0, 1
 
 
