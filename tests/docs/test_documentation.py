@@ -13,7 +13,7 @@ import pytest
 
 from tests.golden import GOLDEN, REPOSITORY
 
-PAGES = ["README.md", "docs/guide.md", "docs/training.md"]
+PAGES = ["README.md", "docs/guide.md", "docs/training.md", "docs/planner.md"]
 BLOCK = re.compile(r"^```(yaml|python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LETTERS = [
     f"Dear reader number {number}, this letter says that {number} birds came to the {word} in the morning. " * 6
@@ -46,6 +46,14 @@ def test_the_code_in_the_documentation_runs(page, tmp_path):
     cwd = tmp_path
     for language, code in BLOCK.findall((REPOSITORY / page).read_text()):
         cwd = _run(language, code, cwd)
+
+
+def test_the_plan_in_the_documentation_is_the_one_that_is_printed(tmp_path):
+    blocks = dict(BLOCK.findall((REPOSITORY / "docs" / "planner.md").read_text()))
+    (tmp_path / "train.yaml").write_text(blocks["yaml"])
+    command, plan = blocks["console"].removeprefix("$ ").split("\n", 1)
+    found = subprocess.run(command.split(), cwd=tmp_path, env=_environment(), capture_output=True, text=True)
+    assert found.stdout.startswith(plan), found.stderr
 
 
 _COMPRESS = (
@@ -88,7 +96,10 @@ def _smaller(line: str) -> str:
 
 
 def _check(command: list[str], cwd: Path) -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, env=_environment(), capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+
+def _environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
