@@ -5,7 +5,7 @@
 RUNS.csv has the columns `Model Size`, `Training FLOP`, `loss`: 245 runs that Besiroglu et al. 2024 read from Hoffmann et
 al.'s figure 4 (github.com/epoch-research/analyzing-chinchilla, data/svg_extracted_data.csv). As they do, the five runs
 with the fewest tokens for each parameter are left out, and the sum of Huber losses (delta 0.001) between logarithms is
-least. They publish standard errors only; what `curate.train.scaling` samples from is the covariance found here, of the
+least. They publish standard errors only; what `curate.train.planner.scaling` samples from is the covariance found here, of the
 logarithms of both terms at CENTRE, of log E, and of both exponents.
 """
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from curate.train.architecture import Architecture
-from curate.train.folder import RunFolder
+from curate.train.runs.folder import RunFolder
 
 __all__ = ["flops_per_token", "matmul_peak", "measured_peak", "memory_used", "utilization"]
 

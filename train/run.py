@@ -16,11 +16,11 @@ import torch
 
 from curate.tokenize.pack import Pack
 from curate.train.build import build_parts
-from curate.train.card import write_card
 from curate.train.checkpoint import Checkpoints, checkpoints, load_checkpoint, parameters_hash, read_checkpoint
 from curate.train.config import TrainConfig
-from curate.train.folder import Metrics, RunFolder, data_facts
 from curate.train.machine import flops_per_token, measured_peak, memory_used, utilization
+from curate.train.runs.card import write_card
+from curate.train.runs.folder import Metrics, RunFolder, data_facts
 from curate.train.trainer import NotFinite, Step, Trainer
 from curate.train.world import World
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
     from curate.tokenize.pack import Pack
     from curate.train.config import TrainConfig
-    from curate.train.folder import RunFolder
     from curate.train.origin import Origin
+    from curate.train.runs.folder import RunFolder
 
 __all__ = ["require_torch", "train", "train_run"]
 
@@ -127,8 +127,8 @@ def train_run(
         ResumableError: It was interrupted; the same call goes on.
     """
     from curate.train.config import load_config
-    from curate.train.folder import RunFolder, held
-    from curate.train.launch import torchrun_place
+    from curate.train.runs.folder import RunFolder, held
+    from curate.train.runs.launch import torchrun_place
 
     place, first = torchrun_place(), _is_first()
     config = load_config(path, overrides, processes=processes or (place.size if place else None))
@@ -152,9 +152,9 @@ def _trained(
     """The result of the run, done now or before."""
     from curate.dataset.reader import open_dataset
     from curate.train.datasets import pack_all, references
-    from curate.train.folder import prepare
-    from curate.train.launch import launch
     from curate.train.origin import model_hash
+    from curate.train.runs.folder import prepare
+    from curate.train.runs.launch import launch
 
     datasets = {name: open_dataset(name, root) for name in references(config)}
     models = _models(config)
@@ -217,8 +217,8 @@ def _check_memory(config: TrainConfig, origin: Origin | None) -> None:
     import torch
 
     from curate.errors import CurateError
-    from curate.train.budget import given_vocabulary
-    from curate.train.memory import check_fits
+    from curate.train.planner.budget import given_vocabulary
+    from curate.train.planner.memory import check_fits
 
     cuda = torch.cuda.is_available()
     if config.device == "cuda" and not cuda:
@@ -239,7 +239,7 @@ def _check_memory(config: TrainConfig, origin: Origin | None) -> None:
 
 def _is_first() -> bool:
     """This process is the only one, or the first of those that torchrun started."""
-    from curate.train.launch import torchrun_place
+    from curate.train.runs.launch import torchrun_place
 
     place = torchrun_place()
     return place is None or place.rank == 0

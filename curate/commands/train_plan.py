@@ -12,8 +12,8 @@ import typer
 from curate.errors import CurateError
 
 if TYPE_CHECKING:
-    from curate.train.budget import Data
     from curate.train.config import TrainConfig
+    from curate.train.planner.budget import Data
 
 __all__ = ["plan_text", "print_plan", "train_plan"]
 
@@ -39,9 +39,9 @@ def train_plan(
     Raises:
         CurateError: The file is wrong, options contradict each other, or there is nothing to plan from.
     """
-    from curate.train.budget import compute_of
     from curate.train.config import load_config
-    from curate.train.plan import plan_run
+    from curate.train.planner.budget import compute_of
+    from curate.train.planner.plan import plan_run
 
     config = load_config(path, overrides, processes=processes)
     compute = compute_of(flops=flops, hours=hours, devices=devices, hardware=hardware, peak=peak, mfu=mfu, price=price)
@@ -57,7 +57,7 @@ def train_plan(
 def _data(config: TrainConfig, tokens: float | None, store: Path, budget: bool) -> tuple[Data, str | None]:
     """The text there is; and, where the dataset is missing but not needed, what is to be said of it."""
     from curate.dataset.reader import open_dataset
-    from curate.train.budget import Data, find_data, given_vocabulary
+    from curate.train.planner.budget import Data, find_data, given_vocabulary
 
     vocabulary = given_vocabulary(config)
     if tokens is not None:

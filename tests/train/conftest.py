@@ -99,8 +99,8 @@ def tiny():
 @pytest.fixture
 def run(tmp_path, pack):
     """Train to the end, or until a step, as if the run was interrupted after it; gives the run's folder."""
-    from curate.train.folder import held, prepare
-    from curate.train.launch import launch
+    from curate.train.runs.folder import held, prepare
+    from curate.train.runs.launch import launch
     from tests.train.interruption import interrupted
 
     def train(config, name="run", pack=pack, until=None):
@@ -118,10 +118,16 @@ def quick_processes(monkeypatch):
     """The processes of a run are forked from one that has imported torch, which takes 0.1 s instead of 4."""
     from multiprocessing import get_context
 
-    from curate.train import launch
+    from curate.train.runs import launch
 
     context = get_context("forkserver")
-    slow = ["torch._dynamo", "curate.train.run", "curate.train.logs", "curate.train.progress", "curate.tokenize.rows"]
+    slow = [
+        "torch._dynamo",
+        "curate.train.run",
+        "curate.train.runs.logs",
+        "curate.train.runs.progress",
+        "curate.tokenize.rows",
+    ]
     context.set_forkserver_preload([*slow, "tests.train.interruption"])
     monkeypatch.setattr(launch, "get_context", lambda _: context)
 
@@ -170,8 +176,8 @@ def tiny_origins(tmp_path_factory, tiny_packs):
     """Folders of models to begin with, by name: `gpt2` and `bert` of transformers, with dropout or without; `teacher`."""
     from functools import cache
 
-    from curate.train.folder import held, prepare
-    from curate.train.launch import launch
+    from curate.train.runs.folder import held, prepare
+    from curate.train.runs.launch import launch
     from tests.train.tiny_tasks import CASES, config_of
 
     root = tmp_path_factory.mktemp("origins")

@@ -14,9 +14,9 @@ from safetensors import safe_open
 from curate.train.checkpoint import checkpoints
 from curate.train.data.packed import Packed
 from curate.train.data.windows import Windows
-from curate.train.folder import read_metrics
 from curate.train.objectives.labels import Classification
 from curate.train.objectives.multi_task import TASK
+from curate.train.runs.folder import read_metrics
 from curate.train.trainer import Trainer
 from tests.train.tiny_tasks import CASES, config_of, rows_of
 

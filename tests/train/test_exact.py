@@ -21,8 +21,8 @@ import pytest
 
 from curate.errors import CurateError, ResumableError
 from curate.train.config import TrainConfig
-from curate.train.folder import held, prepare, read_metrics
-from curate.train.launch import launch
+from curate.train.runs.folder import held, prepare, read_metrics
+from curate.train.runs.launch import launch
 
 KILLS = int(os.environ.get("CURATE_KILLS", "1"))
 TRAIN = """
@@ -30,8 +30,8 @@ import sys
 from pathlib import Path
 from curate.tokenize.pack import open_pack
 from curate.train.config import TrainConfig
-from curate.train.folder import held, prepare
-from curate.train.launch import launch
+from curate.train.runs.folder import held, prepare
+from curate.train.runs.launch import launch
 
 if __name__ == "__main__":
     config = TrainConfig.model_validate_json(sys.argv[1])

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from curate.errors import CurateError
-from curate.train.folder import Metrics, data_facts, held, prepare, read_metrics
+from curate.train.runs.folder import Metrics, data_facts, held, prepare, read_metrics
 
 
 @pytest.fixture

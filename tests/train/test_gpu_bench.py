@@ -99,7 +99,7 @@ def test_every_size_is_the_shape_of_both_sides(gpu):
     import torch
 
     twins = importlib.import_module("twins")
-    from curate.train.memory import count_parameters
+    from curate.train.planner.memory import count_parameters
 
     for name, size in gpu.SIZES.items():
         config = twins.our_config(size.model, rows=1, length=size.length, steps=1)

@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import pytest
 
 from curate.errors import CurateError, ResumableError
-from curate.train.folder import RunFolder
-from curate.train.launch import Place, _failure, launch, torchrun_place
-from curate.train.watchdog import ProcessDied, Watchdog, hang_error
+from curate.train.runs.folder import RunFolder
+from curate.train.runs.launch import Place, _failure, launch, torchrun_place
+from curate.train.runs.watchdog import ProcessDied, Watchdog, hang_error
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ STACK = """Thread 0x00007f0000000001 (most recent call first):
 
 Thread 0x00007f0000000000 (most recent call first):
 {}  File "/project/train/run.py", line 88 in _next
-  File "/project/train/launch.py", line 105 in _train
+  File "/project/train/runs/launch.py", line 105 in _train
   File "<string>", line 1 in <module>
 """
 WAITS = '  File "/lib/torch/_ops.py", line 1 in __call__\n  File "/lib/torch/distributed/c10d.py", line 3252 in all_reduce\n'
@@ -192,8 +192,8 @@ sys.modules["curate.train.run"] = module
 
 from curate.errors import CurateError
 from curate.train.config import TrainConfig
-from curate.train.folder import RunFolder
-from curate.train.launch import launch
+from curate.train.runs.folder import RunFolder
+from curate.train.runs.launch import launch
 
 folder, what, settings = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 

@@ -6,8 +6,8 @@ from types import ModuleType
 import pytest
 
 from curate.errors import CurateError
-from curate.train.folder import RunFolder
-from curate.train.logs import Logs, scalars
+from curate.train.runs.folder import RunFolder
+from curate.train.runs.logs import Logs, scalars
 
 
 @pytest.fixture

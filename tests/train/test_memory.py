@@ -11,7 +11,7 @@ import pytest
 
 from curate.errors import CurateError
 from curate.train.config import TrainConfig
-from curate.train.memory import MARGIN, check_fits, count_parameters, estimate
+from curate.train.planner.memory import MARGIN, check_fits, count_parameters, estimate
 
 GIB = 1 << 30
 MODELS = {

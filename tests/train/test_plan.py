@@ -11,10 +11,10 @@ import pytest
 
 from curate.commands.train_plan import plan_text, train_plan
 from curate.errors import CurateError
-from curate.train.budget import BYTES_PER_TOKEN, HARDWARE, Data, compute_of, find_data
 from curate.train.config import TrainConfig
-from curate.train.plan import plan_run
-from curate.train.scaling import loss, optimum
+from curate.train.planner.budget import BYTES_PER_TOKEN, HARDWARE, Data, compute_of, find_data
+from curate.train.planner.plan import plan_run
+from curate.train.planner.scaling import loss, optimum
 
 
 def config(**settings):
@@ -390,5 +390,5 @@ def test_the_plan_is_the_same_each_time(written):
 
 
 def test_planning_does_not_import_torch():
-    code = "import sys, curate.train.plan, curate.commands.train_plan; sys.exit('torch' in sys.modules)"
+    code = "import sys, curate.train.planner.plan, curate.commands.train_plan; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

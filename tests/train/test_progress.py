@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from curate.train.progress import Progress
+from curate.train.runs.progress import Progress
 
 FULL = {
     "step": 10,

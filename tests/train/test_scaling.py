@@ -1,4 +1,4 @@
-"""The laws of `curate.train.scaling`: published numbers, brute force, and limits."""
+"""The laws of `curate.train.planner.scaling`: published numbers, brute force, and limits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.train import scaling
-from curate.train.scaling import (
+from curate.train.planner import scaling
+from curate.train.planner.scaling import (
     REFIT,
     Law,
     best_parameters,

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import CurateError, ResumableError
 from curate.tokenize.pack import Pack, open_pack
 from curate.train.config import TrainConfig
-from curate.train.folder import RunFolder
-from curate.train.watchdog import ProcessDied, Watchdog, hang_error, write_stack
+from curate.train.runs.folder import RunFolder
+from curate.train.runs.watchdog import ProcessDied, Watchdog, hang_error, write_stack
 
 if TYPE_CHECKING:
     from curate.train.world import World
@@ -113,8 +113,8 @@ def _train(
 @contextmanager
 def _reporting(config: TrainConfig, folder: RunFolder) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Show records to people, and give them to the logs."""
-    from curate.train.logs import Logs
-    from curate.train.progress import Progress
+    from curate.train.runs.logs import Logs
+    from curate.train.runs.progress import Progress
 
     with Logs(config, folder) as logs:
         progress = Progress(config.run, config.steps)

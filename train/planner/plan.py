@@ -1,7 +1,7 @@
 """What to train: size, tokens, epochs, loss, memory, time and cost, from unique tokens and a compute budget.
 
-The laws are those of `curate.train.scaling`. Their loss is that of Hoffmann et al.'s text and tokenizer: it compares plans
-and does not predict a run's validation loss. Parameters are all of them, the embedding too.
+The laws are those of `curate.train.planner.scaling`. Their loss is that of Hoffmann et al.'s text and tokenizer: it compares
+plans and does not predict a run's validation loss. Parameters are all of them, the embedding too.
 
     operations   6 N D (Kaplan et al. 2020), and apart 12 x layers x width x length a token for attention (Chowdhery et
                  al. 2022, appendix B: as if every token saw the whole sequence)
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from curate.errors import CurateError, did_you_mean
 from curate.train.architecture import PRESETS, Architecture, ModelSettings
-from curate.train.budget import Compute, Data
-from curate.train.memory import Estimate, count_parameters, estimate
-from curate.train.scaling import (
+from curate.train.planner.budget import Compute, Data
+from curate.train.planner.memory import Estimate, count_parameters, estimate
+from curate.train.planner.scaling import (
     FITTED,
     REFIT,
     SAMPLES,
@@ -35,7 +35,7 @@ from curate.train.scaling import (
     useful_flop,
     useful_tokens,
 )
-from curate.train.start import start_values
+from curate.train.planner.start import start_values
 
 if TYPE_CHECKING:
     from curate.train.config import TrainConfig

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 
 from curate.errors import CurateError
 from curate.train.config import TrainConfig
-from curate.train.folder import RunFolder
+from curate.train.runs.folder import RunFolder
 
 __all__ = ["Logs", "scalars"]
 

@@ -120,6 +120,8 @@ def _told(threads: Sequence[Frames]) -> str:
     if not threads:
         return "it left no stack: it is stopped, gone, or on another machine"
     frames = max(threads, key=len)
-    started = next((number for number, (file, _, _) in enumerate(frames) if file.endswith("/train/launch.py")), FRAMES)
+    started = next(
+        (number for number, (file, _, _) in enumerate(frames) if file.endswith("/train/runs/launch.py")), FRAMES
+    )
     told = frames[: min(started, FRAMES) or FRAMES]
     return " < ".join(f"{'/'.join(Path(file).parts[-2:])}:{line} in {function}" for file, line, function in told)

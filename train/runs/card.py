@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from curate.train.config import TrainConfig
-from curate.train.folder import RunFolder, read_metrics
+from curate.train.runs.folder import RunFolder, read_metrics
 
 __all__ = ["model_card", "write_card"]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from curate.train.memory import Estimate, estimate
+from curate.train.planner.memory import Estimate, estimate
 
 if TYPE_CHECKING:
     from curate.train.architecture import Architecture

@@ -1,0 +1,1 @@
+"""What to train, before anything is trained: sizes, tokens, memory, time and cost."""
