@@ -355,8 +355,14 @@ class _Run:
 
     def _write(self, shards: list[Shard]) -> tuple[list[dict[str, Any]], str]:
         live = [shard for shard in shards if shard.kept]
-        schema = pack_schema(unify([plain_schema(), *(state_schema(self.store, shard) for shard in live or shards)]))
+        states = [state_schema(self.store, shard) for shard in live or shards]
+        schema = pack_schema(unify([plain_schema(), *states]))
         attached = {name for shard in live for step in shard.steps for name in step.attached}
+        if "split" not in attached and any("split" in state.names for state in states):
+            self.progress.note(
+                "the data has a column `split`, but all documents are in the split `train`: the stage "
+                "`{stage: split, column: split}` takes it over"
+            )
         self.progress.begin("write", len(live))
         common = {"kind": "write", "schema": schema, "by_split": "split" in attached}
         tasks = [

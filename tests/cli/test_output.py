@@ -231,3 +231,13 @@ def test_splits_are_shown_in_the_order_of_their_use(project):
     project.stages("Halves")
     project.run()
     assert "\ntrain          2          12\ntest           2          12\n" in project.cli("data", "show", "toy").out
+
+
+@pytest.mark.parametrize(("stages", "told"), [("[]", True), ("[{stage: split, column: split}]", False)])
+def test_splits_that_the_data_has_and_nobody_takes_over_are_told(project, stages, told):
+    project.write("rows.jsonl", '{"text": "one", "split": "train"}', '{"text": "two", "split": "test"}')
+    project.pipeline(
+        f'dataset: toy\nsources:\n  - {{stage: files, paths: ["rows.jsonl"], make_ids: true}}\nstages: {stages}\n'
+    )
+    note = "has a column `split`, but all documents are in the split `train`: the stage `{stage: split, column: split}`"
+    assert (note in project.cli("run", "pipeline.yaml").err) == told
