@@ -39,7 +39,15 @@ from torch.distributed.tensor import DTensor
 from curate.errors import CurateError, ResumableError
 from curate.train.world import World
 
-__all__ = ["Checkpoints", "checkpoints", "load_checkpoint", "parameters_hash", "read_checkpoint", "tensor_shapes"]
+__all__ = [
+    "Checkpoints",
+    "checkpoints",
+    "describe_checkpoint",
+    "load_checkpoint",
+    "parameters_hash",
+    "read_checkpoint",
+    "tensor_shapes",
+]
 
 SCHEMA = 2
 DESCRIPTION = "checkpoint.json"
@@ -175,7 +183,7 @@ class Checkpoints:
                 raise ResumableError(
                     f"checkpoint {step} cannot be written: {reason}",
                     str(self.folder),
-                    "the one before it is intact; make room, and run the same command again",
+                    "make room, and run the same command again; what was saved before is intact",
                 ) from failure
 
 
@@ -261,7 +269,7 @@ def read_checkpoint(path: Path, world: World | None = None) -> dict[str, Any]:
     Raises:
         CurateError: It is not a checkpoint, holds pickles, or was cut short or changed.
     """
-    description = _describe(path)
+    description = describe_checkpoint(path)
     rank, size = (world.rank, world.size) if world else (0, 1)
     names = sorted(description["files"])[rank::size]
     changed = [name for name in names if not _is_file(path / name, description["files"][name])]
@@ -273,8 +281,12 @@ def read_checkpoint(path: Path, world: World | None = None) -> dict[str, Any]:
 _HINT = "remove this folder to go on from the checkpoint before it"
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    """The description, compared with no file yet."""
+def describe_checkpoint(path: Path) -> dict[str, Any]:
+    """The description of a checkpoint: its facts, none of its files compared with it.
+
+    Raises:
+        CurateError: It is not a checkpoint, or holds pickles.
+    """
     for file in sorted(path.iterdir()) if path.is_dir() else []:
         if file.name == ".metadata" or file.suffix in _PICKLES:
             raise CurateError(
@@ -309,7 +321,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         CurateError: It is not a checkpoint.
     """
-    return {name: tuple(shape) for name, (_, *shape) in _describe(path)["tensors"].items()}
+    return {name: tuple(shape) for name, (_, *shape) in describe_checkpoint(path)["tensors"].items()}
 
 
 def load_checkpoint(path: Path, tensors: Mapping[str, Tensor], world: World) -> None:

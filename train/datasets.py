@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curate.errors import CurateError
 from curate.tokenize.pack import Fields, Pack, pack_dataset
 from curate.tokenize.tokenizer import TokenizerSettings
 from curate.train.config import DataSettings, TrainConfig
-from curate.train.methods import ClassificationSettings, ObjectiveSettings
+from curate.train.methods import ClassificationSettings, ObjectiveSettings, TokenClassificationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +120,26 @@ def pack_all(config: TrainConfig, open_dataset: Callable[[str], Dataset], *, tok
             dataset = open_dataset(reference)
             name = reference if len(task.datasets) > 1 else task.name
             packs[name] = _packed(dataset, settings, task.fields(), needs, first)
+            _check_learnable(task, packs[name])
+    if config.early_stopping and not any(_documents(pack, "validation") for pack in packs.values()):
+        raise CurateError(
+            "there is no validation split, by which it could be told when to stop",
+            "early_stopping",
+            "`{stage: split}` makes one",
+        )
     return packs
+
+
+def _check_learnable(task: Task, pack: Pack) -> None:
+    """Refuse what would train, and learn nothing."""
+    if isinstance(task.objective, (ClassificationSettings, TokenClassificationSettings)) and len(pack.labels) == 1:
+        raise CurateError(f"all documents have the label `{pack.labels[0]}`", "data.label", "nothing can be told apart")
+    if _documents(pack, "train") and (rows := pack.rows("train")).has("weight") and not rows.numbers("weight").any():
+        raise CurateError(f"the weights in `{task.data.weight}` are all 0", "data.weight", "nothing would be learned")
+
+
+def _documents(pack: Pack, split: str) -> int:
+    return pack.manifest["splits"].get(split, {}).get("documents", 0)
 
 
 def _packed(

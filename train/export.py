@@ -22,6 +22,7 @@ from curate.train.methods import MultiTokenSettings, Seq2SeqSettings
 from curate.train.models.build import build_trunk
 from curate.train.models.family import HeadKind
 from curate.train.models.huggingface import write_huggingface
+from curate.train.models.tokenizer_files import write_tokenizer
 from curate.train.origin import checkpoint_of, read_stored
 from curate.train.world import joined
 
@@ -161,7 +162,11 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = Fal
     trained = _read(path)
     kind = trained.config.objective.kind
     if trained.config.tasks:
-        raise CurateError("a model of several tasks has no Hugging Face class", str(path), "train one task")
+        raise CurateError(
+            "a model of several tasks has no Hugging Face class",
+            str(path),
+            "train one task, or begin with it: `model.path`",
+        )
     if adapter:
         return _export_adapter(trained, path, out)
     trained = _plain(trained)
@@ -224,6 +229,9 @@ def _export_adapter(trained: Trained, path: Path, out: Path) -> dict[str, Any]:
         raise CurateError("adapters of a `pretrained` model are exported merged only", str(path), "leave out --adapter")
     base = trained.config.model.path
     write_adapter(out, trained.sizes, trained.tensors, settings, head=_HEADS[kind], base=base)
+    chat = _chat_template(trained.config) if kind == "sft" else None
+    roles = known_roles(load_tokenizer(trained.tokenizer))
+    write_tokenizer(out, trained.tokenizer, roles, length=trained.length, chat_template=chat)
     adapters = {name: tensor for name, tensor in trained.tensors.items() if is_adapter(name)}
     return _written(out, kind, adapters)
 

@@ -186,4 +186,6 @@ class EarlyStoppingSettings(_Settings):
     """End when validation has not improved for a while, and keep the best checkpoint."""
 
     patience: int = Field(default=3, ge=1, description="validations without improvement after which training ends")
-    least: float = Field(default=0.0, ge=0, description="smallest change that is an improvement")
+    least: float = Field(
+        default=0.0, ge=0, description="smallest change that is an improvement, and makes a checkpoint the best one"
+    )

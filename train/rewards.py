@@ -110,11 +110,15 @@ def judge(reward: Reward, prompt: str, completion: str, answer: str, *, place: s
         CurateError: The reward failed, or gave something else than a finite number.
     """
     try:
-        value = float(reward(prompt, completion, answer))
+        given = reward(prompt, completion, answer)
     except CurateError as error:
         raise CurateError(error.problem, place, error.hint) from error
     except Exception as error:  # a plugin's edge; its message may hold the text, which does not belong in a log
         raise CurateError(f"the reward failed with {type(error).__name__}", place, _line(error)) from None
+    try:
+        value = float(given)
+    except (TypeError, ValueError):
+        raise CurateError(f"the reward is a {type(given).__name__}", place, "a reward is a finite number") from None
     if not math.isfinite(value):
         raise CurateError(f"the reward is {value}", place, "a reward is a finite number")
     return value

@@ -20,7 +20,8 @@ from curate.train.checkpoint import Checkpoints, checkpoints, load_checkpoint, p
 from curate.train.config import TrainConfig
 from curate.train.machine import flops_per_token, measured_peak, memory_used, utilization
 from curate.train.runs.card import write_card
-from curate.train.runs.folder import Metrics, RunFolder, data_facts
+from curate.train.runs.folder import RunFolder, data_facts
+from curate.train.runs.metrics import Metrics
 from curate.train.trainer import NotFinite, Step, Trainer
 from curate.train.world import World
 
@@ -103,6 +104,8 @@ class _Run:
         """To the end."""
         try:
             self._load_newest()
+            if self.metrics and self.state.step:
+                sys.stderr.write(f"train {self.config.run}: going on from step {self.state.step:,}\n")
             if self.metrics and self.trainer.parts.cut:
                 cut = self.trainer.parts.cut
                 sys.stderr.write(
@@ -151,6 +154,7 @@ class _Run:
         facts = {
             "config": self.config.model_dump(mode="json"),
             "data": data_facts(self.packs),
+            "models": (self.folder.read("config.json") or {}).get("models", {}),
             "state": asdict(self.state),
             "sizes": asdict(self.trainer.objective.model.sizes),
             "labels": labels,

@@ -174,7 +174,7 @@ def _check_type(dataset: Dataset, column: str, fits: Any, wanted: str, hint: str
     if fits(kind):
         return
     fitting = [field.name for field in dataset.schema if fits(field.type)]
-    there = f"columns that could: {', '.join(fitting)}" if fitting else "no column could"
+    there = f"columns that could: {', '.join(fitting)}" if fitting else f"no column of this dataset holds {wanted}"
     raise CurateError(f"column `{column}` holds {kind}, not {wanted}", "data", hint or there)
 
 

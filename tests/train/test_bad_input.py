@@ -218,6 +218,19 @@ def test_a_missing_validation_split_is_told_and_is_no_error(project, train, caps
     assert "train small: rows has no validation split; `{stage: split}` makes one" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("changed", "setting", "problem"),
+    [
+        ({}, "early_stopping.patience=2", "there is no validation split, by which it could be told when to stop"),
+        ({"sure": [0.0] * 8}, "data.weight=sure", "the weights in `sure` are all 0"),
+        ({"label": ["same"] * 8}, CLASSIFY, "all documents have the label `same`"),
+    ],
+)
+def test_what_would_learn_nothing_is_refused(project, refused, changed, setting, problem):
+    write_dataset(project, {**columns_of(8), **changed}, parts=["train"] * 8)
+    assert refused(setting)[0] == problem
+
+
 def test_a_reward_that_is_not_there_is_refused(refused):
     problem, where, hint = refused("objective={kind: reinforcement, reward: exactly}")
     assert (problem, where) == ("there is no reward named `exactly`", "objective.reward")
@@ -353,9 +366,9 @@ def test_changed_settings_and_data_are_refused_by_name_and_go_on_where_each_is_a
     assert problem.startswith("run `small` was begun with other settings or data: data.tokenizer was ")
     for name in ("data.tokens", "data.version", "optimizer.learning_rate was 0.002, is 0.001", "seed was 1, is 2"):
         assert name in problem
-    assert where == str(project / "runs" / "small" / "config.json")
+    assert where == str(project / "runs" / "small")
     assert "--fresh" in hint
-    assert hint.endswith("(`--allow data.tokenizer`)")
+    assert hint.endswith("--allow data.version --allow optimizer.learning_rate --allow seed`)")
     allowed = ["data.tokenizer", "data.tokens", "data.version", "seed"]
     problem, _, _ = refused("seed=2", "optimizer.learning_rate=0.001", allow=allowed)
     assert problem.endswith("settings or data: optimizer.learning_rate was 0.002, is 0.001")

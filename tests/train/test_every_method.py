@@ -16,7 +16,7 @@ from curate.train.data.packed import Packed
 from curate.train.data.windows import Windows
 from curate.train.objectives.labels import Classification
 from curate.train.objectives.multi_task import TASK
-from curate.train.runs.folder import read_metrics
+from curate.train.runs.metrics import read_metrics
 from curate.train.trainer import Trainer
 from tests.train.tiny_tasks import CASES, config_of, rows_of
 

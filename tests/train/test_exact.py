@@ -21,8 +21,9 @@ import pytest
 
 from curate.errors import CurateError, ResumableError
 from curate.train.config import TrainConfig
-from curate.train.runs.folder import held, prepare, read_metrics
+from curate.train.runs.folder import held, prepare
 from curate.train.runs.launch import launch
+from curate.train.runs.metrics import read_metrics
 
 KILLS = int(os.environ.get("CURATE_KILLS", "1"))
 TRAIN = """

@@ -107,6 +107,7 @@ def test_adapters_load_in_peft_on_the_model_that_they_began_with(trained, tmp_pa
     written = export_run(adapted.path, tmp_path / "adapter", adapter=True)
     assert written["parameters"] < 10_000
     model = peft.PeftModel.from_pretrained(loaded(tmp_path / "base", "causal"), str(tmp_path / "adapter")).eval()
+    assert (tmp_path / "adapter" / "tokenizer.json").read_bytes() == (tmp_path / "base" / "tokenizer.json").read_bytes()
     with torch.no_grad():
         logits = model(input_ids=TOKENS).logits
     torch.testing.assert_close(logits, own_logits(load_trained(adapted.path), "causal"), rtol=0, atol=1e-5)

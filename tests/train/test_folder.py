@@ -5,7 +5,9 @@ import json
 import pytest
 
 from curate.errors import CurateError
-from curate.train.runs.folder import Metrics, data_facts, held, prepare, read_metrics
+from curate.train.checkpoint import DESCRIPTION, SCHEMA
+from curate.train.runs.folder import data_facts, held, prepare
+from curate.train.runs.metrics import Metrics, read_metrics
 
 
 @pytest.fixture
@@ -14,11 +16,20 @@ def folder(tmp_path):
         yield folder
 
 
+def saved(folder, step=4):
+    """A checkpoint of what the folder says now, without tensors."""
+    facts = {name: content for name, content in folder.read("config.json").items() if name != "schema"}
+    path = folder.checkpoints / f"step-{step:06}"
+    path.mkdir(parents=True)
+    (path / DESCRIPTION).write_text(json.dumps({"schema": SCHEMA, "step": step, "files": {}, "tensors": {}, **facts}))
+    return path
+
+
 @pytest.fixture
 def begun(folder, tiny, pack):
     """A run with a checkpoint."""
     prepare(folder, tiny(), pack)
-    (folder.checkpoints / "step-000004").mkdir(parents=True)
+    saved(folder)
     return folder
 
 
@@ -74,7 +85,30 @@ def test_a_change_that_is_allowed_by_its_name_passes_and_is_written_down(begun, 
     prepare(begun, tiny(seed=2), pack, allow=["seed"])
     assert changes(begun) == [{"step": 4, "name": "seed", "was": 1, "is": 2}]
     assert json.loads((begun.path / "config.json").read_text())["config"]["seed"] == 2
+    saved(begun, 8)
     prepare(begun, tiny(seed=2), pack)
+    assert len(changes(begun)) == 1
+
+
+def test_an_allowed_change_that_came_to_no_checkpoint_did_not_happen(begun, tiny, pack):
+    prepare(begun, tiny(seed=2), pack, allow=["seed"])
+    prepare(begun, tiny(), pack)
+    assert changes(begun) == []
+
+
+def test_settings_are_compared_with_the_newest_checkpoint_where_config_json_is_gone(begun, tiny, pack):
+    (begun.path / "config.json").unlink()
+    with pytest.raises(CurateError, match="seed was 1, is 2"):
+        prepare(begun, tiny(seed=2), pack)
+    prepare(begun, tiny(), pack)
+    assert begun.read("config.json")["config"]["seed"] == 1
+
+
+def test_a_damaged_file_of_the_run_is_named(begun):
+    (begun.path / "result.json").write_text("{")
+    with pytest.raises(CurateError, match="the file is damaged") as error:
+        begun.result()
+    assert error.value.where.endswith("result.json")
 
 
 def test_each_change_must_be_allowed(begun, tiny, pack):
@@ -140,16 +174,17 @@ def test_blocks_lists_and_null_are_compared(begun, tiny, pack, settings, words):
 
 def test_lists_are_compared_as_a_whole(folder, tiny, pack):
     prepare(folder, tiny(curriculum={"lengths": [8, 16]}), pack)
-    (folder.checkpoints / "step-000004").mkdir(parents=True)
+    saved(folder)
     with pytest.raises(CurateError, match=r"curriculum.lengths was \[8, 16\], is \[16\]"):
         prepare(folder, tiny(curriculum={"lengths": [16]}), pack)
 
 
 def test_a_setting_that_an_older_version_did_not_have_has_its_default(begun, tiny, pack):
-    content = json.loads((begun.path / "config.json").read_text())
+    path = begun.checkpoints / "step-000004" / DESCRIPTION
+    content = json.loads(path.read_text())
     del content["config"]["optimizer"]["momentum"]
     del content["config"]["guard"]
-    begun.write("config.json", content)
+    path.write_text(json.dumps(content))
     prepare(begun, tiny(), pack)
     with pytest.raises(CurateError, match=r"guard.skip was 2, is 5"):
         prepare(begun, tiny(guard={"skip": 5}), pack)
@@ -160,7 +195,7 @@ def test_several_packs_are_told_by_name(folder, tiny, pack, text_pack):
     assert data_facts({"": pack}) == data_facts(pack)
     assert data_facts({"tiny": pack, "other": other})["other"]["version"] == other.manifest["version"]
     prepare(folder, tiny(), {"tiny": pack, "other": pack})
-    (folder.checkpoints / "step-000004").mkdir(parents=True)
+    saved(folder)
     with pytest.raises(
         CurateError, match=r"data.other.tokenizer was \w{12}, is \w{12}; data.other.tokens was"
     ) as error:

@@ -160,6 +160,14 @@ def test_who_does_not_wait_for_the_others_is_named(tmp_path, stacks, problem, wh
     assert str(tmp_path) in error.hint
 
 
+def test_who_did_not_notice_the_hang_by_itself_is_named_wherever_it_stands(tmp_path):
+    for rank in range(2):
+        (tmp_path / f"{rank}.txt").write_text(STACK.format(WAITS))
+    error = hang_error(tmp_path, 2, 5, silent=[1])
+    assert error.problem == "process 1 of 2 hangs: a step took longer than 5 s"
+    assert error.where.startswith("torch/_ops.py:1 in __call__ < distributed/c10d.py:3252 in all_reduce")
+
+
 def test_one_process_that_hangs_is_ended_with_its_stack(folder, tiny, trained):
     def hang(config, folder, packs, world, *, report, heartbeat):
         heartbeat()

@@ -11,10 +11,13 @@ import pytest
 
 from curate.commands.train_plan import plan_text, train_plan
 from curate.errors import CurateError
+from curate.tokenize.pack import pack_dataset
+from curate.tokenize.tokenizer import TokenizerSettings
 from curate.train.config import TrainConfig
 from curate.train.planner.budget import BYTES_PER_TOKEN, HARDWARE, Data, compute_of, find_data
 from curate.train.planner.plan import plan_run
 from curate.train.planner.scaling import loss, optimum
+from tests.train.conftest import TextDataset
 
 
 def config(**settings):
@@ -259,8 +262,9 @@ def test_nothing_to_plan_from_is_refused():
 
 
 def test_no_tokens_are_refused():
-    with pytest.raises(CurateError, match="0 tokens are no text"):
-        planned(0, flops=1e18)
+    with pytest.raises(CurateError, match=r"3\.5 tokens are too few"):
+        planned(3.5, flops=1e18)
+    assert planned(1000, flops=1e18)
 
 
 def test_an_unknown_preset_is_refused():
@@ -275,16 +279,7 @@ class Packed(SimpleNamespace):
     """A version of a dataset with so many bytes of text, in a store of its own."""
 
 
-def dataset(folder, text_bytes=38_000, tokenizer=None, tokens=10_500):
-    if tokenizer is not None:
-        pack = folder / "tokens" / "key"
-        pack.mkdir(parents=True)
-        manifest = {
-            "version": "v" * 64,
-            "tokenizer": {"settings": tokenizer, "vocabulary": 7000},
-            "splits": {"train": {"tokens": tokens}},
-        }
-        (pack / "manifest.json").write_text(json.dumps(manifest))
+def dataset(folder, text_bytes=38_000):
     return Packed(
         name="chat",
         version="v" * 64,
@@ -302,10 +297,15 @@ def test_unique_tokens_are_estimated_from_the_bytes_of_the_train_split(tmp_path)
 
 
 def test_unique_tokens_are_counted_where_they_are_packed(tmp_path):
-    settings = config()
-    packed = dataset(tmp_path, tokenizer=settings.tokenizer.model_dump(mode="json"))
-    data = find_data(settings, lambda name: packed)
-    assert (data.source, data.unique_tokens, data.vocabulary) == ("packed", 10_500, 7000)
+    version = TextDataset(tmp_path, {"train": ["some words of text"] * 9})
+    pack = pack_dataset(version, TokenizerSettings(vocabulary=300))
+    counted = ("packed", pack.manifest["splits"]["train"]["tokens"], pack.manifest["tokenizer"]["vocabulary"])
+    for tokenizer in ({"vocabulary": 300}, {"path": str(pack.tokenizer_path)}):
+        data = find_data(config(tokenizer=tokenizer), lambda name: version)
+        assert (data.source, data.unique_tokens, data.vocabulary) == counted
+    assert find_data(config(tokenizer={"vocabulary": 290}), lambda name: version).source == "estimated"
+    (pack.folder / "manifest.json").write_text("{")
+    assert find_data(config(tokenizer={"vocabulary": 300}), lambda name: version).source == "estimated"
 
 
 def test_the_vocabulary_of_a_given_tokenizer_is_planned_with(tmp_path):
@@ -316,11 +316,6 @@ def test_the_vocabulary_of_a_given_tokenizer_is_planned_with(tmp_path):
     data = find_data(settings, lambda name: dataset(tmp_path))
     assert data.vocabulary == 3
     assert plan_run(settings, data, compute_of())["data"]["vocabulary"] == 3
-
-
-def test_tokens_of_another_tokenizer_do_not_count(tmp_path):
-    packed = dataset(tmp_path, tokenizer={"vocabulary": 300})
-    assert find_data(config(), lambda name: packed).source == "estimated"
 
 
 def test_a_mixture_adds_up(tmp_path):

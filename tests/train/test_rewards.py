@@ -139,7 +139,7 @@ def test_a_reward_that_is_not_finite_is_refused(value):
 
 
 def test_a_reward_that_gives_no_number_is_refused():
-    with pytest.raises(CurateError, match="the reward failed with TypeError"):
+    with pytest.raises(CurateError, match="the reward is a NoneType"):
         judge(lambda *_: None, "", "", "", place="prompt 17")
 
 

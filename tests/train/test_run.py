@@ -9,7 +9,7 @@ import pytest
 
 from curate.errors import CurateError
 from curate.train.checkpoint import checkpoints
-from curate.train.runs.folder import read_metrics
+from curate.train.runs.metrics import read_metrics
 from curate.train.trainer import Trainer
 
 

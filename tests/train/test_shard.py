@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curate.train.runs.folder import read_metrics
+from curate.train.runs.metrics import read_metrics
 
 pytestmark = pytest.mark.usefixtures("quick_processes")
 

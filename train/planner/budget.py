@@ -177,10 +177,18 @@ def given_vocabulary(config: TrainConfig) -> int | None:
 
 def _packed(dataset: Dataset, config: TrainConfig) -> dict[str, Any] | None:
     """The manifest of its token shards, if some run has packed it with this tokenizer."""
-    wanted = config.tokenizer.model_dump(mode="json")
+    from curate.tokenize.tokenizer import tokenizer_file, tokenizer_hash
+
+    if config.tokenizer.path:
+        wanted = {"sha256": tokenizer_hash(tokenizer_file(Path(config.tokenizer.path).expanduser()))}
+    else:
+        wanted = {"settings": config.tokenizer.model_dump(mode="json", exclude={"path"}), "trained": True}
     for path in sorted((dataset.store.root / "tokens").glob("*/manifest.json")):
-        manifest = json.loads(path.read_bytes())
-        same = manifest.get("version") == dataset.version and manifest["tokenizer"].get("settings") == wanted
-        if same and manifest["splits"].get("train", {}).get("tokens"):
-            return manifest
+        try:
+            manifest = json.loads(path.read_bytes())
+            same = manifest["version"] == dataset.version and wanted.items() <= manifest["tokenizer"].items()
+            if same and manifest["splits"].get("train", {}).get("tokens"):
+                return manifest
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # damaged: training says so, and a plan can be made without it
     return None

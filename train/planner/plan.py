@@ -50,6 +50,9 @@ MANY_EPOCHS = 16
 INTERVAL = (5, 95)
 """Percentiles of the sampled laws."""
 
+FEWEST = 1000
+"""Unique tokens that there is a plan for."""
+
 
 def plan_run(config: TrainConfig, data: Data, compute: Compute, *, preset: str | None = None) -> dict[str, Any]:
     """The plan, as `--json` prints it.
@@ -63,8 +66,8 @@ def plan_run(config: TrainConfig, data: Data, compute: Compute, *, preset: str |
     Raises:
         CurateError: There is nothing to plan from.
     """
-    if data.unique_tokens is not None and data.unique_tokens < 1:
-        raise CurateError(f"{data.unique_tokens:g} tokens are no text", "--tokens")
+    if data.unique_tokens is not None and data.unique_tokens < FEWEST:
+        raise CurateError(f"{data.unique_tokens:g} tokens are too few to plan with", "--tokens", f"{FEWEST:,} at least")
     if preset is not None and preset not in PRESETS:
         hint = did_you_mean(preset, PRESETS) or f"there are {', '.join(PRESETS)}"
         raise CurateError(f"no preset `{preset}`", "--preset", hint)

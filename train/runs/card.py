@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from curate.train.config import TrainConfig
-from curate.train.runs.folder import RunFolder, read_metrics
+from curate.train.runs.folder import RunFolder
+from curate.train.runs.metrics import read_metrics
 
 __all__ = ["model_card", "write_card"]
 

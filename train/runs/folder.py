@@ -21,24 +21,23 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from math import isfinite
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pydantic import ValidationError
 
 from curate.errors import CurateError, did_you_mean
 from curate.tokenize.pack import Pack
 from curate.train.config import FREE, TrainConfig
+from curate.train.runs.metrics import replace_file
 
-__all__ = ["Metrics", "RunFolder", "data_facts", "held", "prepare", "read_metrics"]
+__all__ = ["RunFolder", "data_facts", "held", "prepare"]
 
 SCHEMA = 1
 _FILES = (
@@ -81,11 +80,20 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """A JSON file; None where there is none."""
+        """A JSON file; None where there is none.
+
+        Raises:
+            CurateError: It is damaged.
+        """
+        path = self.path / name
         try:
-            return json.loads((self.path / name).read_bytes())
+            return json.loads(path.read_bytes())
         except FileNotFoundError:
             return None
+        except ValueError:
+            raise CurateError(
+                "the file is damaged", str(path), "remove it: it is made again from the checkpoints"
+            ) from None
 
     def result(self) -> dict[str, Any] | None:
         """What the run came to; None while it is not complete."""
@@ -97,7 +105,7 @@ class RunFolder:
 
     def write_text(self, name: str, content: str) -> None:
         """A file, written aside and renamed."""
-        _replace(self.path / name, content.encode())
+        replace_file(self.path / name, content.encode())
 
 
 @contextmanager
@@ -176,31 +184,40 @@ def prepare(
         CurateError: The run was begun with other settings or data; or what is allowed to differ does not.
     """
     facts = {"config": config.model_dump(mode="json"), "data": data_facts(packs), "models": dict(models or {})}
-    before, steps = folder.read("config.json"), _checkpoint_steps(folder)
-    changed = _changes(before, facts) if before and steps else []
+    step, begun = _newest(folder)
+    changed = _changes(begun, facts) if begun else []
     _refuse_unknown(allow, changed, folder, facts)
     refused = [change for change in changed if change.name not in allow]
     if refused:
         raise CurateError(
             f"run `{config.run}` was begun with other settings or data: {'; '.join(map(str, refused))}",
-            str(folder.path / "config.json"),
+            str(folder.path),
             "put them back, name another run (`--set run=NAME`), begin it again with --fresh, "
-            f"or go on with each change by its name (`--allow {refused[0].name}`)",
+            f"or go on with the changes (`{' '.join(f'--allow {change.name}' for change in refused)}`)",
         )
     if changed:
-        with (folder.path / "changes.jsonl").open("a") as stream:
-            stream.writelines(json.dumps(change.record(max(steps))) + "\n" for change in changed)
         (folder.path / "result.json").unlink(missing_ok=True)  # a run that was complete has more to do now
+    # what was allowed at this checkpoint and came to no other did not happen
+    records = [record for record in _changes_before(folder) if record["step"] < step]
+    records += [change.record(step) for change in changed]
+    if records or (folder.path / "changes.jsonl").is_file():
+        folder.write_text("changes.jsonl", "".join(json.dumps(record) + "\n" for record in records))
     folder.write("config.json", {"schema": SCHEMA, **facts})
     folder.write("environment.json", {"schema": SCHEMA, **_environment(config), **_measured(folder)})
     first = packs if isinstance(packs, Pack) else next(iter(packs.values()))
-    _replace(folder.path / "tokenizer.json", first.tokenizer_path.read_bytes())
+    replace_file(folder.path / "tokenizer.json", first.tokenizer_path.read_bytes())
     return facts
 
 
-def _checkpoint_steps(folder: RunFolder) -> list[int]:
-    names = (path.name.removeprefix("step-") for path in folder.checkpoints.glob("step-*"))
-    return [int(name) for name in names if name.isdecimal()]
+def _newest(folder: RunFolder) -> tuple[int, dict[str, Any] | None]:
+    """The step of the newest checkpoint, and what it was trained with: what counts, whatever was tried after it."""
+    from curate.train.checkpoint import checkpoints, describe_checkpoint
+
+    found = checkpoints(folder.checkpoints)
+    if not found:
+        return 0, None
+    description = describe_checkpoint(found[-1])
+    return description["step"], description
 
 
 # ---- what has changed
@@ -238,7 +255,7 @@ def _changes(before: dict[str, Any], facts: dict[str, Any]) -> list[_Change]:
         if change.name not in _PLACES
     ]
     data = _differences("data", _without_counts(before["data"]), _without_counts(facts["data"]))
-    models = _differences("models", before.get("models", {}), facts["models"])
+    models = _differences("models", before["models"], facts["models"])
     return sorted((*found, *data, *models), key=lambda change: change.name)
 
 
@@ -278,7 +295,7 @@ def _refuse_unknown(allow: Sequence[str], changed: Sequence[_Change], folder: Ru
     """What is allowed to differ must differ; what was allowed before may be allowed again, for a run that goes on."""
     names = [change.name for change in changed]
     for name in allow:
-        if name in names or name in _allowed_before(folder):
+        if name in names or name in {record["name"] for record in _changes_before(folder)}:
             continue
         given = {"data": _without_counts(facts["data"]), "models": facts["models"]}
         known = [*_names(facts["config"]), *_names(given)]
@@ -288,9 +305,9 @@ def _refuse_unknown(allow: Sequence[str], changed: Sequence[_Change], folder: Ru
         raise CurateError(f"there is no setting or fact of the data `{name}`", "--allow", hint)
 
 
-def _allowed_before(folder: RunFolder) -> set[str]:
+def _changes_before(folder: RunFolder) -> list[dict[str, Any]]:
     path = folder.path / "changes.jsonl"
-    return {json.loads(line)["name"] for line in path.read_text().splitlines()} if path.is_file() else set()
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def _names(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -326,65 +343,3 @@ def _environment(config: TrainConfig) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def _replace(path: Path, content: bytes) -> None:
-    aside = path.with_name(f"{path.name}.writing")
-    with aside.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(path)
-
-
-class Metrics:
-    """The lines of metrics.jsonl, up to the step from which the run goes on.
-
-    Lines after it were written by a process that died before its next checkpoint: those steps are done again.
-    """
-
-    def __init__(self, path: Path, *, after: int) -> None:
-        kept = [record for record in read_metrics(path) if record["step"] <= after]
-        self.path = path
-        _replace(path, b"".join(json.dumps(record).encode() + b"\n" for record in kept))
-        self.stream = path.open("a")
-        self.seconds = sum(record["seconds"] for record in kept)
-        self.last = kept[-1] if kept else {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stream.close()
-
-    def records(self) -> list[dict[str, Any]]:
-        """All lines so far."""
-        return read_metrics(self.path)
-
-    @property
-    def tokens(self) -> int:
-        """Targets seen so far."""
-        return self.last.get("tokens", 0)
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Write a line; numbers that are not finite, which JSON does not have, become null."""
-        self.stream.write(json.dumps(_finite(record), allow_nan=False) + "\n")
-        self.stream.flush()
-        self.seconds += record["seconds"]
-        self.last = record
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(some) for name, some in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(some) for some in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics file; a last one that was cut short is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -323,16 +323,17 @@ def _watch(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder, t
             _await(running)
             raise _failure(processes, reports, folder)
         if any(reports.glob("*.hung")):
-            _collect_stacks(processes, reports, folder)
-            raise hang_error(folder.stacks, len(processes), timeout)
+            silent = _collect_stacks(processes, reports, folder)
+            raise hang_error(folder.stacks, len(processes), timeout, silent=silent)
 
 
-def _collect_stacks(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder) -> None:
-    """Move the stacks into the run's folder; who has not written one by itself is asked, and woken if it is stopped."""
+def _collect_stacks(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder) -> list[int]:
+    """Move the stacks into the run's folder; who has not written one by itself is asked, woken if it is stopped, and told."""
     stacks = [reports / f"{rank}.stack" for rank in range(len(processes))]
     _wait_for(lambda: all(path.with_suffix(".hung").is_file() for path in stacks))
-    for process, path in zip(processes, stacks, strict=True):
-        if process.is_alive() and process.pid and not path.with_suffix(".hung").is_file():
+    silent = [rank for rank, path in enumerate(stacks) if not path.with_suffix(".hung").is_file()]
+    for process in (processes[rank] for rank in silent):
+        if process.is_alive() and process.pid:
             os.kill(process.pid, signal.SIGUSR1)
             os.kill(process.pid, signal.SIGCONT)
     _wait_for(lambda: all(path.is_file() and path.stat().st_size for path in stacks))
@@ -341,6 +342,7 @@ def _collect_stacks(processes: Sequence[BaseProcess], reports: Path, folder: Run
     for rank, path in enumerate(stacks):
         if path.is_file():
             (folder.stacks / f"{rank}.txt").write_text(path.read_text())
+    return silent
 
 
 def _wait_for(reached: Callable[[], Any]) -> None:

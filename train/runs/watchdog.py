@@ -73,16 +73,17 @@ def write_stack(path: Path) -> None:
         faulthandler.dump_traceback(stream, all_threads=True)
 
 
-def hang_error(stacks: Path, size: int, seconds: float) -> ProcessDied:
+def hang_error(stacks: Path, size: int, seconds: float, *, silent: Sequence[int] = ()) -> ProcessDied:
     """The error that names the processes that hang, from the stacks that each has written.
 
     Args:
         stacks: Folder of `0.txt`, `1.txt`, ...
         size: Number of processes.
         seconds: How long a step could take.
+        silent: Those that did not notice it themselves, as one that was stopped: they hang, wherever they stand.
     """
     found = [_threads(stacks / f"{rank}.txt") for rank in range(size)]
-    hanging = [rank for rank, threads in enumerate(found) if not any(map(_waits, threads))]
+    hanging = [rank for rank, threads in enumerate(found) if rank in silent or not any(map(_waits, threads))]
     if not hanging:
         who, where = f"all {size} processes wait for each other", None
     else:
