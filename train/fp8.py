@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from curate.errors import CurateError
 
-__all__ = ["fp8_linear", "use_fp8"]
+__all__ = ["check_fp8", "fp8_linear", "use_fp8"]
 
 MULTIPLE = 16
 """Sizes of the matrices that the hardware takes."""
@@ -27,12 +27,7 @@ def use_fp8(block: nn.Module, device: torch.device) -> None:
     Raises:
         CurateError: The device has no 8-bit units, or a layer's sizes do not suit them.
     """
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
-        raise CurateError(
-            "this machine cannot compute in fp8",
-            "precision",
-            "it takes a GPU of compute capability 8.9; bf16 runs here",
-        )
+    check_fp8(device)
     for name, layer in block.named_modules():
         if not isinstance(layer, nn.Linear):
             continue
@@ -42,6 +37,20 @@ def use_fp8(block: nn.Module, device: torch.device) -> None:
                 "precision",
             )
         layer.forward = partial(_forward, layer)
+
+
+def check_fp8(device: torch.device) -> None:
+    """Refuse a device without 8-bit units.
+
+    Raises:
+        CurateError: It has none.
+    """
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
+        raise CurateError(
+            "this machine cannot compute in fp8",
+            "precision",
+            "it takes a GPU of compute capability 8.9; bf16 runs here",
+        )
 
 
 def _forward(layer: nn.Linear, values: Tensor) -> Tensor:

@@ -155,10 +155,12 @@ def _trained(
     from curate.train.origin import model_hash
     from curate.train.runs.folder import prepare
     from curate.train.runs.launch import launch
+    from curate.train.runs.logs import check_logs
 
     datasets = {name: open_dataset(name, root) for name in references(config)}
     models = _models(config)
-    _check_memory(config, models.get("path"))
+    check_logs(config)
+    _check_machine(config, models.get("path"))
     for dataset in datasets.values() if first else ():
         _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
     packs = pack_all(config, datasets.__getitem__, tokenizer=_tokenizer(config, models))
@@ -208,21 +210,24 @@ def _tokenizer(config: TrainConfig, models: dict[str, Origin]) -> Path | None:
     return model.tokenizer
 
 
-def _check_memory(config: TrainConfig, origin: Origin | None) -> None:
-    """Refuse what cannot fit, before any work is done.
+def _check_machine(config: TrainConfig, origin: Origin | None) -> None:
+    """Refuse what cannot run here, before any work is done.
 
     Raises:
-        CurateError: It says by how much; or there is no CUDA device, and one is asked for.
+        CurateError: It cannot fit (it says by how much); or there is no CUDA device, or none for fp8, and one is asked for.
     """
     import torch
 
     from curate.errors import CurateError
+    from curate.train.fp8 import check_fp8
     from curate.train.planner.budget import given_vocabulary
     from curate.train.planner.memory import check_fits
 
     cuda = torch.cuda.is_available()
     if config.device == "cuda" and not cuda:
         raise CurateError("there is no CUDA device here", "device", "`device: cpu`, or auto")
+    if config.precision == "fp8":
+        check_fp8(torch.device("cuda" if cuda and config.device != "cpu" else "cpu"))
     sizes = origin.sizes if origin else config.model.architecture
     if sizes is None:
         return

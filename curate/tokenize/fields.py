@@ -93,7 +93,7 @@ def rows_of(dataset: Dataset, split: str, columns: list[str], *, nested: bool = 
                 values = tuple(map(_parsed, row)) if nested else row
             except ValueError:
                 problem = f"a string that is no JSON, where a list should be, in {' or '.join(columns)}"
-                raise refusal(dataset, split, number, problem) from None
+                raise refusal(dataset, split, number, problem, "a list, or a list as JSON text") from None
             yield values
             number += 1
 

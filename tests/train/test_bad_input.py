@@ -155,6 +155,12 @@ def test_processes_of_one_machine_share_its_memory(refused, monkeypatch):
     assert "more than the 0.03 GiB that are free" in problem
 
 
+def test_what_cannot_run_here_is_refused_before_anything_is_done(project, refused):
+    assert refused("precision=fp8")[0] == "this machine cannot compute in fp8"
+    assert refused("log.wandb=project")[0] == "`log.wandb` needs wandb, which is not installed"
+    assert not (project / ".curate" / "tokens").exists()
+
+
 def test_a_cuda_device_that_is_not_there_is_refused(project, refused, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert refused("device=cuda") == ("there is no CUDA device here", "device", "`device: cpu`, or auto")

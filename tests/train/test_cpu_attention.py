@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from curate.train.models.cpu_attention import PIECE, SHORT, attend_in_pieces, pieces_pay
+from curate.train.models.cpu_attention import LONG, PIECE, WIDTHS, attend_in_pieces, pieces_pay
 from curate.train.models.layers import attention_mask
 
 
@@ -74,14 +74,14 @@ def test_it_is_compiled_as_one_operation():
 @pytest.mark.parametrize(
     ("dtype", "length", "documents", "pays"),
     [
-        (torch.bfloat16, SHORT, False, True),
-        (torch.bfloat16, SHORT + 1, False, False),
-        (torch.bfloat16, SHORT + 1, True, True),
-        (torch.float32, SHORT, True, True),
-        (torch.float32, SHORT, False, False),
-        (torch.float32, SHORT - 1, True, False),
+        (torch.bfloat16, WIDTHS * 8, False, True),
+        (torch.bfloat16, WIDTHS * 8 + 1, False, False),
+        (torch.bfloat16, WIDTHS * 8 + 1, True, True),
+        (torch.float32, LONG, True, True),
+        (torch.float32, LONG, False, False),
+        (torch.float32, LONG - 1, True, False),
     ],
 )
 def test_it_is_taken_where_it_is_faster(dtype, length, documents, pays):
     mask = torch.ones(1, 1, length, length, dtype=torch.bool) if documents else None
-    assert pieces_pay(torch.zeros(1, length, 2, 4, dtype=dtype), mask) == pays
+    assert pieces_pay(torch.zeros(1, length, 2, 8, dtype=dtype), mask) == pays

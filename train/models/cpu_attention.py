@@ -22,14 +22,17 @@ __all__ = ["attend_in_pieces", "pieces_pay"]
 
 PIECE = 32
 """Queries at a time: of 16 to 128 the fastest, or as fast as any."""
-SHORT = 256
-"""Tokens in a row: in bfloat16 without documents pieces pay up to here, in float32 with documents from here on."""
+LONG = 256
+"""Tokens in a row from which on pieces pay in float32, where documents are masked."""
+WIDTHS = 4
+"""Head widths of tokens in a row up to which pieces pay in bfloat16, where none are masked."""
 
 
 def pieces_pay(query: Tensor, mask: Tensor | None) -> bool:
     """Whether `attend_in_pieces` is the faster one; a function of shapes and types alone, so that runs are repeatable."""
     half, length = query.dtype in (torch.bfloat16, torch.float16), query.shape[1]
-    return query.device.type == "cpu" and ((half and length <= SHORT) if mask is None else (half or length >= SHORT))
+    pays = half and length <= WIDTHS * query.shape[3] if mask is None else half or length >= LONG
+    return query.device.type == "cpu" and pays
 
 
 def attend_in_pieces(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

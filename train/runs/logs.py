@@ -16,7 +16,7 @@ from curate.errors import CurateError
 from curate.train.config import TrainConfig
 from curate.train.runs.folder import RunFolder
 
-__all__ = ["Logs", "scalars"]
+__all__ = ["Logs", "check_logs", "scalars"]
 
 
 class Log(Protocol):
@@ -68,20 +68,42 @@ class Logs:
             log.add(record)
 
 
+def check_logs(config: TrainConfig) -> None:
+    """Refuse what `Logs` would refuse, before any work is done.
+
+    Raises:
+        CurateError: A package that is asked for is not installed.
+    """
+    if config.log.tensorboard:
+        _tensorboard()
+    if config.log.wandb:
+        _wandb()
+
+
+def _tensorboard() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        problem, hint = "`log.tensorboard` needs tensorboard, which is not installed", "pip install 'curate-lm[train]'"
+        raise CurateError(problem, "log.tensorboard", hint) from None
+    return SummaryWriter
+
+
+def _wandb() -> Any:
+    try:
+        import wandb  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        problem, hint = "`log.wandb` needs wandb, which is not installed", "pip install wandb"
+        raise CurateError(problem, "log.wandb", hint) from None
+    return wandb
+
+
 class _TensorBoard:
     """Event files in the run's `tensorboard` folder."""
 
     def __init__(self, folder: RunFolder) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise CurateError(
-                "`log.tensorboard` needs tensorboard, which is not installed",
-                "log.tensorboard",
-                "pip install 'curate-lm[train]'",
-            ) from None
-        self.open, self.folder = SummaryWriter, folder
-        self.writer: SummaryWriter | None = None
+        self.open, self.folder = _tensorboard(), folder
+        self.writer: Any = None
 
     def go_on(self, after: int) -> None:
         """A new file, in which later steps of the older ones are taken back."""
@@ -104,12 +126,7 @@ class _WeightsAndBiases:
     """A run of Weights & Biases; where it goes and in whose name is the matter of its own configuration."""
 
     def __init__(self, project: str, config: TrainConfig, folder: RunFolder) -> None:
-        try:
-            import wandb  # pyright: ignore[reportMissingImports]
-        except ImportError:
-            raise CurateError(
-                "`log.wandb` needs wandb, which is not installed", "log.wandb", "pip install wandb"
-            ) from None
+        wandb = _wandb()
         known = folder.read("wandb.json") or {"id": f"{config.run}-{secrets.token_hex(4)}"}
         folder.write("wandb.json", known)
         self.run = wandb.init(
