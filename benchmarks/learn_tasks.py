@@ -172,7 +172,14 @@ TASKS = {
     ),
     "encoder_trec": Task(
         trec,
-        {**LABELS, "model": {"kind": "encoder", **SMALL, "dropout": 0.1}, "objective": SINGLE, **FINE},
+        {
+            **LABELS,
+            "model": {"kind": "encoder", **SMALL, "dropout": 0.1},
+            "objective": SINGLE,
+            **FINE,
+            "optimizer": {"learning_rate": 5e-4, "weight_decay": 0.01},
+            "steps": 1200,
+        },
         "accuracy",
         ("majority", majority),
     ),
@@ -192,6 +199,7 @@ TASKS = {
         {
             **LABELS,
             "early_stopping": None,
+            "steps": 1500,
             "model": {"kind": "lstm", "width": 128, "layers": 1},
             "tasks": {
                 "questions": {"objective": SINGLE, "weight": 0.5},
