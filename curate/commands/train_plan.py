@@ -26,15 +26,9 @@ def train_plan(
     store: Path | None = None,
     tokens: float | None = None,
     preset: str | None = None,
-    flops: float | None = None,
-    hours: float | None = None,
-    devices: int | None = None,
-    hardware: str | None = None,
-    peak: float | None = None,
-    mfu: float | None = None,
-    price: float | None = None,
+    **budget: Any,
 ) -> dict[str, Any]:
-    """The plan for a training file; returns what `--json` prints.
+    """The plan for a training file; returns what `--json` prints. The budget is what `compute_of` takes.
 
     Raises:
         CurateError: The file is wrong, options contradict each other, or there is nothing to plan from.
@@ -44,10 +38,10 @@ def train_plan(
     from curate.train.planner.plan import plan_run
 
     config = load_config(path, overrides, processes=processes)
-    compute = compute_of(flops=flops, hours=hours, devices=devices, hardware=hardware, peak=peak, mfu=mfu, price=price)
-    budget = flops is not None or hours is not None or preset is not None
+    compute = compute_of(**budget)
+    enough = compute.flop is not None or compute.hours is not None or preset is not None
     data, missing = _data(
-        config, tokens, store or Path(os.environ.get("CURATE_STORE") or path.parent / ".curate"), budget
+        config, tokens, store or Path(os.environ.get("CURATE_STORE") or path.parent / ".curate"), enough
     )
     plan = plan_run(config, data, compute, preset=preset)
     notes = plan["notes"] if missing is None else [missing, *plan["notes"]]

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 
+from tests.train.rows_project import made, project, refused, train  # noqa: F401
+
 
 class TextDataset:
     """The part of `curate.dataset.reader.Dataset` that packing uses: by split, a list of texts or columns by name."""
@@ -103,14 +105,14 @@ def run(tmp_path, pack):
     from curate.train.runs.launch import launch
     from tests.train.interruption import interrupted
 
-    def train(config, name="run", pack=pack, until=None):
+    def start(config, name="run", pack=pack, until=None):
         with held(tmp_path / name) as folder:
             prepare(folder, config, pack)
             with interrupted(folder.path, until):
                 launch(config, folder, pack)
             return folder
 
-    return train
+    return start
 
 
 @pytest.fixture
@@ -220,7 +222,7 @@ def trained(run, tiny_packs, tiny_origins):
     """Trains a case of tiny_tasks.py with settings of its own: `trained("causal", "straight", steps=8)`."""
     from tests.train.tiny_tasks import CASES, config_of
 
-    def train(case, name="run", *, until=None, rows=None, dropout=0.1, **settings):
+    def start(case, name="run", *, until=None, rows=None, dropout=0.1, **settings):
         config = config_of(CASES[case], dropout=dropout, **settings)
         if config.model.kind == "pretrained":
             path = tiny_origins(config.model.path, dropout)
@@ -230,4 +232,4 @@ def trained(run, tiny_packs, tiny_origins):
             config = config.model_copy(update={"objective": config.objective.model_copy(update={"teacher": teacher})})
         return run(config, name, tiny_packs(config, rows), until)
 
-    return train
+    return start

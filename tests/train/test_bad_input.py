@@ -8,94 +8,19 @@ from __future__ import annotations
 
 import json
 import pickle
-import shutil
 from types import SimpleNamespace
 
 import pytest
 
-from curate import run as run_pipeline
 from curate.commands.train import train_run
 from curate.errors import ConfigurationErrors, CurateError
 from curate.tokenize.tokenizer import tokenizer_hash
-from curate.train.checkpoint import checkpoints
-from tests.train.tiny_tasks import rows_of
+from tests.train.rows_project import columns_of, write_dataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
-TRAIN = """dataset: rows
-run: small
-steps: 4
-checkpoint_every: 2
-model: {layers: 2, width: 16, heads: 2, key_value_heads: 1, feed_forward: 32}
-tokenizer: {vocabulary: 290}
-batch: {sequences: 4, length: 32}
-validation: {every: 4, sequences: 8}
-"""
-PIPELINE = """dataset: rows
-sources: [{stage: files, paths: [rows.jsonl]}]
-stages: [{stage: split, column: part}]
-"""
 CLASSIFY = "objective.kind=classification"
 GIB = 1 << 30
-
-
-def columns_of(count, seed=0, **changed):
-    """Columns for every objective, by name."""
-    found = {}
-    for kind in ("scored", "tagged", "conversation", "prompt", "labelled", "text"):
-        rows = rows_of(kind, count, seed)
-        names = {"scored": {"label": "score"}, "tagged": {"label": "tags"}}.get(kind, {})
-        found |= {names.get(name, name): values for name, values in rows.items()}
-    return {**found, **changed}
-
-
-def write_dataset(folder, columns, parts=None):
-    """A version of the dataset `rows`; unless told otherwise three rows of four are of the train split."""
-    count = len(columns["text"])
-    columns["part"] = parts or ["validation" if number % 4 == 3 else "train" for number in range(count)]
-    columns["id"] = [f"row-{number}" for number in range(count)]
-    lines = (json.dumps(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True))
-    (folder / "rows.jsonl").write_text("\n".join(lines))
-    (folder / "pipeline.yaml").write_text(PIPELINE)
-    run_pipeline(folder / "pipeline.yaml", workers=1)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A store with a version."""
-    folder = tmp_path_factory.mktemp("made")
-    write_dataset(folder, columns_of(32))
-    return folder
-
-
-@pytest.fixture
-def project(made, tmp_path):
-    """A copy of the store with a training file beside it."""
-    shutil.copytree(made / ".curate", tmp_path / ".curate")
-    (tmp_path / "train.yaml").write_text(TRAIN)
-    return tmp_path
-
-
-@pytest.fixture
-def train(project):
-    """Train with changes of the file: `train("run=b", "steps=2", allow=["steps"])`."""
-
-    def start(*changes, **options):
-        return train_run(project / "train.yaml", overrides=list(changes), **options)
-
-    return start
-
-
-@pytest.fixture
-def refused(train):
-    """Train, and give what is said: problem, where, hint."""
-
-    def start(*changes, **options):
-        with pytest.raises(CurateError) as error:
-            train(*changes, **options)
-        return error.value.problem, error.value.where, error.value.hint
-
-    return start
 
 
 # ---- the file
@@ -328,82 +253,6 @@ def test_the_tokenizer_of_the_teacher_is_taken(train):
     tokenizer = train("run=teacher")["tokenizer"]
     objective = "objective={kind: distillation, teacher: runs/teacher}"
     assert train("run=student", objective, "tokenizer.vocabulary=280")["tokenizer"] == tokenizer
-
-
-# ---- going on
-
-
-def half(project):
-    """Leave the run as if it had been killed after its first checkpoint; gives the checkpoint."""
-    folder = project / "runs" / "small"
-    (folder / "result.json").unlink()
-    shutil.rmtree(checkpoints(folder / "checkpoints")[-1])
-    return checkpoints(folder / "checkpoints")[-1]
-
-
-def test_a_checkpoint_cut_short_is_refused_and_the_one_before_it_serves(project, train, refused):
-    weights = train()["weights"]
-    (project / "runs" / "small" / "result.json").unlink()
-    newest = checkpoints(project / "runs" / "small" / "checkpoints")[-1]
-    shard = next(newest.glob("*.safetensors"))
-    shard.write_bytes(shard.read_bytes()[:-100])
-    assert refused() == (
-        f"`{shard.name}` of the checkpoint was cut short or changed",
-        str(newest),
-        "remove this folder to go on from the checkpoint before it",
-    )
-    shutil.rmtree(newest)
-    assert train()["weights"] == weights
-
-
-def test_a_checkpoint_with_a_pickle_is_refused(project, train, refused):
-    train()
-    (half(project) / "model.pt").write_bytes(pickle.dumps({}))
-    problem, _, hint = refused()
-    assert problem == "`model.pt` of the checkpoint may be a pickle, which can run any code when it is read"
-    assert hint == "only safetensors are read: convert it where you trust it"
-
-
-def test_changed_settings_and_data_are_refused_by_name_and_go_on_where_each_is_allowed(project, train, refused):
-    first = train()
-    half(project)
-    write_dataset(project, columns_of(32, seed=1))
-    problem, where, hint = refused("seed=2", "optimizer.learning_rate=0.001")
-    assert problem.startswith("run `small` was begun with other settings or data: data.tokenizer was ")
-    for name in ("data.tokens", "data.version", "optimizer.learning_rate was 0.002, is 0.001", "seed was 1, is 2"):
-        assert name in problem
-    assert where == str(project / "runs" / "small")
-    assert "--fresh" in hint
-    assert hint.endswith("--allow data.version --allow optimizer.learning_rate --allow seed`)")
-    allowed = ["data.tokenizer", "data.tokens", "data.version", "seed"]
-    problem, _, _ = refused("seed=2", "optimizer.learning_rate=0.001", allow=allowed)
-    assert problem.endswith("settings or data: optimizer.learning_rate was 0.002, is 0.001")
-    changed = train("seed=2", "optimizer.learning_rate=0.001", allow=[*allowed, "optimizer.learning_rate"])
-    assert changed["dataset_version"] != first["dataset_version"]
-    card = (project / "runs" / "small" / "README.md").read_text()
-    assert "`seed` was changed after step 2: from 1 to 2" in card
-
-
-def test_a_model_to_begin_with_that_has_changed_is_refused(project, train, refused):
-    train("run=base")
-    train("model.path=runs/base")
-    half(project)
-    train("run=base", "steps=6", fresh=True)
-    problem, _, hint = refused("model.path=runs/base")
-    assert "models.path was " in problem
-    assert "`--allow models.path`" in hint
-    assert train("model.path=runs/base", allow=["models.path"])["steps"] == 4
-
-
-def test_a_project_that_was_moved_goes_on(project, train, tmp_path):
-    train("run=base")
-    weights = train("model.path=runs/base")["weights"]
-    half(project)
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    for name in (".curate", "runs", "train.yaml"):
-        (project / name).rename(moved / name)
-    assert train_run(moved / "train.yaml", overrides=["model.path=runs/base"])["weights"] == weights
 
 
 def test_training_that_diverges_ends_with_advice(refused):

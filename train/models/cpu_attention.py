@@ -4,7 +4,7 @@ Half of a causal row is hidden, and with documents most of it, but PyTorch's ker
 here neither what comes after a piece of queries nor the documents before it is computed. Heads of a group share their
 keys in one product. Scores are float32, of bfloat16 states too; nothing but what was read is kept for the backward pass,
 which makes the weights again. Numbers are those of `scaled_dot_product_attention` (tested). CPU time, forward and backward
-(benchmarks/cpu_attention.py): with documents of 100 tokens in rows of 256 0.6 to 0.8 of it, in rows of 1024 a quarter; where
+(benchmarks/cpu_attention.py): with documents of 100 tokens in rows of 256 0.6 to 1.0 of it, in rows of 1024 a fifth; where
 nothing is masked, or rows are short, it depends on the type and the shape.
 
 To `torch.compile` it is one operation, whose loop is not unrolled.
