@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def _stages() -> str:
-    from curate.pipeline.reference import reference_page
+    from curate.config.reference import reference_page
 
     return reference_page()
 
@@ -30,7 +30,7 @@ def _commands() -> str:
 
 
 def _train() -> str:
-    from curate.pipeline.reference import settings_rows
+    from curate.config.reference import settings_rows
     from curate.train.config import TrainConfig
 
     head = ["# train.yaml", "", "Made from the configuration classes by `make docs`; do not edit.", ""]
@@ -40,8 +40,8 @@ def _train() -> str:
 
 
 def _pipeline() -> str:
-    from curate.pipeline.config import Settings
-    from curate.pipeline.reference import settings_rows
+    from curate.config.pipeline import Settings
+    from curate.config.reference import settings_rows
 
     head = ["# pipeline.yaml", "", "Made from the configuration classes by `make docs`; do not edit.", ""]
     rows = ["| setting | type | default | what it is |", "|---|---|---|---|", *settings_rows(Settings)]
@@ -54,7 +54,7 @@ def _pipeline() -> str:
 
 
 def _schema() -> str:
-    from curate.pipeline.reference import pipeline_schema
+    from curate.config.reference import pipeline_schema
 
     return json.dumps(pipeline_schema(), indent=2, sort_keys=True) + "\n"
 

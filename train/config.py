@@ -246,8 +246,8 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, processes: int | N
     Raises:
         CurateError: The file cannot be read, or (as `ConfigurationErrors`) all that is wrong with it.
     """
-    from curate.pipeline.validation import validation_errors
-    from curate.pipeline.yamlfile import load_yaml, parse_scalar
+    from curate.config.validation import validation_errors
+    from curate.config.yamlfile import load_yaml, parse_scalar
 
     located = load_yaml(path)
     if not isinstance(located.value, dict):

@@ -22,12 +22,12 @@ def list_datasets(store: StoreOption = None, as_json: Json = False) -> None:
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.dataset import refs
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
 
     opened = find_store(store)
     rows = [_listed(opened, name) for name in refs.datasets(opened)]
     if as_json:
-        print_json({"store": str(opened.root), "datasets": rows})
+        print_json({"store": opened.location, "datasets": rows})
         return
     keys = ["dataset", "tag", "version", "documents", "bytes", "versions"]
     if any(row["problem"] for row in rows):
@@ -57,27 +57,34 @@ def show(
     quarantined: Annotated[
         bool, typer.Option("--quarantined", help="List every quarantined document and why instead (with --json: also).")
     ] = False,
+    dropped: Annotated[bool, typer.Option("--dropped", help="List every dropped document and why instead.")] = False,
+    stage: Annotated[str | None, typer.Option(help="List only what this stage removed.")] = None,
+    reason: Annotated[str | None, typer.Option(help="List only what was removed for this reason.")] = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
     """Show a version: documents, bytes, columns, splits, what every stage did, lineage."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
-    from curate.dataset.ledger import Shard
-    from curate.dataset.ledger import quarantined as list_quarantined
+    from curate.dataset.ledger import removed_documents
     from curate.dataset.reader import open_dataset
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
 
     one = open_dataset(name, find_store(store))
-    removed = {}
-    if quarantined:
-        shards = [Shard.from_json(record) for record in one.manifest["ledger"]]
-        removed = {"quarantined": list(list_quarantined(one.store, shards))}
+    verdicts = [name for name, asked in (("dropped", dropped), ("quarantined", quarantined)) if asked]
+    if (stage or reason) and not verdicts:
+        verdicts = ["dropped", "quarantined", "expanded"]
+    listed = removed_documents(one.store, one.ledger(), verdicts, stage=stage, reason=reason) if verdicts else ()
     if as_json:
+        removed: dict[str, list[Any]] = {name: [] for name in verdicts}
+        for row in listed:
+            removed[row["verdict"]].append(row)
         print_json({**_facts(one), **removed})
-    elif quarantined:
-        keys = ("id", "stage", "source_uri", "reason", "detail")
-        print_table(keys, [[row[key] for key in keys] for row in removed["quarantined"]])
+    elif verdicts:
+        keys = ("id", "stage", "source_uri", "reason", "value", "threshold", "duplicate_of", "detail")
+        rows = [[row[key] for key in keys] for row in listed]
+        shown = [n for n, key in enumerate(keys) if key in keys[:4] or any(row[n] is not None for row in rows)]
+        print_table([keys[n] for n in shown], [["" if row[n] is None else row[n] for n in shown] for row in rows])
     else:
         _print_version(one)
 
@@ -90,20 +97,17 @@ def _facts(one: Dataset) -> dict[str, Any]:
         "dataset": one.name, "version": one.version, "tag": one.tag, "documents": manifest["documents"],
         "bytes": manifest["bytes"], "text_bytes": manifest["text_bytes"], "columns": manifest["columns"],
         "splits": {split: manifest["splits"][split] for split in one.splits if split in manifest["splits"]},
-        "stages": stages, "lineage": manifest["lineage"],
+        "stages": stages, "lineage": {**manifest["lineage"], "inputs": one.inputs()}, "provisional": manifest["provisional"],
     }  # fmt: skip
 
 
 def _print_version(one: Dataset) -> None:
-    from curate.commands.tables import print_table
+    from curate.commands.tables import balance, print_table
 
     manifest = one.manifest
     typer.echo(f"{one.name}@{one.tag or one.version[:12]}  {one.version}")
-    counts = manifest["documents"]
     typer.echo(
-        f"{counts['in']:,} documents in = {counts['kept']:,} kept + {counts['dropped']:,} dropped"
-        f" + {counts['quarantined']:,} quarantined; {manifest['text_bytes']:,} bytes of text,"
-        f" {manifest['bytes']:,} on disk\n"
+        f"{balance(manifest['documents'])}; {manifest['text_bytes']:,} bytes of text, {manifest['bytes']:,} on disk\n"
     )
     sizes = {split: found["text_bytes"] for split, found in manifest["splits"].items()}
     rows = [[split, count, sizes.get(split, 0)] for split, count in one.splits.items()]
@@ -114,7 +118,7 @@ def _print_version(one: Dataset) -> None:
     keys = ("id", "in", "kept", "dropped", "edited", "quarantined")
     print_table(("stage", *keys[1:]), [[stage[key] for key in keys] for stage in manifest["stages"]])
     typer.echo("")
-    inputs = manifest["lineage"]["inputs"]
+    inputs = one.inputs()
     print_table(("input", "content", "bytes"), [[one["name"], one["content"], one["bytes"]] for one in inputs[:20]])
     if len(inputs) > 20:
         typer.echo(f"... and {len(inputs) - 20:,} more inputs (--json lists all)")
@@ -129,7 +133,7 @@ def log(
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.dataset import refs
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
 
     entries = refs.log(find_store(store), dataset)
     if as_json:
@@ -137,7 +141,7 @@ def log(
         return
     print_table(
         ("time", "action", "tag", "version"),
-        [[entry["time"], entry["action"], entry["tag"], entry["version"][:12]] for entry in entries],
+        [[entry["time"], entry["action"], entry["tag"] or "", entry["version"][:12]] for entry in entries],
     )
 
 
@@ -153,7 +157,7 @@ def diff(
     from curate.commands.tables import print_table
     from curate.dataset.diff import diff as compare
     from curate.dataset.reader import open_dataset
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
 
     opened = find_store(store)
     sides = open_dataset(left, opened), open_dataset(right, opened)
@@ -181,7 +185,7 @@ def tag(
     """Give a version one more name, or take one away."""
     from curate.commands.options import print_json
     from curate.dataset import refs
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
 
     opened = find_store(store)
     reference = refs.resolve(opened, name)
@@ -208,10 +212,10 @@ def sample(
 
     from curate.commands.options import print_json
     from curate.dataset.reader import open_dataset
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
 
     one = open_dataset(name, find_store(store))
-    one.files(split)
+    one.check_split(split)
     count = len(one) if split is None else one.splits[split]
     wanted = random.Random(seed).sample(range(count), min(number, count))  # noqa: S311
     rows = one.take(wanted, split).to_pylist()

@@ -23,7 +23,7 @@ def verify(
     from curate.dataset.care import REMEDY
     from curate.dataset.care import verify as check
     from curate.dataset.reader import open_dataset
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
 
     one = open_dataset(name, find_store(store))
     found = check(one)
@@ -62,7 +62,7 @@ def export(
     from curate.commands.options import print_json
     from curate.dataset.export import export as write
     from curate.dataset.reader import open_dataset
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
 
     one = open_dataset(name, find_store(store))
     done = write(
@@ -79,16 +79,17 @@ def export(
 
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
-    keep_days: Annotated[float, typer.Option(min=0, help="Keep cached work younger than this.")] = 7.0,
+    keep_days: Annotated[float, typer.Option(min=0, help="Keep versions and cached work younger than this.")] = 7.0,
+    keep_last: Annotated[int, typer.Option(min=0, help="Keep so many of the newest versions of each dataset.")] = 5,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Remove versions that no tag names, and objects that no version needs."""
+    """Remove old versions that no tag names, and what no version that stays needs."""
     from curate.commands.options import print_json
     from curate.dataset.care import collect_garbage
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
 
-    found = collect_garbage(find_store(store), keep_days=keep_days, dry_run=dry_run)
+    found = collect_garbage(find_store(store), keep_days=keep_days, keep_last=keep_last, dry_run=dry_run)
     if as_json:
         print_json(found)
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import isfinite
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +11,10 @@ __all__ = ["Json", "Overrides", "StoreOption", "print_json"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 StoreOption = Annotated[
-    Path | None,
-    typer.Option("--store", help="The store's folder; by default CURATE_STORE, then .curate.", metavar="DIR"),
+    str | None,
+    typer.Option(
+        "--store", help="The store's folder or URL; by default CURATE_STORE, then the nearest .curate.", metavar="DIR"
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Change a setting: ID.key=value, or key=value.", metavar="KEY=VALUE")

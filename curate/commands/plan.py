@@ -22,13 +22,14 @@ def plan(
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.dataset.store import Store
-    from curate.pipeline.config import load_pipeline
+    from curate.config.pipeline import load_pipeline
     from curate.pipeline.explain import explain
     from curate.pipeline.run import default_store
 
     loaded = load_pipeline(pipeline, overrides or [])
     root = default_store(loaded, store)
-    rows = explain(loaded, Store.open(root) if (root / "store.json").exists() else None)
+    there = "://" in root or (Path(root) / "store.json").exists()
+    rows = explain(loaded, Store.open(root) if there else None)
     if as_json:
         print_json({"dataset": loaded.settings.dataset, "store": str(root), "stages": rows})
         return

@@ -27,7 +27,7 @@ def report(
     A run is named by its name or its folder; a name that is a dataset's too means the dataset.
     """
     from curate.commands.options import print_json
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
     from curate.reports.data import RunData
     from curate.reports.report import build_report, build_run_report, find_target
 

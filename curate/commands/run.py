@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,12 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one for each CPU.")] = None,
     backend: Annotated[str, typer.Option(help="Where tasks run: `local`.")] = "local",
     force: Annotated[list[str] | None, typer.Option(help="Run this stage again though nothing changed.")] = None,
+    accept_quarantined: Annotated[
+        bool,
+        typer.Option(
+            "--accept-quarantined", help="Do not try documents again that passed the time limit or cost a worker."
+        ),
+    ] = False,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -30,16 +37,24 @@ def run(
     """
     from curate.commands.options import print_json
     from curate.errors import CurateError, GateError
-    from curate.pipeline.config import load_pipeline
+    from curate.config.pipeline import load_pipeline
     from curate.pipeline.progress import progress_for_terminal
     from curate.pipeline.run import default_store, run_pipeline
 
     if backend != "local":
         raise CurateError(f"there is no backend `{backend}`", "--backend", "there is: local")
     loaded = load_pipeline(pipeline, overrides or [])
-    root, progress = default_store(loaded, store), progress_for_terminal()
+    place, progress = default_store(loaded, store), progress_for_terminal()
     try:
-        done = run_pipeline(loaded, root, workers=workers, sample=sample, force=force or [], progress=progress)
+        done = run_pipeline(
+            loaded,
+            place,
+            workers=workers,
+            sample=sample,
+            force=force or [],
+            accept=accept_quarantined,
+            progress=progress,
+        )
     except GateError as error:
         if not as_json:
             _print(error.result)
@@ -51,13 +66,12 @@ def run(
 
 
 def _print(done: dict[str, Any]) -> None:
-    from curate.commands.tables import print_funnel
+    from curate.commands.tables import balance, print_funnel
 
     print_funnel(done["stages"])
     counts = done["documents"]
-    typer.echo(
-        f"\n{counts['in']:,} documents in = {counts['kept']:,} kept + {counts['dropped']:,} dropped"
-        f" + {counts['quarantined']:,} quarantined"
-    )
+    typer.echo(f"\n{balance(counts)}")
     typer.echo(f"tasks: {done['tasks']['run']} run, {done['tasks']['cached']} cached, {done['seconds']:.1f} s")
-    typer.echo(f"version: {done['dataset']}@{done['tag']} ({done['version'][:12]})")
+    named = f"@{done['tag']}" if done["tag"] else ", which is not the newest: it failed a gate"
+    typer.echo(f"version: {done['dataset']}{named} ({done['version'][:12]})")
+    typer.echo(f"store: {os.path.relpath(done['store']) if '://' not in done['store'] else done['store']}")

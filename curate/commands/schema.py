@@ -17,7 +17,7 @@ def schema(as_json: Json = False) -> None:
     import json
 
     from curate.commands.options import print_json
-    from curate.pipeline.reference import pipeline_schema
+    from curate.config.reference import pipeline_schema
 
     made = pipeline_schema()
     if as_json:

@@ -18,7 +18,7 @@ def stages(
     """List the stages, or show one with all its settings and their defaults."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
-    from curate.pipeline.reference import stage_reference
+    from curate.config.reference import stage_reference
     from curate.stages.registry import stage_names
 
     if name is None:

@@ -7,7 +7,14 @@ from typing import Any
 
 import typer
 
-__all__ = ["print_funnel", "print_table"]
+__all__ = ["balance", "print_funnel", "print_table"]
+
+
+def balance(counts: dict[str, int]) -> str:
+    """Where all documents are: what came in, and was made, against what became of it."""
+    made = f" + {counts['made']:,} made" if "made" in counts else ""
+    gone = [f"{counts[name]:,} {name}" for name in ("dropped", "quarantined", "expanded") if name in counts]
+    return f"{counts['in']:,} documents in{made} = {counts['kept']:,} kept + {' + '.join(gone)}"
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -19,7 +19,7 @@ def validate(
 ) -> None:
     """Check a pipeline file without running it: every setting of every stage, all errors at once."""
     from curate.commands.options import print_json
-    from curate.pipeline.config import load_pipeline
+    from curate.config.pipeline import load_pipeline
 
     loaded = load_pipeline(pipeline, overrides or [])
     if as_json:

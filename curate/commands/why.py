@@ -25,7 +25,7 @@ def why(
     """Tell what became of a document: stage, reason, value against threshold, what it duplicates, every edit."""
     from curate.commands.options import print_json
     from curate.dataset.reader import open_dataset
-    from curate.dataset.store import find_store
+    from curate.dataset.find import find_store
     from curate.dataset.why import why as explain
 
     opened = find_store(store)
@@ -66,7 +66,7 @@ def _only_dataset(store: Store) -> str:
     if len(names) != 1:
         raise CurateError(
             "which version? there are several datasets" if names else "the store is empty",
-            str(store.root),
+            store.location,
             f"--version {' | '.join(names)}" if names else "`curate run` makes a version",
         )
     return names[0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,32 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from curate.dataset import refs
-from curate.dataset.ledger import Shard
+from curate.dataset.blobs import Blob, content_hash
+from curate.dataset.leases import lease, versions_in_use
+from curate.dataset.manifest import objects_of
 from curate.dataset.reader import Dataset
-from curate.dataset.store import Store
+from curate.dataset.store import Store, object_name
 
-__all__ = ["REMEDY", "collect_garbage", "objects_of", "verify"]
+__all__ = ["KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
 
 REMEDY = "remove these files and run the pipeline again, which makes them anew; or restore them from a backup"
-
-
-def objects_of(manifest: dict[str, Any]) -> Iterator[tuple[str, int | None]]:
-    """Every object that a version needs, with the number of its rows where the manifest tells."""
-    for file in manifest["shards"]:
-        yield file["object"], file["documents"]
-    for record in manifest["ledger"]:
-        shard = Shard.from_json(record)
-        yield shard.object, shard.documents
-        if shard.rejected:
-            yield shard.rejected, sum(shard.rejects.values())
-        for step in shard.steps:
-            if step.verdicts:
-                yield step.verdicts, sum(step.number(verdict) for verdict in step.reasons)
-            if step.features:
-                yield step.features, step.count
-    for stage in manifest["stages"]:
-        for artifact in stage["artifacts"].values():
-            yield artifact["object"], artifact["rows"]
+KEEP_LAST = 5
 
 
 def verify(dataset: Dataset) -> dict[str, Any]:
@@ -45,94 +27,70 @@ def verify(dataset: Dataset) -> dict[str, Any]:
     Returns:
         `objects`, `bytes`, and `problems`: a list of `{"object", "problem", "file"}`, empty where all is well.
     """
-    import pyarrow.parquet as parquet
-
     store, size = dataset.store, 0
-    manifest = store.manifest_path(dataset.version)
     problems: list[dict[str, str]] = []
 
-    def note(name: str, problem: str, path: Path) -> None:
-        problems.append({"object": name, "problem": problem, "file": str(path)})
+    def note(name: str, problem: str, blob: str) -> None:
+        path = store.blobs.local_path(blob)
+        problems.append({"object": name, "problem": problem, "file": str(path or f"{store.location}/{blob}")})
 
-    if _sha256(manifest) != dataset.version:
+    manifest = f"versions/{dataset.version}.json"
+    if content_hash(store.blobs, manifest) != dataset.version:
         note("manifest", "its bytes are not what its name says", manifest)
-    wanted = dict(objects_of(dataset.manifest))
+    named = [dataset.manifest["fragments"], *dataset.manifest["ledger"].values()]
+    wanted: dict[str, int | None] = dict.fromkeys(named)
+    if all(store.problem(name) is None for name in named):  # these say what else there is
+        wanted |= dict(objects_of(store, dataset.manifest))
     for name, rows in sorted(wanted.items()):
-        path = store.object_path(name)
-        if not path.exists():
-            note(name, "missing", path)
+        if (problem := store.problem(name)) is not None:
+            words = {"is missing": "missing", "is damaged": "its bytes are not what its name says"}
+            note(name, words.get(problem, problem), object_name(name))
             continue
-        size += path.stat().st_size
-        if _sha256(path) != name:
-            note(name, "its bytes are not what its name says", path)
-        elif rows is not None and (found := parquet.read_metadata(path).num_rows) != rows:
-            note(name, f"{found} rows, not {rows}", path)
+        size += store.size(name)
+        with store.parquet(name) as file:
+            found = file.metadata.num_rows
+        if rows is not None and found != rows:
+            note(name, f"{found} rows, not {rows}", object_name(name))
     counts = dataset.manifest["documents"]
-    if counts["in"] != counts["kept"] + counts["dropped"] + counts["quarantined"]:
+    lost = sum(counts.get(key, 0) for key in ("dropped", "quarantined", "expanded"))
+    if counts["in"] + counts.get("made", 0) != counts["kept"] + lost:
         note("manifest", f"documents do not add up: {counts}", manifest)
     return {"objects": len(wanted), "bytes": size, "problems": problems}
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: bool) -> dict[str, Any]:
+    """Remove old versions, and what no version that stays needs.
 
-
-def _objects(receipt: Path) -> list[str]:
-    """What a receipt names; a damaged one names something that is nowhere, and goes."""
-    try:
-        return json.loads(receipt.read_bytes())["objects"]
-    except (ValueError, KeyError):
-        return ["damaged"]
-
-
-def _token_folders(store: Store, named: set[str], oldest: float) -> list[Path]:
-    """Folders of token shards whose version nobody names; those that are being written have no manifest yet."""
-    found = []
-    for manifest in (store.root / "tokens").glob("*/manifest.json"):
-        if manifest.stat().st_mtime < oldest and json.loads(manifest.read_bytes()).get("version") not in named:
-            found.append(manifest.parent)
-    return found
-
-
-def collect_garbage(store: Store, *, keep_days: float, dry_run: bool) -> dict[str, Any]:
-    """Remove versions that no head or tag names, and objects and receipts that no named version needs.
+    Heads, tagged versions, the last `keep_last` of each dataset, versions younger than `keep_days` and those that somebody
+    reads now stay. So do objects and receipts younger than `keep_days`: they are an interrupted run's work, or cached.
 
     Args:
-        store: The store; nothing else may be using it.
-        keep_days: Objects and receipts younger than this stay: they are an interrupted run's work, or cached.
+        store: The store; no run may be using it.
+        keep_days: Age in days up to which everything stays.
+        keep_last: How many of the newest versions of each dataset stay whatever their age.
         dry_run: Only count.
 
     Returns:
         Numbers of `versions`, `objects`, `receipts`, `token_shards` (folders of a version's tokens) removed, and the
         `bytes` freed.
     """
-    with store.lock("exclusive"):
-        swept = 0 if dry_run else store.sweep()
-        named = set()
-        for dataset in refs.datasets(store):
-            named |= {*refs.tags_of(store, dataset).values(), refs.resolve(store, dataset).version}
-        needed = {name for version in named for name, _ in objects_of(store.manifest(version))}
+    with lease(store, "collect"):
+        swept = 0 if dry_run else store.blobs.sweep()
         oldest = time.time() - keep_days * 86_400
-        versions = [path for path in (store.root / "versions").glob("*.json") if path.stem not in named]
-        receipts = []
-        for path in store.receipts():
-            objects = _objects(path)
-            if path.stat().st_mtime >= oldest:
-                needed.update(objects)
-            elif not needed.issuperset(objects):
-                receipts.append(path)
-        objects = [
-            path
-            for path in (store.root / "objects").glob("*/*.parquet")
-            if path.stem not in needed and path.stat().st_mtime < oldest
-        ]
-        tokens = _token_folders(store, named, oldest)
+        stay = _staying(store, oldest, keep_last)
+        needed = {name for version in stay for name, _ in objects_of(store, store.manifest(version))}
+        versions = [blob for blob in store.blobs.list("versions") if _stem(blob) not in stay]
+        receipts = _old_receipts(store, needed, oldest)
+        objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
+        tokens = list(_token_folders(store, stay, oldest))
         files = [path for folder in tokens for path in folder.rglob("*") if path.is_file()]
-        freed = sum(path.stat().st_size for path in (*versions, *receipts, *objects, *files))
+        freed = sum(blob.size for blob in (*versions, *receipts, *objects)) + sum(path.stat().st_size for path in files)
         if not dry_run:
-            for path in (*versions, *receipts, *objects):
-                path.unlink(missing_ok=True)
+            gone = {_stem(blob) for blob in versions}
+            for dataset in refs.datasets(store) if gone else ():
+                refs.forget(store, dataset, gone)
+            for blob in (*versions, *receipts, *objects):
+                store.blobs.delete(blob.name)
             for folder in tokens:
                 shutil.rmtree(folder)
     return {
@@ -144,3 +102,52 @@ def collect_garbage(store: Store, *, keep_days: float, dry_run: bool) -> dict[st
         "bytes": freed,
         "dry_run": dry_run,
     }
+
+
+def _stem(blob: Blob) -> str:
+    return blob.name.rpartition("/")[2].partition(".")[0]
+
+
+def _staying(store: Store, oldest: float, keep_last: int) -> set[str]:
+    """Versions that are not removed."""
+    stay = versions_in_use(store)
+    for dataset in refs.datasets(store):
+        stay |= refs.pinned(store, dataset)
+        committed = [entry["version"] for entry in refs.log(store, dataset) if entry["action"] == "commit"]
+        stay |= set(list(dict.fromkeys(committed))[:keep_last])
+    young = {_stem(blob) for blob in store.blobs.list("versions") if blob.modified >= oldest}
+    return (stay | young) & {_stem(blob) for blob in store.blobs.list("versions")}
+
+
+def _old_receipts(store: Store, needed: set[str], oldest: float) -> list[Blob]:
+    """Receipts that go; what younger ones name is added to `needed`.
+
+    A receipt whose objects are all needed stays: it is how the next run of that pipeline finds them. One without objects
+    of its own says nothing that is dear, and goes by its age.
+    """
+    gone = []
+    for blob in (*store.blobs.list("receipts"), *store.blobs.list("measured")):
+        objects = _objects(store, blob)
+        if blob.modified >= oldest:
+            needed.update(objects)
+        elif not objects or not needed.issuperset(objects):
+            gone.append(blob)
+    return gone
+
+
+def _objects(store: Store, blob: Blob) -> list[str]:
+    """What a receipt, or a list of measurements, names."""
+    found = store.read_json(blob.name) or {}
+    if blob.name.startswith("measured/"):
+        return [name for entries in found.values() for entry in entries for name in entry if name]
+    objects = found.get("objects")
+    return [str(name) for name in objects] if isinstance(objects, list) else []
+
+
+def _token_folders(store: Store, stay: set[str], oldest: float) -> Iterator[Path]:
+    """Folders of token shards whose version goes; those that are being written have no manifest yet."""
+    for blob in list(store.blobs.list("tokens")):
+        path = store.blobs.local_path(blob.name)
+        if path is not None and path.name == "manifest.json" and blob.modified < oldest:
+            if (store.read_json(blob.name) or {}).get("version") not in stay:
+                yield path.parent

@@ -1,20 +1,30 @@
-"""Reading a version: Arrow, polars, or a Hugging Face dataset, from the store's own Parquet files."""
+"""Reading a version: Arrow, polars, or a Hugging Face dataset, from the store's own Parquet files.
+
+A fragment at a time: its rows that are in the version, with the columns that lie beside it. Memory is one row group of an
+object, and the sidecars of one fragment.
+"""
 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curate.dataset.find import find_store
+from curate.dataset.fragments import Fragment, read_fragments, read_ledger
+from curate.dataset.leases import lease
+from curate.dataset.ledger import Shard
 from curate.dataset.refs import Reference, resolve
-from curate.dataset.schema import conform, unpack_schema
-from curate.dataset.store import Store, find_store
+from curate.dataset.schema import conform
+from curate.dataset.store import Store
 from curate.errors import CurateError, did_you_mean
 
 if TYPE_CHECKING:
     import datasets
+    import numpy as np
     import polars
     import pyarrow as pa
 
@@ -28,22 +38,28 @@ def open_dataset(name: str, store: str | os.PathLike[str] | Store | None = None)
 
     Args:
         name: `NAME` (the newest version), `NAME@TAG` or `NAME@ID-PREFIX`.
-        store: The store's folder; by default `CURATE_STORE`, then `.curate` in the current folder.
+        store: The store's folder or URL; by default the one that commands find from here.
 
     Raises:
         CurateError: There is no such store, dataset or version.
     """
-    opened = store if isinstance(store, Store) else find_store(Path(store) if store is not None else None)
+    opened = store if isinstance(store, Store) else find_store(None if store is None else str(store))
     return Dataset(opened, resolve(opened, name))
 
 
 class Dataset:
-    """A version of a dataset: its documents, columns and splits. Nothing is read before it is asked for."""
+    """A version of a dataset: its documents, columns and splits. Nothing is read before it is asked for.
+
+    As long as the object lives, garbage collection keeps what the version needs.
+    """
 
     def __init__(self, store: Store, reference: Reference) -> None:
         self.store = store
         self.name, self.version, self.tag = reference
         self.manifest: dict[str, Any] = store.manifest(reference.version)
+        held = ExitStack()
+        held.enter_context(lease(store, "read", reference.version))
+        weakref.finalize(self, held.close)
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}@{self.version[:12]}, {len(self)} documents, splits {self.splits})"
@@ -65,53 +81,87 @@ class Dataset:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """The Arrow schema that every file is read with."""
-        return unpack_schema(self.manifest["schema_ipc"])
+        """The Arrow schema that every document is read with."""
+        return self.store.read_schema(self.manifest["schema_object"]).remove_metadata()
 
-    def files(self, split: str | None = None) -> list[Path]:
-        """The Parquet files of a split (None: of all), in order.
+    @cached_property
+    def fragments(self) -> list[Fragment]:
+        """What the version is made of, in its order."""
+        return read_fragments(self.store, self.manifest["fragments"])
 
-        Raises:
-            CurateError: There is no such split.
-        """
+    def ledger(self, numbers: Sequence[int] | None = None) -> list[Shard]:
+        """What was done to every shard that was read, or to some of them."""
+        return read_ledger(self.store, self.manifest["ledger"], numbers)
+
+    def inputs(self) -> list[dict[str, Any]]:
+        """What was read: `source`, `name`, `content` (a hash) and `bytes` of each."""
+        name = self.manifest["lineage"]["inputs"]
+        return self.store.read_table(name).to_pylist() if name else []
+
+    def check_split(self, split: str | None) -> None:
+        """Raise a CurateError if there is no such split (None is all of them)."""
         if split is not None and split not in self.splits:
             raise CurateError(
                 f"`{self.name}` has no split `{split}`",
                 hint=did_you_mean(split, self.splits) or f"there are: {', '.join(self.splits)}",
             )
-        return [self.store.object_path(shard["object"]) for shard in self._shards(split)]
-
-    def _shards(self, split: str | None) -> list[dict[str, Any]]:
-        return [shard for shard in self.manifest["shards"] if split in (None, shard["split"])]
 
     def batches(
         self, split: str | None = None, columns: Sequence[str] | None = None, batch_size: int = 1000
     ) -> Iterator[pa.RecordBatch]:
-        """The documents in order, at most `batch_size` at a time; memory stays at one file's row group.
+        """The documents in order, at most `batch_size` at a time; memory stays at one row group.
 
         Raises:
             CurateError: There is no such split or column, or an object is missing or damaged.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as parquet
-
+        self.check_split(split)
         schema = self._schema_of(columns)
-        for path in self.files(split):
-            with self.store.readable(path.stem), parquet.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=batch_size, columns=schema.names, use_threads=False):
-                    yield from conform(pa.Table.from_batches([batch]), schema).to_batches()
+        for fragment in self.fragments:
+            if split is None or fragment.splits.get(split, {}).get("documents"):
+                for table in self._tables(fragment, split, schema, batch_size):
+                    yield from table.to_batches(max_chunksize=batch_size)
+
+    def tables(self, fragment: Fragment, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The documents of one fragment, some at a time."""
+        return self._tables(fragment, None, self._schema_of(columns), 20_000)
+
+    def _tables(self, fragment: Fragment, split: str | None, schema: pa.Schema, batch_size: int) -> Iterator[pa.Table]:
+        """A fragment's documents, some at a time."""
+        import numpy as np
+        import pyarrow as pa
+
+        beside = _Beside(self.store, fragment, schema.names, split)
+        with self.store.parquet(fragment.object) as file:
+            there = [name for name in schema.names if name in file.schema_arrow.names and name not in beside.columns]
+            start = 0
+            for batch in file.iter_batches(batch_size=batch_size, columns=there or ["id"], use_threads=False):
+                rows = beside.rows(start, start + batch.num_rows)
+                if len(rows):
+                    table = pa.Table.from_batches([batch])
+                    table = table if len(rows) == batch.num_rows else table.take(pa.array(rows - start))
+                    for name in beside.columns:
+                        column = beside.column(name, rows)
+                        where = table.schema.get_field_index(name)
+                        table = (
+                            table.append_column(name, column) if where < 0 else table.set_column(where, name, column)
+                        )
+                    yield conform(table, schema)
+                start += batch.num_rows
+        assert start == fragment.rows or not np.any(beside.rows(start, fragment.rows)), "an object without its rows"
 
     def take(self, rows: Sequence[int], split: str | None = None) -> pa.Table:
         """Some documents by their number in the version (or split), in its order; only the files that hold them are read."""
         import pyarrow as pa
 
-        self.files(split)
+        self.check_split(split)
         tables, start = [self.schema.empty_table()], 0
-        for shard in self._shards(split):
-            here = [row - start for row in sorted(rows) if start <= row < start + shard["documents"]]
-            start += shard["documents"]
+        for fragment in self.fragments:
+            counts = fragment.documents if split is None else fragment.splits.get(split, {}).get("documents", 0)
+            here = [row - start for row in sorted(rows) if start <= row < start + counts]
+            start += counts
             if here:
-                tables.append(conform(self.store.read_table(shard["object"]).take(here), self.schema))
+                whole = pa.concat_tables(self._tables(fragment, split, self.schema, 20_000))
+                tables.append(whole.take(pa.array(here)))
         return pa.concat_tables(tables)
 
     def arrow(self, split: str | None = None, columns: Sequence[str] | None = None) -> pa.Table:
@@ -121,29 +171,31 @@ class Dataset:
         return pa.Table.from_batches(self.batches(split, columns, 20_000), self._schema_of(columns))
 
     def polars(self, split: str | None = None) -> polars.LazyFrame:
-        """The documents as a polars query over the files: only the columns and rows that it asks for are read."""
+        """The documents as a polars query: only the columns and rows that it asks for are read."""
         import polars
         from polars.io.plugins import register_io_source
 
-        files = self.files(split)
-        if not files:
-            return polars.from_arrow(self.arrow(split)).lazy()  # type: ignore[union-attr]
+        self.check_split(split)
 
         def read(
             columns: list[str] | None, predicate: polars.Expr | None, rows: int | None, _: int | None
         ) -> Iterator[polars.DataFrame]:
-            """One object after another, so that an error can name it; `rows` are counted before the predicate."""
-            for shard in self._shards(split):
-                with self.store.readable(shard["object"], polars.exceptions.PolarsError) as path:
-                    query = polars.scan_parquet(path)
-                    query = query if rows is None else query.head(rows)
-                    query = query if predicate is None else query.filter(predicate)
-                    yield (query if columns is None else query.select(columns)).collect()
-                rows = None if rows is None else max(rows - shard["documents"], 0)
+            """Some documents after another; `rows` are counted before the predicate."""
+            needed = columns if predicate is None or columns is None else [
+                name for name in self.columns if name in {*columns, *predicate.meta.root_names()}
+            ]  # fmt: skip
+            left = rows
+            for batch in self.batches(split, needed, 20_000):
+                frame: polars.DataFrame = polars.from_arrow(batch)  # type: ignore[assignment]
+                if left is not None:
+                    frame, left = frame.head(left), max(left - batch.num_rows, 0)
+                frame = frame if predicate is None else frame.filter(predicate)
+                yield frame if columns is None else frame.select(columns)
+                if left == 0:
+                    return
 
-        with self.store.readable(files[0].stem, polars.exceptions.PolarsError) as path:
-            schema = polars.scan_parquet(path).collect_schema()
-        return register_io_source(read, schema=schema, is_pure=True)
+        empty: polars.DataFrame = polars.from_arrow(self.schema.empty_table())  # type: ignore[assignment]
+        return register_io_source(read, schema=empty.schema, is_pure=True)
 
     def huggingface(self, split: str | None = None) -> datasets.DatasetDict | datasets.Dataset:
         """A Hugging Face `DatasetDict` of the splits, or the `Dataset` of one; shares memory with Arrow, copies nothing."""
@@ -165,6 +217,48 @@ class Dataset:
                     hint=did_you_mean(name, self.columns) or f"there are: {', '.join(self.columns)}",
                 )
         return pa.schema([self.schema.field(name) for name in columns])
+
+
+class _Beside:
+    """What lies beside a fragment: which rows are wanted, and the columns of its sidecars."""
+
+    def __init__(self, store: Store, fragment: Fragment, names: Sequence[str], split: str | None) -> None:
+        import numpy as np
+
+        self.holders = {name: one.object for one in fragment.sidecars for name in one.columns}
+        self.columns = [name for name in self.holders if name in names]
+        self._store = store
+        self._held: dict[str, pa.Table] = {}
+        self._wanted = np.arange(fragment.rows)
+        if fragment.kept:
+            kept = store.read_table(fragment.kept).column("kept").to_numpy()
+            self._wanted = np.flatnonzero(kept)
+        if split is not None and "split" in self.holders:
+            given = self.column("split", self._wanted)
+            self._wanted = self._wanted[np.array(given.to_pylist()) == split]
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """The wanted rows in a range."""
+        import numpy as np
+
+        first, last = np.searchsorted(self._wanted, [start, stop])
+        return self._wanted[first:last]
+
+    def column(self, name: str, rows: np.ndarray) -> pa.ChunkedArray:
+        """A sidecar's column for some rows; null where it has no value."""
+        import numpy as np
+        import pyarrow as pa
+
+        holder = self.holders[name]
+        key = f"{holder}/{name}"
+        if key not in self._held:
+            self._held[key] = self._store.read_table(holder, ["row", name])
+        table = self._held[key]
+        known = table.column("row").to_numpy()
+        if not len(known):
+            return pa.chunked_array([pa.nulls(len(rows), table.schema.field(name).type)])
+        place = np.minimum(np.searchsorted(known, rows), len(known) - 1)
+        return table.column(name).take(pa.array(place, mask=known[place] != rows))
 
 
 def _huggingface(table: pa.Table, split: str) -> datasets.Dataset:

@@ -1,20 +1,34 @@
 """Names of versions: `NAME` (the newest), `NAME@TAG`, `NAME@ID-PREFIX`; heads, tags and the log of a dataset.
 
-Everything about one dataset's names stands in one small file that is replaced as a whole, under a lock. Every new
-version gets the next free tag `v1`, `v2`, ... by itself; committing what is the head already changes nothing.
+Everything about one dataset's names stands in one small file that is replaced as a whole, if nobody else has replaced it
+meanwhile. Every new version gets the next free number `v1`, `v2`, ... by itself; committing what is the head already
+changes nothing. Numbers stand in the log; tags are what somebody gave, and what they name garbage collection keeps. A
+version that failed a gate gets no number and is not the head; the log has it, so its id finds it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from curate.dataset.store import DATASET_NAME, Store, canonical_json
+from curate.dataset.store import DATASET_NAME, Store, canonical_json, friendly_os_errors
 from curate.errors import CurateError, did_you_mean
 
-__all__ = ["Reference", "commit", "datasets", "log", "remove_tag", "resolve", "set_tag", "tags_of"]
+__all__ = [
+    "Reference",
+    "commit",
+    "datasets",
+    "forget",
+    "log",
+    "pinned",
+    "refuse",
+    "remove_tag",
+    "resolve",
+    "set_tag",
+    "tags_of",
+]
 
 SHORTEST_PREFIX = 4
 
@@ -27,60 +41,116 @@ class Reference(NamedTuple):
     tag: str | None
 
 
-def _path(store: Store, dataset: str) -> Path:
-    return store.root / "refs" / f"{dataset}.json"
+def _name(dataset: str) -> str:
+    return f"refs/{dataset}.json"
 
 
-def _read(store: Store, dataset: str) -> dict[str, Any]:
+def _read(store: Store, dataset: str) -> tuple[dict[str, Any], bytes | None]:
+    """The names of a dataset, and the bytes that they were read from."""
     if not DATASET_NAME.fullmatch(dataset):
         raise CurateError(
             f"`{dataset}` is not a dataset name",
             hint="letters, digits, `.`, `_` and `-`, e.g. `support-chat`",
         )
-    empty = {"schema": 1, "dataset": dataset, "head": None, "tags": {}, "log": []}
+    empty = {"schema": 2, "dataset": dataset, "head": None, "tags": {}, "log": []}
     try:
-        found = json.loads(_path(store, dataset).read_bytes())
+        content = store.blobs.read(_name(dataset))
+        found = json.loads(content)
         if not (isinstance(found, dict) and found.keys() >= empty.keys()):
             raise ValueError("it has not what a file of names has")
-        return found
+        return found, content
     except FileNotFoundError:
-        return empty
+        return empty, None
     except (ValueError, OSError):
         raise CurateError(
-            f"the names of dataset `{dataset}` cannot be read", str(_path(store, dataset)), "restore it from a backup"
+            f"the names of dataset `{dataset}` cannot be read",
+            f"{store.location}/{_name(dataset)}",
+            "restore it from a backup",
         ) from None
+
+
+def _change(store: Store, dataset: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any]:
+    """Change the names of a dataset: `change` edits them and gives the log's entry, or None to leave them as they are."""
+    while True:
+        refs, seen = _read(store, dataset)
+        entry = change(refs)
+        if entry is None:
+            return refs
+        refs["log"].append({**entry, "time": datetime.now(UTC).isoformat(timespec="seconds")})
+        with friendly_os_errors(store.location):
+            if store.blobs.swap(_name(dataset), seen, canonical_json(refs)):
+                return refs
 
 
 def datasets(store: Store) -> list[str]:
     """Names of the datasets in the store, sorted."""
-    return sorted(path.stem for path in (store.root / "refs").glob("*.json"))
+    return sorted(blob.name.removeprefix("refs/").removesuffix(".json") for blob in store.blobs.list("refs"))
 
 
 def log(store: Store, dataset: str) -> list[dict[str, Any]]:
-    """The dataset's history, newest first: version, tag, time, and what happened."""
-    resolve(store, dataset)
-    return list(reversed(_read(store, dataset)["log"]))
+    """The dataset's history, newest first: version, number or tag, time, and what happened."""
+    refs, _ = _read(store, dataset)
+    if not refs["log"]:
+        resolve(store, dataset)
+    return list(reversed(refs["log"]))
 
 
 def tags_of(store: Store, dataset: str) -> dict[str, str]:
-    """The dataset's tags and the versions they name."""
-    return dict(_read(store, dataset)["tags"])
+    """The dataset's numbers and tags, and the versions they name."""
+    return _names(_read(store, dataset)[0])
+
+
+def pinned(store: Store, dataset: str) -> set[str]:
+    """The versions that the head and tags name."""
+    refs, _ = _read(store, dataset)
+    return {*refs["tags"].values(), *([refs["head"]] if refs["head"] else [])}
+
+
+def _names(refs: dict[str, Any]) -> dict[str, str]:
+    numbers = {entry["tag"]: entry["version"] for entry in refs["log"] if entry["action"] == "commit" and entry["tag"]}
+    gone = {entry["tag"] for entry in refs["log"] if entry["action"] == "collect"}
+    return {**{name: version for name, version in numbers.items() if name not in gone}, **refs["tags"]}
 
 
 def commit(store: Store, dataset: str, version: str) -> str:
-    """Make `version` the head of the dataset; returns its tag (a new one, or the one it has)."""
-    with store.refs_lock():
-        refs = _read(store, dataset)
-        tag = _tag_of(refs, version)
-        if refs["head"] == version and tag:
-            return tag
-        if tag is None:
-            used = {*refs["tags"], *(entry["tag"] for entry in refs["log"])}
-            tag = f"v{max(map(_number, used), default=0) + 1}"
-            refs["tags"][tag] = version
+    """Make `version` the head of the dataset; returns its number (a new one, or the one it has)."""
+
+    def change(refs: dict[str, Any]) -> dict[str, Any] | None:
+        number = _number_of(refs, version)
+        if refs["head"] == version and number:
+            return None
+        if number is None:
+            used = {*refs["tags"], *(entry["tag"] for entry in refs["log"] if entry["tag"])}
+            number = f"v{max(map(_number, used), default=0) + 1}"
         refs["head"] = version
-        _write(store, refs, {"action": "commit", "version": version, "tag": tag})
-    return tag
+        return {"action": "commit", "version": version, "tag": number}
+
+    return _number_of(_change(store, dataset, change), version) or ""
+
+
+def refuse(store: Store, dataset: str, version: str, gate: str) -> None:
+    """Remember a version that failed a gate: its id finds it, but it is not the head and has no number."""
+
+    def change(refs: dict[str, Any]) -> dict[str, Any] | None:
+        last = refs["log"][-1] if refs["log"] else {}
+        again = last.get("action") == "refuse" and last.get("version") == version
+        return None if again else {"action": "refuse", "version": version, "tag": None, "gate": gate}
+
+    _change(store, dataset, change)
+
+
+def forget(store: Store, dataset: str, versions: Collection[str]) -> None:
+    """Take numbers away from versions that garbage collection removes."""
+
+    def change(refs: dict[str, Any]) -> dict[str, Any] | None:
+        gone = [entry for entry in refs["log"] if entry["version"] in versions]
+        if not gone:
+            return None
+        refs["log"] = [entry for entry in refs["log"] if entry["version"] not in versions]
+        highest = max((entry["tag"] for entry in gone if entry["tag"]), key=_number, default=None)
+        return {"action": "collect", "version": gone[-1]["version"], "tag": highest, "versions": len(set(versions))}
+
+    _change(store, dataset, change)
 
 
 def set_tag(store: Store, reference: Reference, tag: str) -> None:
@@ -91,31 +161,30 @@ def set_tag(store: Store, reference: Reference, tag: str) -> None:
     """
     if not DATASET_NAME.fullmatch(tag):
         raise CurateError(f"`{tag}` is not a tag name", hint="letters, digits, `.`, `_` and `-`, e.g. `release-1`")
-    with store.refs_lock():
-        refs = _read(store, reference.dataset)
-        if refs["tags"].get(tag, reference.version) != reference.version:
+
+    def change(refs: dict[str, Any]) -> dict[str, Any]:
+        named = _names(refs).get(tag, reference.version)
+        if named != reference.version:
             raise CurateError(
-                f"tag `{tag}` names version {refs['tags'][tag][:12]} already",
+                f"tag `{tag}` names version {named[:12]} already",
                 hint="remove it first: `curate data tag ... --delete`",
             )
         refs["tags"][tag] = reference.version
-        _write(store, refs, {"action": "tag", "version": reference.version, "tag": tag})
+        return {"action": "tag", "version": reference.version, "tag": tag}
+
+    _change(store, reference.dataset, change)
 
 
 def remove_tag(store: Store, dataset: str, tag: str) -> None:
-    """Take a tag away; the version stays until `curate data gc`, unless it is the head or has another tag."""
-    with store.refs_lock():
-        refs = _read(store, dataset)
+    """Take a tag away; the version stays until `curate data gc` removes what nothing names."""
+
+    def change(refs: dict[str, Any]) -> dict[str, Any]:
         if tag not in refs["tags"]:
             listed = f"it has: {', '.join(refs['tags'])}" if refs["tags"] else None
             raise CurateError(f"dataset `{dataset}` has no tag `{tag}`", hint=did_you_mean(tag, refs["tags"]) or listed)
-        version = refs["tags"].pop(tag)
-        _write(store, refs, {"action": "untag", "version": version, "tag": tag})
+        return {"action": "untag", "version": refs["tags"].pop(tag), "tag": tag}
 
-
-def _write(store: Store, refs: dict[str, Any], entry: dict[str, Any]) -> None:
-    refs["log"].append({**entry, "time": datetime.now(UTC).isoformat(timespec="seconds")})
-    store.write_file(_path(store, refs["dataset"]), canonical_json(refs))
+    _change(store, dataset, change)
 
 
 def resolve(store: Store, name: str) -> Reference:
@@ -125,18 +194,25 @@ def resolve(store: Store, name: str) -> Reference:
         CurateError: Nothing, or more than one version, is called so.
     """
     dataset, at, wanted = name.partition("@")
-    refs = _read(store, dataset)
-    if refs["head"] is None:
+    refs, _ = _read(store, dataset)
+    if refs["head"] is None and not (at and refs["log"]):
+        if refs["log"]:
+            raise CurateError(
+                f"no version of `{dataset}` has passed its gates",
+                store.location,
+                f"`curate data log {dataset}` lists what was refused; `{dataset}@ID` names one",
+            )
         known = datasets(store)
         raise CurateError(
             f"there is no dataset named `{dataset}` in the store",
-            str(store.root),
+            store.location,
             did_you_mean(dataset, known) or (f"there are: {', '.join(known)}" if known else "the store is empty"),
         )
     if not at:
         return _reference(refs, refs["head"])
-    if wanted in refs["tags"]:
-        return Reference(dataset, refs["tags"][wanted], wanted)
+    names = _names(refs)
+    if wanted in names:
+        return Reference(dataset, names[wanted], wanted)
     versions = {entry["version"] for entry in refs["log"]}
     matches = {version for version in versions if len(wanted) >= SHORTEST_PREFIX and version.startswith(wanted)}
     if len(matches) != 1:
@@ -146,18 +222,22 @@ def resolve(store: Store, name: str) -> Reference:
             else f"dataset `{dataset}` has no tag or version `{wanted}`"
         )
         listed = f"`curate data log {dataset}` lists them; an id can be cut to {SHORTEST_PREFIX} characters"
-        raise CurateError(problem, hint=did_you_mean(wanted, refs["tags"]) or listed)
+        raise CurateError(problem, hint=did_you_mean(wanted, names) or listed)
     return _reference(refs, matches.pop())
 
 
 def _reference(refs: dict[str, Any], version: str) -> Reference:
-    return Reference(refs["dataset"], version, _tag_of(refs, version))
+    return Reference(refs["dataset"], version, _number_of(refs, version) or _tag_of(refs, version))
+
+
+def _number_of(refs: dict[str, Any], version: str) -> str | None:
+    """The number that a version got when it was committed."""
+    return next((name for name, named in _names(refs).items() if named == version and _number(name)), None)
 
 
 def _tag_of(refs: dict[str, Any], version: str) -> str | None:
-    """The tag that a version got when it was committed; if that is gone, another one."""
-    tags = [tag for tag, tagged in refs["tags"].items() if tagged == version]
-    return max(tags, key=lambda tag: (_number(tag), tag), default=None)
+    """A tag that somebody gave a version."""
+    return max((tag for tag, tagged in refs["tags"].items() if tagged == version), default=None)
 
 
 def _number(tag: str) -> int:

@@ -21,11 +21,12 @@ JSON_FIELD = b"curate.json"
 """Arrow field metadata of string columns that hold JSON text."""
 
 
-def plain_schema() -> pa.Schema:
-    """The columns that every document has."""
+def plain_schema(*, text: bool = True) -> pa.Schema:
+    """The columns that every document has, and `text`, which most have."""
     import pyarrow as pa
 
-    return pa.schema([("id", pa.string()), ("text", pa.string()), ("source_uri", pa.string())])
+    names = ("id", "text", "source_uri") if text else ("id", "source_uri")
+    return pa.schema([(name, pa.string()) for name in names])
 
 
 def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:

@@ -1,91 +1,176 @@
-"""`curate why`: the whole story of one document, from the ledger of a version."""
+"""`curate why`: the whole story of one document, from the ledger of a version.
+
+Where the document is, one bucket of the version's index says; then one row group of its shard is read, and what the
+stages said of its row. A document that an expander made has a history that begins with its parent's.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from curate.dataset.ledger import DUPLICATE_ID, REMOVED, Shard, came_from, story
+from curate.dataset.index import Address, find
+from curate.dataset.ledger import DUPLICATE_ID, REMOVED, Shard
 from curate.dataset.reader import Dataset
+from curate.dataset.store import Store
 from curate.errors import CurateError
 
-__all__ = ["why"]
+__all__ = ["ids_beginning", "why"]
 
-REASONS = ("reason", "value", "threshold", "duplicate_of", "detail")
+REASONS = ("reason", "value", "threshold", "duplicate_of", "detail", "path")
+SHORTEST_PREFIX = 4
+_COPY = "another document with this id, from {}"
+
+
+class _Document(NamedTuple):
+    """A document of the ledger: where it is, the row as it was read, or what was rejected."""
+
+    address: Address
+    shard: Shard
+    row: dict[str, Any]
+    rejected: bool = False
 
 
 def why(dataset: Dataset, document: str) -> dict[str, Any]:
-    """What became of a document, given by its id or by where it came from (its `source_uri`).
+    """What became of a document, given by its id, the beginning of one, or where it came from (its `source_uri`).
 
     Returns:
-        `id, source, verdict, stage, reason, value, threshold, duplicate_of, edits, history`: whether it was kept, dropped or
-        quarantined, the stage that removed it and why, and everything that happened to it in order. Edits tell what, how
-        much and where (spans in characters), and the lengths; not the text.
+        `id, source, verdict, stage, reason, value, threshold, duplicate_of, edits, history`: whether it was kept, dropped,
+        quarantined or expanded, the stage that removed it and why, and everything that happened to it in order. Edits tell
+        what, how much and where (spans in characters), and the lengths; not the text.
 
     Raises:
         CurateError: No document of that id or from that place went into the version, or several came from there.
     """
-    shards = [Shard.from_json(record) for record in dataset.manifest["ledger"]]
-    events = list(story(dataset.store, shards, document))
-    if not events:
-        source, document = document, _only_id(dataset, shards, document)
-        events = _from(source, list(story(dataset.store, shards, document)))
-    first, copies = events[0], [event for event in events if event.get("reason") == DUPLICATE_ID]
-    history, edits = _history(events)
-    removed = [event for event in events if event["event"] in REMOVED and (event is first or event not in copies)]
-    decisive = _reasons(removed[-1]) if removed else {}
-    if first["event"] == "rejected":
-        decisive = {"event": "quarantined", "stage": first["stage"], **_reasons(first["document"])}
-    facts = {key: decisive.get(key) for key in ("stage", *REASONS)}
+    found = _by_id(dataset, document)
+    if not found:
+        found = _by_place(dataset, document) or _by_id(dataset, _only_beginning(dataset, document))
+    first = found[0]
+    copy_of = None
+    if not first.rejected:
+        same = _by_id(dataset, first.row["id"])
+        copy_of = same[0].row["source_uri"] if same and same[0].address != first.address else None
+    history, edits = _history(dataset, first, copy_of)
+    if document == first.row["id"]:  # the later ones of equal ids are no documents, and are told of at the end
+        history += [_copy(other, first.row["source_uri"]) for other in found[1:]]
+    removed = [event for event in history[: len(history) - len(found) + 1] if event["event"] in REMOVED]
+    decisive = removed[-1] if removed else {}
+    facts = {key: decisive.get(key) for key in ("stage", *REASONS) if key != "path"}
     verdict = decisive.get("event", "kept")
-    return {"id": document, "source": first["source"], "verdict": verdict, **facts, "edits": edits, "history": history}
+    source = first.row["source_uri"]
+    return {"id": first.row["id"], "source": source, "verdict": verdict, **facts, "edits": edits, "history": history}
 
 
-def _only_id(dataset: Dataset, shards: list[Shard], source: str) -> str:
-    """The id of the one document that came from there."""
-    names = list(dict.fromkeys(came_from(dataset.store, shards, source)))
+def _by_id(dataset: Dataset, name: str) -> list[_Document]:
+    """Documents, and pieces that could not be read, with this id; in the order of the ledger."""
+    found = [_open(dataset, address) for address in find(dataset.store, dataset.manifest["indexes"], name)]
+    return found or _rejected(dataset, "id", name)
+
+
+def _by_place(dataset: Dataset, place: str) -> list[_Document]:
+    found = [_open(dataset, one) for one in find(dataset.store, dataset.manifest["indexes"], place, place=True)]
+    found = found or _rejected(dataset, "source_uri", place)
+    if len(found) > 1:
+        names = [one.row["id"] for one in found]
+        listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        raise CurateError(f"{len(names)} documents came from `{place}`", hint=f"ask for one by its id: {listed}")
+    return found
+
+
+def _open(dataset: Dataset, address: Address) -> _Document:
+    (shard,) = dataset.ledger([address.shard])
+    return _Document(address, shard, _row(dataset.store, shard.object, address.row))
+
+
+def _row(store: Store, name: str, row: int) -> dict[str, Any]:
+    """One row of an object; one row group is read."""
+    with store.parquet(name) as file:
+        start = 0
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if row < start + rows:
+                return file.read_row_group(group, use_threads=False).slice(row - start, 1).to_pylist()[0]
+            start += rows
+    raise AssertionError(f"object {name[:12]} has no row {row}")
+
+
+def _rejected(dataset: Dataset, column: str, value: str) -> list[_Document]:
+    """Pieces of a source that were no readable documents; there are few, and they stand in no index."""
+    import pyarrow.compute as compute
+
+    found = []
+    for number, shard in enumerate(dataset.ledger()):
+        if shard.rejected:
+            table = dataset.store.read_table(shard.rejected)
+            rows = table.filter(compute.equal(table[column], value)).to_pylist()
+            found += [_Document(Address(number, -1), shard, row, rejected=True) for row in rows]
+    return found
+
+
+def _only_beginning(dataset: Dataset, prefix: str) -> str:
+    """The one id that begins so."""
+    names = list(dict.fromkeys(ids_beginning(dataset, prefix))) if len(prefix) >= SHORTEST_PREFIX else []
     if not names:
         raise CurateError(
-            f"no document `{source}` went into {dataset.name}@{dataset.version[:12]}",
+            f"no document `{prefix}` went into {dataset.name}@{dataset.version[:12]}",
             hint=f"`curate data sample {dataset.name}` prints some documents with their ids",
         )
     if len(names) > 1:
         listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise CurateError(f"{len(names)} documents came from `{source}`", hint=f"ask for one by its id: {listed}")
+        raise CurateError(f"`{prefix}` begins {len(names)} ids", hint=f"ask for one of them: {listed}")
     return names[0]
 
 
-def _from(source: str, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The story of the document from there: where another one has its id, that it was quarantined for it."""
-    if events[0]["source"] == source:
-        return events
-    first = events[0]["source"]
-    return [{**event, "detail": _taken(first)} for event in events if event.get("source") == source]
+def ids_beginning(dataset: Dataset, prefix: str) -> Iterator[str]:
+    """Ids that begin so, of documents and of what was rejected; costs the column of every shard."""
+    import pyarrow.compute as compute
+
+    for shard in dataset.ledger():
+        for name in (shard.object, shard.rejected):
+            if name:
+                ids = dataset.store.read_table(name, ["id"]).column("id")
+                yield from ids.filter(compute.starts_with(ids, pattern=prefix)).to_pylist()
 
 
-def _taken(source: str) -> str:
-    return f"another document with this id, from {source}"
+def _copy(other: _Document, source: str) -> dict[str, Any]:
+    told = {"stage": other.shard.source, "event": "quarantined", "reason": DUPLICATE_ID}
+    return told | {"detail": _COPY.format(source)}
 
 
-def _history(events: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _history(
+    dataset: Dataset, one: _Document, copy_of: str | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Everything that happened, in order, and the edits apart."""
+    if one.rejected:
+        told = {key: one.row.get(key) for key in ("reason", "detail")}
+        return [{"stage": one.shard.source, "event": "quarantined", **told}], []
     history, edits = [], []
-    length = 0
-    for event in events:
-        told = _reasons(event)
-        if event["event"] == "read":
-            length = len(event["document"]["text"])
-            told["characters"] = length
-        elif event["event"] == "rejected":
-            told |= _reasons(event["document"]) | {"event": "quarantined"}
-        elif event.get("reason") == DUPLICATE_ID:
-            told.setdefault("detail", _taken(event["source"]))
-        elif event["event"] == "edited":
-            told |= {"spans": event["spans"] or [], "characters_before": length, "characters_after": len(event["text"])}
-            length = len(event["text"])
+    if one.shard.parent and one.row.get("parent"):
+        parent = _by_id(dataset, one.row["parent"])
+        if parent:
+            history, edits = _history(dataset, parent[0], None)
+    text = one.row.get("text")
+    lengths: dict[str, int] = {} if text is None else {"text": len(text)}
+    history.append({"stage": one.shard.source, "event": "read", "characters": lengths.get("text")})
+    for event in _said(dataset.store, one):
+        told = {key: event[key] for key in ("stage", "event", *REASONS) if event.get(key) is not None}
+        if event["event"] == "edited":
+            path = event["path"] or "text"
+            told |= {"spans": event["spans"] or [], "characters_before": lengths.get(path)}
+            lengths[path] = told["characters_after"] = len(event["text"])
             edits.append({key: value for key, value in told.items() if key != "event"})
+        elif event["reason"] == DUPLICATE_ID and copy_of:
+            told["detail"] = _COPY.format(copy_of)
         history.append(told)
     return history, edits
 
 
-def _reasons(event: dict[str, Any]) -> dict[str, Any]:
-    return {key: event[key] for key in ("stage", "event", *REASONS) if event.get(key) is not None}
+def _said(store: Store, one: _Document) -> Iterator[dict[str, Any]]:
+    """What each stage said of a row."""
+    import pyarrow.compute as compute
+
+    for step in one.shard.steps:
+        if step.verdicts:
+            table = store.read_table(step.verdicts)
+            for verdict in table.filter(compute.equal(table["row"], one.address.row)).to_pylist():
+                yield {**verdict, "event": verdict["verdict"], "stage": step.stage}

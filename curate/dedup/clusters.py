@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 from numba import njit
 
-__all__ = ["LINKS", "candidate_pairs", "components", "cover", "first_equal", "first_number"]
+__all__ = ["LINKS", "candidate_pairs", "components", "cover", "first_equal", "first_number", "linked_pairs"]
 
 LINKS = 4
 """Most wanted documents of a bucket, and documents before it in the bucket, that a document is paired with."""
@@ -46,6 +46,19 @@ def candidate_pairs(bands: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray
         links = [left.astype(np.uint64) * count + right.astype(np.uint64) for left, right in _links(hashes)]
         found = np.unique(np.concatenate([found, *links]))
     return (found // count).astype(np.int64), (found % count).astype(np.int64)
+
+
+def linked_pairs(hashes: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of documents that share a hash, each once; records in order of preference, the more wanted first in a pair."""
+    lefts, rights = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.uint64)]
+    for left, right in _links(hashes):
+        lefts.append(documents[left])
+        rights.append(documents[right])
+    left, right = np.concatenate(lefts), np.concatenate(rights)
+    order = np.lexsort((right, left))
+    left, right = left[order], right[order]
+    new = _changes(left, right) if len(left) else np.zeros(0, dtype=bool)
+    return left[new], right[new]
 
 
 def _links(hashes: np.ndarray) -> Iterable[tuple[np.ndarray, np.ndarray]]:

@@ -1,23 +1,27 @@
 """Exact duplicates: documents whose texts are equal, byte for byte or but for case and white space.
 
 Texts are compared by their 128-bit xxh3 hash: among ten billion different texts the chance of one false match is about
-1e-19. 16 bytes a document are held in memory.
+1e-19. The hashes are cut into buckets; one call finds the equal ones of a bucket, and holds 32 bytes for each of its
+records and the ids of those that have an equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
 from curate.dedup.keep import Keep, Order, check_keep, keep_column, preference_order
-from curate.stages.contract import Global, Reduced
+from curate.stages.contract import Decision, Effect, Global
+from curate.stages.work import SHARD_BITS, bucket_of, buckets_for, group_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+    from curate.stages.work import Desk, Work
 
 __all__ = ["ExactDuplicates"]
 
@@ -27,6 +31,8 @@ class ExactDuplicates(Global):
 
     The verdict names the document that was kept (`duplicate_of`).
     """
+
+    version = 2
 
     normalize: bool = Field(False, description="Compare texts case-folded, with every run of white space as one space.")
     keep: Keep = Field(
@@ -44,35 +50,70 @@ class ExactDuplicates(Global):
         check_keep(self.keep, self.by, self.order)
         return self
 
+    def columns(self) -> Sequence[str]:
+        """The column that says which is best."""
+        return (self.by,) if self.by else ()
+
+    requires = columns
+
     def open(self) -> Callable[[pa.Table], pa.Table]:
-        """The function that hashes: a table of `hash` (16 bytes) and, for `longest` and `best`, `preference`."""
+        """The function that hashes: `high` and `low` (8 bytes each) and, for `longest` and `best`, `preference`."""
+        import numpy as np
         import pyarrow as pa
 
         hashes = _normalized_hashes if self.normalize else _hashes
 
         def sign(batch: pa.Table) -> pa.Table:
-            digests = pa.array(hashes(batch.column("text")), pa.binary(16))
-            return pa.table({"hash": digests, **keep_column(batch, self.keep, self.by)})
+            digests = np.frombuffer(b"".join(hashes(batch.column("text"))), dtype=">u8").reshape(-1, 2)
+            high, low = digests.astype(np.uint64).T.copy()
+            return pa.table({"high": high, "low": low, **keep_column(batch, self.keep, self.by)})
 
         return sign
 
-    def reduce(self, signatures: pa.Table, texts: Callable[[np.ndarray], pa.Array]) -> Reduced:
-        """Group the hashes; all but the most wanted document of each group are dropped."""
+    def decide(self, work: Work) -> Decision:
+        """Hashes into buckets; in each the documents that are equal to one that is wanted more."""
+        buckets = buckets_for(work.documents)
+        runs = [one["run"] for one in work.each_group("scatter", [{"buckets": buckets}] * len(work.bounds))]
+        calls = [{"runs": runs, "bucket": bucket, "bounds": list(work.bounds)} for bucket in range(buckets)]
+        return Decision([one["run"] for one in work.each("match", calls)])
+
+    def scatter(self, desk: Desk, *, buckets: int) -> dict[str, Any]:
+        """The hashes of a group of shards, cut by bucket."""
+        table = desk.signatures()
+        run = desk.write_run(table, bucket_of(table.column("high").to_numpy(), buckets), buckets)
+        return {"run": run, "objects": [run]}
+
+    def match(self, desk: Desk, *, runs: list[str], bucket: int, bounds: list[int]) -> dict[str, Any]:
+        """The documents of a bucket that go, each with the id of the one that stays, cut by group of shards."""
         import numpy as np
         import pyarrow as pa
 
+        from curate.dedup.clusters import first_equal
+
+        table = desk.read_run(runs, bucket)
+        order = preference_order(table, self.order)
+        high, low = (table.column(name).to_numpy()[order] for name in ("high", "low"))
+        first = first_equal(low, high)
+        gone = np.flatnonzero(first != np.arange(len(first)))
+        documents = table.column("document").to_numpy()[order]
+        found = pa.table({
+            "shard": pa.array((documents[gone] >> np.uint64(SHARD_BITS)).astype(np.int64)),
+            "row": pa.array((documents[gone] & np.uint64((1 << SHARD_BITS) - 1)).astype(np.int64)),
+            "duplicate_of": table.column("id").take(pa.array(order[first[gone]])),
+        })  # fmt: skip
+        run = desk.write_run(found, group_of(documents[gone], bounds), len(bounds))
+        return {"run": run, "objects": [run]}
+
+    def apply(self, signatures: pa.Table, found: pa.Table) -> Effect:
+        """Drop what was found."""
+        import numpy as np
+
         from curate.stages.decide import verdict_table
 
-        order = preference_order(signatures, self.order)
-        hashes = signatures.column("hash").combine_chunks().dictionary_encode()
-        group = hashes.indices.to_numpy()[order]
-        # The first position of a group in the order of preference is its most wanted document.
-        _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
-        kept = np.empty(len(order), dtype=np.int64)
-        kept[order] = order[first[inverse]]
-        rows = np.flatnonzero(kept != np.arange(len(kept)))
-        duplicate_of = signatures.column("id").take(pa.array(kept[rows]))
-        return Reduced(verdict_table(rows, "dropped", "exact_duplicate", duplicate_of=duplicate_of))
+        if not found.num_rows:
+            return Effect(verdict_table(np.zeros(0, np.int64), "dropped", "exact_duplicate"))
+        rows = np.searchsorted(signatures.column("row").to_numpy(), found.column("row").to_numpy())
+        return Effect(verdict_table(rows, "dropped", "exact_duplicate", duplicate_of=found.column("duplicate_of")))
 
 
 def _hashes(column: pa.ChunkedArray) -> list[bytes]:

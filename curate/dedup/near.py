@@ -6,31 +6,38 @@ through in order of preference: each is kept, unless one already kept is a dupli
 always at least `similarity` to the one that is named in its verdict, and the value is that similarity; of a chain
 (A like B, B like C, C unlike A) A and C stay. The connected components of the pairs are the clusters.
 
+    sequence buckets   documents of equal words: all but the most wanted are its copies, and not looked at again
+    band buckets       pairs that share a band's hash
+    union              which documents hang together by copies and pairs; each such set goes to one bucket
+    n-grams            of the documents that hang together, from their texts, group by group
+    set buckets        true similarities, who is kept, clusters (curate/dedup/settle.py)
+
 Sources: Broder 1997 (MinHash), Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3 (banding).
-Cost: 8 bytes a band, and the id, for each document in memory; the n-grams of documents that were proposed in a
-temporary file, 8 bytes each, written in one pass over the texts. Documents of the same words are never compared.
+Cost: no call holds more than a bucket; the union holds 8 bytes for every document, in a mapped file, and what hangs
+together is held by one call: its n-grams, 8 bytes each, in a mapped file. Documents of the same words are never compared.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from curate.dedup.keep import Keep, Order, check_keep, keep_column, preference_order
-from curate.stages.contract import Global, Reduced, verdict_schema
+from curate.stages.contract import Decision, Effect, Global
+from curate.stages.work import bucket_of, buckets_for, group_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+    from curate.stages.work import Desk, Work
+
 __all__ = ["NearDuplicates", "choose_bands", "recall"]
 
 _RECALL = 0.99
-_ROUNDS = 8
-"""Most times that the documents kept from one cluster are proposed again; 2 or 3 do, but for the oddest clusters."""
 _MOST_BANDS, _MOST_ROWS = 1024, 128
 _PERMUTATIONS = 128
 """Most values of a signature that `choose_bands` spends: more cost time in proportion."""
@@ -72,18 +79,6 @@ def _fewest_bands(similarity: float, rows: int) -> int:
     return math.ceil(math.log(1.0 - _RECALL) / math.log1p(-meets)) if meets > 1e-9 else _MOST_BANDS + 1
 
 
-class _Outcome(NamedTuple):
-    """What was found, by number of document: the one kept in its place, the similarity to it, a label for its cluster.
-
-    `pairs` holds the numbers of the two documents of each pair, and their similarity.
-    """
-
-    kept: np.ndarray
-    similarity: np.ndarray
-    cluster: np.ndarray
-    pairs: tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
 class NearDuplicates(Global):
     """Finds near-duplicate documents by MinHash, verifies their similarity, and keeps one of each.
 
@@ -94,6 +89,8 @@ class NearDuplicates(Global):
     that near-duplicates never straddle splits, and `duplicates` (how many documents the cluster has). The artifact
     `pairs` lists the verified pairs.
     """
+
+    version: ClassVar[int] = 2
 
     similarity: float = Field(
         0.8,
@@ -138,6 +135,16 @@ class NearDuplicates(Global):
         choose_bands(self.similarity, self.bands, self.rows)
         return self
 
+    def columns(self) -> Sequence[str]:
+        """The column that says which is best."""
+        return (self.by,) if self.by else ()
+
+    requires = columns
+
+    def adds(self) -> Sequence[str]:
+        """What `split` reads."""
+        return ("duplicate_cluster", "duplicates")
+
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """The function that signs: `band_0`, ..., `sequence` (a hash of all words), `length` (characters)."""
         import pyarrow as pa
@@ -171,123 +178,199 @@ class NearDuplicates(Global):
 
         return sign
 
-    def reduce(self, signatures: pa.Table, texts: Callable[[np.ndarray], pa.Array]) -> Reduced:
-        """Propose pairs from the bands, verify them, keep one document of each set of duplicates."""
+    def decide(self, work: Work) -> Decision:
+        """Copies, pairs, what hangs together, and then set by set who stays."""
+        bands, _ = choose_bands(self.similarity, self.bands, self.rows)
+        groups, bounds = len(work.bounds), list(work.bounds)
+        buckets = buckets_for(work.documents)
+        signed = work.each_group("scatter_sequences", [{"buckets": buckets}] * groups)
+        runs = [one["run"] for one in signed]
+        copies = work.each("find_copies", [{"runs": runs, "bucket": n, "bounds": bounds} for n in range(buckets)])
+        copied = [one["run"] for one in copies if one["run"]]
+
+        buckets = buckets_for(work.documents * bands)
+        scattered = work.each_group(
+            "scatter_bands", [{"copies": copied, "group": n, "buckets": buckets} for n in range(groups)]
+        )
+        runs = [one["run"] for one in scattered]
+        pairs = work.each("find_pairs", [{"runs": runs, "bucket": bucket} for bucket in range(buckets)])
+        (united,) = work.each(
+            "unite", [{"pairs": [one["pairs"] for one in pairs if one["pairs"]], "copies": [
+                one["pairs"] for one in copies if one["pairs"]], "bounds": bounds}]
+        )  # fmt: skip
+        if not united["sets"]:
+            return Decision((), {"pairs": ()})
+        member_runs = work.each_group(
+            "scatter_members",
+            [{"labels": united["labels"], "group": n, "buckets": united["sets"]} for n in range(groups)],
+        )
+        members = [one["run"] for one in member_runs if one["run"]]
+        settled = work.each(
+            "settle",
+            [
+                {"members": members, "edges": united["edges"], "bucket": bucket, "bounds": bounds}
+                for bucket in range(united["sets"])
+            ],
+        )
+        return Decision([one["run"] for one in settled], {"pairs": [(one["pairs"], one["count"]) for one in settled]})
+
+    def scatter_sequences(self, desk: Desk, *, buckets: int) -> dict[str, Any]:
+        """The hash of all words of each document of a group, cut by it."""
+        table = desk.signatures()
+        names = ["sequence", "band_0", "document", *(name for name in ("preference",) if name in table.column_names)]
+        run = desk.write_run(table.select(names), bucket_of(table.column("sequence").to_numpy(), buckets), buckets)
+        return {"run": run, "objects": [run]}
+
+    def find_copies(self, desk: Desk, *, runs: list[str], bucket: int, bounds: list[int]) -> dict[str, Any]:
+        """Documents of a bucket whose words are all those of one that is wanted more: by group, and as pairs with it."""
         import numpy as np
         import pyarrow as pa
 
-        from curate.dedup.clusters import first_number
+        from curate.dedup.clusters import first_equal
+
+        table = desk.read_run(runs, bucket)
+        order = preference_order(table, self.order)
+        sequence, band, document = (table.column(name).to_numpy()[order] for name in ("sequence", "band_0", "document"))
+        first = first_equal(sequence, band)
+        copies = np.flatnonzero(first != np.arange(len(first)))
+        if not len(copies):
+            return {"run": None, "pairs": None}
+        gone = np.sort(document[copies])
+        run = desk.write_run(pa.table({"document": gone}), group_of(gone, bounds), len(bounds))
+        pairs = desk.write(pa.table({"left": document[first[copies]], "right": document[copies]}))
+        return {"run": run, "pairs": pairs, "objects": [run, pairs]}
+
+    def scatter_bands(self, desk: Desk, *, copies: list[str], group: int, buckets: int) -> dict[str, Any]:
+        """The band hashes of the documents of a group that are no copies, cut by them."""
+        import numpy as np
+        import pyarrow as pa
+
+        table = desk.signatures()
+        if copies:
+            gone = desk.read_run(copies, group)
+            if gone.num_rows:
+                stays = ~np.isin(table.column("document").to_numpy(), gone.column("document").to_numpy())
+                table = table.filter(pa.array(stays))
+        bands = [name for name in table.column_names if name.startswith("band_")]
+        hashes = np.concatenate([_of_band(table.column(name).to_numpy(), number) for number, name in enumerate(bands)])
+        columns = {
+            "hash": pa.array(hashes),
+            "document": pa.array(np.tile(table.column("document").to_numpy(), len(bands))),
+        }
+        if "preference" in table.column_names:
+            preference = table.column("preference")
+            columns["preference"] = pa.chunked_array(preference.chunks * len(bands), preference.type)
+        run = desk.write_run(pa.table(columns), bucket_of(hashes, buckets), buckets)
+        return {"run": run, "objects": [run]}
+
+    def find_pairs(self, desk: Desk, *, runs: list[str], bucket: int) -> dict[str, Any]:
+        """Pairs of documents that share a hash in a bucket, each once, the more wanted first."""
+        import numpy as np
+        import pyarrow as pa
+
+        from curate.dedup.clusters import linked_pairs
+
+        table = desk.read_run(runs, bucket)
+        if not table.num_rows:
+            return {"pairs": None}
+        if "preference" in table.column_names:
+            order = preference_order(table, self.order)
+        else:  # a band's documents follow one another, so they are in no order over all bands
+            order = np.argsort(table.column("document").to_numpy(), kind="stable")
+        document = table.column("document").to_numpy()[order]
+        left, right = linked_pairs(table.column("hash").to_numpy()[order], document)
+        if not len(left):
+            return {"pairs": None}
+        pairs = desk.write(pa.table({"left": left, "right": right}))
+        return {"pairs": pairs, "objects": [pairs]}
+
+    def unite(self, desk: Desk, *, pairs: list[str], copies: list[str], bounds: list[int]) -> dict[str, Any]:
+        """What hangs together: labels of documents cut by group, and the pairs cut by set, into `sets` buckets."""
+        from curate.dedup.unite import unite
+
+        return unite(desk, pairs, copies, bounds)
+
+    def scatter_members(self, desk: Desk, *, labels: list[str], group: int, buckets: int) -> dict[str, Any]:
+        """The documents of a group that hang together with others, with what settles it, cut by set."""
+        import numpy as np
+        import pyarrow as pa
+
+        from curate.dedup.settle import shingle_column
+
+        marked = desk.read_run(labels, group)
+        if not marked.num_rows:
+            return {"run": None}
+        marked = marked.sort_by("document")
+        documents, sets = (marked.column(name).to_numpy() for name in ("document", "set"))
+        signatures = desk.signatures()
+        there = np.searchsorted(signatures.column("document").to_numpy(), documents)
+        known = signatures.select(
+            ["id", "document", *(name for name in ("preference",) if name in signatures.column_names)]
+        ).take(pa.array(there))
+        copy = marked.column("copy")
+        if self.verify:
+            lengths = signatures.column("length").to_numpy()[there]
+            shingles = shingle_column(desk, documents, lengths, ~copy.to_numpy(), ngram=self.ngram)
+            known = known.append_column("shingles", shingles)
+        known = known.append_column("set", marked.column("set")).append_column("copy", copy)
+        run = desk.write_run(known, bucket_of(sets, buckets), buckets)
+        return {"run": run, "objects": [run]}
+
+    def settle(
+        self, desk: Desk, *, members: list[str], edges: list[str], bucket: int, bounds: list[int]
+    ) -> dict[str, Any]:
+        """Of the sets in a bucket: true similarities, which documents stay, clusters, and the pairs."""
+        from curate.dedup.settle import settle
+
+        found, pairs = settle(
+            desk.read_run(members, bucket), desk.read_run(edges, bucket),
+            similarity=self.similarity, order=self.order, verify=self.verify,
+        )  # fmt: skip
+        run = desk.write_run(
+            found.drop_columns(["document"]), group_of(found.column("document").to_numpy(), bounds), len(bounds)
+        )
+        held = desk.write(pairs)
+        return {"run": run, "pairs": held, "count": pairs.num_rows, "objects": [run, held]}
+
+    def apply(self, signatures: pa.Table, found: pa.Table) -> Effect:
+        """Drop what is not kept; every document gets its cluster, of one where it stands alone."""
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         from curate.stages.decide import verdict_table
 
-        found = self._find(signatures, texts)
-        ids = signatures.column("id").cast(pa.large_string()).combine_chunks()
-        first, size = first_number(found.cluster)
-        left, right, similarity = found.pairs
-        verdicts = verdict_schema().empty_table()
-        if self.action == "drop":
-            rows = np.flatnonzero(found.kept != np.arange(len(found.kept)))
-            verdicts = verdict_table(
-                rows,
-                "dropped",
-                "near_duplicate",
-                value=found.similarity[rows],
-                threshold=np.full(len(rows), self.similarity),
-                duplicate_of=ids.take(pa.array(found.kept[rows])),
-            )
+        ids = signatures.column("id")
+        if not found.num_rows:
+            none = verdict_table(np.zeros(0, np.int64), "dropped", "near_duplicate")
+            ones = pa.array(np.ones(signatures.num_rows, dtype=np.int64))
+            return Effect(none, {"duplicate_cluster": ids, "duplicates": ones})
+        where = np.full(signatures.num_rows, -1, dtype=np.int64)
+        rows = np.searchsorted(signatures.column("row").to_numpy(), found.column("row").to_numpy())
+        where[rows] = np.arange(len(rows))
+        place = pa.array(where, mask=where < 0)
         columns = {
-            "duplicate_cluster": ids.take(pa.array(first)).cast(pa.string()),
-            "duplicates": pa.array(size, pa.int64()),
+            "duplicate_cluster": pc.coalesce(found.column("cluster").take(place), ids),
+            "duplicates": pc.fill_null(found.column("size").take(place), 1),
         }
-        pairs = {
-            "id_a": ids.take(pa.array(left)).cast(pa.string()),
-            "id_b": ids.take(pa.array(right)).cast(pa.string()),
-            "similarity": pa.array(similarity, pa.float64(), from_pandas=True),
-        }
-        return Reduced(verdicts, columns, {"pairs": pa.table(pairs)})
-
-    def _find(self, signatures: pa.Table, texts: Callable[[np.ndarray], pa.Array]) -> _Outcome:
-        """Decide by position in the order of preference, documents of equal words as one; then go back to numbers."""
-        import numpy as np
-
-        from curate.dedup import clusters
-
-        order = preference_order(signatures, self.order)
-
-        def signature(name: str) -> np.ndarray:
-            return signatures.column(name).to_numpy()[order]
-
-        equal = clusters.first_equal(signature("sequence"), signature("band_0"))
-        distinct = np.flatnonzero(equal == np.arange(len(equal)))
-        bands = [name for name in signatures.column_names if name.startswith("band_")]
-        proposed = clusters.candidate_pairs(signature(name)[distinct] for name in bands)
-        lengths = signatures.column("length").to_numpy()
-        left, right, similarity = self._accept(order[distinct], proposed, lengths, texts)
-        kept, kept_similarity = clusters.cover(len(distinct), left, right, similarity)
-        label = clusters.components(len(distinct), left, right)
-
-        member = np.searchsorted(distinct, equal)
-        to_kept = np.where(kept[member] == member, 1.0, kept_similarity[member])
-        number = np.argsort(order)
-        copies = np.flatnonzero(equal != np.arange(len(equal)))
-        pairs = _sorted_pairs(
-            np.concatenate([order[distinct[left]], order[equal[copies]]]),
-            np.concatenate([order[distinct[right]], order[copies]]),
-            np.concatenate([similarity, np.ones(len(copies))]),
+        gone = np.flatnonzero(found.column("kept").is_valid().to_numpy())
+        if self.action == "tag":
+            gone = gone[:0]
+        dropped = found.take(pa.array(gone))
+        order = np.argsort(rows[gone])
+        verdicts = verdict_table(
+            rows[gone][order],
+            "dropped",
+            "near_duplicate",
+            value=dropped.column("similarity").to_numpy()[order],
+            threshold=np.full(len(gone), self.similarity),
+            duplicate_of=dropped.column("kept").take(pa.array(order)),
         )
-        return _Outcome(order[distinct[kept[member]]][number], to_kept[number], label[member][number], pairs)
-
-    def _accept(
-        self,
-        numbers: np.ndarray,
-        proposed: tuple[np.ndarray, np.ndarray],
-        lengths: np.ndarray,
-        texts: Callable[[np.ndarray], pa.Array],
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The pairs of duplicates, sorted, and their similarities; `numbers`: the document that a position stands for.
-
-        Two documents of a cluster may never have met (in a crowded bucket, or by bad luck with the bands), so those
-        that would be kept from one cluster are proposed in turn, until nothing new is found.
-        """
-        import numpy as np
-
-        from curate.dedup import clusters
-        from curate.dedup.similarity import ShingleSets
-
-        left, right = proposed
-        if not self.verify or not len(left):
-            return left, right, np.full(len(left), np.nan)
-        with ShingleSets(numbers[np.union1d(left, right)], lengths, texts, ngram=self.ngram) as sets:
-            pairs = sets.alike(numbers, left, right, self.similarity)
-            for _ in range(_ROUNDS):
-                left, right, similarity = pairs
-                kept, _ = clusters.cover(len(numbers), left, right, similarity)
-                stay = np.flatnonzero(kept == np.arange(len(kept)))
-                label = clusters.components(len(numbers), left, right)
-                again = [stay[side] for side in clusters.candidate_pairs([label[stay]])]
-                more = sets.alike(numbers, again[0], again[1], self.similarity)
-                pairs = _merge(pairs, more, len(numbers))
-                if len(pairs[0]) == len(left):
-                    break
-        return pairs
+        return Effect(verdicts, columns)
 
 
-def _merge(
-    pairs: tuple[np.ndarray, np.ndarray, np.ndarray], more: tuple[np.ndarray, np.ndarray, np.ndarray], count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both sets of pairs of positions below `count`, sorted, each pair once."""
+def _of_band(hashes: np.ndarray, band: int) -> np.ndarray:
+    """Hashes of one band that meet no other band's: mixed with its number."""
     import numpy as np
 
-    left, right, similarity = (np.concatenate(columns) for columns in zip(pairs, more, strict=True))
-    _, first = np.unique(left * count + right, return_index=True)
-    return left[first], right[first], similarity[first]
-
-
-def _sorted_pairs(
-    one: np.ndarray, other: np.ndarray, similarity: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs with the earlier document first, in the order of the documents."""
-    import numpy as np
-
-    left, right = np.minimum(one, other), np.maximum(one, other)
-    order = np.lexsort((right, left))
-    return left[order], right[order], similarity[order]
+    return (hashes ^ np.uint64((band * 0x9E3779B97F4A7C15) % 2**64)) * np.uint64(0xD6E8FEB86659FD93)

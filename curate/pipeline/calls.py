@@ -3,12 +3,14 @@
 A stage that raises on a batch is given its documents one by one; the one that raises is quarantined. A stage that hangs
 or kills its process cannot be caught here: `progress` says before each call what is about to be done, and after the last
 one that nothing is; the backend that finds the process dead names the rows in `careful` (one by one, please) or `poison`
-(leave out).
+(leave out). Before the first call of an opened stage comes one on a text of three words, whose result nobody looks at:
+many a library loads its model or compiles at the first call, and that is not the first document's fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,16 @@ from curate.errors import CurateError
 from curate.stages.contract import Stage, Verdicts
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
-__all__ = ["Blame", "Progress", "calls"]
+__all__ = ["LOADING", "Blame", "Progress", "calls"]
 
 Progress = Callable[[tuple[str, int, int] | None], None]
 """Told the stage and the rows [start, stop) before a call into a stage, and None when no call is going on."""
+LOADING = -1
+"""First and last row while a stage is loaded: its limit is not that of a document."""
+_WARM = "Three words here."
 
 
 @dataclass(slots=True)
@@ -38,38 +44,62 @@ class Blame:
 
 
 def calls(
-    function: Callable[[pa.Table], Any] | None,
+    function: Callable[[pa.Table], Any],
     stage: Stage,
     stage_id: str,
     table: pa.Table,
+    rows: np.ndarray,
     blame: Blame,
     progress: Progress,
 ) -> Iterator[tuple[int, Any]]:
-    """Call `function` on batches; yields (first row, result), or for a failed document (row, its `Verdicts`)."""
-    if function is None:
-        return
+    """Call `function` on batches; yields (first position, result), or for a failed document (position, its `Verdicts`).
+
+    Args:
+        function: What the stage opened.
+        stage: The stage.
+        stage_id: Its id.
+        table: The documents.
+        rows: Their rows in the shard, ascending: these are what blame and progress name.
+        blame: What earlier attempts found out.
+        progress: Told before every call.
+    """
     poison = blame.poison.get(stage_id, {})
     for start in range(0, table.num_rows, stage.batch):
         stop = min(start + stage.batch, table.num_rows)
-        careful = any(start < last and first < stop for first, last in blame.careful.get(stage_id, ()))
-        if not careful and not any(start <= row < stop for row in poison):
-            progress((stage_id, start, stop))
+        first, last = int(rows[start]), int(rows[stop - 1]) + 1
+        careful = any(first < end and begin < last for begin, end in blame.careful.get(stage_id, ()))
+        if not careful and not any(first <= row < last for row in poison):
+            progress((stage_id, first, last))
             try:
                 yield start, function(table.slice(start, stop - start))
                 continue
-            except MemoryError:
-                raise
+            except (MemoryError, ImportError) as error:
+                raise _missing(stage_id, error) from error
             except Exception:  # noqa: S110  a stage may raise anything; the document at fault is found below
                 pass
-        for row in range(start, stop):
-            yield row, _call_one(function, stage_id, table, row, poison.get(row), progress)
+        for position in range(start, stop):
+            row = int(rows[position])
+            yield position, _call_one(function, stage_id, table.slice(position, 1), row, poison.get(row), progress)
+    progress(None)
+
+
+def warm(function: Callable[[pa.Table], Any], stage_id: str, table: pa.Table, progress: Progress) -> None:
+    """Call a stage that was just opened on a text of no interest, so that it loads what it needs."""
+    import pyarrow as pa
+
+    progress((stage_id, LOADING, LOADING))
+    one = table.slice(0, 1)
+    if "text" in one.column_names:
+        one = one.set_column(one.schema.get_field_index("text"), "text", pa.array([_WARM], pa.string()))
+    with suppress(Exception):  # what it says of this text, and whether it fails on it, is no matter
+        function(one)
     progress(None)
 
 
 def _call_one(
     function: Callable[[pa.Table], Any],
     stage_id: str,
-    table: pa.Table,
+    document: pa.Table,
     row: int,
     poison: str | None,
     progress: Progress,
@@ -80,9 +110,11 @@ def _call_one(
         return verdicts
     progress((stage_id, row, row + 1))
     try:
-        return function(table.slice(row, 1))
-    except (CurateError, MemoryError):
+        return function(document)
+    except CurateError:
         raise
+    except (MemoryError, ImportError) as error:
+        raise _missing(stage_id, error) from error
     except Exception as error:  # the worker's edge: whatever a stage raises is this document's reason
         place = error.__traceback__
         while place and place.tb_next:
@@ -90,3 +122,14 @@ def _call_one(
         line = f"{place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}" if place else "?"
         verdicts.quarantine(0, "stage_failed", detail=f"{type(error).__name__} at {line}")
         return verdicts
+
+
+def _missing(stage_id: str, error: Exception) -> Exception:
+    """A package that is not installed is nobody's document's fault; memory that is gone is the worker's end."""
+    if not isinstance(error, ImportError):
+        return error
+    name = error.name or str(error)
+    return CurateError(
+        f"stage `{stage_id}` needs the package `{name}`, which cannot be imported",
+        hint=f"pip install {name.partition('.')[0]}; the work done so far is kept",
+    )

@@ -1,155 +1,158 @@
-"""What a run would do, and why: the receipts followed as far as they reach, and what changed since the last run."""
+"""What a run would do, and why: the walk with nobody to do anything, and what changed since the last run."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from curate.dataset.ledger import Shard, Step
-from curate.dataset.store import Store
-from curate.pipeline.config import ConfiguredStage, Pipeline
-from curate.pipeline.plan import (
-    FROM_ENVIRONMENT,
-    bundle,
-    collect_key,
-    content_hashes,
-    describe,
-    last_run,
-    plan_parts,
-    sections,
-    specification,
-)
-from curate.pipeline.steps import cached_step
-from curate.pipeline.task import engine_key
-from curate.pipeline.wave import ids_key, reduce_key
-from curate.stages.contract import Part
+from curate.config.pipeline import ConfiguredStage, Pipeline
+from curate.dataset.ledger import Shard
+from curate.dataset.store import Store, canonical_json
+from curate.pipeline.fingerprint import FROM_ENVIRONMENT, describe
+from curate.pipeline.measured import Measured
+from curate.pipeline.plan import Inputs, bundle, plan_parts
+from curate.pipeline.walk import Job, Walk
+from curate.stages.contract import Filter
 
-__all__ = ["explain"]
+__all__ = ["explain", "last_plan", "record_plan"]
+
+
+class _NoHands:
+    """Does nothing, and counts what there would be to do."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.done: Counter[str] = Counter()
+        self.missing: Counter[str] = Counter()
+        self.known: Counter[str] = Counter()
+        self.reading: list[str] = []
+
+    def begin(self, label: str, tasks: int) -> None:
+        """A step of the walk begins."""
+
+    def stage_done(self, entries: Sequence[ConfiguredStage], shards: Sequence[Any]) -> None:
+        """All that is known is through some stages."""
+
+    def cached(self, job: Job, result: dict[str, Any]) -> None:
+        """This was done before."""
+        self.done.update(job.stages)
+
+    def do(self, jobs: Sequence[tuple[int, Job]]) -> Mapping[int, dict[str, Any]]:
+        """Nothing; but look what is measured already of the shards that come."""
+        for _, job in jobs:
+            self.missing.update(job.stages)
+            if job.spec["kind"] == "collect":
+                self.reading += [part["name"] for part in job.spec["parts"]]
+            if job.spec["kind"] == "steps":
+                measured = Measured(self.store, Shard.from_json(job.spec["shard"])).entries
+                stages = [*job.spec["stages"], *([job.spec["map"]] if job.spec["map"] else [])]
+                self.known.update(stage["id"] for stage in stages if stage["measure"] in measured)
+        return {}
 
 
 def explain(pipeline: Pipeline, store: Store | None) -> list[dict[str, Any]]:
     """For every stage: how many of its tasks are cached and how many will run, and why.
 
     A shard's way is followed through the receipts as far as they reach; what lies behind a task that will run is counted
-    as running, though it may turn out that nothing has changed for it.
+    as running, though it may turn out that nothing has changed for it. A filter that only decides again, since all it
+    needs is measured, has the action `decide`.
     """
+    inputs = Inputs(store)
+    parts = plan_parts(pipeline, inputs)
     if store is None:
         return [_row(entry, 0, None, "there is no store yet") for entry in (*pipeline.sources, *pipeline.stages)]
-    last = last_run(store, pipeline.settings.dataset)
-    with content_hashes(store) as content_hash:
-        parts = plan_parts(pipeline, content_hash)
-    shards, rows = _plan_sources(pipeline, store, parts, last)
-    upstream = next((row["id"] for row in rows if row["run"]), None)
-    whole = upstream is None
-    if whole:
-        shards = _without_repeated_ids(store, shards)
-    for fused, final in sections(pipeline.stages):
-        for entry in fused:
-            spec = specification(entry)
-            found = [
-                cached_step(store, engine_key("step", shard.state, spec.fingerprint), entry.id) for shard in shards
-            ]
-            known = [shard.after([step]) for shard, step in zip(shards, found, strict=True) if step]
-            missing = len(shards) - len(known)
-            row = _row(
-                entry,
-                len(known),
-                missing if whole else None,
-                _why(entry, last, missing, upstream if not whole else None),
-            )
-            rows.append(row)
-            shards, whole = known, whole and missing == 0
-            upstream = upstream or (entry.id if missing else None)
-        if final is not None:
-            row, shards, whole = _plan_global(store, final, shards, whole, upstream, last)
-            rows.append(row)
-            upstream = upstream or (None if whole else final.id)
+    last, hands = last_plan(store, pipeline.settings.dataset), _NoHands(store)
+    walk = Walk(pipeline, store, inputs, hands, force=(), accept=False)
+    walk.collect(bundle(parts, inputs, int(pipeline.settings.shard_megabytes * 1_000_000)), None)
+    walk.stages()
+    rows, upstream = [], None
+    for entry in (*pipeline.sources, *pipeline.stages):
+        cached, missing = hands.done[entry.id], hands.missing[entry.id]
+        reached = upstream is None or bool(missing)
+        changes = _changes(entry, last)
+        decides = isinstance(entry.stage, Filter) and missing and hands.known[entry.id] >= missing
+        runs = missing if reached else None
+        if missing and not changes and decides and not upstream:
+            runs, cached, missing = 0, cached + missing, 0  # it shares a section with one that has changed
+        why = _why(entry, changes, last, missing, upstream, hands.reading)
+        rows.append(_row(entry, cached, runs if missing or upstream else 0, why, decides=bool(decides and missing)))
+        if missing or runs is None:
+            upstream = upstream or entry.id
     return rows
 
 
-def _plan_sources(
-    pipeline: Pipeline, store: Store, parts: list[tuple[ConfiguredStage, Part]], last: dict[str, Any]
-) -> tuple[list[Shard], list[dict[str, Any]]]:
-    shard_bytes = int(pipeline.settings.shard_megabytes * 1_000_000)
-    shards, rows = [], []
-    for entry in pipeline.sources:
-        spec, cached, missing, news = specification(entry), 0, 0, []
-        for owner, together in bundle(parts, shard_bytes):
-            if owner is not entry:
-                continue
-            receipt = store.read_receipt(collect_key(entry, spec, together, shard_bytes, None))
-            if receipt:
-                cached += 1
-                shards.extend(Shard.from_json(record) for record in receipt["shards"])
-            else:
-                missing += 1
-                news += [part.name for part in together]
-        why = _why(entry, last, missing, None)
-        if missing and why.startswith("its input"):
-            why = f"new or changed: {', '.join(sorted(set(news))[:3])}" + (" ..." if len(set(news)) > 3 else "")
-        rows.append(_row(entry, cached, missing, why))
-    return shards, rows
-
-
-def _without_repeated_ids(store: Store, shards: list[Shard]) -> list[Shard]:
-    live = [shard for shard in shards if shard.documents]
-    receipt = store.read_receipt(ids_key(live))
-    steps = receipt["steps"] if receipt else [None] * len(live)
-    return [shard.after([Step.from_json(step)]) if step else shard for shard, step in zip(live, steps, strict=True)]
-
-
-def _plan_global(
-    store: Store, entry: ConfiguredStage, shards: list[Shard], whole: bool, upstream: str | None, last: dict[str, Any]
-) -> tuple[dict[str, Any], list[Shard], bool]:
-    spec = specification(entry)
-    maps = [store.read_receipt(engine_key("map", shard.state, spec.fingerprint)) for shard in shards]
-    known = sum(made is not None for made in maps)
-    if whole and known == len(shards):
-        receipt = store.read_receipt(reduce_key(shards, [made for made in maps if made], spec))
-        if receipt:
-            after = [shard.after([Step.from_json(step)]) for shard, step in zip(shards, receipt["steps"], strict=True)]
-            return _row(entry, known + 1, 0, "nothing changed"), after, True
-    missing = len(shards) - known + 1
-    why = _why(entry, last, missing, None if whole else upstream)
-    return _row(entry, known, missing if whole else None, why), [], False
-
-
-def _row(entry: ConfiguredStage, cached: int, run: int | None, why: str) -> dict[str, Any]:
+def _row(entry: ConfiguredStage, cached: int, run: int | None, why: str, *, decides: bool = False) -> dict[str, Any]:
     """A row of the plan; `run` is None where the number is not known before the stages ahead have run."""
-    action = "cached" if run == 0 else "will run"
+    action = "cached" if run == 0 else "decide" if decides else "will run"
     return {"id": entry.id, "stage": entry.name, "action": action, "cached": cached, "run": run, "why": why}
 
 
-def _why(entry: ConfiguredStage, last: dict[str, Any], missing: int, upstream: str | None) -> str:
+def _why(
+    entry: ConfiguredStage,
+    changes: list[str],
+    last: dict[str, Any],
+    missing: int,
+    upstream: str | None,
+    reading: Sequence[str],
+) -> str:
+    if changes:
+        return "; ".join(changes)
     if missing == 0 and upstream is None:
         return "nothing changed"
-    before = last.get("stages", {}).get(entry.id)
-    if before is None:
+    if entry.id not in last.get("stages", {}):
         return "new in this pipeline" if last else "never run"
-    now = describe(entry)
+    if upstream:
+        return f"depends on `{upstream}`, which runs"
+    if entry.stage.kind == "source" and reading:
+        names = sorted(set(reading))
+        return f"new or changed: {', '.join(names[:3])}" + (" ..." if len(names) > 3 else "")
+    return "its input changed"
+
+
+def _changes(entry: ConfiguredStage, last: dict[str, Any]) -> list[str]:
+    """What a stage depends on that was otherwise in the last run."""
+    before, now = last.get("stages", {}).get(entry.id), describe(entry)
+    if before is None:
+        return []
     changes = [
         f"setting `{key}` changed{_values(before['settings'].get(key), value)}"
         for key, value in now["settings"].items()
         if before["settings"].get(key) != value
     ]
-    if before["version"] != now["version"]:
-        changes.append(f"the stage's code changed: version {before['version']} -> {now['version']}")
-    elif before.get("source") != now["source"]:
-        changes.append("the code in its file changed")
     if before["class"] != now["class"]:
         changes.append("it is another stage now")
-    for kind in ("libraries", "models"):
-        known = before[kind].items()
-        changes.extend(
-            f"{name.partition(':')[2] or name} changed"
+    if before["version"] != now["version"]:
+        changes.append(f"the stage's code changed: version {before['version']} -> {now['version']}")
+    for kind in ("code", "libraries", "models"):
+        known = before.get(kind, {}).items()
+        told = {"code": "the code in `{}` changed"}.get(kind, "{} changed")
+        changes += [
+            told.format(name.partition(":")[2] or name)
             for name, value in now[kind].items()
             if (name, value) not in known
-        )
-    if changes:
-        return "; ".join(changes)
-    return f"depends on `{upstream}`, which runs" if upstream else "its input changed"
+        ]
+    return changes
 
 
 def _values(before: Any, now: Any) -> str:
     """The two values, unless one of them came from the environment."""
     hidden = any(str(value).startswith(FROM_ENVIRONMENT) for value in (before, now))
     return " (it comes from the environment)" if hidden else f": {before!r} -> {now!r}"
+
+
+def last_plan(store: Store, dataset: str) -> dict[str, Any]:
+    """What the last run of a dataset's pipeline depended on ({} where there was none)."""
+    return store.read_json(f"plans/{dataset}.json") or {}
+
+
+def record_plan(store: Store, pipeline: Pipeline) -> None:
+    """Remember what this run depends on, so that the next plan can say what changed."""
+    stages = {entry.id: describe(entry) for entry in (*pipeline.sources, *pipeline.stages)}
+    content = canonical_json({"stages": stages})
+    try:
+        same = store.blobs.read(f"plans/{pipeline.settings.dataset}.json") == content
+    except OSError:
+        same = False
+    if not same:
+        store.write(f"plans/{pipeline.settings.dataset}.json", content)

@@ -1,21 +1,22 @@
-"""From the shards of a run to the manifest of a version, and the check that every document is accounted for."""
+"""From the ledger of a run to the manifest of a version, and the check that every document is accounted for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from curate.dataset.ledger import Shard
-from curate.dataset.schema import unpack_schema
-from curate.pipeline.config import ConfiguredStage, Pipeline
-from curate.stages.contract import Part
+from curate.config.pipeline import ConfiguredStage, Pipeline
+from curate.dataset.fragments import Fragment
+from curate.dataset.ledger import REMOVED, Shard
+from curate.dataset.manifest import Lineage
+from curate.dataset.store import Store
+from curate.pipeline.plan import Inputs, Planned
 
-__all__ = ["Conservation", "ConservationError", "make_manifest", "stage_rows"]
+__all__ = ["Conservation", "ConservationError", "pipeline_lineage", "stage_rows"]
 
-VERDICTS = ("dropped", "edited", "quarantined")
+VERDICTS = ("dropped", "edited", "quarantined", "expanded")
 
 
 class ConservationError(Exception):
@@ -24,10 +25,10 @@ class ConservationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Conservation:
-    """The check of every run: what came in is kept, dropped or quarantined, at every stage and in the whole."""
+    """The check of every run: what came in or was made is kept, dropped, quarantined or expanded, everywhere."""
 
     shards: Sequence[Shard]
-    files: Sequence[dict[str, Any]]
+    fragments: Sequence[Fragment]
     rows: Sequence[dict[str, Any]]
 
     def check(self) -> None:
@@ -41,27 +42,29 @@ class Conservation:
                     )
                 left = step.kept
         kept = sum(shard.kept for shard in self.shards)
-        written = sum(file["documents"] for file in self.files)
+        written = sum(one.documents for one in self.fragments)
         if written != kept:
             raise ConservationError(f"{kept} documents are kept, but {written} were written")
         for row in self.rows:
-            if row["in"] != row["kept"] + row["dropped"] + row["quarantined"]:
-                raise ConservationError(
-                    f"stage `{row['id']}`: {row['in']} in, but {row['kept']} kept, {row['dropped']} dropped and "
-                    f"{row['quarantined']} quarantined"
-                )
-        read = sum(shard.documents + sum(shard.rejects.values()) for shard in self.shards)
-        lost = sum(row["dropped"] + row["quarantined"] for row in self.rows)
-        if read != kept + lost:
-            raise ConservationError(f"{read} documents were read, but {kept} kept and {lost} removed")
+            if row["in"] + row["made"] != row["kept"] + sum(row[verdict] for verdict in REMOVED):
+                raise ConservationError(f"stage `{row['id']}` does not add up: {row}")
+        read = sum(shard.documents + sum(shard.rejects.values()) for shard in self.shards if not shard.parent)
+        made = sum(row["made"] for row in self.rows)
+        lost = sum(row[verdict] for row in self.rows for verdict in REMOVED)
+        if read + made != kept + lost:
+            raise ConservationError(f"{read} documents were read and {made} made, but {kept} kept and {lost} removed")
 
 
 def stage_rows(
-    pipeline: Pipeline, shards: Sequence[Shard], artifacts: dict[str, dict[str, Any]]
+    pipeline: Pipeline, shards: Sequence[Shard], artifacts: dict[str, dict[str, list[tuple[str, int]]]]
 ) -> list[dict[str, Any]]:
     """What every stage did to all documents, sources first."""
-    return [_source_row(entry, shards) for entry in pipeline.sources] + [
-        _stage_row(entry, shards, artifacts.get(entry.id, {})) for entry in pipeline.stages
+    steps: dict[str, list[Any]] = {}
+    for shard in shards:
+        for step in shard.steps:
+            steps.setdefault(step.stage, []).append(step)
+    return [_source_row(entry, shards, steps.get(entry.id, ())) for entry in pipeline.sources] + [
+        _stage_row(entry, steps.get(entry.id, ()), artifacts.get(entry.id, {})) for entry in pipeline.stages
     ]
 
 
@@ -73,31 +76,37 @@ def _row(entry: ConfiguredStage, reasons: dict[str, dict[str, int]], **numbers: 
         "kind": entry.stage.kind,
         **numbers,
         **counts,
-        "kept": numbers["in"] - counts["dropped"] - counts["quarantined"],
+        "kept": numbers["in"] + numbers["made"] - sum(counts[verdict] for verdict in REMOVED),
         "reasons": reasons,
         "settings": entry.shown_settings(),
     }
 
 
-def _source_row(entry: ConfiguredStage, shards: Sequence[Shard]) -> dict[str, Any]:
+def _source_row(entry: ConfiguredStage, shards: Sequence[Shard], steps: Sequence[Any]) -> dict[str, Any]:
     mine = [shard for shard in shards if shard.source == entry.id]
     reasons: dict[str, dict[str, int]] = {}
+    passed: dict[str, int] = {}
     for shard in mine:
         _add(reasons, {"quarantined": shard.rejects} if shard.rejects else {})
-        for step in shard.steps:
-            if step.stage == entry.id:
-                _add(reasons, step.reasons)
+        for kind, count in shard.passed.items():
+            passed[kind] = passed.get(kind, 0) + count
+    for step in steps:
+        _add(reasons, step.reasons)
     read = sum(shard.documents + sum(shard.rejects.values()) for shard in mine)
-    return _row(entry, reasons, **{"in": read, "bytes": sum(shard.bytes for shard in mine), "artifacts": {}})
+    size = sum(shard.bytes for shard in mine)
+    return _row(entry, reasons, **{"in": read, "made": 0, "bytes": size, "artifacts": {}, "passed": passed})
 
 
-def _stage_row(entry: ConfiguredStage, shards: Sequence[Shard], artifacts: dict[str, Any]) -> dict[str, Any]:
-    steps = [step for shard in shards for step in shard.steps if step.stage == entry.id]
+def _stage_row(entry: ConfiguredStage, steps: Sequence[Any], artifacts: dict[str, Any]) -> dict[str, Any]:
     reasons: dict[str, dict[str, int]] = {}
     for step in steps:
         _add(reasons, step.reasons)
-    count, size = sum(step.count for step in steps), sum(step.bytes for step in steps)
-    return _row(entry, reasons, **{"in": count, "bytes": size, "artifacts": artifacts})
+    numbers = {"in": sum(step.count for step in steps), "made": sum(step.made for step in steps)}
+    held = {
+        name: {"objects": [one for one, _ in objects], "rows": sum(rows for _, rows in objects)}
+        for name, objects in artifacts.items()
+    }
+    return _row(entry, reasons, **numbers, bytes=sum(step.bytes for step in steps), artifacts=held, passed={})
 
 
 def _add(total: dict[str, dict[str, int]], more: dict[str, dict[str, int]]) -> None:
@@ -107,46 +116,25 @@ def _add(total: dict[str, dict[str, int]], more: dict[str, dict[str, int]]) -> N
             by_reason[reason] = by_reason.get(reason, 0) + count
 
 
-def make_manifest(
-    pipeline: Pipeline,
-    parts: Sequence[tuple[ConfiguredStage, Part]],
-    shards: Sequence[Shard],
-    files: Sequence[dict[str, Any]],
-    rows: list[dict[str, Any]],
-    schema: str,
-    sample: int | None,
-) -> dict[str, Any]:
-    """The manifest: everything that is true of the version, and nothing that differs between equal runs."""
-    splits: dict[str, dict[str, int]] = {}
-    for file in files:
-        facts = splits.setdefault(file["split"], {"documents": 0, "text_bytes": 0})
-        facts["documents"] += file["documents"]
-        facts["text_bytes"] += file["text_bytes"]
-    kept = sum(shard.kept for shard in shards)
-    return {
-        "schema": 1,
-        "dataset": pipeline.settings.dataset,
-        "columns": [{"name": column.name, "type": str(column.type)} for column in unpack_schema(schema)],
-        "schema_ipc": schema,
-        "documents": {
-            "in": sum(shard.documents + sum(shard.rejects.values()) for shard in shards),
-            "kept": kept,
-            "dropped": sum(row["dropped"] for row in rows),
-            "quarantined": sum(row["quarantined"] for row in rows),
-        },
-        "bytes": sum(file["bytes"] for file in files),
-        "text_bytes": sum(file["text_bytes"] for file in files),
-        "splits": splits,
-        "shards": list(files),
-        "stages": rows,
-        "ledger": [shard.to_json() for shard in shards],
-        "lineage": {
-            "pipeline": _as_written(pipeline),
-            "sample": sample,
-            "inputs": _inputs(parts),
-            "tools": {"curate": metadata.version("curate-lm"), "pyarrow": metadata.version("pyarrow")},
-        },
-    }
+def pipeline_lineage(
+    store: Store, pipeline: Pipeline, parts: Sequence[Planned], inputs: Inputs, sample: int | None
+) -> Lineage:
+    """Where a version comes from: the pipeline as it was written, and every file that was read."""
+    import pyarrow as pa
+
+    read: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry, part in parts:
+        facts = {"source": entry.id, "name": part.name, "content": part.content, "bytes": inputs.size(part)}
+        read[entry.id, part.name] = facts
+    schema = pa.schema(
+        [("source", pa.string()), ("name", pa.string()), ("content", pa.string()), ("bytes", pa.int64())]
+    )
+    return Lineage(
+        pipeline=_as_written(pipeline),
+        inputs=store.write_table(pa.Table.from_pylist(list(read.values()), schema=schema)),
+        sample=sample,
+        tools={"curate": metadata.version("curate-lm"), "pyarrow": metadata.version("pyarrow")},
+    )
 
 
 def _as_written(pipeline: Pipeline) -> dict[str, Any]:
@@ -154,16 +142,7 @@ def _as_written(pipeline: Pipeline) -> dict[str, Any]:
         return [{"id": entry.id, "stage": entry.name, **entry.written} for entry in configured]
 
     return {
-        **pipeline.settings.model_dump(mode="json", exclude={"max_quarantined", "time_limit"}),
+        **pipeline.settings.model_dump(mode="json", exclude={"max_quarantined", "min_documents", "time_limit"}),
         "sources": entries(pipeline.sources),
         "stages": entries(pipeline.stages),
     }
-
-
-def _inputs(parts: Sequence[tuple[ConfiguredStage, Part]]) -> list[dict[str, Any]]:
-    inputs: dict[tuple[str, str], dict[str, Any]] = {}
-    for entry, part in parts:
-        path = Path(part.location)
-        size = path.stat().st_size if path.is_file() else None
-        inputs[entry.id, part.name] = {"source": entry.id, "name": part.name, "content": part.content, "bytes": size}
-    return list(inputs.values())

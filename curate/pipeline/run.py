@@ -1,6 +1,4 @@
-"""The driver of a run: plans the tasks, hands them to a backend, accounts for every document, commits the version.
-
-    parts -> collect -> check_ids -> { per-shard stages fused, then a global stage }* -> write -> manifest -> ref
+"""The driver of a run: walks the documents through the pipeline, accounts for every one of them, commits the version.
 
 The driver holds no documents. Only it writes refs, last of all; whatever kills it before leaves the old version the head,
 and every finished task in the store.
@@ -10,29 +8,33 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from curate.dataset.ledger import Shard, Step, state_schema
-from curate.dataset.refs import commit
-from curate.dataset.schema import pack_schema, plain_schema, unify
+from curate.config.pipeline import ConfiguredStage, Pipeline, load_pipeline
+from curate.config.validation import mask
+from curate.dataset import refs
+from curate.dataset.leases import lease
+from curate.dataset.manifest import make_manifest, version_schema
+from curate.dataset.runs import now, record, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError, GateError
-from curate.pipeline.backends.local import LocalBackend, Task
-from curate.pipeline.config import ConfiguredStage, Pipeline, load_pipeline
-from curate.pipeline.manifest import Conservation, make_manifest, stage_rows
-from curate.pipeline.plan import bundle, collect_key, content_hashes, plan_parts, record_run, sections, specification
+from curate.pipeline.backends.contract import Backend
+from curate.pipeline.backends.local import LocalBackend
+from curate.pipeline.explain import record_plan
+from curate.pipeline.manifest import Conservation, pipeline_lineage, stage_rows
+from curate.pipeline.plan import Inputs, bundle, plan_parts
 from curate.pipeline.progress import Progress, Quiet
-from curate.pipeline.steps import cached_step
-from curate.pipeline.task import StageSpec, engine_key
-from curate.pipeline.validation import mask
-from curate.stages.contract import Part
+from curate.pipeline.walk import Job, Walk
+from curate.stages.contract import Mapper
+from curate.stages.selectors import roots, string_columns
 
-__all__ = ["RunResult", "run", "run_pipeline"]
+__all__ = ["RunResult", "default_store", "run", "run_pipeline"]
 
-COLLECT_SECONDS = 600.0
+SHOWN = ("id", "stage", "in", "kept", "dropped", "edited", "quarantined", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,12 @@ class RunResult:
     Attributes:
         dataset: Name of the dataset.
         version: Id of the version: equal input, configuration and code give an equal id.
-        tag: The version's tag.
-        documents: `in`, `kept`, `dropped`, `quarantined`.
+        tag: The version's number; empty where it failed a gate.
+        documents: `in`, `kept`, `dropped`, `quarantined`; and `made`, `expanded` where documents were made of others.
         stages: One record a stage, sources first.
         tasks: How many tasks were `run` and how many `cached`.
         seconds: Wall time.
+        store: Where the version is.
     """
 
     dataset: str
@@ -56,6 +59,7 @@ class RunResult:
     stages: list[dict[str, Any]]
     tasks: dict[str, int]
     seconds: float
+    store: str
 
     def to_json(self) -> dict[str, Any]:
         """The result as a JSON object."""
@@ -70,314 +74,253 @@ def run(
     workers: int | None = None,
     sample: int | None = None,
     force: Sequence[str] = (),
+    accept_quarantined: bool = False,
 ) -> RunResult:
     """Run a pipeline file and commit the version that comes out.
 
     Args:
         pipeline: The YAML file.
         overrides: `ID.key=value` settings, as with `--set`.
-        store: The store's folder; by default `CURATE_STORE`, then `.curate` beside the file.
+        store: The store's folder or URL; by default `CURATE_STORE`, then `.curate` beside the file.
         workers: Worker processes; by default one for each CPU.
         sample: Read only the first so many documents.
         force: Ids of stages to run again though nothing changed.
+        accept_quarantined: Leave documents that passed the time limit or cost a worker in quarantine; by default they are
+            tried again.
 
     Raises:
         CurateError: The configuration, the input or the store is wrong, or a gate failed.
     """
     loaded = load_pipeline(Path(pipeline), overrides)
-    root = default_store(loaded, Path(store) if store is not None else None)
-    return run_pipeline(loaded, root, workers=workers, sample=sample, force=force, progress=Quiet())
+    place = default_store(loaded, None if store is None else os.fspath(store))
+    return run_pipeline(
+        loaded, place, workers=workers, sample=sample, force=force, accept=accept_quarantined, progress=Quiet()
+    )
 
 
-def default_store(pipeline: Pipeline, store: Path | None) -> Path:
+def default_store(pipeline: Pipeline, store: str | Path | None) -> str:
     """The store that a run uses: the option, then `CURATE_STORE`, then `.curate` beside the pipeline file."""
-    named = os.environ.get("CURATE_STORE")
-    return store or (Path(named) if named else pipeline.root / ".curate")
+    named = store if store is not None else os.environ.get("CURATE_STORE")
+    return str(named or pipeline.root / ".curate")
 
 
 def run_pipeline(
     pipeline: Pipeline,
-    root: Path,
+    place: str,
     *,
     workers: int | None,
     sample: int | None,
     force: Sequence[str],
+    accept: bool,
     progress: Progress,
 ) -> RunResult:
-    """Run a checked pipeline on the store at `root`."""
+    """Run a checked pipeline on the store at a place."""
     known = {entry.id for entry in (*pipeline.sources, *pipeline.stages)}
     for name in force:
         if name not in known:
             raise CurateError(f"no stage has the id `{name}`", "--force", f"ids: {', '.join(sorted(known))}")
     if sample is not None:
-        pipeline = replace(
-            pipeline, settings=pipeline.settings.model_copy(update={"dataset": f"{pipeline.settings.dataset}-sample"})
-        )
-    store = Store.open(root, create=True)
-    with store.lock("shared"):
-        store.sweep()
+        name = f"{pipeline.settings.dataset}-sample"
+        pipeline = replace(pipeline, settings=pipeline.settings.model_copy(update={"dataset": name}))
+    store = Store.open(place, create=True)
+    with lease(store, "run"), _masked(pipeline):
+        store.blobs.sweep()
         count = workers or len(os.sched_getaffinity(0))
-        with progress, LocalBackend(store.root, pipeline.root, count, progress.note) as backend:
-            try:
-                return _Run(pipeline, store, backend, progress, list(force)).result(sample)
-            except CurateError as error:
-                for entry in (*pipeline.sources, *pipeline.stages):
-                    error.problem, error.hint = (
-                        mask(error.problem, entry.written),
-                        mask(error.hint or "", entry.written),
-                    )
-                raise
+        with progress, LocalBackend(str(place), pipeline.root, count, progress.note) as backend:
+            return _Run(pipeline, store, backend, progress, list(force), accept).result(sample)
+
+
+@contextmanager
+def _masked(pipeline: Pipeline) -> Iterator[None]:
+    """Errors name variables of the environment, never their values."""
+    try:
+        yield
+    except CurateError as error:
+        for entry in (*pipeline.sources, *pipeline.stages):
+            error.problem = mask(error.problem, entry.written)
+            error.hint = mask(error.hint or "", entry.written)
+        raise
 
 
 @dataclass
 class _Run:
-    """One run: what it works with, and what it has counted so far."""
+    """One run: what it works with, and what it has counted so far. It is the hands of its walk."""
 
     pipeline: Pipeline
     store: Store
-    backend: LocalBackend
+    backend: Backend
     progress: Progress
     force: list[str]
+    accept: bool
     tasks_run: int = 0
     tasks_cached: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
-    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def result(self, sample: int | None) -> RunResult:
-        began = time.monotonic()
-        with content_hashes(self.store) as content_hash:
-            parts = plan_parts(self.pipeline, content_hash)
-        shards = self._collect(bundle(parts, self._shard_bytes), sample)
-        shards = self._check_ids(shards)
-        for fused, final in sections(self.pipeline.stages):
-            shards = self._section(shards, fused, final)
-        files, schema = self._write(shards)
-        rows = stage_rows(self.pipeline, shards, self.artifacts)
-        Conservation(shards, files, rows).check()
-        manifest = make_manifest(self.pipeline, parts, shards, files, rows, schema, sample)
-        version = self.store.write_manifest(manifest)
-        tag = commit(self.store, self.pipeline.settings.dataset, version)
-        record_run(self.store, self.pipeline)
-        stages = [
-            {key: row[key] for key in ("id", "stage", "in", "kept", "dropped", "edited", "quarantined", "bytes")}
-            | {"seconds": round(self.seconds.get(row["id"], 0.0), 3)}
-            for row in rows
-        ]
-        done = RunResult(
-            self.pipeline.settings.dataset, version, tag, manifest["documents"], stages,
-            {"run": self.tasks_run, "cached": self.tasks_cached}, round(time.monotonic() - began, 3),
+        began, clock = now(), time.monotonic()
+        inputs = Inputs(self.store)
+        parts = plan_parts(self.pipeline, inputs)
+        shard_bytes = int(self.pipeline.settings.shard_megabytes * 1_000_000)
+        walk = Walk(self.pipeline, self.store, inputs, self, force=self.force, accept=self.accept)
+        walk.collect(bundle(parts, inputs, shard_bytes), sample)
+        self._unscanned(walk)
+        walk.stages()
+        walk.write()
+        assert walk.known
+        rows = stage_rows(self.pipeline, walk.shards, walk.artifacts)
+        Conservation(walk.shards, walk.fragments, rows).check()
+        schema = version_schema(self.store, walk.fragments)
+        self._split_column(schema.names, walk)
+        manifest = make_manifest(
+            self.store, dataset=self.pipeline.settings.dataset, schema=schema, fragments=walk.fragments,
+            shards=walk.shards, stages=rows, indexes=walk.indexes,
+            lineage=pipeline_lineage(self.store, self.pipeline, parts, inputs, sample),
         )  # fmt: skip
-        self._gate(done)
+        version = self.store.write_manifest(manifest)
+        failed = self._failed_gate(manifest, rows)
+        tag = "" if failed else refs.commit(self.store, self.pipeline.settings.dataset, version)
+        record_plan(self.store, self.pipeline)
+        self._note_provisional(manifest["provisional"])
+        done = self._told(version, tag, manifest, rows, round(time.monotonic() - clock, 3))
+        self._record(done, began, failed)
+        if failed:
+            refs.refuse(self.store, done.dataset, version, failed[0])
+            raise GateError(failed[0], str(self.pipeline.path), failed[1], result=done.to_json())
         return done
 
-    def _count(self, stage: str, seconds: float | None) -> None:
-        if seconds is None:
-            self.tasks_cached += 1
-        else:
-            self.tasks_run += 1
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+    def _told(
+        self, version: str, tag: str, manifest: dict[str, Any], rows: list[dict[str, Any]], seconds: float
+    ) -> RunResult:
+        stages = []
+        for row in rows:
+            more = {key: row[key] for key in ("made", "expanded", "passed") if row[key]}
+            told = {key: row[key] for key in SHOWN} | more
+            stages.append(told | {"seconds": round(self.seconds.get(row["id"], 0.0), 3)})
+        tasks = {"run": self.tasks_run, "cached": self.tasks_cached}
+        name, place = self.pipeline.settings.dataset, self.store.location
+        return RunResult(name, version, tag, manifest["documents"], stages, tasks, seconds, place)
 
-    def _gate(self, done: RunResult) -> None:
-        limit, found = self.pipeline.settings.max_quarantined, done.documents["quarantined"]
-        if limit is None:
+    def _record(self, done: RunResult, began: str, failed: tuple[str, str] | None) -> None:
+        if not self.tasks_run and not failed:  # nothing was made
             return
-        allowed = limit * done.documents["in"] if isinstance(limit, float) else limit
-        if found > allowed:
-            raise GateError(
-                f"{found} of {done.documents['in']} documents are quarantined, more than `max_quarantined: {limit}` allows",
-                str(self.pipeline.path),
-                f"version {done.version[:12]} is complete without them; `curate report` shows why they are",
-                result=done.to_json(),
+        record(
+            self.store, "run", run_id("run", str(self.pipeline.path.resolve()), began), name=done.dataset,
+            state="failed" if failed else "done", began=began,
+            inputs=[{"kind": "pipeline", "name": self.pipeline.path.name}],
+            outputs=[{"kind": "version", "id": done.version, "name": f"{done.dataset}@{done.tag}"}],
+            facts={"documents": done.documents, "tasks": done.tasks, "seconds": done.seconds},
+        )  # fmt: skip
+
+    # ---- gates and notes
+
+    def _failed_gate(self, manifest: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[str, str] | None:
+        """Which gate a version fails, in words, and the next step; None where it passes."""
+        counts, settings = manifest["documents"], self.pipeline.settings
+        found, limit = counts["quarantined"], settings.max_quarantined
+        if limit is not None and found > (limit * counts["in"] if isinstance(limit, float) else limit):
+            return (
+                f"{found} of {counts['in']} documents are quarantined, more than `max_quarantined: {limit}` allows",
+                "the version is complete without them, but is not the newest; `curate data show NAME@ID --quarantined` "
+                "lists them",
             )
+        if counts["kept"] < settings.min_documents:
+            most = max(rows, key=lambda row: row["dropped"] + row["quarantined"], default=None)
+            left = f"{counts['kept']} of {counts['in']} documents are left"
+            gone = most["dropped"] + most["quarantined"] if most else 0
+            took = f"`{most['id']}` took {gone} of the {most['in']} it saw" if most and gone else "nothing was read"
+            return (
+                f"{left}, fewer than `min_documents: {settings.min_documents}` asks for",
+                f"{took}; `curate why` tells the reasons, `curate data show NAME@ID --dropped` lists what was dropped",
+            )
+        return None
 
-    # ---- collect
-
-    @property
-    def _shard_bytes(self) -> int:
-        return int(self.pipeline.settings.shard_megabytes * 1_000_000)
-
-    def _collect(self, bundles: Sequence[tuple[ConfiguredStage, tuple[Part, ...]]], sample: int | None) -> list[Shard]:
-        specs = {entry.id: specification(entry) for entry in self.pipeline.sources}
-        self.progress.begin("read", len(bundles))
-        if sample is not None:
-            return self._collect_sample(bundles, specs, sample)
-        found: dict[int, list[Shard]] = {}
-        tasks = []
-        for number, (entry, parts) in enumerate(bundles):
-            task = self._collect_task(number, entry, specs[entry.id], parts, None)
-            receipt = None if entry.id in self.force else self.store.read_receipt(task.spec["key"])
-            if receipt:
-                found[number] = [Shard.from_json(record) for record in receipt["shards"]]
-                self._count(entry.id, None)
-            else:
-                tasks.append(task)
-        for task, result in self.backend.run(tasks):
-            shards = [Shard.from_json(record) for record in result["shards"]]
-            found[task.spec["number"]] = shards
-            self._count(task.spec["stage"]["id"], result["seconds"])
-            self.progress.advance(sum(shard.documents for shard in shards))
-        return [shard for number in range(len(bundles)) for shard in found[number]]
-
-    def _collect_sample(
-        self, bundles: Sequence[tuple[ConfiguredStage, tuple[Part, ...]]], specs: dict[str, StageSpec], sample: int
-    ) -> list[Shard]:
-        """The first documents, in the order of the sources: one bundle after the other, until there are enough."""
-        shards: list[Shard] = []
-        for number, (entry, parts) in enumerate(bundles):
-            left = sample - sum(shard.documents for shard in shards)
-            if left <= 0:
-                break
-            task = self._collect_task(number, entry, specs[entry.id], parts, left)
-            receipt = None if entry.id in self.force else self.store.read_receipt(task.spec["key"])
-            result = receipt or next(iter(self.backend.run([task])))[1]
-            self._count(entry.id, None if receipt else result["seconds"])
-            shards.extend(Shard.from_json(record) for record in result["shards"])
-            self.progress.advance(sum(shard.documents for shard in shards))
-        return shards
-
-    def _collect_task(
-        self, number: int, entry: ConfiguredStage, spec: StageSpec, parts: Sequence[Part], limit: int | None
-    ) -> Task:
-        size = self._shard_bytes
-        record = {
-            "kind": "collect", "number": number, "stage": asdict(spec), "parts": [asdict(part) for part in parts],
-            "shard_bytes": size, "limit": limit, "key": collect_key(entry, spec, parts, size, limit),
-        }  # fmt: skip
-        return Task(record, f"reading `{parts[0].name}`", COLLECT_SECONDS)
-
-    def _check_ids(self, shards: list[Shard]) -> list[Shard]:
-        live = [shard for shard in shards if shard.documents]
-        if not live:
-            return shards
-        result, seconds = self._one({"kind": "ids", "shards": [shard.to_json() for shard in live]}, "checking ids")
-        self._count("ids", seconds)
-        steps = iter(result["steps"])
-        checked = [next(steps) if shard.documents else None for shard in shards]
-        checked = [
-            shard.after([Step.from_json(step)]) if step else shard for shard, step in zip(shards, checked, strict=True)
-        ]
-        for row in stage_rows(replace(self.pipeline, stages=()), checked, {}):
-            self._announce(row, _line(row))
-        return checked
-
-    def _one(self, spec: dict[str, Any], label: str) -> Any:
-        return next(iter(self.backend.run([Task(spec, label)])))[1]
-
-    # ---- stages
-
-    def _section(
-        self, shards: list[Shard], fused: Sequence[ConfiguredStage], final: ConfiguredStage | None
-    ) -> list[Shard]:
-        specs = [specification(entry) for entry in fused]
-        last = specification(final) if final else None
-        self.progress.begin(" > ".join([entry.id for entry in (*fused, *([final] if final else []))]), len(shards))
-        after: list[Shard] = list(shards)
-        maps: list[dict[str, Any] | None] = [None] * len(shards)
-        tasks = []
-        for number, shard in enumerate(shards):
-            if not shard.documents:
-                continue
-            after[number], maps[number], complete = self._cached(shard, specs, last)
-            if complete:
-                for spec in (*specs, *([last] if last else [])):
-                    self._count(spec.id, None)
-                self.progress.advance(shard.kept)
-            else:
-                tasks.append(self._steps_task(number, shard, specs, last))
-        for task, result in self.backend.run(tasks):
-            number = task.spec["number"]
-            after[number] = shards[number].after([Step.from_json(step) for step in result["steps"]])
-            maps[number] = result["map"]
-            for spec in (*specs, *([last] if last else [])):
-                self._count(spec.id, result["seconds"].get(spec.id))
-            self.progress.advance(shards[number].kept)
-        if last:
-            after = self._reduce(after, maps, last)
-        self._tell(after, [*fused, *([final] if final else [])])
-        return after
-
-    def _cached(
-        self, shard: Shard, specs: Sequence[StageSpec], last: StageSpec | None
-    ) -> tuple[Shard, dict[str, Any] | None, bool]:
-        """Follow the receipts; says whether they reach to the end of the section."""
-        for spec in specs:
-            step = cached_step(self.store, engine_key("step", shard.state, spec.fingerprint), spec.id)
-            if step is None or spec.id in self.force:
-                return shard, None, False
-            shard = shard.after([step])
-        if last is None:
-            return shard, None, True
-        receipt = self.store.read_receipt(engine_key("map", shard.state, last.fingerprint))
-        if receipt is None or last.id in self.force:
-            return shard, None, False
-        return shard, {"signatures": receipt["signatures"], "failed": receipt["failed"]}, True
-
-    def _steps_task(self, number: int, shard: Shard, specs: Sequence[StageSpec], last: StageSpec | None) -> Task:
-        record = {
-            "kind": "steps", "number": number, "shard": shard.to_json(), "stages": [asdict(spec) for spec in specs],
-            "map": asdict(last) if last else None, "force": self.force, "blame": {"careful": {}, "poison": {}},
-        }  # fmt: skip
-        return Task(record, f"a shard of `{shard.part}`", self.pipeline.settings.time_limit)
-
-    def _reduce(self, shards: list[Shard], maps: list[dict[str, Any] | None], last: StageSpec) -> list[Shard]:
-        live = [(number, made) for number, made in enumerate(maps) if made is not None]
-        if not live:
-            return shards
-        spec = {
-            "kind": "reduce", "shards": [shards[number].to_json() for number, _ in live], "maps": [made for _, made in live],
-            "stage": asdict(last), "force": self.force,
-        }  # fmt: skip
-        self.progress.begin(last.id, 1)
-        result, seconds = self._one(spec, f"stage `{last.id}` over all documents")
-        self._count(last.id, seconds)
-        self.artifacts[last.id] = result["artifacts"]
-        after = list(shards)
-        for (number, _), step in zip(live, result["steps"], strict=True):
-            after[number] = shards[number].after([Step.from_json(step)])
-        return after
-
-    def _tell(self, shards: list[Shard], stages: Sequence[ConfiguredStage]) -> None:
-        for row in stage_rows(replace(self.pipeline, sources=(), stages=tuple(stages)), shards, {}):
-            self._announce(row, _line(row) + f" ({self.seconds.get(row['id'], 0.0):.1f} s)")
-
-    def _announce(self, row: dict[str, Any], line: str) -> None:
-        self.progress.stage_done(line)
-        reasons = row["reasons"].get("quarantined", {})
-        if reasons:
-            told = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(reasons.items()))
-            share = "all" if row["quarantined"] == row["in"] else f"{row['quarantined']:,} of"
+    def _note_provisional(self, count: int) -> None:
+        if count:
             self.progress.note(
-                f"`{row['id']}` quarantined {share} {row['in']:,} documents ({told}); listed by "
-                f"`curate data show {self.pipeline.settings.dataset} --quarantined`"
+                f"{count} documents are quarantined because of the time limit or a lost worker: the next run tries them "
+                "again; `--accept-quarantined` leaves them where they are"
             )
 
-    # ---- write
-
-    def _write(self, shards: list[Shard]) -> tuple[list[dict[str, Any]], str]:
-        live = [shard for shard in shards if shard.kept]
-        states = [state_schema(self.store, shard) for shard in live or shards]
-        schema = pack_schema(unify([plain_schema(), *states]))
-        attached = {name for shard in live for step in shard.steps for name in step.attached}
-        if "split" not in attached and any("split" in state.names for state in states):
+    def _split_column(self, columns: Sequence[str], walk: Walk) -> None:
+        attached = {name for shard in walk.shards for step in shard.steps for name in step.attached}
+        if "split" in columns and "split" not in attached:
             self.progress.note(
                 "the data has a column `split`, but all documents are in the split `train`: the stage "
                 "`{stage: split, column: split}` takes it over"
             )
-        self.progress.begin("write", len(live))
-        common = {"kind": "write", "schema": schema, "by_split": "split" in attached}
-        tasks = [
-            Task({**common, "number": number, "shard": shard.to_json()}, f"writing a shard of `{shard.part}`")
-            for number, shard in enumerate(live)
-        ]
-        files: dict[int, list[dict[str, Any]]] = {}
-        for task, (result, seconds) in self.backend.run(tasks):
-            files[task.spec["number"]] = result["files"]
-            self._count("write", seconds)
-            self.progress.advance(sum(file["documents"] for file in result["files"]))
-        return [file for number in range(len(live)) for file in files[number]], schema
+
+    def _unscanned(self, walk: Walk) -> None:
+        """A stage that protects people says which strings it is not given."""
+        names = dict.fromkeys(shard.schema for shard in walk.shards if shard.documents)
+        for entry in self.pipeline.stages:
+            if isinstance(entry.stage, Mapper) and entry.stage.protects and names:
+                schemas = [self.store.read_schema(name) for name in names]
+                left = unscanned([*entry.stage.on], schemas)
+                if left:
+                    self.progress.note(
+                        f"`{entry.id}` does not look at the columns {', '.join(f'`{name}`' for name in left)}: what "
+                        'stands there is published; `on: ["*"]` is every string of a document'
+                    )
+
+    # ---- the hands of the walk
+
+    def begin(self, label: str, tasks: int) -> None:
+        """A step of the walk begins."""
+        self.progress.begin(label, tasks)
+
+    def cached(self, job: Job, result: dict[str, Any]) -> None:
+        """This was done before."""
+        self.tasks_cached += len(job.stages)
+        self.progress.advance(job.documents)
+
+    def do(self, jobs: Sequence[tuple[int, Job]]) -> Mapping[int, dict[str, Any]]:
+        """Have the backend do these."""
+        results: dict[int, dict[str, Any]] = {}
+        by_number = dict(jobs)
+        for task, result in self.backend.run(job.task(number) for number, job in jobs):
+            job = by_number[task.number]
+            self._count(job, result.pop("seconds"))
+            results[task.number] = result
+            self.progress.advance(job.documents or sum(one["documents"] for one in result.get("shards", ())))
+        return results
+
+    def _count(self, job: Job, seconds: float | dict[str, float]) -> None:
+        spent = seconds if isinstance(seconds, dict) else dict.fromkeys(job.stages[:1], seconds)
+        for stage in job.stages:
+            self.tasks_run += 1
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent.get(stage, 0.0)
+
+    def stage_done(self, entries: Sequence[ConfiguredStage], shards: Sequence[Any]) -> None:
+        """All shards are through some stages: say what they did."""
+        chosen = {entry.id for entry in entries}
+        sources = tuple(entry for entry in self.pipeline.sources if entry.id in chosen)
+        stages = tuple(entry for entry in self.pipeline.stages if entry.id in chosen)
+        for row in stage_rows(replace(self.pipeline, sources=sources, stages=stages), shards, {}):
+            self.progress.stage_done(f"{_line(row)} ({self.seconds.get(row['id'], 0.0):.1f} s)")
+            reasons = row["reasons"].get("quarantined", {})
+            if reasons:
+                told = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(reasons.items()))
+                share = "all" if row["quarantined"] == row["in"] else f"{row['quarantined']:,} of"
+                self.progress.note(
+                    f"`{row['id']}` quarantined {share} {row['in']:,} documents ({told}); listed by "
+                    f"`curate data show {self.pipeline.settings.dataset} --quarantined`"
+                )
+
+
+def unscanned(on: Sequence[str], schemas: Sequence[Any]) -> list[str]:
+    """Columns of strings that a stage with these selectors is not given."""
+    left: dict[str, None] = {}
+    for schema in schemas:
+        try:
+            seen = set(roots(on, schema))
+        except CurateError:  # the stage itself tells of it, with its place
+            continue
+        left |= dict.fromkeys(name for name in string_columns(schema) if name not in seen and name != "source_uri")
+    return list(left)
 
 
 def _line(row: dict[str, Any]) -> str:
     parts = [f"{row['in']:,} in", f"{row['kept']:,} kept"]
-    parts += [f"{row[verdict]:,} {verdict}" for verdict in ("dropped", "edited", "quarantined") if row[verdict]]
-    return f"{row['id']}: {', '.join(parts)}"
+    parts += [f"{row[name]:,} {name}" for name in ("made", "dropped", "edited", "quarantined", "expanded") if row[name]]
+    passed = [f"{count:,} {kind}" for kind, count in sorted(row["passed"].items())]
+    return f"{row['id']}: {', '.join(parts)}" + (f"; no documents: {', '.join(passed)}" if passed else "")

@@ -1,240 +1,329 @@
-"""Bringing one shard through stages: verdicts, features and signatures, each stored and with a receipt.
+"""Bringing one shard through stages: what is not known yet is measured, then everything is decided.
 
-A stage's receipt is keyed by its fingerprint and the shard's state, so a changed stage reruns alone, and what follows it
-only where the documents came out otherwise. What a filter measured has a receipt of its own: a changed threshold decides
-again and measures nothing.
+A stage measures the rows that are alive and that nobody measured before for this text and these settings
+(curate/pipeline/measured.py); verdicts are then decided over all of them. So a changed threshold measures nothing, and
+the stages behind it only the documents that it let in. The whole section of stages between two stages over all documents
+has one receipt, keyed by what the shard's documents are before it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.ledger import Shard, Step, apply_step, next_state, replay
+from curate.dataset.ledger import PROVISIONAL, Shard, Step
 from curate.dataset.schema import plain_schema
+from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store
 from curate.errors import CurateError
-from curate.pipeline.calls import Blame, Progress, calls
-from curate.pipeline.task import StageSpec, engine_key, text_bytes
-from curate.stages.contract import Audit, Filter, Global, Mapper, Verdicts
+from curate.pipeline.calls import Blame, Progress, calls, warm
+from curate.pipeline.measured import Measured
+from curate.pipeline.task import StageSpec, engine_key
+from curate.stages.contract import Audit, Filter, Global, Mapper, Stage, Verdicts
+from curate.stages.selectors import is_plain, joined, mapped
+from curate.stages.verdicts import verdict_schema
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = ["cached_step", "record_step", "run_map", "run_steps"]
-
-
-def run_steps(
-    store: Store, shard: Shard, stages: Sequence[StageSpec], force: Sequence[str], blame: Blame, progress: Progress
-) -> tuple[list[Step], dict[str, float]]:
-    """Bring a shard through stages; those that have a receipt are not run again.
-
-    Returns:
-        The steps, and the seconds that each stage took now, by id (absent: cached).
-    """
-    table: pa.Table | None = None
-    steps: list[Step] = []
-    seconds: dict[str, float] = {}
-    for spec in stages:
-        here = shard.after(steps)
-        key = engine_key("step", here.state, spec.fingerprint)
-        cached = None if spec.id in force else cached_step(store, key, spec.id)
-        if cached is None:
-            now = replay(store, here) if table is None else table
-            assert now.num_rows == here.kept, f"shard {shard.object[:12]}: {now.num_rows} documents, not {here.kept}"
-            began = time.perf_counter()
-            with spec.at_work():
-                cached, table = _run_stage(store, spec, now, here, spec.id in force, blame, progress)
-            seconds[spec.id] = time.perf_counter() - began
-        else:
-            table = None
-        steps.append(cached)
-    return steps, seconds
-
-
-def cached_step(store: Store, key: str, stage_id: str) -> Step | None:
-    """The step that a receipt records, under the id that the stage has today."""
-    receipt = store.read_receipt(key)
-    return Step.from_json({**receipt["step"], "stage": stage_id}) if receipt else None
-
-
-def _run_stage(
-    store: Store, spec: StageSpec, table: pa.Table, shard: Shard, force: bool, blame: Blame, progress: Progress
-) -> tuple[Step, pa.Table]:
-    stage = spec.build()
-    if isinstance(stage, Mapper):
-        verdicts, features = _map_batches(stage, spec.id, table, blame, progress)
-        attached = tuple(features.column_names) if features is not None else ()
-        name = store.write_table(features) if features is not None else None
-    else:
-        assert isinstance(stage, Filter | Audit)
-        verdicts, features, name = _measured(store, stage, spec, table, shard.state, force, blame, progress)
-        attached = stage.carries if isinstance(stage, Filter) else ()
-    step = record_step(store, spec.id, table, shard.state, verdicts, name if table.num_rows else None, attached)
-    key = engine_key("step", shard.state, spec.fingerprint)
-    store.write_receipt(key, {"step": step.to_json()}, step.objects)
-    return step, apply_step(table, verdicts, features, step.attached)
-
-
-def record_step(
-    store: Store,
-    stage_id: str,
-    table: pa.Table,
-    state: str,
-    verdicts: pa.Table,
-    features: str | None,
-    attached: tuple[str, ...],
-) -> Step:
-    """Store the verdicts, with the ids of their documents, and count them."""
-    found: pa.Table | None = verdicts if verdicts.num_rows else None
-    reasons: dict[str, dict[str, int]] = {}
-    if found is not None:
-        rows = found.column("row").to_numpy()
-        assert len(set(rows.tolist())) == len(rows), f"stage `{stage_id}` gave two verdicts on one document"
-        said = zip(found.column("verdict").to_pylist(), found.column("reason").to_pylist(), strict=True)
-        for verdict, reason in said:
-            by_reason = reasons.setdefault(verdict, {})
-            by_reason[reason] = by_reason.get(reason, 0) + 1
-    attached = attached if features else ()
-    own = [name for name in plain_schema().names if name in attached]
-    if own:
-        raise CurateError(
-            f"stage `{stage_id}` gives a column named `{own[0]}`",
-            hint="texts are edited by verdicts, ids and sources never change; give the column another name",
-        )
-    return Step(
-        stage=stage_id,
-        count=table.num_rows,
-        bytes=text_bytes(table),
-        state=next_state(state, found, features, attached),
-        verdicts=store.write_table(found.append_column("id", table.column("id").take(found["row"]))) if found else None,
-        features=features,
-        attached=attached,
-        reasons=reasons,
-    )
-
-
-def _measured(
-    store: Store,
-    stage: Filter | Audit,
-    spec: StageSpec,
-    table: pa.Table,
-    state: str,
-    force: bool,
-    blame: Blame,
-    progress: Progress,
-) -> tuple[pa.Table, pa.Table | None, str | None]:
-    """Verdicts, features and the features' object; nothing is measured again for a changed threshold."""
-    import pyarrow as pa
-
-    key, has_thresholds = engine_key("measure", state, spec.measure), spec.measure != spec.fingerprint
-    receipt = store.read_receipt(key) if has_thresholds and not force else None
-    if receipt:
-        name = receipt["features"]
-        features = store.read_table(name) if name else None
-        failed = store.read_table(receipt["failed"]) if receipt["failed"] else Verdicts().table()
-    else:
-        failed, features = _measure_batches(stage, spec.id, table, blame, progress)
-        name = store.write_table(features) if features is not None else None
-        if has_thresholds:
-            failed_name = store.write_table(failed) if failed.num_rows else None
-            objects = [stored for stored in (name, failed_name) if stored]
-            store.write_receipt(key, {"features": name, "failed": failed_name}, objects)
-    if features is None or isinstance(stage, Audit):
-        return failed, features, name
-    measured = _other_rows(table.num_rows, failed)
-    decided = stage.decide(features.take(measured))
-    decided = decided.set_column(0, "row", measured.take(decided.column("row")))
-    return pa.concat_tables([failed, decided]).sort_by("row"), features, name
-
-
-def _other_rows(count: int, verdicts: pa.Table) -> pa.Array:
     import numpy as np
     import pyarrow as pa
 
-    return pa.array(np.setdiff1d(np.arange(count), verdicts.column("row").to_numpy()))
+__all__ = ["Opened", "Section", "count_verdicts", "run_section", "section_key"]
 
 
-def _map_batches(
-    stage: Mapper, stage_id: str, table: pa.Table, blame: Blame, progress: Progress
-) -> tuple[pa.Table, pa.Table | None]:
+@dataclass(slots=True)
+class Opened:
+    """Stages that this process has opened, by fingerprint; a worker keeps them from task to task."""
+
+    functions: dict[str, Callable[[pa.Table], Any]] = field(default_factory=dict)
+
+    def get(self, spec: StageSpec, stage: Stage, table: pa.Table, progress: Progress) -> Callable[[pa.Table], Any]:
+        """The stage's function on documents: opened, fitted to the texts that it is given, and warm."""
+        function = self.functions.get(spec.measure)
+        if function is None:
+            opened = stage.open()  # type: ignore[attr-defined]
+            function = self.functions[spec.measure] = _on_documents(opened, stage)
+            warm(function, spec.id, table, progress)
+        return function
+
+
+def _on_documents(function: Callable[[pa.Table], Any], stage: Any) -> Callable[[pa.Table], Any]:
+    if not stage.reads_text or is_plain(stage.on):
+        return function
+    if isinstance(stage, Mapper):
+        return mapped(function, stage.on)
+
+    def on_joined(batch: pa.Table) -> Any:
+        texts = joined(batch, stage.on)
+        others = batch.drop_columns(["text"]) if "text" in batch.column_names else batch
+        return function(others.append_column("text", texts))
+
+    return on_joined
+
+
+@dataclass(slots=True)
+class Section:
+    """What a worker needs to bring a shard through stages.
+
+    Attributes:
+        store: The store.
+        state: The shard's documents; goes forward with each stage.
+        force: Ids of stages that measure again though it is known.
+        blame: What earlier attempts found out.
+        progress: Told before each call into a stage.
+        opened: The stages that this process has opened.
+        seconds: Time of each stage that did something, by id.
+    """
+
+    store: Store
+    state: State
+    force: Sequence[str]
+    blame: Blame
+    progress: Progress
+    opened: Opened
+    seconds: dict[str, float] = field(default_factory=dict)
+    measured: Measured = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.measured = Measured(self.store, self.state.shard)
+
+    def run(self, spec: StageSpec) -> Step:
+        """One stage: measure what is not known, decide, record."""
+        stage = spec.build()
+        assert isinstance(stage, Mapper | Filter | Audit)
+        began = time.perf_counter()
+        with spec.at_work():
+            said, features = self.know(spec, stage)
+            verdicts = _decided(stage, said, features)
+        step = self._record(spec, stage, verdicts, features, said)
+        self.state.apply(step, verdicts)
+        self.seconds[spec.id] = self.seconds.get(spec.id, 0.0) + time.perf_counter() - began
+        return step
+
+    def know(self, spec: StageSpec, stage: Any) -> tuple[pa.Table, pa.Table]:
+        """What the stage says of the rows alive: verdicts, and features with `row` and `#ident`, by row."""
+        import pyarrow as pa
+
+        rows = self.state.rows()
+        idents = self.state.idents(stage.columns())[rows]
+        forced = spec.id in self.force
+        found = self.measured.find(spec.measure if not forced else "", rows, idents)
+        features, verdicts = list(found.features), [verdict_schema().empty_table(), *found.verdicts]
+        new = rows[~found.known]
+        if len(new):
+            said, fresh = self._measure(spec, stage, new)
+            place = pa.table({"row": pa.array(new, pa.int32()), IDENT: pa.array(idents[~found.known], pa.uint64())})
+            features.append(place if fresh is None else _beside(place, fresh))
+            verdicts.append(said)
+        whole = pa.concat_tables(features, promote_options="permissive") if features else _no_rows()
+        return pa.concat_tables(verdicts).sort_by("row"), whole.sort_by("row")
+
+    def _measure(self, spec: StageSpec, stage: Any, rows: np.ndarray) -> tuple[pa.Table, pa.Table | None]:
+        import pyarrow as pa
+
+        table = self.state.table(rows)
+        if (
+            stage.reads_text
+            and is_plain(stage.on)
+            and "text" not in table.column_names
+            and not isinstance(stage, Mapper)
+        ):
+            raise no_text(spec.id, table.column_names)
+        function = self.opened.get(spec, stage, table, self.progress)
+        verdicts, columns = [verdict_schema().empty_table()], []
+        for start, result in calls(function, stage, spec.id, table, rows, self.blame, self.progress):
+            said, added = _parts(result, stage)
+            if said is not None and said.num_rows:
+                verdicts.append(said.set_column(0, "row", pa.array(rows[said.column("row").to_numpy() + start])))
+            columns.append(added)
+        return pa.concat_tables(verdicts), _stack(columns, len(rows))
+
+    def _record(self, spec: StageSpec, stage: Any, verdicts: pa.Table, features: pa.Table, said: pa.Table) -> Step:
+        """Store what the stage said, count it, and remember what was measured."""
+        attached = _attached(stage, features)
+        own = [name for name in plain_schema().names if name in attached]
+        if own:
+            raise CurateError(
+                f"stage `{spec.id}` gives a column named `{own[0]}`",
+                hint="texts are edited by verdicts, ids and sources never change; give the column another name",
+            )
+        held = self.store.write_table(features)
+        with_ids = self._with_ids(verdicts)
+        known = held, with_ids if isinstance(stage, Mapper) else self._write(said)
+        self._remember(spec, features, said, *known)
+        return Step(
+            stage=spec.id,
+            count=self.state.kept,
+            bytes=self.state.bytes(),
+            verdicts=with_ids,
+            features=held if features.num_rows else None,
+            attached=attached if features.num_rows else (),
+            consumed=stage.consumes if isinstance(stage, Mapper) else (),
+            reasons=count_verdicts(verdicts),
+        )
+
+    def _with_ids(self, verdicts: pa.Table) -> str | None:
+        if verdicts.num_rows == 0:
+            return None
+        ids = self.state.column("id", verdicts.column("row").to_numpy())
+        return self.store.write_table(verdicts.append_column("id", ids))
+
+    def _write(self, table: pa.Table) -> str | None:
+        return self.store.write_table(table) if table.num_rows else None
+
+    def _remember(self, spec: StageSpec, features: pa.Table, said: pa.Table, held: str, verdicts: str | None) -> None:
+        """For the next time; but not what may be the machine's fault."""
+        import pyarrow as pa
+        import pyarrow.compute as compute
+
+        doubtful = compute.is_in(said.column("reason"), pa.array(PROVISIONAL))
+        if compute.any(doubtful).as_py():
+            rows = said.filter(doubtful).column("row")
+            held = self.store.write_table(features.filter(_not_among(features.column("row"), rows)))
+            verdicts = self._write(said.filter(_not_among(said.column("row"), rows)))
+        if features.num_rows:
+            self.measured.add(spec.measure, held, verdicts)
+
+
+def no_text(stage_id: str, columns: Sequence[str]) -> CurateError:
+    """The error of a stage that wants `text` where there is none."""
+    return CurateError(
+        f"stage `{stage_id}` reads the column `text`, which the documents do not have",
+        hint=f"name what it is to read with `on:`; they have {', '.join(columns)}",
+    )
+
+
+def _not_among(column: Any, values: Any) -> Any:
+    import pyarrow.compute as compute
+
+    return compute.invert(compute.is_in(column.cast("int64"), values.combine_chunks().cast("int64")))
+
+
+def _no_rows() -> pa.Table:
     import pyarrow as pa
 
-    apply = stage.open() if table.num_rows else None
-    tables, columns = [Verdicts().table()], []
-    for start, result in calls(apply, stage, stage_id, table, blame, progress):
-        if isinstance(result, Verdicts):
-            tables.append(_shifted(result.table(), start))
-            columns.append(None)
-            continue
-        verdicts, added = result
-        tables.append(_shifted(verdicts, start))
-        columns.append(pa.table(dict(added)) if added else None)
-    return pa.concat_tables(tables), _stack(columns, table.num_rows)
+    return pa.table({"row": pa.array([], pa.int32()), IDENT: pa.array([], pa.uint64())})
 
 
-def _measure_batches(
-    stage: Filter | Audit | Global, stage_id: str, table: pa.Table, blame: Blame, progress: Progress
-) -> tuple[pa.Table, pa.Table | None]:
+def _beside(place: pa.Table, features: pa.Table) -> pa.Table:
+    for name, column in zip(features.column_names, features.columns, strict=True):
+        place = place.append_column(name, column)
+    return place
+
+
+def _parts(result: Any, stage: Stage) -> tuple[pa.Table | None, pa.Table | None]:
+    """A call's result as verdicts and columns; columns None is one failed document."""
     import pyarrow as pa
 
-    measure = stage.open() if table.num_rows else None
-    failed, measured = [Verdicts().table()], []
-    for start, result in calls(measure, stage, stage_id, table, blame, progress):
-        if isinstance(result, Verdicts):
-            failed.append(_shifted(result.table(), start))
-            measured.append(None)
-        else:
-            measured.append(result)
-    return pa.concat_tables(failed), _stack(measured, table.num_rows)
+    if isinstance(result, Verdicts):
+        return result.table(), None
+    if isinstance(stage, Mapper):
+        verdicts, columns = result
+        if "path" not in verdicts.column_names:  # made by hand, of the columns that there were before
+            verdicts = verdicts.append_column("path", pa.nulls(verdicts.num_rows, pa.string()))
+        rows = verdicts.column("row").to_pylist()
+        single = [row for row, path in zip(rows, verdicts.column("path").to_pylist(), strict=True) if path is None]
+        assert len(set(single)) == len(single), "two verdicts on one document"
+        return verdicts.select(verdict_schema().names), pa.table(dict(columns)) if columns else _EMPTY
+    return None, result
 
 
-def _stack(tables: Sequence[pa.Table | None], rows: int) -> pa.Table | None:
+class _Empty:
+    """A batch without columns of its own: a mapper that attaches nothing."""
+
+
+_EMPTY: Any = _Empty()
+
+
+def _stack(tables: Sequence[Any], rows: int) -> pa.Table | None:
     """Tables one under another; None stands for one document without values."""
     import pyarrow as pa
 
-    schemas = [table.schema for table in tables if table is not None]
+    schemas = [table.schema for table in tables if isinstance(table, pa.Table)]
     if not schemas:
         return None
     schema = pa.unify_schemas(schemas, promote_options="permissive")
-    empty = pa.table([pa.nulls(1, column.type) for column in schema], schema=schema)
-    stacked = pa.concat_tables([empty if table is None else table for table in tables], promote_options="permissive")
+    missing = pa.table([pa.nulls(1, column.type) for column in schema], schema=schema)
+    filled = [table if isinstance(table, pa.Table) else missing for table in tables]
+    stacked = pa.concat_tables(filled, promote_options="permissive")
     assert stacked.num_rows == rows, f"{stacked.num_rows} rows of features for {rows} documents"
     return stacked.combine_chunks()
 
 
-def _shifted(verdicts: pa.Table, start: int) -> pa.Table:
-    import pyarrow.compute as compute
+def _attached(stage: Stage, features: pa.Table) -> tuple[str, ...]:
+    if isinstance(stage, Mapper):
+        return tuple(name for name in features.column_names if name not in ("row", IDENT))
+    return stage.carries if isinstance(stage, Filter) else ()
 
-    return verdicts.set_column(0, "row", compute.add(verdicts.column("row"), start)) if start else verdicts
 
-
-def run_map(
-    store: Store, shard: Shard, spec: StageSpec, force: Sequence[str], blame: Blame, progress: Progress
-) -> tuple[dict[str, Any], float | None]:
-    """Signatures of a shard's documents for a global stage.
-
-    Returns:
-        `{"signatures": object or None, "failed": object or None}` and the seconds it took (None: cached). Signatures
-        have the columns `row` and `id` and one row for every document that did not fail.
-    """
+def _decided(stage: Stage, said: pa.Table, features: pa.Table) -> pa.Table:
+    """All verdicts: what was said while measuring, and what a filter decides of the rest."""
+    import numpy as np
     import pyarrow as pa
 
-    key = engine_key("map", shard.state, spec.fingerprint)
-    receipt = None if spec.id in force else store.read_receipt(key)
-    if receipt:
-        return {"signatures": receipt["signatures"], "failed": receipt["failed"]}, None
-    began = time.perf_counter()
-    stage, table = spec.build(), replay(store, shard)
-    assert isinstance(stage, Global)
-    assert table.num_rows == shard.kept, f"shard {shard.object[:12]}: {table.num_rows} documents, not {shard.kept}"
-    failed, signatures = _measure_batches(stage, spec.id, table, blame, progress)
-    result: dict[str, Any] = {"signatures": None, "failed": store.write_table(failed) if failed.num_rows else None}
-    if signatures is not None:
-        rows = _other_rows(table.num_rows, failed)
-        kept = signatures.take(rows).append_column("row", rows)
-        kept = kept.append_column("id", pa.chunked_array(table.column("id").take(rows)))
-        result["signatures"] = store.write_table(kept)
-    store.write_receipt(key, result, [name for name in result.values() if name])
-    return result, time.perf_counter() - began
+    if not isinstance(stage, Filter) or features.num_rows == said.num_rows:
+        return said
+    rows = features.column("row").to_numpy().astype(np.int64)
+    sound = np.flatnonzero(~np.isin(rows, said.column("row").to_numpy()))
+    measured = features.drop_columns(["row", IDENT])
+    decided = stage.decide(measured if len(sound) == len(rows) else measured.take(pa.array(sound)))
+    decided = decided.set_column(0, "row", pa.array(rows[sound][decided.column("row").to_numpy()]))
+    if "path" not in decided.column_names:
+        decided = decided.append_column("path", pa.nulls(decided.num_rows, pa.string()))
+    return pa.concat_tables([said, decided.select(verdict_schema().names)]).sort_by("row")
+
+
+def count_verdicts(verdicts: pa.Table) -> dict[str, dict[str, int]]:
+    """Documents by verdict and reason; one that was edited in several places counts once, for the first."""
+    reasons: dict[str, dict[str, int]] = {}
+    seen = -1
+    columns = (verdicts.column(name).to_pylist() for name in ("row", "verdict", "reason"))
+    for row, verdict, reason in zip(*columns, strict=True):
+        if row == seen:
+            continue
+        seen = row
+        by_reason = reasons.setdefault(verdict, {})
+        by_reason[reason] = by_reason.get(reason, 0) + 1
+    return reasons
+
+
+# ---- sections
+
+
+def section_key(identity: str, specs: Sequence[StageSpec], last: StageSpec | None) -> str:
+    """The key of a section's receipt: what goes in, and every stage of it."""
+    stages = [[spec.id, spec.fingerprint] for spec in specs]
+    return engine_key("section", identity, stages, [last.id, last.measure] if last else None)
+
+
+def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | None, key: str) -> dict[str, Any]:
+    """Bring a shard through a section, and sign its documents for the global stage behind it.
+
+    Returns:
+        `steps`, `identity` (of what the documents have become), `signed` (None, or `features`, `verdicts` and `count` for
+        the global stage) and `seconds` by stage.
+    """
+    steps = [work.run(spec) for spec in specs]
+    signed, objects = None, [name for step in steps for name in step.objects]
+    if last is not None:
+        began = time.perf_counter()
+        stage = last.build()
+        assert isinstance(stage, Global)
+        with last.at_work():
+            said, features = work.know(last, stage)
+        held, failed = work.store.write_table(features), work._write(said)  # noqa: SLF001
+        work._remember(last, features, said, held, failed)  # noqa: SLF001
+        signed = {"features": held, "verdicts": failed, "count": features.num_rows, "reasons": count_verdicts(said)}
+        objects += [name for name in (held, failed) if name]
+        work.seconds[last.id] = time.perf_counter() - began
+    result = {
+        "steps": [step.to_json() for step in steps],
+        "identity": work.state.identity(),
+        "bytes": work.state.bytes(),
+        "signed": signed,
+    }
+    doubtful = sum(step.provisional for step in steps)
+    doubtful += sum((signed or {}).get("reasons", {}).get("quarantined", {}).get(one, 0) for one in PROVISIONAL)
+    work.store.write_receipt(key, {**result, "provisional": doubtful}, objects)
+    return {**result, "provisional": doubtful, "seconds": work.seconds}

@@ -1,44 +1,57 @@
-"""The units of work that a worker process does, and the first of them: reading a part of a source into shards.
+"""The units of work that a worker process does.
 
 Every task takes and gives plain JSON, reads and writes objects of the store, and is idempotent: done twice, it gives the
 same objects and receipts. So any backend can run it, anywhere that sees the store, as often as it likes.
 
-    collect   part -> shards           the documents as read, about `shard_bytes` of text each
-    steps     shard + stages -> steps  one receipt a stage: a changed stage reruns alone (curate.pipeline.steps)
-    map       shard + global stage -> signatures                                         (curate.pipeline.steps)
-    reduce    shards + signatures -> steps for every shard                               (curate.pipeline.wave)
-    write     shard -> objects of the version, one for each split                        (curate.pipeline.wave)
+    collect   parts -> shards                     the documents as read, about `shard_bytes` of text each  (here)
+    steps     shard + stages -> steps             what was measured is found again         (curate.pipeline.steps)
+    expand    shard + expander -> step, children                                          (curate.pipeline.expand)
+    call      method of a global stage + bucket   anything, by name                       (curate.pipeline.shuffle)
+    apply     group of shards + runs -> steps                                             (curate.pipeline.shuffle)
+    write     shard -> fragment of the version                                           (curate.pipeline.fragment)
 """
 
 from __future__ import annotations
 
 import hashlib
+import platform
 import traceback
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.ledger import Shard
-from curate.dataset.schema import conform, pack_schema, plain_schema, unify
+from curate.dataset.schema import conform, plain_schema, unify
+from curate.dataset.state import SIZE
 from curate.dataset.store import Store, canonical_json
-from curate.errors import CurateError
+from curate.errors import CurateError, ResumableError
 from curate.pipeline.calls import Progress
-from curate.stages.contract import Part, Rejected, Source, Stage
+from curate.stages.contract import Part, Passed, Rejected, Source, Stage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["StageSpec", "collect", "engine_key", "text_bytes"]
+__all__ = ["StageSpec", "collect", "document_bytes", "engine_key", "file_identity", "make_ids", "shard_of"]
 
-ENGINE = 1
+ENGINE = 2
 """Raised when the engine's own results change."""
+
+
+@cache
+def _tools() -> list[str]:
+    """What decides results beside the stages: libraries under the engine, Python and its tables of characters."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return [metadata.version("pyarrow"), metadata.version("xxhash"), python, unicodedata.unidata_version]
 
 
 def engine_key(kind: str, *parts: Any) -> str:
     """The key of a task's receipt: what it does and everything that its result depends on."""
-    return hashlib.sha256(canonical_json([kind, ENGINE, metadata.version("pyarrow"), *parts])).hexdigest()
+    return hashlib.sha256(canonical_json([kind, ENGINE, *_tools(), *parts])).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,7 @@ class StageSpec:
         id: Its id in the pipeline.
         target: `module:Class`.
         settings: All its settings, as JSON.
-        fingerprint: Identity of class version, settings, library versions and model files.
+        fingerprint: Identity of code, settings, library versions and model files.
         measure: The same without the settings that only decide; equal to `fingerprint` for other kinds than filters.
     """
 
@@ -87,14 +100,71 @@ class StageSpec:
             ) from error
 
 
-def text_bytes(table: pa.Table) -> int:
-    """UTF-8 bytes of the texts."""
+def document_bytes(table: pa.Table) -> pa.Array:
+    """UTF-8 bytes of each document's text; of all its strings and payloads, where it has none (int64)."""
+    import pyarrow as pa
     import pyarrow.compute as compute
 
-    return compute.sum(compute.binary_length(table.column("text"))).as_py() or 0
+    names = ["text"] if "text" in table.column_names else [
+        field.name
+        for field in table.schema
+        if field.name not in ("id", "source_uri") and (pa.types.is_string(field.type) or pa.types.is_binary(field.type))
+    ]  # fmt: skip
+    total = pa.array([0] * table.num_rows, pa.int64())
+    for name in names:
+        total = compute.add(total, compute.fill_null(compute.binary_length(table.column(name)), 0).cast(pa.int64()))
+    return total.combine_chunks() if isinstance(total, pa.ChunkedArray) else total
 
 
 # ---- collect
+
+
+def file_identity(location: str) -> list[int] | None:
+    """What tells that a local file is still the same: size, inode and times; None for what is no local file."""
+    if "://" in location:
+        return None
+    try:
+        facts = Path(location).stat()
+    except OSError:
+        return None
+    return [facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns]
+
+
+class _Reading:
+    """Shards as they grow: documents and rejects until there is enough for one."""
+
+    def __init__(self, store: Store, source: str, name: str) -> None:
+        self.store, self.source, self.name = store, source, name
+        self.shards: list[Shard] = []
+        self.tables: list[pa.Table] = []
+        self.rejects: list[tuple[str, Rejected]] = []
+        self.passed: dict[str, int] = {}
+        self.size = 0
+
+    def take(self, part: Part, item: pa.Table | Rejected | Passed, room: int | None) -> int:
+        """Add what a source gave; returns how many documents that were."""
+        if isinstance(item, Rejected):
+            self.rejects.append((part.name, item))
+        elif isinstance(item, Passed):
+            self.passed[item.kind] = self.passed.get(item.kind, 0) + item.count
+        else:
+            table = item if room is None else item.slice(0, room)
+            if table.num_rows:
+                self.tables.append(table)
+                self.size += sum(document_bytes(table).to_pylist())
+            return table.num_rows
+        return 0
+
+    def flush(self) -> None:
+        """Make a shard of what there is."""
+        if self.tables or self.rejects or self.passed:
+            tables = [_with_ids(table) for table in self.tables]
+            rejected, rejects = _rejected(self.store, self.rejects)
+            self.shards.append(
+                shard_of(self.store, tables, part=self.name, source=self.source, rejected=rejected, rejects=rejects,
+                         passed=self.passed)
+            )  # fmt: skip
+        self.tables, self.rejects, self.passed, self.size = [], [], {}, 0
 
 
 def collect(
@@ -102,45 +172,47 @@ def collect(
     source: Source,
     source_id: str,
     parts: Sequence[Part],
+    identities: dict[str, list[int]],
     shard_bytes: int,
     limit: int | None,
     progress: Progress,
 ) -> list[Shard]:
-    """Read parts into shards; at most `limit` documents (None: all)."""
+    """Read parts into shards; at most `limit` documents (None: all).
+
+    Args:
+        store: Where they go.
+        source: The source.
+        source_id: Its id in the pipeline.
+        parts: What to read.
+        identities: What the files of the parts were like when they were planned (`file_identity`), by location.
+        shard_bytes: About how many bytes of text a shard gets.
+        limit: Most documents.
+        progress: Told how far it is.
+
+    Raises:
+        ResumableError: A file has changed since it was planned: what was read would stand under the hash of another
+            content, for ever.
+    """
     name = parts[0].name + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
-    shards: list[Shard] = []
-    tables: list[pa.Table] = []
-    rejects: list[tuple[str, Rejected]] = []
-    size = documents = 0
-
-    def flush() -> None:
-        nonlocal tables, rejects, size
-        if tables or rejects:
-            shards.append(_shard(store, source_id, name, tables, rejects))
-        tables, rejects, size = [], [], 0
-
+    reading, documents = _Reading(store, source_id, name), 0
     progress((source_id, 0, 0))
-    for part, item in _items(source, parts):
-        if isinstance(item, Rejected):
-            rejects.append((part.name, item))
-        else:
-            table = item if limit is None else item.slice(0, limit - documents)
-            documents += table.num_rows
-            if table.num_rows:
-                tables.append(_with_ids(table))
-                size += text_bytes(table)
-        if size >= shard_bytes:
-            flush()
+    for part, item in _items(source, parts, identities):
+        documents += reading.take(part, item, None if limit is None else limit - documents)
+        if reading.size >= shard_bytes:
+            reading.flush()
         if limit is not None and documents >= limit:
             break
         progress((source_id, documents, documents))
-    flush()
+    reading.flush()
     progress(None)
-    return shards
+    return reading.shards
 
 
-def _items(source: Source, parts: Sequence[Part]) -> Iterator[tuple[Part, pa.Table | Rejected]]:
+def _items(
+    source: Source, parts: Sequence[Part], identities: dict[str, list[int]]
+) -> Iterator[tuple[Part, pa.Table | Rejected | Passed]]:
     for part in parts:
+        _unchanged(part, identities)
         try:
             yield from ((part, item) for item in source.read(part))
         except OSError as error:
@@ -148,50 +220,78 @@ def _items(source: Source, parts: Sequence[Part]) -> Iterator[tuple[Part, pa.Tab
                 f"`{part.name}` cannot be read: {error.strerror or type(error).__name__}",
                 hint="what was read before is kept; run the same command again when it can be",
             ) from error
+        _unchanged(part, identities)
+
+
+def _unchanged(part: Part, identities: dict[str, list[int]]) -> None:
+    planned = identities.get(part.location)
+    if planned is not None and file_identity(part.location) != planned:
+        raise ResumableError(
+            f"`{part.name}` changed while it was read",
+            hint="nothing of it was kept; run the same command again when it is not written to",
+        )
 
 
 def _with_ids(table: pa.Table) -> pa.Table:
     """Documents without an id get the hash of where they stand."""
     import pyarrow as pa
     import pyarrow.compute as compute
-    from xxhash import xxh3_128_hexdigest
 
     ids = table.column("id") if "id" in table.column_names else pa.nulls(table.num_rows, pa.string())
     if ids.null_count:
-        made = pa.array(
-            [xxh3_128_hexdigest(uri.encode()) for uri in table.column("source_uri").to_pylist()], pa.string()
-        )
-        ids = compute.coalesce(ids.cast(pa.string()), made)
+        ids = compute.coalesce(ids.cast(pa.string()), make_ids(table.column("source_uri").to_pylist()))
     if "id" in table.column_names:
         return table.set_column(table.schema.get_field_index("id"), "id", ids)
     return table.add_column(0, "id", ids)
 
 
-def _shard(
-    store: Store, source_id: str, name: str, tables: list[pa.Table], rejects: list[tuple[str, Rejected]]
-) -> Shard:
+def make_ids(names: Sequence[str]) -> pa.Array:
+    """Ids from what each document is called: 128-bit hashes, in hexadecimal."""
     import pyarrow as pa
     from xxhash import xxh3_128_hexdigest
 
-    schema = unify([plain_schema(), *(table.schema for table in tables)])
+    return pa.array([xxh3_128_hexdigest(name.encode()) for name in names], pa.string())
+
+
+def _rejected(store: Store, rejects: list[tuple[str, Rejected]]) -> tuple[str | None, dict[str, int]]:
+    """What could not be read, as an object, and counted by reason."""
+    import pyarrow as pa
+
+    if not rejects:
+        return None, {}
+    counts: dict[str, int] = {}
+    for _, reject in rejects:
+        counts[reject.reason] = counts.get(reject.reason, 0) + 1
+    uris = [f"{part}#{reject.offset}" for part, reject in rejects]
+    table = pa.table({
+        "id": make_ids(uris),
+        "source_uri": pa.array(uris, pa.string()),
+        "reason": pa.array([reject.reason for _, reject in rejects], pa.string()),
+        "detail": pa.array([reject.detail for _, reject in rejects], pa.string()),
+    })  # fmt: skip
+    return store.write_table(table), counts
+
+
+def shard_of(
+    store: Store,
+    tables: Sequence[pa.Table],
+    *,
+    part: str,
+    source: str,
+    rejected: str | None = None,
+    rejects: dict[str, int] | None = None,
+    passed: dict[str, int] | None = None,
+    parent: str | None = None,
+) -> Shard:
+    """Store documents as a shard; their columns are brought together, and the size of each is written beside it."""
+    import pyarrow as pa
+
+    has_text = any("text" in table.column_names for table in tables)
+    schema = unify([plain_schema(text=has_text), *(table.schema for table in tables)])
     whole = pa.concat_tables([conform(table, schema) for table in tables]) if tables else schema.empty_table()
-    rejected, counts = None, {}
-    if rejects:
-        uris = [f"{part}#{reject.offset}" for part, reject in rejects]
-        records = [
-            {
-                "id": xxh3_128_hexdigest(uri.encode()),
-                "source_uri": uri,
-                "reason": reject.reason,
-                "detail": reject.detail,
-            }
-            for uri, (_, reject) in zip(uris, rejects, strict=True)
-        ]
-        names = ("id", "source_uri", "reason", "detail")
-        rejected = store.write_table(pa.Table.from_pylist(records, schema=pa.schema([(n, pa.string()) for n in names])))
-        for _, reject in rejects:
-            counts[reject.reason] = counts.get(reject.reason, 0) + 1
+    sizes = document_bytes(whole)
     return Shard(
-        part=name, source=source_id, object=store.write_table(whole), documents=whole.num_rows,
-        bytes=text_bytes(whole), schema=pack_schema(schema), rejected=rejected, rejects=counts,
+        part=part, source=source, object=store.write_table(whole.append_column(SIZE, sizes)), documents=whole.num_rows,
+        bytes=sum(sizes.to_pylist()), schema=store.write_table(schema.empty_table()), rejected=rejected,
+        rejects=rejects or {}, passed=passed or {}, parent=parent,
     )  # fmt: skip

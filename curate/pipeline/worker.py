@@ -1,9 +1,9 @@
 """The worker process: reads tasks as JSON lines from standard input, answers with JSON lines on what was standard output.
 
-Started as `python -P -m curate.pipeline.worker STORE ROOT`. Messages: `{"at": [stage id, start, stop]}` before every call
-into a stage, `{"at": null}` when no call is going on, `{"done": result}`, `{"error": {...}}`. Whatever libraries print
-goes to standard error. The worker ends when its driver does: at the end of its input, and by the kernel's signal if the
-driver is killed.
+Started as `python -P -m curate.pipeline.worker STORE ROOT`. Messages: `{"at": [stage id, first row, last row]}` before
+every call into a stage, `{"at": null}` when no call is going on, `{"done": result}`, `{"error": {...}}`. Whatever
+libraries print goes to standard error. The worker ends when its driver does: at the end of its input, and by the kernel's
+signal if the driver is killed. What stages have loaded is kept from task to task.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curate.dataset.ledger import Shard
     from curate.dataset.store import Store
-    from curate.pipeline.calls import Progress
+    from curate.pipeline.calls import Blame, Progress
+    from curate.pipeline.steps import Opened
 
 __all__ = ["main", "perform"]
 
@@ -37,7 +36,7 @@ def main() -> None:
             return
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)
-    store, root = Path(sys.argv[1]), sys.argv[2]
+    place, root = sys.argv[1], sys.argv[2]
     sys.path.append(root)
 
     def say(message: dict[str, Any]) -> None:
@@ -45,12 +44,13 @@ def main() -> None:
 
     from curate.dataset.store import Store
     from curate.errors import CurateError
+    from curate.pipeline.steps import Opened
 
-    opened = Store(store)
+    store, opened = Store.open(place), Opened()
     say({"ready": os.getpid()})
     for line in sys.stdin:
         try:
-            say({"done": perform(opened, json.loads(line), lambda at: say({"at": at}))})
+            say({"done": perform(store, json.loads(line), lambda at: say({"at": at}), opened)})
         except CurateError as error:
             say({"error": {"kind": type(error).__name__, "records": error.records()}})
         except MemoryError:
@@ -59,27 +59,27 @@ def main() -> None:
             say({"error": {"kind": "internal", "records": [], "traceback": _where(error)}})
 
 
-def perform(store: Store, task: dict[str, Any], progress: Progress) -> Any:
+def perform(store: Store, task: dict[str, Any], progress: Progress, opened: Opened) -> Any:
     """Do one task; what it takes and gives is JSON."""
     from curate.dataset.ledger import Shard
-    from curate.pipeline import wave
+    from curate.pipeline import expand, fragment, shuffle
     from curate.pipeline.task import StageSpec
 
-    kind = task["kind"]
+    kind, key = task["kind"], task["key"]
     if kind == "collect":
         return _collect(store, task, progress)
-    if kind == "ids":
-        return wave.check_ids(store, [Shard.from_json(record) for record in task["shards"]])
-    if kind == "reduce":
-        shards = [Shard.from_json(record) for record in task["shards"]]
-        spec = StageSpec(**task["stage"])
-        with spec.at_work():
-            return wave.run_reduce(store, shards, task["maps"], spec, task["force"])
-    shard = Shard.from_json(task["shard"])
     if kind == "write":
-        return wave.write_shard(store, shard, task["schema"], task["by_split"])
-    assert kind == "steps", kind
-    return _steps(store, shard, task, progress)
+        return fragment.run_write(store, Shard.from_json(task["shard"]), key)
+    if kind == "steps":
+        return _steps(store, task, progress, opened)
+    spec = StageSpec(**task["stage"])
+    if kind == "call":
+        return shuffle.run_call(store, spec, task["description"], task["method"], task["arguments"], key)
+    if kind == "apply":
+        return shuffle.run_apply(store, spec, task["description"], task["group"], task["found"], key)
+    assert kind == "expand", kind
+    shard = Shard.from_json(task["shard"])
+    return expand.run_expand(store, shard, spec, _blame(task), progress, opened, key)
 
 
 def _collect(store: Store, task: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -90,32 +90,33 @@ def _collect(store: Store, task: dict[str, Any], progress: Progress) -> dict[str
     source = StageSpec(**task["stage"]).build()
     assert isinstance(source, Source)
     parts = [Part(**part) for part in task["parts"]]
-    shards = collect(store, source, task["stage"]["id"], parts, task["shard_bytes"], task["limit"], progress)
-    objects = [name for shard in shards for name in (shard.object, shard.rejected) if name]
+    shards = collect(
+        store, source, task["stage"]["id"], parts, task["identities"], task["shard_bytes"], task["limit"], progress
+    )
     result = {"shards": [shard.to_json() for shard in shards]}
-    store.write_receipt(task["key"], result, objects)
+    store.write_receipt(task["key"], result, [name for shard in shards for name in shard.objects])
     return {**result, "seconds": time.perf_counter() - began}
 
 
-def _steps(store: Store, shard: Shard, task: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def _blame(task: dict[str, Any]) -> Blame:
     from curate.pipeline.calls import Blame
-    from curate.pipeline.steps import run_map, run_steps
-    from curate.pipeline.task import StageSpec
 
-    blame = Blame(
+    return Blame(
         {stage: [(first, last) for first, last in ranges] for stage, ranges in task["blame"]["careful"].items()},
         {stage: {int(row): reason for row, reason in rows.items()} for stage, rows in task["blame"]["poison"].items()},
     )
+
+
+def _steps(store: Store, task: dict[str, Any], progress: Progress, opened: Opened) -> dict[str, Any]:
+    from curate.dataset.ledger import Shard
+    from curate.dataset.state import State
+    from curate.pipeline.steps import Section, run_section
+    from curate.pipeline.task import StageSpec
+
+    state = State(store, Shard.from_json(task["shard"]))
+    work = Section(store, state, task["force"], _blame(task), progress, opened)
     specs = [StageSpec(**spec) for spec in task["stages"]]
-    steps, seconds = run_steps(store, shard, specs, task["force"], blame, progress)
-    result: dict[str, Any] = {"steps": [step.to_json() for step in steps], "seconds": seconds, "map": None}
-    if task["map"]:
-        final = StageSpec(**task["map"])
-        with final.at_work():
-            result["map"], spent = run_map(store, shard.after(steps), final, task["force"], blame, progress)
-        if spent is not None:
-            seconds[final.id] = spent
-    return result
+    return run_section(work, specs, StageSpec(**task["map"]) if task["map"] else None, task["key"])
 
 
 def _where(error: BaseException) -> str:

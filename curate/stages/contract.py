@@ -1,16 +1,19 @@
-"""What a stage is: one frozen pydantic model of one of five kinds, with its settings as fields.
+"""What a stage is: one frozen pydantic model of one of six kinds, with its settings as fields.
 
-    source   reads the outside world into documents              plan(), read()
-    mapper   edits texts or adds columns, says what it edited     open() -> batch -> Effect
-    filter   measures features, decides by thresholds             open() -> batch -> features; decide()
-    audit    measures features, changes nothing                   open() -> batch -> features
-    global   needs every shard (deduplication)                    open() -> batch -> signatures; reduce()
+    source    reads the outside world into documents              plan(), read()
+    mapper    edits texts or adds columns, says what it edited     open() -> batch -> Effect
+    filter    measures features, decides by thresholds             open() -> batch -> features; decide()
+    audit     measures features, changes nothing                   open() -> batch -> features
+    expander  makes documents from documents (chunks)              open() -> batch -> Expansion
+    global    needs every document (deduplication)                 open() -> batch -> signatures; decide(); apply()
 
 A batch is a `pyarrow.Table` of at most `batch` documents with at least the columns `id`, `text` and `source_uri`
-(strings, never null) and whatever columns the source and the earlier stages gave. `open()` is called once in each
-worker process: what it loads (a model, a compiled pattern) lives in local variables of the function that it returns,
-never in a field. That function is pure: what it says of a document depends on this document and the settings alone,
-so batches may be cut anywhere. It may raise: the engine then finds the document at fault, and quarantines it.
+(strings, never null) and whatever columns the source and the earlier stages gave. Which texts of a document a stage
+sees is the setting `on` (curate/stages/selectors.py); whatever it selects, the stage is given as `text`. `open()` is
+called once in each worker process: what it loads (a model, a compiled pattern) lives in local variables of the
+function that it returns, never in a field. That function is pure: what it says of a document depends on this document
+and the settings alone, so batches may be cut anywhere, and what was said once is not asked again. It may raise: the
+engine then finds the document at fault, and quarantines it.
 
 Modules with stages are imported by `curate validate`, which has half a CPU second for everything: they import pydantic,
 the standard library and this module at the top, and pyarrow, numpy and all else inside functions.
@@ -18,26 +21,32 @@ the standard library and this module at the top, and pyarrow, numpy and all else
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from curate.stages.verdicts import Rule, Span, Verdicts, verdict_schema
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
+
+    from curate.stages.work import Desk, Work
 
 __all__ = [
     "Asset",
     "Audit",
+    "Decision",
     "Effect",
+    "Expander",
+    "Expansion",
     "Filter",
     "Global",
     "Mapper",
     "Part",
-    "Reduced",
+    "Passed",
     "Rejected",
     "Rule",
     "Source",
@@ -45,9 +54,10 @@ __all__ = [
     "Span",
     "Stage",
     "Verdicts",
+    "verdict_schema",
 ]
 
-Kind = Literal["source", "mapper", "filter", "audit", "global"]
+Kind = Literal["source", "mapper", "filter", "audit", "expander", "global"]
 
 
 class Asset(NamedTuple):
@@ -81,88 +91,50 @@ class Stage(BaseModel):
         """Files whose content decides the results (a language model, a word list)."""
         return ()
 
+    def code_modules(self) -> Sequence[str]:
+        """Modules whose code decides the results, beside the stage's own and what that imports."""
+        return ()
+
     def assets(self) -> Sequence[Asset]:
         """What the stage needs beside Python code."""
         return ()
 
 
-# ---- what a stage says of its documents
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
 
 
-class Span(NamedTuple):
-    """A stretch of the text before the edit, in characters, end exclusive; never the text itself."""
-
-    start: int
-    end: int
-    type: str
-    score: float = 1.0
+On = Annotated[
+    tuple[str, ...],
+    Field(min_length=1),
+    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
+]
 
 
-@dataclass(slots=True)
-class Verdicts:
-    """Collects what a stage says of the documents of one batch; documents not named are kept as they are.
+class _OfTexts(Stage):
+    """What all kinds but sources have: the texts that they are given."""
 
-    A document is named at most once: edited, dropped or quarantined. `row` counts from 0 in the batch.
-    """
+    reads_text: ClassVar[bool] = True
+    """Whether the stage looks at texts at all; one that does not has no use for `on`."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    on: On = Field(
+        ("text",),
+        description="Which texts of a document: `text`, another column, a place in one (`messages[].content`), several, "
+        'or `"*"` for every string but `id` and `source_uri`. What edits, edits each where it stands; what measures or '
+        "compares sees them as one text, a blank line between two.",
+    )
 
-    def edit(
-        self,
-        row: int,
-        text: str,
-        reason: str,
-        *,
-        value: float | None = None,
-        detail: str | None = None,
-        spans: Sequence[Span] = (),
-    ) -> None:
-        """The document's text becomes `text`; `reason` says what was edited, `value` how much."""
-        self._add(row, "edited", reason, value, text=text, detail=detail, spans=spans)
+    def columns(self) -> Sequence[str] | None:
+        """Columns beside the texts that the results depend on; None is all of them."""
+        return None
 
-    def drop(
-        self,
-        row: int,
-        reason: str,
-        *,
-        value: float | None = None,
-        threshold: float | None = None,
-        duplicate_of: str | None = None,
-        detail: str | None = None,
-    ) -> None:
-        """The document leaves, because `value` is on the wrong side of `threshold`, or as a copy of another one."""
-        self._add(row, "dropped", reason, value, threshold=threshold, duplicate_of=duplicate_of, detail=detail)
+    def requires(self) -> Sequence[str]:
+        """Columns beside the texts without which the stage cannot run."""
+        return ()
 
-    def quarantine(self, row: int, reason: str, *, detail: str | None = None) -> None:
-        """The document cannot be processed; it leaves, and is counted apart from the dropped ones."""
-        self._add(row, "quarantined", reason, None, detail=detail)
-
-    def _add(self, row: int, verdict: str, reason: str, value: float | None, **more: Any) -> None:
-        self.rows.append({"row": row, "verdict": verdict, "reason": reason, "value": value, **more})
-
-    def table(self) -> pa.Table:
-        """The verdicts as a table of `verdict_schema()`, in the order of the rows."""
-        import pyarrow as pa
-
-        return pa.Table.from_pylist(sorted(self.rows, key=lambda verdict: verdict["row"]), schema=verdict_schema())
-
-
-def verdict_schema() -> pa.Schema:
-    """Columns of a verdict table: which row, what, why, the value against the threshold, the new text, the spans."""
-    import pyarrow as pa
-
-    span = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("type", pa.string()), ("score", pa.float32())])
-    return pa.schema([
-        ("row", pa.int64()),
-        ("verdict", pa.string()),
-        ("reason", pa.string()),
-        ("value", pa.float64()),
-        ("threshold", pa.float64()),
-        ("duplicate_of", pa.string()),
-        ("detail", pa.string()),
-        ("text", pa.string()),
-        ("spans", pa.list_(span)),
-    ])  # fmt: skip
+    def adds(self) -> Sequence[str] | None:
+        """Columns that documents have behind the stage; None where that shows only when it runs."""
+        return ()
 
 
 class Effect(NamedTuple):
@@ -177,29 +149,28 @@ class Effect(NamedTuple):
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
 
 
-class Rule(NamedTuple):
-    """A document is dropped for `reason` when `feature` is null, below `minimum` or above `maximum` (both inclusive)."""
-
-    reason: str
-    feature: str
-    minimum: float | None = None
-    maximum: float | None = None
+# ---- the kinds
 
 
-# ---- the five kinds
-
-
-class Mapper(Stage):
+class Mapper(_OfTexts):
     """Edits texts, or adds columns."""
 
     kind = "mapper"
+    protects: ClassVar[bool] = False
+    """Whether it takes out what must not be published: then a run says which strings it was not given."""
+    consumes: ClassVar[tuple[str, ...]] = ()
+    """Columns that documents no longer carry behind the stage (the payload of which an extractor made the text)."""
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """The function that does the work; loads what it needs."""
         raise NotImplementedError
 
+    def adds(self) -> Sequence[str] | None:
+        """A mapper may attach any column, unless it says which."""
+        return None
 
-class Filter(Stage):
+
+class Filter(_OfTexts):
     """Measures features of every document, then drops by thresholds; the features are kept for every document."""
 
     kind = "filter"
@@ -222,8 +193,12 @@ class Filter(Stage):
 
         return decide_by_rules(features, self.rules())
 
+    def adds(self) -> Sequence[str]:
+        """The features that are carried on."""
+        return self.carries
 
-class Audit(Stage):
+
+class Audit(_OfTexts):
     """Measures features of every document and changes nothing."""
 
     kind = "audit"
@@ -233,38 +208,76 @@ class Audit(Stage):
         raise NotImplementedError
 
 
-class Reduced(NamedTuple):
-    """What a global stage says of all documents together.
+class Expansion(NamedTuple):
+    """The documents made of a batch.
 
     Attributes:
-        verdicts: A table of `verdict_schema()` whose `row` counts over all documents, in the order of the signatures.
-        columns: New columns by name, one value for every document.
-        artifacts: Tables worth keeping with the version (the pairs of duplicates), by name.
+        parent: For each new document, the row in the batch of the one it was made of (integers, ascending).
+        columns: Its columns by name, `text` among them; all other columns are the parent's.
     """
 
-    verdicts: pa.Table
-    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
-    artifacts: dict[str, pa.Table] = {}
+    parent: pa.Array
+    columns: dict[str, pa.Array | pa.ChunkedArray]
 
 
-class Global(Stage):
-    """Needs all documents to decide about each."""
+class Expander(_OfTexts):
+    """Makes documents from documents; the ones they were made of leave, and are counted as expanded.
+
+    A new document has the columns `parent` (the id of the one it was made of) and `ordinal` (from 0). Its id is a hash of
+    the parent's id, the stage's id and the ordinal.
+    """
+
+    kind = "expander"
+
+    def open(self) -> Callable[[pa.Table], Expansion]:
+        """The function that makes them: from none to many for every document."""
+        raise NotImplementedError
+
+    def adds(self) -> Sequence[str]:
+        """The place of the new documents."""
+        return ("parent", "ordinal")
+
+
+class Decision(NamedTuple):
+    """What a global stage says of all documents together, as objects of the store.
+
+    Attributes:
+        found: Runs (`Desk.write_run`) cut by group of shards, with the columns `shard` and `row` and whatever `apply`
+            needs; documents that stand in none are handed to `apply` without.
+        artifacts: Objects worth keeping with the version (the pairs of duplicates), by name, each with its rows.
+    """
+
+    found: Sequence[str] = ()
+    artifacts: Mapping[str, Sequence[tuple[str, int]]] = {}
+
+
+class Global(_OfTexts):
+    """Needs all documents to decide about each.
+
+    `open()` gives a function that reads signatures off a batch. `decide()` then orders the work over all of them: it holds
+    no documents itself, but has `work.each` call methods of the stage in worker processes, which read and write runs of
+    records cut into buckets (curate/stages/work.py). `apply()` says what that means for the documents of one shard.
+    """
 
     kind = "global"
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
-        """The function that reads signatures off a batch: a table with one row for every document.
-
-        The engine adds the column `id`. What `reduce` needs must be in it: keep it small, it is held in memory.
-        """
+        """The function that reads signatures off a batch: a table with one row for every document."""
         raise NotImplementedError
 
-    def reduce(self, signatures: pa.Table, texts: Callable[[np.ndarray], pa.Array]) -> Reduced:
-        """Decide from the signatures of all documents, in the order of the sources.
+    def decide(self, work: Work) -> Decision:
+        """Order the work over all signatures."""
+        raise NotImplementedError
+
+    def apply(self, signatures: pa.Table, found: pa.Table) -> Effect:
+        """Verdicts and columns of the documents of one shard.
 
         Args:
-            signatures: One row a document: `id` and what `open()` gave.
-            texts: Fetches the texts of documents by number; costs a pass over the shards that hold them.
+            signatures: `row`, `id` and what `open()` gave, for every document of the shard that has signatures.
+            found: What `decide` found of documents of this shard, by `row`.
+
+        Returns:
+            Verdicts by position in `signatures`, and columns with one value for each.
         """
         raise NotImplementedError
 
@@ -321,20 +334,29 @@ class Rejected(NamedTuple):
     detail: str
 
 
+class Passed(NamedTuple):
+    """Things in a source that are no documents and were not meant to be (an archive's requests): counted by kind."""
+
+    kind: str
+    count: int
+
+
 class Source(Stage):
     """Reads the outside world into documents."""
 
     kind = "source"
+    planning: ClassVar[frozenset[str]] = frozenset()
+    """Settings that only say which parts there are: when one of them changes, parts that were read stay read."""
 
     def plan(self, context: SourceContext) -> Sequence[Part]:
         """The parts, in a stable order (driver side, cheap). A source that matches nothing is a `CurateError`."""
         raise NotImplementedError
 
-    def read(self, part: Part) -> Iterator[pa.Table | Rejected]:
-        """Tables of documents (at most about 16 MB of text each) and rejects, in order (worker side).
+    def read(self, part: Part) -> Iterator[pa.Table | Rejected | Passed]:
+        """Tables of documents (at most about 16 MB of text each), rejects, and counts of what is none (worker side).
 
         Columns: `id` (string; null where the source has none: the engine then makes it from `source_uri`), `text`
-        (string, never null), `source_uri` (`name#offset`, unique), and the source's other columns. The same documents in
-        the same order come out however the source was cut into parts.
+        (string, never null; not there where the data has none), `source_uri` (`name#offset`, unique), and the source's
+        other columns. The same documents in the same order come out however the source was cut into parts.
         """
         raise NotImplementedError

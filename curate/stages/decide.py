@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from curate.stages.contract import Rule, verdict_schema
+from curate.stages.verdicts import Rule, verdict_schema
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from curate.errors import ConfigurationErrors
-from curate.pipeline.config import load_pipeline
+from curate.config.pipeline import load_pipeline
 from curate.pipeline.plan import bundle, content_hashes, plan_parts
 
 

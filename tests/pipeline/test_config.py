@@ -8,7 +8,7 @@ import json
 import pytest
 
 from curate.errors import ConfigurationErrors, CurateError, did_you_mean
-from curate.pipeline.config import load_pipeline
+from curate.config.pipeline import load_pipeline
 
 LINES = '{stage: "toy_stages:Lines"}'
 
@@ -266,7 +266,7 @@ def test_a_wrong_include_is_an_error(project, errors, text, expected):
 def schema():
     from jsonschema import Draft202012Validator
 
-    from curate.pipeline.reference import pipeline_schema
+    from curate.config.reference import pipeline_schema
 
     made = json.loads(json.dumps(pipeline_schema()))
     Draft202012Validator.check_schema(made)

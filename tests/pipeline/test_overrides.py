@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from curate.errors import CurateError
-from curate.pipeline.config import load_pipeline
+from curate.config.pipeline import load_pipeline
 
 SECRET = "Hunter2-geheim"
 

@@ -25,7 +25,7 @@ def old(path):
 
 
 def test_before_the_first_run_everything_will_run(toy):
-    from curate.pipeline.config import load_pipeline
+    from curate.config.pipeline import load_pipeline
     from curate.pipeline.explain import explain
 
     rows = explain(load_pipeline(toy.file), None)

@@ -184,7 +184,7 @@ def test_numbers_that_do_not_add_up_fail(shards, written, rows, problem):
 
 
 def test_stages_are_cut_behind_every_global_one(project):
-    from curate.pipeline.config import load_pipeline
+    from curate.config.pipeline import load_pipeline
 
     def cut(*stages):
         project.stages(*(f"{stage}, id: s{i}" for i, stage in enumerate(stages)))

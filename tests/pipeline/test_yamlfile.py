@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import CurateError
-from curate.pipeline.yamlfile import MOST_BYTES, load_yaml
+from curate.config.yamlfile import MOST_BYTES, load_yaml
 
 
 def load(text):

@@ -86,7 +86,7 @@ class Project:
         return curate.run(self.file, overrides=overrides, **{"workers": 1, **options})
 
     def plan(self, *overrides: str) -> dict[str, dict]:
-        from curate.pipeline.config import load_pipeline
+        from curate.config.pipeline import load_pipeline
         from curate.pipeline.explain import explain
 
         return {row["id"]: row for row in explain(load_pipeline(self.file, overrides), self.store)}

@@ -11,7 +11,7 @@ import pytest
 from curate.errors import CurateError
 from curate.filter.gopher import GopherQuality
 from curate.stages.contract import Audit
-from curate.stages.datatrove import DatatroveBlock, as_datatrove, block_stage
+from curate.stages.datatrove.stage import DatatroveBlock, as_datatrove, block_stage
 
 FILTERS = "datatrove.pipeline.filters"
 FORMATTERS = "datatrove.pipeline.formatters"

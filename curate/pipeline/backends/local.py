@@ -1,9 +1,7 @@
 """Backend `local`: supervised worker processes on this machine.
 
-A worker says what it is about to do before it does it, so a death or a hang has an address. The shard of a worker that
-died is tried again as it is (it may have been somebody else's memory); when it dies again at the same stage, the documents
-of that batch are done one at a time, and the one that kills its worker twice, or passes the time limit, is quarantined.
-The work of the stages before is in the store already and is not done again.
+A worker says what it is about to do before it does it, so a death or a hang has an address. What counts against the time
+limit is the time that a worker computes or sleeps: not the time that it waits for a processor that others use.
 """
 
 from __future__ import annotations
@@ -21,57 +19,63 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from curate import errors
 from curate.errors import CurateError
+from curate.pipeline.backends.contract import InternalError
+from curate.pipeline.calls import LOADING
+from curate.pipeline.supervision import MOST_DEATHS, At, Lost, Task, next_attempt
 
-__all__ = ["InternalError", "LocalBackend", "Task"]
+__all__ = ["LocalBackend"]
 
-START_SECONDS = 120.0
-MOST_DEATHS = 8
-"""Deaths of one task for which no document can be blamed (in a reader, in a global stage), or of workers in their start."""
-MOST_HANGS = 3
-
-
-class InternalError(Exception):
-    """A worker failed in our own code."""
-
-
-@dataclass(slots=True)
-class Task:
-    """A task on its way: what to do, and what is known of earlier attempts.
-
-    Attributes:
-        spec: What the worker gets.
-        label: What to call it in messages.
-        time_limit: Seconds for one call into a stage; None is no limit.
-        deaths: How many workers have died of it.
-        suspects: What they were about to do: stage, first and last row.
-    """
-
-    spec: dict[str, Any]
-    label: str
-    time_limit: float | None = None
-    deaths: int = 0
-    suspects: set[tuple[str, int, int]] = field(default_factory=set)
+START_SECONDS = 300.0
+"""For a worker to come up, and for a stage to load."""
+POLL_SECONDS = 0.25
 
 
 @dataclass(slots=True)
 class _Worker:
     process: subprocess.Popen[bytes]
     task: Task | None = None
-    at: tuple[str, int, int] | None = None
-    since: float = field(default_factory=time.monotonic)
+    at: At | None = None
     ready: bool = False
-    heard: bytes = b""
+    heard: bytearray = field(default_factory=bytearray)
+    spent: float = 0.0
+    """Seconds of the present call that the worker computed or slept."""
+    computed: float = 0.0
+    looked: float = field(default_factory=time.monotonic)
+
+    def begins(self, at: At | None) -> None:
+        """It says what it is about to do."""
+        self.at, self.spent, self.looked, self.computed = at, 0.0, time.monotonic(), self._computed()
+
+    def _computed(self) -> float:
+        with suppress(psutil.Error):
+            times = psutil.Process(self.process.pid).cpu_times()
+            return times.user + times.system
+        return self.computed
+
+    def look(self) -> float:
+        """Seconds of the present call that count."""
+        now, computed = time.monotonic(), self._computed()
+        passed, self.looked = now - self.looked, now
+        worked, self.computed = computed - self.computed, computed
+        with suppress(psutil.Error):
+            if psutil.Process(self.process.pid).status() in (psutil.STATUS_SLEEPING, psutil.STATUS_STOPPED):
+                worked = max(worked, passed)
+        self.spent += worked
+        return self.spent
 
 
 class LocalBackend:
     """Runs tasks on `workers` processes; use as a context manager."""
 
-    def __init__(self, store: Path, root: Path, workers: int, note: Callable[[str], None]) -> None:
+    def __init__(self, store: str, root: Path, workers: int, note: Callable[[str], None]) -> None:
         self.store, self.root, self.count, self.note = store, root, workers, note
         self.workers: list[_Worker] = []
         self.failed_starts = 0
+        self.looked = time.monotonic()
         self.selector = selectors.DefaultSelector()
 
     def __enter__(self) -> LocalBackend:
@@ -85,12 +89,7 @@ class LocalBackend:
         self.selector.close()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
-        """Do all tasks; yields each with its result, in the order in which they finish.
-
-        Raises:
-            CurateError: A task met a problem that the user can solve.
-            InternalError: A task failed in our own code, or keeps killing its workers where no document is to blame.
-        """
+        """Do all tasks; yields each with its result, in the order in which they finish."""
         waiting = deque(tasks)
         running = 0
         while waiting or running:
@@ -100,7 +99,7 @@ class LocalBackend:
                 if worker.ready and worker.task is None and waiting:
                     self._give(worker, waiting.popleft())
                     running += 1
-            for key, _ in self.selector.select(timeout=0.5):
+            for key, _ in self.selector.select(timeout=POLL_SECONDS):
                 worker = key.data
                 for message in self._hear(worker):
                     if "done" in message:
@@ -120,7 +119,7 @@ class LocalBackend:
             name: "1" for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
         }
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "curate.pipeline.worker", str(self.store), str(self.root)],
+            [sys.executable, "-P", "-m", "curate.pipeline.worker", self.store, str(self.root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if debug else subprocess.DEVNULL,
@@ -134,31 +133,41 @@ class LocalBackend:
 
     def _give(self, worker: _Worker, task: Task) -> None:
         assert worker.process.stdin is not None
-        worker.task, worker.at, worker.since = task, None, time.monotonic()
+        worker.task = task
+        worker.begins(None)
         with suppress(BrokenPipeError):  # it has died: _bury finds it
             worker.process.stdin.write(json.dumps(task.spec).encode() + b"\n")
             worker.process.stdin.flush()
 
     def _hear(self, worker: _Worker) -> Iterator[dict[str, Any]]:
         assert worker.process.stdout is not None
-        block = worker.process.stdout.read(1 << 20) or b""
-        *lines, worker.heard = (worker.heard + block).split(b"\n")
+        fresh = worker.process.stdout.read(1 << 20) or b""
+        known = len(worker.heard)
+        worker.heard += fresh
+        end = worker.heard.find(b"\n", known)
+        if end < 0:
+            return
+        end = worker.heard.rfind(b"\n")
+        lines = bytes(worker.heard[:end]).split(b"\n")
+        del worker.heard[: end + 1]
         for line in lines:
             message = json.loads(line)
             if "ready" in message:
-                worker.ready, worker.since, self.failed_starts = True, time.monotonic(), 0
+                worker.ready, self.failed_starts = True, 0
+                worker.begins(None)
             elif "at" in message:
-                worker.at = tuple(message["at"]) if message["at"] else None
-                worker.since = time.monotonic()
+                worker.begins(tuple(message["at"]) if message["at"] else None)
             else:
                 yield message
 
     def _bury(self, waiting: deque[Task]) -> int:
         """Replace dead and hanging workers; their tasks go back to the front. Returns how many tasks did."""
         returned = 0
+        due = time.monotonic() - self.looked > POLL_SECONDS
+        self.looked = time.monotonic() if due else self.looked
         for worker in list(self.workers):
-            hangs = self._hangs(worker)
-            if worker.process.poll() is None and not hangs:
+            hung = due and self._hangs(worker)
+            if worker.process.poll() is None and not hung:
                 continue
             worker.process.kill()
             task = worker.task
@@ -169,33 +178,26 @@ class LocalBackend:
                 if self.failed_starts >= MOST_DEATHS:
                     raise InternalError("worker processes do not start; CURATE_DEBUG=1 shows what they say")
                 continue
-            self._blame(task, worker, hangs)
-            waiting.appendleft(task)
+            waiting.appendleft(self._again(task, worker, hung))
             returned += 1
         return returned
 
     def _hangs(self, worker: _Worker) -> bool:
-        limit = START_SECONDS if not worker.ready else worker.task.time_limit if worker.task and worker.at else None
-        return limit is not None and time.monotonic() - worker.since > limit
+        loads = not worker.ready or (worker.at is not None and worker.at[1] == LOADING)
+        limit = START_SECONDS if loads else worker.task.time_limit if worker.task and worker.at else None
+        return limit is not None and worker.look() > limit
 
-    def _blame(self, task: Task, worker: _Worker, hangs: bool) -> None:
-        """Write into the task what its next attempt must do otherwise."""
-        task.deaths += 1
-        how = "passed the time limit" if hangs else f"died (exit {worker.process.returncode})"
-        place = f" at stage `{worker.at[0]}`, documents {worker.at[1]}-{worker.at[2]}" if worker.at else ""
+    def _again(self, task: Task, worker: _Worker, hung: bool) -> Task:
+        how = f"passed the time limit of {task.time_limit:g} s" if hung else f"died (exit {worker.process.returncode})"
+        place = ""
+        if worker.at:
+            stage, start, stop = worker.at
+            place = f" at stage `{stage}`, " + ("loading" if start == LOADING else f"documents {start}-{stop}")
         self.note(f"a worker {how} on {task.label}{place}; trying again")
-        if task.spec["kind"] != "steps" or worker.at is None:
-            if task.deaths >= (MOST_HANGS if hangs else MOST_DEATHS):
-                asks = "did not finish in time" if hangs else "is there enough memory for it?"
-                raise InternalError(f"{task.label} killed {task.deaths} workers; {asks}")
-            return
-        stage, start, stop = worker.at
-        blame = task.spec["blame"]
-        if stop - start == 1 and (hangs or worker.at in task.suspects):
-            blame["poison"].setdefault(stage, {})[str(start)] = "time_limit" if hangs else "worker_died"
-        elif hangs or task.deaths > 1:
-            blame["careful"].setdefault(stage, []).append([start, stop])
-        task.suspects.add(worker.at)
+        again = next_attempt(task, Lost(worker.at, hung, how))
+        if isinstance(again, str):
+            raise InternalError(again)
+        return again
 
     def _forget(self, worker: _Worker) -> None:
         assert worker.process.stdin is not None

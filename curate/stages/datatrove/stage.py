@@ -7,14 +7,15 @@ hang on a killed worker and skip work whose settings have changed, so they are n
 Out: `as_datatrove(stage)` gives a datatrove filter that runs in any of datatrove's executors.
 
 Limits: a block sees 100 documents at a time and must say the same of a document whatever stands beside it; blocks that
-need all documents or that write files are refused (`curate.stages.datatrove_block` has the list). Extractors run in the
+need all documents or that write files are refused (`curate.stages.datatrove.block` has the list). Extractors run in the
 worker itself, under the engine's time limit, not in datatrove's sandbox process.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from datatrove.pipeline.filters.base_filter import BaseFilter
 
 __all__ = ["DatatroveBlock", "as_datatrove", "block_stage"]
+
+LONGEST_PATH = 1024
 
 
 class DatatroveBlock(Mapper):
@@ -49,9 +52,17 @@ class DatatroveBlock(Mapper):
     )
     parameters: dict[str, Any] = Field({}, description="Parameters of the block's constructor, by name.")
 
+    def code_modules(self) -> Sequence[str]:
+        """The block's."""
+        return (self.use.rpartition(".")[0],)
+
+    def model_files(self) -> Sequence[Path]:
+        """Files that the parameters name: models, lists of words."""
+        return [path for path in map(Path, _strings(self.parameters)) if path.is_file()]
+
     def open(self) -> Callable[[pa.Table], Effect]:
         """Build the block once; the function runs it on the documents of a batch."""
-        from curate.stages.datatrove_block import attached_columns, build_block, runner
+        from curate.stages.datatrove.block import attached_columns, build_block, runner
 
         block = build_block(self.use, self.parameters)
         run, columns = runner(block), attached_columns(block)
@@ -71,13 +82,23 @@ class DatatroveBlock(Mapper):
         return apply
 
 
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in a block's parameters that could be the name of a file."""
+    if isinstance(value, str):
+        if value and len(value) < LONGEST_PATH and "\0" not in value:
+            yield value
+    elif isinstance(value, Mapping | list | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings(item)
+
+
 def block_stage(use: str, parameters: Mapping[str, Any]) -> Stage:
     """The stage that a `use:` item of a pipeline file stands for, after its import path and parameters are checked.
 
     Raises: CurateError: The path leads to no block, the block cannot run as a stage, a parameter is unknown, of a
     wrong type or refused by the block, or a package is missing that the block needs.
     """
-    from curate.stages.datatrove_block import build_block
+    from curate.stages.datatrove.block import build_block
 
     build_block(use, parameters, cached_words=False)
     return DatatroveBlock(use=use, parameters=dict(parameters))
@@ -93,7 +114,7 @@ def as_datatrove(stage: Stage, exclusion_writer: Any = None) -> BaseFilter:
     Raises:
         CurateError: The stage is of another kind.
     """
-    from curate.stages.datatrove_filter import StageFilter
+    from curate.stages.datatrove.filter import StageFilter
 
     if not isinstance(stage, Mapper | Filter):
         raise CurateError(

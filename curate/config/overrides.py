@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from curate.errors import CurateError, did_you_mean
-from curate.pipeline.yamlfile import Located, parse_scalar
+from curate.config.yamlfile import Located, parse_scalar
 
 __all__ = ["apply_overrides", "default_id"]
 

@@ -10,8 +10,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from curate.pipeline.config import Settings
-from curate.pipeline.validation import member_models
+from curate.config.pipeline import Settings
+from curate.config.validation import member_models
 from curate.stages.registry import find_stage, stage_names
 
 __all__ = ["pipeline_schema", "reference_page", "settings_rows", "stage_reference"]

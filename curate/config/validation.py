@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from curate.errors import CurateError, did_you_mean
-from curate.pipeline.yamlfile import VARIABLE, Located
+from curate.config.yamlfile import VARIABLE, Located
 
 __all__ = ["mask", "masked", "member_models", "validation_errors"]
 

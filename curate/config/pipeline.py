@@ -18,9 +18,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from curate.errors import ConfigurationErrors, CurateError
-from curate.pipeline.overrides import apply_overrides, default_id
-from curate.pipeline.validation import masked, validation_errors
-from curate.pipeline.yamlfile import Located, load_yaml, substitute_environment
+from curate.config.overrides import apply_overrides, default_id
+from curate.config.validation import masked, validation_errors
+from curate.config.yamlfile import Located, load_yaml, substitute_environment
 from curate.stages.contract import Global, Source, Stage
 from curate.stages.registry import find_stage
 
@@ -43,11 +43,16 @@ class Settings(BaseModel):
         ge=0,
         description="most documents that may be quarantined: a count, or a share such as 0.01; more exits with 3; null is off",
     )
+    min_documents: int = Field(
+        1,
+        ge=0,
+        description="fewest documents that a version may have; fewer exits with 3, and the newest version stays",
+    )
     time_limit: float = Field(
         60.0,
         gt=0,
-        description="seconds that one stage may take for one document before the document is quarantined; it stays so when "
-        "this is raised, until the stage runs again (`--force ID`)",
+        description="seconds that one stage may compute or sleep for one document before the document is quarantined; the "
+        "next run tries it again, unless it is told to `--accept-quarantined`",
     )
     shard_megabytes: float = Field(32.0, gt=0, le=512, description="about how many MB of text one task works on")
 
@@ -239,7 +244,7 @@ def _entry(
 
 
 def _block(name: str, written: dict[str, Any], settings: dict[str, Any]) -> tuple[Stage, dict[str, Any]]:
-    from curate.stages.datatrove import block_stage
+    from curate.stages.datatrove.stage import block_stage
 
     return block_stage(name, settings), {"use": name, "parameters": written}
 

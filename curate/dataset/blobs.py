@@ -1,0 +1,203 @@
+"""Where a store's bytes lie: named blobs in a folder, or in an object store; the same few operations on both.
+
+A blob's name is a path with forward slashes (`objects/ab/abcd.parquet`). Writing is atomic and durable. What decides a race
+is `swap`: it writes only if the blob is what the caller last saw.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from curate.files import sweep, write_durably
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Blob", "Blobs", "LocalBlobs", "content_hash"]
+
+
+class Blob(NamedTuple):
+    """A blob as a listing shows it.
+
+    Attributes:
+        name: Its name.
+        size: Bytes.
+        modified: Seconds since the epoch.
+    """
+
+    name: str
+    size: int
+    modified: float
+
+
+class Blobs(Protocol):
+    """A place for blobs. A name that is not there is a `FileNotFoundError`; other troubles are `OSError`s."""
+
+    location: str
+    """What the place is called in messages: a path or a URL."""
+
+    def read(self, name: str) -> bytes:
+        """The whole content."""
+        ...
+
+    def open(self, name: str) -> pa.NativeFile:
+        """The content, to be read here and there."""
+        ...
+
+    def write(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Make this the content, whatever was there."""
+        ...
+
+    def swap(self, name: str, seen: bytes | None, content: bytes) -> bool:
+        """Make this the content if it is what the caller has seen (None: not there); whether it was."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Whether it is there."""
+        ...
+
+    def stat(self, name: str) -> Blob:
+        """Its size and age."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[Blob]:
+        """All blobs below a folder (`objects`), in no order."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove it, if it is there."""
+        ...
+
+    def local_path(self, name: str) -> Path | None:
+        """The file that holds it, where that is one on this machine."""
+        ...
+
+    def hold(self, name: str, content: bytes) -> AbstractContextManager[None]:
+        """A blob that others see as held while the block runs and its process lives (a lease)."""
+        ...
+
+    def held(self, prefix: str) -> dict[str, bytes]:
+        """The blobs below a folder that are held by somebody now; those of the dead are removed."""
+        ...
+
+    def sweep(self) -> int:
+        """Remove what dead writers left; how many pieces."""
+        ...
+
+
+class LocalBlobs:
+    """Blobs as files of a folder. Safe for several processes, hosts and containers on one file system."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.location = root, str(root)
+        self._aside = root / "temporary"
+
+    def _path(self, name: str) -> Path:
+        return self.root / name
+
+    def read(self, name: str) -> bytes:
+        """The whole content."""
+        return self._path(name).read_bytes()
+
+    def open(self, name: str) -> pa.NativeFile:
+        """The content, to be read here and there."""
+        import pyarrow as pa
+
+        return pa.OSFile(str(self._path(name)))
+
+    def write(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Make this the content, whatever was there."""
+        self._aside.mkdir(parents=True, exist_ok=True)
+        write_durably(self._path(name), content, aside=self._aside)
+
+    def swap(self, name: str, seen: bytes | None, content: bytes) -> bool:
+        """Make this the content if it is what the caller has seen (None: not there); whether it was."""
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (path.parent / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                now: bytes | None = path.read_bytes()
+            except FileNotFoundError:
+                now = None
+            if now != seen:
+                return False
+            self.write(name, content)
+            return True
+
+    def exists(self, name: str) -> bool:
+        """Whether it is there."""
+        return self._path(name).exists()
+
+    def stat(self, name: str) -> Blob:
+        """Its size and age."""
+        facts = self._path(name).stat()
+        return Blob(name, facts.st_size, facts.st_mtime)
+
+    def list(self, prefix: str) -> Iterator[Blob]:
+        """All blobs below a folder, in no order."""
+        for folder, _, names in os.walk(self.root / prefix):
+            for name in names:
+                if not name.startswith("."):
+                    path = Path(folder, name)
+                    try:
+                        facts = path.stat()
+                    except FileNotFoundError:  # removed while we look
+                        continue
+                    yield Blob(path.relative_to(self.root).as_posix(), facts.st_size, facts.st_mtime)
+
+    def delete(self, name: str) -> None:
+        """Remove it, if it is there."""
+        self._path(name).unlink(missing_ok=True)
+
+    def local_path(self, name: str) -> Path | None:
+        """The file that holds it."""
+        return self._path(name)
+
+    @contextmanager
+    def hold(self, name: str, content: bytes) -> Iterator[None]:
+        """A file that is locked while the block runs; the kernel unlocks it when the process is gone."""
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.write(content)
+            stream.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def held(self, prefix: str) -> dict[str, bytes]:
+        """The files of a folder that are locked; what is not, and not brand new, is removed."""
+        found = {}
+        for blob in self.list(prefix):
+            path = self._path(blob.name)
+            with suppress(FileNotFoundError), path.open("rb") as stream:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    found[blob.name] = stream.read()
+                    continue
+                if blob.size:  # an empty one was made this moment, and is about to be locked
+                    path.unlink(missing_ok=True)
+        return found
+
+    def sweep(self) -> int:
+        """Remove what dead writers left; how many files."""
+        return sweep(self._aside)
+
+
+def content_hash(blobs: Blobs, name: str) -> str:
+    """sha256 of a blob's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with blobs.open(name) as stream:
+        while block := stream.read(8 << 20):
+            digest.update(block)
+    return digest.hexdigest()

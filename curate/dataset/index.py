@@ -1,0 +1,58 @@
+"""Where a document is: from its id or its place (`source_uri`) to shard and row, by one bucket of the version's index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from curate.dataset.store import Store
+from curate.stages.work import SHARD_BITS, bucket_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["Address", "find", "hash_names"]
+
+
+class Address(NamedTuple):
+    """A document: the number of its shard in the ledger, and its row there."""
+
+    shard: int
+    row: int
+
+
+def hash_names(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """128-bit hashes of names, as their upper and lower halves (uint64)."""
+    import numpy as np
+    from xxhash import xxh3_128_digest
+
+    digests = b"".join(xxh3_128_digest(name.encode("utf-8", "surrogatepass")) for name in names)
+    high, low = np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, 2).T.copy()
+    return high, low
+
+
+def find(store: Store, indexes: Sequence[Sequence[str]], name: str, *, place: bool = False) -> list[Address]:
+    """The documents with this id (or that come from this place), in the order of the ledger.
+
+    Args:
+        store: Where the index is.
+        indexes: Of a version's manifest: for each part of the ledger the objects of its buckets.
+        name: The id or place.
+        place: Whether it is a place.
+    """
+    import numpy as np
+    import pyarrow.compute as compute
+
+    high, low = hash_names([name])
+    found: list[Address] = []
+    for buckets in indexes:
+        bucket = buckets[int(bucket_of(high, len(buckets))[0])]
+        with store.parquet(bucket) as file:
+            table = file.read(use_threads=False)
+        same = compute.and_(
+            compute.and_(compute.equal(table["high"], high[0]), compute.equal(table["low"], low[0])),
+            compute.equal(table["place"], place),
+        )
+        addresses = np.sort(table.filter(same).column("document").to_numpy())
+        found += [Address(int(one) >> SHARD_BITS, int(one) & ((1 << SHARD_BITS) - 1)) for one in addresses.tolist()]
+    return found

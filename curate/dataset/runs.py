@@ -1,0 +1,73 @@
+"""Run records: what made something, of what, when: one JSON file for every run, training, export and whatever follows.
+
+    {"schema": 1, "id": ..., "kind": "run", "name": "small", "state": "done", "began": ..., "ended": ...,
+     "inputs": [{"kind": "version", "id": ..., "name": "books@v3"}], "outputs": [...], "facts": {...}}
+
+`state` is `running`, `done`, `failed` or `interrupted`. Inputs and outputs are named by hash: versions by their id,
+checkpoints by the hash of their weights, files by that of their bytes. This is what `data log`, lineage, erasure and a
+registry of models read. Two runs never share a record: its id is drawn from what it is about and when it began.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any, Literal, TypedDict
+
+from curate.dataset.store import Store, canonical_json
+
+__all__ = ["Thing", "now", "record", "records", "run_id"]
+
+Kind = Literal["run", "training", "export", "evaluation", "comparison", "ablation", "labeling", "audit", "erasure"]
+State = Literal["running", "done", "failed", "interrupted"]
+
+
+class Thing(TypedDict, total=False):
+    """What a run was given or made: its kind (`version`, `checkpoint`, `files`, ...), id and name."""
+
+    kind: str
+    id: str
+    name: str
+
+
+def now() -> str:
+    """The time, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def run_id(kind: Kind, subject: str, began: str) -> str:
+    """The id of a record: of what is made (a folder, a dataset) and when it began."""
+    return hashlib.sha256(canonical_json([kind, subject, began])).hexdigest()[:32]
+
+
+def record(
+    store: Store,
+    kind: Kind,
+    identity: str,
+    *,
+    name: str,
+    state: State,
+    began: str,
+    inputs: list[Thing],
+    outputs: list[Thing],
+    facts: dict[str, Any],
+) -> None:
+    """Write a record, or write it anew: a run that begins, and later ends, is one record."""
+    whole = {
+        "schema": 1, "id": identity, "kind": kind, "name": name, "state": state, "began": began,
+        "ended": None if state == "running" else now(), "inputs": inputs, "outputs": outputs, "facts": facts,
+    }  # fmt: skip
+    store.write(f"runs/{identity}.json", canonical_json(whole))
+
+
+def records(store: Store, kind: Kind | None = None, *, version: str | None = None) -> list[dict[str, Any]]:
+    """The records, oldest first: all, or of one kind, or those that used or made a version. Damaged ones are left out."""
+    found = []
+    for blob in store.blobs.list("runs"):
+        one = store.read_json(blob.name)
+        if not one or "kind" not in one or (kind and one["kind"] != kind):
+            continue
+        if version and not any(thing.get("id") == version for thing in (*one["inputs"], *one["outputs"])):
+            continue
+        found.append(one)
+    return sorted(found, key=lambda one: (one["began"], one["id"]))

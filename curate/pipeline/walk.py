@@ -1,0 +1,384 @@
+"""The way of all documents through a pipeline, as tasks whose receipts may be there already: what `run` does and `plan` tells.
+
+    parts -> collect -> ids -> { stages shard by shard, then one over all documents or one that makes documents }* -> write
+
+There is one walk. Who does the tasks whose receipts are missing is the walk's `hands`: the driver of a run hands them to a
+backend; a plan does none, and counts. Behind a task that nobody did nothing is known, so there the walk goes on with the
+other shards, or says no more. The driver holds no documents: a few hundred bytes for each shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+from curate.config.pipeline import ConfiguredStage, Pipeline
+from curate.dataset.fragments import Fragment
+from curate.dataset.ledger import Shard, Step
+from curate.dataset.store import Store
+from curate.pipeline.expand import expand_key
+from curate.pipeline.fingerprint import specification
+from curate.pipeline.fragment import write_key
+from curate.pipeline.ids import DocumentIds
+from curate.pipeline.plan import Bundle, Inputs, collect_key, sections
+from curate.pipeline.shuffle import apply_key, call_key, describe_group, group_digest, group_shards
+from curate.pipeline.steps import section_key
+from curate.pipeline.supervision import Task
+from curate.pipeline.task import StageSpec, engine_key
+from curate.stages.contract import Decision, Global
+
+__all__ = ["Hands", "Job", "Live", "Unknown", "Walk"]
+
+COLLECT_SECONDS = 600.0
+
+
+class Job(NamedTuple):
+    """A task, and what its receipt is called.
+
+    Attributes:
+        key: Of the receipt.
+        spec: What the worker gets, but for the key.
+        label: What to call it in messages.
+        stages: Ids of the stages that it is counted for.
+        forced: Whether it is done again though there is a receipt.
+        documents: How many it is about, for progress.
+        time_limit: Seconds for one call into a stage.
+        more: What the worker gets besides, made when it is known that the job is done.
+    """
+
+    key: str
+    spec: dict[str, Any]
+    label: str
+    stages: tuple[str, ...]
+    forced: bool = False
+    documents: int = 0
+    time_limit: float | None = None
+    more: Callable[[], dict[str, Any]] | None = None
+
+    def task(self, number: int) -> Task:
+        """The job as a task for a backend."""
+        more = self.more() if self.more else {}
+        return Task(number, {**self.spec, **more, "key": self.key}, self.label, self.time_limit)
+
+
+class Hands(Protocol):
+    """Who does what is not done yet, and is told what is."""
+
+    def begin(self, label: str, tasks: int) -> None:
+        """A step of the walk begins."""
+        ...
+
+    def cached(self, job: Job, result: dict[str, Any]) -> None:
+        """This was done before."""
+        ...
+
+    def do(self, jobs: Sequence[tuple[int, Job]]) -> Mapping[int, dict[str, Any]]:
+        """Do these; the results by number, of those that were done."""
+        ...
+
+    def stage_done(self, entries: Sequence[ConfiguredStage], shards: Sequence[Shard]) -> None:
+        """All shards are through some stages."""
+        ...
+
+
+class Unknown(Exception):
+    """What comes next depends on a task that nobody did."""
+
+
+@dataclass(slots=True)
+class Live:
+    """A shard on its way.
+
+    Attributes:
+        number: Its place in the ledger.
+        shard: The shard with the steps that are done.
+        identity: What its documents are now; None where that depends on a task that nobody did.
+        bytes: UTF-8 bytes of their texts.
+    """
+
+    number: int
+    shard: Shard
+    identity: str | None
+    bytes: int
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has documents, and it is known which."""
+        return self.identity is not None and self.shard.kept > 0
+
+
+class Walk:
+    """One walk over a pipeline's documents.
+
+    Attributes:
+        shards: The ledger so far, in its order.
+        artifacts: Objects worth keeping, by stage and name.
+        indexes: The index of ids and places: the objects of its buckets, for each part of the ledger.
+        fragments: What was written.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, store: Store, inputs: Inputs, hands: Hands, *, force: Sequence[str], accept: bool
+    ) -> None:
+        self.pipeline, self.store, self.inputs, self.hands = pipeline, store, inputs, hands
+        self.force, self.accept = list(force), accept
+        self.live: list[Live] = []
+        self.artifacts: dict[str, dict[str, list[tuple[str, int]]]] = {}
+        self.indexes: list[list[str]] = []
+        self.fragments: list[Fragment] = []
+
+    @property
+    def shards(self) -> list[Shard]:
+        """The ledger so far."""
+        return [one.shard for one in self.live]
+
+    @property
+    def known(self) -> bool:
+        """Whether all that was done so far is known."""
+        return all(one.identity is not None for one in self.live)
+
+    def done(self, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
+        """The results of jobs, in their order: from receipts, else from the hands; None where nobody did it."""
+        results: list[dict[str, Any] | None] = []
+        for job in jobs:
+            receipt = None if job.forced else self.store.read_receipt(job.key)
+            if receipt and receipt.get("provisional") and not self.accept:
+                receipt = None
+            if receipt:
+                self.hands.cached(job, receipt)
+            results.append(receipt)
+        missing = [(number, job) for number, job in enumerate(jobs) if results[number] is None]
+        if missing:
+            for number, result in self.hands.do(missing).items():
+                results[number] = result
+        return results
+
+    # ---- reading
+
+    def collect(self, bundles: Sequence[Bundle], sample: int | None) -> None:
+        """Read all parts; or one bundle after the other until there are `sample` documents."""
+        specs = {entry.id: specification(entry) for entry in self.pipeline.sources}
+        self.hands.begin("read", len(bundles))
+        if sample is None:
+            for result in self.done([self._collect_job(one, specs[one.entry.id], None) for one in bundles]):
+                self._add(result)
+        else:
+            for one in bundles:
+                left = sample - sum(live.shard.documents for live in self.live)
+                if left > 0:
+                    self._add(self.done([self._collect_job(one, specs[one.entry.id], left)])[0])
+        if self.live:
+            self.check_ids(self.live)
+        self.hands.stage_done(self.pipeline.sources, self.shards)
+
+    def _add(self, result: dict[str, Any] | None) -> None:
+        for record in result["shards"] if result else ():
+            shard = Shard.from_json(record)
+            self.live.append(Live(len(self.live), shard, shard.object, shard.bytes))
+        if result is None:
+            self.live.append(Live(len(self.live), Shard("?", "?", "?", 0, 0, "?"), None, 0))
+
+    def _collect_job(self, one: Bundle, spec: StageSpec, limit: int | None) -> Job:
+        size = int(self.pipeline.settings.shard_megabytes * 1_000_000)
+        identities = {
+            part.location: self.inputs.identities[part.location]
+            for part in one.parts
+            if part.location in self.inputs.identities
+        }
+        record = {
+            "kind": "collect", "stage": asdict(spec), "parts": [asdict(part) for part in one.parts],
+            "identities": identities, "shard_bytes": size, "limit": limit,
+        }  # fmt: skip
+        label = f"reading `{one.parts[0].name}`"
+        name, key = one.entry.id, collect_key(one, size, limit)
+        return Job(key, record, label, (name,), name in self.force, time_limit=COLLECT_SECONDS)
+
+    def check_ids(self, live: Sequence[Live]) -> None:
+        """Quarantine documents whose id an earlier one has, and index them all."""
+        stage = DocumentIds()
+        code = engine_key("ids", stage.version)
+        spec = StageSpec("ids", f"{DocumentIds.__module__}:DocumentIds", {}, code, code)
+        there = [one for one in live if one.goes_on]
+        signed = self._section(there, [], spec)
+        decision = self._decide(spec, stage, there, signed)
+        if decision is not None:
+            self.indexes.append([name for name, _ in decision.artifacts["index"]])
+
+    # ---- stages
+
+    def stages(self) -> None:
+        """All stages of the pipeline."""
+        for fused, final in sections(self.pipeline.stages):
+            specs = [specification(entry) for entry in fused]
+            last = specification(final) if final is not None and isinstance(final.stage, Global) else None
+            there = [one for one in self.live if one.goes_on]
+            names = [entry.id for entry in (*fused, *([final] if final else []))]
+            self.hands.begin(" > ".join(names), len(there))
+            signed = self._section(there, specs, last)
+            self.hands.stage_done(fused, self.shards)
+            if final is None:
+                continue
+            if last is not None:
+                assert isinstance(final.stage, Global)
+                decision = self._decide(last, final.stage, there, signed)
+                if decision is not None and decision.artifacts:
+                    self.artifacts[final.id] = {name: list(held) for name, held in decision.artifacts.items()}
+            else:
+                self._expand(final, [one for one in there if one.goes_on])
+            self.hands.stage_done([final], self.shards)
+
+    def _section(
+        self, live: Sequence[Live], specs: Sequence[StageSpec], last: StageSpec | None
+    ) -> list[dict[str, Any] | None]:
+        """Bring shards through stages; what was signed of each for the stage behind them."""
+        if not specs and last is None:
+            return [None] * len(live)
+        stages = tuple(spec.id for spec in (*specs, *([last] if last else [])))
+        forced = [name for name in stages if name in self.force]
+        jobs = []
+        for one in live:
+            assert one.identity
+            record = {
+                "kind": "steps", "shard": one.shard.to_json(), "stages": [asdict(spec) for spec in specs],
+                "map": asdict(last) if last else None, "force": forced, "blame": {"careful": {}, "poison": {}},
+            }  # fmt: skip
+            key = section_key(one.identity, specs, last)
+            limit = self.pipeline.settings.time_limit
+            label = f"a shard of `{one.shard.part}`"
+            jobs.append(Job(key, record, label, stages, bool(forced), one.shard.kept, limit))
+        signed: list[dict[str, Any] | None] = []
+        for one, result in zip(live, self.done(jobs), strict=True):
+            if result is None:
+                one.identity = None
+                signed.append(None)
+                continue
+            one.shard = one.shard.after([Step.from_json(step) for step in result["steps"]])
+            one.identity, one.bytes = result["identity"], result["bytes"]
+            signed.append(result["signed"])
+        return signed
+
+    def _decide(
+        self, spec: StageSpec, stage: Global, live: Sequence[Live], signed: Sequence[dict[str, Any] | None]
+    ) -> Decision | None:
+        """Let a global stage decide about all documents, and apply it; None where that is not known."""
+        if not self.known:
+            for one in live:
+                one.identity = None
+            return None
+        there = [(one, made) for one, made in zip(live, signed, strict=True) if made and one.goes_on]
+        if not there:
+            return None
+        work = _Work(self, spec, [(one.number, one.shard, made, one.bytes) for one, made in there])
+        try:
+            with spec.at_work():
+                decision = stage.decide(work)
+            steps = work.apply(decision.found)
+        except Unknown:
+            for one in live:
+                one.identity = None
+            return None
+        for (one, _), made in zip(there, steps, strict=True):
+            step = Step.from_json(made["step"])
+            if spec.id == "ids":
+                step = replace(step, stage=one.shard.source)
+            if spec.id != "ids" or step.verdicts:
+                one.shard = one.shard.after([step])
+                one.identity, one.bytes = made["identity"], made["bytes"]
+        return decision
+
+    def _expand(self, entry: ConfiguredStage, live: Sequence[Live]) -> None:
+        """Make documents of documents: shards of their own, at the end of the ledger."""
+        spec, jobs = specification(entry), []
+        for one in live:
+            assert one.identity
+            blame = {"careful": {}, "poison": {}}
+            record = {"kind": "expand", "shard": one.shard.to_json(), "stage": asdict(spec), "blame": blame}
+            limit = self.pipeline.settings.time_limit
+            key = expand_key(one.identity, spec)
+            label = f"a shard of `{one.shard.part}`"
+            jobs.append(Job(key, record, label, (spec.id,), spec.id in self.force, one.shard.kept, limit))
+        children = []
+        for one, result in zip(live, self.done(jobs), strict=True):
+            if result is None:
+                one.identity = None
+                continue
+            one.shard = one.shard.after([Step.from_json(result["step"])])
+            if result["child"]:
+                shard = Shard.from_json(result["child"])
+                children.append(Live(len(self.live), shard, shard.object, shard.bytes))
+                self.live.append(children[-1])
+        if children and self.known:
+            self.check_ids(children)
+
+    # ---- writing
+
+    def write(self) -> None:
+        """Write what is left of every shard."""
+        there = [one for one in self.live if one.goes_on]
+        self.hands.begin("write", len(there))
+        jobs = []
+        for one in there:
+            assert one.identity
+            record = {"kind": "write", "shard": one.shard.to_json()}
+            label = f"writing a shard of `{one.shard.part}`"
+            jobs.append(Job(write_key(one.identity), record, label, ("write",), documents=one.shard.kept))
+        self.fragments = [Fragment.from_json(result["fragment"]) for result in self.done(jobs) if result]
+
+
+class _Work:
+    """What a global stage may ask of the driver (`curate.stages.work.Work`)."""
+
+    def __init__(self, walk: Walk, spec: StageSpec, members: Sequence[tuple[int, Shard, dict[str, Any], int]]) -> None:
+        self.walk, self.spec = walk, spec
+        counts = [signed["count"] for _, _, signed, _ in members]
+        self.groups = [list(members[first:last]) for first, last in group_shards(counts)]
+        self.documents = sum(counts)
+        self.bounds = [group[0][0] for group in self.groups]
+        self.digests = [group_digest(group) for group in self.groups]
+        self._descriptions: dict[int, str] = {}
+
+    def _describe(self, group: int) -> str:
+        if group not in self._descriptions:
+            self._descriptions[group] = describe_group(self.walk.store, self.groups[group])
+        return self._descriptions[group]
+
+    def each(self, method: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Calls that look at no documents."""
+        return self._calls(method, [(None, call) for call in calls])
+
+    def each_group(self, method: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """A call for every group."""
+        return self._calls(method, list(enumerate(calls)))
+
+    def _calls(self, method: str, calls: Sequence[tuple[int | None, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+        jobs = []
+        for group, call in calls:
+            digest = None if group is None else self.digests[group]
+            record = {"kind": "call", "stage": asdict(self.spec), "method": method, "arguments": dict(call)}
+            key, label = call_key(self.spec, digest, method, dict(call)), f"stage `{self.spec.id}` over all documents"
+            jobs.append(self._job(key, record, label, group))
+        return [result["result"] for result in self._all(jobs)]
+
+    def apply(self, found: Sequence[str]) -> list[dict[str, Any]]:
+        """A step for every shard."""
+        jobs = []
+        for group, digest in enumerate(self.digests):
+            record = {"kind": "apply", "stage": asdict(self.spec), "group": group, "found": list(found)}
+            key, label = apply_key(self.spec, digest, group, found), f"stage `{self.spec.id}` on a group of shards"
+            jobs.append(self._job(key, record, label, group))
+        return [step for result in self._all(jobs) for step in result["steps"]]
+
+    def _job(self, key: str, record: dict[str, Any], label: str, group: int | None) -> Job:
+        """A job; the group that it looks at is described in the store only where it is done."""
+
+        def more() -> dict[str, Any]:
+            return {"description": None if group is None else self._describe(group)}
+
+        return Job(key, record, label, (self.spec.id,), self.spec.id in self.walk.force, more=more)
+
+    def _all(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+        results = [result for result in self.walk.done(jobs) if result is not None]
+        if len(results) < len(jobs):
+            raise Unknown
+        return results

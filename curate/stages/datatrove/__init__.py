@@ -1,0 +1,1 @@
+"""datatrove both ways: its blocks as stages (`stage`), our stages as its blocks (`filter`); `block` runs a block."""

@@ -1,0 +1,101 @@
+"""What a stage says of its documents: edited, dropped, quarantined; and the rules from which filters say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Rule", "Span", "Verdicts", "verdict_schema"]
+
+
+class Span(NamedTuple):
+    """A stretch of the text before the edit, in characters, end exclusive; never the text itself."""
+
+    start: int
+    end: int
+    type: str
+    score: float = 1.0
+
+
+class Rule(NamedTuple):
+    """A document is dropped for `reason` when `feature` is null, below `minimum` or above `maximum` (both inclusive)."""
+
+    reason: str
+    feature: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """Collects what a stage says of the documents of one batch; documents not named are kept as they are.
+
+    A document is named at most once: edited, dropped or quarantined. `row` counts from 0 in the batch.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def edit(
+        self,
+        row: int,
+        text: str,
+        reason: str,
+        *,
+        value: float | None = None,
+        detail: str | None = None,
+        spans: Sequence[Span] = (),
+    ) -> None:
+        """The document's text becomes `text`; `reason` says what was edited, `value` how much."""
+        self._add(row, "edited", reason, value, text=text, detail=detail, spans=spans)
+
+    def drop(
+        self,
+        row: int,
+        reason: str,
+        *,
+        value: float | None = None,
+        threshold: float | None = None,
+        duplicate_of: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """The document leaves, because `value` is on the wrong side of `threshold`, or as a copy of another one."""
+        self._add(row, "dropped", reason, value, threshold=threshold, duplicate_of=duplicate_of, detail=detail)
+
+    def quarantine(self, row: int, reason: str, *, detail: str | None = None) -> None:
+        """The document cannot be processed; it leaves, and is counted apart from the dropped ones."""
+        self._add(row, "quarantined", reason, None, detail=detail)
+
+    def _add(self, row: int, verdict: str, reason: str, value: float | None, **more: Any) -> None:
+        self.rows.append({"row": row, "verdict": verdict, "reason": reason, "value": value, **more})
+
+    def table(self) -> pa.Table:
+        """The verdicts as a table of `verdict_schema()`, in the order of the rows."""
+        import pyarrow as pa
+
+        return pa.Table.from_pylist(sorted(self.rows, key=lambda verdict: verdict["row"]), schema=verdict_schema())
+
+
+def verdict_schema() -> pa.Schema:
+    """Columns of a verdict table: which row, what, why, the value against the threshold, the new text, the spans.
+
+    `path` is where in the document the edited text stands; null is its column `text`.
+    """
+    import pyarrow as pa
+
+    span = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("type", pa.string()), ("score", pa.float32())])
+    return pa.schema([
+        ("row", pa.int64()),
+        ("verdict", pa.string()),
+        ("reason", pa.string()),
+        ("value", pa.float64()),
+        ("threshold", pa.float64()),
+        ("duplicate_of", pa.string()),
+        ("detail", pa.string()),
+        ("text", pa.string()),
+        ("spans", pa.list_(span)),
+        ("path", pa.string()),
+    ])  # fmt: skip

@@ -1,0 +1,95 @@
+"""Work over all documents: what a global stage may ask of the engine, in the driver and in a worker.
+
+The documents of all shards have addresses (`shard` << 32 | `row`) in the order of the sources. The driver holds none of
+them; it has methods of the stage called in workers, each with a `Desk` and plain JSON, and gets plain JSON back. What the
+calls exchange are runs: immutable objects of records cut into buckets, of which a call reads the bucket it is about. A
+call with the same arguments is not done again, so new documents cost what they change.
+
+    signatures -> scatter by key into buckets -> one call a bucket finds what belongs together -> ... -> by shard again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+__all__ = ["BUCKET_RECORDS", "SHARD_BITS", "Desk", "Work", "bucket_of", "buckets_for", "group_of"]
+
+SHARD_BITS = 32
+"""A document's address is its shard's number, shifted by this, and its row."""
+
+BUCKET_RECORDS = 1 << 21
+"""About how many records of 16 bytes one call looks at: 32 MB, and some 100 MB while they are sorted."""
+_MOST_BUCKETS = 1 << 14
+
+
+def buckets_for(records: int, size: int = BUCKET_RECORDS) -> int:
+    """How many buckets (a power of two) records are cut into."""
+    return min(1 << max(0, -(-records // size) - 1).bit_length(), _MOST_BUCKETS)
+
+
+class Work(Protocol):
+    """In the driver: how much there is to do, and who does it."""
+
+    documents: int
+    """Documents that have signatures."""
+    bounds: Sequence[int]
+    """The first shard of each group; a group is some consecutive shards whose signatures fit into a worker."""
+
+    def each(self, method: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Call `stage.<method>(desk, **call)` for every call, in workers; the results in the order of the calls.
+
+        Arguments and results are JSON; names of objects that a result names stand in its list `objects`.
+        """
+        ...
+
+    def each_group(self, method: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The same with one call for every group, whose documents the desk then has."""
+        ...
+
+
+class Desk(Protocol):
+    """In a worker: what a call reads and writes."""
+
+    def signatures(self) -> pa.Table:
+        """What `open()` gave of the documents of the group, with their `document` (uint64 address), ascending, and `id`."""
+        ...
+
+    def texts(self, documents: np.ndarray) -> pa.Array:
+        """The texts (as `on` selects them) of documents of the group, by ascending address."""
+        ...
+
+    def write_run(self, table: pa.Table, bucket: np.ndarray, buckets: int) -> str:
+        """Write records cut by bucket, in each in the order given; the name of the object."""
+        ...
+
+    def read_run(self, names: Sequence[str], bucket: int) -> pa.Table:
+        """The records of a bucket, of all these runs in their order."""
+        ...
+
+    def write(self, table: pa.Table) -> str:
+        """Write an object; its name."""
+        ...
+
+    def read(self, name: str) -> pa.Table:
+        """Read an object."""
+        ...
+
+
+def group_of(documents: np.ndarray, bounds: Sequence[int]) -> np.ndarray:
+    """The groups of documents, from their addresses (int64)."""
+    import numpy as np
+
+    return np.searchsorted(np.array(bounds), (documents >> np.uint64(SHARD_BITS)).astype(np.int64), side="right") - 1
+
+
+def bucket_of(keys: np.ndarray, buckets: int) -> np.ndarray:
+    """The bucket of each key, a hash (uint64): its highest bits."""
+    import numpy as np
+
+    bits = max(1, buckets).bit_length() - 1
+    return (keys >> np.uint64(64 - bits)).astype(np.int64) if bits else np.zeros(len(keys), dtype=np.int64)
