@@ -66,9 +66,9 @@ def show(
     """Show a version: documents, bytes, columns, splits, what every stage did, lineage."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
+    from curate.dataset.find import find_store
     from curate.dataset.ledger import removed_documents
     from curate.dataset.reader import open_dataset
-    from curate.dataset.find import find_store
 
     one = open_dataset(name, find_store(store))
     verdicts = [name for name, asked in (("dropped", dropped), ("quarantined", quarantined)) if asked]
@@ -156,8 +156,8 @@ def diff(
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.dataset.diff import diff as compare
-    from curate.dataset.reader import open_dataset
     from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
 
     opened = find_store(store)
     sides = open_dataset(left, opened), open_dataset(right, opened)
@@ -211,8 +211,8 @@ def sample(
     import random
 
     from curate.commands.options import print_json
-    from curate.dataset.reader import open_dataset
     from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
 
     one = open_dataset(name, find_store(store))
     one.check_split(split)

@@ -22,8 +22,8 @@ def verify(
     from curate.commands.tables import print_table
     from curate.dataset.care import REMEDY
     from curate.dataset.care import verify as check
-    from curate.dataset.reader import open_dataset
     from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
 
     one = open_dataset(name, find_store(store))
     found = check(one)
@@ -61,8 +61,8 @@ def export(
     """Write a version in another format."""
     from curate.commands.options import print_json
     from curate.dataset.export import export as write
-    from curate.dataset.reader import open_dataset
     from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
 
     one = open_dataset(name, find_store(store))
     done = write(

@@ -21,8 +21,8 @@ def plan(
     """Say for each stage whether it will run or is cached, and why."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
-    from curate.dataset.store import Store
     from curate.config.pipeline import load_pipeline
+    from curate.dataset.store import Store
     from curate.pipeline.explain import explain
     from curate.pipeline.run import default_store
 

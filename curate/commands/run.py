@@ -36,8 +36,8 @@ def run(
     Work that is done and still valid is not done again: an interrupted run goes on where it was.
     """
     from curate.commands.options import print_json
-    from curate.errors import CurateError, GateError
     from curate.config.pipeline import load_pipeline
+    from curate.errors import CurateError, GateError
     from curate.pipeline.progress import progress_for_terminal
     from curate.pipeline.run import default_store, run_pipeline
 

@@ -24,8 +24,8 @@ def why(
 ) -> None:
     """Tell what became of a document: stage, reason, value against threshold, what it duplicates, every edit."""
     from curate.commands.options import print_json
-    from curate.dataset.reader import open_dataset
     from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
     from curate.dataset.why import why as explain
 
     opened = find_store(store)

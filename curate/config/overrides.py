@@ -6,8 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from curate.errors import CurateError, did_you_mean
 from curate.config.yamlfile import Located, parse_scalar
+from curate.errors import CurateError, did_you_mean
 
 __all__ = ["apply_overrides", "default_id"]
 

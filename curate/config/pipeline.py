@@ -17,10 +17,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from curate.errors import ConfigurationErrors, CurateError
 from curate.config.overrides import apply_overrides, default_id
 from curate.config.validation import masked, validation_errors
 from curate.config.yamlfile import Located, load_yaml, substitute_environment
+from curate.errors import ConfigurationErrors, CurateError
 from curate.stages.contract import Global, Source, Stage
 from curate.stages.registry import find_stage
 

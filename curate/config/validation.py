@@ -13,8 +13,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from curate.errors import CurateError, did_you_mean
 from curate.config.yamlfile import VARIABLE, Located
+from curate.errors import CurateError, did_you_mean
 
 __all__ = ["mask", "masked", "member_models", "validation_errors"]
 

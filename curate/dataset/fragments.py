@@ -18,7 +18,7 @@ from curate.dataset.ledger import Shard, Step
 from curate.dataset.store import Store
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 __all__ = ["Fragment", "Sidecar", "read_fragments", "read_ledger", "write_fragments", "write_ledger"]
 

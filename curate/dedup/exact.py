@@ -18,7 +18,6 @@ from curate.stages.contract import Decision, Effect, Global
 from curate.stages.work import SHARD_BITS, bucket_of, buckets_for, group_of
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
 
     from curate.stages.work import Desk, Work

@@ -71,9 +71,10 @@ def explain(pipeline: Pipeline, store: Store | None) -> list[dict[str, Any]]:
         cached, missing = hands.done[entry.id], hands.missing[entry.id]
         reached = upstream is None or bool(missing)
         changes = _changes(entry, last)
-        decides = isinstance(entry.stage, Filter) and missing and hands.known[entry.id] >= missing
+        measured = missing and hands.known[entry.id] >= missing and entry.id in last.get("stages", {})
+        decides = measured and isinstance(entry.stage, Filter)
         runs = missing if reached else None
-        if missing and not changes and decides and not upstream:
+        if measured and not changes and not upstream:
             runs, cached, missing = 0, cached + missing, 0  # it shares a section with one that has changed
         why = _why(entry, changes, last, missing, upstream, hands.reading)
         rows.append(_row(entry, cached, runs if missing or upstream else 0, why, decides=bool(decides and missing)))

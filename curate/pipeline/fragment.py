@@ -49,7 +49,9 @@ def run_write(store: Store, shard: Shard, key: str) -> dict[str, Any]:
         sidecars.setdefault(holder, []).append(column)
     fragment = Fragment(
         object=name, rows=shard.documents, kept=kept, documents=len(rows), text_bytes=state.bytes(),
-        bytes=store.size(name), schema=store.write_table(state.schema.empty_table()), sidecars=tuple(Sidecar(one, tuple(columns)) for one, columns in sidecars.items()),
+        bytes=store.size(name),
+        schema=store.write_table(state.schema.empty_table()),
+        sidecars=tuple(Sidecar(one, tuple(columns)) for one, columns in sidecars.items()),
         splits=_splits(state, rows),
     )  # fmt: skip
     store.write_receipt(key, {"fragment": fragment.to_json()}, fragment.objects)

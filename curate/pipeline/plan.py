@@ -22,8 +22,7 @@ from curate.stages.contract import Expander, Global, Part, Source, SourceContext
 __all__ = ["Bundle", "Inputs", "bundle", "collect_key", "hash_file", "plan_parts", "sections"]
 
 RACY_SECONDS = 2.0
-SMALL_FILES = 64
-BUNDLES = 16
+BUNDLES = 32
 PENDING = "pending:"
 Planned = tuple[ConfiguredStage, Part]
 
@@ -142,8 +141,9 @@ def _placed(error: CurateError, entry: ConfiguredStage) -> CurateError:
 def bundle(parts: Sequence[Planned], inputs: Inputs, shard_bytes: int) -> list[Bundle]:
     """The parts that are read by one task: small files together.
 
-    About `BUNDLES` bundles are made of many small files, and none is larger than a shard. A bundle ends at names that are
-    chosen by their hash, so one more file changes the bundle that it falls into and no other.
+    Fewer than `BUNDLES` small files are read, and cached, one by one; of more, some 16 to 64 bundles are made, none larger
+    than a shard. A bundle ends at names that are chosen by their hash, so one more file changes the bundle that it falls
+    into and no other.
     """
     from xxhash import xxh3_64_intdigest
 
@@ -158,7 +158,7 @@ def bundle(parts: Sequence[Planned], inputs: Inputs, shard_bytes: int) -> list[B
             bundles.append(Bundle(entry, (part,)))
             total = 0
         total += size or 0
-        files = max(SMALL_FILES, 1 << (counts[entry.id] // BUNDLES).bit_length())
+        files = 1 << (counts[entry.id] // BUNDLES).bit_length() if counts[entry.id] >= BUNDLES else 1
         is_open = size is not None and total < shard_bytes and xxh3_64_intdigest(part.name.encode()) % files != 0
     return bundles
 

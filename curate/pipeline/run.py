@@ -285,10 +285,12 @@ class _Run:
         return results
 
     def _count(self, job: Job, seconds: float | dict[str, float]) -> None:
-        spent = seconds if isinstance(seconds, dict) else dict.fromkeys(job.stages[:1], seconds)
-        for stage in job.stages:
-            self.tasks_run += 1
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent.get(stage, 0.0)
+        """A stage of a section all of whose measurements were known did nothing; deciding again costs nothing."""
+        spent = seconds if isinstance(seconds, dict) else dict.fromkeys(job.stages, seconds)
+        self.tasks_run += len(spent)
+        self.tasks_cached += len(job.stages) - len(spent)
+        for stage, time_spent in spent.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time_spent
 
     def stage_done(self, entries: Sequence[ConfiguredStage], shards: Sequence[Any]) -> None:
         """All shards are through some stages: say what they did."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.ledger import PROVISIONAL, Shard, Step
+from curate.dataset.ledger import PROVISIONAL, Step
 from curate.dataset.schema import plain_schema
 from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store
@@ -73,7 +73,8 @@ class Section:
         blame: What earlier attempts found out.
         progress: Told before each call into a stage.
         opened: The stages that this process has opened.
-        seconds: Time of each stage that did something, by id.
+        seconds: Time of each stage that measured something, by id.
+        worked: Stages that measured something.
     """
 
     store: Store
@@ -83,6 +84,7 @@ class Section:
     progress: Progress
     opened: Opened
     seconds: dict[str, float] = field(default_factory=dict)
+    worked: set[str] = field(default_factory=set)
     measured: Measured = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +100,8 @@ class Section:
             verdicts = _decided(stage, said, features)
         step = self._record(spec, stage, verdicts, features, said)
         self.state.apply(step, verdicts)
-        self.seconds[spec.id] = self.seconds.get(spec.id, 0.0) + time.perf_counter() - began
+        if spec.id in self.worked:
+            self.seconds[spec.id] = time.perf_counter() - began
         return step
 
     def know(self, spec: StageSpec, stage: Any) -> tuple[pa.Table, pa.Table]:
@@ -112,6 +115,7 @@ class Section:
         features, verdicts = list(found.features), [verdict_schema().empty_table(), *found.verdicts]
         new = rows[~found.known]
         if len(new):
+            self.worked.add(spec.id)
             said, fresh = self._measure(spec, stage, new)
             place = pa.table({"row": pa.array(new, pa.int32()), IDENT: pa.array(idents[~found.known], pa.uint64())})
             features.append(place if fresh is None else _beside(place, fresh))
@@ -312,11 +316,12 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
         assert isinstance(stage, Global)
         with last.at_work():
             said, features = work.know(last, stage)
-        held, failed = work.store.write_table(features), work._write(said)  # noqa: SLF001
-        work._remember(last, features, said, held, failed)  # noqa: SLF001
+        held, failed = work.store.write_table(features), work._write(said)
+        work._remember(last, features, said, held, failed)
         signed = {"features": held, "verdicts": failed, "count": features.num_rows, "reasons": count_verdicts(said)}
         objects += [name for name in (held, failed) if name]
-        work.seconds[last.id] = time.perf_counter() - began
+        if last.id in work.worked:
+            work.seconds[last.id] = time.perf_counter() - began
     result = {
         "steps": [step.to_json() for step in steps],
         "identity": work.state.identity(),

@@ -31,6 +31,7 @@ from curate.stages.contract import Decision, Global
 __all__ = ["Hands", "Job", "Live", "Unknown", "Walk"]
 
 COLLECT_SECONDS = 600.0
+IDS = "ids"
 
 
 class Job(NamedTuple):
@@ -198,7 +199,7 @@ class Walk:
         """Quarantine documents whose id an earlier one has, and index them all."""
         stage = DocumentIds()
         code = engine_key("ids", stage.version)
-        spec = StageSpec("ids", f"{DocumentIds.__module__}:DocumentIds", {}, code, code)
+        spec = StageSpec(IDS, f"{DocumentIds.__module__}:DocumentIds", {}, code, code)
         there = [one for one in live if one.goes_on]
         signed = self._section(there, [], spec)
         decision = self._decide(spec, stage, there, signed)
@@ -263,8 +264,7 @@ class Walk:
     ) -> Decision | None:
         """Let a global stage decide about all documents, and apply it; None where that is not known."""
         if not self.known:
-            for one in live:
-                one.identity = None
+            _forget(spec, live)
             return None
         there = [(one, made) for one, made in zip(live, signed, strict=True) if made and one.goes_on]
         if not there:
@@ -275,14 +275,13 @@ class Walk:
                 decision = stage.decide(work)
             steps = work.apply(decision.found)
         except Unknown:
-            for one in live:
-                one.identity = None
+            _forget(spec, live)
             return None
         for (one, _), made in zip(there, steps, strict=True):
             step = Step.from_json(made["step"])
-            if spec.id == "ids":
+            if spec.id == IDS:
                 step = replace(step, stage=one.shard.source)
-            if spec.id != "ids" or step.verdicts:
+            if spec.id != IDS or step.verdicts:
                 one.shard = one.shard.after([step])
                 one.identity, one.bytes = made["identity"], made["bytes"]
         return decision
@@ -324,6 +323,12 @@ class Walk:
             label = f"writing a shard of `{one.shard.part}`"
             jobs.append(Job(write_key(one.identity), record, label, ("write",), documents=one.shard.kept))
         self.fragments = [Fragment.from_json(result["fragment"]) for result in self.done(jobs) if result]
+
+
+def _forget(spec: StageSpec, live: Sequence[Live]) -> None:
+    """What becomes of the documents is not known; of their ids it is taken for granted that none is there twice."""
+    for one in live if spec.id != IDS else ():
+        one.identity = None
 
 
 class _Work:

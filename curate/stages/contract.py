@@ -47,6 +47,7 @@ __all__ = [
     "Mapper",
     "Part",
     "Passed",
+    "Reduced",
     "Rejected",
     "Rule",
     "Source",
@@ -251,12 +252,28 @@ class Decision(NamedTuple):
     artifacts: Mapping[str, Sequence[tuple[str, int]]] = {}
 
 
+class Reduced(NamedTuple):
+    """What `Global.reduce` says of all documents together.
+
+    Attributes:
+        verdicts: A table of `verdict_schema()` whose `row` counts over all documents, in the order of the signatures.
+        columns: New columns by name, one value for every document.
+        artifacts: Tables worth keeping with the version (the pairs of duplicates), by name.
+    """
+
+    verdicts: pa.Table
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    artifacts: dict[str, pa.Table] = {}
+
+
 class Global(_OfTexts):
     """Needs all documents to decide about each.
 
     `open()` gives a function that reads signatures off a batch. `decide()` then orders the work over all of them: it holds
     no documents itself, but has `work.each` call methods of the stage in worker processes, which read and write runs of
     records cut into buckets (curate/stages/work.py). `apply()` says what that means for the documents of one shard.
+
+    A stage for few documents writes `reduce()` instead of both, and is given all signatures at once.
     """
 
     kind = "global"
@@ -266,7 +283,13 @@ class Global(_OfTexts):
         raise NotImplementedError
 
     def decide(self, work: Work) -> Decision:
-        """Order the work over all signatures."""
+        """Order the work over all signatures; by default, `reduce` them in one go."""
+        from curate.stages.whole import decide_whole
+
+        return decide_whole(work)
+
+    def reduce(self, signatures: pa.Table) -> Reduced:
+        """Decide from the signatures of all documents: `id` and what `open()` gave, in the order of the sources."""
         raise NotImplementedError
 
     def apply(self, signatures: pa.Table, found: pa.Table) -> Effect:
@@ -279,7 +302,23 @@ class Global(_OfTexts):
         Returns:
             Verdicts by position in `signatures`, and columns with one value for each.
         """
-        raise NotImplementedError
+        from curate.stages.whole import apply_whole
+
+        return apply_whole(found)
+
+    def gather(self, desk: Desk) -> dict[str, Any]:
+        """All signatures of a group, for `reduce`."""
+        import numpy as np
+
+        table = desk.signatures()
+        run = desk.write_run(table, np.zeros(table.num_rows, dtype=np.int64), 1)
+        return {"run": run, "objects": [run]}
+
+    def reduce_all(self, desk: Desk, *, runs: list[str], bounds: list[int]) -> dict[str, Any]:
+        """Call `reduce` with the signatures of all groups."""
+        from curate.stages.whole import reduce_whole
+
+        return reduce_whole(self, desk, runs, bounds)
 
 
 # ---- sources

@@ -1,12 +1,17 @@
-"""Run a global stage on texts as the engine does: signatures in batches, then one decision over all."""
+"""Run a global stage on texts as the engine does: signatures in batches, calls over buckets, then shard by shard."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pytest
+
+from curate.dataset.store import Store
+from curate.pipeline.shuffle import read_run, write_run
+from curate.stages.work import SHARD_BITS
 
 
 class Outcome(NamedTuple):
@@ -16,32 +21,85 @@ class Outcome(NamedTuple):
     fetched: list[list[int]]
 
 
-def reduce_stage(stage, table: pa.Table, cuts=()) -> Outcome:
-    sign = stage.open()
-    edges = [0, *sorted(cuts), table.num_rows]
-    batches = [table.slice(start, stop - start) for start, stop in pairwise(edges)]
-    signatures = pa.concat_tables([sign(batch) for batch in batches]).append_column("id", table["id"])
-    fetched = []
+class Table:
+    """Work and desk over one table: every shard is a group of its own."""
 
-    def texts(numbers):
-        fetched.append(numbers.tolist())
-        return table["text"].combine_chunks().take(pa.array(numbers))
+    def __init__(self, stage, store, table, cuts):
+        self.stage, self.store, self.table = stage, store, table
+        self.edges = [0, *sorted(cuts), table.num_rows]
+        self.shards = [table.slice(start, stop - start) for start, stop in pairwise(self.edges)]
+        sign = stage.open()
+        self.signed = [sign(shard).append_column("id", shard["id"]) for shard in self.shards]
+        self.documents = table.num_rows
+        self.bounds = list(range(len(self.shards)))
+        self.group, self.fetched = 0, []
 
-    reduced = stage.reduce(signatures, texts)
-    ids = table["id"].to_pylist()
-    return Outcome(
-        {ids[row["row"]]: row for row in reduced.verdicts.to_pylist()},
-        {name: column.to_pylist() for name, column in reduced.columns.items()},
-        [tuple(row.values()) for row in reduced.artifacts["pairs"].to_pylist()] if "pairs" in reduced.artifacts else [],
-        fetched,
-    )
+    # work
+
+    def each(self, method, calls):
+        return [getattr(self.stage, method)(self, **call) for call in calls]
+
+    def each_group(self, method, calls):
+        results = []
+        for self.group, call in enumerate(calls):
+            results.append(getattr(self.stage, method)(self, **call))
+        return results
+
+    # desk
+
+    def signatures(self):
+        signed = self.signed[self.group]
+        addresses = np.arange(signed.num_rows, dtype=np.uint64) | np.uint64(self.group << SHARD_BITS)
+        return signed.append_column("document", pa.array(addresses))
+
+    def texts(self, documents):
+        rows = (documents & np.uint64((1 << SHARD_BITS) - 1)).astype(np.int64)
+        self.fetched.append((rows + self.edges[self.group]).tolist())
+        return self.shards[self.group]["text"].combine_chunks().take(pa.array(rows))
+
+    def write_run(self, table, bucket, buckets):
+        return write_run(self.store, table, bucket, buckets)
+
+    def read_run(self, names, bucket):
+        return read_run(self.store, names, bucket)
+
+    def write(self, table):
+        return self.store.write_table(table)
+
+    def read(self, name):
+        return self.store.read_table(name)
+
+
+def decide_stage(stage, table: pa.Table, store, cuts=()) -> Outcome:
+    work = Table(stage, store, table, cuts)
+    decision = stage.decide(work)
+    verdicts, columns = {}, {}
+    for number, signed in enumerate(work.signed):
+        found = read_run(store, decision.found, number)
+        if found.num_rows:
+            found = found.drop_columns(["shard"]).sort_by("row")
+        given = signed.append_column("row", pa.array(np.arange(signed.num_rows), pa.int32()))
+        effect = stage.apply(given, found)
+        ids = signed["id"].to_pylist()
+        for row in effect.verdicts.to_pylist():
+            verdicts[ids[row["row"]]] = {**row, "row": row["row"] + work.edges[number]}
+        for name, column in effect.columns.items():
+            columns.setdefault(name, []).extend(column.to_pylist())
+    held = [store.read_table(name).to_pylist() for name, _ in decision.artifacts.get("pairs", ())]
+    pairs = sorted(tuple(row.values()) for rows in held for row in rows)
+    return Outcome(verdicts, columns, pairs, work.fetched)
+
+
+@pytest.fixture(scope="module")
+def deduplication_store(tmp_path_factory):
+    return Store.open(tmp_path_factory.mktemp("store"), create=True)
 
 
 @pytest.fixture
-def deduplicate(documents):
+def deduplicate(documents, deduplication_store):
     """Apply a global stage to texts; gives verdicts by id, new columns as lists, pairs, and the texts it fetched."""
 
     def apply(stage, texts, cuts=(), **columns) -> Outcome:
-        return reduce_stage(stage, documents(texts, **columns), cuts)
+        return decide_stage(stage, documents(texts, **columns), deduplication_store, cuts)
 
     return apply
