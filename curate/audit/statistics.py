@@ -5,7 +5,7 @@ Cost: about 130 MB per CPU second (benchmarks/stages.py); white space beyond ASC
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from curate.stages.contract import Audit
@@ -24,6 +24,10 @@ SPACE_BYTES = (*range(0x09, 0x0E), *range(0x1C, 0x21))
 
 class TextStatistics(Audit):
     """Counts the characters, words, lines and bytes of documents."""
+
+    def columns(self) -> Sequence[str]:
+        """Nothing but the text."""
+        return ()
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measures `characters` (code points), `words` (runs without white space), `lines` and `bytes` (of UTF-8).

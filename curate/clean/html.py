@@ -6,7 +6,7 @@ Rules of thumb on element names and classes find the main content (Bevendorff et
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -40,6 +40,14 @@ class HtmlText(Mapper):
     drop_empty: bool = Field(
         True, description="Drop pages without any text, for `no_main_text`; else they become empty documents."
     )
+
+    def columns(self) -> Sequence[str]:
+        """Nothing but the text."""
+        return ()
+
+    def adds(self) -> Sequence[str]:
+        """Nothing."""
+        return ()
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """Edits HTML documents for `html_text`; `value` is the number of characters that went.

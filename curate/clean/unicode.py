@@ -7,7 +7,7 @@ clean English at about 200 MB per CPU second, edited documents at about 40 MB (b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
@@ -56,6 +56,14 @@ class Unicode(Mapper):
         "NFC",
         description="Unicode normal form; NFKC also replaces ligatures, full-width letters and the like. Null: none.",
     )
+
+    def columns(self) -> Sequence[str]:
+        """Nothing but the text."""
+        return ()
+
+    def adds(self) -> Sequence[str]:
+        """Nothing."""
+        return ()
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """Edits texts; `reason` joins by `+` what was done, `value` counts the places (lines, for `mojibake`)."""

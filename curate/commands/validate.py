@@ -13,18 +13,47 @@ __all__ = ["validate"]
 
 
 def validate(
-    pipeline: Annotated[Path, typer.Argument(help="Pipeline file.")],
+    pipeline: Annotated[Path, typer.Argument(help="Pipeline file, or training file.")],
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Check a pipeline file without running it: every setting of every stage, all errors at once."""
-    from curate.commands.options import print_json
-    from curate.config.pipeline import load_pipeline
+    """Check a pipeline file, or a training file, without running it: every setting, all errors at once.
 
+    Of a pipeline the first documents of every source are looked at, and whether stages find the columns that they read.
+    """
+    from curate.commands.options import print_json
+    from curate.config.kind import is_training_file
+    from curate.config.pipeline import load_pipeline
+    from curate.errors import ConfigurationErrors
+    from curate.pipeline.preview import preview
+
+    if is_training_file(pipeline):
+        _validate_training(pipeline, overrides or [], as_json)
+        return
     loaded = load_pipeline(pipeline, overrides or [])
+    seen = preview(loaded)
+    if seen.errors:
+        raise ConfigurationErrors(seen.errors)
+    for note in seen.notes:
+        typer.echo(f"note: {note}", err=True)
     if as_json:
         ids = [entry.id for entry in (*loaded.sources, *loaded.stages)]
-        print_json({"pipeline": str(pipeline), "dataset": loaded.settings.dataset, "valid": True, "stages": ids})
+        print_json({
+            "pipeline": str(pipeline), "dataset": loaded.settings.dataset, "valid": True, "stages": ids,
+            "columns": seen.columns, "notes": seen.notes,
+        })  # fmt: skip
         return
     count = len(loaded.stages)
     typer.echo(f"{pipeline}: {len(loaded.sources)} source(s) and {count} stage(s), all settings valid")
+    typer.echo(f"columns of the documents: {', '.join(seen.columns) or 'none were read'}")
+
+
+def _validate_training(path: Path, overrides: list[str], as_json: bool) -> None:
+    from curate.commands.options import print_json
+    from curate.train.config import load_config
+
+    config = load_config(path, overrides)
+    if as_json:
+        print_json({"training": str(path), "run": config.run, "dataset": config.dataset, "valid": True})
+    else:
+        typer.echo(f"{path}: run `{config.run}` on `{config.dataset}`, all settings valid")

@@ -7,7 +7,7 @@ documents only, by a second run without the minimum.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -54,6 +54,10 @@ class C4(Mapper):
     language: str = Field(
         "eng", description="Language whose tokenizer finds the sentences: a code that datatrove knows."
     )
+
+    def columns(self) -> Sequence[str]:
+        """Nothing but the text."""
+        return ()
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """The function that judges a batch with datatrove's block."""

@@ -49,6 +49,10 @@ class FineWeb(Filter):
     )
     language: str = Field("eng", description="Language whose tokenizer cuts the words: a code that datatrove knows.")
 
+    def columns(self) -> Sequence[str]:
+        """Nothing but the text."""
+        return ()
+
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure five features of every document."""
         from datatrove.utils.text import TERMINAL_PUNCTUATION

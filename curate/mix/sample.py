@@ -22,10 +22,15 @@ class Sample(Filter):
     fraction of the same seed keeps a part of what a larger one keeps.
     """
 
+    reads_text: ClassVar[bool] = False
     thresholds: ClassVar[frozenset[str]] = frozenset({"fraction"})
 
     fraction: float = Field(gt=0, le=1, description="Share of the documents to keep, on average (0.1 is one in ten).")
     seed: int = Field(1, ge=0, lt=2**64, description="Seed of the draw; another seed keeps other documents.")
+
+    def columns(self) -> Sequence[str]:
+        """Nothing but the id."""
+        return ()
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """The function that draws: a table of `draw`, a number from 0 (inclusive) to 1 (exclusive)."""

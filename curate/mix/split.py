@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,8 @@ class Split(Mapper):
     split, so that nothing of the validation and test splits stands in the train split in other words. The shares are
     met on average: of 1,000 documents a share of 0.01 gets about 10, give or take 3.
     """
+
+    reads_text: ClassVar[bool] = False
 
     train: float = Field(0.98, ge=0, le=1, description="Share of the `train` split.")
     validation: float = Field(0.01, ge=0, le=1, description="Share of the `validation` split.")
@@ -50,6 +52,18 @@ class Split(Mapper):
                 "the shares must add up to 1"
             )
         return self
+
+    def columns(self) -> Sequence[str]:
+        """What decides: the clusters, or the column that was named."""
+        return (_CLUSTER, *self.requires())
+
+    def requires(self) -> Sequence[str]:
+        """The column that was named."""
+        return tuple(name for name in (self.by, self.column) if name)
+
+    def adds(self) -> Sequence[str]:
+        """The split."""
+        return ("split",)
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """The function that draws the split of each document."""

@@ -39,6 +39,7 @@ class Pii(Mapper):
 
     libraries = ("presidio-analyzer", "phonenumbers", "tldextract", "regex")
     batch = 500
+    protects = True
 
     entities: tuple[Entity, ...] = Field(tuple(TYPES), min_length=1, description="What is replaced.")
     placeholders: dict[Entity, str] = Field(
@@ -70,6 +71,14 @@ class Pii(Mapper):
                     f"the placeholder of `{entity}` is `{placeholder}`: write it like `<EMAIL>` or `[EMAIL]`"
                 )
         return placeholders
+
+    def columns(self) -> Sequence[str]:
+        """Nothing but the text."""
+        return ()
+
+    def adds(self) -> Sequence[str]:
+        """Nothing."""
+        return ()
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """Load the recognizers; the function replaces what they find."""

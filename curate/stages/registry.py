@@ -29,6 +29,7 @@ BUILT_IN: dict[str, str] = {
     "exact_duplicates": "curate.dedup.exact:ExactDuplicates",
     "near_duplicates": "curate.dedup.near:NearDuplicates",
     "pii": "curate.privacy.pii:Pii",
+    "chunk": "curate.mix.chunk:Chunk",
     "sample": "curate.mix.sample:Sample",
     "split": "curate.mix.split:Split",
     "text_statistics": "curate.audit.statistics:TextStatistics",
@@ -75,7 +76,7 @@ def find_stage(name: str) -> type[Stage]:
     if not (isinstance(found, type) and issubclass(found, Stage)):
         raise CurateError(
             f"`{target}` is not a stage",
-            hint="a stage is a subclass of Source, Mapper, Filter, Audit or Global",
+            hint="a stage is a subclass of Source, Mapper, Filter, Audit, Expander or Global",
         )
     return found
 
