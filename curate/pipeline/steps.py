@@ -258,7 +258,8 @@ def _stack(tables: Sequence[Any], rows: int) -> pa.Table | None:
 def _attached(stage: Stage, features: pa.Table) -> tuple[str, ...]:
     if isinstance(stage, Mapper):
         return tuple(name for name in features.column_names if name not in ("row", IDENT))
-    return stage.carries if isinstance(stage, Filter) else ()
+    carried = stage.carries if isinstance(stage, Filter) else ()
+    return tuple(name for name in carried if name in features.column_names)  # none where every document failed
 
 
 def _decided(stage: Stage, said: pa.Table, features: pa.Table) -> pa.Table:
@@ -318,7 +319,7 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
             said, features = work.know(last, stage)
         held, failed = work.store.write_table(features), work._write(said)
         work._remember(last, features, said, held, failed)
-        signed = {"features": held, "verdicts": failed, "count": features.num_rows, "reasons": count_verdicts(said)}
+        signed = {"features": held, "verdicts": failed, "count": features.num_rows - said.num_rows, "reasons": count_verdicts(said)}
         objects += [name for name in (held, failed) if name]
         if last.id in work.worked:
             work.seconds[last.id] = time.perf_counter() - began

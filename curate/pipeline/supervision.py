@@ -64,7 +64,7 @@ def next_attempt(task: Task, lost: Lost) -> Task | str:
     if "blame" not in task.spec or at is None or at[1] == LOADING:
         if times >= (MOST_HANGS if lost.hung else MOST_DEATHS):
             asks = "did not finish in time" if lost.hung else "is there enough memory for it?"
-            return f"{task.label} cost {times} workers; {asks}"
+            return f"{task.label} killed {times} workers; {asks}"
         return again
     stage, start, stop = at
     spec = copy.deepcopy(task.spec)

@@ -272,7 +272,7 @@ class Walk:
         work = _Work(self, spec, [(one.number, one.shard, made, one.bytes) for one, made in there])
         try:
             with spec.at_work():
-                decision = stage.decide(work)
+                decision = stage.decide(work) if work.documents else Decision()
             steps = work.apply(decision.found)
         except Unknown:
             _forget(spec, live)

@@ -70,6 +70,8 @@ def apply_whole(found: pa.Table) -> Effect:
 
     from curate.stages.contract import Effect
 
+    if not found.num_rows:  # every document of the shard failed to be signed
+        return Effect(verdict_schema().empty_table())
     rows = np.flatnonzero(found.column("verdict").is_valid().to_numpy())
     said = found.take(pa.array(rows)).set_column(found.schema.get_field_index("row"), "row", pa.array(rows))
     columns = {name.removeprefix(_COLUMN): found.column(name) for name in found.column_names if name[0] == _COLUMN}
