@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError
 from curate.stages.contract import Stage, Verdicts
+from curate.stages.missing import missing_package
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,6 +84,8 @@ def _call_one(
         return function(table.slice(row, 1))
     except (CurateError, MemoryError):
         raise
+    except ImportError as error:  # no document's fault, and every document's fate
+        raise missing_package(error, f"stage `{stage_id}` needs another package") from error
     except Exception as error:  # the worker's edge: whatever a stage raises is this document's reason
         place = error.__traceback__
         while place and place.tb_next:

@@ -43,6 +43,8 @@ class Pii(Mapper):
     libraries = ("presidio-analyzer", "phonenumbers", "tldextract", "regex")
     batch = 500
 
+    reasons = {"pii": "edited: personal data, replaced by placeholders"}
+
     entities: tuple[Entity, ...] = Field(tuple(TYPES), min_length=1, description="What is replaced.")
     placeholders: dict[Entity, str] = Field(
         {}, description="What stands in its place, by entity: in angle or square brackets, without digits, `@` or `:`."

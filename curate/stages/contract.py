@@ -18,7 +18,7 @@ the standard library and this module at the top, and pyarrow, numpy and all else
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
@@ -76,6 +76,8 @@ class Stage(BaseModel):
     """Distributions that decide the results; their versions are part of the cache key."""
     batch: ClassVar[int] = 1000
     """Most documents that one call gets; a call is also what the time limit is put on."""
+    reasons: ClassVar[Mapping[str, str]] = {}
+    """What each reason in its verdicts means: `a document is dropped for REASON: MEANING`. Names are contracts."""
 
     def model_files(self) -> Sequence[Path]:
         """Files whose content decides the results (a language model, a word list)."""
