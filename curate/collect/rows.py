@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from curate.collect.columns import Selection, document_table, json_text
+from curate.dataset.fillers import without_fillers
 from curate.errors import CurateError
 from curate.stages.contract import Rejected
 
@@ -148,6 +149,5 @@ def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray | list[Any]:
 
     if not pa.types.is_nested(column.type):
         return column
-    maps = pa.types.is_map(column.type)
-    values = column.to_pylist(maps_as_pydicts="lossy") if maps else column.to_pylist()
+    values = map(without_fillers, column.to_pylist(maps_as_pydicts="lossy"))
     return [value if value is None or isinstance(value, list | dict) else json_text(value) for value in values]

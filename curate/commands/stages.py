@@ -37,3 +37,6 @@ def stages(
         ("setting", "type", "default", "what it is"),
         [[setting["name"], setting["type"], setting["default"], setting["description"]] for setting in one["settings"]],
     )
+    if one["reasons"]:
+        typer.echo("")
+        print_table(("reason", "what the document has"), [list(pair) for pair in one["reasons"].items()])

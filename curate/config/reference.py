@@ -34,6 +34,7 @@ def stage_reference(name: str) -> dict[str, Any]:
         "kind": found.kind,
         "summary": description.partition("\n")[0],
         "description": description,
+        "reasons": dict(found.reasons),
         "settings": [_setting(key, field) for key, field in found.model_fields.items()],
     }
 
@@ -119,6 +120,9 @@ def reference_page() -> str:
     for name in sorted(BUILT_IN):
         one = stage_reference(name)
         lines += [f"## {name}", "", f"Kind: {one['kind']}", "", one["description"], ""]
+        if one["reasons"]:
+            lines += ["| reason | what the document has |", "|---|---|"]
+            lines += [*(f"| `{reason}` | {meaning} |" for reason, meaning in one["reasons"].items()), ""]
         if one["settings"]:
             lines += ["| setting | type | default | what it is |", "|---|---|---|---|"]
             lines += [*settings_rows(find_stage(name)), ""]

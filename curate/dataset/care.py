@@ -148,6 +148,7 @@ def _token_folders(store: Store, stay: set[str], oldest: float) -> Iterator[Path
     """Folders of token shards whose version goes; those that are being written have no manifest yet."""
     for blob in list(store.blobs.list("tokens")):
         path = store.blobs.local_path(blob.name)
-        if path is not None and path.name == "manifest.json" and blob.modified < oldest:
-            if (store.read_json(blob.name) or {}).get("version") not in stay:
-                yield path.parent
+        if path is None or path.name != "manifest.json" or blob.modified >= oldest:
+            continue
+        if (store.read_json(blob.name) or {}).get("version") not in stay:
+            yield path.parent

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from curate.stages.contract import Effect, Mapper, Verdicts
+from curate.stages.languages import WORDS_OF, LanguageCode
+from curate.stages.missing import needing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,37 +30,55 @@ class C4(Mapper):
     (value 1: the first such line decides) and `too_few_sentences` (value: the sentences that were left).
     """
 
+    version = 2
     libraries = ("datatrove", "spacy")
     batch = 100
+
+    reasons = {
+        "lorem_ipsum": "the words `lorem ipsum` (`drop_lorem_ipsum`)",
+        "curly_bracket": "a `{` (`drop_curly_bracket`)",
+        "too_few_sentences": "fewer sentences than `min_sentences` in the lines that are left",
+        "c4_lines": "edited: lines, or citations in them, went",
+    }
 
     min_sentences: int | None = Field(
         5, ge=1, description="Fewest sentences in the lines that are left; null is no minimum."
     )
-    min_words_per_line: int | None = Field(3, ge=1, description="Lines with fewer words go; null keeps them.")
+    min_words_per_line: int | None = Field(
+        3,
+        ge=1,
+        description="Lines with fewer words go; null keeps them. Words end at white space in every language: Chinese, "
+        "Japanese, Thai and Khmer need null.",
+    )
     max_word_length: int | None = Field(
         1000, ge=1, description="Lines with a longer word go, in characters; null keeps them."
     )
     require_terminal_punctuation: bool = Field(
-        True, description="Lines go that do not end with `.`, `?`, `!` or a quotation mark, or that end with `...`."
+        True,
+        description="Lines go that do not end with `.`, `?`, `!` or a quotation mark (`\"`, `'`), or that end with `...`. "
+        "No other marks are known: scripts with marks of their own (Chinese, Japanese, Hindi, Arabic, ...) need `false`.",
     )
-    remove_citations: bool = Field(True, description="Take `[1]`, `[edit]` and `[citation needed]` out of the lines.")
-    remove_javascript_lines: bool = Field(True, description="Lines go that name JavaScript.")
+    remove_citations: bool = Field(
+        True, description="Take `[1]`, `[edit]` and `[citation needed]` out of the lines; the words are English only."
+    )
+    remove_javascript_lines: bool = Field(True, description="Lines go that name `javascript`, in any language.")
     remove_policy_lines: bool = Field(
-        True, description="Lines go that speak of cookies, privacy policies and terms of use."
+        True,
+        description="Lines go that speak of cookies, privacy policies and terms of use: six English phrases (`terms of "
+        "use`, `privacy policy`, `cookie policy`, `uses cookies`, `use of cookies`, `use cookies`), none in other languages.",
     )
-    drop_lorem_ipsum: bool = Field(True, description="Drop documents with `lorem ipsum`.")
+    drop_lorem_ipsum: bool = Field(True, description="Drop documents with `lorem ipsum`, in any language.")
     drop_curly_bracket: bool = Field(True, description="Drop documents with `{`.")
     unit: Literal["line", "sentence"] = Field(
         "line", description="What is judged and removed: lines, as in the paper, or sentences."
     )
-    language: str = Field(
-        "eng", description="Language whose tokenizer finds the sentences: a code that datatrove knows."
-    )
+    language: LanguageCode = Field("eng", description=f"{WORDS_OF} Here it finds the sentences and nothing else.")
 
     def columns(self) -> Sequence[str]:
         """Nothing but the text."""
         return ()
 
+    @needing("c4")
     def open(self) -> Callable[[pa.Table], Effect]:
         """The function that judges a batch with datatrove's block."""
         from datatrove.data import Document
@@ -67,7 +87,7 @@ class C4(Mapper):
 
         from curate.stages.words import word_tokenizer
 
-        language: Any = word_tokenizer(self.language)
+        language: Any = word_tokenizer(self.language, sentences=True)
         block = C4QualityFilter(**self._parameters(), min_num_sentences=_or_off(self.min_sentences), language=language)
         # without a minimum the block edits every document, and the sentences of what is left can be counted
         counting = C4QualityFilter(**self._parameters(), min_num_sentences=0, language=language)

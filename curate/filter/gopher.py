@@ -5,9 +5,13 @@ decide in datatrove's order: the same documents are dropped for the same reasons
 threshold is decided anew without measuring. One core measures 3 MB/s of quality and 1 MB/s of repetition on new
 documents, about 5 and 2.5 times as fast as datatrove (benchmarks/filters.py).
 
-Two differences, both where datatrove raises or surprises: a document without words is short (datatrove divides by
-zero when its minimum is off), and a threshold of 0 is a threshold of 0 (datatrove takes it for off; off is null
-here).
+Differences, where datatrove raises or surprises: a document without words is short (datatrove divides by zero when its
+minimum is off); a threshold of 0 is a threshold of 0 (datatrove takes it for off; off is null here); and other
+languages than English have stop words of their own (datatrove counts English ones in all), and their usual script
+(`curate.stages.languages`).
+
+The thresholds are the paper's, made for English. Chinese and Japanese words are of one or two characters
+(`min_mean_word_length`), Finnish and German ones long (`max_mean_word_length`); look at the features of a sample first.
 """
 
 from __future__ import annotations
@@ -20,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from curate.stages.contract import Filter, Rule
+from curate.stages.languages import WORDS_OF, LanguageCode, stop_words
+from curate.stages.missing import needing
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["GopherQuality", "GopherRepetition"]
 
-_STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 _TOP = (2, 3, 4)
 _PARAGRAPHS, _LINES = re.compile(r"\n{2,}"), re.compile(r"\n+")
 _REPEATED = (5, 6, 7, 8, 9, 10)
@@ -39,6 +44,7 @@ class GopherQuality(Filter):
     stop words are taken of all tokens.
     """
 
+    version = 2
     libraries = ("datatrove", "spacy")
     batch = 200
     thresholds = frozenset({
@@ -46,9 +52,27 @@ class GopherQuality(Filter):
         "max_bullet_lines", "max_ellipsis_lines", "min_alphabetic", "min_stop_words",
     })  # fmt: skip
 
+    reasons = {
+        "gopher_short_doc": "fewer words than `min_words`",
+        "gopher_long_doc": "more words than `max_words`",
+        "gopher_below_avg_threshold": "words shorter than `min_mean_word_length` in the mean",
+        "gopher_above_avg_threshold": "words longer than `max_mean_word_length` in the mean",
+        "gopher_too_many_hashes": "more `#` per word than `max_symbols_per_word`",
+        "gopher_too_many_ellipsis": "more ellipses per word than `max_symbols_per_word`",
+        "gopher_too_many_bullets": "a larger share of bullet lines than `max_bullet_lines`",
+        "gopher_too_many_end_ellipsis": "a larger share of lines that end with an ellipsis than `max_ellipsis_lines`",
+        "gopher_below_alpha_threshold": "a smaller share of words with a letter than `min_alphabetic`",
+        "gopher_enough_stop_words": "not enough: fewer different stop words than `min_stop_words`",
+    }
+
     min_words: int = Field(50, ge=1, description="Fewest words that a document may have.")
     max_words: int | None = Field(100_000, ge=1, description="Most words that a document may have; null is no limit.")
-    min_mean_word_length: float | None = Field(3, ge=0, description="Least mean length of the words, in characters.")
+    min_mean_word_length: float | None = Field(
+        3,
+        ge=0,
+        description="Least mean length of the words, in characters. Made for English, as all defaults here: Chinese and "
+        "Japanese words have one or two.",
+    )
     max_mean_word_length: float | None = Field(
         10, ge=0, description="Greatest mean length of the words, in characters."
     )
@@ -63,15 +87,19 @@ class GopherQuality(Filter):
     )
     min_alphabetic: float | None = Field(0.8, ge=0, le=1, description="Least share of words with at least one letter.")
     min_stop_words: int | None = Field(2, ge=0, description="Fewest different stop words that must occur.")
-    stop_words: tuple[str, ...] = Field(
-        _STOP_WORDS, description="The stop words, as they are written in the text (case counts)."
+    stop_words: tuple[str, ...] | None = Field(
+        None,
+        description="The stop words, as they are written in the text (case counts). null takes the language's own: the "
+        "paper's eight for English, spaCy's list for others (German: 543 words, so the rule is milder there); a language "
+        "without a list has none, and then `min_stop_words` is not asked.",
     )
-    language: str = Field("eng", description="Language whose tokenizer cuts the words: a code that datatrove knows.")
+    language: LanguageCode = Field("eng", description=WORDS_OF)
 
     def columns(self) -> Sequence[str]:
         """Nothing but the text."""
         return ()
 
+    @needing("gopher_quality")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure eight features of every document."""
         from datatrove.utils.text import PUNCTUATION_SET
@@ -79,8 +107,8 @@ class GopherQuality(Filter):
         from curate.stages.words import word_tokenizer
 
         tokenize = word_tokenizer(self.language).word_tokenize
-        stop_words, marks = frozenset(self.stop_words), frozenset(PUNCTUATION_SET)
-        return _measuring(lambda text: _quality(text, tokenize(text), stop_words, marks), "words", "stop_words")
+        frequent, marks = frozenset(self._stop_words()), frozenset(PUNCTUATION_SET)
+        return _measuring(lambda text: _quality(text, tokenize(text), frequent, marks), "words", "stop_words")
 
     def rules(self) -> Sequence[Rule]:
         """In datatrove's order, with datatrove's reasons."""
@@ -94,8 +122,15 @@ class GopherQuality(Filter):
             Rule("gopher_too_many_bullets", "bullet_lines", maximum=self.max_bullet_lines),
             Rule("gopher_too_many_end_ellipsis", "ellipsis_lines", maximum=self.max_ellipsis_lines),
             Rule("gopher_below_alpha_threshold", "alphabetic", minimum=self.min_alphabetic),
-            Rule("gopher_enough_stop_words", "stop_words", minimum=self.min_stop_words),
+            Rule("gopher_enough_stop_words", "stop_words", minimum=self._least_stop_words()),
         )
+
+    def _stop_words(self) -> tuple[str, ...]:
+        return stop_words(self.language) if self.stop_words is None else self.stop_words
+
+    def _least_stop_words(self) -> int | None:
+        """None where the language has no stop words of its own."""
+        return None if self.stop_words is None and not self._stop_words() else self.min_stop_words
 
 
 class GopherRepetition(Filter):
@@ -105,12 +140,29 @@ class GopherRepetition(Filter):
     n-gram's share of the characters, `max_repeated_n_grams` that of all n-grams which occur before.
     """
 
+    version = 2
     libraries = ("datatrove", "spacy")
     batch = 100
     thresholds = frozenset({
         "max_repeated_paragraphs", "max_repeated_paragraph_characters", "max_repeated_lines",
         "max_repeated_line_characters", "max_top_n_gram", "max_repeated_n_grams",
     })  # fmt: skip
+
+    reasons = {
+        "empty": "no characters",
+        "dup_para_frac": "a larger share of repeated paragraphs than `max_repeated_paragraphs`",
+        "dup_para_char_frac": "more characters in them than `max_repeated_paragraph_characters`, as a share",
+        "dup_line_frac": "a larger share of repeated lines than `max_repeated_lines`",
+        "dup_line_char_frac": "more characters in them than `max_repeated_line_characters`, as a share",
+        **{
+            f"top_{n}_gram": f"its most frequent {n}-gram has more of the characters than `max_top_n_gram`"
+            for n in _TOP
+        },
+        **{
+            f"duplicated_{n}_n_grams": f"repeated {n}-grams have more of the characters than `max_repeated_n_grams`"
+            for n in _REPEATED
+        },
+    }
 
     max_repeated_paragraphs: float | None = Field(0.3, ge=0, description="Largest share of paragraphs seen before.")
     max_repeated_paragraph_characters: float | None = Field(
@@ -128,14 +180,17 @@ class GopherRepetition(Filter):
             description="Largest share of characters in repeated 5-, 6-, ... 10-grams; null is off.",
         )
     )
-    language: str = Field("eng", description="Language whose tokenizer cuts the words: a code that datatrove knows.")
+    language: LanguageCode = Field("eng", description=WORDS_OF)
 
     def columns(self) -> Sequence[str]:
         """Nothing but the text."""
         return ()
 
+    @needing("gopher_repetition")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure fourteen features of every document."""
+        import datatrove.pipeline.filters.gopher_repetition_filter  # noqa: F401  that it is there
+
         from curate.stages.words import word_tokenizer
 
         tokenize = word_tokenizer(self.language).word_tokenize

@@ -7,7 +7,7 @@ seconds for a million characters looked at, so about 3,000 documents a second.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +16,8 @@ from pydantic import Field, field_validator
 
 from curate.errors import CurateError, did_you_mean
 from curate.stages.contract import Asset, Filter
+from curate.stages.languages import code_of_name
+from curate.stages.missing import needing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +43,11 @@ class Language(Filter):
     libraries: ClassVar[tuple[str, ...]] = ("fasttext-predict",)
     thresholds: ClassVar[frozenset[str]] = frozenset({"languages", "min_score"})
     carries: ClassVar[tuple[str, ...]] = ("language", "language_score")
+
+    reasons: ClassVar[Mapping[str, str]] = {
+        "language": "a language that is not among `languages`",
+        "language_score": "a language among `languages`, with a lower probability than `min_score`",
+    }
 
     languages: list[str] | None = Field(
         None,
@@ -70,7 +77,8 @@ class Language(Filter):
     def _known(cls, value: list[str] | None) -> list[str] | None:
         for code in value or ():
             if code not in LANGUAGES:
-                near = did_you_mean(code, sorted(LANGUAGES))
+                meant = code_of_name(code, LANGUAGES)
+                near = f"did you mean `{meant}`?" if meant else did_you_mean(code, sorted(LANGUAGES))
                 raise ValueError(f"lid.176 has no language `{code}`" + (f"; {near}" if near else ""))
         return value
 
@@ -89,6 +97,7 @@ class Language(Filter):
         """Nothing but the text."""
         return ()
 
+    @needing("language")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measures `language` (null where there is no text to go by) and `language_score`, its probability."""
         import fasttext

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -24,6 +24,8 @@ class Sample(Filter):
 
     reads_text: ClassVar[bool] = False
     thresholds: ClassVar[frozenset[str]] = frozenset({"fraction"})
+
+    reasons: ClassVar[Mapping[str, str]] = {"not_sampled": "a draw above `fraction`: it was not among the chosen"}
 
     fraction: float = Field(gt=0, le=1, description="Share of the documents to keep, on average (0.1 is one in ten).")
     seed: int = Field(1, ge=0, lt=2**64, description="Seed of the draw; another seed keeps other documents.")

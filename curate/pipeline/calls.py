@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError
 from curate.stages.contract import Stage, Verdicts
+from curate.stages.missing import missing_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,8 +74,10 @@ def calls(
             try:
                 yield start, function(table.slice(start, stop - start))
                 continue
-            except (MemoryError, ImportError) as error:
-                raise _missing(stage_id, error) from error
+            except (CurateError, MemoryError):
+                raise
+            except ImportError as error:
+                raise missing_package(error, f"stage `{stage_id}` needs another package") from error
             except Exception:  # noqa: S110  a stage may raise anything; the document at fault is found below
                 pass
         for position in range(start, stop):
@@ -111,10 +114,10 @@ def _call_one(
     progress((stage_id, row, row + 1))
     try:
         return function(document)
-    except CurateError:
+    except (CurateError, MemoryError):
         raise
-    except (MemoryError, ImportError) as error:
-        raise _missing(stage_id, error) from error
+    except ImportError as error:  # no document's fault, and every document's fate
+        raise missing_package(error, f"stage `{stage_id}` needs another package") from error
     except Exception as error:  # the worker's edge: whatever a stage raises is this document's reason
         place = error.__traceback__
         while place and place.tb_next:
@@ -123,13 +126,3 @@ def _call_one(
         verdicts.quarantine(0, "stage_failed", detail=f"{type(error).__name__} at {line}")
         return verdicts
 
-
-def _missing(stage_id: str, error: Exception) -> Exception:
-    """A package that is not installed is nobody's document's fault; memory that is gone is the worker's end."""
-    if not isinstance(error, ImportError):
-        return error
-    name = error.name or str(error)
-    return CurateError(
-        f"stage `{stage_id}` needs the package `{name}`, which cannot be imported",
-        hint=f"pip install {name.partition('.')[0]}; the work done so far is kept",
-    )

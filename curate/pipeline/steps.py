@@ -319,7 +319,8 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
             said, features = work.know(last, stage)
         held, failed = work.store.write_table(features), work._write(said)
         work._remember(last, features, said, held, failed)
-        signed = {"features": held, "verdicts": failed, "count": features.num_rows - said.num_rows, "reasons": count_verdicts(said)}
+        count = features.num_rows - said.num_rows
+        signed = {"features": held, "verdicts": failed, "count": count, "reasons": count_verdicts(said)}
         objects += [name for name in (held, failed) if name]
         if last.id in work.worked:
             work.seconds[last.id] = time.perf_counter() - began

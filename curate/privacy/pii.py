@@ -6,7 +6,8 @@ each), 1,000 of package descriptions full of addresses and version numbers. Load
 
 On the 1,976 gold texts of presidio-research it finds every e-mail address, SSN and IP address, 99 % of the card numbers
 and 59 % of the phone numbers: national numbers of other regions than `phone_regions` are not seen, nor are made-up
-ones. What is found is found by form: expect misses, and audit what stays.
+ones. What is found is found by form: expect misses, and audit what stays. Letters of any other script may stand beside
+what is found, and full-width forms are found as well (`curate.privacy.scripts`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import Field, field_validator
 
 from curate.privacy.recognizers import TYPES, Entity, Recognizer, load_recognizers, resolve
 from curate.stages.contract import Effect, Mapper, Span, Verdicts
+from curate.stages.missing import needing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,9 +39,12 @@ class Pii(Mapper):
     changes nothing.
     """
 
+    version = 2
     libraries = ("presidio-analyzer", "phonenumbers", "tldextract", "regex")
     batch = 500
     protects = True
+
+    reasons = {"pii": "edited: personal data, replaced by placeholders"}
 
     entities: tuple[Entity, ...] = Field(tuple(TYPES), min_length=1, description="What is replaced.")
     placeholders: dict[Entity, str] = Field(
@@ -51,8 +56,8 @@ class Pii(Mapper):
     min_scores: dict[Entity, float] = Field({}, description="Least confidence by entity, instead of `min_score`.")
     phone_regions: tuple[str, ...] = Field(
         ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR"),
-        description="Countries (ISO 3166) whose national numbers are phone numbers; international ones (`+...`) always "
-        "are. The time for phone numbers grows with each.",
+        description="Countries (ISO 3166) whose national numbers are phone numbers; international ones (`+...`) are where "
+        "their country's numbering plan knows them (made-up ones are not). The time for phone numbers grows with each.",
     )
     public_ips_only: bool = Field(True, description="Leave private, local and reserved IP addresses in the text.")
 
@@ -80,6 +85,7 @@ class Pii(Mapper):
         """Nothing."""
         return ()
 
+    @needing("pii")
     def open(self) -> Callable[[pa.Table], Effect]:
         """Load the recognizers; the function replaces what they find."""
         entities = tuple(dict.fromkeys(self.entities))

@@ -2,10 +2,11 @@
 
 Presidio's own engine runs spaCy and every recognizer over every document, about 390 a second. Here cheap patterns find
 anchors (an `@`, a run of digits) and a recognizer sees only windows around its anchors. A window ends where no
-match can cross: at whitespace for addresses, 60 characters beyond the digits elsewhere, so the spans are those of
-the whole text (a differential test). Differences that are meant: phone numbers have at least 7 digits (shorter ones
-are years and page numbers) and are no dates, IP addresses or rows of decimals; more kinds of cards are known; and an
-address that is longer than 320 characters is found by its last 320.
+match can cross: where no address goes on, 60 characters beyond the digits elsewhere, so the spans are those of the
+whole text (a differential test). Differences that are meant: letters of other scripts than Latin end numbers and
+addresses, and full-width forms are read as what they are (`curate.privacy.scripts`); phone numbers have at least 7
+digits (shorter ones are years and page numbers) and are no dates, IP addresses or rows of decimals; more kinds of cards
+are known; and an address that is longer than 320 characters is found by its last 320.
 
 Context words (`ssn`, `card`) raise a score as in Presidio: 0.35 more, at least 0.4, where one of the five words
 before the match holds one. E-mail domains are checked against the public suffix list that tldextract ships: no
@@ -17,14 +18,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from curate.errors import CurateError, did_you_mean
+from curate.privacy.scripts import FOREIGN, apart, narrow
 from curate.stages.contract import Span
 from curate.stages.lean import without
 
 if TYPE_CHECKING:
-    from presidio_analyzer import EntityRecognizer
+    from presidio_analyzer import PatternRecognizer, RecognizerResult
+    from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 
 __all__ = ["CHECKED", "TYPES", "Entity", "Recognizer", "load_recognizers", "resolve"]
 
@@ -48,7 +52,7 @@ _LONGEST_ADDRESS = 320
 _DIGIT_RUN = r"\d(?:[ .-]?\d){8,}"
 _ANCHORS: dict[Entity, re.Pattern[str]] = {
     "email": re.compile(r"@"),
-    "phone": re.compile(r"\d(?:(?:[^\w\n]|x){0,4}\d){6,}"),
+    "phone": re.compile(r"\d(?:(?:[^\w\n]|[x\u30fc]){0,4}\d){6,}"),
     "ip": re.compile(
         r"\d\.\d{1,3}\.\d{1,3}\.\d|(?<![0-9A-Za-z_:])(?:::|(?:[0-9A-Fa-f]{1,4}:){1,7}:|(?:[0-9A-Fa-f]{1,4}:){4})"
     ),
@@ -90,18 +94,21 @@ def load_recognizers(
 
 
 def _finder(entity: Entity, recognizer: Any, accept: Callable[[str], bool] | None) -> Callable[[str], list[Span]]:
-    windows = _words_around if entity in ("email", "ip") else _margins_around
+    windows = {"email": _addresses_around, "ip": _words_around}.get(entity, _margins_around)
     kind, context = TYPES[entity], tuple(word.lower() for word in recognizer.context or ())
 
     def find(text: str) -> list[Span]:
-        spans = []
-        for start, end in windows(text, _ANCHORS[entity]):
-            for found in recognizer.analyze(text[start:end], [kind], None):
+        plain = narrow(text)
+        # phonenumbers knows the scripts' own dashes, and an address may be of another script
+        seen = {"phone": text, "email": plain}.get(entity) or apart(plain)
+        spans: list[Span] = []
+        for start, end in windows(seen, _ANCHORS[entity]):
+            for found in recognizer.analyze(seen[start:end], [kind], None):
                 first, last = start + found.start, start + found.end
-                if accept is None or accept(text[first:last]):
-                    score = found.score if found.score >= 1 else _with_context(text, first, found.score, context)
+                if accept is None or accept(plain[first:last]):
+                    score = found.score if found.score >= 1 else _with_context(plain, first, found.score, context)
                     spans.append(Span(first, last, kind, score))
-        return spans
+        return list(dict.fromkeys(spans))
 
     return find
 
@@ -122,7 +129,39 @@ def _with_context(text: str, start: int, score: float, context: Sequence[str]) -
     return score
 
 
-# ---- windows: disjoint, ascending
+# ---- windows: ascending, and disjoint but for addresses
+
+
+def _addresses_around(text: str, anchor: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    """Each anchor with what can be of an address around it, at most 320 characters to either side.
+
+    First of Latin letters, then of all: scripts that are written without spaces are long runs of letters, in which the
+    limit of 320 would cut addresses. An address comes twice then.
+    """
+    latin = apart(text)
+    for seen in (latin,) if latin == text else (latin, text):
+        yield from _runs_around(seen, anchor)
+
+
+def _runs_around(text: str, anchor: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    last, first = _no_address()
+    end = 0
+    for match in anchor.finditer(text):
+        if match.start() < end:
+            continue
+        low, high = max(end, match.start() - _LONGEST_ADDRESS), min(len(text), match.end() + _LONGEST_ADDRESS)
+        before, after = last.search(text, low, match.start()), first.search(text, match.end(), high)
+        end = after.start() if after else high
+        yield before.end() if before else low, end
+
+
+@cache
+def _no_address() -> tuple[Any, Any]:
+    """What cannot be of an address: patterns for the last and the first place of it."""
+    import regex
+
+    border = r"[^!#$%&'*+\-/=?^_`{|}~.@\w]"
+    return regex.compile(f"(?r){border}"), regex.compile(border)
 
 
 def _words_around(text: str, anchor: re.Pattern[str]) -> Iterator[tuple[int, int]]:
@@ -173,7 +212,8 @@ def resolve(spans: Sequence[Span]) -> list[Span]:
 # ---- the recognizers
 
 
-def _presidio(entity: Entity, phone_regions: Sequence[str]) -> EntityRecognizer:
+def _presidio(entity: Entity, phone_regions: Sequence[str]) -> PhoneRecognizer | _AllScripts:
+    """Presidio's recognizer, for texts of all scripts."""
     from presidio_analyzer.predefined_recognizers import (
         CreditCardRecognizer,
         IbanRecognizer,
@@ -182,14 +222,39 @@ def _presidio(entity: Entity, phone_regions: Sequence[str]) -> EntityRecognizer:
         UsSsnRecognizer,
     )
 
-    if entity == "email":
-        return _offline_email()
-    if entity == "phone":
+    if entity == "phone":  # phonenumbers knows all scripts
         _check_regions(phone_regions)
         return PhoneRecognizer(supported_regions=tuple(phone_regions))
+    if entity == "email":
+        return _AllScripts(_offline_email(), foreign=True)
     if entity == "card":
-        return CreditCardRecognizer(patterns=[*CreditCardRecognizer.PATTERNS, *_more_cards()])
-    return {"ip": IpRecognizer, "iban": IbanRecognizer, "ssn": UsSsnRecognizer}[entity]()
+        return _AllScripts(CreditCardRecognizer(patterns=[*CreditCardRecognizer.PATTERNS, *_more_cards()]))
+    return _AllScripts({"ip": IpRecognizer, "iban": IbanRecognizer, "ssn": UsSsnRecognizer}[entity]())
+
+
+class _AllScripts:
+    """A recognizer whose word boundaries know one script, for texts of all.
+
+    Args:
+        recognizer: What it finds is written in Latin letters.
+        foreign: It may be written in another script, too, but does not change its script from one letter to the next.
+    """
+
+    def __init__(self, recognizer: PatternRecognizer, *, foreign: bool = False) -> None:
+        self.recognizer, self.foreign, self.context = recognizer, foreign, recognizer.context
+
+    def analyze(self, text: str, kinds: list[str], artifacts: Any = None) -> list[RecognizerResult]:
+        """As Presidio's."""
+        plain = narrow(text)
+        latin = apart(plain)
+        found = self.recognizer.analyze(latin, kinds, artifacts)
+        if not self.foreign or latin == plain:
+            return found
+        begun = [one.start for one in found if latin[one.start - 1 : one.start] == FOREIGN]
+        whole = self.recognizer.analyze(plain, kinds, artifacts)
+        return found + [
+            one for one in whole if one not in found and not any(one.start < start < one.end for start in begun)
+        ]
 
 
 def _check_regions(regions: Sequence[str]) -> None:
@@ -203,7 +268,7 @@ def _check_regions(regions: Sequence[str]) -> None:
             )
 
 
-def _offline_email() -> EntityRecognizer:
+def _offline_email() -> PatternRecognizer:
     """Presidio's e-mail recognizer, with the list of domains that tldextract ships instead of one from the network."""
     import tldextract
     from presidio_analyzer.predefined_recognizers import EmailRecognizer

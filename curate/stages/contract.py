@@ -87,6 +87,8 @@ class Stage(BaseModel):
     """Distributions that decide the results; their versions are part of the cache key."""
     batch: ClassVar[int] = 1000
     """Most documents that one call gets; a call is also what the time limit is put on."""
+    reasons: ClassVar[Mapping[str, str]] = {}
+    """What each reason in its verdicts means: `a document is dropped for REASON: MEANING`. Names are contracts."""
 
     def model_files(self) -> Sequence[Path]:
         """Files whose content decides the results (a language model, a word list)."""

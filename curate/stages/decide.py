@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["decide_by_rules", "verdict_table"]
+__all__ = ["decide_by_rules", "limit_words", "verdict_table"]
 
 
 def decide_by_rules(features: pa.Table, rules: Sequence[Rule]) -> pa.Table:
@@ -38,6 +38,23 @@ def decide_by_rules(features: pa.Table, rules: Sequence[Rule]) -> pa.Table:
             undecided &= ~failed
     rows = np.flatnonzero(~undecided)
     return verdict_table(rows, "dropped", reason[rows], value=value[rows], threshold=threshold[rows])
+
+
+def limit_words(value: float | None, threshold: float) -> str:
+    """What was asked of a dropped document, in words: `at least 2`, `at most 0.16`.
+
+    A dropped document is on the wrong side of its threshold, so the value tells a minimum from a maximum.
+
+    Args:
+        value: What was measured; None where nothing could be.
+        threshold: The setting.
+    """
+    number = f"{threshold:,.0f}" if threshold == int(threshold) else f"{threshold:g}"
+    if value is None or value != value:
+        return f"the limit is {number}"
+    return (
+        f"at least {number}" if value < threshold else f"at most {number}" if value > threshold else f"below {number}"
+    )
 
 
 def verdict_table(

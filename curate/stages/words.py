@@ -18,10 +18,12 @@ from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from datatrove.utils.word_tokenizers import WordTokenizer, load_word_tokenizer
+from datatrove.utils.word_tokenizers import WordTokenizer, load_tokenizer_assignments, load_word_tokenizer
 
 from curate.errors import CurateError
+from curate.stages.languages import find_language
 from curate.stages.lean import without
+from curate.stages.missing import missing_package
 
 __all__ = ["EnglishWords", "english_tokenizer", "word_tokenizer"]
 
@@ -29,6 +31,7 @@ _CACHED_CHARACTERS = 2_000_000
 _BROKEN = "IS_ALPHA"  # the one word that spaCy fails on: datatrove takes it out and tries again
 _WORD, _STOP, _MARK = range(3)
 _PIECES = re.compile(r"\s+|\S+")
+_SAMPLE = "One word. Two words."
 _LONGEST = 10_000  # characters before a space that are looked at; no special case is longer than 14
 
 
@@ -186,23 +189,53 @@ def english_tokenizer() -> EnglishWords:
         return EnglishWords()
 
 
-def word_tokenizer(language: str) -> WordTokenizer:
-    """The cached tokenizer for English, datatrove's own for every other language.
+def word_tokenizer(language: str, *, sentences: bool = False) -> WordTokenizer:
+    """The cached tokenizer for English, datatrove's own for every other language; tried, so that it lacks nothing.
 
     Args:
-        language: A code that datatrove knows: `eng`, `deu`, `fra`, ...
+        language: A code that datatrove knows: `eng`, `deu`, `zho_Hani`, ... (see `curate.stages.languages`).
+        sentences: Whether sentences are asked for, too.
 
     Raises:
-        CurateError: datatrove has no tokenizer for the language, or a package is missing that it needs.
+        CurateError: datatrove has no tokenizer for the language, or something is missing that it needs.
     """
     if language in ("eng", "en"):
         return english_tokenizer()
     try:
-        return load_word_tokenizer(language)
+        with without("torch", "transformers"):
+            import spacy  # noqa: F401  most tokenizers are spaCy's
+        tokenizer = load_word_tokenizer(_assigned(language))
     except ValueError as error:
         raise CurateError(
             f"datatrove has no tokenizer for the language `{language}`",
             hint="codes are those of ISO 639-3: `eng`, `deu`",
         ) from error
     except ImportError as error:
-        raise CurateError(f"words of the language `{language}` need another package: {error}") from error
+        raise missing_package(error, f"words of the language `{language}` need another package") from error
+    _try(tokenizer, language, sentences)
+    return tokenizer
+
+
+def _assigned(language: str) -> str:
+    """The key of datatrove's table: the usual script's, where the code names none and datatrove takes another one."""
+    found, assigned = find_language(language), load_tokenizer_assignments()
+    if "_" in language or found is None:
+        return language
+    usual = f"{found.code}_{found.script}"
+    tokenizers = [getattr(assigned.get(key), "args", None) for key in (language, usual)]
+    return language if tokenizers[0] == tokenizers[1] else usual
+
+
+def _try(tokenizer: WordTokenizer, language: str, sentences: bool) -> None:
+    """Cut a few words: most tokenizers load their packages and models at the first text."""
+    try:
+        tokenizer.word_tokenize(_SAMPLE)
+        if sentences:
+            tokenizer.sent_tokenize(_SAMPLE)
+    except ImportError as error:
+        raise missing_package(error, f"words of the language `{language}` need another package") from error
+    except Exception as error:  # foreign code at its edge: models that are not there fail in every way
+        raise CurateError(
+            f"the tokenizer of the language `{language}` does not work here: {type(error).__name__}: {str(error)[:300]}",
+            hint="it may need a model or a dictionary that is not installed",
+        ) from error

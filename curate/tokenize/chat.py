@@ -1,6 +1,6 @@
 """Conversations as tokens, and which of them the assistant says.
 
-A template (Jinja, as in Hugging Face tokenizers: `messages`, `add_generation_prompt`, `bos_token`, `eos_token`,
+A template (Jinja, as in Hugging Face tokenizers: `messages`, `tools`, `add_generation_prompt`, `bos_token`, `eos_token`,
 `raise_exception`) turns messages into one text. What the assistant says is found by rendering prefixes: from where the
 prompt for an answer ends to where the conversation with that answer ends. A template that renders an earlier part in
 another way once more follows (some remove past reasoning) has no such places, and is refused.
@@ -24,12 +24,13 @@ from curate.tokenize.roles import special_tokens
 
 if TYPE_CHECKING:
     import numpy as np
-    from jinja2 import Template
+    from jinja2 import Environment, Template
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["DEFAULT_TEMPLATE", "ChatTemplate", "Rendered"]
+__all__ = ["DEFAULT_TEMPLATE", "ChatTemplate", "Rendered", "uses_tools"]
 
 Messages = Sequence[dict[str, Any]]
+Tools = Sequence[dict[str, Any]]
 
 # As in Qwen, what a tool answers comes to the model as a user's turn.
 DEFAULT_TEMPLATE = (
@@ -88,23 +89,31 @@ class ChatTemplate:
             f"{name}_token": tokenizer.id_to_token(roles[role]) for name, role in names.items() if role in roles
         }
 
-    def render(self, messages: Messages, *, add_generation_prompt: bool = False) -> str:
-        """The template's text of these messages, as they are.
+    def render(self, messages: Messages, *, tools: Tools | None = None, add_generation_prompt: bool = False) -> str:
+        """The template's text of these messages and tools, as they are.
 
         Raises:
             CurateError: The template refuses them.
         """
         try:
             return self.template.render(
-                messages=messages, add_generation_prompt=add_generation_prompt, tools=None, documents=None, **self.names
+                messages=messages,
+                add_generation_prompt=add_generation_prompt,
+                tools=tools,
+                documents=None,
+                **self.names,
             )
         except Exception as error:  # a template is a program of the user's
             raise CurateError(
                 f"the template of conversations fails: {type(error).__name__}: {error}", hint="see `data.chat_template`"
             ) from None
 
-    def rendered(self, messages: Messages) -> Rendered:
+    def rendered(self, messages: Messages, tools: Any = None) -> Rendered:
         """A conversation as text, and where the assistant speaks.
+
+        Args:
+            messages: What is said.
+            tools: What the assistant may call: a list of JSON schemas, each an object or its JSON text.
 
         Raises:
             CurateError: It has no assistant's turn, a message is not what it should be, or the template does not fit.
@@ -113,14 +122,15 @@ class ChatTemplate:
         checked = [self._checked(message, number) for number, message in enumerate(given, 1)]
         if not any(message["role"] == "assistant" for message in checked):
             raise CurateError("the assistant says nothing in this conversation", hint="leave it out")
-        guarded, replaced = self._guarded(checked)
-        whole = self.render(guarded)
+        guarded, replaced = self._guarded({"messages": checked, "tools": _checked_tools(tools)})
+        known, guarded = guarded["tools"], guarded["messages"]
+        whole = self.render(guarded, tools=known)
         spans = []
         for number, message in enumerate(guarded):
             if message["role"] != "assistant":
                 continue
-            before = self.render(guarded[:number], add_generation_prompt=True)
-            after = self.render(guarded[: number + 1])
+            before = self.render(guarded[:number], tools=known, add_generation_prompt=True)
+            after = self.render(guarded[: number + 1], tools=known)
             for part, count in ((before, number), (after, number + 1)):
                 if not whole.startswith(part):
                     raise CurateError(
@@ -151,12 +161,12 @@ class ChatTemplate:
         given = {name: value for name, value in message.items() if value is not None}
         return {**given, "content": content or ""}
 
-    def _guarded(self, messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-        """The messages with private characters where they spell special tokens, and what those stand for."""
-        strings = list(_strings(messages))
+    def _guarded(self, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Messages and tools with private characters where they spell special tokens, and what those stand for."""
+        strings = list(_strings(given))
         spelled = sorted({name for text in strings for name in self.pattern.findall(text)})
         if not spelled:
-            return messages, {}
+            return given, {}
         used = set().union(*strings)
         free = (chr(number) for number in _PRIVATE if chr(number) not in used)
         by_name = dict(zip(spelled, free, strict=False))
@@ -168,7 +178,7 @@ class ChatTemplate:
                 return {guard(name): guard(inner) for name, inner in value.items()}
             return [guard(inner) for inner in value] if isinstance(value, list) else value
 
-        return guard(messages), {character: name for name, character in by_name.items()}
+        return guard(given), {character: name for name, character in by_name.items()}
 
     def _masked(self, conversation: Rendered, encoding: Encoding) -> tuple[list[int], np.ndarray]:
         import numpy as np
@@ -200,6 +210,20 @@ class ChatTemplate:
         return tokens, starts
 
 
+def _checked_tools(given: Any) -> list[dict[str, Any]] | None:
+    if not given:
+        return None
+    try:
+        tools: list[Any] = [json.loads(tool) if isinstance(tool, str) else tool for tool in given]
+    except (TypeError, ValueError):
+        tools = [None]
+    if not isinstance(given, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise CurateError(
+            "the tools of this conversation are no list of objects", hint="JSON schemas, or their JSON text"
+        )
+    return tools
+
+
 def _strings(value: Any) -> Iterator[str]:
     """All strings in a value, names of its fields among them."""
     if isinstance(value, str):
@@ -223,8 +247,31 @@ def _reading_special(tokenizer: Tokenizer) -> Tokenizer:
     return found
 
 
+def uses_tools(source: str | None) -> bool:
+    """Whether a template (None: the default) shows the tools to the model.
+
+    Raises:
+        CurateError: The template is no valid Jinja.
+    """
+    from jinja2.meta import find_undeclared_variables
+
+    source = DEFAULT_TEMPLATE if source is None else source
+    _compiled(source)
+    return "tools" in find_undeclared_variables(_environment().parse(source))
+
+
 def _compiled(source: str) -> Template:
     from jinja2 import TemplateSyntaxError
+
+    try:
+        return _environment().from_string(source)
+    except TemplateSyntaxError as error:
+        raise CurateError(
+            f"the template of conversations is not valid: {error.message}", f"data.chat_template, line {error.lineno}"
+        ) from None
+
+
+def _environment() -> Environment:
     from jinja2.ext import Extension, loopcontrols
     from jinja2.nodes import Node
     from jinja2.parser import Parser
@@ -244,12 +291,7 @@ def _compiled(source: str) -> Template:
     )
     environment.filters["tojson"] = _json
     environment.globals["raise_exception"] = _raise
-    try:
-        return environment.from_string(source)
-    except TemplateSyntaxError as error:
-        raise CurateError(
-            f"the template of conversations is not valid: {error.message}", f"data.chat_template, line {error.lineno}"
-        ) from None
+    return environment
 
 
 def _json(

@@ -1,7 +1,8 @@
 """Which columns of a dataset are packed, and as what; and how their values are read from it.
 
 Lists and objects are Arrow lists and structs, or JSON text in a string column, as the collectors of this package leave
-them. Errors name the document by its number in its split and by its id, and hold none of its text.
+them; nulls that only fill the structs of a column are left out (`curate.dataset.fillers`). Errors name the document by
+its number in its split and by its id, and hold none of its text.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from curate.dataset.fillers import without_fillers
 from curate.errors import CurateError, did_you_mean
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ class Fields(BaseModel):
     )
     numbers: dict[str, str] = Field(default={}, description="columns of numbers, one for each document, by role")
     messages: str | None = Field(default=None, description="column of conversations: lists of {role, content}")
+    tools: str | None = Field(
+        default=None,
+        description="column of the tools that each conversation may call, as lists of JSON schemas; by default `tools`, "
+        "where there is one",
+    )
     chat_template: str | None = Field(
         default=None, description="file of the Jinja template of conversations; by default that of this package"
     )
@@ -55,7 +62,8 @@ class Fields(BaseModel):
     @property
     def columns(self) -> list[str]:
         """All columns."""
-        found = [*self.text_columns, *([self.labels] if self.labels else []), *self.numbers.values()]
+        others = [column for column in (self.tools, self.labels) if column]
+        found = [*self.text_columns, *others, *self.numbers.values()]
         return list(dict.fromkeys(found))
 
     def passages(self, dataset: Dataset, split: str) -> Iterator[tuple[int, str]]:
@@ -108,11 +116,11 @@ def refusal(dataset: Dataset, split: str, number: int, problem: str, hint: str |
 
 
 def _parsed(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+    return json.loads(value) if isinstance(value, str) else without_fillers(value)
 
 
 def _values(batch: pa.RecordBatch, column: str) -> list[Any]:
-    return batch.column(batch.schema.names.index(column)).to_pylist()
+    return batch.column(batch.schema.names.index(column)).to_pylist(maps_as_pydicts="strict")
 
 
 def _content(message: Any) -> str:
@@ -150,6 +158,14 @@ def check_fields(dataset: Dataset, fields: Fields) -> None:
     if fields.messages:
         wanted = "conversations: lists of {role, content}"
         _check_type(dataset, fields.messages, lambda kind: text(kind) or _is_list(kind, pa.types.is_struct), wanted)
+    if fields.tools:
+        wanted = "tools: lists of JSON schemas"
+        _check_type(
+            dataset,
+            fields.tools,
+            lambda kind: text(kind) or _is_list(kind, lambda one: text(one) or pa.types.is_struct(one)),
+            wanted,
+        )
     if fields.labels:
         _check_labels(dataset, fields)
 

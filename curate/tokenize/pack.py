@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, ResumableError
-from curate.tokenize.chat import ChatTemplate
+from curate.tokenize.chat import ChatTemplate, uses_tools
 from curate.tokenize.columns import find_labels, write_labels, write_numbers
 from curate.tokenize.fields import MESSAGES, Fields, check_fields
 from curate.tokenize.roles import CHAT, missing_names, require, roles, special_tokens
@@ -227,17 +228,33 @@ def pack_dataset(
 def _job(
     dataset: Dataset, settings: TokenizerSettings, fields: Fields, needs: tuple[str, ...], tokenizer: Path | None
 ) -> _Job:
-    check_fields(dataset, fields)
     template = None
     if fields.messages and fields.chat_template:
         template = _read_template(Path(fields.chat_template))
     elif fields.messages:
         needs = (*needs, *CHAT)
+    if fields.messages:
+        fields = _with_tools(dataset, fields, template)
+    check_fields(dataset, fields)
     given = tokenizer or (Path(settings.path).expanduser() if settings.path else None)
     job = _Job(dataset, settings, fields, needs, tokenizer_file(given) if given else None, template)
     if job.tokenizer:
         require(needs, job.roles(load_tokenizer(job.tokenizer)), job.tokenizer)
     return job
+
+
+def _with_tools(dataset: Dataset, fields: Fields, template: str | None) -> Fields:
+    """The fields with the column of tools, if the template shows tools; if not, people are told that it does not."""
+    column = fields.tools or "tools"
+    if not fields.tools and column not in dataset.columns:
+        return fields
+    if uses_tools(template):
+        return fields.model_copy(update={"tools": column})
+    sys.stderr.write(
+        f"tokenize {dataset.name}: the column `{column}` is not learned from: the template of conversations does not use "
+        "`tools` (`data.chat_template` names another template)\n"
+    )
+    return fields.model_copy(update={"tools": None})
 
 
 def _read_template(path: Path) -> str:
@@ -347,7 +364,7 @@ class _Writer:
         for role, column in fields.words.items():
             yield role, lists_of_words(dataset, split, column, tokenizer, end, unknown), ".words"
         if fields.messages and self.template:
-            yield MESSAGES, conversations(dataset, split, fields.messages, self.template), ".loss"
+            yield MESSAGES, conversations(dataset, split, fields.messages, self.template, fields.tools), ".loss"
 
     def _columns(self, split: str) -> dict[str, Any]:
         dataset, fields = self.job.dataset, self.job.fields

@@ -130,22 +130,24 @@ def _with_all_words(encoding: Encoding, count: int, unknown: int | None) -> tupl
     return tokens, first
 
 
-def conversations(dataset: Dataset, split: str, column: str, template: ChatTemplate) -> Iterator[Piece]:
-    """A column of conversations; the mask is true where the assistant speaks.
+def conversations(
+    dataset: Dataset, split: str, column: str, template: ChatTemplate, tools: str | None = None
+) -> Iterator[Piece]:
+    """A column of conversations, with the column of their tools; the mask is true where the assistant speaks.
 
     Raises:
         CurateError: A conversation is not what it should be, or the template does not fit.
     """
-    rendered = _rendered(dataset, split, column, template)
+    rendered = _rendered(dataset, split, [column, *([tools] if tools else [])], template)
     for group in _groups(rendered, lambda one: len(one.text)):
         for one, (tokens, mask) in zip(group, template.encode(group), strict=True):
             yield Piece(tokens, len(one.plain.encode()), mask=mask)
 
 
-def _rendered(dataset: Dataset, split: str, column: str, template: ChatTemplate) -> Iterator[Rendered]:
-    for number, (messages,) in enumerate(rows_of(dataset, split, [column], nested=True)):
+def _rendered(dataset: Dataset, split: str, columns: list[str], template: ChatTemplate) -> Iterator[Rendered]:
+    for number, conversation in enumerate(rows_of(dataset, split, columns, nested=True)):
         try:
-            yield template.rendered(messages)
+            yield template.rendered(*conversation)
         except CurateError as error:
             raise refusal(dataset, split, number, error.problem, error.hint) from None
 

@@ -51,6 +51,12 @@ def test_an_unknown_language_is_an_error_with_a_hint():
         Language(languages=["eng"])
 
 
+@pytest.mark.parametrize(("written", "code"), [("english", "en"), ("German", "de"), ("deu", "de"), ("Greek", "el")])
+def test_a_language_by_its_name_or_longer_code_is_refused_with_the_code(written, code):
+    with pytest.raises(ValidationError, match=f"no language `{written}`; did you mean `{code}`"):
+        Language(languages=[written])
+
+
 def test_a_changed_threshold_measures_nothing_again():
     assert Language.thresholds == {"languages", "min_score"}
     features = pa.table({"language": ["en", "de"], "language_score": pa.array([0.7, 0.9], pa.float32())})

@@ -98,3 +98,49 @@ def test_too_few_sentences_are_counted(apply_stage):
 def test_a_curly_bracket_drops_the_document(apply_stage):
     rows, _ = apply_stage(C4(), ["One two three {.\nOne two {three."])
     assert (rows[0]["reason"], rows[0]["value"], rows[0]["threshold"]) == ("curly_bracket", 1, 0)
+
+
+# ---- other languages
+
+GERMAN = "Der Bauer ging mit einem Korb voller Birnen auf den Markt und verkaufte sie dort den Leuten aus der Stadt. "
+
+
+def test_german_prose_passes_with_german_stop_words(apply_stage):
+    rows, features = apply_stage(GopherQuality(language="deu"), [GERMAN * 4])
+    assert rows == {}
+    assert features["stop_words"][0] > 5
+
+
+def test_a_list_of_names_has_no_stop_words_in_any_language(apply_stage):
+    rows, _ = apply_stage(GopherQuality(language="deu"), ["Karl Anna Peter Bremen Tisch Lampe Wagen Apfel " * 10])
+    assert (rows[0]["reason"], rows[0]["value"], rows[0]["threshold"]) == ("gopher_enough_stop_words", 0, 2)
+
+
+def test_a_language_without_a_list_is_not_asked_for_stop_words(apply_stage):
+    stage = GopherQuality(language="nno")
+    rows, features = apply_stage(stage, [GERMAN * 4])
+    assert (rows, features["stop_words"]) == ({}, [0])
+    assert stage.rules()[-1].minimum is None
+
+
+def test_stop_words_of_ones_own_are_asked_for_in_every_language(apply_stage):
+    rows, _ = apply_stage(GopherQuality(language="nno", stop_words=("og", "ikkje")), [GERMAN * 4])
+    assert dropped(rows) == {0: "gopher_enough_stop_words"}
+
+
+@pytest.mark.parametrize("stage", [GopherQuality, GopherRepetition, FineWeb, C4])
+def test_a_language_by_its_name_is_refused_with_its_code(stage):
+    with pytest.raises(ValidationError, match="`english`; did you mean `eng`"):
+        stage(language="english")
+
+
+# ---- reasons
+
+
+@pytest.mark.parametrize("stage", [GopherQuality, GopherRepetition, FineWeb])
+def test_every_reason_has_its_meaning_and_names_its_setting(stage):
+    assert [rule.reason for rule in stage().rules()] == list(stage.reasons)
+    for rule in stage().rules():
+        if rule.reason != "empty":
+            (named,) = [name for name in stage.model_fields if f"`{name}`" in stage.reasons[rule.reason]]
+            assert named.startswith("min_" if rule.minimum is not None else "max_")

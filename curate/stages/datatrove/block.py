@@ -15,13 +15,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from curate.errors import CurateError, did_you_mean
+from curate.stages.missing import missing_package
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datatrove.data import Document
     from datatrove.pipeline.base import PipelineStep
 
-__all__ = ["Outcome", "attached_columns", "build_block", "runner"]
+__all__ = ["Outcome", "attached_columns", "build_block", "runner", "try_block"]
 
 _REFUSED: dict[str, tuple[str, str]] = {
     "datatrove.executor.": ("runs whole pipelines", "`curate run` does that"),
@@ -43,6 +44,11 @@ _REFUSED: dict[str, tuple[str, str]] = {
 _TOKENIZING = {"GopherQualityFilter", "GopherRepetitionFilter", "C4QualityFilter", "FineWebQualityFilter"}
 """Blocks of datatrove whose `language` is a tokenizer: English ones get the cached tokenizer, which gives the same
 tokens."""
+
+_LOADING = _TOKENIZING | {
+    "LanguageFilter", "FastTextClassifierFilter", "C4BadWordsFilter", "C4ParagraphFilter", "TokensCounter"
+}  # fmt: skip
+"""Blocks of datatrove that load a package, a model or a list at their first document."""
 
 
 class Outcome(NamedTuple):
@@ -74,9 +80,7 @@ def build_block(use: str, parameters: Mapping[str, Any], *, cached_words: bool =
     try:
         return block_class(**given)
     except ImportError as error:
-        raise CurateError(
-            f"`{use}` needs a package that is not installed: {error}", hint=_install_hint(error)
-        ) from error
+        raise missing_package(error, f"`{use}` needs a package that is not installed") from error
     except Exception as error:  # foreign code at its edge: any error in a constructor is about the parameters given
         raise CurateError(f"`{use}` refuses its parameters: {error}", hint=_signature_hint(block_class)) from error
 
@@ -117,15 +121,7 @@ def _import_error(use: str, module_name: str, error: ImportError) -> CurateError
         return CurateError(
             f"there is no module `{missing}` (of `{use}`)", hint="is it spelled right, and on PYTHONPATH?"
         )
-    return CurateError(f"`{use}` needs a package that is not installed: {error}", hint=_install_hint(error))
-
-
-def _install_hint(error: ImportError) -> str:
-    """The pip line: datatrove's own errors hold one."""
-    words = str(error)
-    if "`pip install " in words:
-        return "pip install " + words.split("`pip install ", 1)[1].split("`", 1)[0]
-    return f"pip install {error.name or 'PACKAGE'}"
+    return missing_package(error, f"`{use}` needs a package that is not installed")
 
 
 # ---- parameters
@@ -215,6 +211,29 @@ def _signature_hint(block_class: type) -> str:
 
 
 # ---- running
+
+
+def try_block(block: PipelineStep, use: str) -> None:
+    """Put a block that loads what it needs at its first document to a few words.
+
+    Raises:
+        CurateError: A package or a file is missing that the block needs.
+    """
+    from datatrove.data import Document
+
+    if type(block).__name__ not in _LOADING or not _is_datatrove(type(block)):
+        return
+    try:
+        for _ in runner(block)([Document("One word. Two words.", "")]):
+            pass
+    except ImportError as error:
+        raise missing_package(error, f"`{use}` needs a package that is not installed") from error
+    except (OSError, LookupError) as error:  # nltk says LookupError of data that is not there
+        words = " ".join(str(error).split())[:300]
+        raise CurateError(
+            f"`{use}` cannot have what it needs: {type(error).__name__}: {words}",
+            hint="a model or a list that is not here, and cannot be fetched",
+        ) from error
 
 
 def runner(block: PipelineStep) -> Callable[[list[Document]], Iterator[Outcome]]:

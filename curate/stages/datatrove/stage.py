@@ -62,9 +62,10 @@ class DatatroveBlock(Mapper):
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """Build the block once; the function runs it on the documents of a batch."""
-        from curate.stages.datatrove.block import attached_columns, build_block, runner
+        from curate.stages.datatrove.block import attached_columns, build_block, runner, try_block
 
         block = build_block(self.use, self.parameters)
+        try_block(block, self.use)
         run, columns = runner(block), attached_columns(block)
         name = type(block).__name__
 
