@@ -14,9 +14,9 @@ import pytest
 from curate import run as run_pipeline
 from curate.commands.export import export
 from curate.commands.train import train as train_command
-from curate.commands.train import train_run
 from curate.dataset.store import Store
 from curate.errors import CurateError
+from curate.train.run import train_run
 
 TRAIN = """
 dataset: topics

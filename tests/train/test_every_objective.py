@@ -11,8 +11,8 @@ import math
 
 import pytest
 
-from curate.train.checkpoint import checkpoints, tensor_shapes
 from curate.train.runs.metrics import read_metrics
+from curate.train.weights.checkpoint import checkpoints, tensor_shapes
 from tests.train.tiny_tasks import CASES
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_processes")]

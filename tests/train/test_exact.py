@@ -20,17 +20,17 @@ import psutil
 import pytest
 
 from curate.errors import CurateError, ResumableError
-from curate.train.config import TrainConfig
 from curate.train.runs.folder import held, prepare
 from curate.train.runs.launch import launch
 from curate.train.runs.metrics import read_metrics
+from curate.train.settings.config import TrainConfig
 
 KILLS = int(os.environ.get("CURATE_KILLS", "1"))
 TRAIN = """
 import sys
 from pathlib import Path
 from curate.tokenize.pack import open_pack
-from curate.train.config import TrainConfig
+from curate.train.settings.config import TrainConfig
 from curate.train.runs.folder import held, prepare
 from curate.train.runs.launch import launch
 
@@ -58,8 +58,8 @@ class Interrupted(Exception):
 
 def interrupt_at(step, config, path, pack):
     """Train in this process until just after a step."""
-    from curate.train.run import train_process
-    from curate.train.world import joined
+    from curate.train.parallel.world import joined
+    from curate.train.runs.process import train_process
 
     def report(record):
         if record["step"] == step:

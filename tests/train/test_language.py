@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture, ModelSettings
-from curate.train.loss import IGNORED
-from curate.train.methods import CausalSettings, MaskedSettings, MultiTokenSettings
+from curate.train.data.batch import IGNORED
 from curate.train.models.decoder import Decoder
 from curate.train.models.encoder import BERT, Encoder
 from curate.train.models.recurrent import Recurrent
 from curate.train.objectives.language import Causal, Masked, MultiToken, one_by_one, shifted
+from curate.train.settings.architecture import Architecture, ModelSettings
+from curate.train.settings.methods import CausalSettings, MaskedSettings, MultiTokenSettings
 
 SIZES = Architecture(layers=2, width=32, heads=2, key_value_heads=1, head_width=16, feed_forward=64)
 VOCABULARY, LENGTH, END = 60, 24, 0
@@ -394,7 +394,7 @@ def test_heads_work_inside_fsdps_root(batch):
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import DTensor
 
-    from curate.train.world import joined
+    from curate.train.parallel.world import joined
 
     objective = multi_token()
     wanted = gradients(objective, objective(batch).total)

@@ -31,9 +31,9 @@ def trained(monkeypatch):
     """Put a function in the place of `train_process`, in this process."""
 
     def put(train_process):
-        module = types.ModuleType("curate.train.run")
+        module = types.ModuleType("curate.train.runs.process")
         module.train_process = train_process
-        monkeypatch.setitem(sys.modules, "curate.train.run", module)
+        monkeypatch.setitem(sys.modules, "curate.train.runs.process", module)
 
     return put
 
@@ -195,11 +195,11 @@ SCRIPT = """
 import os, signal, sys, time, types
 from pathlib import Path
 
-module = types.ModuleType("curate.train.run")
-sys.modules["curate.train.run"] = module
+module = types.ModuleType("curate.train.runs.process")
+sys.modules["curate.train.runs.process"] = module
 
 from curate.errors import CurateError
-from curate.train.config import TrainConfig
+from curate.train.settings.config import TrainConfig
 from curate.train.runs.folder import RunFolder
 from curate.train.runs.launch import launch
 

@@ -4,13 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from curate.train import loss
-from curate.train.loss import (
-    IGNORED,
-    linear_cross_entropy,
-    linear_distillation,
-    linear_log_probabilities,
-)
+from curate.train.data.batch import IGNORED
+from curate.train.objectives import loss
+from curate.train.objectives.loss import linear_cross_entropy, linear_distillation, linear_log_probabilities
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from curate.train import machine
-from curate.train.architecture import Architecture
-from curate.train.machine import flops_per_token, matmul_peak, measured_peak, memory_used, utilization
+from curate.train.runs import machine
 from curate.train.runs.folder import RunFolder
+from curate.train.runs.machine import flops_per_token, matmul_peak, measured_peak, memory_used, utilization
+from curate.train.settings.architecture import Architecture
 
 CPU = torch.device("cpu")
 SIZES = Architecture(layers=2, width=64, heads=4, key_value_heads=2, head_width=16, feed_forward=128)

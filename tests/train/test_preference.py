@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from curate.train.architecture import Architecture
-from curate.train.lora import add_lora
-from curate.train.loss import IGNORED
-from curate.train.methods import LoraSettings, PreferenceSettings
+from curate.train.data.batch import IGNORED
 from curate.train.models.decoder import LLAMA, Decoder
+from curate.train.models.lora import add_lora
 from curate.train.objectives.preference import Preference
 from curate.train.objectives.reference import Reference
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.methods import LoraSettings, PreferenceSettings
 
 VOCABULARY = 30
 SIZES = Architecture(layers=2, width=16, heads=2, key_value_heads=1, head_width=8, feed_forward=32, tied=False)

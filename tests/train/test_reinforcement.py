@@ -13,13 +13,13 @@ from tokenizers import Tokenizer, decoders
 from tokenizers.models import WordLevel
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
-from curate.train.lora import add_lora
-from curate.train.loss import IGNORED
-from curate.train.methods import LoraSettings, ReinforcementSettings
+from curate.train.data.batch import IGNORED
 from curate.train.models.decoder import LLAMA, Decoder
+from curate.train.models.lora import add_lora
 from curate.train.objectives.reference import Reference
 from curate.train.objectives.reinforcement import Reinforcement
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.methods import LoraSettings, ReinforcementSettings
 
 CHARACTERS = ["<end>", *"0123456789", *"abc "]
 END = 0

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from curate.train.architecture import Architecture
-from curate.train.loss import IGNORED
-from curate.train.methods import SftSettings
+from curate.train.data.batch import IGNORED
 from curate.train.models.decoder import LLAMA, Decoder
 from curate.train.objectives.sft import Sft
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.methods import SftSettings
 
 VOCABULARY = 30
 SIZES = Architecture(layers=2, width=16, heads=2, key_value_heads=1, head_width=8, feed_forward=32, tied=False)

@@ -30,14 +30,14 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, ResumableError
 from curate.tokenize.pack import Pack, open_pack
-from curate.train.config import TrainConfig
 from curate.train.runs.folder import RunFolder
 from curate.train.runs.watchdog import ProcessDied, Watchdog, hang_error, write_stack
+from curate.train.settings.config import TrainConfig
 
 if TYPE_CHECKING:
-    from curate.train.world import World
+    from curate.train.parallel.world import World
 
-__all__ = ["Place", "launch", "torchrun_place"]
+__all__ = ["Place", "is_first", "launch", "torchrun_place"]
 
 GRACE = 2.0
 """Seconds for the other processes to tell their side, after one has failed."""
@@ -68,6 +68,12 @@ def torchrun_place() -> Place | None:
     return Place(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
 
 
+def is_first() -> bool:
+    """This process is the only one, or the first of those that torchrun started."""
+    place = torchrun_place()
+    return place is None or place.rank == 0
+
+
 def launch(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack] | Pack) -> None:
     """Train to the end, in `config.processes` processes.
 
@@ -96,7 +102,7 @@ def launch(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack] | P
 def _train(
     config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack], world: World, heartbeat: Callable[[], None]
 ) -> None:
-    from curate.train.run import train_process
+    from curate.train.runs.process import train_process
 
     world = replace(world, tensor=config.parallel.tensor)
     with _reporting(config, folder) if world.rank == 0 else nullcontext(lambda record: None) as report:
@@ -138,7 +144,7 @@ def _patience(config: TrainConfig) -> float:
 
 
 def _train_here(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack]) -> None:
-    from curate.train.world import joined
+    from curate.train.parallel.world import joined
 
     caller, hung = threading.current_thread(), threading.Event()
 
@@ -172,7 +178,7 @@ def _leave(error: CurateError) -> None:
 
 
 def _train_with_torchrun(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack], place: Place) -> None:
-    from curate.train.world import joined
+    from curate.train.parallel.world import joined
 
     if config.processes != place.size:
         raise CurateError(
@@ -265,7 +271,7 @@ def _process(config: TrainConfig, folder: Path, packs: dict[str, Path], rank: in
     """What a spawned process runs; how it failed is left in a file for the caller."""
     import torch
 
-    from curate.train.world import joined
+    from curate.train.parallel.world import joined
 
     threading.Thread(target=_end_with_caller, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller gets it too, and ends us
