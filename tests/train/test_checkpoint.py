@@ -78,7 +78,7 @@ def test_what_is_loaded_is_what_was_saved(save, world, asynchronous):
 def test_tensors_may_change_while_they_are_saved(world, tmp_path, monkeypatch):
     changed = threading.Event()
     write = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda *given, **named: (changed.wait(10), write(*given, **named)))
+    monkeypatch.setattr(checkpoint, "save", lambda *given, **named: (changed.wait(), write(*given, **named)))
     saved, given = Checkpoints(tmp_path, world, keep=2, asynchronous=True), tensors(1)
     saved.save(1, given, {})
     change(given)

@@ -11,7 +11,6 @@ themselves. What torchrun started it also watches and starts again (`--max-resta
 
 from __future__ import annotations
 
-import faulthandler
 import json
 import os
 import signal
@@ -31,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import CurateError, ResumableError
 from curate.tokenize.pack import Pack, open_pack
 from curate.train.runs.folder import RunFolder
-from curate.train.runs.watchdog import ProcessDied, Watchdog, hang_error, write_stack
+from curate.train.runs.stacks import PATIENCE, answering, collect_stacks, wait_for, write_stack
+from curate.train.runs.watchdog import ProcessDied, Watchdog, hang_error
 from curate.train.settings.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ __all__ = ["Place", "is_first", "launch", "torchrun_place"]
 
 GRACE = 2.0
 """Seconds for the other processes to tell their side, after one has failed."""
-PATIENCE = 15.0
-"""Seconds for a process that hung to end in order."""
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -188,10 +186,10 @@ def _train_with_torchrun(config: TrainConfig, folder: RunFolder, packs: Mapping[
 
     def expired() -> None:
         write_stack(folder.stacks / f"{place.rank}.txt")
-        time.sleep(GRACE)  # the others write theirs
-        others = (folder.stacks / f"{rank}.txt" for rank in range(place.rank))
-        if any(path.is_file() for path in others):
-            time.sleep(GRACE)  # the first of us tells
+        written = [folder.stacks / f"{rank}.txt" for rank in range(place.size)]
+        wait_for(lambda: all(path.is_file() for path in written))
+        if any(path.is_file() for path in written[: place.rank]):
+            time.sleep(PATIENCE)  # the first of us tells, and torchrun ends the others
             os._exit(ProcessDied.exit_code)
         _leave(hang_error(folder.stacks, place.size, config.timeout))
 
@@ -277,13 +275,7 @@ def _process(config: TrainConfig, folder: Path, packs: dict[str, Path], rank: in
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller gets it too, and ends us
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.processes))
-    stack = (reports / f"{rank}.stack").open("w")
-    faulthandler.register(signal.SIGUSR1, stack, all_threads=True)  # for the caller to ask
-
-    def expired() -> None:
-        faulthandler.dump_traceback(stack, all_threads=True)
-        (reports / f"{rank}.hung").touch()  # the caller will end us
-
+    expired = answering(reports, rank)  # the caller will end us
     meeting = reports / "meeting" if config.processes > 1 else None
     with _quiet(rank, reports), Watchdog(config.timeout, expired) as watchdog:
         try:
@@ -329,32 +321,8 @@ def _watch(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder, t
             _await(running)
             raise _failure(processes, reports, folder)
         if any(reports.glob("*.hung")):
-            silent = _collect_stacks(processes, reports, folder)
+            silent = collect_stacks(processes, reports, folder.stacks)
             raise hang_error(folder.stacks, len(processes), timeout, silent=silent)
-
-
-def _collect_stacks(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder) -> list[int]:
-    """Move the stacks into the run's folder; who has not written one by itself is asked, woken if it is stopped, and told."""
-    stacks = [reports / f"{rank}.stack" for rank in range(len(processes))]
-    _wait_for(lambda: all(path.with_suffix(".hung").is_file() for path in stacks))
-    silent = [rank for rank, path in enumerate(stacks) if not path.with_suffix(".hung").is_file()]
-    for process in (processes[rank] for rank in silent):
-        if process.is_alive() and process.pid:
-            os.kill(process.pid, signal.SIGUSR1)
-            os.kill(process.pid, signal.SIGCONT)
-    _wait_for(lambda: all(path.is_file() and path.stat().st_size for path in stacks))
-    time.sleep(0.1)  # they are written line by line
-    folder.stacks.mkdir(exist_ok=True)
-    for rank, path in enumerate(stacks):
-        if path.is_file():
-            (folder.stacks / f"{rank}.txt").write_text(path.read_text())
-    return silent
-
-
-def _wait_for(reached: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + GRACE
-    while not reached() and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def _await(running: Sequence[BaseProcess]) -> None:
