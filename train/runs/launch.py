@@ -286,11 +286,18 @@ def _process(config: TrainConfig, folder: Path, packs: dict[str, Path], rank: in
                 _train(config, RunFolder(folder), opened, world, watchdog.beat)
         except CurateError as error:
             record = {"kind": type(error).__name__, **error.records()[0]}
-            (reports / f"{rank}.json").write_text(json.dumps(record))
+            _leave_word(reports / f"{rank}.json", json.dumps(record))
             os._exit(1)
         except BaseException:  # the edge of the process: whatever it is, the caller must learn of it
-            (reports / f"{rank}.txt").write_text(traceback.format_exc())
+            _leave_word(reports / f"{rank}.txt", traceback.format_exc())
             os._exit(1)  # without waiting for peers, as an orderly exit of the process group would
+
+
+def _leave_word(path: Path, text: str) -> None:
+    """For the caller, who may read while others still write: it is there when all of it is."""
+    aside = path.with_suffix(".writing")
+    aside.write_text(text)
+    aside.rename(path)
 
 
 def _end_with_caller() -> None:
