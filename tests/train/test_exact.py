@@ -143,7 +143,7 @@ def kill_one(process, moments):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180 + 60 * KILLS)
+@pytest.mark.timeout(600 + 60 * KILLS)
 @pytest.mark.parametrize(("optimizer", "processes"), KILLED, ids=str)
 def test_a_run_killed_again_and_again_equals_a_straight_one(
     run, tiny, pack, parameters, tmp_path, optimizer, processes

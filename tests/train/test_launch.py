@@ -220,7 +220,7 @@ def test_who_has_ended_is_not_waited_for(tmp_path, monkeypatch):
 
 # ---- really several processes
 
-PATIENCE = 150
+PATIENCE = 500
 """Seconds for all that a script does: it has to import torch, beside whatever else this machine does."""
 
 SCRIPT = """
