@@ -31,8 +31,8 @@ from machine import machine
 from twins import hugging_face_step, our_config, our_step
 
 from curate.errors import CurateError
-from curate.train.architecture import ModelSettings
-from curate.train.machine import flops_per_token, matmul_peak
+from curate.train.runs.machine import flops_per_token, matmul_peak
+from curate.train.settings.architecture import ModelSettings
 
 SCHEMA = 1
 NOMINAL = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12}

@@ -58,7 +58,7 @@ def translated(result, rows, folder):
     """BLEU of the beam's translations of the validation pairs."""
     import sacrebleu
 
-    from curate.train.export import translate_texts
+    from curate.train.weights.export import translate_texts
 
     pairs = of(rows, "validation")[:500]
     found = translate_texts(folder / result["checkpoint"], [row["text"] for row in pairs], beams=4)

@@ -1,4 +1,4 @@
-"""Peak memory and CPU time of the cross entropy over a large vocabulary: chunked (train/loss.py) and PyTorch's own.
+"""Peak memory and CPU time of the cross entropy over a large vocabulary: chunked (train/objectives/loss.py) and PyTorch's own.
 
 The peak is what forward and backward hold at once above their inputs, gradients included, counted from the allocator's
 events: the same in every run on the same version of PyTorch.
@@ -18,7 +18,8 @@ import time
 import torch
 from torch.nn import functional
 
-from curate.train.loss import IGNORED, linear_cross_entropy, linear_distillation, linear_log_probabilities
+from curate.train.data.batch import IGNORED
+from curate.train.objectives.loss import linear_cross_entropy, linear_distillation, linear_log_probabilities
 
 
 def peak(compute):

@@ -66,8 +66,8 @@ def plain(config, pack, steps):
 
     from curate.train.data.order import Order
     from curate.train.data.windows import Windows
-    from curate.train.models.build import build_trunk
-    from curate.train.optim import build_optimizer, clip_gradients, set_learning_rates
+    from curate.train.models.trunk import build_trunk
+    from curate.train.optimization.optimizer import build_optimizer, clip_gradients, set_learning_rates
 
     batch = config.batch
     model = build_trunk(config.model.architecture, vocabulary=pack.vocabulary, length=batch.length)
@@ -98,7 +98,7 @@ def sharded(rank, config, pack, steps, folder):
     import torch
 
     from curate.train.build import build_parts
-    from curate.train.shard import joined
+    from curate.train.parallel.world import joined
     from curate.train.trainer import Trainer
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.processes))
@@ -135,7 +135,7 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    from curate.train.config import TrainConfig
+    from curate.train.settings.config import TrainConfig
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

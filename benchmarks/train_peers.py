@@ -240,7 +240,7 @@ class Worker:
 
 def sizes_of(shape_name):
     """The shape in plain numbers, for who does not have our presets."""
-    from curate.train.architecture import ModelSettings
+    from curate.train.settings.architecture import ModelSettings
 
     sizes = ModelSettings.model_validate(SHAPES[shape_name]["model"]).architecture
     return {name: getattr(sizes, name) for name in ("layers", "width", "heads", "key_value_heads", "feed_forward")}

@@ -14,14 +14,14 @@ import torch
 from torch.nn import functional
 
 from curate.train.build import Parts
-from curate.train.config import TrainConfig
-from curate.train.models.build import build_trunk
+from curate.train.models.trunk import build_trunk
 from curate.train.objectives.contract import Loss, trunk_inputs
 from curate.train.objectives.language import Causal
-from curate.train.origin import fill_first
-from curate.train.shard import shard_model
+from curate.train.parallel.shard import shard_model
+from curate.train.parallel.world import joined
+from curate.train.settings.config import TrainConfig
 from curate.train.trainer import Trainer
-from curate.train.world import joined
+from curate.train.weights.origin import fill_first
 
 __all__ = ["PlainCausal", "hugging_face", "hugging_face_step", "our_config", "our_step", "random_batch"]
 

@@ -13,20 +13,22 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from hypothesis import settings
+
+from tests.oracles import real_data
+
+# how long an example takes is the machine's business
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 # a shell that starts the tests in the background lets them ignore Ctrl-C, which some of them send
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data sets; tests that need it skip where it is absent."""
-    folder = Path(os.environ.get("CURATE_DATA", REPOSITORY.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data at {folder} (set CURATE_DATA)")
-    return folder
+    """The folder of real data sets."""
+    return real_data()
 
 
 def document_table(texts, **columns) -> pa.Table:

@@ -31,7 +31,7 @@ def _commands() -> str:
 
 def _train() -> str:
     from curate.config.reference import settings_rows
-    from curate.train.config import TrainConfig
+    from curate.train.settings.config import TrainConfig
 
     head = ["# train.yaml", "", "Made from the configuration classes by `make docs`; do not edit.", ""]
     return "\n".join(

@@ -1,6 +1,6 @@
 """From settings and token shards to the parts of a run: the objective, sharded and filled, and its data.
 
-    origin.py -> sizes -> trunk (models/) + adapters -> objective (objectives/) -> shards (shard.py) -> first weights
+    weights/origin.py -> sizes -> trunk (models/) + adapters -> objective (objectives/) -> shards (parallel/) -> first weights
 
 One function for each kind of objective says what it is made of and which source it reads; several tasks are several of
 them on one trunk.
@@ -19,11 +19,27 @@ from torch import nn
 from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.tokenize.tokenizer import load_tokenizer, token_bytes, tokenizer_hash
-from curate.train.architecture import Architecture
-from curate.train.config import TrainConfig
-from curate.train.datasets import Task, tasks_of
-from curate.train.lora import add_lora
-from curate.train.methods import (
+from curate.train.data.batch import TASK, Batch
+from curate.train.data.feed import Feed, open_feed, validation_sources
+from curate.train.data.source import Source
+from curate.train.data.tasks import Task, tasks_of
+from curate.train.models.lora import add_lora
+from curate.train.models.trunk import build_trunk
+from curate.train.objectives.contract import Objective
+from curate.train.objectives.distillation import Distillation
+from curate.train.objectives.labels import Classification, TokenClassification
+from curate.train.objectives.language import Causal, Masked, MultiToken
+from curate.train.objectives.multi_task import MultiTask
+from curate.train.objectives.preference import Preference
+from curate.train.objectives.reference import Reference
+from curate.train.objectives.reinforcement import Reinforcement
+from curate.train.objectives.seq2seq import Seq2Seq
+from curate.train.objectives.sft import Sft
+from curate.train.parallel.shard import shard_model
+from curate.train.parallel.world import World
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.config import TrainConfig
+from curate.train.settings.methods import (
     CausalSettings,
     ClassificationSettings,
     DistillationSettings,
@@ -36,21 +52,7 @@ from curate.train.methods import (
     SftSettings,
     TokenClassificationSettings,
 )
-from curate.train.models.build import build_trunk
-from curate.train.objectives.contract import Batch, Objective
-from curate.train.objectives.distillation import Distillation
-from curate.train.objectives.labels import Classification, TokenClassification
-from curate.train.objectives.language import Causal, Masked, MultiToken
-from curate.train.objectives.multi_task import TASK, MultiTask
-from curate.train.objectives.preference import Preference
-from curate.train.objectives.reference import Reference
-from curate.train.objectives.reinforcement import Reinforcement
-from curate.train.objectives.seq2seq import Seq2Seq
-from curate.train.objectives.sft import Sft
-from curate.train.origin import Origin, fill_first, find_model, find_origin
-from curate.train.shard import shard_model
-from curate.train.sources import Feed, Source, open_feed, validation_sources
-from curate.train.world import World
+from curate.train.weights.origin import Origin, fill_first, find_model, find_origin
 
 __all__ = ["Parts", "build_parts"]
 

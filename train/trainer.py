@@ -20,10 +20,9 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.train.build import Parts
-from curate.train.config import TrainConfig
-from curate.train.loss import IGNORED
-from curate.train.objectives.contract import Batch, Loss
-from curate.train.optim import (
+from curate.train.data.batch import IGNORED, Batch
+from curate.train.objectives.contract import Loss
+from curate.train.optimization.optimizer import (
     Average,
     allocate_state,
     build_optimizer,
@@ -31,8 +30,9 @@ from curate.train.optim import (
     set_learning_rates,
     state_tensors,
 )
-from curate.train.perturb import build_perturbation
-from curate.train.world import World
+from curate.train.optimization.perturbation import build_perturbation
+from curate.train.parallel.world import World
+from curate.train.settings.config import TrainConfig
 
 __all__ = ["NotFinite", "Step", "Trainer"]
 

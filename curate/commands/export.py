@@ -23,10 +23,10 @@ def export(
 ) -> None:
     """Write a trained model as a Hugging Face folder: transformers, and all that reads its files, load it as it is."""
     from curate.commands.options import print_json
-    from curate.commands.train import require_torch
+    from curate.train.runs.checks import require_torch
 
     require_torch()
-    from curate.train.export import export_run
+    from curate.train.weights.export import export_run
 
     written = export_run(run, out, adapter=adapter, half=half)
     if as_json:

@@ -50,7 +50,7 @@ def validate(
 
 def _validate_training(path: Path, overrides: list[str], as_json: bool) -> None:
     from curate.commands.options import print_json
-    from curate.train.config import load_config
+    from curate.train.settings.file import load_config
 
     config = load_config(path, overrides)
     if as_json:

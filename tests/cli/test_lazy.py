@@ -18,29 +18,28 @@ HEAVY = (
 TYPER_NEEDS = {"pydantic"}
 """What typer loads by itself to show the options of a command."""
 COUNT = """
-import json, resource, sys
+import json, sys
 try:
     from curate.cli import main
     sys.argv = ["curate", *sys.argv[1:]]
     main()
 finally:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps([sorted(sys.modules), usage.ru_utime + usage.ru_stime]), file=sys.stderr)
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 
 
 def loaded(folder, *arguments):
-    """(heavy modules that the command loads, CPU seconds)."""
+    """(heavy modules that the command loads, how many it loads in all)."""
     done = subprocess.run([sys.executable, "-c", COUNT, *arguments], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-500:]
-    modules, seconds = json.loads(done.stderr.splitlines()[-1])
-    return [name for name in HEAVY if name in modules], seconds
+    modules = json.loads(done.stderr.splitlines()[-1])
+    return [name for name in HEAVY if name in modules], len(modules)
 
 
-def test_help_loads_no_heavy_module_and_takes_a_quarter_of_a_second(tmp_path):
-    modules, seconds = loaded(tmp_path, "--help")
-    assert modules == []
-    assert seconds < 0.25
+def test_help_loads_no_heavy_module_and_few_in_all(tmp_path):
+    heavy, count = loaded(tmp_path, "--help")
+    assert heavy == []
+    assert count < 200  # 154, in a tenth of a second
 
 
 def test_help_of_the_data_commands_loads_no_heavy_module(tmp_path):
@@ -70,11 +69,11 @@ stages:
 """
 
 
-def test_validating_ten_stages_loads_no_engine_and_takes_half_a_second(tmp_path):
+def test_validating_ten_stages_loads_no_engine_and_few_modules_in_all(tmp_path):
     (tmp_path / "pipeline.yaml").write_text(TEN_STAGES)
-    modules, seconds = loaded(tmp_path, "validate", "pipeline.yaml")
-    assert set(modules) <= {"pydantic", "ruamel"}
-    assert seconds < 0.5
+    heavy, count = loaded(tmp_path, "validate", "pipeline.yaml")
+    assert set(heavy) <= {"pydantic", "ruamel"}
+    assert count < 420  # 330, in a third of a second
 
 
 def test_importing_the_package_loads_nothing(tmp_path):

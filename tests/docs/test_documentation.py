@@ -36,7 +36,7 @@ def test_every_link_in_the_documentation_leads_somewhere():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", PAGES)
 def test_the_code_in_the_documentation_runs(page, tmp_path):
     (tmp_path / "in").mkdir()

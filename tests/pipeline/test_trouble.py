@@ -142,7 +142,7 @@ def test_a_stage_that_kills_every_worker_ends_the_run(project):
 def test_workers_that_cannot_start_end_the_run(project, monkeypatch, tmp_path):
     project.write("in.txt", "hello")
     project.stages()
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     (tmp_path / "ctypes.py").write_text("raise SystemExit(3)")
     with pytest.raises(InternalError, match="worker processes do not start"):
         project.run()

@@ -143,7 +143,7 @@ def project(tmp_path, monkeypatch, capsys) -> Iterator[Project]:
     root = tmp_path / "project"
     root.mkdir()
     monkeypatch.syspath_prepend(str(HERE))
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
     monkeypatch.setenv("TOY_LOG", str(tmp_path / "calls.log"))
     monkeypatch.delenv("CURATE_STORE", raising=False)
     monkeypatch.delenv("CURATE_DEBUG", raising=False)
@@ -167,7 +167,7 @@ def folder_after_a_run(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("toy")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(HERE))
-        patch.setenv("PYTHONPATH", str(HERE))
+        patch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
         patch.delenv("CURATE_STORE", raising=False)
         fill(Project(root, None, patch)).run()  # type: ignore[arg-type]
     return root

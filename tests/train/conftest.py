@@ -80,7 +80,7 @@ def _packer(root):
 @pytest.fixture
 def tiny():
     """Settings of a run of about 10 ms a step: `tiny(steps=8, batch={...})`."""
-    from curate.train.config import TrainConfig
+    from curate.train.settings.config import TrainConfig
 
     def build(**settings):
         given = {
@@ -125,7 +125,7 @@ def quick_processes(monkeypatch):
     context = get_context("forkserver")
     slow = [
         "torch._dynamo",
-        "curate.train.run",
+        "curate.train.runs.process",
         "curate.train.runs.logs",
         "curate.train.runs.progress",
         "curate.tokenize.rows",
@@ -139,7 +139,7 @@ def parameters():
     """sha256 over all tensors (parameters and optimizer) of a run's newest checkpoint."""
     from safetensors import safe_open
 
-    from curate.train.checkpoint import checkpoints
+    from curate.train.weights.checkpoint import checkpoints
 
     def digest(folder):
         found = hashlib.sha256()
@@ -158,7 +158,7 @@ def parameters():
 @pytest.fixture(scope="session")
 def tiny_packs(tmp_path_factory):
     """Packs the rows of every dataset that settings name; made once. `rows` replaces those of `rows_of`, by name."""
-    from curate.train.datasets import pack_all
+    from curate.train.data.tasks import pack_all
     from tests.train.tiny_tasks import rows_of
 
     root = tmp_path_factory.mktemp("tiny")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from curate.train.run import _Run
+from curate.train.runs.process import _Run
 
 UNTIL = "until"
 

@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from curate import run as run_pipeline
-from curate.commands.train import train_run
 from curate.errors import CurateError
+from curate.train.run import train_run
 from tests.train.tiny_tasks import rows_of
 
 TRAIN = """dataset: rows

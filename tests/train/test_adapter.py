@@ -9,10 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from curate.errors import CurateError
-from curate.train.adapter import read_adapter
-from curate.train.architecture import ModelSettings
-from curate.train.lora import write_adapter
-from curate.train.methods import LoraSettings
+from curate.train.settings.architecture import ModelSettings
+from curate.train.settings.methods import LoraSettings
+from curate.train.weights.adapter import read_adapter, write_adapter
 
 LLAMA = ModelSettings(layers=1, width=16, heads=2, key_value_heads=2, feed_forward=24).architecture
 LORA = LoraSettings(rank=3, alpha=12.0, targets=("query",))

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from curate.errors import CurateError
 from curate.train.models.backbone import Backbone, pretrained_limits, pretrained_tensors
-from curate.train.world import joined
+from curate.train.parallel.world import joined
 
 VOCABULARY = 61
 CLOSE = {"rtol": 0, "atol": 1e-5}

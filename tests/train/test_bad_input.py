@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from curate.commands.train import train_run
 from curate.errors import ConfigurationErrors, CurateError
 from curate.tokenize.tokenizer import tokenizer_hash
+from curate.train.run import train_run
 from tests.train.rows_project import columns_of, write_dataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -184,7 +184,7 @@ def test_a_reward_of_one_s_own_stands_beside_the_training_file(project, train):
 @pytest.fixture
 def exported(project, train):
     """The folder of a model in transformers' format."""
-    from curate.train.export import export_run
+    from curate.train.weights.export import export_run
 
     train("run=base", "model.style=gpt2", "model.key_value_heads=2")
     export_run(project / "runs" / "base", project / "export")

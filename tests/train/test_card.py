@@ -153,8 +153,8 @@ def test_the_kind_of_an_objective_is_named_with_its_settings(complete):
 def test_every_kind_of_objective_has_its_words():
     from typing import get_args
 
-    from curate.train.methods import ObjectiveSettings
     from curate.train.runs.card import _OBJECTIVES
+    from curate.train.settings.methods import ObjectiveSettings
 
     kinds = {settings.model_fields["kind"].default for settings in get_args(get_args(ObjectiveSettings)[0])}
     assert set(_OBJECTIVES) == kinds

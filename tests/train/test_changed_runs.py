@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from curate.commands.train import train_run
-from curate.train.checkpoint import checkpoints
+from curate.train.run import train_run
+from curate.train.weights.checkpoint import checkpoints
 from tests.train.rows_project import columns_of, write_dataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

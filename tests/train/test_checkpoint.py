@@ -14,8 +14,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from curate.errors import CurateError, ResumableError
-from curate.train import checkpoint
-from curate.train.checkpoint import (
+from curate.train.parallel.world import joined
+from curate.train.weights import checkpoint
+from curate.train.weights.checkpoint import (
     Checkpoints,
     checkpoints,
     load_checkpoint,
@@ -23,7 +24,6 @@ from curate.train.checkpoint import (
     read_checkpoint,
     tensor_shapes,
 )
-from curate.train.world import joined
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_what_is_loaded_is_what_was_saved(save, world, asynchronous):
 def test_tensors_may_change_while_they_are_saved(world, tmp_path, monkeypatch):
     changed = threading.Event()
     write = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda *given, **named: (changed.wait(10), write(*given, **named)))
+    monkeypatch.setattr(checkpoint, "save", lambda *given, **named: (changed.wait(), write(*given, **named)))
     saved, given = Checkpoints(tmp_path, world, keep=2, asynchronous=True), tensors(1)
     saved.save(1, given, {})
     change(given)
@@ -238,7 +238,7 @@ def full(*_, **__):
 @pytest.mark.parametrize("part", ["_finish", "HuggingFaceStorageWriter.write_data"])
 def test_a_full_disk_leaves_the_checkpoint_before_intact(save, tmp_path, monkeypatch, part, asynchronous):
     save(1)
-    monkeypatch.setattr(f"curate.train.checkpoint.{part}", full)
+    monkeypatch.setattr(f"curate.train.weights.checkpoint.{part}", full)
     with pytest.raises(ResumableError, match=r"checkpoint 2 cannot be written: .*No space left") as error:
         save(2, asynchronous=asynchronous)
     assert "make room" in error.value.hint
@@ -274,8 +274,8 @@ import sys
 from pathlib import Path
 import torch
 from curate.errors import ResumableError
-from curate.train.checkpoint import Checkpoints, read_checkpoint
-from curate.train.world import joined
+from curate.train.weights.checkpoint import Checkpoints, read_checkpoint
+from curate.train.parallel.world import joined
 
 folder = Path(sys.argv[1])
 with joined(0, 1, device="cpu") as world:

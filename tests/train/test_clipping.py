@@ -10,8 +10,8 @@ from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
-from curate.train.optim import clip_gradients
-from curate.train.world import joined
+from curate.train.optimization.optimizer import clip_gradients
+from curate.train.parallel.world import joined
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pytest
 from curate import run as run_pipeline
 from curate.commands.export import export
 from curate.commands.train import train as train_command
-from curate.commands.train import train_run
 from curate.dataset.store import Store
 from curate.errors import CurateError
+from curate.train.run import train_run
 
 TRAIN = """
 dataset: topics
@@ -209,7 +209,7 @@ def test_torchrun_trains_what_spawned_processes_train(project):
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "curate", "train"]
     command = [sys.executable, *start, str(project / "train.yaml"), "--set", "device=cpu", "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("step 4/4") == 1
     spawned = train(project, "run=spawned", "device=cpu", processes=2)

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from curate.errors import ConfigurationErrors, CurateError
-from curate.train.architecture import ModelSettings
-from curate.train.config import TrainConfig, load_config
+from curate.train.settings.architecture import ModelSettings
+from curate.train.settings.config import TrainConfig
+from curate.train.settings.file import load_config
 
 
 @pytest.fixture

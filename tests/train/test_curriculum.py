@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from curate.train.data.batch import IGNORED
 from curate.train.data.curriculum import CurriculumOrder, length_at, shortened
 from curate.train.data.order import Order
 from curate.train.data.windows import Windows
-from curate.train.loss import IGNORED
-from curate.train.methods import CurriculumSettings
+from curate.train.settings.methods import CurriculumSettings
 
 DIFFICULTY = np.random.default_rng(1).random(500)
 

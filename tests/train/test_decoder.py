@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
-from curate.train.models.build import build_trunk
 from curate.train.models.decoder import Decoder
+from curate.train.models.trunk import build_trunk
+from curate.train.settings.architecture import Architecture
 
 LLAMA = Architecture(layers=2, width=32, heads=4, key_value_heads=2, head_width=16, feed_forward=48)
 GPT2 = replace(

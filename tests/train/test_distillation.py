@@ -6,12 +6,12 @@ import torch
 from torch.nn import functional
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
-from curate.train.loss import IGNORED
-from curate.train.methods import CausalSettings, DistillationSettings
+from curate.train.data.batch import IGNORED
 from curate.train.models.decoder import Decoder
 from curate.train.objectives.distillation import Distillation
 from curate.train.objectives.language import Causal
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.methods import CausalSettings, DistillationSettings
 
 VOCABULARY, LENGTH = 50, 16
 TEXT = {"token_bytes": np.arange(VOCABULARY) % 5, "end_of_text": 0}

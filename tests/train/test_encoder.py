@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
-from curate.train.models.build import build_trunk
 from curate.train.models.encoder import Encoder, MaskedHead
+from curate.train.models.trunk import build_trunk
+from curate.train.settings.architecture import Architecture
 
 BERT = Architecture(
     kind="encoder",

@@ -8,10 +8,10 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture, ModelSettings
 from curate.train.models.encoder_decoder import T5, EncoderDecoder
 from curate.train.models.family import refuse_unknown
-from curate.train.world import joined
+from curate.train.parallel.world import joined
+from curate.train.settings.architecture import Architecture, ModelSettings
 
 VOCABULARY = 61
 SIZES = Architecture(

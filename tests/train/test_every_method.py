@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from curate.train.checkpoint import checkpoints
+from curate.train.data.batch import TASK
 from curate.train.data.packed import Packed
 from curate.train.data.windows import Windows
 from curate.train.objectives.labels import Classification
-from curate.train.objectives.multi_task import TASK
 from curate.train.runs.metrics import read_metrics
 from curate.train.trainer import Trainer
+from curate.train.weights.checkpoint import checkpoints
 from tests.train.tiny_tasks import CASES, config_of, rows_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_processes")]

@@ -11,8 +11,8 @@ import math
 
 import pytest
 
-from curate.train.checkpoint import checkpoints, tensor_shapes
 from curate.train.runs.metrics import read_metrics
+from curate.train.weights.checkpoint import checkpoints, tensor_shapes
 from tests.train.tiny_tasks import CASES
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_processes")]
@@ -126,7 +126,8 @@ def test_two_processes_with_two_pieces_each_have_the_losses_of_one(trained, name
     for found, wanted in zip(records(two), records(one), strict=True):
         validation = found.pop("validation", {}), wanted.pop("validation", {})
         assert found == pytest.approx(wanted, rel=1e-4, abs=1e-5)
-        assert validation[0] == pytest.approx(validation[1], rel=1e-4, abs=1e-4)
+        # a correlation of nine examples moves most: 1.2e-4 on some CPUs
+        assert validation[0] == pytest.approx(validation[1], rel=1e-4, abs=1e-3)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curate.train.config import load_config
+from curate.train.settings.file import load_config
 from tests.golden import REPOSITORY
 
 FOLDER = REPOSITORY / "examples" / "train"

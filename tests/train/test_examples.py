@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
-from curate.train.config import load_config
-from curate.train.methods import ObjectiveSettings
+from curate.train.settings.file import load_config
+from curate.train.settings.methods import ObjectiveSettings
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "train").glob("*.yaml"))
 

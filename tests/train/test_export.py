@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from curate.errors import CurateError
-from curate.train.export import export_run, load_trained, translate_texts
+from curate.train.weights.export import export_run, load_trained, translate_texts
 from tests.train.tiny_tasks import CASES, config_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

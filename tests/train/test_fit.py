@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from curate.train.config import TrainConfig
+from curate.train.settings.config import TrainConfig
 
 TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sft"}}}
 

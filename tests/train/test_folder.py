@@ -5,9 +5,9 @@ import json
 import pytest
 
 from curate.errors import CurateError
-from curate.train.checkpoint import DESCRIPTION, SCHEMA
 from curate.train.runs.folder import data_facts, held, prepare
 from curate.train.runs.metrics import Metrics, read_metrics
+from curate.train.weights.checkpoint import DESCRIPTION, SCHEMA
 
 
 @pytest.fixture

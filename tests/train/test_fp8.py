@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from curate.errors import CurateError
-from curate.train.fp8 import fp8_linear, use_fp8
+from curate.train.parallel.fp8 import fp8_linear, use_fp8
 
 
 def both(rows):

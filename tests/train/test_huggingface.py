@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from curate.train.models import huggingface
 from curate.train.models.encoder import MaskedHead
-from curate.train.models.huggingface import read_huggingface, write_huggingface
+from curate.train.weights import huggingface
+from curate.train.weights.huggingface import read_huggingface, write_huggingface
 from tests.train.tiny_models import BERT, GPT2, LENGTH, LLAMA, T5, VOCABULARY, change, filled, tensors_of, written
 
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -7,13 +7,13 @@ import pytest
 import scipy.stats
 import torch
 
-from curate.train.architecture import ModelSettings
-from curate.train.loss import IGNORED
-from curate.train.methods import ClassificationSettings, TokenClassificationSettings
-from curate.train.models.build import build_trunk
+from curate.train.data.batch import IGNORED
 from curate.train.models.encoder import BERT, Encoder
+from curate.train.models.trunk import build_trunk
 from curate.train.objectives.labels import Classification, TokenClassification
 from curate.train.objectives.metrics import class_metrics, confusion, moments, pearson
+from curate.train.settings.architecture import ModelSettings
+from curate.train.settings.methods import ClassificationSettings, TokenClassificationSettings
 
 
 @pytest.fixture

@@ -15,8 +15,10 @@ from types import SimpleNamespace
 import pytest
 
 from curate.errors import CurateError, ResumableError
+from curate.train.runs import stacks
 from curate.train.runs.folder import RunFolder
 from curate.train.runs.launch import Place, _failure, launch, torchrun_place
+from curate.train.runs.stacks import collect_stacks
 from curate.train.runs.watchdog import ProcessDied, Watchdog, hang_error
 
 
@@ -31,9 +33,9 @@ def trained(monkeypatch):
     """Put a function in the place of `train_process`, in this process."""
 
     def put(train_process):
-        module = types.ModuleType("curate.train.run")
+        module = types.ModuleType("curate.train.runs.process")
         module.train_process = train_process
-        monkeypatch.setitem(sys.modules, "curate.train.run", module)
+        monkeypatch.setitem(sys.modules, "curate.train.runs.process", module)
 
     return put
 
@@ -189,17 +191,47 @@ def test_ctrl_c_stays_ctrl_c(folder, tiny, trained):
         launch(tiny(), folder, {})
 
 
+# ---- where processes stand
+
+
+def test_who_notices_late_is_waited_for_and_not_named(tmp_path, monkeypatch):
+    polls = []
+
+    def sleep(seconds):
+        polls.append(seconds)
+        if len(polls) == 3:
+            (tmp_path / "0.hung").touch()
+
+    monkeypatch.setattr(stacks, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.0))
+    (tmp_path / "0.stack").write_text("where it stands")
+    running = SimpleNamespace(pid=os.getpid(), is_alive=lambda: True)
+    assert collect_stacks([running], tmp_path, tmp_path / "stacks") == []
+    assert (tmp_path / "stacks" / "0.txt").read_text() == "where it stands"
+
+
+def test_who_has_ended_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(stacks, "time", SimpleNamespace(monotonic=lambda: 0.0))  # it cannot sleep
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    assert collect_stacks([SimpleNamespace(pid=ended.pid, is_alive=lambda: False)], tmp_path, tmp_path / "stacks") == [
+        0
+    ]
+
+
 # ---- really several processes
+
+PATIENCE = 500
+"""Seconds for all that a script does: it has to import torch, beside whatever else this machine does."""
 
 SCRIPT = """
 import os, signal, sys, time, types
 from pathlib import Path
 
-module = types.ModuleType("curate.train.run")
-sys.modules["curate.train.run"] = module
+module = types.ModuleType("curate.train.runs.process")
+sys.modules["curate.train.runs.process"] = module
 
 from curate.errors import CurateError
-from curate.train.config import TrainConfig
+from curate.train.settings.config import TrainConfig
 from curate.train.runs.folder import RunFolder
 from curate.train.runs.launch import launch
 
@@ -207,11 +239,10 @@ folder, what, settings = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 
 
 def train_process(config, run, packs, world, *, report, heartbeat):
-    for step in range(1, 5):
-        heartbeat()
-        world.total(1)
-        if step == 3 and world.rank == world.size - 1:
-            misbehave()
+    world.total(1)
+    heartbeat()  # all are here: from now on time counts
+    if world.rank == world.size - 1:
+        misbehave()
     if world.rank == 0:
         run.write("result.json", {"sum": world.total(world.rank + 1)[0]})
     else:
@@ -219,10 +250,10 @@ def train_process(config, run, packs, world, *, report, heartbeat):
 
 
 def misbehave():
-    if what == "sleep":
-        time.sleep(100)
     if what == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
+    if what in ("sleep", "stop"):
+        time.sleep(1000)  # who is stopped is woken, to tell where it stands
     if what == "fail":
         raise RuntimeError("the device was lost")
     if what == "refuse":
@@ -256,7 +287,7 @@ def act(folder, tiny, script):
 
     def act(what, **settings):
         given = [str(folder.path), what, tiny(device="cpu", **settings).model_dump_json()]
-        return subprocess.run([sys.executable, script, *given], capture_output=True, text=True, timeout=60)
+        return subprocess.run([sys.executable, script, *given], capture_output=True, text=True, timeout=PATIENCE)
 
     return act
 
@@ -368,7 +399,7 @@ def test_a_complete_run_is_left_alone_by_all_processes_of_torchrun(environment, 
 def test_torchrun_starts_several_processes_of_which_one_that_hangs_is_named(script, folder, tiny):
     config = tiny(device="cpu", processes=2, timeout=1)
     process = torchrun(script, folder, config, "--nproc-per-node=2", f"--master-port={free_port()}", what="sleep")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert output.count("error: process 1 of 2 hangs: a step took longer than 1 s") == 1
     assert "in misbehave <" in output
 
@@ -377,6 +408,6 @@ def test_torchrun_starts_several_processes_of_which_one_that_hangs_is_named(scri
 def test_torchrun_on_two_machines_trains_one_run(script, folder, tiny):
     meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{free_port()}"]
     machines = [torchrun(script, folder, tiny(device="cpu", processes=2), *meeting) for _ in range(2)]
-    outputs = [machine.communicate(timeout=60)[0] for machine in machines]
+    outputs = [machine.communicate(timeout=PATIENCE)[0] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], outputs
     assert folder.result() == {"sum": 3}

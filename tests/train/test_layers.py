@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
 from curate.train.models import layers
 from curate.train.models.layers import (
     Attention,
@@ -19,6 +18,7 @@ from curate.train.models.layers import (
     rotate,
     rotation,
 )
+from curate.train.settings.architecture import Architecture
 
 SIZES = Architecture(layers=2, width=32, heads=4, key_value_heads=2, head_width=8, feed_forward=48)
 DOCUMENTS = torch.tensor([[-1, -1, 3, 3, 3, 5], [0, 0, 1, 1, -1, -1]])

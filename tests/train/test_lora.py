@@ -11,23 +11,15 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn import functional
 
 from curate.errors import CurateError
-from curate.train.adapter import read_adapter
-from curate.train.architecture import ModelSettings
-from curate.train.config import OptimizerSettings
-from curate.train.lora import (
-    Lora,
-    add_lora,
-    disabled,
-    first_weights,
-    is_adapter,
-    merged,
-    write_adapter,
-)
-from curate.train.methods import LoraSettings
-from curate.train.models.build import build_trunk
-from curate.train.models.huggingface import write_huggingface
-from curate.train.optim import build_optimizer
-from curate.train.world import joined
+from curate.train.models.lora import Lora, add_lora, disabled, first_weights, is_adapter, merged
+from curate.train.models.trunk import build_trunk
+from curate.train.optimization.optimizer import build_optimizer
+from curate.train.parallel.world import joined
+from curate.train.settings.architecture import ModelSettings
+from curate.train.settings.blocks import OptimizerSettings
+from curate.train.settings.methods import LoraSettings
+from curate.train.weights.adapter import read_adapter, write_adapter
+from curate.train.weights.huggingface import write_huggingface
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -4,13 +4,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from curate.train import loss
-from curate.train.loss import (
-    IGNORED,
-    linear_cross_entropy,
-    linear_distillation,
-    linear_log_probabilities,
-)
+from curate.train.data.batch import IGNORED
+from curate.train.objectives import loss
+from curate.train.objectives.loss import linear_cross_entropy, linear_distillation, linear_log_probabilities
+from tests.oracles import missing
 
 
 @pytest.fixture
@@ -62,7 +59,7 @@ def test_its_gradients_are_those_of_cross_entropy(problem):
 def test_it_equals_pytorchs_own_linear_cross_entropy(problem):
     own = getattr(functional, "linear_cross_entropy", None)
     if own is None:
-        pytest.skip("this version of PyTorch has none")
+        missing("this version of PyTorch has none")
     hidden, weight, targets = problem
     wanted = own(hidden, weight, targets, reduction="sum", ignore_index=IGNORED)
     assert_same_gradients(linear_cross_entropy(*problem), wanted, (hidden, weight), rtol=1e-5, atol=1e-5)

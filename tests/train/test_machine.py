@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from curate.train import machine
-from curate.train.architecture import Architecture
-from curate.train.machine import flops_per_token, matmul_peak, measured_peak, memory_used, utilization
+from curate.train.runs import machine
 from curate.train.runs.folder import RunFolder
+from curate.train.runs.machine import flops_per_token, matmul_peak, measured_peak, memory_used, utilization
+from curate.train.settings.architecture import Architecture
 
 CPU = torch.device("cpu")
 SIZES = Architecture(layers=2, width=64, heads=4, key_value_heads=2, head_width=16, feed_forward=128)
@@ -50,10 +50,24 @@ def test_kinds_that_the_formula_does_not_tell_have_none(kind):
 
 
 def test_the_peak_is_that_of_products_that_were_timed():
-    began = time.perf_counter()
-    peak = matmul_peak(CPU, torch.float32, seconds=0.1)
-    assert 1e8 < peak < 1e14
-    assert time.perf_counter() - began < 5
+    assert 1e6 < matmul_peak(CPU, torch.float32, seconds=0.01) < 1e14
+
+
+@pytest.mark.parametrize("speed", [1e10, 1e11, 1e13])
+def test_measuring_a_machine_of_any_speed_keeps_within_its_time(monkeypatch, speed):
+    now, sizes = [0.0], []
+
+    def timed(size, device):
+        sizes.append(size)
+        now[0] += 2 * size**3 / speed
+        return 2 * size**3 / speed
+
+    monkeypatch.setattr(machine, "_product", lambda size, device, dtype: size)
+    monkeypatch.setattr(machine, "_timed", timed)
+    monkeypatch.setattr(machine, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    assert matmul_peak(CPU, torch.float32, seconds=0.1) == pytest.approx(speed)
+    assert now[0] <= 0.1
+    assert now[0] + 8 * (machine._REPEATS + 1) * 2 * max(sizes) ** 3 / speed > 0.1  # the next size would not fit
 
 
 def test_measuring_leaves_training_s_random_numbers_as_they_are():

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from curate.errors import CurateError
-from curate.train.config import TrainConfig
 from curate.train.planner.memory import MARGIN, check_fits, count_parameters, estimate
+from curate.train.settings.config import TrainConfig
 
 GIB = 1 << 30
 MODELS = {
@@ -43,7 +43,7 @@ def built(settings, vocabulary):
     """The trunk on the meta device."""
     import torch
 
-    from curate.train.models.build import build_trunk
+    from curate.train.models.trunk import build_trunk
 
     with torch.device("meta"):
         return build_trunk(settings.model.architecture, vocabulary=vocabulary, length=settings.batch.length)
@@ -116,7 +116,7 @@ def saved_bytes(settings, *, masked):
     import torch
     from torch.autograd.graph import saved_tensors_hooks
 
-    from curate.train.models.build import build_trunk
+    from curate.train.models.trunk import build_trunk
 
     length, rows = settings.batch.length, settings.batch.sequences
     sizes = settings.model.architecture
@@ -247,13 +247,13 @@ import json, sys, torch
 from pathlib import Path
 from types import SimpleNamespace
 from curate.train.build import Parts
-from curate.train.config import TrainConfig
-from curate.train.models.build import build_trunk
+from curate.train.settings.config import TrainConfig
+from curate.train.models.trunk import build_trunk
 from curate.train.objectives.language import Causal
-from curate.train.origin import fill_first
-from curate.train.shard import shard_model
+from curate.train.weights.origin import fill_first
+from curate.train.parallel.shard import shard_model
 from curate.train.trainer import Trainer
-from curate.train.world import joined
+from curate.train.parallel.world import joined
 
 def status(key):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from curate.tokenize.pack import Fields
 from curate.tokenize.tokenizer import load_tokenizer
+from curate.train.data.batch import IGNORED
 from curate.train.data.packed import Packed, best_fit
-from curate.train.loss import IGNORED
 
 SIZES = st.lists(st.integers(0, 50), max_size=60)
 

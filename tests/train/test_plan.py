@@ -9,14 +9,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from curate.commands.train_plan import plan_text, train_plan
 from curate.errors import CurateError
 from curate.tokenize.pack import pack_dataset
 from curate.tokenize.tokenizer import TokenizerSettings
-from curate.train.config import TrainConfig
 from curate.train.planner.budget import BYTES_PER_TOKEN, HARDWARE, Data, compute_of, find_data
 from curate.train.planner.plan import plan_run
+from curate.train.planner.request import train_plan
 from curate.train.planner.scaling import loss, optimum
+from curate.train.planner.text import plan_text
+from curate.train.settings.config import TrainConfig
 from tests.train.conftest import TextDataset
 
 
@@ -385,5 +386,5 @@ def test_the_plan_is_the_same_each_time(written):
 
 
 def test_planning_does_not_import_torch():
-    code = "import sys, curate.train.planner.plan, curate.commands.train_plan; sys.exit('torch' in sys.modules)"
+    code = "import sys, curate.train.planner.plan, curate.train.planner.request; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

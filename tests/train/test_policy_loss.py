@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from curate.train.loss import divergence, group_advantages, policy_loss, preference_loss
+from curate.train.objectives.loss import divergence, group_advantages, policy_loss, preference_loss
 
 
 def assert_same_gradients(found, wanted, leaves, **tolerances):

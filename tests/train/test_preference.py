@@ -10,13 +10,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from curate.train.architecture import Architecture
-from curate.train.lora import add_lora
-from curate.train.loss import IGNORED
-from curate.train.methods import LoraSettings, PreferenceSettings
+from curate.train.data.batch import IGNORED
 from curate.train.models.decoder import LLAMA, Decoder
+from curate.train.models.lora import add_lora
 from curate.train.objectives.preference import Preference
 from curate.train.objectives.reference import Reference
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.methods import LoraSettings, PreferenceSettings
+from tests.oracles import library
 
 VOCABULARY = 30
 SIZES = Architecture(layers=2, width=16, heads=2, key_value_heads=1, head_width=8, feed_forward=32, tied=False)
@@ -106,7 +107,7 @@ def trl_trainer(policy, reference, **settings):
 
 def llama(trunk):
     """The same model in transformers, with trl's head."""
-    transformers = pytest.importorskip("transformers")
+    transformers = library("transformers")
     from trl.trainer.utils import add_fused_lm_head
 
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA.config(SIZES, VOCABULARY, 64)))
@@ -118,7 +119,7 @@ def llama(trunk):
 
 def trl_loss(objective, pairs, **settings):
     """Loss, model and metrics of trl's DPOTrainer."""
-    dpo_trainer = pytest.importorskip("trl.trainer.dpo_trainer")
+    dpo_trainer = library("trl.trainer.dpo_trainer")
     policy, reference = llama(objective.model), llama(objective.outside[0].model)
     trainer = trl_trainer(policy, reference, **settings)
     keys = ("prompt_ids", "chosen_ids", "rejected_ids")

@@ -9,9 +9,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
 from curate.train.models.recurrent import Recurrent
-from curate.train.world import joined
+from curate.train.parallel.world import joined
+from curate.train.settings.architecture import Architecture
 
 VOCABULARY = 61
 CLOSE = {"rtol": 0, "atol": 1e-6}

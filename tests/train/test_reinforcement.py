@@ -13,13 +13,14 @@ from tokenizers import Tokenizer, decoders
 from tokenizers.models import WordLevel
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
-from curate.train.lora import add_lora
-from curate.train.loss import IGNORED
-from curate.train.methods import LoraSettings, ReinforcementSettings
+from curate.train.data.batch import IGNORED
 from curate.train.models.decoder import LLAMA, Decoder
+from curate.train.models.lora import add_lora
 from curate.train.objectives.reference import Reference
 from curate.train.objectives.reinforcement import Reinforcement
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.methods import LoraSettings, ReinforcementSettings
+from tests.oracles import library
 
 CHARACTERS = ["<end>", *"0123456789", *"abc "]
 END = 0
@@ -145,7 +146,7 @@ def test_the_reward_is_given_prompt_completion_and_answer_as_texts():
 
 @pytest.mark.slow
 def test_advantages_equal_those_of_trl():
-    nanstd = pytest.importorskip("trl.trainer.utils").nanstd
+    nanstd = library("trl.trainer.utils").nanstd
     objective = build()
     objective.reward = lambda prompt, completion, answer: len(completion) ** 2
     batch = objective.prepare(QUESTIONS, step=0)
@@ -220,7 +221,7 @@ class Alone:
 
 def llama(trunk, temperature):
     """The same model in transformers, with trl's head."""
-    transformers = pytest.importorskip("transformers")
+    transformers = library("transformers")
     from trl.trainer.utils import add_fused_lm_head
 
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA.config(SIZES, len(CHARACTERS), 64)))
@@ -232,7 +233,7 @@ def llama(trunk, temperature):
 
 def trl_loss(objective, batch, *, beta):
     """Loss and model of trl's GRPOTrainer on the same completions and advantages, and its metrics."""
-    trainer_class = pytest.importorskip("trl.trainer.grpo_trainer").GRPOTrainer
+    trainer_class = library("trl.trainer.grpo_trainer").GRPOTrainer
     policy = llama(objective.model, objective.settings.temperature)
     trainer = SimpleNamespace(
         model=policy,

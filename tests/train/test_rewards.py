@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies
 
 from curate.errors import CurateError
-from curate.train.rewards import REWARDS, contains, exact, judge, load_reward, number
+from curate.train.objectives.rewards import REWARDS, contains, exact, judge, load_reward, number
 
 
 def test_exact_ignores_spaces_around_the_texts_only():

@@ -11,13 +11,14 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from curate.train.architecture import Architecture
-from curate.train.methods import ReinforcementSettings
 from curate.train.models.decoder import LLAMA, Decoder
 from curate.train.models.recurrent import Recurrent
 from curate.train.objectives.reference import Reference
 from curate.train.objectives.reinforcement import Reinforcement
-from curate.train.rollout import CHECK, Continuation, sample
+from curate.train.objectives.rollout import CHECK, Continuation, sample
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.methods import ReinforcementSettings
+from tests.oracles import library
 
 VOCABULARY, END = 20, 0
 SIZES = Architecture(layers=2, width=16, heads=2, key_value_heads=1, head_width=8, feed_forward=32)
@@ -159,7 +160,7 @@ def test_a_text_does_not_depend_on_the_other_rows(trunk):
 
 @pytest.mark.slow
 def test_greedy_texts_equal_those_of_transformers():
-    transformers = pytest.importorskip("transformers")
+    transformers = library("transformers")
     sizes = replace(SIZES, tied=False)
     trunk = filled(Decoder(sizes, vocabulary=VOCABULARY, length=64))
     theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA.config(sizes, VOCABULARY, 64)))
@@ -198,7 +199,7 @@ def processes(function, size, folder):
         for rank in range(size)
     ]
     try:
-        assert not any([process.wait(90) for process in started])
+        assert not any([process.wait() for process in started])
     finally:
         for process in started:
             process.kill()
@@ -207,7 +208,7 @@ def processes(function, size, folder):
 
 def agree(rank, size, folder):
     """In process 0 all texts end at once, in process 1 after 19 tokens."""
-    from curate.train.world import joined
+    from curate.train.parallel.world import joined
 
     with joined(rank, size, device="cpu", meeting=folder / "meeting"):
         table = Table(torch.eye(20).roll(-1, 0))
@@ -226,8 +227,9 @@ def seeded(deviation, name, shape):
 
 def share(rank, size, folder, *, precision="fp32"):
     """One step of reinforcement, and a validation, in one of several processes."""
-    from curate.train.config import TrainConfig
-    from curate.train.shard import fill, joined, shard_model
+    from curate.train.parallel.shard import fill, shard_model
+    from curate.train.parallel.world import joined
+    from curate.train.settings.config import TrainConfig
 
     config = TrainConfig.model_validate({"dataset": "a", "run": "b", "precision": precision, "processes": size})
     with joined(rank, size, device="cpu", meeting=folder / "meeting") as world:

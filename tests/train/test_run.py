@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from curate.errors import CurateError
-from curate.train.checkpoint import checkpoints
 from curate.train.runs.metrics import read_metrics
 from curate.train.trainer import Trainer
+from curate.train.weights.checkpoint import checkpoints
 
 
 @pytest.fixture

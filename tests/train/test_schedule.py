@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from curate.train.config import ScheduleSettings
-from curate.train.optim import learning_rate
+from curate.train.optimization.optimizer import learning_rate
+from curate.train.settings.blocks import ScheduleSettings
 
 
 def rates(kind, steps=10, warmup=2, floor=0.1, decay=0.2):

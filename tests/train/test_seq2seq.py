@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from curate.train.architecture import ModelSettings
-from curate.train.generate import translate
-from curate.train.loss import IGNORED
-from curate.train.methods import Seq2SeqSettings
+from curate.train.data.batch import IGNORED
 from curate.train.models.encoder_decoder import T5, EncoderDecoder
+from curate.train.models.generate import translate
 from curate.train.objectives.seq2seq import Seq2Seq
+from curate.train.settings.architecture import ModelSettings
+from curate.train.settings.methods import Seq2SeqSettings
 
 SIZES = ModelSettings(kind="encoder_decoder", layers=2, width=32, heads=2, tied=True).architecture
 VOCABULARY, START, END = 40, 0, 1

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from curate.train.architecture import Architecture
-from curate.train.loss import IGNORED
-from curate.train.methods import SftSettings
+from curate.train.data.batch import IGNORED
 from curate.train.models.decoder import LLAMA, Decoder
 from curate.train.objectives.sft import Sft
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.methods import SftSettings
+from tests.oracles import library
 
 VOCABULARY = 30
 SIZES = Architecture(layers=2, width=16, heads=2, key_value_heads=1, head_width=8, feed_forward=32, tied=False)
@@ -76,8 +77,8 @@ def mean_and_gradients(objective, batch):
 
 @pytest.mark.slow
 def test_loss_and_gradients_equal_those_of_transformers_on_the_batches_of_trl(objective):
-    transformers = pytest.importorskip("transformers")
-    sft_trainer = pytest.importorskip("trl.trainer.sft_trainer")
+    transformers = library("transformers")
+    sft_trainer = library("trl.trainer.sft_trainer")
     theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**LLAMA.config(SIZES, VOCABULARY, 64)))
     names = {name: source.name for name, source in LLAMA.names(SIZES).items()}
     theirs.load_state_dict({names[name]: tensor for name, tensor in objective.model.state_dict().items()})

@@ -62,7 +62,7 @@ def test_activations_that_are_computed_again_change_no_bit(run, tiny, straight):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # asked for while tracing
 def test_compiled_blocks_have_the_losses_of_plain_ones(run, tiny, straight):
     assert losses(run(tiny(steps=4, compile=True), "compiled")) == pytest.approx(straight, abs=1e-5)

@@ -9,12 +9,12 @@ import torch
 from torch.nn import functional
 
 from curate.train.build import build_parts
-from curate.train.config import OptimizerSettings
 from curate.train.data.order import Order
 from curate.train.data.windows import Windows
-from curate.train.models.build import build_trunk
-from curate.train.optim import learning_rate
-from curate.train.shard import joined
+from curate.train.models.trunk import build_trunk
+from curate.train.optimization.optimizer import learning_rate
+from curate.train.parallel.world import joined
+from curate.train.settings.blocks import OptimizerSettings
 from curate.train.trainer import NotFinite, Trainer
 
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from curate.errors import CurateError
 from curate.tokenize.pack import Fields
+from curate.train.data.batch import IGNORED
 from curate.train.data.windows import Windows
-from curate.train.loss import IGNORED
 
 TEXTS = ["some words", "", "and some more words of text", "x"]
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import torch
 
-from curate.train.architecture import Architecture
-from curate.train.models.build import build_trunk
-from curate.train.models.huggingface import write_huggingface
+from curate.train.models.trunk import build_trunk
+from curate.train.settings.architecture import Architecture
+from curate.train.weights.huggingface import write_huggingface
 
 VOCABULARY, LENGTH = 300, 32
 LLAMA = Architecture(layers=2, width=32, heads=4, key_value_heads=2, head_width=16, feed_forward=48, rope_theta=5e4)

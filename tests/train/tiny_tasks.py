@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from curate.train.config import TrainConfig
+from curate.train.settings.config import TrainConfig
 
 __all__ = ["CASES", "Case", "config_of", "rows_of"]
 

@@ -13,9 +13,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.train.data.batch import Arrays
 from curate.train.data.order import Order, samples_of, uniforms
-from curate.train.data.source import Arrays
-from curate.train.methods import CurriculumSettings
+from curate.train.settings.methods import CurriculumSettings
 
 __all__ = ["CurriculumOrder", "length_at", "shortened"]
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from curate.train.data.batch import Batch
 from curate.train.data.curriculum import shortened
 from curate.train.data.source import Source
-from curate.train.objectives.contract import Batch
 
 __all__ = ["Loader", "Ordered"]
 

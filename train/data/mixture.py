@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import CurateError
+from curate.train.data.batch import PADDING, Arrays, widened
 from curate.train.data.order import Order, samples_of
-from curate.train.data.source import PADDING, Arrays, Source, widened
+from curate.train.data.source import Source
 
 __all__ = ["Mixture", "Schedule", "apportioned", "tempered"]
 

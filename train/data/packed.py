@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from curate.tokenize.fields import MESSAGES
 from curate.tokenize.pack import Pack
-from curate.train.data.source import Arrays, filled
-from curate.train.loss import IGNORED
+from curate.train.data.batch import IGNORED, Arrays, filled
 
 __all__ = ["Packed", "best_fit"]
 

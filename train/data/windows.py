@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.tokenize.pack import Pack
-from curate.train.data.source import Arrays
-from curate.train.loss import IGNORED
+from curate.train.data.batch import IGNORED, Arrays
 
 __all__ = ["Windows"]
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
 from curate.train.models.layers import Cache, check_room, document_positions, pool
+from curate.train.settings.architecture import Architecture
 
 __all__ = ["Backbone", "BackboneCache", "load_pretrained", "pretrained_limits", "pretrained_tensors"]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
+from curate.train.settings.architecture import Architecture
 
 __all__ = ["Convolutional"]
 

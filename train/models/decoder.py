@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
 from curate.train.models.family import Config, Family, HeadKind, Source, activation, keys_of, theirs
 from curate.train.models.layers import (
     Block,
@@ -28,6 +27,7 @@ from curate.train.models.layers import (
     pool,
     rotation,
 )
+from curate.train.settings.architecture import Architecture
 
 __all__ = ["GPT2", "LLAMA", "Decoder"]
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from curate.train.architecture import Activation, Architecture
 from curate.train.models.family import Config, Family, HeadKind, Source, activation, keys_of, theirs
 from curate.train.models.layers import (
     Block,
@@ -26,6 +25,7 @@ from curate.train.models.layers import (
     pool,
     rotation,
 )
+from curate.train.settings.architecture import Activation, Architecture
 
 __all__ = ["BERT", "Encoder", "MaskedHead"]
 

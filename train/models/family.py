@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
+from curate.train.settings.architecture import Architecture
 
 __all__ = [
     "ACTIVATIONS",

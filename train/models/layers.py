@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.errors import CurateError
-from curate.train.architecture import Activation, Architecture
 from curate.train.models.cpu_attention import attend_in_pieces, pieces_pay
+from curate.train.settings.architecture import Activation, Architecture
 
 __all__ = [
     "Attention",

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
 from curate.train.models.layers import document_positions, pool
+from curate.train.settings.architecture import Architecture
 
 __all__ = ["Recurrent", "RecurrentBlock", "RecurrentCache"]
 

@@ -1,7 +1,7 @@
 """The contract between the loop and what is learned (docs/decisions/0005-trainer.md).
 
 An objective is the root module of a run, because FSDP holds parameters outside the blocks (embedding, norms, heads)
-whole only inside the root's `forward` and inside the methods named in `METHODS`.
+whole only inside the root's `forward` and inside the methods named in `parallel.shard.METHODS`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from curate.train.loss import IGNORED
+from curate.train.data.batch import IGNORED, Batch
 
-__all__ = ["METHODS", "Batch", "Loss", "Objective", "flat_weights", "target_weights", "trunk_inputs"]
+__all__ = ["Loss", "Objective", "flat_weights", "target_weights", "trunk_inputs"]
 
-Batch = dict[str, Tensor]
-METHODS = ("score", "respond")
-"""Methods of an objective that may use its parameters, besides `forward`."""
 DEVIATION = 0.02
 """Standard deviation of the first weights of heads, as in BERT and GPT-2."""
 

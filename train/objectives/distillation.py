@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from curate.errors import CurateError
-from curate.train.loss import linear_cross_entropy, linear_distillation
-from curate.train.methods import DistillationSettings
-from curate.train.objectives.contract import Batch, Loss, Objective, flat_weights, trunk_inputs
+from curate.train.data.batch import Batch
+from curate.train.objectives.contract import Loss, Objective, flat_weights, trunk_inputs
+from curate.train.objectives.loss import linear_cross_entropy, linear_distillation
 from curate.train.objectives.metrics import TextMeasure
+from curate.train.settings.methods import DistillationSettings
 
 __all__ = ["Distillation"]
 

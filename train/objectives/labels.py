@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from curate.train.loss import IGNORED
-from curate.train.methods import ClassificationSettings, TokenClassificationSettings
-from curate.train.objectives.contract import Batch, Loss, Objective, target_weights, trunk_inputs
+from curate.train.data.batch import IGNORED, Batch
+from curate.train.objectives.contract import Loss, Objective, target_weights, trunk_inputs
 from curate.train.objectives.metrics import class_metrics, confusion, moments, pearson
+from curate.train.settings.methods import ClassificationSettings, TokenClassificationSettings
 
 __all__ = ["Classification", "TokenClassification"]
 

@@ -1,6 +1,6 @@
 """Language modelling: the next token, hidden tokens, or several next tokens at once.
 
-The losses are sums over targets, made for a chunk of positions at a time (train/loss.py).
+The losses are sums over targets, made for a chunk of positions at a time (objectives/loss.py).
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.errors import CurateError
+from curate.train.data.batch import IGNORED, Batch
 from curate.train.data.order import uniforms
-from curate.train.loss import IGNORED, linear_cross_entropy
-from curate.train.methods import CausalSettings, MaskedSettings, MultiTokenSettings
 from curate.train.models.decoder import Decoder
 from curate.train.models.encoder import Encoder, MaskedHead
 from curate.train.models.layers import Block
-from curate.train.objectives.contract import Batch, Loss, Objective, flat_weights, trunk_inputs
+from curate.train.objectives.contract import Loss, Objective, flat_weights, trunk_inputs
+from curate.train.objectives.loss import linear_cross_entropy
 from curate.train.objectives.metrics import TextMeasure, perplexity, predicted
+from curate.train.settings.methods import CausalSettings, MaskedSettings, MultiTokenSettings
 
 __all__ = ["Causal", "Masked", "MultiToken", "one_by_one", "shifted"]
 

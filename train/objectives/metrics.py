@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from curate.train.loss import IGNORED, linear_cross_entropy
+from curate.train.data.batch import IGNORED
+from curate.train.objectives.loss import linear_cross_entropy
 
 __all__ = ["TextMeasure", "class_metrics", "confusion", "moments", "pearson", "perplexity", "predicted"]
 

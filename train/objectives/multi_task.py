@@ -7,12 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from curate.train.objectives.contract import Batch, Loss, Objective
+from curate.train.data.batch import TASK, Batch
+from curate.train.objectives.contract import Loss, Objective
 
-__all__ = ["TASK", "MultiTask"]
-
-TASK = "task"
-"""Key of a batch: the number of its task, in every row."""
+__all__ = ["MultiTask"]
 
 
 class MultiTask(Objective):

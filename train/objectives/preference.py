@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from curate.train.loss import IGNORED, preference_loss
-from curate.train.methods import PreferenceSettings
-from curate.train.objectives.contract import Batch, Loss, Objective
+from curate.train.data.batch import IGNORED, Batch
+from curate.train.objectives.contract import Loss, Objective
+from curate.train.objectives.loss import preference_loss
 from curate.train.objectives.reference import Reference, as_it_began, log_probabilities
+from curate.train.settings.methods import PreferenceSettings
 
 __all__ = ["Preference"]
 

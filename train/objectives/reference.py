@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from curate.train.lora import Lora, disabled
-from curate.train.loss import IGNORED, linear_log_probabilities
-from curate.train.objectives.contract import Batch, Objective, trunk_inputs
+from curate.train.data.batch import IGNORED, Batch
+from curate.train.models.lora import Lora, disabled
+from curate.train.objectives.contract import Objective, trunk_inputs
+from curate.train.objectives.loss import linear_log_probabilities
 
 __all__ = ["Reference", "as_it_began", "evaluating", "log_probabilities"]
 

@@ -16,13 +16,14 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from curate.train.data.batch import IGNORED, Batch
 from curate.train.data.order import uniforms
-from curate.train.loss import IGNORED, divergence, group_advantages, policy_loss
-from curate.train.methods import ReinforcementSettings
-from curate.train.objectives.contract import Batch, Loss, Objective
+from curate.train.objectives.contract import Loss, Objective
+from curate.train.objectives.loss import divergence, group_advantages, policy_loss
 from curate.train.objectives.reference import Reference, as_it_began, evaluating, log_probabilities
-from curate.train.rewards import judge, load_reward
-from curate.train.rollout import Continuation, sample
+from curate.train.objectives.rewards import judge, load_reward
+from curate.train.objectives.rollout import Continuation, sample
+from curate.train.settings.methods import ReinforcementSettings
 
 __all__ = ["Reinforcement"]
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from curate.train.loss import IGNORED, linear_cross_entropy
-from curate.train.methods import Seq2SeqSettings
-from curate.train.objectives.contract import Batch, Loss, Objective, flat_weights, trunk_inputs
+from curate.train.data.batch import IGNORED, Batch
+from curate.train.objectives.contract import Loss, Objective, flat_weights, trunk_inputs
+from curate.train.objectives.loss import linear_cross_entropy
 from curate.train.objectives.metrics import perplexity, predicted
+from curate.train.settings.methods import Seq2SeqSettings
 
 __all__ = ["Seq2Seq"]
 

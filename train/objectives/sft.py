@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from curate.train.loss import IGNORED, linear_cross_entropy
-from curate.train.methods import SftSettings
-from curate.train.objectives.contract import Batch, Loss, Objective, target_weights, trunk_inputs
+from curate.train.data.batch import IGNORED, Batch
+from curate.train.objectives.contract import Loss, Objective, target_weights, trunk_inputs
+from curate.train.objectives.loss import linear_cross_entropy
 from curate.train.objectives.metrics import perplexity, predicted
+from curate.train.settings.methods import SftSettings
 
 __all__ = ["Sft"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from curate.dataset.reader import Dataset
-    from curate.train.config import TrainConfig
+    from curate.train.settings.config import TrainConfig
 
 __all__ = ["HARDWARE", "Compute", "Data", "compute_of", "find_data", "given_vocabulary"]
 

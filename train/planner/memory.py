@@ -27,13 +27,13 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from curate.train.architecture import Architecture
-    from curate.train.config import TrainConfig
+    from curate.train.settings.architecture import Architecture
+    from curate.train.settings.config import TrainConfig
 
 __all__ = ["MARGIN", "Estimate", "check_fits", "count_parameters", "estimate"]
 
 CHUNK = 256
-"""Positions whose logits are held at once (curate.train.loss)."""
+"""Positions whose logits are held at once (curate.train.objectives.loss)."""
 MARGIN = 0.25
 """Share by which a run may differ from its estimate."""
 GIB = 1 << 30

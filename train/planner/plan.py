@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from curate.errors import CurateError, did_you_mean
-from curate.train.architecture import PRESETS, Architecture, ModelSettings
 from curate.train.planner.budget import Compute, Data
 from curate.train.planner.memory import Estimate, count_parameters, estimate
 from curate.train.planner.scaling import (
@@ -36,9 +35,10 @@ from curate.train.planner.scaling import (
     useful_tokens,
 )
 from curate.train.planner.start import start_values
+from curate.train.settings.architecture import PRESETS, Architecture, ModelSettings
 
 if TYPE_CHECKING:
-    from curate.train.config import TrainConfig
+    from curate.train.settings.config import TrainConfig
 
 __all__ = ["plan_run"]
 

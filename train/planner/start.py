@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from curate.train.planner.memory import Estimate, estimate
 
 if TYPE_CHECKING:
-    from curate.train.architecture import Architecture
-    from curate.train.config import TrainConfig
+    from curate.train.settings.architecture import Architecture
+    from curate.train.settings.config import TrainConfig
 
 __all__ = ["start_values"]
 

@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from curate.train.config import TrainConfig
 from curate.train.runs.folder import RunFolder
 from curate.train.runs.metrics import read_metrics
+from curate.train.settings.config import TrainConfig
 
 __all__ = ["model_card", "write_card"]
 

@@ -34,8 +34,8 @@ from pydantic import ValidationError
 
 from curate.errors import CurateError, did_you_mean
 from curate.tokenize.pack import Pack
-from curate.train.config import FREE, TrainConfig
 from curate.train.runs.metrics import replace_file
+from curate.train.settings.config import FREE, TrainConfig
 
 __all__ = ["RunFolder", "data_facts", "held", "prepare"]
 
@@ -211,7 +211,7 @@ def prepare(
 
 def _newest(folder: RunFolder) -> tuple[int, dict[str, Any] | None]:
     """The step of the newest checkpoint, and what it was trained with: what counts, whatever was tried after it."""
-    from curate.train.checkpoint import checkpoints, describe_checkpoint
+    from curate.train.weights.checkpoint import checkpoints, describe_checkpoint
 
     found = checkpoints(folder.checkpoints)
     if not found:

@@ -11,7 +11,6 @@ themselves. What torchrun started it also watches and starts again (`--max-resta
 
 from __future__ import annotations
 
-import faulthandler
 import json
 import os
 import signal
@@ -30,19 +29,18 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, ResumableError
 from curate.tokenize.pack import Pack, open_pack
-from curate.train.config import TrainConfig
 from curate.train.runs.folder import RunFolder
-from curate.train.runs.watchdog import ProcessDied, Watchdog, hang_error, write_stack
+from curate.train.runs.stacks import PATIENCE, answering, collect_stacks, wait_for, write_stack
+from curate.train.runs.watchdog import ProcessDied, Watchdog, hang_error
+from curate.train.settings.config import TrainConfig
 
 if TYPE_CHECKING:
-    from curate.train.world import World
+    from curate.train.parallel.world import World
 
-__all__ = ["Place", "launch", "torchrun_place"]
+__all__ = ["Place", "is_first", "launch", "torchrun_place"]
 
 GRACE = 2.0
 """Seconds for the other processes to tell their side, after one has failed."""
-PATIENCE = 15.0
-"""Seconds for a process that hung to end in order."""
 _TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -66,6 +64,12 @@ def torchrun_place() -> Place | None:
     if any(name not in os.environ for name in _TORCHRUN):
         return None
     return Place(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+
+
+def is_first() -> bool:
+    """This process is the only one, or the first of those that torchrun started."""
+    place = torchrun_place()
+    return place is None or place.rank == 0
 
 
 def launch(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack] | Pack) -> None:
@@ -96,7 +100,7 @@ def launch(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack] | P
 def _train(
     config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack], world: World, heartbeat: Callable[[], None]
 ) -> None:
-    from curate.train.run import train_process
+    from curate.train.runs.process import train_process
 
     world = replace(world, tensor=config.parallel.tensor)
     with _reporting(config, folder) if world.rank == 0 else nullcontext(lambda record: None) as report:
@@ -138,7 +142,7 @@ def _patience(config: TrainConfig) -> float:
 
 
 def _train_here(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack]) -> None:
-    from curate.train.world import joined
+    from curate.train.parallel.world import joined
 
     caller, hung = threading.current_thread(), threading.Event()
 
@@ -172,7 +176,7 @@ def _leave(error: CurateError) -> None:
 
 
 def _train_with_torchrun(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack], place: Place) -> None:
-    from curate.train.world import joined
+    from curate.train.parallel.world import joined
 
     if config.processes != place.size:
         raise CurateError(
@@ -182,10 +186,10 @@ def _train_with_torchrun(config: TrainConfig, folder: RunFolder, packs: Mapping[
 
     def expired() -> None:
         write_stack(folder.stacks / f"{place.rank}.txt")
-        time.sleep(GRACE)  # the others write theirs
-        others = (folder.stacks / f"{rank}.txt" for rank in range(place.rank))
-        if any(path.is_file() for path in others):
-            time.sleep(GRACE)  # the first of us tells
+        written = [folder.stacks / f"{rank}.txt" for rank in range(place.size)]
+        wait_for(lambda: all(path.is_file() for path in written))
+        if any(path.is_file() for path in written[: place.rank]):
+            time.sleep(PATIENCE)  # the first of us tells, and torchrun ends the others
             os._exit(ProcessDied.exit_code)
         _leave(hang_error(folder.stacks, place.size, config.timeout))
 
@@ -265,19 +269,13 @@ def _process(config: TrainConfig, folder: Path, packs: dict[str, Path], rank: in
     """What a spawned process runs; how it failed is left in a file for the caller."""
     import torch
 
-    from curate.train.world import joined
+    from curate.train.parallel.world import joined
 
     threading.Thread(target=_end_with_caller, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller gets it too, and ends us
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.processes))
-    stack = (reports / f"{rank}.stack").open("w")
-    faulthandler.register(signal.SIGUSR1, stack, all_threads=True)  # for the caller to ask
-
-    def expired() -> None:
-        faulthandler.dump_traceback(stack, all_threads=True)
-        (reports / f"{rank}.hung").touch()  # the caller will end us
-
+    expired = answering(reports, rank)  # the caller will end us
     meeting = reports / "meeting" if config.processes > 1 else None
     with _quiet(rank, reports), Watchdog(config.timeout, expired) as watchdog:
         try:
@@ -288,11 +286,18 @@ def _process(config: TrainConfig, folder: Path, packs: dict[str, Path], rank: in
                 _train(config, RunFolder(folder), opened, world, watchdog.beat)
         except CurateError as error:
             record = {"kind": type(error).__name__, **error.records()[0]}
-            (reports / f"{rank}.json").write_text(json.dumps(record))
+            _leave_word(reports / f"{rank}.json", json.dumps(record))
             os._exit(1)
         except BaseException:  # the edge of the process: whatever it is, the caller must learn of it
-            (reports / f"{rank}.txt").write_text(traceback.format_exc())
+            _leave_word(reports / f"{rank}.txt", traceback.format_exc())
             os._exit(1)  # without waiting for peers, as an orderly exit of the process group would
+
+
+def _leave_word(path: Path, text: str) -> None:
+    """For the caller, who may read while others still write: it is there when all of it is."""
+    aside = path.with_suffix(".writing")
+    aside.write_text(text)
+    aside.rename(path)
 
 
 def _end_with_caller() -> None:
@@ -323,32 +328,8 @@ def _watch(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder, t
             _await(running)
             raise _failure(processes, reports, folder)
         if any(reports.glob("*.hung")):
-            silent = _collect_stacks(processes, reports, folder)
+            silent = collect_stacks(processes, reports, folder.stacks)
             raise hang_error(folder.stacks, len(processes), timeout, silent=silent)
-
-
-def _collect_stacks(processes: Sequence[BaseProcess], reports: Path, folder: RunFolder) -> list[int]:
-    """Move the stacks into the run's folder; who has not written one by itself is asked, woken if it is stopped, and told."""
-    stacks = [reports / f"{rank}.stack" for rank in range(len(processes))]
-    _wait_for(lambda: all(path.with_suffix(".hung").is_file() for path in stacks))
-    silent = [rank for rank, path in enumerate(stacks) if not path.with_suffix(".hung").is_file()]
-    for process in (processes[rank] for rank in silent):
-        if process.is_alive() and process.pid:
-            os.kill(process.pid, signal.SIGUSR1)
-            os.kill(process.pid, signal.SIGCONT)
-    _wait_for(lambda: all(path.is_file() and path.stat().st_size for path in stacks))
-    time.sleep(0.1)  # they are written line by line
-    folder.stacks.mkdir(exist_ok=True)
-    for rank, path in enumerate(stacks):
-        if path.is_file():
-            (folder.stacks / f"{rank}.txt").write_text(path.read_text())
-    return silent
-
-
-def _wait_for(reached: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + GRACE
-    while not reached() and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 def _await(running: Sequence[BaseProcess]) -> None:

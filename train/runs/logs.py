@@ -13,8 +13,8 @@ from math import isfinite
 from typing import Any, Protocol, Self
 
 from curate.errors import CurateError
-from curate.train.config import TrainConfig
 from curate.train.runs.folder import RunFolder
+from curate.train.settings.config import TrainConfig
 
 __all__ = ["Logs", "check_logs", "scalars"]
 

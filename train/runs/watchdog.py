@@ -11,7 +11,6 @@ queued, peers may wait outside of torch.distributed, and more than one process i
 
 from __future__ import annotations
 
-import faulthandler
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from typing import Self
 
 from curate.errors import ResumableError
 
-__all__ = ["ProcessDied", "Watchdog", "hang_error", "write_stack"]
+__all__ = ["ProcessDied", "Watchdog", "hang_error"]
 
 FRAMES = 12
 _FRAME = re.compile(r'  File "(.+)", line (\d+) in (.+)')
@@ -64,13 +63,6 @@ class Watchdog:
                 if self.passed > self.seconds:
                     self.expired()
                     return
-
-
-def write_stack(path: Path) -> None:
-    """Write where all threads of this process stand."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as stream:
-        faulthandler.dump_traceback(stream, all_threads=True)
 
 
 def hang_error(stacks: Path, size: int, seconds: float, *, silent: Sequence[int] = ()) -> ProcessDied:

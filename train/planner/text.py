@@ -1,75 +1,11 @@
-"""`curate train --plan`: what to train, before anything is trained."""
+"""A plan for people, in words and a table."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import typer
-
-from curate.errors import CurateError
-
-if TYPE_CHECKING:
-    from curate.train.config import TrainConfig
-    from curate.train.planner.budget import Data
-
-__all__ = ["plan_text", "print_plan", "train_plan"]
-
-
-def train_plan(
-    path: Path,
-    *,
-    overrides: list[str],
-    processes: int | None = None,
-    store: Path | None = None,
-    tokens: float | None = None,
-    preset: str | None = None,
-    **budget: Any,
-) -> dict[str, Any]:
-    """The plan for a training file; returns what `--json` prints. The budget is what `compute_of` takes.
-
-    Raises:
-        CurateError: The file is wrong, options contradict each other, or there is nothing to plan from.
-    """
-    from curate.train.config import load_config
-    from curate.train.planner.budget import compute_of
-    from curate.train.planner.plan import plan_run
-
-    config = load_config(path, overrides, processes=processes)
-    compute = compute_of(**budget)
-    enough = compute.flop is not None or compute.hours is not None or preset is not None
-    data, missing = _data(
-        config, tokens, store or Path(os.environ.get("CURATE_STORE") or path.parent / ".curate"), enough
-    )
-    plan = plan_run(config, data, compute, preset=preset)
-    notes = plan["notes"] if missing is None else [missing, *plan["notes"]]
-    return {**plan, "file": str(path), "notes": notes}
-
-
-def _data(config: TrainConfig, tokens: float | None, store: Path, budget: bool) -> tuple[Data, str | None]:
-    """The text there is; and, where the dataset is missing but not needed, what is to be said of it."""
-    from curate.dataset.reader import open_dataset
-    from curate.train.planner.budget import Data, find_data, given_vocabulary
-
-    vocabulary = given_vocabulary(config)
-    if tokens is not None:
-        return Data(unique_tokens=tokens, source="given", vocabulary=vocabulary), None
-    try:
-        return find_data(config, lambda name: open_dataset(name, store)), None
-    except CurateError as error:
-        if not budget:
-            hint = error.hint or "--tokens N plans without the dataset"
-            raise CurateError(error.problem, error.where, hint) from None
-        return Data(
-            vocabulary=vocabulary
-        ), f"{error.problem}: planned as if there were as much text as wanted (see --tokens)"
-
-
-def print_plan(plan: dict[str, Any]) -> None:
-    """The plan for people, on stdout."""
-    typer.echo(plan_text(plan))
+__all__ = ["plan_text"]
 
 
 def plan_text(plan: dict[str, Any]) -> str:

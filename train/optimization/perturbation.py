@@ -23,9 +23,10 @@ import math
 import torch
 from torch import Tensor
 
+from curate.train.data.batch import Batch
 from curate.train.data.order import uniforms
-from curate.train.methods import AdversarialSettings
-from curate.train.objectives.contract import Batch, Loss, Objective
+from curate.train.objectives.contract import Loss, Objective
+from curate.train.settings.methods import AdversarialSettings
 
 __all__ = ["Perturbation", "build_perturbation"]
 

@@ -37,7 +37,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
 from curate.errors import CurateError, ResumableError
-from curate.train.world import World
+from curate.train.parallel.world import World
 
 __all__ = [
     "Checkpoints",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.train.models.backbone import load_pretrained
-from curate.train.models.tokenizer_files import write_tokenizer
+from curate.train.weights.tokenizer_files import write_tokenizer
 
 __all__ = ["write_pretrained"]
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from curate.tokenize.pack import Pack
-from curate.train.config import TrainConfig
+from curate.train.data.batch import TASK, Batch
 from curate.train.data.curriculum import CurriculumOrder, length_at
 from curate.train.data.examples import Labelled, Pairs, Preferences, Prompts, Tagged
 from curate.train.data.loader import Loader, Ordered
@@ -18,14 +18,13 @@ from curate.train.data.mixture import Mixture, Schedule, tempered
 from curate.train.data.order import Order
 from curate.train.data.packed import Packed
 from curate.train.data.source import Source
+from curate.train.data.tasks import Task
 from curate.train.data.windows import Windows
-from curate.train.datasets import Task
-from curate.train.methods import ClassificationSettings, Seq2SeqSettings
-from curate.train.objectives.contract import Batch
-from curate.train.objectives.multi_task import TASK
-from curate.train.world import World
+from curate.train.parallel.world import World
+from curate.train.settings.config import TrainConfig
+from curate.train.settings.methods import ClassificationSettings, Seq2SeqSettings
 
-__all__ = ["Feed", "Source", "open_feed", "validation_sources"]
+__all__ = ["Feed", "open_feed", "validation_sources"]
 
 
 class Feed(Protocol):

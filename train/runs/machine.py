@@ -19,8 +19,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from curate.train.architecture import Architecture
 from curate.train.runs.folder import RunFolder
+from curate.train.settings.architecture import Architecture
 
 __all__ = ["flops_per_token", "matmul_peak", "measured_peak", "memory_used", "utilization"]
 

@@ -19,7 +19,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from curate.train.config import OptimizerSettings, ScheduleSettings
+from curate.train.settings.blocks import OptimizerSettings, ScheduleSettings
 
 __all__ = [
     "Average",

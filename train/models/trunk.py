@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from curate.train.architecture import Architecture
 from curate.train.models.family import Family
+from curate.train.settings.architecture import Architecture
 
 __all__ = ["build_trunk", "families"]
 

@@ -13,18 +13,19 @@ from curate.errors import CurateError
 from curate.tokenize.chat import DEFAULT_TEMPLATE
 from curate.tokenize.roles import roles as known_roles
 from curate.tokenize.tokenizer import load_tokenizer
-from curate.train.architecture import Architecture
-from curate.train.checkpoint import load_checkpoint, tensor_shapes
-from curate.train.config import TrainConfig
-from curate.train.generate import translate
-from curate.train.lora import is_adapter, merged, write_adapter
-from curate.train.methods import MultiTokenSettings, Seq2SeqSettings
-from curate.train.models.build import build_trunk
 from curate.train.models.family import HeadKind
-from curate.train.models.huggingface import write_huggingface
-from curate.train.models.tokenizer_files import write_tokenizer
-from curate.train.origin import checkpoint_of, read_stored
-from curate.train.world import joined
+from curate.train.models.generate import translate
+from curate.train.models.lora import is_adapter, merged
+from curate.train.models.trunk import build_trunk
+from curate.train.parallel.world import joined
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.config import TrainConfig
+from curate.train.settings.methods import MultiTokenSettings, Seq2SeqSettings
+from curate.train.weights.adapter import write_adapter
+from curate.train.weights.checkpoint import load_checkpoint, tensor_shapes
+from curate.train.weights.huggingface import write_huggingface
+from curate.train.weights.origin import checkpoint_of, read_stored
+from curate.train.weights.tokenizer_files import write_tokenizer
 
 __all__ = ["Trained", "export_run", "load_trained", "translate_texts"]
 
@@ -200,7 +201,7 @@ def _written(out: Path, kind: str, tensors: dict[str, Tensor]) -> dict[str, Any]
 
 
 def _export_pretrained(trained: Trained, path: Path, out: Path, *, half: bool) -> dict[str, Any]:
-    from curate.train.models.backbone_files import write_pretrained
+    from curate.train.weights.backbone_files import write_pretrained
 
     kind, tensors = trained.config.objective.kind, trained.tensors
     strange = [name for name in tensors if not name.startswith("model.")]

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from curate.train.data.batch import IGNORED
+
 __all__ = [
-    "IGNORED",
     "divergence",
     "group_advantages",
     "linear_cross_entropy",
@@ -30,8 +31,6 @@ __all__ = [
     "preference_loss",
 ]
 
-IGNORED = -100
-"""A target that does not count."""
 CHUNK = 256
 """Positions at a time on the CPU; a GPU, which needs larger matrices, takes GPU_CHUNKS times as many (not measured)."""
 GPU_CHUNKS = 8

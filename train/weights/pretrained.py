@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
-from curate.train.models.build import build_trunk, families
 from curate.train.models.family import LABELED, Family, HeadKind, Source, few, matches, refuse_unknown
+from curate.train.models.trunk import build_trunk, families
+from curate.train.settings.architecture import Architecture
 
 __all__ = ["INDEX", "Pretrained", "read_huggingface"]
 

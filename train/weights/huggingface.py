@@ -25,11 +25,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture
-from curate.train.models.build import families
 from curate.train.models.family import LABELED, Family, HeadKind, Source, few, matches
-from curate.train.models.pretrained import INDEX, Pretrained, read_huggingface
-from curate.train.models.tokenizer_files import write_tokenizer
+from curate.train.models.trunk import families
+from curate.train.settings.architecture import Architecture
+from curate.train.weights.pretrained import INDEX, Pretrained, read_huggingface
+from curate.train.weights.tokenizer_files import write_tokenizer
 
 __all__ = ["Pretrained", "read_huggingface", "write_huggingface"]
 

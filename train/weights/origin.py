@@ -18,15 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from curate.errors import CurateError
-from curate.train.architecture import Architecture, ModelSettings
-from curate.train.checkpoint import checkpoints, load_checkpoint, read_checkpoint, tensor_shapes
-from curate.train.lora import first_weights, is_adapter
+from curate.train.models.lora import first_weights, is_adapter
 from curate.train.objectives.contract import Objective
-from curate.train.shard import fill, place
-from curate.train.world import World
+from curate.train.parallel.shard import fill, place
+from curate.train.parallel.world import World
+from curate.train.settings.architecture import Architecture, ModelSettings
+from curate.train.weights.checkpoint import checkpoints, load_checkpoint, read_checkpoint, tensor_shapes
 
 if TYPE_CHECKING:
-    from curate.train.config import TrainConfig
+    from curate.train.settings.config import TrainConfig
 
 __all__ = ["Origin", "Stored", "checkpoint_of", "fill_first", "find_model", "find_origin", "model_hash", "read_stored"]
 
@@ -104,7 +104,7 @@ def read_stored(checkpoint: Path) -> Stored:
     Raises:
         CurateError: It is no checkpoint, is damaged, or has settings that are not known here.
     """
-    from curate.train.config import TrainConfig
+    from curate.train.settings.config import TrainConfig
 
     description = read_checkpoint(checkpoint)
     try:
@@ -166,7 +166,7 @@ def find_model(folder: str, *, foreign: bool = False, setting: str = "model.path
 
         vocabulary, limit = pretrained_limits(path)
         return Origin(path, "foreign", None, vocabulary, limit, tokenizer)
-    from curate.train.models.huggingface import read_huggingface
+    from curate.train.weights.huggingface import read_huggingface
 
     found = read_huggingface(path)
     limit = None if found.sizes.positions == "relative" else found.length
@@ -251,7 +251,7 @@ def _foreign_tensors(origin: Origin) -> Iterator[tuple[str, Tensor]]:
         from curate.train.models.backbone import pretrained_tensors
 
         return ((f"model.{name}", tensor) for name, tensor in pretrained_tensors(origin.path))
-    from curate.train.models.huggingface import read_huggingface
+    from curate.train.weights.huggingface import read_huggingface
 
     return read_huggingface(origin.path).tensors
 

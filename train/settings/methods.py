@@ -23,40 +23,43 @@ __all__ = [
     "PreferenceSettings",
     "ReinforcementSettings",
     "Seq2SeqSettings",
+    "Settings",
     "SftSettings",
     "TokenClassificationSettings",
 ]
 
 
-class _Settings(BaseModel):
+class Settings(BaseModel):
+    """Frozen; an unknown key is an error."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 # ---- objectives
 
 
-class CausalSettings(_Settings):
+class CausalSettings(Settings):
     """The next token from those before it."""
 
     kind: Literal["causal"] = "causal"
     z_loss: float = Field(default=0.0, ge=0, description="weight of the squared log-normalizer (Chowdhery et al. 2022)")
 
 
-class MaskedSettings(_Settings):
+class MaskedSettings(Settings):
     """Tokens that were hidden (Devlin et al. 2019): of those chosen, 80% are masked, 10% replaced, 10% left."""
 
     kind: Literal["masked"] = "masked"
     share: float = Field(default=0.15, gt=0, lt=1, description="share of the tokens that are predicted")
 
 
-class MultiTokenSettings(_Settings):
+class MultiTokenSettings(Settings):
     """The next n tokens at once, a layer for each (Gloeckle et al. 2024); the trunk gives up as many layers."""
 
     kind: Literal["multi_token"] = "multi_token"
     heads: int = Field(default=4, ge=2, le=16, description="tokens predicted at each position")
 
 
-class Seq2SeqSettings(_Settings):
+class Seq2SeqSettings(Settings):
     """A text from a text: translation, summarization, answers to questions."""
 
     kind: Literal["seq2seq"] = "seq2seq"
@@ -64,7 +67,7 @@ class Seq2SeqSettings(_Settings):
     target_length: int = Field(default=64, ge=2, description="most tokens of a target")
 
 
-class ClassificationSettings(_Settings):
+class ClassificationSettings(Settings):
     """A label of a text, or of a pair of texts as in GLUE; or a number (regression)."""
 
     kind: Literal["classification"] = "classification"
@@ -76,20 +79,20 @@ class ClassificationSettings(_Settings):
     dropout: float = Field(default=0.1, ge=0, lt=1, description="share of the pooled features set to zero in training")
 
 
-class TokenClassificationSettings(_Settings):
+class TokenClassificationSettings(Settings):
     """A label of each word; only the first token of a word counts."""
 
     kind: Literal["token_classification"] = "token_classification"
     dropout: float = Field(default=0.1, ge=0, lt=1, description="share of the features set to zero in training")
 
 
-class SftSettings(_Settings):
+class SftSettings(Settings):
     """Supervised fine-tuning on conversations: only what the assistant says is a target."""
 
     kind: Literal["sft"] = "sft"
 
 
-class PreferenceSettings(_Settings):
+class PreferenceSettings(Settings):
     """Direct preference optimization (Rafailov et al. 2023): chosen over rejected, against the model as it began."""
 
     kind: Literal["preference"] = "preference"
@@ -97,7 +100,7 @@ class PreferenceSettings(_Settings):
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of preferences that may be wrong")
 
 
-class ReinforcementSettings(_Settings):
+class ReinforcementSettings(Settings):
     """Texts sampled in the loop and rewarded by a rule: REINFORCE (Williams 1992) or GRPO (Shao et al. 2024)."""
 
     kind: Literal["reinforcement"] = "reinforcement"
@@ -114,7 +117,7 @@ class ReinforcementSettings(_Settings):
     kl: float = Field(default=0.0, ge=0, description="weight of the divergence from the model as it began")
 
 
-class DistillationSettings(_Settings):
+class DistillationSettings(Settings):
     """The next token as a teacher predicts it (Hinton et al. 2015), mixed with the text itself."""
 
     kind: Literal["distillation"] = "distillation"
@@ -141,7 +144,7 @@ ObjectiveSettings = Annotated[
 # ---- methods that go with any objective
 
 
-class LoraSettings(_Settings):
+class LoraSettings(Settings):
     """Low-rank adapters (Hu et al. 2022) on linear layers; the model itself stays as it is."""
 
     rank: int = Field(default=8, ge=1, description="rank of the update")
@@ -152,7 +155,7 @@ class LoraSettings(_Settings):
     )
 
 
-class AdversarialSettings(_Settings):
+class AdversarialSettings(Settings):
     """Training on the worst small change of the embedded tokens."""
 
     kind: Literal["fgm", "pgd", "freelb"] = Field(
@@ -168,7 +171,7 @@ class AdversarialSettings(_Settings):
     step_size: float = Field(default=0.03, gt=0, description="norm of a step of pgd and freelb")
 
 
-class CurriculumSettings(_Settings):
+class CurriculumSettings(Settings):
     """Easy first: by a column of difficulty (Platanios et al. 2019), by length, or both."""
 
     difficulty: bool = Field(
@@ -182,7 +185,7 @@ class CurriculumSettings(_Settings):
     )
 
 
-class EarlyStoppingSettings(_Settings):
+class EarlyStoppingSettings(Settings):
     """End when validation has not improved for a while, and keep the best checkpoint."""
 
     patience: int = Field(default=3, ge=1, description="validations without improvement after which training ends")

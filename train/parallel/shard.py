@@ -19,12 +19,14 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.utils.checkpoint import checkpoint
 
 from curate.errors import CurateError
-from curate.train.config import TrainConfig
-from curate.train.fp8 import use_fp8
-from curate.train.objectives.contract import METHODS, Objective
-from curate.train.world import World, joined
+from curate.train.parallel.fp8 import use_fp8
+from curate.train.parallel.world import World
+from curate.train.settings.config import TrainConfig
 
-__all__ = ["World", "fill", "joined", "place", "shard_model"]
+__all__ = ["METHODS", "fill", "place", "shard_model"]
+
+METHODS = ("score", "respond")
+"""Methods of an objective that may use its parameters, besides `forward`: inside them they are whole."""
 
 # The first layer of each pair is cut by its outputs and the second by its inputs: one sum a pair (Shoeybi et al. 2019).
 _TENSOR_PLAN = {
@@ -38,16 +40,17 @@ _TENSOR_PLAN = {
 }
 
 
-def shard_model(objective: Objective, world: World, config: TrainConfig) -> None:
+def shard_model(objective: nn.Module, world: World, config: TrainConfig) -> None:
     """Cut an objective's parameters into shards, block by block, then the rest; it is changed in place.
 
-    Parameters and the sums of gradients stay float32; with bf16 each block computes in bfloat16.
+    The trunk is its `model`, and the blocks are the trunk's `blocks`. Parameters and the sums of gradients stay float32;
+    with bf16 each block computes in bfloat16.
 
     Raises:
         CurateError: Tensor parallel does not divide the heads of this model.
     """
     mesh = _mesh(world, config)
-    blocks = objective.model.get_submodule("blocks")
+    blocks = objective.get_submodule("model.blocks")
     for block in blocks.children():
         if config.parallel.tensor > 1:
             _split(block, mesh["tensor"])

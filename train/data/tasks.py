@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from curate.errors import CurateError
 from curate.tokenize.pack import Fields, Pack, pack_dataset
 from curate.tokenize.tokenizer import TokenizerSettings
-from curate.train.config import DataSettings, TrainConfig
-from curate.train.methods import ClassificationSettings, ObjectiveSettings, TokenClassificationSettings
+from curate.train.settings.blocks import DataSettings
+from curate.train.settings.config import TrainConfig
+from curate.train.settings.methods import ClassificationSettings, ObjectiveSettings, TokenClassificationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

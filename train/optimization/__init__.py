@@ -1,0 +1,1 @@
+"""How parameters move: optimizers and their schedules, and training against noise."""

@@ -1,0 +1,1 @@
+"""A model over processes: who we are, what is cut into shards, and 8-bit products."""

@@ -1,0 +1,56 @@
+"""What a run is refused for before any work is done: what is not installed, and what this machine cannot do."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from curate.errors import CurateError
+from curate.train.settings.config import TrainConfig
+
+if TYPE_CHECKING:
+    from curate.train.weights.origin import Origin
+
+__all__ = ["check_machine", "require_torch"]
+
+
+def require_torch() -> None:
+    """Refuse where torch is missing.
+
+    Raises:
+        CurateError: It says how to install it.
+    """
+    if find_spec("torch") is None or find_spec("safetensors") is None:
+        raise CurateError("training needs torch, which is not installed", hint="pip install 'curate-lm[train]'")
+
+
+def check_machine(config: TrainConfig, origin: Origin | None) -> None:
+    """Refuse what cannot run here, before any work is done.
+
+    Raises:
+        CurateError: It cannot fit (it says by how much); or there is no CUDA device, or none for fp8, and one is asked for.
+    """
+    import torch
+
+    from curate.train.parallel.fp8 import check_fp8
+    from curate.train.planner.budget import given_vocabulary
+    from curate.train.planner.memory import check_fits
+
+    cuda = torch.cuda.is_available()
+    if config.device == "cuda" and not cuda:
+        raise CurateError("there is no CUDA device here", "device", "`device: cpu`, or auto")
+    if config.precision == "fp8":
+        check_fp8(torch.device("cuda" if cuda and config.device != "cpu" else "cpu"))
+    sizes = origin.sizes if origin else config.model.architecture
+    if sizes is None:
+        return
+    vocabulary = origin.vocabulary if origin else given_vocabulary(config) or config.tokenizer.vocabulary
+    if cuda and config.device != "cpu":
+        available = torch.cuda.get_device_properties(0).total_memory
+        check_fits(config, sizes, vocabulary, available=available, device="cuda")
+    else:
+        from psutil import virtual_memory
+
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", config.processes))
+        check_fits(config, sizes, vocabulary, available=virtual_memory().available // here, device="cpu")

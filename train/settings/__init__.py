@@ -1,0 +1,1 @@
+"""What a train.yaml may say; nothing here imports torch."""
