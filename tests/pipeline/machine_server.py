@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -86,7 +87,14 @@ class Server:
 
 
 def main():
-    for name in ("datatrove.pipeline.filters.base_filter", "pyarrow.compute", "pyarrow.parquet", "curate.cli", "pandas", "polars"):
+    for name in (
+        "datatrove.pipeline.filters.base_filter",
+        "pyarrow.compute",
+        "pyarrow.parquet",
+        "curate.cli",
+        "pandas",
+        "polars",
+    ):
         import_module(name)
     for name in ("commands", "pipeline", "dataset", "stages", "collect", "mix", "dedup"):
         package = import_module(f"curate.{name}")
@@ -135,9 +143,9 @@ def _serve(request, out, err, folder):
             curate()
         code = 0
     except SystemExit as end:
-        code = end.code or 0
+        code = int(end.code or 0)
     except BaseException:
-        sys.excepthook(*sys.exc_info())
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

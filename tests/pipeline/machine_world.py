@@ -77,10 +77,10 @@ class World:
 
     def line(self, name: str, text: int) -> str:
         """One more document for a file."""
-        text = TEXTS[text % len(TEXTS)]
+        words = TEXTS[text % len(TEXTS)]
         self.serial += 1
         identity = f"{Path(name).stem}{self.serial}"
-        return (json.dumps({"id": identity, "text": text}) if name.endswith(".jsonl") else text) + "\n"
+        return (json.dumps({"id": identity, "text": words}) if name.endswith(".jsonl") else words) + "\n"
 
     def _make(self, name: str, texts) -> None:
         path = self.root / name

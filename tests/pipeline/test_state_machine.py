@@ -257,7 +257,7 @@ def problem_of(steps):
 
 
 def shorten(steps):
-    """The steps without those that a problem does not need, and the problem. Each costs a few runs, not Hypothesis's minutes."""
+    """The steps without those that the problem does not need, and the problem: a replay a step, not Hypothesis's minutes."""
     problem = problem_of(steps)
     for number in reversed(range(len(steps))):
         shorter = [*steps[:number], *steps[number + 1 :]]

@@ -45,7 +45,7 @@ class _Trap:
 
     def _is_the_file(self, path):
         wanted = self.trap["file"]
-        return isinstance(path, str | os.PathLike) and os.path.abspath(os.fspath(path)) == wanted
+        return isinstance(path, str | os.PathLike) and str(Path(path).absolute()) == wanted
 
     def _count(self):
         counter = os.open(Path(self.trap["folder"]) / "count", os.O_APPEND | os.O_CREAT | os.O_WRONLY)
