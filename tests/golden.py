@@ -65,6 +65,12 @@ def _names() -> str:
     return "\n".join(sorted(BUILT_IN)) + "\n"
 
 
+def _versions() -> str:
+    from tests.pipeline.golden_projects import golden
+
+    return golden()
+
+
 GOLDEN: dict[str, Callable[[], str]] = {
     "docs/reference/stages.md": _stages,
     "docs/reference/commands.md": _commands,
@@ -74,8 +80,11 @@ GOLDEN: dict[str, Callable[[], str]] = {
     "tests/goldens/stage_names.txt": _names,
 }
 
+RUNS: dict[str, Callable[[], str]] = {"tests/goldens/version_ids.txt": _versions}
+"""The same of things that take runs; tests/pipeline/test_golden_versions.py compares them."""
+
 if __name__ == "__main__":
-    for name, make in GOLDEN.items():
+    for name, make in {**GOLDEN, **RUNS}.items():
         path = REPOSITORY / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(make())

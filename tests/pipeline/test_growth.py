@@ -1,0 +1,110 @@
+"""What a shard costs stays what it is as shards become many: files of the store, bytes of the version's record, memory.
+
+200 and 800 shards of one short document each go through a filter, a global stage and a split. Where a cost a shard grows
+with their number, something is quadratic; where it is large, a million shards are out of reach (with a
+million, 400 bytes of record are 400 MB, and 20 kB of memory 20 GB).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+FEW, MANY = 200, 800
+MOST_FILES = 6
+MOST_RECORD_BYTES = 400
+MOST_MEMORY_BYTES = 20_000
+PIPELINE = """\
+dataset: growth
+shard_megabytes: 0.0001
+sources: [{stage: files, paths: [in.jsonl]}]
+stages:
+  - {stage: sample, fraction: 0.9}
+  - {stage: exact_duplicates}
+  - {stage: split, train: 0.8, validation: 0.1, test: 0.1}
+"""
+DRIVER = """\
+import resource, sys, curate
+curate.run(sys.argv[1], workers=2)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+class Cost(NamedTuple):
+    """What a run over some shards took: files in the store, bytes of the version's record, the driver's peak of memory."""
+
+    files: int
+    record_bytes: int
+    memory: int
+
+
+@pytest.fixture(scope="module")
+def cost(tmp_path_factory):
+    """Runs over so many shards, each number once."""
+
+    @cache
+    def run(shards):
+        root = tmp_path_factory.mktemp(f"growth{shards}")
+        (root / "in.jsonl").write_text("".join(_line(number) for number in range(shards)))
+        (root / "pipeline.yaml").write_text(PIPELINE)
+        environment = {**os.environ, "PYTHONPATH": _project()}
+        environment.pop("CURATE_STORE", None)
+        command = [sys.executable, "-c", DRIVER, str(root / "pipeline.yaml")]
+        told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return _cost(root / ".curate", int(told.stdout))
+
+    return run
+
+
+def _project():
+    import curate
+
+    return str(Path(curate.__file__).parent.parent)
+
+
+def _line(number):
+    return json.dumps({"id": f"d{number:04}", "text": f"document {number:04} " + 56 * "x"}).ljust(99) + "\n"
+
+
+def _cost(store, memory):
+    files = {path.stem: path for path in store.rglob("*") if path.is_file()}
+    count = sum(path.is_file() for path in store.rglob("*"))
+    (record,) = (store / "versions").glob("*.json")
+    tables = {files[name] for name in _named(json.loads(record.read_bytes())) if name in files}
+    return Cost(count, record.stat().st_size + sum(path.stat().st_size for path in tables), memory)
+
+
+def _named(record):
+    """Strings of a version's record that do not stand in a list: names of its tables are among them, not of its shards."""
+    for value in record.values():
+        if isinstance(value, dict):
+            yield from _named(value)
+        elif isinstance(value, str):
+            yield value
+
+
+LIMITS = {"files": MOST_FILES, "record_bytes": MOST_RECORD_BYTES, "memory": MOST_MEMORY_BYTES}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("what", LIMITS)
+def test_a_shard_costs_as_much_among_many_as_among_few(what, cost):
+    few, many = getattr(cost(FEW), what), getattr(cost(MANY), what)
+    a_shard = (many - few) / (MANY - FEW)
+    assert a_shard <= LIMITS[what], f"{what}: {few:,} with {FEW} shards, {many:,} with {MANY}: {a_shard:,.1f} a shard"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_cost_of_a_shard_does_not_grow_with_their_number(cost):
+    few, many = cost(FEW), cost(MANY)
+    grows = [name for name in ("files", "record_bytes") if getattr(many, name) / MANY > 1.05 * getattr(few, name) / FEW]
+    assert grows == [], f"{few} with {FEW} shards, {many} with {MANY}"
