@@ -7,11 +7,13 @@ or in whatever container.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import os
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -67,28 +69,52 @@ def replacing(path: Path, *, aside: Path | None = None) -> Iterator[IO[bytes]]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A new folder that takes the place of the folder `path` when the block ends; if it raises, nothing has changed.
 
-    Its files are fsynced. Between the two renames that put a new folder where an old one was, a crash leaves the old one
-    under the name `.writing-...-old`, and nothing at `path`.
+    Its files are fsynced. It and a folder that is there change names in one step, where system and file system can do
+    that (Linux, macOS); else a crash between two renames leaves nothing at `path`, and the old one as `.PATH-...-old`.
     """
     _make_folder(path.parent)
     temporary = path.parent / f"{WRITING}{secrets.token_hex(8)}"
     temporary.mkdir()
+    folder = os.open(temporary, os.O_RDONLY)
     try:
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                with Path(folder, name).open("rb") as stream:
-                    os.fsync(stream.fileno())
-            sync_folder(Path(folder))
-        old = temporary.with_name(f"{temporary.name}-old")
-        with suppress(FileNotFoundError):
-            path.rename(old)
-        temporary.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
+        _sync_below(temporary)
+        _put(temporary, path)
+    finally:
+        os.close(folder)
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
     sync_folder(path.parent)
+
+
+def _sync_below(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with Path(place, name).open("rb") as stream:
+                os.fsync(stream.fileno())
+        sync_folder(Path(place))
+
+
+def _put(new: Path, path: Path) -> None:
+    """Rename a folder; one that stood there is at `new` afterwards."""
+    if not path.exists():
+        new.rename(path)
+    elif not _exchange(new, path):
+        old = path.with_name(f".{path.name}-{secrets.token_hex(4)}-old")
+        path.rename(old)
+        new.rename(path)
+        old.rename(new)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two files or folders change names in one step; False where that cannot be done here."""
+    system = ctypes.CDLL(None, use_errno=True)
+    names, flag = (os.fsencode(one), os.fsencode(other)), ctypes.c_uint(2)  # RENAME_EXCHANGE; RENAME_SWAP
+    if sys.platform == "darwin":
+        return hasattr(system, "renamex_np") and system.renamex_np(*names, flag) == 0
+    here = ctypes.c_int(-100)  # AT_FDCWD
+    return hasattr(system, "renameat2") and system.renameat2(here, names[0], here, names[1], flag) == 0
 
 
 def _make_folder(folder: Path) -> None:
@@ -107,16 +133,23 @@ def sync_folder(path: Path) -> None:
 
 
 def sweep(folder: Path) -> int:
-    """Remove the files of a folder that dead processes left half written; returns how many."""
+    """Remove the files and folders that dead processes left half written in a folder; returns how many."""
     swept = 0
     for path in folder.glob(f"{WRITING}*"):
-        with suppress(OSError), path.open("rb") as stream:
-            if time.time() - path.stat().st_mtime < SWEEP_SECONDS:
-                continue
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
-            swept += 1
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime >= SWEEP_SECONDS:
+                swept += _remove_unlocked(path)
     return swept
+
+
+def _remove_unlocked(path: Path) -> bool:
+    held = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    finally:
+        os.close(held)
+    return True
 
 
 def file_hash(path: Path) -> str:

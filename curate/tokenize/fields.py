@@ -137,8 +137,6 @@ def check_fields(dataset: Dataset, fields: Fields) -> None:
     Raises:
         CurateError: It names the columns that are there.
     """
-    if fields == Fields():
-        return  # every dataset has texts
     for column in fields.columns:
         if column not in dataset.columns:
             raise CurateError(

@@ -18,8 +18,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, ResumableError
+from curate.files import file_hash, replacing_folder, sweep
 from curate.tokenize.chat import ChatTemplate, uses_tools
 from curate.tokenize.columns import find_labels, write_labels, write_numbers
 from curate.tokenize.fields import MESSAGES, Fields, check_fields
@@ -109,7 +108,7 @@ class Pack:
         """
         from curate.tokenize.rows import Rows
 
-        return Rows(self, split)
+        return Rows(self.folder, self.manifest, split)
 
     def verify(self) -> None:
         """Compare every file with the manifest; reads them all, at about 1 GB/s.
@@ -123,7 +122,7 @@ class Pack:
             for part in [*split["shards"], *split["columns"].values()]:
                 for name, wanted in part["sha256"].items():
                     path = self.folder / name
-                    if not path.is_file() or _sha256(path) != wanted:
+                    if not path.is_file() or file_hash(path) != wanted:
                         self._refuse(name)
 
     def _refuse(self, name: str) -> None:
@@ -274,21 +273,16 @@ def _alone(path: Path) -> Iterator[None]:
 
 def _write_aside(job: _Job, folder: Path) -> None:
     """Make the folder; nothing is left of one that is not whole."""
-    aside = folder.with_name(f"{folder.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
     try:
-        _write_pack(job, aside)
-        aside.rename(folder)
+        sweep(folder.parent)
+        with replacing_folder(folder) as aside:
+            _write_pack(job, aside)
     except OSError as error:
         raise ResumableError(
             f"the tokens cannot be written: {error.strerror or error}",
             str(folder.parent),
             "the dataset is intact; make room, and run the same command again",
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    _sync_folder(folder.parent)
 
 
 def _write_pack(job: _Job, folder: Path) -> None:
@@ -318,7 +312,6 @@ def _write_pack(job: _Job, folder: Path) -> None:
         "tools": {"tokenizers": version("tokenizers")},
     }
     write_file(folder / "manifest.json", json.dumps(manifest, sort_keys=True, indent=1).encode())
-    _sync_folder(folder)
 
 
 def _tokenizer_content(job: _Job) -> bytes:
@@ -374,16 +367,3 @@ class _Writer:
         if fields.labels:
             found["labels"] = write_labels(dataset, split, fields, self.labels, self.folder)
         return found
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from curate.errors import CurateError
 from curate.tokenize.fields import MESSAGES
-
-if TYPE_CHECKING:
-    from curate.tokenize.pack import Pack
 
 __all__ = ["Rows", "Stream"]
 
@@ -82,22 +79,23 @@ class Rows:
     """The documents of a split.
 
     Args:
-        pack: The token shards.
+        folder: The pack's.
+        manifest: What is in it.
         split: Which split.
 
     Raises:
         CurateError: The split is not there, or has no documents.
     """
 
-    def __init__(self, pack: Pack, split: str) -> None:
-        splits = pack.manifest["splits"]
+    def __init__(self, folder: Path, manifest: dict[str, Any], split: str) -> None:
+        splits = manifest["splits"]
         if not splits.get(split, {}).get("tokens"):
             raise CurateError(
                 f"the packed dataset has no tokens in a split `{split}`",
-                str(pack.folder),
+                str(folder),
                 f"its splits: {', '.join(splits) or 'none'}",
             )
-        self.pack, self.split, self.facts = pack, split, splits[split]
+        self.folder, self.dtype, self.split, self.facts = folder, manifest["dtype"], split, splits[split]
         self._streams: dict[str, Stream] = {}
 
     def __len__(self) -> int:
@@ -113,7 +111,7 @@ class Rows:
             shards = [shard for shard in self.facts["shards"] if shard["role"] == role]
             if not shards:
                 raise self._lacks(role, sorted({shard["role"] for shard in self.facts["shards"]}))
-            self._streams[role] = Stream(self.pack.folder, shards, self.pack.manifest["dtype"])
+            self._streams[role] = Stream(self.folder, shards, self.dtype)
         return self._streams[role]
 
     def has(self, role: str) -> bool:
@@ -155,7 +153,7 @@ class Rows:
 
     @cached_property
     def _word_ends(self) -> NDArray[np.uint64]:
-        return np.fromfile(self.pack.folder / f"{self.facts['columns']['labels']['file']}.index", "<u8")
+        return np.fromfile(self.folder / f"{self.facts['columns']['labels']['file']}.index", "<u8")
 
     def _span(self, role: str, number: int) -> tuple[int, int]:
         ends = self.stream(role).ends
@@ -165,12 +163,12 @@ class Rows:
         found = self.facts["columns"].get(role)
         if found is None:
             raise self._lacks(role, sorted(self.facts["columns"]))
-        return _mapped(self.pack.folder / found["file"], kind)
+        return _mapped(self.folder / found["file"], kind)
 
     def _lacks(self, role: str, known: list[str]) -> CurateError:
         return CurateError(
             f"no column was packed as `{role}` of the split `{self.split}`",
-            str(self.pack.folder),
+            str(self.folder),
             f"there are: {', '.join(known) or 'none'}",
         )
 

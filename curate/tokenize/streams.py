@@ -12,7 +12,6 @@ document. Documents are encoded about a million characters at a time, so memory 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -234,12 +233,9 @@ class _Shard:
             self.ends.append(self.tokens)
 
     def finish(self) -> dict[str, Any]:
-        """All on disk; the shard's description."""
+        """All written; the shard's description."""
         import numpy as np
 
-        for stream in self.streams:
-            stream.flush()
-            os.fsync(stream.fileno())
         index = self.path.with_name(self.path.name + ".index")
         hashes = {index.name: write_file(index, np.asarray(self.ends, dtype="<u8").tobytes())}
         for path, digest in zip(self.paths, self.digests, strict=True):
@@ -249,9 +245,6 @@ class _Shard:
 
 
 def write_file(path: Path, content: bytes) -> str:
-    """Write a file to the disk; returns its sha256."""
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    """Write a file; returns its sha256."""
+    path.write_bytes(content)
     return hashlib.sha256(content).hexdigest()

@@ -9,7 +9,6 @@ different word once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curate.errors import CurateError
+from curate.files import file_hash
 from curate.tokenize.fields import Fields
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 def tokenizer_hash(path: Path) -> str:
     """The sha256 of the file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_hash(path)
 
 
 def token_bytes(path: Path) -> np.ndarray | None:

@@ -15,11 +15,14 @@ import pytest
 import zstandard
 
 from curate.dataset.export import FORMATS, export
+from curate.dataset.fragments import Fragment, Sidecar
+from curate.dataset.manifest import Lineage, make_manifest
 from curate.dataset.reader import Dataset
 from curate.dataset.refs import commit, resolve
-from curate.dataset.schema import pack_schema
-from curate.dataset.store import Store
+from curate.dataset.runs import records
+from curate.dataset.store import Store, object_name
 from curate.errors import CurateError
+from curate.files import file_hash
 
 TEXTS = [
     "plain",
@@ -58,24 +61,25 @@ NULLS = document(9, "nulls", score=None, count=None, good=None, tags=None, meta=
 
 
 def make_dataset(root, splits: dict[str, list[dict]], schema: pa.Schema = SCHEMA) -> Dataset:
-    """A version of these documents in a store of its own, one shard for each split that has documents."""
+    """A version of these documents in a store of its own, one fragment for each split."""
     store = Store.open(root / "store", create=True)
-    shards = []
-    for split, rows in splits.items():
-        if rows:
-            name = store.write_table(pa.Table.from_pylist(rows, schema))
-            shards.append({"object": name, "split": split, "documents": len(rows), "text_bytes": 0, "bytes": 0})
-    kept = sum(map(len, splits.values()))
-    version = store.write_manifest({
-        "schema": 1,
-        "dataset": "books",
-        "columns": [{"name": field.name, "type": str(field.type)} for field in schema],
-        "schema_ipc": pack_schema(schema),
-        "documents": {"in": kept, "kept": kept, "dropped": 0, "quarantined": 0},
-        "splits": {name: {"documents": len(rows), "text_bytes": 0} for name, rows in splits.items()},
-        "shards": shards,
-    })  # fmt: skip
-    commit(store, "books", version)
+    empty = store.write_table(schema.empty_table())
+    fragments = [
+        Fragment(
+            object=store.write_table(pa.Table.from_pylist(rows, schema)), rows=len(rows), kept=None,
+            documents=len(rows), text_bytes=0, bytes=0, schema=empty,
+            splits={split: {"documents": len(rows), "text_bytes": 0}},
+        )
+        for split, rows in splits.items()
+    ]  # fmt: skip
+    return commit_fragments(store, fragments, schema)
+
+
+def commit_fragments(store: Store, fragments: list[Fragment], schema: pa.Schema) -> Dataset:
+    manifest = make_manifest(
+        store, dataset="books", schema=schema, fragments=fragments, shards=[], stages=[], indexes=[], lineage=Lineage()
+    )
+    commit(store, "books", store.write_manifest(manifest))
     return Dataset(store, resolve(store, "books"))
 
 
@@ -213,7 +217,7 @@ def test_parquet_footers_hold_no_text(dataset, tmp_path):
     export(dataset, "parquet", tmp_path / "out.parquet")
     group = parquet.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0)
     measured = {group.column(i).path_in_schema for i in range(group.num_columns) if group.column(i).is_stats_set}
-    assert measured == {"id", "score", "count", "good"}
+    assert measured == {"score", "count", "good"}
 
 
 @pytest.mark.slow
@@ -297,6 +301,76 @@ def test_the_same_version_gives_the_same_bytes(dataset, tmp_path, format):
     assert [path.read_bytes() for path in first.files] == [path.read_bytes() for path in second.files]
 
 
+@pytest.fixture
+def sparse(tmp_path) -> Dataset:
+    """Four rows of which two are left, with a column of the engine's own and two columns beside them."""
+    store = Store.open(tmp_path / "store", create=True)
+    table = pa.table({"id": list("abcd"), "text": ["one", None, "three", None], "#bytes": [3, 0, 5, 0]})
+    labels = store.write_table(pa.table({"row": [0, 3], "label": ["good", "bad"]}))
+    splits = store.write_table(pa.table({"row": [0, 2], "split": ["train", "test"]}))
+    schema = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "split")])
+    part = {"documents": 1, "text_bytes": 0}
+    fragment = Fragment(
+        object=store.write_table(table), rows=4, kept=store.write_table(pa.table({"kept": [True, False, True, False]})),
+        documents=2, text_bytes=8, bytes=0, schema=store.write_table(schema.empty_table()),
+        sidecars=(Sidecar(labels, ("label",)), Sidecar(splits, ("split",))), splits={"train": part, "test": part},
+    )  # fmt: skip
+    return commit_fragments(store, [fragment], schema)
+
+
+READ_BACK = {
+    "jsonl": lambda path: read_lines(path.read_bytes()),
+    "parquet": lambda path: parquet.read_table(path).to_pylist(),
+    "csv": lambda path: list(csv.DictReader(io.StringIO(path.read_text()))),
+}
+
+
+@pytest.mark.parametrize("format", READ_BACK)
+def test_only_rows_that_are_left_go_out_with_the_columns_beside_them_and_none_of_the_engine_s(sparse, tmp_path, format):
+    nothing = "" if format == "csv" else None
+    export(sparse, format, tmp_path / f"all.{format}")
+    assert READ_BACK[format](tmp_path / f"all.{format}") == [
+        {"id": "a", "text": "one", "label": "good", "split": "train"},
+        {"id": "c", "text": "three", "label": nothing, "split": "test"},
+    ]
+    export(sparse, format, tmp_path / "out")
+    assert [row["id"] for row in READ_BACK[format](tmp_path / f"out/test.{format}")] == ["c"]
+
+
+@pytest.mark.slow
+def test_a_hugging_face_folder_has_the_rows_that_are_left_too(sparse, tmp_path):
+    import datasets
+
+    export(sparse, "hf", tmp_path / "out")
+    loaded = datasets.load_from_disk(str(tmp_path / "out"))
+    assert loaded["train"].to_list() == [{"id": "a", "text": "one", "label": "good", "split": "train"}]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_no_exported_file_shares_its_bytes_with_an_object_of_the_store(dataset, tmp_path, format):
+    assert all(path.stat().st_nlink == 1 for path in export(dataset, format, tmp_path / "out").files)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_export_is_on_record_with_the_version_and_the_hash_of_every_file(dataset, tmp_path, format):
+    result = export(dataset, format, tmp_path / "out", columns=["id", "text"])
+    (one,) = records(dataset.store, "export", version=dataset.version)
+    assert (one["state"], one["name"], one["inputs"][0]["id"]) == ("done", "books@v1", dataset.version)
+    assert {thing["name"]: thing["id"] for thing in one["outputs"]} == {
+        str(path): file_hash(path) for path in result.files
+    }
+    facts = one["facts"]
+    assert (facts["folder"], facts["format"], facts["columns"]) == (str(tmp_path / "out"), format, ["id", "text"])
+    assert (facts["documents"], facts["bytes"]) == (result.documents, result.bytes)
+
+
+def test_an_export_that_fails_is_not_on_record(dataset, tmp_path):
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(CurateError, match="cannot write"):
+        export(dataset, "jsonl", tmp_path / "out")
+    assert records(dataset.store, "export") == []
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_result_counts_what_was_written(dataset, tmp_path, format):
     result = export(dataset, format, tmp_path / "out")
@@ -322,7 +396,7 @@ def test_a_version_without_documents_is_an_empty_train_split(tmp_path, format, e
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_damaged_object_is_told_as_what_could_not_be_read(dataset, tmp_path, format):
-    path = dataset.files("train")[0]
+    path = dataset.store.root / object_name(dataset.fragments[0].object)
     content = path.read_bytes()
     path.write_bytes(content[:50] + bytes(100) + content[150:])
     with pytest.raises(CurateError, match=f"object {path.stem[:12]} is damaged"):

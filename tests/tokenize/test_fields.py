@@ -37,6 +37,12 @@ def test_each_column_is_a_stream_of_its_own(dataset):
     assert [text(pack, rows.tokens("target", number)) for number in range(3)] == PAIRS["target"]
 
 
+def test_a_dataset_without_texts_says_which_columns_there_are(dataset):
+    with pytest.raises(CurateError, match="`tiny` has no column `text`") as caught:
+        pack_dataset(dataset(train={"id": ["a"], "messages": ["[]"]}), SETTINGS)
+    assert "there are: id, messages" in str(caught.value)
+
+
 def test_tokens_are_read_over_many_shards(dataset, monkeypatch):
     monkeypatch.setattr("curate.tokenize.streams.TOKENS_PER_SHARD", 5)
     pack = pack_dataset(dataset(train=PAIRS), SETTINGS, Fields(texts={"text": "text", "target": "target"}))

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 
 import numpy as np
 import pytest
 
 from curate.errors import CurateError, ResumableError
+from curate.files import WRITING
 from curate.tokenize import pack as module
 from curate.tokenize import streams
 from curate.tokenize.pack import open_pack, pack_dataset
@@ -107,10 +109,11 @@ def test_the_same_version_gives_the_same_bytes(dataset):
 
 def test_what_a_killed_run_left_behind_is_swept_away(dataset):
     pack = pack_dataset(dataset(train=TEXTS), SETTINGS)
-    aside = pack.folder.with_name(pack.folder.name + ".writing")
+    aside = pack.folder.with_name(f"{WRITING}dead")
     pack.folder.rename(aside)
     (aside / "manifest.json").unlink()
     (aside / "train-00009.ds").write_bytes(b"half")
+    os.utime(aside, (0, 0))
     again = pack_dataset(dataset(train=TEXTS), SETTINGS)
     assert again.hash == pack.hash
     assert not (again.folder / "train-00009.ds").exists()

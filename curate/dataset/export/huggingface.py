@@ -10,14 +10,13 @@ For a folder that `load_dataset` reads and the Hub shows, export `parquet`: its 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.export.target import BATCH, ExportResult
+from curate.dataset.export.target import BATCH, ExportResult, telling
 from curate.errors import CurateError
+from curate.files import replacing_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,13 +36,9 @@ def write_folder(
     Raises:
         CurateError: The folder has something in it that is not to be overwritten, or cannot be written.
     """
-    import pyarrow as pa
-
     _refuse_existing(out, overwrite)
-    aside = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.partial")
     result = ExportResult()
-    try:
-        aside.mkdir(parents=True)
+    with telling(out), replacing_folder(out.absolute()) as aside:
         for split in splits:
             folder = aside if single else aside / split
             folder.mkdir(exist_ok=True)
@@ -54,17 +49,6 @@ def write_folder(
         written = sorted(path for path in aside.rglob("*") if path.is_file())
         result.bytes = sum(path.stat().st_size for path in written)
         result.files = [out / path.relative_to(aside) for path in written]
-        _replace(aside, out)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise CurateError(
-            f"a column does not fit the format: {error}", str(out), "choose the other columns with --column"
-        ) from error
-    except OSError as error:
-        raise CurateError(
-            f"cannot write `{out}`: {error.strerror or error}", hint="check the path and the space left"
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return result
 
 
@@ -82,14 +66,6 @@ def _refuse_existing(out: Path, overwrite: bool) -> None:
             f"`{out}` holds something else than such an export",
             hint="only an earlier `hf` export is overwritten",
         )
-
-
-def _replace(aside: Path, out: Path) -> None:
-    old = aside.with_suffix(".old")
-    if out.exists():
-        out.rename(old)
-    aside.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_split(
@@ -133,8 +109,6 @@ def _write_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: P
                     batch = next(remaining, None)
                     if stream.tell() >= BYTES_PER_FILE:
                         break
-            stream.flush()
-            os.fsync(stream.fileno())
             sizes.append(stream.tell())
     return documents, sizes
 

@@ -20,8 +20,8 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes
     import pyarrow.parquet as parquet
 
     documents = 0
-    # Statistics on text would put whole texts into the footer, where nobody who removes a document looks for them.
-    measured = [field.name for field in schema if field.name == "id" or pa.types.is_primitive(field.type)]
+    # Statistics on texts (ids, which may be addresses, too) would put whole ones into the footer, where nobody looks.
+    measured = [field.name for field in schema if pa.types.is_primitive(field.type)]
     with parquet.ParquetWriter(
         stream,
         schema,
