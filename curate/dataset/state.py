@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from curate.dataset.ledger import REMOVED, Shard, Step
 from curate.dataset.store import Store, canonical_json
-from curate.stages.selectors import edit_columns
+from curate.stages.selectors import PLACES, edit_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,7 @@ class State:
         rows = shard.documents
         self.alive = np.ones(rows, dtype=bool)
         self.texts = np.zeros(rows, dtype=np.uint64)
+        self._plain, self._places = self.texts.copy(), self.texts.copy()
         self.edited = np.zeros(rows, dtype=bool)
         self.attached: dict[str, str] = {}
         self.consumed: set[str] = set()
@@ -69,6 +70,10 @@ class State:
         import numpy as np
 
         return np.flatnonzero(self.alive)
+
+    def beside(self) -> dict[str, str]:
+        """The attached columns that are as they were attached, each with the object that holds it."""
+        return {name: holder for name, holder in self.attached.items() if name not in self._overlays}
 
     @property
     def kept(self) -> int:
@@ -96,7 +101,8 @@ class State:
         columns = canonical_json([sorted(self.attached.items()), sorted(self.consumed)])
         digest = hashlib.sha256(self.shard.object.encode() + columns)
         digest.update(np.packbits(self.alive).tobytes())
-        digest.update(np.where(self.alive, self.texts, 0).tobytes() if self.texts.any() else b"")
+        texts = np.where(self.alive, self.texts, np.uint64(0))
+        digest.update(texts.tobytes() if texts.any() else b"")
         return digest.hexdigest()
 
     def idents(self, columns: Sequence[str] | None) -> np.ndarray:
@@ -151,12 +157,12 @@ class State:
         import numpy as np
         import pyarrow as pa
 
-        if name in self.attached:
-            return self._attached(name, rows)
-        base = self._as_read(name)
         overlays = self._overlays.get(name, [])
+        if name in self.attached and not overlays:
+            return self._attached(name, rows)
+        base = self._attached(name, np.arange(self.shard.documents)) if name in self.attached else self._as_read(name)
         if not overlays:
-            return base if len(rows) == len(base) else base.take(pa.array(rows))
+            return base if np.array_equal(rows, np.arange(len(base))) else base.take(pa.array(rows))
         place = np.arange(self.shard.documents)
         start = self.shard.documents
         chunks = [*base.chunks]
@@ -211,6 +217,7 @@ class State:
         for name in step.attached:
             assert step.features
             self.attached[name] = step.features
+            self._overlays.pop(name, None)
         self.consumed |= set(step.consumed)
         if step.attached or step.consumed:
             self._schema = None
@@ -239,22 +246,22 @@ class State:
 
         rows = edits.column("row").to_numpy()
         self.edited[rows] = True
-        plain = compute.is_null(edits.column("path")).to_numpy(zero_copy_only=False)
-        hashes = np.array([xxh3_64_intdigest(text.encode()) for text in edits.column("text").to_pylist()], np.uint64)
-        self.texts[rows[plain]] = hashes[plain]
+        paths, texts = edits.column("path"), edits.column("text").to_pylist()
+        plain = compute.fill_null(compute.equal(paths, "text"), True).to_numpy(zero_copy_only=False)
+        hashes = np.array([xxh3_64_intdigest(text.encode()) for text in texts], np.uint64)
+        self._plain[rows[plain]] = hashes[plain]
+        elsewhere = paths.filter(pa.array(~plain)).to_pylist()
+        others = zip(rows[~plain].tolist(), elsewhere, hashes[~plain].tolist(), strict=True)
+        for row, path, text in others:  # one after the other: each edit of a row counts
+            seed = int(self._places[row]) ^ int(self._plain[row])
+            self._places[row] = xxh3_64_intdigest(f"{path}:{text}".encode(), seed)
+        self.texts[rows] = self._plain[rows] ^ (self._places[rows] * np.uint64(_ODD))
         if plain.all():
             values = edits.column("text").combine_chunks()
             self._overlay("text", rows, values)
             self._resize(rows, compute.binary_length(values).to_numpy())
-            return
-        for row, path, text in zip(
-            rows[~plain].tolist(),
-            edits.column("path").filter(pa.array(~plain)).to_pylist(),
-            hashes[~plain].tolist(),
-            strict=True,
-        ):
-            self.texts[row] = xxh3_64_intdigest(f"{path}:{text}".encode(), int(self.texts[row]))
-        self._edit_places(edits, np.unique(rows))
+        else:
+            self._edit_places(edits, np.unique(rows))
 
     def _edit_places(self, edits: pa.Table, rows: np.ndarray) -> None:
         """Edits of other columns than `text`, or of strings inside them."""
@@ -267,13 +274,16 @@ class State:
         for name, (changed, values) in edit_columns(before, edits.set_column(0, "row", here)).items():
             new = pa.array(values, pa.string())
             places = rows[np.array(changed, dtype=np.int64)]
-            if name == "text" or "text" not in before.column_names:
+            counted = name == "text" or ("text" not in before.column_names and name not in (*PLACES, *self.attached))
+            if counted:  # as `#bytes` was
                 old = compute.binary_length(before.column(name).take(pa.array(changed))).to_numpy()
                 grown = compute.binary_length(new).to_numpy() - old
                 self._resize(places, self.sizes[places] + grown)
             self._overlay(name, places, new)
 
     def _overlay(self, name: str, rows: np.ndarray, values: pa.Array) -> None:
+        if name == "text":
+            self._schema = None  # where there was no text before
         self._overlays.setdefault(name, []).append((rows, values))
 
     def _resize(self, rows: np.ndarray, sizes: np.ndarray) -> None:

@@ -45,8 +45,9 @@ def run_write(store: Store, shard: Shard, key: str) -> dict[str, Any]:
     if len(rows) < shard.documents:
         kept = store.write_table(pa.table({"kept": pa.array(state.alive)}))
     sidecars: dict[str, list[str]] = {}
-    for column, holder in state.attached.items():
-        sidecars.setdefault(holder, []).append(column)
+    beside = state.beside()
+    for column in state.attached:
+        sidecars.setdefault(beside.get(column) or _edited(state, column, rows), []).append(column)
     fragment = Fragment(
         object=name, rows=shard.documents, kept=kept, documents=len(rows), text_bytes=state.bytes(),
         bytes=store.size(name),
@@ -71,6 +72,15 @@ def _in_place(state: State, rows: np.ndarray) -> pa.Table:
     table = state.table(rows, own).take(take)
     fields = [base.field(name) if name in base.names else table.schema.field(name) for name in own]
     return pa.table(table.columns, schema=pa.schema(fields))
+
+
+def _edited(state: State, column: str, rows: np.ndarray) -> str:
+    """An attached column whose strings were edited, as an object of its own."""
+    import pyarrow as pa
+
+    field = state.schema.field(column)
+    schema = pa.schema([pa.field("row", pa.int32()), field])
+    return state.store.write_table(pa.table([pa.array(rows, pa.int32()), state.column(column, rows)], schema=schema))
 
 
 def _splits(state: State, rows: np.ndarray) -> dict[str, dict[str, int]]:
