@@ -167,6 +167,17 @@ def diff(
         return
     rows = [[name, found[name], ", ".join(found["examples"][name][:3])] for name in ("added", "removed", "changed")]
     print_table(("documents", "number", "for example"), [*rows, ["unchanged", found["unchanged"], ""]])
+    for side, of in (("removed", "to"), ("added", "from")):
+        if found["reasons"][side]:
+            typer.echo(f"\nwhy {side} documents are not in {found[of][:12]}")
+            keys = ("stage", "verdict", "reason", "documents")
+            print_table(keys, [[row[key] or "" for key in keys] for row in found["reasons"][side]])
+    if found["settings"]:
+        typer.echo("\nwhat differs in the pipelines")
+        keys = ("stage", "setting", "before", "after")
+        print_table(keys, [[row[key] for key in keys] for row in found["settings"]])
+    before, after = found["text_bytes"]
+    typer.echo(f"\nbytes of text: {before:,} -> {after:,}")
     for name, documents in found["examples"].items() if every else ():
         for document in documents:
             typer.echo(f"{name} {document}")

@@ -15,7 +15,7 @@ __all__ = ["why"]
 
 
 def why(
-    document: Annotated[str, typer.Argument(help="Id of the document, or its source_uri.", metavar="DOCUMENT")],
+    document: Annotated[str, typer.Argument(help="Id of the document, the beginning of one, or its source_uri.", metavar="DOCUMENT")],
     version: Annotated[
         str | None, typer.Option(help="NAME, NAME@TAG or NAME@ID-PREFIX; by default the only dataset.")
     ] = None,
@@ -38,23 +38,28 @@ def why(
         typer.echo(_line(event))
         for span in event.get("spans", []):
             typer.echo(f"    {span['type']} at {span['start']}-{span['end']}")
-    typer.echo(f"  => {told['verdict'] if told['verdict'] in ('dropped', 'quarantined') else 'in the version'}")
+    typer.echo(f"  => {'in the version' if told['verdict'] == 'kept' else told['verdict']}")
 
 
 def _line(event: dict[str, Any]) -> str:
+    from curate.stages.decide import limit_words
+
     words = f"  {event['stage']}: {event['event']}"
     if "reason" in event:
         words += f" {event['reason']}"
     if "value" in event:
         words += f", {event['value']:g}"
     if "threshold" in event:
-        words += f" (limit {event['threshold']:g})"
+        words += f" ({limit_words(event.get('value'), event['threshold'])})"
+    if "path" in event:
+        words += f" in `{event['path']}`"
     if "duplicate_of" in event:
         words += f", like `{event['duplicate_of']}`"
-    if "characters" in event:
+    if event.get("characters") is not None:
         words += f", {event['characters']:,} characters"
     if "characters_after" in event:
-        words += f", {event['characters_before']:,} -> {event['characters_after']:,} characters"
+        before = "?" if event["characters_before"] is None else f"{event['characters_before']:,}"
+        words += f", {before} -> {event['characters_after']:,} characters"
     return words + (f" [{event['detail']}]" if "detail" in event else "")
 
 
