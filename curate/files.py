@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["WRITING", "file_hash", "replacing", "replacing_folder", "sweep", "sync_folder", "write_durably"]
+__all__ = ["WRITING", "file_hash", "replacing", "replacing_folder", "sweep", "sync_all", "sync_folder", "write_durably"]
 
 WRITING = ".writing-"
 """How the name of a file or folder begins that is not finished."""
@@ -31,20 +31,23 @@ SWEEP_SECONDS = 60.0
 """Younger files are left alone: between its opening and its lock a file looks abandoned."""
 
 
-def write_durably(path: Path, content: bytes | memoryview | pa.Buffer, *, aside: Path | None = None) -> None:
+def write_durably(
+    path: Path, content: bytes | memoryview | pa.Buffer, *, aside: Path | None = None, name: bool = True
+) -> None:
     """Write a file: after a crash at any moment there is the old content, or the new one.
 
     Args:
         path: The file; its folder is made where it is missing.
         content: All of it.
         aside: Folder on the same file system to write in first; by default the file's own.
+        name: Whether the name is durable at once, too; else after the next `sync_all`.
     """
-    with replacing(path, aside=aside) as stream:
+    with replacing(path, aside=aside, name=name) as stream:
         stream.write(content)
 
 
 @contextmanager
-def replacing(path: Path, *, aside: Path | None = None) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, aside: Path | None = None, name: bool = True) -> Iterator[IO[bytes]]:
     """A stream whose content becomes the file `path` when the block ends; if it raises, nothing has changed.
 
     The file gets the ordinary permissions that the umask leaves.
@@ -62,7 +65,8 @@ def replacing(path: Path, *, aside: Path | None = None) -> Iterator[IO[bytes]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if name:
+        sync_folder(path.parent)
 
 
 @contextmanager
@@ -130,6 +134,18 @@ def sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def sync_all(folder: Path) -> None:
+    """Make everything on the file system of a folder durable, names too."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(opened):
+            raise OSError(ctypes.get_errno(), "the file system cannot be synced")
+    except AttributeError:  # not Linux
+        os.sync()
+    finally:
+        os.close(opened)
 
 
 def sweep(folder: Path) -> int:

@@ -71,6 +71,12 @@ def _versions() -> str:
     return golden()
 
 
+def _stage_code() -> str:
+    from tests.stage_code import stage_code
+
+    return stage_code()
+
+
 GOLDEN: dict[str, Callable[[], str]] = {
     "docs/reference/stages.md": _stages,
     "docs/reference/commands.md": _commands,
@@ -78,6 +84,7 @@ GOLDEN: dict[str, Callable[[], str]] = {
     "docs/reference/train.md": _train,
     "docs/reference/pipeline.schema.json": _schema,
     "tests/goldens/stage_names.txt": _names,
+    "tests/goldens/stage_code.json": _stage_code,
 }
 
 RUNS: dict[str, Callable[[], str]] = {"tests/goldens/version_ids.txt": _versions}

@@ -25,7 +25,9 @@ def plan(
     from curate.dataset.store import Store
     from curate.pipeline.explain import explain
     from curate.pipeline.run import default_store
+    from curate.stages.lean import arrow_without_pandas
 
+    arrow_without_pandas()
     loaded = load_pipeline(pipeline, overrides or [])
     root = default_store(loaded, store)
     there = "://" in root or (Path(root) / "store.json").exists()

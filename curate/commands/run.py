@@ -40,9 +40,11 @@ def run(
     from curate.errors import CurateError, GateError
     from curate.pipeline.progress import progress_for_terminal
     from curate.pipeline.run import default_store, run_pipeline
+    from curate.stages.lean import arrow_without_pandas
 
     if backend != "local":
         raise CurateError(f"there is no backend `{backend}`", "--backend", "there is: local")
+    arrow_without_pandas()
     loaded = load_pipeline(pipeline, overrides or [])
     place, progress = default_store(loaded, store), progress_for_terminal()
     try:

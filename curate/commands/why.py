@@ -15,7 +15,9 @@ __all__ = ["why"]
 
 
 def why(
-    document: Annotated[str, typer.Argument(help="Id of the document, the beginning of one, or its source_uri.", metavar="DOCUMENT")],
+    document: Annotated[
+        str, typer.Argument(help="Id of the document, the beginning of one, or its source_uri.", metavar="DOCUMENT")
+    ],
     version: Annotated[
         str | None, typer.Option(help="NAME, NAME@TAG or NAME@ID-PREFIX; by default the only dataset.")
     ] = None,

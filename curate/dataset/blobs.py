@@ -14,12 +14,16 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from curate.files import sweep, write_durably
+from curate.files import sweep, sync_all, write_durably
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Blob", "Blobs", "LocalBlobs", "content_hash"]
+
+
+REMADE = ("objects/", "receipts/", "measured/")
+"""What a run makes again where it is not there."""
 
 
 class Blob(NamedTuple):
@@ -112,9 +116,13 @@ class LocalBlobs:
         return pa.OSFile(str(self._path(name)))
 
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
-        """Make this the content, whatever was there."""
+        """Make this the content, whatever was there.
+
+        Names of objects and receipts are made durable all at once before a swap: until then nothing that lasts names them,
+        and a receipt whose objects are gone is none.
+        """
         self._aside.mkdir(parents=True, exist_ok=True)
-        write_durably(self._path(name), content, aside=self._aside)
+        write_durably(self._path(name), content, aside=self._aside, name=not name.startswith(REMADE))
 
     def swap(self, name: str, seen: bytes | None, content: bytes) -> bool:
         """Make this the content if it is what the caller has seen (None: not there); whether it was."""
@@ -128,6 +136,7 @@ class LocalBlobs:
                 now = None
             if now != seen:
                 return False
+            sync_all(self.root)
             self.write(name, content)
             return True
 

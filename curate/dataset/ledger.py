@@ -10,7 +10,7 @@ every document the stage saw). Nothing else is stored between stages: what the d
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.store import Store
@@ -75,7 +75,8 @@ class Step:
 
     def to_json(self) -> dict[str, Any]:
         """The step as a JSON object."""
-        return {**asdict(self), "attached": list(self.attached), "consumed": list(self.consumed)}
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        return {**plain, "attached": list(self.attached), "consumed": list(self.consumed)}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Step:
@@ -130,7 +131,8 @@ class Shard:
 
     def to_json(self) -> dict[str, Any]:
         """The shard as a JSON object."""
-        return {**asdict(self), "steps": [step.to_json() for step in self.steps]}
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        return {**plain, "steps": [step.to_json() for step in self.steps]}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Shard:

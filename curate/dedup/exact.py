@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -31,7 +31,8 @@ class ExactDuplicates(Global):
     The verdict names the document that was kept (`duplicate_of`).
     """
 
-    version = 2
+    version: ClassVar[int] = 2
+    libraries: ClassVar[tuple[str, ...]] = ("xxhash",)
 
     normalize: bool = Field(False, description="Compare texts case-folded, with every run of white space as one space.")
     keep: Keep = Field(

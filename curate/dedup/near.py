@@ -91,6 +91,7 @@ class NearDuplicates(Global):
     """
 
     version: ClassVar[int] = 2
+    libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy", "scipy")
 
     similarity: float = Field(
         0.8,

@@ -38,10 +38,14 @@ class Chunk(Expander):
     )
     size: int = Field(400, ge=1, description="Most words of a piece (sentences, with `by: sentences`).")
     overlap: int = Field(
-        0, ge=0, description="How many words (sentences) of a piece are the last ones of the piece before; not at headings."
+        0,
+        ge=0,
+        description="How many words (sentences) of a piece are the last ones of the piece before; not at headings.",
     )
     min_size: int = Field(
-        1, ge=1, description="A last piece of fewer words (sentences) is joined to the one before, which may then be longer."
+        1,
+        ge=1,
+        description="A last piece of fewer words (sentences) is joined to the one before, which may then be longer.",
     )
 
     @model_validator(mode="after")

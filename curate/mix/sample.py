@@ -23,6 +23,7 @@ class Sample(Filter):
     """
 
     reads_text: ClassVar[bool] = False
+    libraries: ClassVar[tuple[str, ...]] = ("xxhash",)
     thresholds: ClassVar[frozenset[str]] = frozenset({"fraction"})
 
     reasons: ClassVar[Mapping[str, str]] = {"not_sampled": "a draw above `fraction`: it was not among the chosen"}

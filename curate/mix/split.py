@@ -27,6 +27,7 @@ class Split(Mapper):
     """
 
     reads_text: ClassVar[bool] = False
+    libraries: ClassVar[tuple[str, ...]] = ("xxhash",)
 
     train: float = Field(0.98, ge=0, le=1, description="Share of the `train` split.")
     validation: float = Field(0.01, ge=0, le=1, description="Share of the `validation` split.")

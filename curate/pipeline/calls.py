@@ -125,4 +125,3 @@ def _call_one(
         line = f"{place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}" if place else "?"
         verdicts.quarantine(0, "stage_failed", detail=f"{type(error).__name__} at {line}")
         return verdicts
-

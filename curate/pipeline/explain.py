@@ -42,11 +42,12 @@ class _NoHands:
         """Nothing; but look what is measured already of the shards that come."""
         for _, job in jobs:
             self.missing.update(job.stages)
-            if job.spec["kind"] == "collect":
-                self.reading += [part["name"] for part in job.spec["parts"]]
-            if job.spec["kind"] == "steps":
-                measured = Measured(self.store, Shard.from_json(job.spec["shard"])).entries
-                stages = [*job.spec["stages"], *([job.spec["map"]] if job.spec["map"] else [])]
+            spec = job.record()
+            if spec["kind"] == "collect":
+                self.reading += [part["name"] for part in spec["parts"]]
+            if spec["kind"] == "steps":
+                measured = Measured(self.store, Shard.from_json(spec["shard"])).entries
+                stages = [*spec["stages"], *([spec["map"]] if spec["map"] else [])]
                 self.known.update(stage["id"] for stage in stages if stage["measure"] in measured)
         return {}
 

@@ -123,6 +123,7 @@ def _content(path: Path) -> str:
         raise CurateError(f"the file `{path}` cannot be read: {error.strerror}", hint="`curate doctor`") from None
 
 
+@cache
 def _library_version(name: str) -> str:
     try:
         return metadata.version(name)

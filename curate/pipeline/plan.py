@@ -15,7 +15,6 @@ from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import mask, masked
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError
-from curate.pipeline.fingerprint import planning_fingerprint
 from curate.pipeline.task import engine_key, file_identity
 from curate.stages.contract import Expander, Global, Part, Source, SourceContext
 
@@ -181,7 +180,7 @@ def hash_file(path: Path) -> str:
     return f"xxh3-128:{digest.hexdigest()}"
 
 
-def collect_key(bundled: Bundle, shard_bytes: int, limit: int | None) -> str:
-    """Key of the receipt of parts that were read."""
+def collect_key(bundled: Bundle, fingerprint: str, shard_bytes: int, limit: int | None) -> str:
+    """Key of the receipt of parts that were read by a source with this fingerprint (`planning_fingerprint`)."""
     facts = [[part.name, part.content, part.start, part.stop, part.extra] for part in bundled.parts]
-    return engine_key("collect", planning_fingerprint(bundled.entry), bundled.entry.id, facts, shard_bytes, limit)
+    return engine_key("collect", fingerprint, bundled.entry.id, facts, shard_bytes, limit)

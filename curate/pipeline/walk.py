@@ -18,7 +18,7 @@ from curate.dataset.fragments import Fragment
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.store import Store
 from curate.pipeline.expand import expand_key
-from curate.pipeline.fingerprint import specification
+from curate.pipeline.fingerprint import planning_fingerprint, specification
 from curate.pipeline.fragment import write_key
 from curate.pipeline.ids import DocumentIds
 from curate.pipeline.plan import Bundle, Inputs, collect_key, sections
@@ -39,28 +39,25 @@ class Job(NamedTuple):
 
     Attributes:
         key: Of the receipt.
-        spec: What the worker gets, but for the key.
+        record: Makes what the worker gets, but for the key: only where the job is done.
         label: What to call it in messages.
         stages: Ids of the stages that it is counted for.
         forced: Whether it is done again though there is a receipt.
         documents: How many it is about, for progress.
         time_limit: Seconds for one call into a stage.
-        more: What the worker gets besides, made when it is known that the job is done.
     """
 
     key: str
-    spec: dict[str, Any]
+    record: Callable[[], dict[str, Any]]
     label: str
     stages: tuple[str, ...]
     forced: bool = False
     documents: int = 0
     time_limit: float | None = None
-    more: Callable[[], dict[str, Any]] | None = None
 
     def task(self, number: int) -> Task:
         """The job as a task for a backend."""
-        more = self.more() if self.more else {}
-        return Task(number, {**self.spec, **more, "key": self.key}, self.label, self.time_limit)
+        return Task(number, {**self.record(), "key": self.key}, self.label, self.time_limit)
 
 
 class Hands(Protocol):
@@ -159,16 +156,16 @@ class Walk:
 
     def collect(self, bundles: Sequence[Bundle], sample: int | None) -> None:
         """Read all parts; or one bundle after the other until there are `sample` documents."""
-        specs = {entry.id: specification(entry) for entry in self.pipeline.sources}
+        specs = {entry.id: (specification(entry), planning_fingerprint(entry)) for entry in self.pipeline.sources}
         self.hands.begin("read", len(bundles))
         if sample is None:
-            for result in self.done([self._collect_job(one, specs[one.entry.id], None) for one in bundles]):
+            for result in self.done([self._collect_job(one, *specs[one.entry.id], None) for one in bundles]):
                 self._add(result)
         else:
             for one in bundles:
                 left = sample - sum(live.shard.documents for live in self.live)
                 if left > 0:
-                    self._add(self.done([self._collect_job(one, specs[one.entry.id], left)])[0])
+                    self._add(self.done([self._collect_job(one, *specs[one.entry.id], left)])[0])
         if self.live:
             self.check_ids(self.live)
         self.hands.stage_done(self.pipeline.sources, self.shards)
@@ -180,19 +177,19 @@ class Walk:
         if result is None:
             self.live.append(Live(len(self.live), Shard("?", "?", "?", 0, 0, "?"), None, 0))
 
-    def _collect_job(self, one: Bundle, spec: StageSpec, limit: int | None) -> Job:
+    def _collect_job(self, one: Bundle, spec: StageSpec, fingerprint: str, limit: int | None) -> Job:
         size = int(self.pipeline.settings.shard_megabytes * 1_000_000)
-        identities = {
-            part.location: self.inputs.identities[part.location]
-            for part in one.parts
-            if part.location in self.inputs.identities
-        }
-        record = {
-            "kind": "collect", "stage": asdict(spec), "parts": [asdict(part) for part in one.parts],
-            "identities": identities, "shard_bytes": size, "limit": limit,
-        }  # fmt: skip
+
+        def record() -> dict[str, Any]:
+            known = self.inputs.identities
+            identities = {part.location: known[part.location] for part in one.parts if part.location in known}
+            return {
+                "kind": "collect", "stage": asdict(spec), "parts": [asdict(part) for part in one.parts],
+                "identities": identities, "shard_bytes": size, "limit": limit,
+            }  # fmt: skip
+
+        name, key = one.entry.id, collect_key(one, fingerprint, size, limit)
         label = f"reading `{one.parts[0].name}`"
-        name, key = one.entry.id, collect_key(one, size, limit)
         return Job(key, record, label, (name,), name in self.force, time_limit=COLLECT_SECONDS)
 
     def check_ids(self, live: Sequence[Live]) -> None:
@@ -240,10 +237,13 @@ class Walk:
         jobs = []
         for one in live:
             assert one.identity
-            record = {
-                "kind": "steps", "shard": one.shard.to_json(), "stages": [asdict(spec) for spec in specs],
-                "map": asdict(last) if last else None, "force": forced, "blame": {"careful": {}, "poison": {}},
-            }  # fmt: skip
+
+            def record(one: Live = one) -> dict[str, Any]:
+                return {
+                    "kind": "steps", "shard": one.shard.to_json(), "stages": [asdict(spec) for spec in specs],
+                    "map": asdict(last) if last else None, "force": forced, "blame": {"careful": {}, "poison": {}},
+                }  # fmt: skip
+
             key = section_key(one.identity, specs, last)
             limit = self.pipeline.settings.time_limit
             label = f"a shard of `{one.shard.part}`"
@@ -291,8 +291,11 @@ class Walk:
         spec, jobs = specification(entry), []
         for one in live:
             assert one.identity
-            blame = {"careful": {}, "poison": {}}
-            record = {"kind": "expand", "shard": one.shard.to_json(), "stage": asdict(spec), "blame": blame}
+
+            def record(one: Live = one) -> dict[str, Any]:
+                blame = {"careful": {}, "poison": {}}
+                return {"kind": "expand", "shard": one.shard.to_json(), "stage": asdict(spec), "blame": blame}
+
             limit = self.pipeline.settings.time_limit
             key = expand_key(one.identity, spec)
             label = f"a shard of `{one.shard.part}`"
@@ -319,7 +322,10 @@ class Walk:
         jobs = []
         for one in there:
             assert one.identity
-            record = {"kind": "write", "shard": one.shard.to_json()}
+
+            def record(one: Live = one) -> dict[str, Any]:
+                return {"kind": "write", "shard": one.shard.to_json()}
+
             label = f"writing a shard of `{one.shard.part}`"
             jobs.append(Job(write_key(one.identity), record, label, ("write",), documents=one.shard.kept))
         self.fragments = [Fragment.from_json(result["fragment"]) for result in self.done(jobs) if result]
@@ -360,7 +366,7 @@ class _Work:
         jobs = []
         for group, call in calls:
             digest = None if group is None else self.digests[group]
-            record = {"kind": "call", "stage": asdict(self.spec), "method": method, "arguments": dict(call)}
+            record: dict[str, Any] = {"kind": "call", "method": method, "arguments": dict(call)}
             key, label = call_key(self.spec, digest, method, dict(call)), f"stage `{self.spec.id}` over all documents"
             jobs.append(self._job(key, record, label, group))
         return [result["result"] for result in self._all(jobs)]
@@ -369,7 +375,7 @@ class _Work:
         """A step for every shard."""
         jobs = []
         for group, digest in enumerate(self.digests):
-            record = {"kind": "apply", "stage": asdict(self.spec), "group": group, "found": list(found)}
+            record: dict[str, Any] = {"kind": "apply", "group": group, "found": list(found)}
             key, label = apply_key(self.spec, digest, group, found), f"stage `{self.spec.id}` on a group of shards"
             jobs.append(self._job(key, record, label, group))
         return [step for result in self._all(jobs) for step in result["steps"]]
@@ -377,10 +383,11 @@ class _Work:
     def _job(self, key: str, record: dict[str, Any], label: str, group: int | None) -> Job:
         """A job; the group that it looks at is described in the store only where it is done."""
 
-        def more() -> dict[str, Any]:
-            return {"description": None if group is None else self._describe(group)}
+        def whole() -> dict[str, Any]:
+            description = None if group is None else self._describe(group)
+            return {**record, "stage": asdict(self.spec), "description": description}
 
-        return Job(key, record, label, (self.spec.id,), self.spec.id in self.walk.force, more=more)
+        return Job(key, whole, label, (self.spec.id,), self.spec.id in self.walk.force)
 
     def _all(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         results = [result for result in self.walk.done(jobs) if result is not None]

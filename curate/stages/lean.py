@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-__all__ = ["without"]
+__all__ = ["arrow_without_pandas", "without"]
 
 
 @contextmanager
@@ -27,3 +27,27 @@ def without(*names: str) -> Iterator[None]:
     finally:
         for name in hidden:
             sys.modules.pop(name, None)
+
+
+class _NoPandas:
+    """Finds everything but pandas, which it says is not there."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Let the other finders look, unless it is pandas."""
+        if name == "pandas":
+            raise ModuleNotFoundError("No module named 'pandas'", name=name)
+
+
+def arrow_without_pandas() -> None:
+    """Let pyarrow believe that there is no pandas, in a process that will not ask for a data frame.
+
+    It would import pandas at the first array that it makes: 0.35 CPU seconds and 30 MB.
+    """
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)  # pyright: ignore[reportArgumentType]  that much of a finder is enough
+    try:
+        import pyarrow as pa
+
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(finder)  # pyright: ignore[reportArgumentType]

@@ -23,6 +23,7 @@ def test_the_funnel(toy):
         "61 documents in = 57 kept + 3 dropped + 1 quarantined\n"
         "tasks: 14 run, 0 cached, 0.0 s\n"
         f"version: toy@v1 ({toy.open().version[:12]})\n"
+        "store: .curate\n"
     )
 
 
@@ -43,7 +44,7 @@ def test_a_plan(done):
         "stage    action    cached  to run  why\n"
         "lines    cached         2       0  nothing changed\n"
         "shout    cached         2       0  nothing changed\n"
-        "long     will run       0       2  setting `minimum` changed: 5 -> 6\n"
+        "long     decide         0       2  setting `minimum` changed: 5 -> 6\n"
         "letters  will run       0       ?  depends on `long`, which runs\n"
         "copies   will run       0       ?  depends on `long`, which runs\n"
     )
@@ -52,6 +53,7 @@ def test_a_plan(done):
 def test_a_valid_file(toy):
     assert toy.cli("validate", "pipeline.yaml").out == (
         "pipeline.yaml: 1 source(s) and 4 stage(s), all settings valid\n"
+        "columns of the documents: id, text, source_uri\n"
     )
 
 
@@ -139,15 +141,28 @@ def test_a_list_of_datasets_tells_which_is_damaged_and_lists_the_others(done, da
 
 def test_quarantined_documents_are_listed(done):
     [row] = json.loads(done.cli("data", "show", "toy", "--quarantined", "--json").out)["quarantined"]
-    assert (list(row), row["source_uri"]) == (["id", "stage", "source_uri", "reason", "detail"], "one.txt#31")
+    assert (row["source_uri"], row["reason"]) == ("one.txt#31", "bad_line")
     header, line = done.cli("data", "show", "toy", "--quarantined").out.splitlines()
-    assert header.split() == list(row)
-    assert line.split(maxsplit=4) == list(row.values())
+    assert header.split() == ["id", "stage", "source_uri", "reason", "detail"]
+    assert line.split(maxsplit=4) == [row[name] for name in header.split()]
+
+
+def test_dropped_documents_are_listed_by_stage_and_reason(done):
+    listed = json.loads(done.cli("data", "show", "toy", "--dropped", "--json").out)["dropped"]
+    assert {(row["id"], row["stage"], row["reason"], row["value"]) for row in listed} == {
+        ("one.txt#30", "long", "too_short", 3.0),
+        ("two.txt#26", "long", "too_short", 3.0),
+        ("two.txt#25", "copies", "duplicate", None),
+    }
+    only = done.cli("data", "show", "toy", "--stage", "copies").out
+    assert "two.txt#25" in only
+    assert "one.txt#30" not in only
+    assert len(done.cli("data", "show", "toy", "--reason", "too_short").out.splitlines()) == 3
 
 
 def test_a_diff_of_everything_names_every_document(done):
     done.run("long.minimum=14")
-    assert done.cli("data", "diff", "toy@v1", "toy@v2", "--all").out.splitlines()[-1] == "removed one.txt#32"
+    assert "removed one.txt#32" in done.cli("data", "diff", "toy@v1", "toy@v2", "--all").out.splitlines()
 
 
 def test_a_version_is_shown(done):
@@ -165,6 +180,16 @@ def test_a_diff(done):
         "removed         1  one.txt#32\n"
         "changed         0\n"
         "unchanged      56\n"
+        "\n"
+        f"why removed documents are not in {done.open().version[:12]}\n"
+        "stage  verdict  reason     documents\n"
+        "long   dropped  too_short          1\n"
+        "\n"
+        "what differs in the pipelines\n"
+        "stage  setting  before  after\n"
+        "long   minimum       5     14\n"
+        "\n"
+        "bytes of text: 972 -> 959\n"
     )
 
 
