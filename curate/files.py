@@ -21,7 +21,16 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["WRITING", "file_hash", "replacing", "replacing_folder", "sweep", "sync_folder", "write_durably"]
+__all__ = [
+    "SWEEP_SECONDS",
+    "WRITING",
+    "file_hash",
+    "replacing",
+    "replacing_folder",
+    "sweep",
+    "sync_folder",
+    "write_durably",
+]
 
 WRITING = ".writing-"
 """How the name of a file or folder begins that is not finished."""
@@ -80,15 +89,25 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 with Path(folder, name).open("rb") as stream:
                     os.fsync(stream.fileno())
             sync_folder(Path(folder))
-        old = temporary.with_name(f"{temporary.name}-old")
-        with suppress(FileNotFoundError):
-            path.rename(old)
-        temporary.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+        _put(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(path.parent)
+
+
+def _put(new: Path, path: Path) -> None:
+    """Let a folder take the place of another, or leave that where it is."""
+    old = new.with_name(f"{new.name}-old")
+    with suppress(FileNotFoundError):
+        path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        with suppress(FileNotFoundError):
+            old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _make_folder(folder: Path) -> None:
