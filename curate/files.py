@@ -23,7 +23,17 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["WRITING", "file_hash", "replacing", "replacing_folder", "sweep", "sync_all", "sync_folder", "write_durably"]
+__all__ = [
+    "SWEEP_SECONDS",
+    "WRITING",
+    "file_hash",
+    "replacing",
+    "replacing_folder",
+    "sweep",
+    "sync_all",
+    "sync_folder",
+    "write_durably",
+]
 
 WRITING = ".writing-"
 """How the name of a file or folder begins that is not finished."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from curate.files import sweep, sync_all, write_durably
+from curate.files import SWEEP_SECONDS, sweep, sync_all, write_durably
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -175,10 +176,10 @@ class LocalBlobs:
         path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            stream.write(content)
-            stream.flush()
             try:
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                stream.write(content)
+                stream.flush()
                 yield
             finally:
                 path.unlink(missing_ok=True)
@@ -194,7 +195,7 @@ class LocalBlobs:
                 except BlockingIOError:
                     found[blob.name] = stream.read()
                     continue
-                if blob.size:  # an empty one was made this moment, and is about to be locked
+                if blob.size or time.time() - blob.modified > SWEEP_SECONDS:  # else it is about to be locked
                     path.unlink(missing_ok=True)
         return found
 

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from curate.dataset import refs
 from curate.dataset.blobs import Blob, content_hash
@@ -77,31 +77,48 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
     with lease(store, "collect"):
         swept = 0 if dry_run else store.blobs.sweep()
         oldest = time.time() - keep_days * 86_400
-        stay = _staying(store, oldest, keep_last)
-        needed = {name for version in stay for name, _ in objects_of(store, store.manifest(version))}
-        versions = [blob for blob in store.blobs.list("versions") if _stem(blob) not in stay]
-        receipts = _old_receipts(store, needed, oldest)
-        objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
-        tokens = list(_token_folders(store, stay, oldest))
-        files = [path for folder in tokens for path in folder.rglob("*") if path.is_file()]
-        freed = sum(blob.size for blob in (*versions, *receipts, *objects)) + sum(path.stat().st_size for path in files)
+        found = _garbage(store, oldest, keep_last)
         if not dry_run:
-            gone = {_stem(blob) for blob in versions}
+            gone = {_stem(blob) for blob in found.versions}
             for dataset in refs.datasets(store) if gone else ():
                 refs.forget(store, dataset, gone)
-            for blob in (*versions, *receipts, *objects):
+            if gone & versions_in_use(store):  # somebody has opened one meanwhile
+                found = _garbage(store, oldest, keep_last)
+        files = [path for folder in found.tokens for path in folder.rglob("*") if path.is_file()]
+        blobs = (*found.versions, *found.receipts, *found.objects)
+        freed = sum(blob.size for blob in blobs) + sum(path.stat().st_size for path in files)
+        if not dry_run:
+            for blob in blobs:
                 store.blobs.delete(blob.name)
-            for folder in tokens:
+            for folder in found.tokens:
                 shutil.rmtree(folder)
     return {
-        "versions": len(versions),
-        "objects": len(objects),
-        "receipts": len(receipts),
-        "token_shards": len(tokens),
+        "versions": len(found.versions),
+        "objects": len(found.objects),
+        "receipts": len(found.receipts),
+        "token_shards": len(found.tokens),
         "temporary": swept,
         "bytes": freed,
         "dry_run": dry_run,
     }
+
+
+class _Garbage(NamedTuple):
+    """What goes: manifests, receipts (and lists of measurements), objects, folders of token shards."""
+
+    versions: list[Blob]
+    receipts: list[Blob]
+    objects: list[Blob]
+    tokens: list[Path]
+
+
+def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
+    stay = _staying(store, oldest, keep_last)
+    needed = {name for version in stay for name, _ in objects_of(store, store.manifest(version))}
+    versions = [blob for blob in store.blobs.list("versions") if _stem(blob) not in stay]
+    receipts = _old_receipts(store, needed, oldest)
+    objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
+    return _Garbage(versions, receipts, objects, list(_token_folders(store, stay, oldest)))
 
 
 def _stem(blob: Blob) -> str:
@@ -123,16 +140,20 @@ def _old_receipts(store: Store, needed: set[str], oldest: float) -> list[Blob]:
     """Receipts that go; what younger ones name is added to `needed`.
 
     A receipt whose objects are all needed stays: it is how the next run of that pipeline finds them. One without objects
-    of its own says nothing that is dear, and goes by its age.
+    of its own says nothing that is dear, and goes by its age. Of measurements each that is left is of use.
     """
-    gone = []
+    old = []
     for blob in (*store.blobs.list("receipts"), *store.blobs.list("measured")):
         objects = _objects(store, blob)
         if blob.modified >= oldest:
             needed.update(objects)
-        elif not objects or not needed.issuperset(objects):
-            gone.append(blob)
-    return gone
+        else:
+            old.append((blob, objects))
+    return [
+        blob
+        for blob, objects in old
+        if (needed.isdisjoint(objects) if blob.name.startswith("measured/") else not needed.issuperset(objects or [""]))
+    ]
 
 
 def _objects(store: Store, blob: Blob) -> list[str]:

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.fragments import Fragment
-from curate.dataset.ledger import REMOVED
+from curate.dataset.ledger import DUPLICATE_ID, REMOVED, removed_documents
 from curate.dataset.reader import Dataset
 
 if TYPE_CHECKING:
@@ -96,21 +96,12 @@ def _texts(dataset: Dataset, common: set[tuple[str, str | None, str | None]]) ->
 
 def _reasons(dataset: Dataset, ids: set[str]) -> list[dict[str, Any]]:
     """Why documents are not in a version: by stage, verdict and reason; `not read` where they never went in."""
-    import pyarrow as pa
-    import pyarrow.compute as compute
-
     if not ids:
         return []
-    wanted, counts = pa.array(sorted(ids)), Counter[tuple[str, str, str]]()
-    for shard in dataset.ledger():
-        for step in shard.steps:
-            if step.verdicts and step.kept < step.count:
-                table = dataset.store.read_table(step.verdicts, ["id", "verdict", "reason"])
-                gone = compute.and_(
-                    compute.is_in(table["id"], wanted), compute.is_in(table["verdict"], pa.array(REMOVED))
-                )
-                for row in table.filter(gone).to_pylist():
-                    counts[step.stage, row["verdict"], row["reason"]] += 1
+    counts = Counter[tuple[str, str, str]]()
+    for one in removed_documents(dataset.store, dataset.ledger(), REMOVED):
+        if one["id"] in ids and one["reason"] != DUPLICATE_ID:  # the document of that id is the first of them
+            counts[one["stage"], one["verdict"], one["reason"]] += 1
     left = len(ids) - sum(counts.values())
     rows = [
         {"stage": stage, "verdict": verdict, "reason": reason, "documents": count}

@@ -2,17 +2,18 @@
 
 A lease is a blob that is held while its process lives. Whoever begins writes its lease first and looks at the others
 then, so of two that begin at once at least one sees the other. A reader's lease names its version: garbage collection
-keeps what that version needs.
+keeps what that version needs. Where nothing can be written (a read-only file system, a full disk) readers go without one.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 from curate.dataset.store import Store, canonical_json, friendly_os_errors
@@ -20,6 +21,7 @@ from curate.errors import CurateError
 
 __all__ = ["lease", "versions_in_use"]
 
+_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
 Purpose = Literal["run", "read", "collect"]
 
 
@@ -33,8 +35,14 @@ def lease(store: Store, purpose: Purpose, version: str | None = None) -> Iterato
     facts = {"purpose": purpose, "version": version, "host": socket.gethostname(), "process": os.getpid()}
     name = f"leases/{secrets.token_hex(8)}.json"
     unfit = {"run": ("collect",), "collect": ("run", "collect"), "read": ()}[purpose]
-    with friendly_os_errors(store.location), store.blobs.hold(name, canonical_json(facts)):
-        others = [other for other in _others(store, name) if other["purpose"] in unfit]
+    with ExitStack() as held:
+        with friendly_os_errors(store.location):
+            try:
+                held.enter_context(store.blobs.hold(name, canonical_json(facts)))
+            except OSError as error:
+                if purpose != "read" or error.errno not in _NOT_WRITABLE:
+                    raise
+        others = [other for other in _others(store, name) if other["purpose"] in unfit] if unfit else []
         if others:
             who = f"process {others[0]['process']} on {others[0]['host']}"
             raise CurateError(

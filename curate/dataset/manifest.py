@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.dataset.fragments import Fragment, Sidecar, read_fragments, read_ledger, write_fragments, write_ledger
 from curate.dataset.ledger import Shard
-from curate.dataset.schema import unify
+from curate.dataset.schema import plain_schema, unify
 from curate.dataset.store import Store
 from curate.errors import CurateError
 
@@ -50,8 +50,8 @@ class Lineage:
     tools: dict[str, str] = field(default_factory=dict)
 
 
-def version_schema(store: Store, fragments: Sequence[Fragment]) -> pa.Schema:
-    """The columns of a version: those of its fragments, brought together."""
+def version_schema(store: Store, fragments: Sequence[Fragment] | Sequence[Shard]) -> pa.Schema:
+    """The columns of a version: those of its fragments, or of what was read where nothing is left, brought together."""
     return unify([store.read_schema(name).remove_metadata() for name in dict.fromkeys(one.schema for one in fragments)])
 
 
@@ -114,27 +114,29 @@ def attach(
         The id of the new version; committing it is the caller's.
 
     Raises:
-        CurateError: A column has a name that documents use themselves.
+        CurateError: A column has a name that means something else, or types that do not go together.
     """
     before = store.manifest(parent)
-    fragments, schema = read_fragments(store, before["fragments"]), store.read_schema(before["schema_object"])
+    fragments = read_fragments(store, before["fragments"])
     for number, name, names in columns:
-        taken = [one for one in names if one in ("id", "text", "source_uri", "row")]
+        taken = [one for one in names if one in (*plain_schema().names, "row", "split")]
         if taken:
-            raise CurateError(f"a column cannot be called `{taken[0]}`", hint="documents use that name themselves")
-        held = store.read_schema(name)
+            hint = "documents use that name themselves" if taken[0] != "split" else "the stage `split` makes it"
+            raise CurateError(f"a column cannot be called `{taken[0]}`", hint=hint)
+        schema, held = store.read_schema(fragments[number].schema), store.read_schema(name)
         for one in names:
             where = schema.get_field_index(one)
             schema = schema.append(held.field(one)) if where < 0 else schema.set(where, held.field(one))
         sidecars = (*fragments[number].sidecars, Sidecar(name, tuple(names)))
-        fragments[number] = replace(fragments[number], sidecars=sidecars)
-    lineage = {**before["lineage"], "parents": [parent], "made_by": made_by}
+        own = store.write_table(schema.empty_table())
+        fragments[number] = replace(fragments[number], sidecars=sidecars, schema=own)
+    schema = version_schema(store, fragments)
     manifest = {
         **before,
         "columns": [{"name": column.name, "type": str(column.type)} for column in schema],
         "schema_object": store.write_table(schema.empty_table()),
         "fragments": write_fragments(store, fragments),
-        "lineage": lineage,
+        "lineage": {**before["lineage"], "parents": [parent], "made_by": made_by},
     }
     return store.write_manifest(manifest)
 

@@ -56,10 +56,10 @@ class Dataset:
     def __init__(self, store: Store, reference: Reference) -> None:
         self.store = store
         self.name, self.version, self.tag = reference
-        self.manifest: dict[str, Any] = store.manifest(reference.version)
-        held = ExitStack()
-        held.enter_context(lease(store, "read", reference.version))
-        weakref.finalize(self, held.close)
+        with ExitStack() as held:  # the lease first: what is read after it stays
+            held.enter_context(lease(store, "read", reference.version))
+            self.manifest: dict[str, Any] = store.manifest(reference.version)
+            weakref.finalize(self, held.pop_all().close)
 
     def __repr__(self) -> str:
         return f"Dataset({self.name}@{self.version[:12]}, {len(self)} documents, splits {self.splits})"
@@ -131,10 +131,14 @@ class Dataset:
         import pyarrow as pa
 
         beside = _Beside(self.store, fragment, schema.names, split)
+        wanted = len(beside.rows(0, fragment.rows))
+        step = max(
+            batch_size, min(batch_size * fragment.rows // max(wanted, 1), 20_000)
+        )  # so that batches are not tiny
         with self.store.parquet(fragment.object) as file:
             there = [name for name in schema.names if name in file.schema_arrow.names and name not in beside.columns]
             start = 0
-            for batch in file.iter_batches(batch_size=batch_size, columns=there or ["id"], use_threads=False):
+            for batch in file.iter_batches(batch_size=step, columns=there or ["id"], use_threads=False):
                 rows = beside.rows(start, start + batch.num_rows)
                 if len(rows):
                     table = pa.Table.from_batches([batch])

@@ -209,7 +209,7 @@ def resolve(store: Store, name: str) -> Reference:
             did_you_mean(dataset, known) or (f"there are: {', '.join(known)}" if known else "the store is empty"),
         )
     if not at:
-        return _reference(refs, refs["head"])
+        return _reference(refs, str(refs["head"]))
     names = _names(refs)
     if wanted in names:
         return Reference(dataset, names[wanted], wanted)

@@ -83,12 +83,13 @@ class State:
     @property
     def sizes(self) -> np.ndarray:
         """UTF-8 bytes of each row's text (int64)."""
-        if self._sizes is None:
-            self._sizes = self._read([SIZE]).column(0).to_numpy().astype("int64")
+        known = self._sizes
+        if known is None:
+            known = self._read([SIZE]).column(0).to_numpy().astype("int64")
             for rows, sizes in self._changed_sizes:
-                self._sizes[rows] = sizes
-            self._changed_sizes = []
-        return self._sizes
+                known[rows] = sizes
+            self._sizes, self._changed_sizes = known, []
+        return known
 
     def bytes(self) -> int:
         """UTF-8 bytes of the texts that are left."""
@@ -197,11 +198,8 @@ class State:
         wanted = [name for name in dict.fromkeys(names) if name not in have and name in there]
         if wanted:
             read = self._read(wanted)
-            if self._base is None:
-                self._base = read
-            else:
-                for name in wanted:
-                    self._base = self._base.append_column(read.schema.field(name), read.column(name))
+            base = self._base
+            self._base = read if base is None else _side_by_side(base, read)
 
     def _read(self, names: Sequence[str]) -> pa.Table:
         return self.store.read_table(self.shard.object, names)
@@ -291,3 +289,9 @@ class State:
             self._changed_sizes.append((rows, sizes))
         else:
             self._sizes[rows] = sizes
+
+
+def _side_by_side(left: pa.Table, right: pa.Table) -> pa.Table:
+    for field, column in zip(right.schema, right.columns, strict=True):
+        left = left.append_column(field, column)
+    return left

@@ -42,9 +42,10 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
     Raises:
         CurateError: No document of that id or from that place went into the version, or several came from there.
     """
-    found = _by_id(dataset, document)
+    found = _by_id(dataset, document) or _by_place(dataset, document)
     if not found:
-        found = _by_place(dataset, document) or _by_id(dataset, _only_beginning(dataset, document))
+        document = _only_beginning(dataset, document)
+        found = _by_id(dataset, document)
     first = found[0]
     copy_of = None
     if not first.rejected:
@@ -52,7 +53,7 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
         copy_of = same[0].row["source_uri"] if same and same[0].address != first.address else None
     history, edits = _history(dataset, first, copy_of)
     if document == first.row["id"]:  # the later ones of equal ids are no documents, and are told of at the end
-        history += [_copy(other, first.row["source_uri"]) for other in found[1:]]
+        history += [_copy(other) for other in found[1:]]
     removed = [event for event in history[: len(history) - len(found) + 1] if event["event"] in REMOVED]
     decisive = removed[-1] if removed else {}
     facts = {key: decisive.get(key) for key in ("stage", *REASONS) if key != "path"}
@@ -132,9 +133,9 @@ def ids_beginning(dataset: Dataset, prefix: str) -> Iterator[str]:
                 yield from ids.filter(compute.starts_with(ids, pattern=prefix)).to_pylist()
 
 
-def _copy(other: _Document, source: str) -> dict[str, Any]:
+def _copy(other: _Document) -> dict[str, Any]:
     told = {"stage": other.shard.source, "event": "quarantined", "reason": DUPLICATE_ID}
-    return told | {"detail": _COPY.format(source)}
+    return told | {"detail": _COPY.format(other.row["source_uri"])}
 
 
 def _history(

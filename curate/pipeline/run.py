@@ -169,7 +169,7 @@ class _Run:
         assert walk.known
         rows = stage_rows(self.pipeline, walk.shards, walk.artifacts)
         Conservation(walk.shards, walk.fragments, rows).check()
-        schema = version_schema(self.store, walk.fragments)
+        schema = version_schema(self.store, walk.fragments or walk.shards)
         self._split_column(schema.names, walk)
         manifest = make_manifest(
             self.store, dataset=self.pipeline.settings.dataset, schema=schema, fragments=walk.fragments,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
 
 from curate.dataset import refs
-from curate.dataset.care import REMEDY, collect_garbage, objects_of, verify
+from curate.dataset.care import REMEDY, collect_garbage, verify
+from curate.dataset.leases import lease
+from curate.dataset.manifest import objects_of
+from curate.dataset.store import object_name
 from curate.errors import CurateError
 
 
@@ -20,33 +26,54 @@ def age(store, days=30):
         os.utime(path, (then, then))
 
 
+def collect(project, *, keep_days=0, keep_last=0, dry_run=False):
+    return collect_garbage(project.store, keep_days=keep_days, keep_last=keep_last, dry_run=dry_run)
+
+
+def objects(project, name="toy"):
+    return {one for one, _ in objects_of(project.store, project.open(name).manifest)}
+
+
+def file_of(project, name):
+    return project.store.root / object_name(name)
+
+
+def stored(project, folder):
+    return {path.name.partition(".")[0] for path in (project.store.root / folder).rglob("*") if path.is_file()}
+
+
 # ---- verify
 
 
 def test_a_good_version_has_no_problems(done):
     found = verify(done.open())
     assert found["problems"] == []
-    assert found["objects"] == len(set(dict(objects_of(done.open().manifest))))
+    assert found["objects"] == len(objects(done))
 
 
 def test_an_object_that_is_missing_is_found(done):
-    path = done.open().files()[0]
+    path = file_of(done, done.open().fragments[0].object)
     path.unlink()
     assert verify(done.open())["problems"] == [{"object": path.stem, "problem": "missing", "file": str(path)}]
 
 
 def test_every_object_that_is_damaged_is_found(done):
-    names = [name for name, _ in objects_of(done.open().manifest)]
-    for name in set(names):
-        path = done.store.object_path(name)
+    version = done.open()
+    hidden = {version.manifest["fragments"], *version.manifest["ledger"].values()}
+    names = objects(done) - hidden  # without those nobody knows what else there is
+    for name in names:
+        path = file_of(done, name)
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-    assert {row["object"] for row in verify(done.open())["problems"]} == set(names)
+    assert {row["object"] for row in verify(version)["problems"]} == names
+    for name in hidden:
+        file_of(done, name).write_bytes(b"")
+    assert {row["object"] for row in verify(version)["problems"]} == hidden
 
 
 def test_a_manifest_that_was_changed_is_found(done):
-    path = done.store.manifest_path(done.open().version)
+    path = done.store.root / "versions" / f"{done.open().version}.json"
     path.write_text(path.read_text().replace('"kept":57', '"kept":56'))
     problems = verify(done.open())["problems"]
     assert [row["object"] for row in problems] == ["manifest", "manifest"]
@@ -55,7 +82,7 @@ def test_a_manifest_that_was_changed_is_found(done):
 
 def test_the_command_exits_with_3_where_something_is_wrong(done):
     assert done.cli("data", "verify", "toy").out.splitlines()[1] == "all of them are what their names say"
-    path = done.open().files()[0]
+    path = file_of(done, done.open().fragments[0].object)
     path.write_bytes(b"")
     outcome = done.cli("data", "verify", "toy", "--json")
     assert outcome.code == 3
@@ -64,8 +91,8 @@ def test_the_command_exits_with_3_where_something_is_wrong(done):
 
 
 def test_the_command_names_the_remedy_and_the_remedy_works(done):
-    version, path = done.open().version, done.open().files()[0]
-    path.write_bytes(b"")
+    version = done.open().version
+    file_of(done, done.open().fragments[0].object).write_bytes(b"")
     assert done.cli("data", "verify", "toy").out.splitlines()[-1] == f"hint: {REMEDY}"
     found = json.loads(done.cli("data", "verify", "toy", "--json").out)
     assert found["hint"] == REMEDY
@@ -76,23 +103,23 @@ def test_the_command_names_the_remedy_and_the_remedy_works(done):
 
 
 def test_a_run_that_reads_a_damaged_object_says_so(done):
-    record = done.open().manifest["ledger"][0]
-    done.store.object_path(record["object"]).write_bytes(b"damaged")
+    name = done.open().ledger()[0].object
+    file_of(done, name).write_bytes(b"damaged")
     outcome = done.cli("run", "pipeline.yaml", "--set", "shout.word=x", "--workers", 1)
     assert outcome.code == 2
-    assert f"error: object {record['object'][:12]} is damaged" in outcome.err
+    assert f"error: object {name[:12]} is damaged" in outcome.err
 
 
 def test_a_damaged_object_is_made_again_when_its_stage_is_forced(done):
-    path = done.store.object_path(done.open().manifest["ledger"][0]["object"])
+    path = file_of(done, done.open().ledger()[0].object)
     path.write_bytes(path.read_bytes()[:-50])
     done.run(force=["lines"])
     assert verify(done.open())["problems"] == []
 
 
 def test_a_damaged_object_that_is_removed_is_made_again(done):
-    version, name = done.open().version, done.open().manifest["ledger"][0]["object"]
-    done.store.object_path(name).unlink()
+    version, name = done.open().version, done.open().ledger()[0].object
+    file_of(done, name).unlink()
     assert done.run().version == version
     assert verify(done.open())["problems"] == []
 
@@ -100,57 +127,168 @@ def test_a_damaged_object_that_is_removed_is_made_again(done):
 # ---- gc
 
 
-def test_what_is_named_stays(done):
+def test_heads_and_tagged_versions_stay(done):
     done.run("long.minimum=16")
+    refs.set_tag(done.store, refs.resolve(done.store, "toy@v1"), "release")
     age(done.store)
-    found = collect_garbage(done.store, keep_days=0, dry_run=False)
-    assert found["versions"] == 0
-    for name in ("toy@v1", "toy@v2"):
+    assert collect(done)["versions"] == 0
+    for name in ("toy@release", "toy@v1", "toy@v2"):
         assert verify(done.open(name))["problems"] == []
 
 
-def test_what_is_not_named_goes(done):
+def test_old_versions_that_nobody_tagged_go(done):
     done.run("long.minimum=16")
-    refs.remove_tag(done.store, "toy", "v1")
     age(done.store)
-    found = collect_garbage(done.store, keep_days=0, dry_run=False)
+    found = collect(done)
     assert found["versions"] == 1
     assert found["objects"] > 0
     assert found["receipts"] > 0
-    kept = {path.stem for path in (done.store.root / "objects").glob("*/*.parquet")}
-    assert kept == {name for name, _ in objects_of(done.open().manifest)}
+    assert stored(done, "objects") == objects(done)
     assert verify(done.open())["problems"] == []
+    with pytest.raises(CurateError, match="no tag or version `v1`"):
+        done.open("toy@v1")
+
+
+def test_the_last_versions_stay_whatever_their_age(done):
+    for minimum in (14, 15, 16):
+        done.run(f"long.minimum={minimum}")
+    age(done.store)
+    assert collect(done, keep_last=3)["versions"] == 1
+    assert sorted(refs.tags_of(done.store, "toy")) == ["v2", "v3", "v4"]
+    assert all(verify(done.open(f"toy@v{number}"))["problems"] == [] for number in (2, 3, 4))
+
+
+def test_young_versions_stay(done):
+    age(done.store)
+    done.run("long.minimum=16")
+    done.run("long.minimum=17")
+    assert collect(done, keep_days=7)["versions"] == 1
+    assert sorted(refs.tags_of(done.store, "toy")) == ["v2", "v3"]
+
+
+def test_a_refused_version_goes_by_its_age(done):
+    outcome = done.cli(
+        "run", "pipeline.yaml", "--set", "max_quarantined=0", "--set", "long.minimum=6", "--workers", 1, "--json"
+    )
+    assert outcome.code == 3
+    refused = json.loads(outcome.out)["version"]
+    assert collect(done, keep_days=7)["versions"] == 0
+    assert verify(done.open(f"toy@{refused[:8]}"))["problems"] == []
+    age(done.store)
+    assert collect(done)["versions"] == 1
+    with pytest.raises(CurateError, match=f"there is no version {refused[:12]} in the store") as caught:
+        done.open(f"toy@{refused[:8]}")
+    assert caught.value.hint == "`curate data gc` removes versions that nothing names"
+
+
+def test_a_version_that_somebody_reads_stays_until_they_have_done(done):
+    done.run("long.minimum=16")
+    age(done.store)
+    reader = done.open("toy@v1")
+    assert collect(done)["versions"] == 0
+    assert verify(reader)["problems"] == []
+    del reader
+    gc.collect()
+    assert collect(done)["versions"] == 1
+
+
+def test_a_version_that_another_process_reads_stays_until_it_has_died(done):
+    done.run("long.minimum=16")
+    age(done.store)
+    code = "import curate, sys; d = curate.open_dataset('toy@v1', sys.argv[1]); print('there', flush=True); input()"
+    command = [sys.executable, "-c", code, str(done.store.root)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "there\n"
+    assert collect(done)["versions"] == 0
+    process.kill()
+    process.communicate()
+    assert collect(done)["versions"] == 1
+    assert stored(done, "leases") == set()
+
+
+def test_a_version_that_is_opened_while_garbage_is_collected_stays(done, monkeypatch):
+    done.run("long.minimum=16")
+    age(done.store)
+    opened, forget = [], refs.forget
+
+    def forget_late(*arguments):
+        opened.append(done.open("toy@v1"))
+        forget(*arguments)
+
+    monkeypatch.setattr(refs, "forget", forget_late)
+    assert collect(done)["versions"] == 0
+    assert verify(opened[0])["problems"] == []
 
 
 def test_a_rerun_after_garbage_collection_gives_the_same_version(done):
     version = done.open().version
     done.run("long.minimum=16")
-    refs.remove_tag(done.store, "toy", "v1")
     age(done.store)
-    collect_garbage(done.store, keep_days=0, dry_run=False)
+    collect(done)
     assert done.run().version == version
+
+
+def test_after_garbage_collection_what_a_version_keeps_is_not_made_again(done):
+    """Signatures are not part of a version; what was measured and decided is."""
+    done.run("long.minimum=16")
+    age(done.store)
+    collect(done)
+    done.calls()
+    done.run("long.minimum=16")
+    assert done.calls().keys() == {"Copies", "reduce"}
+    done.run("long.minimum=17")
+    assert "Long" not in done.calls()
 
 
 def test_young_work_stays(done):
     done.run("long.minimum=16")
-    refs.remove_tag(done.store, "toy", "v1")
-    found = collect_garbage(done.store, keep_days=7, dry_run=False)
+    found = collect(done, keep_days=7)
     assert (found["objects"], found["receipts"]) == (0, 0)
+
+
+def test_receipts_without_objects_go_by_their_age(done):
+    receipts = done.store.root / "receipts"
+    done.store.write_receipt("a" * 64, {"documents": 0}, [])
+    (receipts / "bb").mkdir()
+    (receipts / "bb" / f"{'b' * 64}.json").write_text("{}")
+    (receipts / "bb" / f"{'c' * 64}.json").write_text("{")
+    collect(done, keep_days=7)
+    assert stored(done, "receipts") >= {"a" * 64, "b" * 64, "c" * 64}
+    age(done.store)
+    collect(done)
+    assert stored(done, "receipts").isdisjoint({"a" * 64, "b" * 64, "c" * 64})
+
+
+@pytest.mark.parametrize("damage", ["{}", "{", "[]", ""])
+def test_a_run_over_damaged_receipts_does_the_work_again(done, damage):
+    version = done.open().version
+    for path in (*(done.store.root / "receipts").rglob("*.json"), *(done.store.root / "measured").rglob("*.json")):
+        path.write_text(damage)
+    assert done.run().version == version
+    done.calls()
+    done.run()
+    assert done.calls() == {}
 
 
 def test_a_dry_run_removes_nothing(done):
     done.run("long.minimum=16")
-    refs.remove_tag(done.store, "toy", "v1")
     age(done.store)
     before = sorted(done.store.root.rglob("*"))
-    found = collect_garbage(done.store, keep_days=0, dry_run=True)
+    found = collect(done, dry_run=True)
     assert (found["versions"], found["dry_run"], found["bytes"] > 0) == (1, True, True)
     assert sorted(done.store.root.rglob("*")) == before
+    wet = collect(done)
+    assert {**wet, "dry_run": True} == found
 
 
 def test_garbage_is_not_collected_while_a_run_is_going_on(done):
-    with done.store.lock("shared"), pytest.raises(CurateError, match="the store is in use by another process"):
-        collect_garbage(done.store, keep_days=0, dry_run=False)
+    with lease(done.store, "run"), pytest.raises(CurateError, match="the store is in use by another process"):
+        collect(done)
+
+
+def test_no_run_begins_while_garbage_is_collected(done):
+    with lease(done.store, "collect"), pytest.raises(CurateError, match="the store is in use by another process"):
+        done.run()
 
 
 def test_the_command_tells_what_it_removed(done):
@@ -168,5 +306,5 @@ def test_gc_removes_the_tokens_of_versions_that_nobody_names(done):
         (folder / "manifest.json").write_text(json.dumps({"version": version}))
         (folder / "train-00000.ds").write_bytes(b"1234")
     age(done.store)
-    assert collect_garbage(done.store, keep_days=1, dry_run=False)["token_shards"] == 1
+    assert collect(done, keep_days=1)["token_shards"] == 1
     assert [path.name for path in (done.store.root / "tokens").iterdir()] == ["kept"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -100,14 +103,76 @@ def test_a_tag_is_a_name(books):
 
 
 def test_a_tag_that_is_not_there_is_not_taken_away(books):
+    refs.set_tag(books, refs.resolve(books, "books"), "release")
     with pytest.raises(CurateError, match="has no tag `v3`") as caught:
         refs.remove_tag(books, "books", "v3")
-    assert caught.value.hint == "it has: v1, v2"
+    assert caught.value.hint == "it has: release"
 
 
-def test_a_tag_that_was_taken_away_is_not_given_again(books):
-    refs.remove_tag(books, "books", "v2")
-    assert refs.commit(books, "books", "f" * 64) == "v3"
+# ---- numbers
+
+
+def test_numbers_are_entries_of_the_log_and_pin_nothing_and_tags_pin(books):
+    assert refs.tags_of(books, "books") == {"v1": "abcd1" + "0" * 59, "v2": "abcd2" + "0" * 59}
+    assert refs.pinned(books, "books") == {"abcd2" + "0" * 59}
+    refs.set_tag(books, refs.resolve(books, "books@v1"), "release")
+    assert refs.pinned(books, "books") == {"abcd1" + "0" * 59, "abcd2" + "0" * 59}
+
+
+def test_a_number_is_not_taken_away_by_hand(books):
+    with pytest.raises(CurateError, match="has no tag `v1`"):
+        refs.remove_tag(books, "books", "v1")
+
+
+def test_a_number_of_a_version_that_was_collected_is_not_given_again(books):
+    for letter in "ef":
+        refs.commit(books, "books", letter * 64)
+    refs.commit(books, "books", "abcd1" + "0" * 59)
+    refs.forget(books, "books", {"e" * 64, "f" * 64})
+    assert hint_of(books, "books@v4", "no tag or version `v4`")
+    assert [(entry["action"], entry["tag"]) for entry in refs.log(books, "books")][:2] == [
+        ("collect", "v4"),
+        ("commit", "v1"),
+    ]
+    assert refs.commit(books, "books", "e" * 64) == "v5"
+    refs.commit(books, "books", "abcd1" + "0" * 59)
+    refs.forget(books, "books", {"e" * 64})
+    assert refs.commit(books, "books", "c" * 64) == "v6"
+    assert refs.resolve(books, "books@v2").version.startswith("abcd2")
+
+
+def test_forgetting_what_no_dataset_knows_changes_nothing(books):
+    refs.forget(books, "books", {"9" * 64})
+    assert len(refs.log(books, "books")) == 2
+
+
+# ---- gates
+
+
+def test_a_version_that_failed_a_gate_is_not_the_newest_and_is_found_by_its_id(books):
+    refs.refuse(books, "books", "ef" * 32, "too many are quarantined")
+    assert refs.resolve(books, "books").tag == "v2"
+    assert refs.resolve(books, "books@efef") == ("books", "ef" * 32, None)
+    entry = refs.log(books, "books")[0]
+    assert [entry[key] for key in ("action", "version", "tag", "gate")] == [
+        "refuse", "ef" * 32, None, "too many are quarantined",
+    ]  # fmt: skip
+    refs.refuse(books, "books", "ef" * 32, "too many are quarantined")
+    assert len(refs.log(books, "books")) == 3
+
+
+def test_a_dataset_of_which_no_version_passed_says_so(store):
+    refs.refuse(store, "books", "ef" * 32, "nothing is left")
+    assert "`books@ID` names one" in hint_of(store, "books", "no version of `books` has passed its gates")
+    assert refs.resolve(store, "books@efef").version == "ef" * 32
+    assert len(refs.log(store, "books")) == 1
+    assert refs.commit(store, "books", "ef" * 32) == "v1"
+
+
+def test_a_refused_version_gets_a_tag_as_any_other(books):
+    refs.refuse(books, "books", "ef" * 32, "gate")
+    refs.set_tag(books, refs.resolve(books, "books@efef"), "look")
+    assert refs.resolve(books, "books@look") == ("books", "ef" * 32, "look")
 
 
 def test_a_version_is_called_by_the_tag_that_it_got_first(books):
@@ -135,9 +200,32 @@ def test_a_damaged_file_of_names_is_an_error(books):
 def test_commits_at_the_same_time_all_count(store):
     versions = [f"{i:064x}" for i in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        tags = list(pool.map(lambda version: refs.commit(Store(store.root), "books", version), versions))
+        tags = list(pool.map(lambda version: refs.commit(Store.open(store.root), "books", version), versions))
     assert len(set(tags)) == 40
     assert refs.tags_of(store, "books") == dict(zip(tags, versions, strict=True))
+
+
+COMMITS = """
+import sys
+from curate.dataset import refs
+from curate.dataset.store import Store
+
+store = Store.open(sys.argv[1])
+for number in range(25):
+    refs.commit(store, "books", f"{sys.argv[2]}{number:063x}")
+    refs.set_tag(store, refs.resolve(store, f"books@{sys.argv[2]}{number:063x}"), f"tag-{sys.argv[2]}-{number}")
+"""
+
+
+def test_two_processes_that_commit_at_once_lose_nothing(store):
+    both = [subprocess.Popen([sys.executable, "-c", COMMITS, store.root, letter]) for letter in "ab"]
+    assert [process.wait(60) for process in both] == [0, 0]
+    names = refs.tags_of(store, "books")
+    assert sorted(names) == sorted(
+        [*(f"v{n + 1}" for n in range(50)), *(f"tag-{a}-{n}" for a in "ab" for n in range(25))]
+    )
+    assert len({names[f"v{n + 1}"] for n in range(50)}) == 50
+    assert len(json.loads((store.root / "refs" / "books.json").read_bytes())["log"]) == 100
 
 
 def test_datasets_are_listed_by_name(books):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
-import socket
 import subprocess
-import sys
 from itertools import pairwise
 
 import pyarrow as pa
@@ -16,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.dataset.store import Store, canonical_json, find_store
+from curate.dataset.leases import lease, versions_in_use
+from curate.dataset.store import Store, canonical_json, object_name
 from curate.errors import CurateError, ResumableError
 
 TABLE = pa.table({"id": ["a", "b"], "text": ["private words", "more of them"], "n": [1, 2]})
@@ -27,40 +27,23 @@ def store(tmp_path):
     return Store.open(tmp_path / "store", create=True)
 
 
+def path_of(store, name):
+    return store.root / object_name(name)
+
+
 def test_a_store_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(CurateError, match="there is no store at") as caught:
         Store.open(tmp_path)
     assert caught.value.hint == "`curate run` makes one"
 
 
-def test_the_store_is_the_option_then_the_variable_then_here(tmp_path, monkeypatch):
-    for name in ("a", "b", ".curate"):
-        Store.open(tmp_path / name, create=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CURATE_STORE", raising=False)
-    assert find_store().root.name == ".curate"
-    monkeypatch.setenv("CURATE_STORE", str(tmp_path / "a"))
-    assert find_store().root.name == "a"
-    assert find_store(tmp_path / "b").root.name == "b"
-
-
-def test_a_missing_store_names_the_ways_to_name_one(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("CURATE_STORE", raising=False)
-    with pytest.raises(CurateError, match=r"there is no store at `\.curate`") as caught:
-        find_store()
-    assert caught.value.hint == "name it with --store DIR or CURATE_STORE; `curate run` makes one"
-
-
 # ---- objects
 
 
 def test_an_object_is_named_by_the_hash_of_its_bytes(store):
-    import hashlib
-
     name = store.write_table(TABLE)
-    assert hashlib.sha256(store.object_path(name).read_bytes()).hexdigest() == name
-    assert store.object_path(name).suffix == ".parquet"
+    assert hashlib.sha256(path_of(store, name).read_bytes()).hexdigest() == name
+    assert path_of(store, name).suffix == ".parquet"
 
 
 def test_an_object_is_read_back_as_it_was(store):
@@ -75,7 +58,7 @@ def test_columns_with_dots_in_their_names_are_read(store):
 
 
 def test_an_object_that_is_damaged_is_written_again(store):
-    path = store.object_path(store.write_table(TABLE))
+    path = path_of(store, store.write_table(TABLE))
     whole = path.read_bytes()
     path.write_bytes(bytes(len(whole)))
     store.write_table(TABLE)
@@ -84,19 +67,19 @@ def test_an_object_that_is_damaged_is_written_again(store):
 
 def test_a_manifest_that_is_damaged_is_written_again(store):
     version = store.write_manifest({"a": 1})
-    store.manifest_path(version).write_text("{")
+    (store.root / "versions" / f"{version}.json").write_text("{")
     store.write_manifest({"a": 1})
     assert store.manifest(version) == {"a": 1}
 
 
 def test_an_error_while_a_sound_object_is_read_keeps_its_own_words(store):
     name = store.write_table(TABLE)
-    with pytest.raises(OSError, match="of the user"), store.readable(name):
+    with pytest.raises(OSError, match="of the user"), store.parquet(name):
         raise OSError("of the user")
 
 
 def test_an_object_is_written_once(store):
-    path = store.object_path(store.write_table(TABLE))
+    path = path_of(store, store.write_table(TABLE))
     before = path.stat().st_mtime_ns
     store.write_table(TABLE)
     assert path.stat().st_mtime_ns == before
@@ -113,11 +96,11 @@ def test_equal_tables_give_equal_bytes_however_they_are_cut(tmp_path_factory, cu
     assert store.write_table(pa.concat_tables(pieces)) == store.write_table(whole)
 
 
-def test_statistics_are_kept_of_ids_and_numbers_alone(store):
-    group = parquet.read_metadata(store.object_path(store.write_table(TABLE))).row_group(0)
-    assert [group.column(i).is_stats_set for i in range(3)] == [True, False, True]
+def test_statistics_are_kept_of_numbers_alone(store):
+    group = parquet.read_metadata(path_of(store, store.write_table(TABLE))).row_group(0)
+    assert [group.column(i).is_stats_set for i in range(3)] == [False, False, True]
     table = TABLE.drop_columns(["id", "n"])
-    group = parquet.read_metadata(store.object_path(store.write_table(table))).row_group(0)
+    group = parquet.read_metadata(path_of(store, store.write_table(table))).row_group(0)
     assert not group.column(0).is_stats_set
 
 
@@ -129,32 +112,27 @@ def test_a_missing_object_is_an_error(store):
 @pytest.mark.parametrize("damage", [b"", b"PAR1 not parquet at all", None])
 def test_a_damaged_object_is_an_error(store, damage):
     name = store.write_table(TABLE)
-    content = store.object_path(name).read_bytes()
-    store.object_path(name).write_bytes(content[: len(content) // 2] if damage is None else damage)
+    content = path_of(store, name).read_bytes()
+    path_of(store, name).write_bytes(content[: len(content) // 2] if damage is None else damage)
     with pytest.raises(CurateError, match=f"object {name[:12]} is damaged") as caught:
         store.read_table(name)
     assert "remove it and run again" in caught.value.hint
     with pytest.raises(CurateError, match="is damaged"):
-        store.find_rows(name, "a")
-
-
-def test_rows_are_found_by_id(store):
-    name = store.write_table(pa.concat_tables([TABLE, TABLE]))
-    assert [row["n"] for row in store.find_rows(name, "b")] == [2, 2]
-    assert store.find_rows(name, "c") == []
+        store.read_schema(name)
 
 
 def test_a_receipt_counts_only_with_all_its_objects(store):
     name = store.write_table(TABLE)
     store.write_receipt("k" * 64, {"result": 1}, [name])
     assert store.read_receipt("k" * 64) == {"result": 1, "objects": [name]}
-    store.object_path(name).unlink()
+    path_of(store, name).unlink()
     assert store.read_receipt("k" * 64) is None
 
 
-def test_a_damaged_receipt_counts_for_nothing(store):
+@pytest.mark.parametrize("content", ["", "{", "{}", "[]", "null", '{"objects": 1}', '{"objects": null}', "\u00ff"])
+def test_a_damaged_receipt_counts_for_nothing(store, content):
     store.write_receipt("k" * 64, {}, [])
-    next(store.receipts()).write_text("{")
+    (store.root / "receipts" / "kk" / f"{'k' * 64}.json").write_text(content)
     assert store.read_receipt("k" * 64) is None
 
 
@@ -166,13 +144,20 @@ def test_equal_values_give_equal_json():
 
 
 def test_a_store_of_a_newer_curate_is_refused(store):
-    (store.root / "store.json").write_text('{"schema": 2}')
-    with pytest.raises(CurateError, match=r"made by a newer curate .store format 2, this one knows 1") as caught:
+    (store.root / "store.json").write_text('{"schema": 3}')
+    with pytest.raises(CurateError, match=r"made by a newer curate .store format 3, this one knows 2") as caught:
         Store.open(store.root)
     assert caught.value.hint == "upgrade curate-lm, or use another store"
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", "\u00ff"])
+def test_a_store_of_an_older_curate_names_the_upgrade(store):
+    (store.root / "store.json").write_text('{"schema": 1}')
+    with pytest.raises(CurateError, match="the store has the older format 1") as caught:
+        Store.open(store.root, create=True)
+    assert caught.value.hint == "`curate data upgrade` brings it to this one and loses no version"
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"schema": "2"}', "\u00ff"])
 def test_a_store_whose_marker_is_damaged_is_refused(store, content):
     (store.root / "store.json").write_text(content)
     with pytest.raises(CurateError, match="marker file cannot be read"):
@@ -187,7 +172,6 @@ def test_a_file_in_place_of_the_store_is_an_error(tmp_path, create):
 
 
 def test_a_file_in_place_of_a_folder_of_the_store_is_an_error(store):
-    (store.root / "objects").rmdir()
     (store.root / "objects").write_text("")
     with pytest.raises(CurateError, match="the store cannot be written: Not a directory"):
         store.write_table(TABLE)
@@ -233,39 +217,40 @@ def test_other_errors_of_the_system_are_ours(store, monkeypatch):
         store.write_table(TABLE)
 
 
-def test_an_error_inside_a_lock_keeps_its_own_words(store):
-    with pytest.raises(PermissionError, match="of the user"), store.lock("shared"):
+# ---- leases
+
+
+def test_an_error_inside_a_lease_keeps_its_own_words(store):
+    with pytest.raises(PermissionError, match="of the user"), lease(store, "run"):
         raise PermissionError(errno.EACCES, "a file of the user")
 
 
-# ---- locks and leftovers
-
-
 def test_runs_share_the_store(store):
-    with store.lock("shared"), Store.open(store.root).lock("shared"):
+    with lease(store, "run"), lease(Store.open(store.root), "run"), lease(store, "read", "v"):
+        assert versions_in_use(store) == {"v"}
+    assert list((store.root / "leases").iterdir()) == []
+
+
+@pytest.mark.parametrize("purposes", [("run", "collect"), ("collect", "run"), ("collect", "collect")])
+def test_garbage_collection_wants_no_run_beside_it(store, purposes):
+    in_use = pytest.raises(CurateError, match=f"the store is in use by another process .process {os.getpid()} on ")
+    with lease(store, purposes[0]), in_use, lease(Store.open(store.root), purposes[1]):
         pass
 
 
-@pytest.mark.parametrize("modes", [("shared", "exclusive"), ("exclusive", "shared"), ("exclusive", "exclusive")])
-def test_garbage_collection_wants_the_store_alone(store, modes):
-    in_use = pytest.raises(CurateError, match="the store is in use by another process")
-    with store.lock(modes[0]), in_use, Store.open(store.root).lock(modes[1]):
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_where_nothing_can_be_written_readers_go_without_a_lease_and_runs_do_not(store, monkeypatch, code):
+    def fails(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(type(store.blobs), "hold", fails)
+    with lease(store, "read", "v"):
+        pass
+    with pytest.raises(CurateError, match=r"cannot be written|disk is full"), lease(store, "run"):
         pass
 
 
-def test_leftovers_of_dead_processes_are_swept_and_others_are_not(store):
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    host = socket.gethostname()
-    names = [
-        f"{host}-{dead.stdout.strip()}-0",
-        f"{host}-{os.getpid()}-7",
-        f"another-host-{dead.stdout.strip()}-0",
-        "stray",
-    ]
-    for name in names:
-        (store.root / "temporary" / name).write_text("")
-    assert store.sweep() == 1
-    assert sorted(path.name for path in (store.root / "temporary").iterdir()) == sorted(names[1:])
+# ---- manifests
 
 
 def test_a_manifest_is_named_by_its_hash_and_written_once(store):
@@ -276,16 +261,11 @@ def test_a_manifest_is_named_by_its_hash_and_written_once(store):
 
 def test_a_manifest_that_is_gone_or_damaged_is_an_error(store):
     version = store.write_manifest({"a": 1})
-    store.manifest_path(version).write_text("{")
+    (store.root / "versions" / f"{version}.json").write_text("{")
     with pytest.raises(CurateError, match=r"manifest of version .* is damaged"):
         store.manifest(version)
     with pytest.raises(CurateError, match="there is no version bbbbbbbbbbbb in the store"):
         store.manifest("b" * 64)
-
-
-def test_training_runs_are_recorded(store):
-    store.record_training("small", {"version": "x"})
-    assert store.training_records() == [{"version": "x"}]
 
 
 # ---- a real full disk

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+
 import pytest
 
 from curate.dataset.diff import diff
-from curate.dataset.ledger import Shard, quarantined
+from curate.dataset.ledger import removed_documents
+from curate.dataset.store import object_name
 from curate.dataset.why import why
 from curate.errors import CurateError
 
@@ -55,7 +59,7 @@ def test_a_duplicate_names_what_it_duplicates(done):
 
 
 def test_a_rejected_piece_of_a_source_is_quarantined_with_the_reason(done):
-    identity = next(iter(done.store.read_table(done.open().manifest["ledger"][0]["rejected"]).to_pylist()))["id"]
+    identity = next(iter(done.store.read_table(done.open().ledger()[0].rejected).to_pylist()))["id"]
     told = why(done.open(), identity)
     assert [told[key] for key in ("verdict", "source", "stage", "reason", "detail")] == [
         "quarantined", "one.txt#31", "lines", "bad_line", "it begins with an exclamation mark",
@@ -100,7 +104,9 @@ def test_the_place_of_a_document_whose_id_was_taken_tells_so(project):
     assert [told[key] for key in ("id", "source", "verdict", "stage", "reason", "detail", "edits")] == [
         "x", "a.txt#1", "quarantined", "lines", "duplicate_id", "another document with this id, from a.txt#0", [],
     ]  # fmt: skip
-    assert [event["reason"] for event in told["history"]] == ["duplicate_id"]
+    assert [(event["event"], event.get("reason")) for event in told["history"]] == [
+        ("read", None), ("quarantined", "duplicate_id"),
+    ]  # fmt: skip
 
 
 def test_a_place_that_several_documents_came_from_is_an_error(project):
@@ -129,7 +135,7 @@ def test_every_quarantined_document_is_listed(project):
     project.stages("Long, minimum: 4", "Shout, word: it")
     project.run("max_quarantined=10")
     version = project.open()
-    found = list(quarantined(version.store, [Shard.from_json(record) for record in version.manifest["ledger"]]))
+    found = list(removed_documents(version.store, version.ledger(), ["quarantined"]))
     assert len(found) == version.manifest["documents"]["quarantined"] == 3
     assert [[row[key] for key in ("stage", "source_uri", "reason")] for row in found] == [
         ["lines", "a.txt#1", "bad_line"],
@@ -145,8 +151,51 @@ def test_an_unknown_document_is_an_error(done):
     assert caught.value.hint == "`curate data sample toy` prints some documents with their ids"
 
 
+def test_the_beginning_of_an_id_is_enough(project):
+    project.write("a.txt", "abcde-1|first", "abcdf-2|second", "other|third", "!broken")
+    project.write("b.txt", "abcde-1|a copy")
+    project.stages("Shout, word: first")
+    project.run("max_quarantined=10")
+    version = project.open()
+    assert why(version, "abcde") == why(version, "abcde-1")
+    assert [event["event"] for event in why(version, "abcde")["history"]] == ["read", "edited", "quarantined"]
+    assert why(version, "abcde")["verdict"] == "kept"
+    rejected = why(version, "a.txt#3")["id"]
+    assert why(version, rejected[:8])["reason"] == "bad_line"
+    with pytest.raises(CurateError, match="`abcd` begins 2 ids") as caught:
+        why(version, "abcd")
+    assert caught.value.hint == "ask for one of them: abcde-1, abcdf-2"
+    for unknown in ("oth", "abcde-2", ""):
+        with pytest.raises(CurateError, match=f"no document `{unknown}` went into toy@"):
+            why(version, unknown)
+    assert project.cli("why", "other", "--store", project.root / ".curate").code == 0
+
+
+def test_removed_documents_are_listed_by_stage_and_reason(done):
+    version = done.open()
+
+    def listed(*verdicts, **which):
+        rows = removed_documents(version.store, version.ledger(), verdicts, **which)
+        return [(row["id"], row["stage"], row["verdict"], row["reason"], row["value"]) for row in rows]
+
+    dropped = [
+        ("one.txt#30", "long", "dropped", "too_short", 3.0),
+        ("two.txt#26", "long", "dropped", "too_short", 3.0),
+        ("two.txt#25", "copies", "dropped", "duplicate", None),
+    ]
+    assert listed("dropped") == dropped
+    assert listed("dropped", stage="long") == listed("dropped", reason="too_short") == dropped[:2]
+    assert listed("dropped", stage="long", reason="duplicate") == listed("quarantined", stage="copies") == []
+    assert [row[1:4] for row in listed("quarantined")] == [("lines", "quarantined", "bad_line")]
+    assert len(listed("dropped", "quarantined", "expanded")) == 4
+    told = json.loads(done.cli("data", "show", "toy", "--dropped", "--stage", "copies", "--json").out)["dropped"]
+    assert [(row["id"], row["source_uri"], row["duplicate_of"]) for row in told] == [
+        ("two.txt#25", "two.txt#25", "one.txt#32"),
+    ]  # fmt: skip
+
+
 def test_a_damaged_ledger_is_an_error(done):
-    done.store.object_path(done.open().manifest["ledger"][0]["object"]).unlink()
+    (done.store.root / object_name(done.open().ledger()[0].object)).unlink()
     with pytest.raises(CurateError, match="is missing"):
         why(done.open(), "one.txt#0")
 
@@ -201,3 +250,58 @@ def test_a_document_that_moves_to_another_split_is_changed(project):
     project.stages("Halves")
     project.run()
     assert diff(project.open("toy@v1"), project.open("toy@v2"))["unchanged"] == 2
+
+
+def test_a_diff_says_which_settings_changed(done):
+    before = done.open().version
+    done.run("long.minimum=16", "shout.word=q")
+    found = diff(done.open(f"toy@{before}"), done.open())
+    assert found["settings"] == [
+        {"stage": "shout", "setting": "word", "before": "a", "after": "q"},
+        {"stage": "long", "setting": "minimum", "before": 5, "after": 16},
+    ]
+    done.pipeline(done.file.read_text().replace('  - {stage: "toy_stages:Letters", id: letters}\n', ""))
+    done.run()
+    assert diff(done.open(f"toy@{before}"), done.open())["settings"] == [
+        {"stage": "letters", "setting": None, "before": "toy_stages:Letters", "after": None},
+    ]  # fmt: skip
+
+
+def test_a_diff_says_why_documents_left_and_why_others_came(project):
+    project.write("a.txt", "1|one", "2|three", "3|a long text", "4|a long text", "5|fives")
+    project.write("b.txt", "2|a copy of an id")
+    project.stages("Long, minimum: 4", "Copies")
+    project.run()
+    project.write("a.txt", "1|one", "2|three", "3|a long text", "4|a long text")
+    project.stages("Long, minimum: 2, maximum: 4")
+    project.run()
+    found = diff(project.open("toy@v1"), project.open("toy@v2"))
+    assert found["examples"] == {"added": ["1"], "removed": ["2", "3", "5"], "changed": []}
+    assert found["reasons"] == {
+        "removed": [
+            {"stage": "Long", "verdict": "dropped", "reason": "too_long", "documents": 2},
+            {"stage": None, "verdict": None, "reason": "not read", "documents": 1},
+        ],
+        "added": [{"stage": "Long", "verdict": "dropped", "reason": "too_short", "documents": 1}],
+    }
+
+
+def test_a_document_that_cannot_be_read_any_more_left_for_that(project):
+    project.write("a.txt", "one", "two")
+    project.pipeline('dataset: toy\nsources: [{stage: "nameless:Nameless", id: lines}]\nstages: []\n')
+    project.write("nameless.py", """
+        from toy_stages import Lines
+
+        class Nameless(Lines):
+            def read(self, part):
+                for item in super().read(part):
+                    yield item.drop_columns(["id"]) if hasattr(item, "drop_columns") else item
+    """.replace("\n        ", "\n"))  # fmt: skip
+    project.monkeypatch.syspath_prepend(str(project.root))
+    project.monkeypatch.setenv("PYTHONPATH", f"{project.root}:{os.environ['PYTHONPATH']}")
+    project.run()
+    project.write("a.txt", "one", "!two")
+    project.run("max_quarantined=5")
+    assert diff(project.open("toy@v1"), project.open("toy@v2"))["reasons"]["removed"] == [
+        {"stage": "lines", "verdict": "quarantined", "reason": "bad_line", "documents": 1},
+    ]  # fmt: skip

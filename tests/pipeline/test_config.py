@@ -132,7 +132,7 @@ stages:
         ),
         (
             'dataset: a\nsources: [{stage: "json:JSONDecoder"}]',
-            ("`json:JSONDecoder` is not a stage", "p.yaml:2:12", "a stage is a subclass of Source, Mapper, Filter, Audit or Global"),
+            ("`json:JSONDecoder` is not a stage", "p.yaml:2:12", "a stage is a subclass of Source, Mapper, Filter, Audit, Expander or Global"),
         ),
         (
             f"dataset: a\nsources: [{LINES}]\nstages:\n  - use: datatrove.pipeline.filters.GopherQualityFiler",
