@@ -29,7 +29,8 @@ FIELDS = {
     "why one.txt#0 --version toy@v1": "id source verdict stage reason value threshold duplicate_of detail edits history",
     "data list": "store datasets",
     "data show toy": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional",
-    "data show toy --quarantined": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional quarantined",
+    "data show toy --quarantined": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional "
+    "quarantined",
     "data log toy": "dataset log",
     "data diff toy@v1 toy": "from to added removed changed unchanged examples reasons settings text_bytes splits columns",
     "data tag toy release": "dataset version tag deleted",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from curate.errors import ConfigurationErrors
 from curate.config.pipeline import load_pipeline
+from curate.errors import ConfigurationErrors
 from curate.pipeline.plan import bundle, content_hashes, plan_parts
 
 

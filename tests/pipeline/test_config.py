@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from curate.errors import ConfigurationErrors, CurateError, did_you_mean
 from curate.config.pipeline import load_pipeline
+from curate.errors import ConfigurationErrors, CurateError, did_you_mean
 
 LINES = '{stage: "toy_stages:Lines"}'
 
@@ -188,6 +188,7 @@ def test_a_datatrove_block_is_a_stage_with_its_parameters(project):
     )
     [entry] = load_pipeline(project.file).stages
     assert entry.stage.model_dump() == {
+        "on": ("text",),
         "use": "datatrove.pipeline.filters.GopherQualityFilter",
         "parameters": {"min_doc_words": 4},
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from curate.errors import CurateError
 from curate.config.pipeline import load_pipeline
+from curate.errors import CurateError
 
 SECRET = "Hunter2-geheim"
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.errors import CurateError
 from curate.config.yamlfile import MOST_BYTES, load_yaml
+from curate.errors import CurateError
 
 
 def load(text):
