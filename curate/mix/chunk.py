@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Chunk"]
 
 _WORD = re.compile(r"\S+")
-_SENTENCE = re.compile(r"[^.!?\u3002\uff01\uff1f]*(?:[.!?\u3002\uff01\uff1f]+[\"')\]\u201d\u2019]*\s*|\Z)", re.DOTALL)
+_SENTENCE = re.compile(
+    r".+?(?:[.!?]+[\"')\]\u201d\u2019]*(?=\s|\Z)|[\u3002\uff01\uff1f]+[\u300d\u300f]?|\Z)\s*", re.DOTALL
+)
 _HEADING = re.compile(r"^#{1,6}[ \t]+\S.*$", re.MULTILINE)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 

@@ -1,0 +1,72 @@
+"""Documents cut into pieces: sizes, ends, overlap, and where each piece comes from."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from curate.mix.chunk import Chunk
+
+TEXT = "One two three. Four five six seven. Eight nine.\n\nTen eleven twelve thirteen. Fourteen."
+
+
+def cut(stage, text):
+    return [text[start:end] for start, end in stage.pieces(text)]
+
+
+def test_a_piece_ends_at_a_paragraph_or_a_sentence_where_one_fits():
+    assert cut(Chunk(size=8), TEXT) == [
+        "One two three. Four five six seven.",
+        "Eight nine.\n\nTen eleven twelve thirteen. Fourteen.",
+    ]
+    assert cut(Chunk(size=10), TEXT)[0] == "One two three. Four five six seven. Eight nine."
+
+
+def test_sentences_are_counted_where_that_is_asked():
+    assert cut(Chunk(by="sentences", size=2), TEXT) == [
+        "One two three. Four five six seven.", "Eight nine.\n\nTen eleven twelve thirteen.", "Fourteen.",
+    ]  # fmt: skip
+
+
+def test_a_heading_begins_a_piece():
+    text = "intro\n# A\nalpha\n## B\nbeta gamma\n"
+    assert cut(Chunk(by="headings"), text) == ["intro", "# A\nalpha", "## B\nbeta gamma"]
+
+
+def test_pieces_overlap_by_so_many_words():
+    pieces = [piece.split() for piece in cut(Chunk(size=4, overlap=2), "a b c d e f g h")]
+    assert pieces == [["a", "b", "c", "d"], ["c", "d", "e", "f"], ["e", "f", "g", "h"]]
+
+
+def test_a_last_piece_that_is_too_short_is_joined_to_the_one_before():
+    assert cut(Chunk(size=4, min_size=3), "a b c d e f") == ["a b c d e f"]
+
+
+@pytest.mark.parametrize("text", ["", " \n "])
+def test_a_text_without_a_word_gives_no_piece(text):
+    assert cut(Chunk(), text) == []
+
+
+def test_sizes_that_cannot_be_are_refused():
+    with pytest.raises(ValidationError, match="leaves nothing new"):
+        Chunk(size=5, overlap=5)
+
+
+@settings(derandomize=True)
+@given(
+    st.text(alphabet="ab .!\n#", max_size=200), st.integers(1, 9), st.sampled_from(["words", "sentences", "headings"])
+)
+def test_pieces_hold_every_word_once_and_in_order(text, size, by):
+    pieces = cut(Chunk(by=by, size=size), text)
+    assert " ".join(pieces).split() == text.split()
+    if by != "sentences":
+        assert all(len(piece.split()) <= size for piece in pieces)
+
+
+def test_pieces_know_their_parent_and_their_place():
+    made = Chunk(size=4).open()(pa.table({"text": ["a b c d e", "f"]}))
+    assert made.parent.to_pylist() == [0, 0, 1]
+    assert [made.columns[name].to_pylist() for name in ("chunk_start", "chunk_end")] == [[0, 8, 0], [7, 9, 1]]
