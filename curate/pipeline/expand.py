@@ -32,7 +32,7 @@ def expand_key(identity: str, spec: StageSpec) -> str:
 
 
 def run_expand(
-    store: Store, shard: Shard, spec: StageSpec, blame: Blame, progress: Progress, opened: Opened, key: str
+    store: Store, shard: Shard, spec: StageSpec, blame: Blame, progress: Progress, opened: Opened, key: str | None
 ) -> dict[str, Any]:
     """Make documents of a shard's documents.
 
@@ -60,11 +60,12 @@ def run_expand(
     if step.made:
         part = f"{shard.part} ({spec.id})"
         child = shard_of(store, children, part=part, source=spec.id, parent=shard.object)
-    result = {"step": step.to_json(), "child": child.to_json() if child else None}
-    store.write_receipt(
-        key, {**result, "provisional": step.provisional}, [*step.objects, *(child.objects if child else [])]
-    )
-    return {**result, "provisional": step.provisional, "seconds": time.perf_counter() - began}
+    objects = [*step.objects, *(child.objects if child else [])]
+    made = child.to_json() if child else None
+    result = {"step": step.to_json(), "child": made, "provisional": step.provisional, "objects": objects}
+    if key:
+        store.write_receipt(key, result, objects)
+    return {**result, "seconds": time.perf_counter() - began}
 
 
 def _shifted(verdicts: pa.Table, rows: np.ndarray, start: int) -> pa.Table:

@@ -31,7 +31,7 @@ def write_key(identity: str) -> str:
     return engine_key("write", identity, GONE)
 
 
-def run_write(store: Store, shard: Shard, key: str) -> dict[str, Any]:
+def run_write(store: Store, shard: Shard, key: str | None) -> dict[str, Any]:
     """The fragment of a shard that has documents left, and `seconds`."""
     import pyarrow as pa
 
@@ -55,8 +55,10 @@ def run_write(store: Store, shard: Shard, key: str) -> dict[str, Any]:
         sidecars=tuple(Sidecar(one, tuple(columns)) for one, columns in sidecars.items()),
         splits=_splits(state, rows),
     )  # fmt: skip
-    store.write_receipt(key, {"fragment": fragment.to_json()}, fragment.objects)
-    return {"fragment": fragment.to_json(), "seconds": time.perf_counter() - began}
+    result = {"fragment": fragment.to_json(), "objects": fragment.objects}
+    if key:
+        store.write_receipt(key, result, fragment.objects)
+    return {**result, "seconds": time.perf_counter() - began}
 
 
 def _in_place(state: State, rows: np.ndarray) -> pa.Table:

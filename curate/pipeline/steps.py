@@ -302,7 +302,9 @@ def section_key(identity: str, specs: Sequence[StageSpec], last: StageSpec | Non
     return engine_key("section", identity, stages, [last.id, last.measure] if last else None)
 
 
-def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | None, key: str) -> dict[str, Any]:
+def run_section(
+    work: Section, specs: Sequence[StageSpec], last: StageSpec | None, key: str | None
+) -> dict[str, Any]:
     """Bring a shard through a section, and sign its documents for the global stage behind it.
 
     Returns:
@@ -332,5 +334,7 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
     }
     doubtful = sum(step.provisional for step in steps)
     doubtful += sum((signed or {}).get("reasons", {}).get("quarantined", {}).get(one, 0) for one in PROVISIONAL)
-    work.store.write_receipt(key, {**result, "provisional": doubtful}, objects)
-    return {**result, "provisional": doubtful, "seconds": work.seconds}
+    result |= {"provisional": doubtful, "objects": objects}
+    if key:
+        work.store.write_receipt(key, result, objects)
+    return {**result, "seconds": work.seconds}

@@ -32,6 +32,10 @@ __all__ = ["Hands", "Job", "Live", "Unknown", "Walk"]
 
 COLLECT_SECONDS = 600.0
 IDS = "ids"
+SMALL = 2_000_000
+"""Bytes of text below which a shard shares its receipts."""
+SHARING, MOST_SHARING = 16, 64
+"""About how many share one, and how many at most."""
 
 
 class Job(NamedTuple):
@@ -43,6 +47,7 @@ class Job(NamedTuple):
         label: What to call it in messages.
         stages: Ids of the stages that it is counted for.
         forced: Whether it is done again though there is a receipt.
+        small: Whether it shares a receipt with its neighbours.
         documents: How many it is about, for progress.
         time_limit: Seconds for one call into a stage.
     """
@@ -52,12 +57,13 @@ class Job(NamedTuple):
     label: str
     stages: tuple[str, ...]
     forced: bool = False
+    small: bool = False
     documents: int = 0
     time_limit: float | None = None
 
     def task(self, number: int) -> Task:
         """The job as a task for a backend."""
-        return Task(number, {**self.record(), "key": self.key}, self.label, self.time_limit)
+        return Task(number, {**self.record(), "key": None if self.small else self.key}, self.label, self.time_limit)
 
 
 class Hands(Protocol):
@@ -137,20 +143,43 @@ class Walk:
         return all(one.identity is not None for one in self.live)
 
     def done(self, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
-        """The results of jobs, in their order: from receipts, else from the hands; None where nobody did it."""
+        """The results of jobs, in their order: from receipts, else from the hands; None where nobody did it.
+
+        Small jobs share a receipt, some 16 of them, which the driver writes when all are done.
+        """
         results: list[dict[str, Any] | None] = []
-        for job in jobs:
-            receipt = None if job.forced else self.store.read_receipt(job.key)
-            if receipt and receipt.get("provisional") and not self.accept:
-                receipt = None
-            if receipt:
-                self.hands.cached(job, receipt)
-            results.append(receipt)
+        groups = _share_receipts(jobs)
+        for group in groups:
+            results += self._known(group)
         missing = [(number, job) for number, job in enumerate(jobs) if results[number] is None]
         if missing:
             for number, result in self.hands.do(missing).items():
                 results[number] = result
+            self._record(groups, results, {number for number, _ in missing})
         return results
+
+    def _known(self, group: Sequence[Job]) -> list[dict[str, Any] | None]:
+        """The results of jobs that share a receipt; None for those that are to be done."""
+        receipt = self.store.read_receipt(_group_key(group))
+        found: list[Any] = (receipt or {}).get("results", []) if len(group) > 1 else [receipt]
+        results: list[dict[str, Any] | None] = [None] * len(group)
+        for place, (job, result) in enumerate(zip(group, found, strict=False)):
+            doubtful = result is not None and result.get("provisional") and not self.accept
+            if result is not None and not job.forced and not doubtful:
+                results[place] = result
+                self.hands.cached(job, result)
+        return results
+
+    def _record(self, groups: Sequence[Sequence[Job]], results: Sequence[Any], new: set[int]) -> None:
+        first = 0
+        for group in groups:
+            last = first + len(group)
+            mine = list(results[first:last])
+            if group[0].small and all(mine) and not new.isdisjoint(range(first, last)):
+                objects = [name for one in mine for name in one["objects"]]
+                whole = {"results": mine} if len(group) > 1 else mine[0]
+                self.store.write_receipt(_group_key(group), whole, objects)
+            first = last
 
     # ---- reading
 
@@ -247,7 +276,7 @@ class Walk:
             key = section_key(one.identity, specs, last)
             limit = self.pipeline.settings.time_limit
             label = f"a shard of `{one.shard.part}`"
-            jobs.append(Job(key, record, label, stages, bool(forced), one.shard.kept, limit))
+            jobs.append(Job(key, record, label, stages, bool(forced), one.shard.bytes < SMALL, one.shard.kept, limit))
         signed: list[dict[str, Any] | None] = []
         for one, result in zip(live, self.done(jobs), strict=True):
             if result is None:
@@ -299,7 +328,8 @@ class Walk:
             limit = self.pipeline.settings.time_limit
             key = expand_key(one.identity, spec)
             label = f"a shard of `{one.shard.part}`"
-            jobs.append(Job(key, record, label, (spec.id,), spec.id in self.force, one.shard.kept, limit))
+            small = one.shard.bytes < SMALL
+            jobs.append(Job(key, record, label, (spec.id,), spec.id in self.force, small, one.shard.kept, limit))
         children = []
         for one, result in zip(live, self.done(jobs), strict=True):
             if result is None:
@@ -327,8 +357,29 @@ class Walk:
                 return {"kind": "write", "shard": one.shard.to_json()}
 
             label = f"writing a shard of `{one.shard.part}`"
-            jobs.append(Job(write_key(one.identity), record, label, ("write",), documents=one.shard.kept))
+            small, count = one.shard.bytes < SMALL, one.shard.kept
+            jobs.append(Job(write_key(one.identity), record, label, ("write",), small=small, documents=count))
         self.fragments = [Fragment.from_json(result["fragment"]) for result in self.done(jobs) if result]
+
+
+def _share_receipts(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs, in their order, cut into groups that share a receipt.
+
+    A group ends at keys that are chosen by their value, so one job that changes costs its own group and no other.
+    """
+    groups: list[list[Job]] = []
+    is_open = False
+    for job in jobs:
+        if is_open and job.small:
+            groups[-1].append(job)
+        else:
+            groups.append([job])
+        is_open = job.small and len(groups[-1]) < MOST_SHARING and int(job.key[:4], 16) % SHARING != 0
+    return groups
+
+
+def _group_key(group: Sequence[Job]) -> str:
+    return group[0].key if len(group) == 1 else engine_key("group", [job.key for job in group])
 
 
 def _forget(spec: StageSpec, live: Sequence[Live]) -> None:

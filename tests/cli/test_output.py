@@ -21,7 +21,7 @@ def test_the_funnel(toy):
         "copies   58    57        1       0            0      0.0\n"
         "\n"
         "61 documents in = 57 kept + 3 dropped + 1 quarantined\n"
-        "tasks: 14 run, 0 cached, 0.0 s\n"
+        "tasks: 20 run, 0 cached, 0.0 s\n"
         f"version: toy@v1 ({toy.open().version[:12]})\n"
         "store: .curate\n"
     )
@@ -45,8 +45,8 @@ def test_a_plan(done):
         "lines    cached         2       0  nothing changed\n"
         "shout    cached         2       0  nothing changed\n"
         "long     decide         0       2  setting `minimum` changed: 5 -> 6\n"
-        "letters  will run       0       ?  depends on `long`, which runs\n"
-        "copies   will run       0       ?  depends on `long`, which runs\n"
+        "letters  will run       0       2  depends on `long`, which runs\n"
+        "copies   will run       0       2  depends on `long`, which runs\n"
     )
 
 
@@ -85,7 +85,7 @@ def test_errors(toy):
             "two.txt#26",
             "two.txt#26 (two.txt#26): dropped\n"
             "  lines: read, 3 characters\n"
-            "  long: dropped too_short, 3 (limit 5)\n"
+            "  long: dropped too_short, 3 (at least 5)\n"
             "  => dropped\n",
         ),
         (
@@ -189,7 +189,7 @@ def test_a_diff(done):
         "stage  setting  before  after\n"
         "long   minimum       5     14\n"
         "\n"
-        "bytes of text: 972 -> 959\n"
+        "bytes of text: 1,008 -> 995\n"
     )
 
 
