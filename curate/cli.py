@@ -42,6 +42,7 @@ DATA_COMMANDS: dict[str, tuple[str, str]] = {
     "verify": ("curate.commands.data_care:verify", "Check every object of a version against its hash."),
     "export": ("curate.commands.data_care:export", "Write a version as jsonl, csv, parquet, hf or tfrecord."),
     "gc": ("curate.commands.data_care:gc", "Remove objects that no version needs."),
+    "upgrade": ("curate.commands.data_care:upgrade", "Bring a store of an older curate to the format of today."),
 }
 
 

@@ -1,4 +1,4 @@
-"""`curate data verify | export | gc`: keeping versions, taking them elsewhere, clearing up."""
+"""`curate data verify | export | gc | upgrade`: keeping versions, taking them elsewhere, clearing up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from curate.commands.options import Json, StoreOption
 
-__all__ = ["export", "gc", "verify"]
+__all__ = ["export", "gc", "upgrade", "verify"]
 
 
 def verify(
@@ -98,3 +98,21 @@ def gc(
         f"{verb} {found['versions']} version(s), {found['objects']} object(s) and {found['receipts']} receipt(s),"
         f" {found['bytes']:,} bytes"
     )
+
+
+def upgrade(store: StoreOption = None, as_json: Json = False) -> None:
+    """Bring a store that an older curate made to the format of today; every version, name and tag stays."""
+    from curate.commands.options import print_json
+    from curate.dataset.find import store_place
+    from curate.dataset.upgrade import upgrade as bring
+
+    found = bring(store_place(store, Path.cwd()))
+    if as_json:
+        print_json(found)
+    elif found["from"] == found["to"]:
+        typer.echo(f"{found['store']} has format {found['to']} already")
+    else:
+        typer.echo(
+            f"{found['store']} has format {found['to']} now: {found['versions']} version(s) and {found['runs']} training "
+            "run(s) brought along; `curate data gc` frees what the old format leaves"
+        )

@@ -24,7 +24,7 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Lineage", "attach", "make_manifest", "objects_of", "version_schema"]
+__all__ = ["Lineage", "attach", "make_manifest", "objects_of", "version_schema", "write_inputs"]
 
 MANIFEST_SCHEMA = 2
 
@@ -48,6 +48,14 @@ class Lineage:
     made_by: dict[str, Any] = field(default_factory=dict)
     sample: int | None = None
     tools: dict[str, str] = field(default_factory=dict)
+
+
+def write_inputs(store: Store, inputs: Sequence[dict[str, Any]]) -> str:
+    """Store what was read: `source`, `name`, `content` (a hash) and `bytes` of each."""
+    import pyarrow as pa
+
+    text = [(name, pa.string()) for name in ("source", "name", "content")]
+    return store.write_table(pa.Table.from_pylist(list(inputs), schema=pa.schema([*text, ("bytes", pa.int64())])))
 
 
 def version_schema(store: Store, fragments: Sequence[Fragment] | Sequence[Shard]) -> pa.Schema:

@@ -3,13 +3,14 @@
 Everything about one dataset's names stands in one small file that is replaced as a whole, if nobody else has replaced it
 meanwhile. Every new version gets the next free number `v1`, `v2`, ... by itself; committing what is the head already
 changes nothing. Numbers stand in the log; tags are what somebody gave, and what they name garbage collection keeps. A
-version that failed a gate gets no number and is not the head; the log has it, so its id finds it.
+version that failed a gate gets no number and is not the head; the log has it, so its id finds it. Where a store was brought
+to another format, `upgraded_from` in the log is the id that a version had before, which finds it too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -18,11 +19,13 @@ from curate.errors import CurateError, did_you_mean
 
 __all__ = [
     "Reference",
+    "collected",
     "commit",
     "datasets",
     "forget",
     "log",
     "pinned",
+    "read",
     "refuse",
     "remove_tag",
     "resolve",
@@ -45,7 +48,7 @@ def _name(dataset: str) -> str:
     return f"refs/{dataset}.json"
 
 
-def _read(store: Store, dataset: str) -> tuple[dict[str, Any], bytes | None]:
+def read(store: Store, dataset: str) -> tuple[dict[str, Any], bytes | None]:
     """The names of a dataset, and the bytes that they were read from."""
     if not DATASET_NAME.fullmatch(dataset):
         raise CurateError(
@@ -72,7 +75,7 @@ def _read(store: Store, dataset: str) -> tuple[dict[str, Any], bytes | None]:
 def _change(store: Store, dataset: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any]:
     """Change the names of a dataset: `change` edits them and gives the log's entry, or None to leave them as they are."""
     while True:
-        refs, seen = _read(store, dataset)
+        refs, seen = read(store, dataset)
         entry = change(refs)
         if entry is None:
             return refs
@@ -89,7 +92,7 @@ def datasets(store: Store) -> list[str]:
 
 def log(store: Store, dataset: str) -> list[dict[str, Any]]:
     """The dataset's history, newest first: version, number or tag, time, and what happened."""
-    refs, _ = _read(store, dataset)
+    refs, _ = read(store, dataset)
     if not refs["log"]:
         resolve(store, dataset)
     return list(reversed(refs["log"]))
@@ -97,12 +100,12 @@ def log(store: Store, dataset: str) -> list[dict[str, Any]]:
 
 def tags_of(store: Store, dataset: str) -> dict[str, str]:
     """The dataset's numbers and tags, and the versions they name."""
-    return _names(_read(store, dataset)[0])
+    return _names(read(store, dataset)[0])
 
 
 def pinned(store: Store, dataset: str) -> set[str]:
     """The versions that the head and tags name."""
-    refs, _ = _read(store, dataset)
+    refs, _ = read(store, dataset)
     return {*refs["tags"].values(), *([refs["head"]] if refs["head"] else [])}
 
 
@@ -147,10 +150,16 @@ def forget(store: Store, dataset: str, versions: Collection[str]) -> None:
         if not gone:
             return None
         refs["log"] = [entry for entry in refs["log"] if entry["version"] not in versions]
-        highest = max((entry["tag"] for entry in gone if entry["tag"]), key=_number, default=None)
-        return {"action": "collect", "version": gone[-1]["version"], "tag": highest, "versions": len(set(versions))}
+        return collected(gone)
 
     _change(store, dataset, change)
+
+
+def collected(gone: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The entry that stands in the log for those of versions that are no more: their highest number is not given again."""
+    highest = max((entry["tag"] for entry in gone if entry["tag"]), key=_number, default=None)
+    versions = len({entry["version"] for entry in gone})
+    return {"action": "collect", "version": gone[-1]["version"], "tag": highest, "versions": versions}
 
 
 def set_tag(store: Store, reference: Reference, tag: str) -> None:
@@ -194,7 +203,7 @@ def resolve(store: Store, name: str) -> Reference:
         CurateError: Nothing, or more than one version, is called so.
     """
     dataset, at, wanted = name.partition("@")
-    refs, _ = _read(store, dataset)
+    refs, _ = read(store, dataset)
     if refs["head"] is None and not (at and refs["log"]):
         if refs["log"]:
             raise CurateError(
@@ -213,8 +222,10 @@ def resolve(store: Store, name: str) -> Reference:
     names = _names(refs)
     if wanted in names:
         return Reference(dataset, names[wanted], wanted)
-    versions = {entry["version"] for entry in refs["log"]}
-    matches = {version for version in versions if len(wanted) >= SHORTEST_PREFIX and version.startswith(wanted)}
+    ids = {
+        (entry[key], entry["version"]) for entry in refs["log"] for key in ("version", "upgraded_from") if key in entry
+    }
+    matches = {version for name, version in ids if len(wanted) >= SHORTEST_PREFIX and name.startswith(wanted)}
     if len(matches) != 1:
         problem = (
             f"`{wanted}` begins {len(matches)} versions"

@@ -51,11 +51,12 @@ def record(
     inputs: list[Thing],
     outputs: list[Thing],
     facts: dict[str, Any],
+    ended: str | None = None,
 ) -> None:
-    """Write a record, or write it anew: a run that begins, and later ends, is one record."""
+    """Write a record, or write it anew: a run that begins, and later ends (now, unless it is told), is one record."""
     whole = {
         "schema": 1, "id": identity, "kind": kind, "name": name, "state": state, "began": began,
-        "ended": None if state == "running" else now(), "inputs": inputs, "outputs": outputs, "facts": facts,
+        "ended": None if state == "running" else ended or now(), "inputs": inputs, "outputs": outputs, "facts": facts,
     }  # fmt: skip
     store.write(f"runs/{identity}.json", canonical_json(whole))
 

@@ -85,11 +85,18 @@ class State:
         """UTF-8 bytes of each row's text (int64)."""
         known = self._sizes
         if known is None:
-            known = self._read([SIZE]).column(0).to_numpy().astype("int64")
+            known = self._sizes_as_read()
             for rows, sizes in self._changed_sizes:
                 known[rows] = sizes
             self._sizes, self._changed_sizes = known, []
         return known
+
+    def _sizes_as_read(self) -> np.ndarray:
+        import pyarrow.compute as compute
+
+        if SIZE in self.store.read_schema(self.shard.object).names:
+            return self._read([SIZE]).column(0).to_numpy().astype("int64")
+        return compute.binary_length(self._as_read("text")).to_numpy().astype("int64")  # a shard of format 1
 
     def bytes(self) -> int:
         """UTF-8 bytes of the texts that are left."""

@@ -10,7 +10,7 @@ from typing import Any
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.dataset.fragments import Fragment
 from curate.dataset.ledger import REMOVED, Shard
-from curate.dataset.manifest import Lineage
+from curate.dataset.manifest import Lineage, write_inputs
 from curate.dataset.store import Store
 from curate.pipeline.plan import Inputs, Planned
 
@@ -120,18 +120,13 @@ def pipeline_lineage(
     store: Store, pipeline: Pipeline, parts: Sequence[Planned], inputs: Inputs, sample: int | None
 ) -> Lineage:
     """Where a version comes from: the pipeline as it was written, and every file that was read."""
-    import pyarrow as pa
-
     read: dict[tuple[str, str], dict[str, Any]] = {}
     for entry, part in parts:
         facts = {"source": entry.id, "name": part.name, "content": part.content, "bytes": inputs.size(part)}
         read[entry.id, part.name] = facts
-    schema = pa.schema(
-        [("source", pa.string()), ("name", pa.string()), ("content", pa.string()), ("bytes", pa.int64())]
-    )
     return Lineage(
         pipeline=_as_written(pipeline),
-        inputs=store.write_table(pa.Table.from_pylist(list(read.values()), schema=schema)),
+        inputs=write_inputs(store, list(read.values())),
         sample=sample,
         tools={"curate": metadata.version("curate-lm"), "pyarrow": metadata.version("pyarrow")},
     )
