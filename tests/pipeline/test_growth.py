@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 FEW, MANY = 200, 800
-MOST_FILES = 6
+MOST_FILES = 9
 MOST_RECORD_BYTES = 400
 MOST_MEMORY_BYTES = 20_000
 PIPELINE = """\

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from curate.dataset.fragments import Fragment
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.pipeline.calls import Blame, calls
 from curate.pipeline.manifest import Conservation, ConservationError
-from curate.pipeline.plan import content_hashes, sections
+from curate.pipeline.plan import Inputs, sections
 from curate.pipeline.task import collect
 from curate.stages.contract import Mapper, Part, Rejected, Source
 
@@ -43,7 +45,7 @@ class Given(Source):
 def collected(store, *items, shard_bytes=10**9, limit=None):
     said = []
     source = Given.model_construct(items=items)
-    shards = collect(store, source, "source", [Part("p", "p", "c")], shard_bytes, limit, said.append)
+    shards = collect(store, source, "source", [Part("p", "p", "c")], {}, shard_bytes, limit, said.append)
     assert said[-1] is None
     return shards
 
@@ -94,8 +96,10 @@ def test_a_file_that_cannot_be_read_is_an_error_in_the_users_words(store):
 
 
 def test_an_input_that_cannot_be_hashed_is_an_error_in_the_users_words(store, tmp_path):
-    with content_hashes(store) as content_hash, pytest.raises(CurateError, match="cannot be read: No such file"):
-        content_hash(tmp_path / "none")
+    inputs = Inputs(store)
+    part = Part("none", str(tmp_path / "none"), inputs.content_hash(tmp_path / "none"))
+    with pytest.raises(CurateError, match="cannot be read: No such file"):
+        inputs.resolve([(None, part)])
 
 
 # ---- calls
@@ -109,7 +113,7 @@ class Any(Mapper):
 
 def called(function, blame=None, count=10):
     said = []
-    found = list(calls(function, Any(), "s", table(count), blame or Blame(), said.append))
+    found = list(calls(function, Any(), "s", table(count), np.arange(count), blame or Blame(), said.append))
     return found, said
 
 
@@ -156,28 +160,33 @@ def shard(documents, *steps):
 
 
 def row(name, count, dropped=0):
-    return {"id": name, "in": count, "kept": count - dropped, "dropped": dropped, "quarantined": 0}
+    counts = {"dropped": dropped, "quarantined": 0, "expanded": 0, "made": 0}
+    return {"id": name, "in": count, "kept": count - dropped, **counts}
 
 
-GOOD = shard(5, Step("a", 5, 0, "s", reasons={"dropped": {"x": 2}}))
+def written(documents):
+    return Fragment("o", documents, None, documents, 0, 0, "s")
+
+
+GOOD = shard(5, Step("a", 5, 0, reasons={"dropped": {"x": 2}}))
 
 
 def test_numbers_that_add_up_pass():
-    Conservation([GOOD], [{"documents": 3}], [row("source", 5), row("a", 5, 2)]).check()
+    Conservation([GOOD], [written(3)], [row("source", 5), row("a", 5, 2)]).check()
 
 
 @pytest.mark.parametrize(
-    ("shards", "written", "rows", "problem"),
+    ("shards", "count", "rows", "problem"),
     [
         ([shard(4, *GOOD.steps)], 3, [], "stage `a` saw 5 of the 4 documents of a shard of `part`"),
         ([GOOD], 4, [], "3 documents are kept, but 4 were written"),
-        ([GOOD], 3, [row("a", 5, 2) | {"kept": 4}], "stage `a`: 5 in, but 4 kept, 2 dropped and 0 quarantined"),
-        ([GOOD], 3, [row("source", 5)], "5 documents were read, but 3 kept and 0 removed"),
+        ([GOOD], 3, [row("a", 5, 2) | {"kept": 4}], "stage `a` does not add up"),
+        ([GOOD], 3, [row("source", 5)], "5 documents were read and 0 made, but 3 kept and 0 removed"),
     ],
 )
-def test_numbers_that_do_not_add_up_fail(shards, written, rows, problem):
+def test_numbers_that_do_not_add_up_fail(shards, count, rows, problem):
     with pytest.raises(ConservationError, match=problem):
-        Conservation(shards, [{"documents": written}], rows).check()
+        Conservation(shards, [written(count)], rows).check()
 
 
 # ---- sections and plugins
