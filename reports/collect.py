@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from curate.dataset.ledger import Shard
-from curate.dataset.refs import tags_of
+from curate.dataset.reader import Dataset
+from curate.dataset.refs import Reference, tags_of
 from curate.dataset.store import Store
 from curate.reports.data import Feature, Reason, ReportData, StageData
 from curate.reports.features import collect_features
+from curate.reports.history import Histories
 from curate.reports.measures import (
     collect_clusters,
     collect_languages,
     collect_lengths,
     collect_personal,
     collect_quarantined,
+    collect_sources,
 )
 from curate.reports.runs import runs_of
 from curate.reports.sample import sample_reasons
@@ -32,21 +34,26 @@ def collect_report(store: Store, version: str) -> ReportData:
     Raises:
         CurateError: The version or one of its objects is missing.
     """
-    manifest = store.manifest(version)
-    shards = [Shard.from_json(record) for record in manifest["ledger"]]
-    reasons, features = sample_reasons(store, shards), collect_features(store, shards)
+    name = store.manifest(version)["dataset"]
+    dataset = Dataset(store, Reference(name, version, _tag(store, name, version)))
+    manifest, shards = dataset.manifest, dataset.ledger()
+    on = {record["id"]: record["settings"].get("on", ("text",)) for record in manifest["stages"]}
+    histories = Histories(dataset, shards, on)
+    reasons, features = sample_reasons(store, shards, histories), collect_features(store, shards)
     return ReportData(
-        dataset=manifest["dataset"],
+        dataset=dataset.name,
         version=version,
-        tag=_tag(store, manifest["dataset"], version),
+        tag=dataset.tag,
         manifest=manifest,
         stages=tuple(
             _stage(record, reasons.get(record["id"], ()), features.get(record["id"], ()))
             for record in manifest["stages"]
         ),
-        lengths=collect_lengths(store, shards, manifest),
-        languages=collect_languages(store, manifest),
-        clusters=collect_clusters(store, shards),
+        inputs=dataset.inputs(),
+        shares=collect_sources(dataset, shards),
+        lengths=collect_lengths(dataset, shards),
+        languages=collect_languages(dataset),
+        clusters=collect_clusters(store, shards, histories),
         personal=collect_personal(store, shards),
         quarantined=collect_quarantined(store, shards),
         runs=runs_of(store, version),
@@ -78,7 +85,10 @@ def _stage(record: dict[str, Any], sampled: tuple[Reason, ...], features: tuple[
         edited=record["edited"],
         quarantined=record["quarantined"],
         settings=record["settings"],
-        artifacts={name: facts["rows"] for name, facts in sorted(record.get("artifacts", {}).items())},
+        artifacts={name: facts["rows"] for name, facts in sorted(record["artifacts"].items())},
         reasons=(*sampled, *others),
         features=features,
+        made=record["made"],
+        expanded=record["expanded"],
+        passed=record["passed"],
     )

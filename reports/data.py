@@ -16,6 +16,7 @@ __all__ = [
     "Reason",
     "ReportData",
     "RunData",
+    "SourceShare",
     "Spread",
     "StageData",
 ]
@@ -103,7 +104,12 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class StageData:
-    """A stage, and what it did."""
+    """A stage, and what it did.
+
+    Attributes:
+        made: Documents that it made of others; those are the expanded.
+        passed: Of a source, by kind: what was no document and not meant to be (requests in an archive of pages).
+    """
 
     id: str
     stage: str
@@ -117,6 +123,25 @@ class StageData:
     artifacts: dict[str, int]
     reasons: tuple[Reason, ...] = ()
     features: tuple[Feature, ...] = ()
+    made: int = 0
+    expanded: int = 0
+    passed: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def removed(self) -> int:
+        """Documents that did not go on."""
+        return self.dropped + self.quarantined + self.expanded
+
+
+@dataclass(frozen=True, slots=True)
+class SourceShare:
+    """What a source gave, and what of it is in the version: documents, and UTF-8 bytes of their texts."""
+
+    source: str
+    read: int = 0
+    kept: int = 0
+    bytes_read: int = 0
+    bytes_kept: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +192,8 @@ class RunData:
     """A training run and its metrics, in the order of the steps.
 
     Attributes:
+        run: Its name; with the project it belongs to, where two on one store have the same.
+        state: `running`, `done`, `failed` or `interrupted`; empty where the store does not know the run.
         metrics: Points (step, value) by the name of the metric.
         problem: Why there are no metrics, where there are none.
     """
@@ -178,6 +205,7 @@ class RunData:
     metrics: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     config: dict[str, Any] | None = None
     problem: str | None = None
+    state: str = ""
 
     def last(self, metric: str) -> float | None:
         """The last value of a metric."""
@@ -210,13 +238,15 @@ class RunData:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """Everything that the report of a version tells."""
+    """Everything that the report of a version tells; `inputs` as the version has them."""
 
     dataset: str
     version: str
     tag: str | None
     manifest: dict[str, Any]
     stages: tuple[StageData, ...]
+    inputs: list[dict[str, Any]]
+    shares: tuple[SourceShare, ...]
     lengths: Lengths
     languages: dict[str, int] | None
     clusters: tuple[Clusters, ...]

@@ -67,8 +67,10 @@ def _measure(store: Store, step: Step, measured: _Measured) -> None:
 
     assert step.features
     table: polars.DataFrame = polars.from_arrow(store.read_table(step.features))  # type: ignore[assignment]
-    numbers = table.select(select.numeric().cast(polars.Float64))
-    for name in numbers.columns:
+    numbers = table.select(
+        "row", (select.numeric() - select.by_name("row") - select.starts_with("#")).cast(polars.Float64)
+    )
+    for name in numbers.columns[1:]:
         measured.values[name].append(numbers[name].fill_null(float("nan")).to_numpy())
     if step.verdicts and step.number("dropped"):
         _attribute(numbers, store, step, measured)
@@ -83,8 +85,8 @@ def _attribute(numbers: polars.DataFrame, store: Store, step: Step, measured: _M
     dropped = verdicts.filter(polars.col("verdict") == "dropped").drop_nulls(["value", "threshold"])
     for (reason, limit), rows in dropped.group_by(["reason", "threshold"], maintain_order=True):
         few = rows.head(COMPARED)
-        there = numbers[few["row"].to_list()]
-        same = {name for name in there.columns if (there[name] == few["value"]).all()}
+        there = numbers[numbers["row"].search_sorted(few["row"].cast(numbers.schema["row"])).to_list()]
+        same = {name for name in numbers.columns[1:] if (there[name] == few["value"]).all()}
         key = (str(reason), float(str(limit)))
         measured.limits[key] = measured.limits.get(key, same) & same
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
+
 from curate.reports.charts import Bar, Figure, Small, bars, histogram, lines, multiples, stacked
 from curate.reports.data import VALIDATION, Clusters, Lengths, ReportData, RunData, StageData
 from curate.reports.numbers import measure, number, share
@@ -19,6 +22,8 @@ __all__ = [
 
 LANGUAGES_SHOWN = 15
 NONE = "\u2013"
+PARTS = {"kept": "kept", "dropped": "dropped", "quarantined": "quarantined", "expanded": "ghost"}
+"""The colours of what became of documents."""
 METRICS = {
     "loss": "Training loss",
     "validation.bits_per_byte": "Validation bits per byte",
@@ -34,26 +39,35 @@ UNITS = {"Training loss": "loss (nats per token)", "Validation loss": "loss (nat
 
 
 def funnel_figure(data: ReportData) -> Figure:
-    """How many documents each stage got, kept, dropped and quarantined."""
+    """How many documents each stage got, kept, dropped and quarantined; what was made, and what was no document."""
     whole = data.manifest["documents"]["in"]
+    kinds = ["kept", "dropped", "quarantined"]
+    columns: dict[str, Callable[[StageData], int]] = {"in": lambda stage: stage.count}
+    if any(stage.passed for stage in data.stages):
+        columns["not documents"] = lambda stage: sum(stage.passed.values())
+    made = any(stage.made or stage.expanded for stage in data.stages)
+    if made:
+        columns["made"] = lambda stage: stage.made
+        kinds.append("expanded")
+    for kind in ("kept", "edited", *kinds[1:]):
+        columns[kind] = attrgetter(kind)
     items, rows = [], []
     for stage in data.stages:
-        parts = (("kept", stage.kept), ("dropped", stage.dropped), ("quarantined", stage.quarantined))
-        lost = stage.dropped + stage.quarantined
-        note = number(stage.kept) + (f"  \u2212{number(lost)}" if lost else "")
+        parts = tuple((PARTS[kind], int(getattr(stage, kind))) for kind in kinds)
+        note = number(stage.kept) + (f"  \u2212{number(stage.removed)}" if stage.removed else "")
         items.append(Bar(stage.id, parts, note))
-        counts = (stage.count, stage.kept, stage.edited, stage.dropped, stage.quarantined)
-        removed = share(lost, stage.count) if lost else NONE
+        counts = [count(stage) for count in columns.values()]
+        removed = share(stage.removed, stage.count + stage.made) if stage.removed else NONE
         rows.append((stage.id, *(number(count) if count else NONE for count in counts), removed))
     return stacked(
         "funnel",
         "Documents through the stages",
         f"Of {number(whole)} documents read, {number(data.manifest['documents']['kept'])} are kept at the end.",
         items,
-        whole=whole or 1,
-        header=("stage", "in", "kept", "edited", "dropped", "quarantined", "removed"),
+        whole=max([whole, *(stage.kept + stage.removed for stage in data.stages)]) or 1,
+        header=("stage", *columns, "removed"),
         rows=rows,
-        legend=(("kept", "kept"), ("dropped", "dropped"), ("quarantined", "quarantined")),
+        legend=[(PARTS[kind], kind) for kind in kinds],
     )
 
 

@@ -32,16 +32,17 @@ SPLITS = ("train", "validation", "test")
 def render_version(data: ReportData) -> str:
     """The report of a version."""
     shown = [(f"stage-{number}", stage) for number, stage in enumerate(data.stages, start=1)]
-    counts, inputs = data.manifest["documents"], data.manifest["lineage"].get("inputs", [])
+    inputs, lineage = data.inputs, data.manifest["lineage"]
     return _render(
         "version.html",
         data=data,
         manifest=data.manifest,
-        counts=counts,
+        counts={"made": 0, "expanded": 0} | data.manifest["documents"],
         stages=shown,
         measured={anchor: figures.features_figure(stage, f"{anchor}-measured") for anchor, stage in shown},
         contents=_contents(data, shown),
         splits=_splits(data.manifest["splits"]),
+        shares=_shares(data),
         removed=_removed(data),
         funnel_chart=figures.funnel_figure(data),
         lengths=figures.lengths_figure(data.lengths),
@@ -55,7 +56,8 @@ def render_version(data: ReportData) -> str:
         run_figures=figures.run_figures(data.runs),
         inputs=inputs[:INPUTS_SHOWN],
         more_inputs=max(0, len(inputs) - INPUTS_SHOWN),
-        pipeline=yaml_text(data.manifest["lineage"].get("pipeline", {})),
+        pipeline=yaml_text(lineage["pipeline"]) if lineage["pipeline"] else None,
+        derived=yaml_text({"parents": lineage["parents"], **lineage["made_by"]}) if lineage["parents"] else None,
     )
 
 
@@ -76,13 +78,16 @@ def render_run(run: RunData) -> str:
 def _removed(data: ReportData) -> str:
     """What happened to the documents that are not in the version, in a sentence."""
     counts = data.manifest["documents"]
-    lost = [(counts[verdict], verdict) for verdict in ("dropped", "quarantined") if counts[verdict]]
+    verdicts = ("dropped", "quarantined", "expanded")
+    lost = [(counts[verdict], verdict) for verdict in verdicts if counts.get(verdict)]
     if not lost:
         return "No stage removed any."
     verb = "was" if lost[0][0] == 1 else "were"
-    told = " and ".join(f"{numbers.number(count)} {verdict}" for count, verdict in lost).replace(" ", f" {verb} ", 1)
-    removing = sum(1 for stage in data.stages if stage.dropped or stage.quarantined)
-    return f"{told} by {removing} of {len(data.stages)} stages."
+    parts = [f"{numbers.number(count)} {verdict}" for count, verdict in lost]
+    told = " and ".join([*([", ".join(parts[:-1])] if parts[1:] else []), parts[-1]]).replace(" ", f" {verb} ", 1)
+    made = f"; {numbers.number(counts['made'])} were made of the expanded" if counts.get("made") else ""
+    removing = sum(1 for stage in data.stages if stage.removed)
+    return f"{told} by {removing} of {len(data.stages)} stages{made}."
 
 
 def _contents(data: ReportData, shown: list[tuple[str, StageData]]) -> list[tuple[str, str, list[tuple[str, str]]]]:
@@ -99,6 +104,22 @@ def _contents(data: ReportData, shown: list[tuple[str, StageData]]) -> list[tupl
     ]
     below = {"stages": [(anchor, stage.id) for anchor, stage in shown]}
     return [(anchor, title, below.get(anchor, [])) for anchor, title in sections]
+
+
+def _shares(data: ReportData) -> list[tuple[str, ...]]:
+    """What each source gave: documents and text, and its share of the version's text."""
+    whole = sum(one.bytes_kept for one in data.shares)
+    return [
+        (
+            one.source,
+            numbers.number(one.read),
+            numbers.number(one.kept),
+            numbers.size(one.bytes_read),
+            numbers.size(one.bytes_kept),
+            numbers.share(one.bytes_kept, whole),
+        )
+        for one in data.shares
+    ]
 
 
 def _splits(splits: dict[str, dict[str, int]]) -> list[tuple[str, dict[str, int]]]:

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from curate.dataset.ledger import Shard
+from curate.dataset.index import Address
+from curate.dataset.ledger import Shard, removed_documents
+from curate.dataset.reader import Dataset
 from curate.dataset.store import Store
-from curate.reports.data import Clusters, Histogram, Lengths, QuarantinedDocument
-from curate.reports.sample import Texts
+from curate.reports.data import Clusters, Histogram, Lengths, QuarantinedDocument, SourceShare
+from curate.reports.history import Glimpse, Histories
 from curate.reports.text import excerpt, mask
+from curate.stages.selectors import PLACES, string_columns
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
 __all__ = [
     "collect_clusters",
@@ -24,6 +29,7 @@ __all__ = [
     "collect_lengths",
     "collect_personal",
     "collect_quarantined",
+    "collect_sources",
     "evenly",
     "quantiles",
 ]
@@ -40,19 +46,26 @@ CLUSTER_SIZES = ((2, "2"), (3, "3"), (4, "4"), (9, "5\u20139"), (99, "10\u201399
 # ---- lengths
 
 
-def collect_lengths(store: Store, shards: Sequence[Shard], manifest: dict[str, Any]) -> Lengths:
+def collect_lengths(dataset: Dataset, shards: Sequence[Shard]) -> Lengths:
     """Lengths in characters of the documents as read, and of those of the version."""
-    objects = {
-        "read": [(shard.object, shard.documents) for shard in shards if shard.documents],
-        "kept": [(shard["object"], shard["documents"]) for shard in manifest["shards"]],
+    read = [(shard, shard.documents) for shard in shards if shard.documents and not shard.parent]
+    kept = [(fragment, fragment.documents) for fragment in dataset.fragments]
+    names = _measured_columns(dataset.schema)
+    lengths = {
+        "read": _lengths(table for shard in evenly(read) for table in _as_read(dataset.store, shard, names)),
+        "kept": _lengths(table for fragment in evenly(kept) for table in dataset.tables(fragment, names)),
     }
-    lengths = {name: _lengths(store, evenly(chosen)) for name, chosen in objects.items()}
     return Lengths(
         histogram=log_histogram(lengths),
         quantiles={name: quantiles(measured) for name, measured in lengths.items()},
         measured={name: len(measured) for name, measured in lengths.items()},
-        documents={name: sum(count for _, count in chosen) for name, chosen in objects.items()},
+        documents={"read": sum(count for _, count in read), "kept": sum(count for _, count in kept)},
     )
+
+
+def _measured_columns(schema: pa.Schema) -> list[str]:
+    """The text; of documents that have none, all strings."""
+    return ["text"] if "text" in schema.names else [name for name in string_columns(schema) if name not in PLACES]
 
 
 def evenly(objects: Sequence[tuple[Thing, int]]) -> list[Thing]:
@@ -61,25 +74,27 @@ def evenly(objects: Sequence[tuple[Thing, int]]) -> list[Thing]:
     return [thing for thing, _ in objects[:: max(1, -(-total // MEASURED))]]
 
 
-def _lengths(store: Store, names: Iterable[str]) -> np.ndarray:
+def _as_read(store: Store, shard: Shard, names: Sequence[str]) -> Iterator[pa.Table]:
+    """Columns of the documents of a shard as they were read; nothing where they had none of them yet."""
+    import pyarrow as pa
+
+    with store.parquet(shard.object) as file:
+        there = [name for name in names if name in file.schema_arrow.names]
+        if there:
+            for batch in file.iter_batches(columns=there, use_threads=False):
+                yield pa.Table.from_batches([batch])
+
+
+def _lengths(tables: Iterable[pa.Table]) -> np.ndarray:
+    """Characters of each row, its columns together."""
     import numpy as np
     import pyarrow.compute as compute
 
-    measured = [
-        compute.utf8_length(column).to_numpy(zero_copy_only=False).astype(np.int64)  # pyright: ignore[reportAttributeAccessIssue]
-        for name in names
-        for column in _columns(store, name, "text")
-    ]
+    measured = []
+    for table in tables:
+        columns = [compute.fill_null(compute.utf8_length(column), 0).to_numpy() for column in table.columns]
+        measured.append(np.sum(columns, axis=0, dtype=np.int64) if columns else np.zeros(table.num_rows, np.int64))
     return np.concatenate(measured) if measured else np.empty(0, dtype=np.int64)
-
-
-def _columns(store: Store, name: str, column: str) -> Iterator[Any]:
-    """A column of an object, one row group after the other."""
-    import pyarrow.parquet as parquet
-
-    with parquet.ParquetFile(store.object_path(name)) as file:
-        for batch in file.iter_batches(columns=[column], use_threads=False):
-            yield batch.column(0)
 
 
 def quantiles(values: np.ndarray) -> dict[str, float]:
@@ -112,36 +127,60 @@ def log_histogram(series: dict[str, np.ndarray]) -> Histogram:
 # ---- languages
 
 
-def collect_languages(store: Store, manifest: dict[str, Any]) -> dict[str, int] | None:
+def collect_languages(dataset: Dataset) -> dict[str, int] | None:
     """Documents of the version by language, most frequent first; None where it has no column `language`."""
-    if not any(column["name"] == "language" for column in manifest["columns"]):
+    if "language" not in dataset.columns:
         return None
     counts: Counter[str] = Counter()
-    for shard in manifest["shards"]:
-        for column in _columns(store, shard["object"], "language"):
-            counts.update({str(entry["values"]): entry["counts"] for entry in column.value_counts().to_pylist()})
+    for batch in dataset.batches(columns=["language"], batch_size=20_000):
+        counts.update({str(entry["values"]): entry["counts"] for entry in batch.column(0).value_counts().to_pylist()})
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+# ---- sources
+
+
+def collect_sources(dataset: Dataset, shards: Sequence[Shard]) -> tuple[SourceShare, ...]:
+    """What each source gave and how much of it is in the version, in the order of the pipeline.
+
+    What an expander made counts for the source of the documents that it was made of.
+    """
+    origins: dict[str, str] = {}
+    for shard in shards:  # a shard stands behind the one that it was made of
+        origins[shard.object] = origins.get(shard.parent or "", shard.source)
+    sources = [record["id"] for record in dataset.manifest["stages"] if record["kind"] == "source"]
+    found: dict[str, Counter[str]] = {source: Counter() for source in sources}
+    for shard in shards:
+        if not shard.parent:
+            facts = found[shard.source]
+            facts["read"] += shard.documents + sum(shard.rejects.values())
+            facts["bytes_read"] += shard.bytes
+    for shard, fragment in zip((shard for shard in shards if shard.kept), dataset.fragments, strict=True):
+        facts = found[origins[shard.object]]
+        facts["kept"] += fragment.documents
+        facts["bytes_kept"] += fragment.text_bytes
+    return tuple(SourceShare(source, **facts) for source, facts in found.items())
 
 
 # ---- duplicates
 
 
-def collect_clusters(store: Store, shards: Sequence[Shard]) -> tuple[Clusters, ...]:
+def collect_clusters(store: Store, shards: Sequence[Shard], histories: Histories) -> tuple[Clusters, ...]:
     """Clusters of duplicates by the stage that removed them: a kept document and those removed for it."""
     import polars
 
     removed: dict[str, list[polars.Series]] = defaultdict(list)
     for shard in shards:
         for step in shard.steps:
-            if not step.verdicts:
+            if not step.verdicts or not step.number("dropped"):
                 continue
             column = store.read_table(step.verdicts, ["duplicate_of"]).column(0).drop_null()
             if len(column):
                 removed[step.stage].append(polars.Series("kept", column))
-    return tuple(_clusters(store, shards, stage, polars.concat(parts)) for stage, parts in removed.items())
+    return tuple(_clusters(histories, stage, polars.concat(parts)) for stage, parts in removed.items())
 
 
-def _clusters(store: Store, shards: Sequence[Shard], stage: str, kept: Any) -> Clusters:
+def _clusters(histories: Histories, stage: str, kept: Any) -> Clusters:
     counts = kept.value_counts().sort(["count", "kept"], descending=[True, False])
     sizes: Counter[str] = Counter()
     removed: Counter[str] = Counter()
@@ -149,13 +188,17 @@ def _clusters(store: Store, shards: Sequence[Shard], stage: str, kept: Any) -> C
         name = next((name for limit, name in CLUSTER_SIZES if count + 1 <= limit), "1000 or more")
         sizes[name] += clusters
         removed[name] += clusters * count
-    texts = Texts(store, shards)
     largest = [(count + 1, identity) for identity, count in counts.head(LARGEST_CLUSTERS).iter_rows()]
-    texts.fetch(identity for _, identity in largest)
-    shown = tuple(
-        (size, identity, excerpt(texts.of(identity).shown_before(stage), length=160)) for size, identity in largest
-    )
+    found = {identity: histories.address(identity) for _, identity in largest}
+    histories.read(Glimpse(one, stage) for one in found.values() if one)
+    shown = tuple((size, identity, _shown(histories, found[identity], stage)) for size, identity in largest)
     return Clusters(stage, len(counts), dict(sizes), dict(removed), shown)
+
+
+def _shown(histories: Histories, document: Address | None, stage: str) -> str:
+    if document is None:
+        return ""
+    return excerpt(histories.shown(document, histories.text(Glimpse(document, stage))), length=160)
 
 
 # ---- personal data
@@ -171,8 +214,8 @@ def collect_personal(store: Store, shards: Sequence[Shard]) -> dict[str, dict[st
         for step in shard.steps:
             if not step.verdicts or not step.number("edited"):
                 continue
-            edited: polars.DataFrame = polars.from_arrow(store.read_table(step.verdicts, ["spans"]))  # type: ignore[assignment]
-            spans = edited.with_row_index("row").explode("spans").drop_nulls("spans").unnest("spans")
+            edited: polars.DataFrame = polars.from_arrow(store.read_table(step.verdicts, ["row", "spans"]))  # type: ignore[assignment]
+            spans = edited.explode("spans").drop_nulls("spans").unnest("spans")
             counts = spans.group_by("type").agg(polars.len(), polars.col("row").n_unique())
             for name, occurrences, rows in counts.iter_rows():
                 found[name] += occurrences
@@ -186,33 +229,9 @@ def collect_personal(store: Store, shards: Sequence[Shard]) -> dict[str, dict[st
 
 def collect_quarantined(store: Store, shards: Sequence[Shard]) -> tuple[QuarantinedDocument, ...]:
     """The first of what could not be read or processed, in the order of the sources; the counts stand with the stages."""
-    shown: list[QuarantinedDocument] = []
-    for shard in shards:
-        for stage, row in _quarantined_of(store, shard, QUARANTINED_SHOWN - len(shown)):
-            shown.append(QuarantinedDocument(stage, row["reason"], row["source_uri"] or "", row["detail"] or ""))
-        if len(shown) >= QUARANTINED_SHOWN:
-            break
-    return tuple(shown)
-
-
-def _quarantined_of(store: Store, shard: Shard, limit: int) -> list[tuple[str, dict[str, Any]]]:
-    found = []
-    if shard.rejected:
-        rows = store.read_table(shard.rejected).slice(0, limit).to_pylist()
-        found = [(shard.source, row) for row in rows]
-    for step in shard.steps:
-        if len(found) < limit and step.verdicts and step.number("quarantined"):
-            table = store.read_table(step.verdicts, ["id", "verdict", "reason", "detail"])
-            rows = [row for row in table.to_pylist() if row["verdict"] == "quarantined"][: limit - len(found)]
-            # A detail may be the message of an exception, and that may quote the text.
-            rows = [{**row, "detail": mask(row["detail"] or "")} for row in rows]
-            found += [(step.stage, row) for row in _with_source(store, shard, rows)]
-    return found
-
-
-def _with_source(store: Store, shard: Shard, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    table = store.read_table(shard.object, ["id", "source_uri"])
-    wanted = {row["id"] for row in rows}
-    ids, uris = table.column("id").to_pylist(), table.column("source_uri").to_pylist()
-    places = {identity: uri for identity, uri in zip(ids, uris, strict=True) if identity in wanted}
-    return [{**row, "source_uri": places.get(row["id"], row["id"])} for row in rows]
+    first = islice(removed_documents(store, shards, ("quarantined",)), QUARANTINED_SHOWN)
+    # A detail may be the message of an exception, and that may quote the text.
+    return tuple(
+        QuarantinedDocument(row["stage"], row["reason"], row["source_uri"] or "", mask(row["detail"] or ""))
+        for row in first
+    )

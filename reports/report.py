@@ -5,12 +5,13 @@ Equal versions and runs give equal bytes: a report tells facts of the data, and 
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from curate.dataset.refs import Reference, datasets, resolve
+from curate.dataset.runs import records
 from curate.dataset.store import Store
 from curate.errors import CurateError, did_you_mean
+from curate.files import write_durably
 from curate.reports.collect import collect_report
 from curate.reports.data import RunData
 from curate.reports.html import render_run, render_version
@@ -23,7 +24,7 @@ def find_target(store: Store, target: str) -> Reference | RunData:
     """The version, or the training run (by name or folder), that somebody named; a dataset comes first.
 
     Raises:
-        CurateError: There is neither.
+        CurateError: There is neither, or there are several runs of that name.
     """
     known = datasets(store)
     if target.partition("@")[0] in known:
@@ -31,10 +32,10 @@ def find_target(store: Store, target: str) -> Reference | RunData:
     run = find_run(target, store)
     if run is not None:
         return run
-    runs = [str(record["run"]) for record in store.training_records()]
+    runs = list(dict.fromkeys(record["name"] for record in records(store, "training")))
     listed = [f"datasets: {', '.join(known) or 'none'}", f"runs: {', '.join(runs) or 'none'}"]
     hint = did_you_mean(target, [*known, *runs]) or "; ".join(listed)
-    raise CurateError(f"there is no dataset and no training run named `{target}`", str(store.root), hint)
+    raise CurateError(f"there is no dataset and no training run named `{target}`", store.location, hint)
 
 
 def build_report(store: Store, version: str, out: Path) -> Path:
@@ -64,15 +65,9 @@ def build_run_report(run: RunData, out: Path) -> Path:
 
 
 def _write(out: Path, page: str) -> Path:
-    aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
-        with aside.open("wb") as stream:
-            stream.write(page.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(out)
+        write_durably(out, page.encode())
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        hint = "name a file in a folder that is there and can be written"
+        hint = "name a file in a folder that can be written"
         raise CurateError(f"cannot write the report: {error.strerror or error}", str(out), hint) from error
     return out

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from curate.dataset.runs import records
 from curate.dataset.store import Store
+from curate.errors import CurateError
 from curate.reports.data import RunData
 
 __all__ = ["find_run", "read_run", "runs_of"]
@@ -17,25 +21,54 @@ CONFIG = "config.json"
 
 
 def runs_of(store: Store, version: str) -> tuple[RunData, ...]:
-    """The runs that were trained on a version, by name."""
-    records = [record for record in store.training_records() if record.get("version") == version]
-    return tuple(read_run(record, store) for record in sorted(records, key=lambda record: str(record["run"])))
+    """The runs that were trained on a version, by name; those of the same name are told apart by their projects'."""
+    newest = _by_folder(records(store, "training", version=version))
+    names = Counter(record["name"] for record in newest.values())
+    runs: dict[str, RunData] = {}
+    for folder, record in sorted(newest.items(), key=lambda item: (item[1]["name"], item[1]["began"], item[0])):
+        label = record["name"]
+        if names[label] > 1:
+            label = f"{label} ({folder.parent.parent.name})"
+        while label in runs:
+            label += "'"
+        runs[label] = replace(read_run(record, version), run=label)
+    return tuple(runs.values())
+
+
+def _by_folder(found: list[dict[str, Any]]) -> dict[Path, dict[str, Any]]:
+    """The newest record of each folder: a run that was begun afresh took the place of the old one."""
+    return {_folder(record): record for record in found}
 
 
 def find_run(target: str, store: Store) -> RunData | None:
-    """The run of this name in the store, or the run of this folder; None where there is none."""
-    records = store.training_records()
-    record = next((record for record in records if record["run"] == target), None)
-    folder = Path(target)
-    if record is None and (folder / METRICS).is_file():
-        same = (record for record in records if _folder(record, store).resolve() == folder.resolve())
-        record = next(same, {"run": folder.resolve().name, "folder": str(folder.resolve())})
-    return read_run(record, store) if record else None
+    """The run of this name in the store, or the run of this folder; None where there is none.
+
+    Raises:
+        CurateError: Several runs have this name.
+    """
+    newest = _by_folder(records(store, "training"))
+    named = {folder: record for folder, record in newest.items() if record["name"] == target}
+    if len(named) > 1:
+        listed = ", ".join(f"`{folder}`" for folder in sorted(named))
+        raise CurateError(
+            f"{len(named)} runs are named `{target}`", store.location, f"name one by its folder: {listed}"
+        )
+    if named:
+        return read_run(next(iter(named.values())))
+    folder = Path(target).resolve()
+    if not (folder / METRICS).is_file():
+        return None
+    return read_run(newest.get(folder) or {"name": folder.name, "inputs": [], "facts": {"folder": str(folder)}})
 
 
-def read_run(record: dict[str, Any], store: Store) -> RunData:
-    """A run with its metrics and configuration; what cannot be read is told in `problem`."""
-    folder = _folder(record, store)
+def read_run(record: dict[str, Any], version: str | None = None) -> RunData:
+    """A run with its metrics and configuration; what cannot be read is told in `problem`.
+
+    Args:
+        record: Of the store.
+        version: Which of the versions that it was trained on is told; by default the first.
+    """
+    folder = _folder(record)
     problem = None
     metrics: dict[str, list[tuple[int, float]]] = {}
     try:
@@ -44,20 +77,22 @@ def read_run(record: dict[str, Any], store: Store) -> RunData:
         problem = f"{broken} lines of {METRICS} cannot be read" if broken else None
     except OSError:
         problem = f"the run's folder has no {METRICS} any more"
+    versions = [thing for thing in record["inputs"] if thing["kind"] == "version"]
+    told = next((thing for thing in versions if version in (None, thing["id"])), {})
     return RunData(
-        run=str(record["run"]),
-        dataset=str(record.get("dataset", "")),
-        version=str(record.get("version", "")),
-        tokenizer=str(record.get("tokenizer", "")),
+        run=record["name"],
+        dataset=str(told.get("name", "")).partition("@")[0],
+        version=str(told.get("id", "")),
+        tokenizer=str(record["facts"].get("tokenizer", "")),
         metrics=metrics,
         config=_read_config(folder),
         problem=problem,
+        state=record.get("state", ""),
     )
 
 
-def _folder(record: dict[str, Any], store: Store) -> Path:
-    # A relative folder is meant from where the store stands.
-    return store.root.absolute().parent / record["folder"]
+def _folder(record: dict[str, Any]) -> Path:
+    return Path(record["facts"]["folder"])
 
 
 def _read_metrics(lines: list[str]) -> tuple[dict[str, list[tuple[int, float]]], int]:

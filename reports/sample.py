@@ -7,20 +7,21 @@ fetches the texts of those alone, as they were when the stage saw them. Memory: 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from curate.dataset.index import Address
 from curate.dataset.ledger import Shard
 from curate.dataset.store import Store
 from curate.reports.data import Example, Reason, Spread
-from curate.reports.text import excerpt, first_difference, mask, without
+from curate.reports.history import Glimpse, Histories
+from curate.reports.text import excerpt, first_difference, mask
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
-__all__ = ["Texts", "sample_reasons"]
+__all__ = ["sample_reasons"]
 
 EXAMPLES = 3
 CANDIDATES = 12
@@ -36,40 +37,45 @@ class _Found:
     count: int = 0
     threshold: float | None = None
     values: list[np.ndarray] = field(default_factory=list)
-    chosen: list[tuple[int, int, int, dict[str, Any]]] = field(default_factory=list)
-    """Hash of the id, shard, step, verdict."""
+    chosen: list[tuple[int, Address, dict[str, Any]]] = field(default_factory=list)
+    """Hash of the id, document, verdict."""
 
 
-def sample_reasons(store: Store, shards: Sequence[Shard]) -> dict[str, tuple[Reason, ...]]:
+def sample_reasons(store: Store, shards: Sequence[Shard], histories: Histories) -> dict[str, tuple[Reason, ...]]:
     """The reasons of every stage by its id, most frequent first within a verdict, with examples."""
     found: dict[Key, _Found] = defaultdict(_Found)
     for number, shard in enumerate(shards):
-        for at, step in enumerate(shard.steps):
+        for step in shard.steps:
             if step.verdicts:
-                _look_at(store, step.verdicts, (step.stage, number, at), found)
-    texts = Texts(store, shards)
-    wanted = [row for entry in found.values() for *_, row in entry.chosen]
-    texts.fetch([row["id"] for row in wanted] + [row["duplicate_of"] for row in wanted if row["duplicate_of"]])
+                _look_at(store, step.verdicts, step.stage, number, found)
+    histories.read(
+        glimpse
+        for (stage, _, _), entry in found.items()
+        for _, document, row in entry.chosen
+        for glimpse in _glimpses(histories, stage, document, row)
+    )
     reasons: dict[str, list[Reason]] = defaultdict(list)
     for (stage, verdict, reason), entry in found.items():
-        examples = (_example(texts, stage, at, row) for _, _, at, row in entry.chosen)
+        examples = (_example(histories, stage, document, row) for _, document, row in entry.chosen)
         spread = _spread(entry.values)
         reasons[stage].append(Reason(verdict, reason, entry.count, spread, entry.threshold, tuple(examples)))
-    order = {"dropped": 0, "quarantined": 1, "edited": 2}
+    order = {"dropped": 0, "quarantined": 1, "expanded": 2, "edited": 3}
     return {
         stage: tuple(sorted(made, key=lambda reason: (order[reason.verdict], -reason.count, reason.reason)))
         for stage, made in reasons.items()
     }
 
 
-def _look_at(store: Store, name: str, place: tuple[str, int, int], found: dict[Key, _Found]) -> None:
+def _look_at(store: Store, name: str, stage: str, shard: int, found: dict[Key, _Found]) -> None:
     import numpy as np
     import polars
     from xxhash import xxh3_64_intdigest
 
-    stage, shard, step = place
-    wanted = ["id", "verdict", "reason", "value", "threshold", "duplicate_of", "detail"]
+    wanted = ["row", "id", "verdict", "reason", "value", "threshold", "duplicate_of", "detail", "path"]
     table: polars.DataFrame = polars.from_arrow(store.read_table(name, wanted))  # type: ignore[assignment]
+    table = table.unique(
+        "row", keep="first", maintain_order=True
+    )  # a document that was edited in several places is one
     for (verdict, reason), rows in table.group_by(["verdict", "reason"], maintain_order=True):
         entry = found[(stage, str(verdict), str(reason))]
         entry.count += rows.height
@@ -79,8 +85,18 @@ def _look_at(store: Store, name: str, place: tuple[str, int, int], found: dict[K
             entry.threshold = thresholds[0]
         places = np.unique(np.linspace(0, rows.height - 1, CANDIDATES).astype(int))
         for row in rows[places].to_dicts():
-            entry.chosen.append((xxh3_64_intdigest(row["id"].encode()), shard, step, row))
-        entry.chosen = sorted(entry.chosen, key=lambda choice: choice[:3])[:EXAMPLES]
+            document = Address(shard, row["row"])
+            entry.chosen.append((xxh3_64_intdigest(row["id"].encode()), document, row))
+        entry.chosen = sorted(entry.chosen, key=lambda choice: choice[:2])[:EXAMPLES]
+
+
+def _glimpses(histories: Histories, stage: str, document: Address, row: dict[str, Any]) -> list[Glimpse]:
+    """What is shown of a document: itself, how the edit left it, the other one that it is a copy of."""
+    wanted = [Glimpse(document, stage)]
+    if row["verdict"] == "edited":
+        wanted.append(Glimpse(document, stage, after=True))
+    other = histories.address(row["duplicate_of"]) if row["duplicate_of"] else None
+    return wanted + ([Glimpse(other, stage)] if other else [])
 
 
 def _spread(values: list[np.ndarray]) -> Spread | None:
@@ -93,27 +109,27 @@ def _spread(values: list[np.ndarray]) -> Spread | None:
     return Spread(float(measured.min()), float(np.median(measured)), float(measured.max()))
 
 
-def _example(texts: Texts, stage: str, step: int, row: dict[str, Any]) -> Example:
-    identity, other = row["id"], row["duplicate_of"]
-    history = texts.of(identity)
-    seen, before = history.at(step), None
-    text, other_text = history.shown(seen), None
+def _example(histories: Histories, stage: str, document: Address, row: dict[str, Any]) -> Example:
+    seen = Glimpse(document, stage)
+    other = histories.address(row["duplicate_of"]) if row["duplicate_of"] else None
+    text, before, other_text = histories.shown(document, histories.text(seen)), None, None
     if row["verdict"] == "edited":
-        text, before = _edit(history, seen, history.at(step + 1), step)
-    elif other:
-        text, other_text = _side_by_side(text, texts.of(other).shown_before(stage))
+        text, before = _edit(histories, seen, row["path"] or "text")
+    elif row["duplicate_of"]:
+        copied = histories.shown(other, histories.text(Glimpse(other, stage))) if other else ""
+        text, other_text = _side_by_side(text, copied)
     else:
         text = excerpt(text)
     return Example(
-        document=identity,
-        source=history.source,
+        document=row["id"],
+        source=histories.sources.get(document),
         text=text,
         value=row["value"],
         threshold=row["threshold"],
         detail=mask(row["detail"]) if row["detail"] else None,
         before=before,
-        other=other,
-        other_source=texts.of(other).source if other else None,
+        other=row["duplicate_of"],
+        other_source=histories.sources.get(other) if other else None,
         other_text=other_text,
     )
 
@@ -124,89 +140,13 @@ def _side_by_side(left: str, right: str) -> tuple[str, str]:
     return excerpt(left, around=place), excerpt(right, around=place)
 
 
-def _edit(history: _History, seen: str, after: str, step: int) -> tuple[str, str | None]:
+def _edit(histories: Histories, seen: Glimpse, path: str) -> tuple[str, str | None]:
     """Excerpts around the first edit: after, and before unless the edit removed something that must not be shown."""
-    place = first_difference(seen, after)
+    document, text, after = seen.document, histories.text(seen, path), histories.text(seen._replace(after=True), path)
+    place = first_difference(text, after)
+    shown = histories.shown(document, after)
     # Masking moves what stands behind it, so the place is found again in the masked texts.
-    if history.spans_at(step):
-        return excerpt(history.shown(after), around=len(history.shown(after[:place]))), None
-    before, now = _side_by_side(history.shown(seen), history.shown(after))
+    if histories.is_personal(document, seen.stage):
+        return excerpt(shown, around=len(histories.shown(document, after[:place]))), None
+    before, now = _side_by_side(histories.shown(document, text), shown)
     return now, before
-
-
-# ---- texts of chosen documents
-
-
-@dataclass(slots=True)
-class _History:
-    """A document's text as read and after each edit, and what the edits blocked out of it."""
-
-    source: str | None = None
-    read: str = ""
-    steps: dict[str, int] = field(default_factory=dict)
-    """Number of each stage's step in the document's shard."""
-    edits: list[tuple[int, str, str, list[dict[str, Any]]]] = field(default_factory=list)
-    """Step, stage, new text, spans in the text before."""
-
-    def at(self, step: int) -> str:
-        """The text that the step (by number) saw."""
-        return next((text for number, _, text, _ in reversed(self.edits) if number < step), self.read)
-
-    def spans_at(self, step: int) -> list[dict[str, Any]]:
-        """The spans that the step's edit gave."""
-        return next((spans for number, _, _, spans in self.edits if number == step), [])
-
-    def shown(self, text: str) -> str:
-        """The text without what any stage found to be personal in this document, and masked."""
-        secrets = [self.at(number)[span["start"] : span["end"]] for number, _, _, spans in self.edits for span in spans]
-        return mask(without(text, secrets))
-
-    def shown_before(self, stage: str) -> str:
-        """The text that the stage (by id) saw, to be shown."""
-        return self.shown(self.at(self.steps.get(stage, 0)))
-
-
-class Texts:
-    """The histories of some documents, fetched in one pass over the ledger."""
-
-    def __init__(self, store: Store, shards: Sequence[Shard]) -> None:
-        self.store, self.shards = store, shards
-        self.histories: dict[str, _History] = {}
-
-    def of(self, identity: str) -> _History:
-        """A document's history; an empty one where the ledger does not know it."""
-        return self.histories.get(identity) or _History()
-
-    def fetch(self, identities: Iterable[str]) -> None:
-        """Read the histories of these documents, unless they are known."""
-        wanted = sorted(set(identities) - self.histories.keys())
-        for shard in self.shards:
-            if not wanted:
-                return
-            found = self._fetch_from(shard, wanted)
-            wanted = [identity for identity in wanted if identity not in found]
-
-    def _fetch_from(self, shard: Shard, wanted: list[str]) -> set[str]:
-        rows = self._rows(shard.object, ["id", "source_uri", "text"], wanted).to_pylist()
-        steps = {step.stage: number for number, step in enumerate(shard.steps)}
-        here = {row["id"]: _History(row["source_uri"], row["text"], steps) for row in reversed(rows)}
-        for number, step in enumerate(shard.steps):
-            if not step.verdicts or not here:
-                continue
-            edits = self._rows(step.verdicts, ["id", "text", "spans"], sorted(here))
-            for row in edits.to_pylist():
-                if row["text"] is not None:
-                    here[row["id"]].edits.append((number, step.stage, row["text"], row["spans"] or []))
-        self.histories.update(here)
-        return set(here)
-
-    def _rows(self, name: str, columns: list[str], wanted: list[str]) -> pa.Table:
-        import pyarrow as pa
-        import pyarrow.compute as compute
-
-        # The ids first: a shard that has none of the documents costs no text.
-        ids = self.store.read_table(name, ["id"]).column("id")
-        here = compute.is_in(ids, value_set=pa.array(wanted, pa.string()))  # pyright: ignore[reportAttributeAccessIssue]
-        if not compute.any(here).as_py():  # pyright: ignore[reportAttributeAccessIssue]
-            return pa.table({name: pa.array([], pa.string()) for name in columns})
-        return self.store.read_table(name, columns).filter(here)

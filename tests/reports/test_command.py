@@ -11,38 +11,38 @@ from curate.cli import app
 from curate.errors import CurateError
 
 
-@pytest.fixture
-def version(builder):
-    builder.read(["one document with some words in it", "short"]).drop_short()
-    return builder.commit()
-
-
-def run(builder, *arguments) -> str:
-    result = CliRunner().invoke(app, ["report", *arguments, "--store", str(builder.store.root)], catch_exceptions=False)
+def run(project, *arguments) -> str:
+    store = str(project.store.root)
+    result = CliRunner().invoke(app, ["report", *arguments, "--store", store], catch_exceptions=False)
     assert result.exit_code == 0
     return result.stdout
 
 
-def test_the_path_is_printed(builder, version, monkeypatch):
-    monkeypatch.chdir(builder.root)
-    assert run(builder, "books") == f"books-{version[:12]}.html\n"
-    assert (builder.root / f"books-{version[:12]}.html").read_text().startswith("<!doctype html>")
+def test_the_path_is_printed(books, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(books, "books") == f"books-{books.version[:12]}.html\n"
+    assert (tmp_path / f"books-{books.version[:12]}.html").read_text().startswith("<!doctype html>")
 
 
-def test_json_names_the_report_and_the_version(builder, version):
-    out = builder.root / "r.html"
-    printed = json.loads(run(builder, f"books@{version[:8]}", "--out", str(out), "--json"))
+def test_json_names_the_report_and_the_version(books, tmp_path):
+    out, version = tmp_path / "r.html", books.version
+    printed = json.loads(run(books, f"books@{version[:8]}", "--out", str(out), "--json"))
     assert printed == {"schema": 1, "report": str(out), "dataset": "books", "version": version}
 
 
-def test_a_run_is_reported_by_name(builder, version):
-    builder.train("small", version, [{"step": 1, "loss": 2.0}])
-    out = builder.root / "r.html"
-    printed = json.loads(run(builder, "small", "--out", str(out), "--json"))
+def test_a_report_makes_the_folder_that_it_is_to_stand_in(books, tmp_path):
+    run(books, "books", "--out", str(tmp_path / "new/r.html"))
+    assert (tmp_path / "new/r.html").is_file()
+
+
+def test_a_run_is_reported_by_name(trained, tmp_path):
+    trained.train("small", [{"step": 1, "loss": 2.0}])
+    out, version = tmp_path / "r.html", trained.version
+    printed = json.loads(run(trained, "small", "--out", str(out), "--json"))
     assert printed == {"schema": 1, "report": str(out), "dataset": "books", "version": version, "run": "small"}
     assert "Training run" in out.read_text()
 
 
-def test_an_unknown_version_is_an_error_of_the_user(builder, version):
+def test_an_unknown_version_is_an_error_of_the_user(books):
     with pytest.raises(CurateError, match="dataset `books` has no tag or version `v9`"):
-        run(builder, "books@v9")
+        run(books, "books@v9")
