@@ -14,7 +14,6 @@ import typer
 from curate.commands.options import Json, StoreOption
 
 if TYPE_CHECKING:
-    from curate.dataset.reader import Dataset
     from curate.tokenize.pack import Pack
     from curate.train.config import TrainConfig
     from curate.train.origin import Origin
@@ -156,6 +155,7 @@ def _trained(
     from curate.train.runs.folder import prepare
     from curate.train.runs.launch import launch
     from curate.train.runs.logs import check_logs
+    from curate.train.runs.record import recorded
 
     datasets = {name: open_dataset(name, root) for name in references(config)}
     models = _models(config)
@@ -167,12 +167,12 @@ def _trained(
     if first:
         prepare(folder, config, packs, models={name: model_hash(model) for name, model in models.items()}, allow=allow)
         _tell_splits(config.run, packs)
-        _record(next(iter(datasets.values())), folder, next(iter(packs.values())))
     complete = first and folder.result()
     if complete:
         _say(f"train {config.run}: complete already")
-    if not (alone and complete):
-        launch(config, folder, packs)
+    with recorded(datasets, packs, folder) if first else nullcontext():
+        if not (alone and complete):
+            launch(config, folder, packs)
     result = folder.result()
     assert result is not None
     return result
@@ -255,22 +255,6 @@ def _tell_splits(run: str, packs: dict[str, Pack]) -> None:
         if not pack.manifest["splits"].get("validation", {}).get("documents"):
             dataset = name or pack.manifest["dataset"]
             _say(f"train {run}: {dataset} has no validation split; `{{stage: split}}` makes one")
-
-
-def _record(dataset: Dataset, folder: RunFolder, pack: Pack) -> None:
-    """Tell the store of the run, for its report."""
-    run = folder.path.name
-    dataset.store.record_training(
-        run,
-        {
-            "schema": 1,
-            "run": run,
-            "folder": str(folder.path.resolve()),
-            "dataset": dataset.name,
-            "version": dataset.version,
-            "tokenizer": pack.tokenizer,
-        },
-    )
 
 
 def require_torch() -> None:
