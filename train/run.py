@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.reader import Dataset, open_dataset
+from curate.dataset.reader import open_dataset
 from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.train.data.tasks import pack_all, references
@@ -20,6 +20,7 @@ from curate.train.runs.checks import check_machine, require_torch
 from curate.train.runs.folder import RunFolder, held, prepare
 from curate.train.runs.launch import is_first, launch, torchrun_place
 from curate.train.runs.logs import check_logs
+from curate.train.runs.record import recorded
 from curate.train.settings.config import TrainConfig
 from curate.train.settings.file import load_config, store_of
 from curate.train.settings.methods import DistillationSettings
@@ -77,12 +78,12 @@ def _trained(
     if first:
         prepare(folder, config, packs, models={name: model_hash(model) for name, model in models.items()}, allow=allow)
         _tell_splits(config.run, packs)
-        _record(next(iter(datasets.values())), folder, next(iter(packs.values())))
     complete = first and folder.result()
     if complete:
         _say(f"train {config.run}: complete already")
-    if not (alone and complete):
-        launch(config, folder, packs)
+    with recorded(datasets, packs, folder) if first else nullcontext():
+        if not (alone and complete):
+            launch(config, folder, packs)
     result = folder.result()
     assert result is not None
     return result
@@ -122,22 +123,6 @@ def _tell_splits(run: str, packs: dict[str, Pack]) -> None:
         if not pack.manifest["splits"].get("validation", {}).get("documents"):
             dataset = name or pack.manifest["dataset"]
             _say(f"train {run}: {dataset} has no validation split; `{{stage: split}}` makes one")
-
-
-def _record(dataset: Dataset, folder: RunFolder, pack: Pack) -> None:
-    """Tell the store of the run, for its report."""
-    run = folder.path.name
-    dataset.store.record_training(
-        run,
-        {
-            "schema": 1,
-            "run": run,
-            "folder": str(folder.path.resolve()),
-            "dataset": dataset.name,
-            "version": dataset.version,
-            "tokenizer": pack.tokenizer,
-        },
-    )
 
 
 def _say(words: str) -> None:

@@ -14,9 +14,11 @@ import pytest
 from curate import run as run_pipeline
 from curate.commands.export import export
 from curate.commands.train import train as train_command
+from curate.dataset.runs import records
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.train.run import train_run
+from curate.train.weights.origin import find_model, model_hash
 
 TRAIN = """
 dataset: topics
@@ -89,17 +91,37 @@ def test_a_complete_run_says_so_and_gives_the_same_result(project, capsys):
     assert "train small: complete already" in capsys.readouterr().err
 
 
+def training_records(project):
+    return records(Store.open(project / ".curate"), "training")
+
+
 def test_the_store_remembers_the_run(project):
     result = train(project)
-    (record,) = Store.open(project / ".curate").training_records()
-    assert record == {
-        "schema": 1,
-        "run": "small",
-        "folder": str(project / "runs" / "small"),
-        "dataset": "topics",
-        "version": result["dataset_version"],
-        "tokenizer": result["tokenizer"],
-    }
+    (record,) = training_records(project)
+    assert (record["name"], record["state"]) == ("small", "done")
+    assert record["inputs"][0] == {"kind": "version", "id": result["dataset_version"], "name": "topics@v1"}
+    assert record["inputs"][1]["kind"] == "tokens"
+    checkpoint, weights = record["outputs"]
+    assert checkpoint["id"] == model_hash(find_model(result["checkpoint"], setting="model.path"))
+    assert (weights["id"], weights["name"]) == (result["weights"], "checkpoints/step-000004")
+    folder = str((project / "runs/small").resolve())
+    assert record["facts"] == {"run": "small", "folder": folder, "tokenizer": result["tokenizer"]}
+
+
+def test_runs_of_one_name_in_two_projects_on_one_store_are_both_remembered(project):
+    train(project)
+    train(project, runs=project / "other/runs")
+    assert [record["name"] for record in training_records(project)] == ["small", "small"]
+
+
+def test_a_run_that_goes_on_keeps_its_record_and_a_fresh_one_has_its_own(project):
+    train(project)
+    train(project)
+    train(project, "steps=6", allow=["steps"])
+    (record,) = training_records(project)
+    assert (record["state"], record["outputs"][0]["name"]) == ("done", "checkpoints/step-000006")
+    train(project, fresh=True)
+    assert len(training_records(project)) == 2
 
 
 def test_a_complete_run_with_other_settings_is_refused(project):
