@@ -37,7 +37,7 @@ def train_run(
     overrides: list[str],
     processes: int | None = None,
     runs: Path | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     fresh: bool = False,
     allow: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def train_run(
 
 
 def _trained(
-    config: TrainConfig, root: Path, folder: RunFolder, *, allow: Sequence[str], first: bool, alone: bool
+    config: TrainConfig, root: str, folder: RunFolder, *, allow: Sequence[str], first: bool, alone: bool
 ) -> dict[str, Any]:
     """The result of the run, done now or before."""
     from curate.train.weights.origin import model_hash

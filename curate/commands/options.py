@@ -13,7 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 StoreOption = Annotated[
     str | None,
     typer.Option(
-        "--store", help="The store's folder or URL; by default CURATE_STORE, then the nearest .curate.", metavar="DIR"
+        "--store", help="The store's folder; by default CURATE_STORE, then the nearest .curate.", metavar="DIR"
     ),
 ]
 Overrides = Annotated[

@@ -286,11 +286,9 @@ def _receipt(key: str) -> str:
 
 
 def _blobs(place: Path | str) -> Blobs:
-    if "://" not in str(place):
-        return LocalBlobs(Path(place))
-    from curate.dataset.remote import RemoteBlobs
-
-    return RemoteBlobs(str(place))
+    if "://" in str(place):
+        raise CurateError(f"a store stands in a folder, and `{place}` is a URL", hint="name a folder with --store")
+    return LocalBlobs(Path(place))
 
 
 @contextmanager

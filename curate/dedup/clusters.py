@@ -50,7 +50,8 @@ def candidate_pairs(bands: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray
 
 def linked_pairs(hashes: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of documents that share a hash, each once; records in order of preference, the more wanted first in a pair."""
-    lefts, rights = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.uint64)]
+    lefts: list[np.ndarray] = [np.empty(0, dtype=np.uint64)]
+    rights: list[np.ndarray] = [np.empty(0, dtype=np.uint64)]
     for left, right in _links(hashes):
         lefts.append(documents[left])
         rights.append(documents[right])

@@ -121,7 +121,7 @@ def _accept(members: pa.Table, left: np.ndarray, right: np.ndarray, *, similarit
 
 
 def _write_shingles(members: pa.Table, file: object) -> np.ndarray:
-    sizes = [np.zeros(1, dtype=np.int64)]
+    sizes: list[np.ndarray] = [np.zeros(1, dtype=np.int64)]
     for chunk in members.column("shingles").chunks:
         bounds = chunk.offsets.to_numpy()
         file.write(chunk.values.slice(bounds[0], bounds[-1] - bounds[0]).to_numpy().data)  # type: ignore[attr-defined]

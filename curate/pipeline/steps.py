@@ -302,9 +302,7 @@ def section_key(identity: str, specs: Sequence[StageSpec], last: StageSpec | Non
     return engine_key("section", identity, stages, [last.id, last.measure] if last else None)
 
 
-def run_section(
-    work: Section, specs: Sequence[StageSpec], last: StageSpec | None, key: str | None
-) -> dict[str, Any]:
+def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | None, key: str | None) -> dict[str, Any]:
     """Bring a shard through a section, and sign its documents for the global stage behind it.
 
     Returns:

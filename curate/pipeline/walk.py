@@ -223,7 +223,7 @@ class Walk:
 
     def check_ids(self, live: Sequence[Live]) -> None:
         """Quarantine documents whose id an earlier one has, and index them all."""
-        stage = DocumentIds()
+        stage = DocumentIds.model_validate({})
         code = engine_key("ids", stage.version)
         spec = StageSpec(IDS, f"{DocumentIds.__module__}:DocumentIds", {}, code, code)
         there = [one for one in live if one.goes_on]
@@ -395,8 +395,8 @@ class _Work:
         self.walk, self.spec = walk, spec
         counts = [signed["count"] for _, _, signed, _ in members]
         self.groups = [list(members[first:last]) for first, last in group_shards(counts)]
-        self.documents = sum(counts)
-        self.bounds = [group[0][0] for group in self.groups]
+        self.documents: int = sum(counts)
+        self.bounds: Sequence[int] = [group[0][0] for group in self.groups]
         self.digests = [group_digest(group) for group in self.groups]
         self._descriptions: dict[int, str] = {}
 

@@ -379,7 +379,7 @@ class Passed(NamedTuple):
     """Things in a source that are no documents and were not meant to be (an archive's requests): counted by kind."""
 
     kind: str
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
 
 
 class Source(Stage):

@@ -169,7 +169,7 @@ def _strings(value: Any, path: str, ways: Sequence[list[str | None]]) -> Iterato
         further = [way[1:] for way in ways if way and way[0] == step]
         further += [way for way in ways if not way]  # every string below here
         if further:
-            yield from _strings(item, f"{path}[{key}]" if step is None else _named(path, key), further)
+            yield from _strings(item, f"{path}[{key}]" if step is None else _named(path, str(key)), further)
 
 
 def joined(table: pa.Table, on: Sequence[str]) -> pa.Array:

@@ -20,7 +20,7 @@ def train_plan(
     *,
     overrides: list[str],
     processes: int | None = None,
-    store: Path | None = None,
+    store: str | None = None,
     tokens: float | None = None,
     preset: str | None = None,
     **budget: Any,

@@ -68,6 +68,6 @@ def _make_absolute(settings: Any, folder: Path) -> None:
             inner[key] = str((folder / Path(inner[key]).expanduser()).resolve())
 
 
-def store_of(path: Path, store: Path | None) -> Path:
+def store_of(path: Path, store: str | None) -> str:
     """The store that a training file reads: the option, then `CURATE_STORE`, then `.curate` beside the file."""
-    return store or Path(os.environ.get("CURATE_STORE") or path.parent / ".curate")
+    return store or os.environ.get("CURATE_STORE") or str(path.parent / ".curate")

@@ -102,7 +102,7 @@ def block_stage(use: str, parameters: Mapping[str, Any]) -> Stage:
     from curate.stages.datatrove.block import build_block
 
     build_block(use, parameters, cached_words=False)
-    return DatatroveBlock(use=use, parameters=dict(parameters))
+    return DatatroveBlock.model_validate({"use": use, "parameters": dict(parameters)})
 
 
 def as_datatrove(stage: Stage, exclusion_writer: Any = None) -> BaseFilter:
