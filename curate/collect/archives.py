@@ -11,15 +11,17 @@ import contextlib
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from curate.collect.charsets import decode_page
 from curate.collect.columns import Selection, document_table
 from curate.collect.compression import ByteStream
-from curate.collect.pages import decode_page
-from curate.stages.contract import Rejected
+from curate.collect.http import HEAD_BYTES, Head, read_head, undo_codings
+from curate.stages.contract import Passed, Rejected
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,9 +30,9 @@ __all__ = ["read_warc"]
 
 TABLE_BYTES = 8 << 20
 SCAN_BYTES = 1 << 20
-HEADER_BYTES = 1 << 16
-RECORD_STARTS = {None: b"WARC/1.", "gz": b"\x1f\x8b\x08", "zst": b"\x28\xb5\x2f\xfd", "lz4": b"\x04\x22\x4d\x18"}
+RECORD_STARTS = {None: b"WARC/", "gz": b"\x1f\x8b\x08", "zst": b"\x28\xb5\x2f\xfd", "lz4": b"\x04\x22\x4d\x18"}
 CONTENT_TYPES = ("text/html", "application/xhtml+xml", "text/plain")
+HTTP_START = re.compile(rb"HTTP/\d", re.IGNORECASE)
 COLUMNS = ("url", "date", "content_type", "status")
 
 
@@ -47,11 +49,12 @@ class Page(NamedTuple):
 
 def read_warc(
     open_file: Callable[[], BinaryIO], compression: str | None, selection: Selection, *, name: str
-) -> Iterator[pa.Table | Rejected]:
-    """Tables of documents with columns `url`, `date`, `content_type` and `status`, and rejects.
+) -> Iterator[pa.Table | Rejected | Passed]:
+    """Tables of documents with columns `url`, `date`, `content_type` and `status`, rejects, and counts of the rest.
 
     Documents are the records of kind `response`, `resource` and `conversion` whose content is HTML or plain text. Bytes
     that are not of the page's encoding become U+FFFD, as browsers do it. Rejects: `corrupt`, `truncated`, `too_long`.
+    Counted are records of other kinds (`request`, `metadata`, ...) and content types, and those without content.
 
     Args:
         open_file: Opens the file.
@@ -62,7 +65,11 @@ def read_warc(
     carried = list(selection.carried((selection.text, *COLUMNS), complete=True))
     pages: list[Page] = []
     size = 0
+    passed: Counter[str] = Counter()
     for page in _pages(open_file, compression, selection.limit):
+        if isinstance(page, Passed):
+            passed[page.kind] += page.count
+            continue
         if isinstance(page, Rejected):
             yield page
             continue
@@ -73,6 +80,8 @@ def read_warc(
             pages, size = [], 0
     if pages:
         yield _table(pages, name, carried)
+    for kind, count in sorted(passed.items()):
+        yield Passed(kind, count)
 
 
 def _table(pages: list[Page], name: str, carried: list[str]) -> pa.Table:
@@ -85,8 +94,11 @@ def _table(pages: list[Page], name: str, carried: list[str]) -> pa.Table:
     )
 
 
-def _pages(open_file: Callable[[], BinaryIO], compression: str | None, limit: int) -> Iterator[Page | Rejected]:
+def _pages(
+    open_file: Callable[[], BinaryIO], compression: str | None, limit: int
+) -> Iterator[Page | Passed | Rejected]:
     """The pages of the file; one reject for each stretch that cannot be read."""
+    quirks = _has_bare_lines(open_file, compression)
     open_archive: Callable[[], Any] = open_file
     if compression and compression != "lz4" and not _one_by_one(open_file):
         open_archive, compression = partial(_Unpacked, open_file, compression), None
@@ -96,15 +108,14 @@ def _pages(open_file: Callable[[], BinaryIO], compression: str | None, limit: in
     while start is not None:
         broken: Broken | None = None
         last, found = start, None
-        for last, found in _records(open_archive, start, limit):  # noqa: B007 the last one is looked at below
+        for last, found in _records(open_archive, start, limit, quirks=quirks):  # noqa: B007 the last one is looked at below
             if isinstance(found, Broken):
                 broken = found
                 break
             if pending:
                 yield pending
             intact, pending = True, None
-            if found is not None:
-                yield found
+            yield found
         if broken is None:
             told = isinstance(found, Rejected) and found.reason == "truncated"
             pending = pending or (None if told else _unread(open_archive, last, compression))
@@ -128,6 +139,15 @@ def _one_by_one(open_file: Callable[[], BinaryIO]) -> bool:
         places = [record.stream_pos for record in islice(ArchiveIterator(file, parse_http=False), 3)]
         return len(set(places)) == len(places)
     return True
+
+
+def _has_bare_lines(open_file: Callable[[], BinaryIO], compression: str | None) -> bool:
+    """Whether the lines of its headers end in bare line feeds, as ClueWeb09 has them.
+
+    FastWARC reads these in a mode in which it also says nothing of damage, so no other file is read in it.
+    """
+    head = b"" if compression == "lz4" else next(iter(ByteStream(open_file, compression)), b"")
+    return re.match(rb"\s*WARC/[\d.]+\n", head) is not None
 
 
 class _Unpacked(io.RawIOBase):
@@ -181,21 +201,24 @@ class Broken(NamedTuple):
 
 
 def _records(
-    open_file: Callable[[], BinaryIO], start: int, limit: int
-) -> Iterator[tuple[int, Page | Rejected | Broken | None]]:
-    """The records from `start` on: a page, a reject, None for one without text; last, what broke."""
+    open_file: Callable[[], BinaryIO], start: int, limit: int, *, quirks: bool
+) -> Iterator[tuple[int, Page | Passed | Rejected | Broken]]:
+    """The records from `start` on: a page, a reject, the kind of one that is no document; last, what broke."""
     from fastwarc.warc import ArchiveIterator, WarcRecordType
 
     wanted = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
     with open_file() as file:
         file.seek(start)
-        records = ArchiveIterator(file, record_types=WarcRecordType.any_type, parse_http=False, auto_decode="none")
+        records = ArchiveIterator(file, record_types=WarcRecordType.any_type, parse_http=False, quirks_mode=quirks)
         offset, inside = start, True
         while True:
             try:
                 record = next(records)
                 offset, inside = record.stream_pos, True
-                found = _page(record, limit) if record.record_type & wanted else _passed_over(record)
+                if record.record_type & wanted:
+                    found = _page(record, limit)
+                else:
+                    found = _passed_over(record, record.headers.get("WARC-Type", "unknown").strip().lower())
             except StopIteration:
                 return
             except OSError as error:
@@ -225,7 +248,7 @@ def _unread(open_file: Callable[[], BinaryIO], last: int, compression: str | Non
     unread = False
     for block in stream:
         if end is None:
-            head += block[: HEADER_BYTES - len(head)]
+            head += block[: HEAD_BYTES - len(head)]
             end = _record_end(head)
         unread = unread or (end is not None and bool(block[max(end - size, 0) :].strip()))
         size += len(block)
@@ -242,73 +265,48 @@ def _record_end(head: bytes) -> int | None:
     return blank.end() + int(length.group(1)) if length and blank else None
 
 
-def _passed_over(record: Any) -> Rejected | None:
+def _passed_over(record: Any, kind: str, read: int = 0) -> Passed | Rejected:
+    """A record that is no document, of which `read` bytes were read."""
+    return _cut_short(record) if read + record.consume() < record.content_length else Passed(kind, 1)
+
+
+def _cut_short(record: Any) -> Rejected:
     length = record.content_length
-    return _cut_short(record, length) if record.consume() < length else None
-
-
-def _cut_short(record: Any, length: int) -> Rejected:
     return Rejected(record.stream_pos, "truncated", f"warc: the file ends before the {length} bytes of the record")
 
 
-def _page(record: Any, limit: int) -> Page | Rejected | None:
-    headers = record.headers
-    status = charset = http = None
-    kind = headers.get("Content-Type", "")
-    if record.is_http:
-        record.parse_http()
-        http = record.http_headers
-        kind, charset, status = record.http_content_type or "", record.http_charset, http.status_code
-        if status is None:
+def _page(record: Any, limit: int) -> Page | Passed | Rejected:
+    """The content of a record of kind response, resource or conversion."""
+    length, declared = record.content_length, record.headers.get("Content-Type", "")
+    head, body = None, record.reader.read(min(HEAD_BYTES, limit + 1))
+    if record.is_http or (HTTP_START.match(body) and not declared.lower().startswith(CONTENT_TYPES)):
+        body += record.reader.read(HEAD_BYTES - len(body))
+        head = read_head(body)
+        if head is None and len(body) < min(length, HEAD_BYTES):
+            return _cut_short(record)
+        if head is None:
             return Rejected(record.stream_pos, "corrupt", "warc: the HTTP headers cannot be read")
-    kind = kind.partition(";")[0].strip().lower()
-    if kind not in CONTENT_TYPES:
-        return _passed_over(record)
-    data = record.reader.read(limit + 1)
-    if len(data) < min(record.content_length, limit + 1):
-        return _cut_short(record, record.content_length)
+    else:
+        head = Head(0, {"content-type": declared}, 0)
+    if head.content_type not in CONTENT_TYPES:
+        kind = "other content type" if head.content_type else "no content type"
+        return _passed_over(record, kind, len(body))
+    most = head.end + limit + 1
+    body += record.reader.read(max(0, most - len(body)))
+    if len(body) < min(length, most):
+        return _cut_short(record)
     try:
-        data = _unpack(data, http, limit) if http else data
-    except (OSError, ValueError) as error:
+        data = undo_codings(body[head.end :], head.headers, limit)
+    except ValueError as error:
         return Rejected(record.stream_pos, "corrupt", f"warc: the content cannot be decoded: {error}")
     if len(data) > limit:
         return Rejected(record.stream_pos, "too_long", f"the document is longer than {limit} bytes")
     if not data:
-        return None
+        return Passed(f"status {head.status} without content" if head.status else "no content", 1)
     date = record.record_date.isoformat() if record.record_date else None
-    url = headers.get("WARC-Target-URI")
-    return Page(record.stream_pos, _text(data, charset), url and url.strip("<>"), date, kind, status)
-
-
-def _text(data: bytes, charset: str | None) -> str:
-    from resiliparse.parse.encoding import detect_encoding
-
-    try:
-        return decode_page(data, declared=charset)
-    except UnicodeDecodeError:
-        return data.decode(detect_encoding(data, from_html_meta=True) or "utf-8", "replace")
-
-
-def _unpack(data: bytes, http: Any, limit: int) -> bytes:
-    """The content without its transfer and content encodings; many archives name encodings that they have undone."""
-    import zlib
-
-    from fastwarc.stream_io import BrotliReader, ChunkedReader, ZstdReader
-
-    if http.get("Transfer-Encoding", "").lower() == "chunked":
-        with contextlib.suppress(OSError):  # not chunked after all
-            data = ChunkedReader(io.BytesIO(data)).read(limit + 1)
-    encoding = http.get("Content-Encoding", "").strip().lower()
-    if encoding == "br" and not data.lstrip().startswith(b"<"):
-        return BrotliReader(io.BytesIO(data)).read(limit + 1)
-    if encoding == "zstd" and data.startswith(RECORD_STARTS["zst"]):
-        return ZstdReader(io.BytesIO(data)).read(limit + 1)
-    if data.startswith(b"\x1f\x8b") or (encoding == "deflate" and not data.lstrip().startswith(b"<")):
-        try:
-            return zlib.decompressobj(47).decompress(data, limit + 1)
-        except zlib.error as error:
-            raise ValueError(str(error)) from error
-    return data
+    url = record.headers.get("WARC-Target-URI")
+    text = decode_page(data, declared=head.charset)
+    return Page(record.stream_pos, text, url and url.strip("<>"), date, head.content_type, head.status or None)
 
 
 def _find(open_file: Callable[[], BinaryIO], mark: bytes, start: int) -> int | None:

@@ -17,7 +17,7 @@ from curate.collect.compression import ByteStream
 from curate.collect.formats import COMPRESSIONS, ENDINGS, STREAMED, UNDONE, FileType, Format, file_type
 from curate.collect.locations import Location, find_locations, open_location
 from curate.errors import CurateError
-from curate.stages.contract import Part, Rejected, Source, SourceContext
+from curate.stages.contract import Part, Passed, Rejected, Source, SourceContext
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ Paths = Annotated[SeveralPaths, BeforeValidator(_listed, json_schema_input_type=
 class Files(Source):
     """Reads documents from files: JSON lines, CSV, TSV, Parquet, text, Markdown, HTML, WARC; gz, zst, xz, bz2."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("orjson", "pyarrow", "FastWARC", "Resiliparse")
 
     paths: Paths = Field(
@@ -143,7 +143,7 @@ class Files(Source):
         delimiter = DELIMITERS[str(kind.format)]
         return read_header(stream, delimiter=delimiter, quote=self.quote, limit=self.max_document_bytes)
 
-    def read(self, part: Part) -> Iterator[pa.Table | Rejected]:
+    def read(self, part: Part) -> Iterator[pa.Table | Rejected | Passed]:
         """Documents, and what cannot be read; last, where and why reading stopped before the end of a file.
 
         Raises:
@@ -173,7 +173,9 @@ class Files(Source):
         if stream.damage:
             yield Rejected(stream.position, *stream.damage)
 
-    def _read_stream(self, part: Part, stream: ByteStream, selection: Selection) -> Iterator[pa.Table | Rejected]:
+    def _read_stream(
+        self, part: Part, stream: ByteStream, selection: Selection
+    ) -> Iterator[pa.Table | Rejected | Passed]:
         from curate.collect.delimited import read_delimited
         from curate.collect.jsonl import read_jsonl
         from curate.collect.pages import read_page

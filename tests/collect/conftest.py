@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from curate.collect.files import Files
-from curate.stages.contract import Rejected, SourceContext
+from curate.stages.contract import Passed, Rejected, SourceContext
 
 
 @pytest.fixture
@@ -37,6 +37,8 @@ def read_source(source, root, shard_bytes=1 << 24):
     documents, rejects = [], []
     for part in parts:
         for piece in source.read(part):
+            if isinstance(piece, Passed):
+                continue
             if isinstance(piece, Rejected):
                 rejects.append(piece)
             else:

@@ -2,9 +2,15 @@
 
 import gzip
 import io
+import zlib
 
+import brotli
 import pytest
 import zstandard
+
+from curate.collect.archives import read_warc
+from curate.collect.columns import Selection
+from curate.stages.contract import Passed
 
 
 def record(content, *, kind="response", url="http://example.org/", headers=b"Content-Type: text/html\r\n"):
@@ -181,3 +187,127 @@ def test_a_real_archive_cut_in_half_gives_half_its_pages(read_files, shared_data
     documents, rejects = read_files({"a.warc.gz": content})
     assert len(documents) == 7
     assert [reject.reason for reject in rejects] == ["truncated"]
+
+
+def passed(content):
+    selection = Selection("text", None, None, 1 << 20, "a.warc")
+    found = read_warc(lambda: io.BytesIO(content), None, selection, name="a.warc")
+    return {item.kind: item.count for item in found if isinstance(item, Passed)}
+
+
+def test_what_is_no_document_is_counted_by_its_kind():
+    image = record(b"\x89PNG", headers=b"Content-Type: image/png\r\n")
+    content = image + image + record("x", kind="request") + record("", headers=b"Content-Type: text/html\r\n")
+    content += record("x", kind="metadata") + record("untyped", headers=b"") + record("one")
+    assert passed(content) == {
+        "metadata": 1,
+        "no content type": 1,
+        "other content type": 2,
+        "request": 1,
+        "status 200 without content": 1,
+    }
+
+
+def test_no_record_of_a_real_archive_vanishes(shared_data):
+    content = (shared_data / "warc_samples" / "warcfile.warc").read_bytes()
+    assert sum(passed(content).values()) + 16 == content.count(b"WARC/1.0\r\n")
+
+
+@pytest.mark.parametrize("version", [b"WARC/1.0", b"WARC/0.18"])
+def test_headers_may_end_in_bare_line_feeds(read_files, version):
+    lines = record("<p>one</p>").replace(b"\r\n", b"\n").replace(b"WARC/1.0", version)
+    size = len(b"HTTP/1.1 200 OK\nContent-Type: text/html\n\n<p>one</p>")
+    lines = lines.replace(b"Content-Length: 54", b"Content-Length: %d" % size)
+    assert b"Content-Length: %d\n" % size in lines
+    documents, rejects = read_files({"a.warc": lines + lines})
+    assert (texts(documents), rejects) == (["<p>one</p>"] * 2, [])
+
+
+def test_http_headers_alone_may_end_in_bare_line_feeds(read_files):
+    page = b"HTTP/1.1 404 Not Found\nContent-type: text/html\n ; charset=shift_jis\n\n" + "\u65e5\u2460".encode("cp932")
+    head = b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http\r\nContent-Length: %d\r\n\r\n" % len(
+        page
+    )
+    documents, _ = read_files({"a.warc": head + page + b"\r\n\r\n"})
+    assert [(document["text"], document["status"]) for document in documents] == [("\u65e5\u2460", 404)]
+
+
+def test_an_interim_response_is_not_the_response(read_files):
+    page = record("<p>one</p>")
+    page = page.replace(b"Content-Length: 54", b"Content-Length: 79")
+    page = page.replace(b"HTTP/1.1 200", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200")
+    assert texts(read_files({"a.warc": page})[0]) == ["<p>one</p>"]
+
+
+def deflated(content):
+    packer = zlib.compressobj(wbits=-15)
+    return packer.compress(content) + packer.flush()
+
+
+TEXT = b"<p>" + bytes(range(97, 123)) * 40 + b"</p>"
+
+
+@pytest.mark.parametrize(
+    ("codings", "body"),
+    [
+        (b"Content-Encoding: gzip, gzip\r\n", gzip.compress(gzip.compress(TEXT))),
+        (b"Content-Encoding: br\r\nContent-Encoding: gzip\r\n", gzip.compress(brotli.compress(TEXT))),
+        (b"Content-Encoding: gzip\r\n", gzip.compress(TEXT[:50]) + gzip.compress(TEXT[50:])),
+        (b"Content-Encoding: x-gzip\r\n", gzip.compress(TEXT) + b"garbage"),
+        (b"", gzip.compress(TEXT)),
+        (b"Content-Encoding: deflate\r\n", zlib.compress(TEXT)),
+        (b"Content-Encoding: deflate\r\n", deflated(TEXT)),
+        (b"Content-Encoding: deflate\r\n", TEXT),
+        (b"Content-Encoding: br\r\n", brotli.compress(TEXT)),
+        (b"Content-Encoding: br\r\n", TEXT),
+        (b"Content-Encoding: zstd\r\n", zstandard.compress(TEXT[:9]) + zstandard.compress(TEXT[9:])),
+        (b"Content-Encoding: UTF-8\r\n", TEXT),
+        (b"Transfer-Encoding: gzip, chunked\r\n", b"%x;a=b\r\n%b\r\n0\r\n\r\n" % (len(p := gzip.compress(TEXT)), p)),
+    ],
+)
+def test_codings_are_undone_as_browsers_do_it(read_files, codings, body):
+    documents, rejects = read_files({"a.warc": record(body, headers=b"Content-Type: text/html\r\n" + codings)})
+    assert (texts(documents), rejects) == ([TEXT.decode()], [])
+
+
+@pytest.mark.parametrize(
+    ("codings", "pack"),
+    [
+        (b"Content-Encoding: gzip\r\n", gzip.compress),
+        (b"Content-Encoding: deflate\r\n", zlib.compress),
+        (b"Content-Encoding: deflate\r\n", deflated),
+        (b"Content-Encoding: br\r\n", brotli.compress),
+        (b"Transfer-Encoding: chunked\r\n", lambda text: b"200\r\n%b\r\n1000\r\n%b" % (text[:512], text[512:])),
+    ],
+)
+def test_of_a_body_that_is_cut_short_what_can_be_read_is_kept(read_files, codings, pack):
+    text = "".join(f"<p>line {number * number}</p>" for number in range(200))
+    body = pack(text.encode())
+    documents, rejects = read_files(
+        {"a.warc": record(body[: len(body) * 3 // 4], headers=b"Content-Type: text/html\r\n" + codings)}
+    )
+    (document,) = documents
+    assert rejects == []
+    assert len(document["text"]) > 100
+    assert text.startswith(document["text"])
+
+
+@pytest.mark.parametrize(
+    ("codings", "body"),
+    [
+        (b"Content-Encoding: br\r\n", b"\x81\xf3\x00\xff\x07" * 40),
+        (b"Content-Encoding: deflate\r\n", b"\xff\xff\x00\x01" * 40),
+        (b"", zstandard.compress(TEXT)),
+        (b"Content-Encoding: gzip\r\n", gzip.compress(TEXT)[:-8] + b"\xff" * 8),
+    ],
+)
+def test_compressed_bytes_never_become_a_document(read_files, codings, body):
+    documents, rejects = read_files({"a.warc": record(body, headers=b"Content-Type: text/html\r\n" + codings)})
+    assert documents == []
+    assert [reject.reason for reject in rejects] == ["corrupt"]
+
+
+def test_a_text_that_starts_like_a_chunk_is_kept_whole(read_files):
+    content = "3\r\nonce upon a time"
+    page = record(content, headers=b"Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n")
+    assert texts(read_files({"a.warc": page})[0]) == [content]
