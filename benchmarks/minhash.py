@@ -5,10 +5,11 @@
 FOLDER has books_sample/books.tar.xz. Books are cut into documents of about 600 words; the quickstart's text (what the
 packages of this machine say about themselves: short, full of near-duplicates of its own) is added, then near-duplicates
 (5% of the documents, each word replaced with a chance of 0.5%) and exact ones (2.5%), and all are shuffled. Both sides
-start from texts in memory and run in one process. Numbers are CPU seconds of the process and its children: of datatrove
-signatures, buckets, clusters and filter; of ours signatures, buckets, verification of every pair, clusters and verdicts.
-`cold` is a fresh process that imports, and compiles its kernels first (their cache is empty); `warm` is the median of
-five runs in a process that has compiled them. datatrove runs once, imported and with its tokenizer loaded.
+start from texts in memory. Numbers are CPU seconds of the process and its children: of datatrove signatures, buckets,
+clusters and filter; of ours a whole run of the engine with one worker (a Parquet file written and read, ids, signatures,
+buckets, verification of every pair, clusters, verdicts, the ledger and the version).
+`cold` is a run that compiles its kernels first (their cache is empty); `warm` is the median of five runs whose worker finds
+them compiled. datatrove runs once, imported and with its tokenizer loaded.
 
 Recall: of the planted pairs with a true similarity of at least 0.8 (a replaced word is too much for some short texts),
 those of which one document was dropped. Precision: of the dropped documents, those with
@@ -94,19 +95,22 @@ def plant(texts: list[str]) -> tuple[list[str], dict[str, list[tuple[int, int]]]
 def run_curate(texts: list[str], **settings: Any) -> dict[int, int]:
     """Dropped documents, and the one kept in the place of each."""
     import pyarrow as pa
+    import pyarrow.parquet as parquet
 
-    from curate.dedup.near import NearDuplicates
+    import curate
+    from curate.dataset.ledger import removed_documents
 
-    stage = NearDuplicates(similarity=SIMILARITY, **settings)
-    ids = [str(number) for number in range(len(texts))]
-    table = pa.table({"id": ids, "text": texts})
-    sign = stage.open()
-    batches = [sign(table.slice(start, stage.batch)) for start in range(0, len(texts), stage.batch)]
-    signatures = pa.concat_tables(batches).append_column("id", table.column("id"))
-    column = table.column("text").combine_chunks()
-    verdicts = stage.reduce(signatures, lambda numbers: column.take(pa.array(numbers))).verdicts
-    kept = map(int, verdicts.column("duplicate_of").to_pylist())
-    return dict(zip(verdicts.column("row").to_pylist(), kept, strict=True))
+    stage = {"stage": "near_duplicates", "similarity": SIMILARITY, **settings}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ids = [str(number) for number in range(len(texts))]
+        parquet.write_table(pa.table({"id": ids, "text": texts}), folder / "texts.parquet")
+        sources = [{"stage": "files", "paths": ["texts.parquet"]}]
+        (folder / "pipeline.yaml").write_text(json.dumps({"dataset": "texts", "sources": sources, "stages": [stage]}))
+        curate.run(folder / "pipeline.yaml", workers=1)
+        made = curate.open_dataset("texts", folder / ".curate")
+        dropped = list(removed_documents(made.store, made.ledger(), ("dropped",)))
+    return {int(one["id"]): int(one["duplicate_of"]) for one in dropped}
 
 
 def run_datatrove(texts: list[str]) -> dict[int, int]:
@@ -168,7 +172,7 @@ def measure(run: Callable[[], dict[int, int]], *, runs: int = 1) -> tuple[float,
 
 
 def cold_seconds(options: argparse.Namespace) -> float:
-    """CPU seconds of ours in a fresh process without compiled kernels, imports and compilation included."""
+    """CPU seconds of ours without compiled kernels, compilation included."""
     with tempfile.TemporaryDirectory() as cache:
         command = [
             sys.executable,

@@ -37,6 +37,8 @@ def packed(folder, vocabulary):
         name="topics",
         version="0" * 64,
         splits={"train": len(texts)},
+        columns=["text"],
+        schema=pa.schema([("text", pa.string())]),
         store=SimpleNamespace(root=folder),
         manifest={"splits": {"train": {"text_bytes": sum(len(text) for text in texts)}}},
         batches=lambda *_, **__: [pa.RecordBatch.from_pydict({"text": texts})],
