@@ -62,7 +62,7 @@ def read_warc(
         selection: Which columns to take.
         name: What the file is called.
     """
-    carried = list(selection.carried((selection.text, *COLUMNS), complete=True))
+    carried = list(selection.carried((selection.text or "text", *COLUMNS), complete=True))
     pages: list[Page] = []
     size = 0
     passed: Counter[str] = Counter()

@@ -30,7 +30,7 @@ class Selection(NamedTuple):
     """Which columns of the input become what.
 
     Attributes:
-        text: Column with the text.
+        text: Column with the text; None where the documents have none.
         id: Column with the id; None is the column `id` where there is one.
         columns: Other columns to carry; None is all of them.
         limit: Most bytes of a document.
@@ -38,7 +38,7 @@ class Selection(NamedTuple):
         make_ids: Whether ids are left to the engine, and the column of ids is carried on as `original_id`.
     """
 
-    text: str
+    text: str | None
     id: str | None
     columns: tuple[str, ...] | None
     limit: int
@@ -80,7 +80,7 @@ class Selection(NamedTuple):
                 one has the name that another one is carried on under.
         """
         known = dict.fromkeys(names)
-        taken = {self.text, self.id_name}
+        taken: set[str | None] = {self.text, self.id_name}
         renamed = {"source_uri": ORIGINAL_URI}
         wanted = [name for name in known if name not in taken] if self.columns is None else list(self.columns)
         for name in wanted:
@@ -144,7 +144,7 @@ def _as_string(value: Any) -> str | None:
 
 
 def document_table(
-    texts: Sequence[str] | pa.Array,
+    texts: Sequence[str] | pa.Array | None,
     ids: Sequence[Any] | pa.Array | None,
     offsets: Sequence[int] | pa.Array,
     *,
@@ -154,7 +154,7 @@ def document_table(
     """A table of documents as `Source.read` gives it.
 
     Args:
-        texts: One string a document.
+        texts: One string a document; None where the documents have no text.
         ids: Strings, or anything that becomes one; None where the source has no ids.
         offsets: Where each document starts in its file.
         name: The file; with the offset it makes the `source_uri`.
@@ -163,11 +163,13 @@ def document_table(
     import pyarrow as pa
     import pyarrow.compute as compute
 
-    text = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
     places = (offsets if isinstance(offsets, pa.Array) else pa.array(offsets, pa.int64())).cast(pa.string())
     uris = compute.binary_join_element_wise(pa.scalar(f"{name}#"), places, pa.scalar(""))
-    arrays: list[Any] = [_strings(ids, len(text)), text, uris]
-    fields = [pa.field(known, pa.string()) for known in RESERVED]
+    arrays: list[Any] = [_strings(ids, len(uris)), uris]
+    fields = [pa.field(known, pa.string()) for known in ("id", "source_uri")]
+    if texts is not None:
+        arrays.insert(1, texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string()))
+        fields.insert(1, pa.field("text", pa.string()))
     for column, values in columns.items():
         array, is_json = (values, False) if isinstance(values, pa.Array | pa.ChunkedArray) else typed_column(values)
         arrays.append(array)

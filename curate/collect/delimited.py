@@ -178,6 +178,8 @@ def _problem(offset: int, record: list[str], header: list[str], selection: Selec
         return Rejected(offset, "bad_csv", f"{len(record)} fields, the header has {len(header)}")
     if any(map(_undecodable, record)):
         return Rejected(offset, "invalid_utf8", "a field is not UTF-8")
+    if selection.text is None:
+        return None
     text = record[header.index(selection.text)]
     if not text:
         return Rejected(offset, "no_text", f"column `{selection.text}` is empty")
@@ -202,7 +204,7 @@ def _table(rows: list[Row], header: list[str], selection: Selection, name: str) 
     carried = selection.carried(header, complete=True)
     ids = values[selection.id_name] if selection.has_ids(header) else None
     return document_table(
-        values[selection.text],
+        None if selection.text is None else values[selection.text],
         [value or None for value in ids] if ids else None,
         offsets,
         name=name,

@@ -40,6 +40,7 @@ class Files(Source):
     """Reads documents from files: JSON lines, CSV, TSV, Parquet, text, Markdown, HTML, WARC; gz, zst, xz, bz2."""
 
     version: ClassVar[int] = 4
+    planning: ClassVar[frozenset[str]] = frozenset({"paths"})
     libraries: ClassVar[tuple[str, ...]] = ("orjson", "pyarrow", "FastWARC", "Resiliparse")
 
     paths: Paths = Field(
@@ -53,7 +54,11 @@ class Files(Source):
         "one document a file (html keeps its markup, for `html_text`); warc gives the HTML and plain text that was "
         "fetched, with columns `url`, `date`, `content_type` and `status`.",
     )
-    text: str = Field("text", description="Column that holds the text.")
+    text: str | None = Field(
+        None,
+        description="Column that holds the text; by default, `text` where there is one, and documents without a text of their "
+        "own where there is none (conversations, pairs, tables).",
+    )
     id_column: str | None = Field(
         None, description="Column that holds the id, which becomes a string; by default, `id` where there is one."
     )
@@ -153,7 +158,8 @@ class Files(Source):
         from curate.collect.parquet import read_parquet
 
         columns = None if self.columns is None else tuple(self.columns)
-        selection = Selection(self.text, self.id_column, columns, self.max_document_bytes, part.name, self.make_ids)
+        text = self.text or self._own_text(part)
+        selection = Selection(text, self.id_column, columns, self.max_document_bytes, part.name, self.make_ids)
         opener = partial(open_location, part.location)
         if part.extra["format"] == "parquet":
             yield from read_parquet(opener, selection, name=part.name, start=part.start, stop=part.stop)
@@ -172,6 +178,13 @@ class Files(Source):
         yield from self._read_stream(part, stream, selection)
         if stream.damage:
             yield Rejected(stream.position, *stream.damage)
+
+    def _own_text(self, part: Part) -> str | None:
+        """The column `text` where a file has it: told by its beginning, so that all its parts have it or none."""
+        from curate.collect.names import first_names
+
+        names = first_names(part, quote=self.quote, limit=self.max_document_bytes)
+        return "text" if names is None or "text" in names else None
 
     def _read_stream(
         self, part: Part, stream: ByteStream, selection: Selection

@@ -73,7 +73,7 @@ def _parse_fast(block: Lines, selection: Selection) -> list[Record] | None:
         return None
     try:
         records = list(map(orjson.loads, lines))
-        texts = {type(record[selection.text]) for record in records}
+        texts = {str} if selection.text is None else {type(record[selection.text]) for record in records}
     except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
         return None
     if texts != {str} or set(map(type, records)) != {dict}:
@@ -101,7 +101,7 @@ def _parse_lines(block: Lines, selection: Selection, rejects: list[Rejected], *,
         if first:
             selection.require_text(record)
             first = False
-        text = record.get(selection.text)
+        text = "" if selection.text is None else record.get(selection.text)
         if isinstance(text, str):
             yield place, record
         else:
@@ -136,7 +136,7 @@ def _table(parsed: list[Record], selection: Selection, name: str) -> pa.Table:
     names = dict.fromkeys(chain.from_iterable(dict.fromkeys(map(tuple, records))))
     carried = selection.carried(names, complete=False)
     return document_table(
-        [record[selection.text] for record in records],
+        None if selection.text is None else [record[selection.text] for record in records],
         [record.get(selection.id_name) for record in records] if selection.has_ids(names) else None,
         offsets,
         name=name,

@@ -24,9 +24,11 @@ def needed_columns(schema: pa.Schema, selection: Selection) -> list[str]:
     """
     selection.require_text(schema.names)
     carried = selection.carried(schema.names, complete=True)
-    _check_text(schema.field(selection.text), selection)
+    if selection.text is not None:
+        _check_text(schema.field(selection.text), selection)
     has_id = [selection.id_name] if selection.id_name in schema.names else []
-    return list(dict.fromkeys([selection.text, *has_id, *carried.values()]))
+    has_text = [] if selection.text is None else [selection.text]
+    return list(dict.fromkeys([*has_text, *has_id, *carried.values()]))
 
 
 def _check_text(text: pa.Field, selection: Selection) -> None:
@@ -61,25 +63,26 @@ def documents_of_rows(row: int, table: pa.Table, selection: Selection, *, name: 
 
     rejects: dict[int, tuple[str, str]] = {}
     table = pa.table({column: _plain(table.column(column)) for column in table.column_names})
-    valid, broken = _decode(table, binary={selection.text, selection.id_name})
+    valid, broken = _decode(table, binary={selection.text or "", selection.id_name})
     for place, column in broken.items():
         rejects[place] = ("invalid_utf8", f"column `{column}` is not UTF-8")
-    text = valid.column(selection.text)
-    for place in np.flatnonzero(text.is_null().to_numpy()):
-        rejects.setdefault(int(place), ("no_text", f"column `{selection.text}` is null"))
-    lengths = compute.fill_null(compute.binary_length(text), 0).to_numpy()
-    for place in np.flatnonzero(lengths > selection.limit):
-        rejects.setdefault(int(place), ("too_long", f"the text is longer than {selection.limit} bytes"))
+    if selection.text is not None:
+        text = valid.column(selection.text)
+        for place in np.flatnonzero(text.is_null().to_numpy()):
+            rejects.setdefault(int(place), ("no_text", f"column `{selection.text}` is null"))
+        lengths = compute.fill_null(compute.binary_length(text), 0).to_numpy()
+        for place in np.flatnonzero(lengths > selection.limit):
+            rejects.setdefault(int(place), ("too_long", f"the text is longer than {selection.limit} bytes"))
     for place in sorted(rejects):
         yield Rejected(row + place, *rejects[place])
-    rows = np.delete(np.arange(len(text)), sorted(rejects))
+    rows = np.delete(np.arange(valid.num_rows), sorted(rejects))
     if len(rows) == 0:
         return
     kept = valid.take(pa.array(rows)) if rejects else valid
     carried = selection.carried(kept.column_names, complete=True)
     ids = kept.column(selection.id_name) if selection.has_ids(kept.column_names) else None
     yield document_table(
-        kept.column(selection.text).combine_chunks(),
+        None if selection.text is None else kept.column(selection.text).combine_chunks(),
         _as_ids(ids),
         pa.array(rows + row),
         name=name,
