@@ -75,7 +75,7 @@ def test_validating_ten_stages_loads_no_engine_and_few_modules_in_all(tmp_path):
     (tmp_path / "in" / "a.jsonl").write_text('{"text": "a document"}\n')
     heavy, count = loaded(tmp_path, "validate", "pipeline.yaml")
     assert set(heavy) <= {"pydantic", "ruamel", "pyarrow", "numpy", "fastwarc", "resiliparse", "xxhash"}
-    assert count < 800  # the first documents are read with Arrow
+    assert count < 1000  # the first documents are read with Arrow
 
 
 def test_importing_the_package_loads_nothing(tmp_path):

@@ -75,7 +75,7 @@ def test_a_field_over_the_limit_is_rejected(read_files):
 
 def test_a_missing_text_column_is_an_error_that_names_the_columns(read_files):
     with pytest.raises(CurateError, match="no column `text`; the columns are `body`, `n`"):
-        read_files({"a.csv": "body,n\na,1\n"})
+        read_files({"a.csv": "body,n\na,1\n"}, text="text")
 
 
 def test_two_columns_of_one_name_are_an_error(read_files):

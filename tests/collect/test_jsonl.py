@@ -113,7 +113,7 @@ def test_nan_is_read_though_it_is_not_json(read_files):
 
 def test_a_missing_text_column_is_an_error_that_names_the_columns(read_files):
     with pytest.raises(CurateError, match="no column `text`; the columns are `Text`, `url`") as error:
-        read_files({"a.jsonl": lines({"Text": "a", "url": "u"})})
+        read_files({"a.jsonl": lines({"Text": "a", "url": "u"})}, text="text")
     assert error.value.where == "a.jsonl"
 
 

@@ -105,7 +105,7 @@ def test_a_corrupt_row_group_costs_its_own_rows_alone(read_files):
 
 def test_a_missing_text_column_is_an_error_that_names_the_columns(read_files):
     with pytest.raises(CurateError, match="no column `text`; the columns are `body`"):
-        read_files({"a.parquet": packed(pa.table({"body": ["a"]}))})
+        read_files({"a.parquet": packed(pa.table({"body": ["a"]}))}, text="text")
 
 
 def test_a_text_column_of_numbers_is_an_error(read_files):

@@ -156,7 +156,6 @@ def test_a_changed_input_reruns_its_shards_alone(done):
     assert cached == set()
     assert why["lines"] == "new or changed: two.txt"
     assert why["shout"] == "depends on `lines`, which runs"
-    assert done.plan()["shout"]["cached"] == 1
     done.run()
     assert done.calls() == {"Lines": 1, "Shout": 28, "Long": 28, "Letters": 28, "Copies": 28, "reduce": 59}
 

@@ -30,6 +30,7 @@ def refusal(use, **parameters) -> CurateError:
 def test_the_stage_is_its_path_and_its_parameters():
     stage = block_stage(f"{FILTERS}.GopherRepetitionFilter", {"dup_line_frac": 0.2})
     assert json.loads(json.dumps(stage.model_dump())) == {
+        "on": ["text"],
         "use": f"{FILTERS}.GopherRepetitionFilter",
         "parameters": {"dup_line_frac": 0.2},
     }
