@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from curate.reports.charts import Bar, Figure, Small, bars, histogram, lines, multiples, stacked
 from curate.reports.data import VALIDATION, Clusters, Lengths, ReportData, RunData, StageData
 from curate.reports.numbers import measure, number, share
@@ -101,7 +103,7 @@ def clusters_figure(clusters: Clusters, key: str) -> Figure:
         kind="dropped",
     )
     rows = tuple((name, number(count), number(clusters.removed[name])) for name, count in clusters.sizes.items())
-    return Figure(figure.svg, figure.caption, ("documents in the cluster", "clusters", "removed"), rows)
+    return replace(figure, header=("documents in the cluster", "clusters", "removed"), rows=rows)
 
 
 def personal_figure(personal: dict[str, dict[str, int]]) -> Figure:
@@ -115,7 +117,7 @@ def personal_figure(personal: dict[str, dict[str, int]]) -> Figure:
         kind="edited",
     )
     rows = tuple((name, number(counts["found"]), number(counts["documents"])) for name, counts in personal.items())
-    return Figure(figure.svg, figure.caption, ("type", "occurrences", "documents"), rows)
+    return replace(figure, header=("type", "occurrences", "documents"), rows=rows)
 
 
 def features_figure(stage: StageData, key: str) -> Figure | None:

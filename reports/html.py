@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 from curate.reports import figures, numbers
 from curate.reports.compare import compare
 from curate.reports.data import ReportData, RunData, StageData
+from curate.reports.fold import fold
 from curate.reports.text import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 __all__ = ["render_run", "render_version"]
 
@@ -136,9 +138,10 @@ def _environment() -> Environment:
         "size": numbers.size,
         "measure": numbers.measure,
         "metric": figures.metric_name,
+        "name": _name,
         "value": _value_text,
     }
-    environment.globals |= {"share": numbers.share, "compare": compare}
+    environment.globals |= {"share": numbers.share, "compare": compare, "fold": fold}
     return environment
 
 
@@ -147,6 +150,13 @@ def _finalize(value: Any) -> Any:
     if value is None:
         return ""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _name(value: str) -> Markup:
+    """An identifier, with its underscores as places where a line may end: its words are not broken then."""
+    from markupsafe import Markup, escape
+
+    return Markup("_<wbr>").join(escape(part) for part in visible(value).split("_"))
 
 
 def _value_text(value: Any) -> str:

@@ -21,8 +21,8 @@ LEGEND = (("ghost", "read"), ("kept", "kept"))
 
 def drawn(figure) -> ElementTree.Element:
     """The drawing, parsed as XML; numbers in it are numbers."""
-    assert not re.search(r"nan|inf", re.sub(r"<(title|desc|text).*?</", "", str(figure.svg)))
-    return ElementTree.fromstring(str(figure.svg))
+    assert not re.search(r"nan|inf", re.sub(r"<(title|desc|text).*?</", "", str(figure.wide)))
+    return ElementTree.fromstring(str(figure.wide))
 
 
 def test_bars_have_a_title_and_a_description():
@@ -80,7 +80,7 @@ def test_any_features_are_counted_and_drawn(found, limits):
 def test_long_curves_are_thinned_and_end_where_they_end():
     points = [(step, 1.0 / (step + 1)) for step in range(100_000)]
     figure = lines("k", "t", "d", {"run": points}, x_name="step", y_name="loss")
-    assert len(str(figure.svg)) < 10_000 and figure.rows[-1][0] == "99,999" and len(figure.rows) <= 31
+    assert len(str(figure.wide)) < 10_000 and figure.rows[-1][0] == "99,999" and len(figure.rows) <= 31
 
 
 @settings(derandomize=True, deadline=None)
