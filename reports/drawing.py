@@ -13,7 +13,20 @@ from markupsafe import Markup
 
 from curate.reports.text import visible
 
-__all__ = ["LETTER", "NARROW", "WIDE", "Drawing", "Figure", "Point", "line", "make_figure", "rectangle", "rounded", "shortened", "text"]
+__all__ = [
+    "LETTER",
+    "NARROW",
+    "WIDE",
+    "Drawing",
+    "Figure",
+    "Point",
+    "line",
+    "make_figure",
+    "rectangle",
+    "rounded",
+    "shortened",
+    "text",
+]
 
 WIDE, NARROW = 760.0, 340.0
 """Units of a drawing's width; about a pixel each, on a desk and on a phone."""

@@ -13,7 +13,7 @@ __all__ = ["fold"]
 
 ACROSS = 44
 """Letters that a line holds at least: beside another text, or on a phone."""
-FEWEST = 3
+FEWEST = 4
 """Lines that are worth folding."""
 
 
@@ -48,5 +48,5 @@ def _cut(text: str, lines: int) -> int:
         place = text.rfind(" ", place, place + (lines - used) * ACROSS) + 1 or place + (lines - used) * ACROSS
     else:
         place -= 1
-    left = text[place:].split("\n")
+    left = text[place:].removeprefix("\n").split("\n")
     return place if sum(max(1, math.ceil(len(line) / ACROSS)) for line in left) >= FEWEST else len(text)

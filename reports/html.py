@@ -7,6 +7,7 @@ would hide or obey, and the Content-Security-Policy allows the page's own style 
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
 from functools import cache
 from io import StringIO
@@ -153,10 +154,10 @@ def _finalize(value: Any) -> Any:
 
 
 def _name(value: str) -> Markup:
-    """An identifier, with its underscores as places where a line may end: its words are not broken then."""
+    """An identifier or a path; lines may end after its underscores and slashes, so that its words are not broken."""
     from markupsafe import Markup, escape
 
-    return Markup("_<wbr>").join(escape(part) for part in visible(value).split("_"))
+    return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(visible(value)))))  # noqa: S704 - it is escaped
 
 
 def _value_text(value: Any) -> str:

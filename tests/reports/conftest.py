@@ -15,6 +15,7 @@ from curate.dataset.refs import commit
 from curate.dataset.schema import pack_schema, unify
 from curate.dataset.store import Store
 from curate.stages.contract import Verdicts
+from tests.reports.page import LONG
 
 
 @dataclass
@@ -217,3 +218,15 @@ def drop_copies():
 @pytest.fixture
 def builder(tmp_path) -> Builder:
     return Builder(tmp_path)
+
+
+@pytest.fixture
+def version(builder):
+    """Three shards with an early drop, an edit, duplicates, addresses and rejected input."""
+    builder.read(
+        ["too short", f"{LONG} one", f"{LONG} two", "It\u00e2\u20ac\u2122s a broken sign in a long enough text"],
+        ["secret contact: ann@example.org is the address in here", "call 212 555 0199", f"{LONG} three"],
+        ["a completely different document with words"],
+        rejected=[(7, "bad_json", "line 8 does not parse")],
+    )
+    return builder.fix_unicode().drop_short().drop_copies().find_addresses().commit()

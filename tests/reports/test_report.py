@@ -5,69 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64encode
-from html.parser import HTMLParser
-from itertools import pairwise
 
 import pytest
 
 from curate.errors import CurateError
 from curate.reports.collect import collect_report
 from curate.reports.report import build_report, build_run_report, find_target
-
-LONG = "many words that make a text which no filter drops at all"
-VOID = {"meta", "br", "img", "link", "input", "hr", "wbr"}
-
-
-class Page(HTMLParser):
-    """Checks that every element is closed where it should be, and collects what is asked for."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open, self.elements, self.texts, self.anchors = [], [], [], []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-        if tag not in ("bdi", "code", "mark", "span", "strong"):
-            self.texts.append(" ")
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.texts).split())
-
-    def of(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def report(builder, version, name="report.html") -> str:
-    return build_report(builder.store, version, builder.root / name).read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def version(builder):
-    """Three shards with an early drop, an edit, duplicates, addresses and rejected input."""
-    builder.read(
-        ["too short", f"{LONG} one", f"{LONG} two", "It\u00e2\u20ac\u2122s a broken sign in a long enough text"],
-        ["secret contact: ann@example.org is the address in here", "call 212 555 0199", f"{LONG} three"],
-        ["a completely different document with words"],
-        rejected=[(7, "bad_json", "line 8 does not parse")],
-    )
-    return builder.fix_unicode().drop_short().drop_copies().find_addresses().commit()
-
+from tests.reports.page import LONG, Page, report
 
 # ---- what it tells
 
@@ -284,29 +228,7 @@ def test_one_very_long_word_makes_no_long_page(builder, hostile):
     assert len(report(builder, hostile)) < 120_000
 
 
-# ---- the page itself
-
-
-def test_the_same_version_gives_the_same_bytes(builder, version):
-    assert report(builder, version, "one.html") == report(builder, version, "two.html")
-
-
-def test_headings_are_in_order_and_every_link_has_its_place(builder, version):
-    page = Page(report(builder, version))
-    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
-    assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after - before <= 1 for before, after in pairwise(levels))
-    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert {link["href"][1:] for link in page.of("a")} <= set(ids)
-    labels = [name for _, attributes in page.elements for name in attributes.get("aria-labelledby", "").split()]
-    assert set(labels) <= set(ids)
-
-
-def test_every_table_has_a_caption_and_headers_with_a_scope(builder, version):
-    page = Page(report(builder, version))
-    assert len(page.of("caption")) == len(page.of("table")) > 5
-    assert all(header.get("scope") in ("col", "row") for header in page.of("th"))
+# ---- what cannot be told
 
 
 def test_a_version_without_documents_has_a_report(builder):
