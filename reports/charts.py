@@ -1,44 +1,38 @@
-"""Charts as inline SVG, with a title, a description and the data as a table; no script, colours from the style sheet.
+"""Charts, each with its data as a table: bars, histograms, small multiples, lines.
 
-Every chart is a `Figure`: the template shows the drawing, and its data in a table that can be unfolded and read aloud. All
-are drawn on a canvas 760 units wide, and scale with the page.
+Every chart is a `Figure`: the template shows the drawing, and its data in a table that can be unfolded and read aloud. What
+does not fit beside the other on a phone stands below it: labels above their bars, small histograms in one column.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from markupsafe import Markup, escape
 
+from curate.reports.drawing import (
+    LETTER,
+    NARROW,
+    Drawing,
+    Figure,
+    Point,
+    line,
+    make_figure,
+    rectangle,
+    rounded,
+    shortened,
+    text,
+)
 from curate.reports.numbers import compact, nice_ticks, number
-from curate.reports.text import visible
 
 __all__ = ["Bar", "Figure", "Small", "bars", "histogram", "lines", "multiples", "stacked"]
 
-WIDTH = 760
-ROW = 30
-LABEL = 170
-"""Width kept for the names of bars."""
 MOST_POINTS = 400
 MOST_ROWS = 30
 MOST_SERIES = 6
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A drawing and its data."""
-
-    svg: Markup
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    legend: tuple[tuple[str, str], ...] = ()
-    """Colour class and name, where there is more than one colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,46 +42,6 @@ class Bar:
     name: str
     parts: tuple[tuple[str, float], ...]
     note: str = ""
-
-
-def _svg(key: str, title: str, description: str, height: float, content: Iterable[Markup]) -> Markup:
-    return Markup(
-        '<svg viewBox="0 0 {width} {height}" role="img" aria-labelledby="{key}-title {key}-description">'
-        '<title id="{key}-title">{title}</title><desc id="{key}-description">{description}</desc>{content}</svg>'
-    ).format(
-        width=WIDTH,
-        height=_round(height),
-        key=key,
-        title=visible(title),
-        description=visible(description),
-        content=Markup("").join(content),
-    )
-
-
-def _round(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _text(x: float, y: float, content: str, kind: str = "", anchor: str = "start") -> Markup:
-    return Markup('<text x="{}" y="{}" class="{}" text-anchor="{}">{}</text>').format(
-        _round(x), _round(y), kind, anchor, visible(content)
-    )
-
-
-def _rectangle(x: float, y: float, width: float, height: float, kind: str) -> Markup:
-    return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>').format(
-        _round(x), _round(y), _round(max(width, 0.0)), _round(max(height, 0.0)), kind
-    )
-
-
-def _line(start: Point, end: Point, kind: str) -> Markup:
-    return Markup('<line x1="{}" y1="{}" x2="{}" y2="{}" class="{}"/>').format(
-        _round(start[0]), _round(start[1]), _round(end[0]), _round(end[1]), kind
-    )
-
-
-def _shortened(name: str, most: int = 21) -> str:
-    return name if len(name) <= most else name[: most - 1] + "\u2026"
 
 
 # ---- bars
@@ -105,23 +59,44 @@ def stacked(
     legend: Sequence[tuple[str, str]],
 ) -> Figure:
     """Horizontal bars made of parts, all to the scale of `whole`; parts that are not zero are at least a hair wide."""
-    note_width = 128
-    across = WIDTH - LABEL - note_width
+
+    def draw(width: float) -> Drawing:
+        one = _bar_below_its_name if width == NARROW else _bar_beside_its_name
+        return one(items, whole, width)
+
+    return make_figure(key, caption, description, draw, header=header, rows=rows, legend=legend)
+
+
+def _bar_beside_its_name(items: Sequence[Bar], whole: float, width: float) -> Drawing:
+    label, thickness, row = 170.0, 20.0, 30.0
+    across = width - label - 12 - max((len(item.note) for item in items), default=0) * LETTER
     content: list[Markup] = []
     for index, item in enumerate(items):
-        top = index * ROW + 4
-        content += [
-            _text(LABEL - 12, top + 15, _shortened(item.name), "label", "end"),
-            _rectangle(LABEL, top, across, ROW - 10, "track"),
-        ]
-        x = float(LABEL)
-        for kind, value in item.parts:
-            width = max(across * value / whole, 1.5) if value and whole else 0.0
-            content.append(_rectangle(x, top, width, ROW - 10, kind))
-            x += width
-        content.append(_text(LABEL + across + 12, top + 15, item.note, "value"))
-    svg = _svg(key, caption, description, len(items) * ROW + 2, content)
-    return Figure(svg, caption, tuple(header), tuple(tuple(row) for row in rows), tuple(legend))
+        top = index * row + 4
+        content.append(text(label - 12, top + 15, shortened(item.name, label - 12), "label", "end"))
+        content += _bar(item, whole, label, top, across, thickness)
+        content.append(text(label + across + 12, top + 15, item.note, "value"))
+    return len(items) * row + 2, content
+
+
+def _bar_below_its_name(items: Sequence[Bar], whole: float, width: float) -> Drawing:
+    thickness, row = 14.0, 44.0
+    content: list[Markup] = []
+    for index, item in enumerate(items):
+        top = index * row
+        content.append(text(0, top + 14, shortened(item.name, width - len(item.note) * LETTER - 12), "label"))
+        content.append(text(width, top + 14, item.note, "value", "end"))
+        content += _bar(item, whole, 0, top + 21, width, thickness)
+    return len(items) * row, content
+
+
+def _bar(item: Bar, whole: float, left: float, top: float, across: float, thickness: float) -> list[Markup]:
+    content = [rectangle(left, top, across, thickness, "track")]
+    for kind, value in item.parts:
+        width = max(across * value / whole, 1.5) if value and whole else 0.0
+        content.append(rectangle(left, top, width, thickness, kind))
+        left += width
+    return content
 
 
 def bars(
@@ -141,6 +116,46 @@ def bars(
     return stacked(key, caption, description, items, whole=largest, header=header, rows=rows, legend=())
 
 
+# ---- axes
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where the inside of a chart with axes stands, and what its upright axis tells."""
+
+    ticks: Sequence[float]
+    width: float
+    height: float = 290.0
+    top: float = 12.0
+
+    @property
+    def left(self) -> float:
+        return 16.0 + LETTER * max(len(compact(tick)) for tick in self.ticks)
+
+    @property
+    def right(self) -> float:
+        """Half of a tick's name stands beyond the last tick."""
+        return self.width - 20.0
+
+    @property
+    def base(self) -> float:
+        return self.height - 46.0
+
+    def up(self, value: float) -> float:
+        share = (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
+        return self.base - (self.base - self.top) * share
+
+    def drawn(self, x_name: str) -> list[Markup]:
+        """Lines across with their numbers, and the name of the axis below."""
+        content: list[Markup] = []
+        for tick in self.ticks:
+            y = self.up(tick)
+            content.append(line((self.left, y), (self.right, y), "axis" if tick == self.ticks[0] else "grid"))
+            content.append(text(self.left - 10, y + 4, compact(tick), "tick", "end"))
+        content.append(text((self.left + self.right) / 2, self.height - 6, x_name, "tick", "middle"))
+        return content
+
+
 # ---- histogram
 
 
@@ -155,38 +170,37 @@ def histogram(
     legend: Sequence[tuple[str, str]],
 ) -> Figure:
     """Bars between edges on a logarithmic axis; the first series stands behind the second."""
-    height, left, bottom, top = 290.0, 56.0, 46.0, 12.0
     highest = max((max(series, default=0) for series in counts.values()), default=0) or 1
     ticks = [tick for tick in nice_ticks(0, highest, 5) if tick == int(tick)]
-    scale = (height - bottom - top) / max(ticks[-1], highest)
-    base = height - bottom
-    place = _log_places(edges, left, WIDTH - 8.0)
-    content = [
-        part
-        for tick in ticks
-        for part in (
-            _line((left, base - tick * scale), (WIDTH - 8.0, base - tick * scale), "grid" if tick else "axis"),
-            _text(left - 10, base - tick * scale + 4, compact(tick), "tick", "end"),
-        )
-    ]
-    for (kind, _), series in zip(legend, counts.values(), strict=True):
-        gap = 1.0 if kind == legend[0][0] else 3.5
-        content += [
-            _rectangle(start + gap, base - count * scale, stop - start - 2 * gap, count * scale, kind)
-            for start, stop, count in zip(place, place[1:], series, strict=False)
-            if count
-        ]
-    content += _log_ticks(edges, place, base)
-    content.append(_text((left + WIDTH) / 2, height - 6, unit, "tick", "middle"))
-    rows = tuple(
+
+    def draw(width: float) -> Drawing:
+        frame = _Frame(ticks, width)
+        place = _log_places(edges, frame.left, frame.right)
+        content = frame.drawn(unit)
+        for (kind, _), series in zip(legend, counts.values(), strict=True):
+            inset = 0.04 if kind == legend[0][0] else 0.14
+            content += [
+                rectangle(
+                    start + inset * (stop - start),
+                    frame.up(count),
+                    (1 - 2 * inset) * (stop - start),
+                    frame.base - frame.up(count),
+                    kind,
+                )
+                for start, stop, count in zip(place, place[1:], series, strict=False)
+                if count
+            ]
+        return frame.height, content + _log_ticks(edges, place, frame.base)
+
+    rows = [
         (
             f"{number(int(start))}\u2013{number(max(int(stop) - 1, int(start)))}",
             *(number(series[i]) for series in counts.values()),
         )
         for i, (start, stop) in enumerate(pairwise(edges))
-    )
+    ]
     header = (unit, *(name for _, name in legend))
-    return Figure(_svg(key, caption, description, height, content), caption, header, rows, tuple(legend))
+    return make_figure(key, caption, description, draw, header=header, rows=rows, legend=legend)
 
 
 def _log_places(edges: Sequence[float], left: float, right: float) -> list[float]:
@@ -202,14 +216,14 @@ def _log_ticks(edges: Sequence[float], place: Sequence[float], base: float) -> l
     """A tick at every power of ten between the edges."""
     positive = [(edge, at) for edge, at in zip(edges, place, strict=True) if edge > 0]
     if len(positive) < 2:
-        return [_text(at, base + 18, compact(edge), "tick", "middle") for edge, at in positive]
+        return [text(at, base + 18, compact(edge), "tick", "middle") for edge, at in positive]
     (low, start), (high, end) = positive[0], positive[-1]
     powers = [10.0**power for power in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
     slope = (end - start) / math.log(high / low)
     ticks: list[Markup] = []
     for power in powers if len(powers) > 1 else [low, high]:
         at = start + slope * math.log(power / low)
-        ticks += [_line((at, base), (at, base + 5), "axis"), _text(at, base + 18, compact(power), "tick", "middle")]
+        ticks += [line((at, base), (at, base + 5), "axis"), text(at, base + 18, compact(power), "tick", "middle")]
     return ticks
 
 
@@ -237,14 +251,17 @@ def multiples(
     rows: Sequence[Sequence[str]],
     legend: Sequence[tuple[str, str]],
 ) -> Figure:
-    """Small histograms in three columns, each to its own scale."""
-    columns, gap, height = 3, 28.0, 118.0
-    width = (WIDTH - gap * (columns - 1)) / columns
-    content: list[Markup] = []
-    for index, item in enumerate(items):
-        content += _small(item, index % columns * (width + gap), index // columns * height, width, height - 46)
-    svg = _svg(key, caption, description, -(-len(items) // columns) * height, content)
-    return Figure(svg, caption, tuple(header), tuple(tuple(row) for row in rows), tuple(legend))
+    """Small histograms in three columns, or one; each to its own scale."""
+
+    def draw(width: float) -> Drawing:
+        columns, gap, height = (1, 0.0, 106.0) if width == NARROW else (3, 28.0, 118.0)
+        each = (width - gap * (columns - 1)) / columns
+        content: list[Markup] = []
+        for index, item in enumerate(items):
+            content += _small(item, index % columns * (each + gap), index // columns * height, each, height - 46)
+        return -(-len(items) // columns) * height, content
+
+    return make_figure(key, caption, description, draw, header=header, rows=rows, legend=legend)
 
 
 def _small(item: Small, left: float, top: float, width: float, height: float) -> list[Markup]:
@@ -256,18 +273,18 @@ def _small(item: Small, left: float, top: float, width: float, height: float) ->
             return left + width * math.log(value / low) / math.log(high / low)
         return left + width * (value - low) / (high - low)
 
-    parts = [_text(left, top + 12, _shortened(item.name, 32), "tick")]
+    parts = [text(left, top + 12, shortened(item.name, width), "tick")]
     parts += [
-        _rectangle(across(start) + 0.5, base - count * scale, across(stop) - across(start) - 1, count * scale, "kept")
+        rectangle(across(start) + 0.5, base - count * scale, across(stop) - across(start) - 1, count * scale, "kept")
         for (start, stop), count in zip(pairwise(item.edges), item.counts, strict=True)
         if count
     ]
-    parts.append(_line((left, base), (left + width, base), "axis"))
-    parts += [_line((across(limit), base - height), (across(limit), base), "limit") for limit in item.limits]
+    parts.append(line((left, base), (left + width, base), "axis"))
+    parts += [line((across(limit), base - height), (across(limit), base), "limit") for limit in item.limits]
     # Bins of whole numbers begin and end at halves; the numbers themselves are at the ends then.
     ends = (math.ceil(low), math.floor(high)) if low % 1 == high % 1 == 0.5 else (low, high)
-    parts.append(_text(left, base + 15, compact(ends[0]), "tick"))
-    parts.append(_text(left + width, base + 15, compact(ends[1]), "tick", "end"))
+    parts.append(text(left, base + 15, compact(ends[0]), "tick"))
+    parts.append(text(left + width, base + 15, compact(ends[1]), "tick", "end"))
     return parts
 
 
@@ -284,32 +301,25 @@ def lines(
         caption += f", the first {len(series)} of {len(whole)} runs"
     points = [point for part in series.values() for point in part]
     if not points:
-        return Figure(_svg(key, caption, "No data.", 20, []), caption, (x_name,), ())
-    height, left, bottom, top = 290.0, 64.0, 46.0, 12.0
-    xs, ys = nice_ticks(*_range(points, 0), 6), nice_ticks(*_range(points, 1), 5)
-    right = WIDTH - 12.0
+        return make_figure(key, caption, "No data.", lambda _: (20.0, []), header=(x_name,), rows=())
 
-    def at(point: Point) -> Point:
-        across = (point[0] - xs[0]) / (xs[-1] - xs[0])
-        up = (point[1] - ys[0]) / (ys[-1] - ys[0])
-        return left + (right - left) * across, height - bottom - (height - bottom - top) * up
+    def draw(width: float) -> Drawing:
+        xs = nice_ticks(*_range(points, 0), 3 if width == NARROW else 6)
+        frame = _Frame(nice_ticks(*_range(points, 1), 5), width)
 
-    content = [
-        part
-        for tick in ys
-        for part in (
-            _line(at((xs[0], tick)), at((xs[-1], tick)), "axis" if tick == ys[0] else "grid"),
-            _text(left - 10, at((xs[0], tick))[1] + 4, compact(tick), "tick", "end"),
-        )
-    ]
-    content += [_text(at((tick, ys[0]))[0], height - bottom + 18, compact(tick), "tick", "middle") for tick in xs]
-    content.append(_text((left + right) / 2, height - 6, x_name, "tick", "middle"))
-    for index, part in enumerate(series.values()):
-        content.append(_curve([at(point) for point in part], f"series-{index + 1}"))
-    legend = tuple((f"series-{index + 1}", name) for index, name in enumerate(series)) if len(series) > 1 else ()
-    rows = _line_rows(series)
-    header = ("run", x_name, y_name) if len(series) > 1 else (x_name, y_name)
-    return Figure(_svg(key, caption, description, height, content), caption, header, rows, legend)
+        def across(value: float) -> float:
+            return frame.left + (frame.right - frame.left) * (value - xs[0]) / (xs[-1] - xs[0])
+
+        content = frame.drawn(x_name)
+        content += [text(across(tick), frame.base + 18, compact(tick), "tick", "middle") for tick in xs]
+        for index, part in enumerate(series.values()):
+            content.append(_curve([(across(x), frame.up(y)) for x, y in part], f"series-{index + 1}"))
+        return frame.height, content
+
+    several = len(series) > 1
+    legend = [(f"series-{index + 1}", name) for index, name in enumerate(series)] if several else []
+    header = ("run", x_name, y_name) if several else (x_name, y_name)
+    return make_figure(key, caption, description, draw, header=header, rows=_line_rows(series), legend=legend)
 
 
 def _range(points: Sequence[Point], axis: int) -> Point:
@@ -319,8 +329,8 @@ def _range(points: Sequence[Point], axis: int) -> Point:
 
 def _curve(points: Sequence[Point], kind: str) -> Markup:
     if len(points) == 1:
-        return Markup('<circle cx="{}" cy="{}" r="3.5" class="dot {}"/>').format(*map(_round, points[0]), kind)
-    path = "L".join(f"{_round(x)} {_round(y)}" for x, y in points)
+        return Markup('<circle cx="{}" cy="{}" r="3.5" class="dot {}"/>').format(*map(rounded, points[0]), kind)
+    path = "L".join(f"{rounded(x)} {rounded(y)}" for x, y in points)
     return Markup('<path d="M{}" class="curve {}"/>').format(escape(path), kind)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from difflib import SequenceMatcher
 
-__all__ = ["compare"]
+__all__ = ["Segments", "compare"]
 
 _TOKENS = re.compile(r"\w+|\s+|[^\w\s]")
 MOST_TOKENS = 400

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from operator import attrgetter
 
 from curate.reports.charts import Bar, Figure, Small, bars, histogram, lines, multiples, stacked
@@ -115,7 +116,7 @@ def clusters_figure(clusters: Clusters, key: str) -> Figure:
         kind="dropped",
     )
     rows = tuple((name, number(count), number(clusters.removed[name])) for name, count in clusters.sizes.items())
-    return Figure(figure.svg, figure.caption, ("documents in the cluster", "clusters", "removed"), rows)
+    return replace(figure, header=("documents in the cluster", "clusters", "removed"), rows=rows)
 
 
 def personal_figure(personal: dict[str, dict[str, int]]) -> Figure:
@@ -129,7 +130,7 @@ def personal_figure(personal: dict[str, dict[str, int]]) -> Figure:
         kind="edited",
     )
     rows = tuple((name, number(counts["found"]), number(counts["documents"])) for name, counts in personal.items())
-    return Figure(figure.svg, figure.caption, ("type", "occurrences", "documents"), rows)
+    return replace(figure, header=("type", "occurrences", "documents"), rows=rows)
 
 
 def features_figure(stage: StageData, key: str) -> Figure | None:

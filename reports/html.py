@@ -7,6 +7,7 @@ would hide or obey, and the Content-Security-Policy allows the page's own style 
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import b64encode
 from functools import cache
 from io import StringIO
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from curate.reports import figures, numbers
 from curate.reports.compare import compare
 from curate.reports.data import ReportData, RunData, StageData
+from curate.reports.fold import fold
 from curate.reports.text import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 __all__ = ["render_run", "render_version"]
 
@@ -157,9 +160,10 @@ def _environment() -> Environment:
         "size": numbers.size,
         "measure": numbers.measure,
         "metric": figures.metric_name,
+        "name": _name,
         "value": _value_text,
     }
-    environment.globals |= {"share": numbers.share, "compare": compare}
+    environment.globals |= {"share": numbers.share, "compare": compare, "fold": fold}
     return environment
 
 
@@ -168,6 +172,13 @@ def _finalize(value: Any) -> Any:
     if value is None:
         return ""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def _name(value: str) -> Markup:
+    """An identifier or a path; lines may end after its underscores and slashes, so that its words are not broken."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("([_/])", r"\1<wbr>", str(escape(visible(value)))))  # noqa: S704 - it is escaped
 
 
 def _value_text(value: Any) -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import typer
 
-__all__ = ["balance", "print_funnel", "print_table"]
+__all__ = ["balance", "print_funnel", "print_table", "print_wrapped", "reading_width"]
+
+WIDEST = 100
+"""Columns that are still easy to read, however wide the terminal; and what is assumed where there is none."""
 
 
 def balance(counts: dict[str, int]) -> str:
@@ -39,6 +44,28 @@ def _text(cell: Any) -> str:
 def _is_numeric(cells: Sequence[Any]) -> bool:
     numbers = [cell for cell in cells if cell not in (None, "?")]
     return bool(numbers) and all(isinstance(cell, int | float) for cell in numbers)
+
+
+def reading_width() -> int:
+    """Columns that text may take: those of the terminal, up to `WIDEST`."""
+    return max(40, min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns))
+
+
+def print_wrapped(text: str, *, indent: int = 0) -> None:
+    """Print paragraphs, each filled to the width of the terminal; words that are longer stay whole."""
+    margin = " " * indent
+    paragraphs = [
+        textwrap.fill(
+            " ".join(paragraph.split()),
+            reading_width(),
+            initial_indent=margin,
+            subsequent_indent=margin,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for paragraph in text.split("\n\n")
+    ]
+    typer.echo("\n\n".join(paragraphs))
 
 
 def print_funnel(stages: Sequence[dict[str, Any]]) -> None:

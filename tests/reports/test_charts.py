@@ -20,9 +20,24 @@ LEGEND = (("ghost", "read"), ("kept", "kept"))
 
 
 def drawn(figure) -> ElementTree.Element:
-    """The drawing, parsed as XML; numbers in it are numbers."""
-    assert not re.search(r"nan|inf", re.sub(r"<(title|desc|text).*?</", "", str(figure.svg)))
-    return ElementTree.fromstring(str(figure.svg))
+    """The drawing for wide pages, parsed as XML; numbers in it and in the one for phones are numbers, and all text fits."""
+    for svg in (figure.narrow, figure.wide):
+        assert not re.search(r"nan|inf", re.sub(r"<(title|desc|text).*?</", "", str(svg)))
+        root = ElementTree.fromstring(str(svg))
+        width = float(root.get("viewBox").split()[2])
+        assert root.get("width") == "100%" and width <= 760
+        for text in root.iter("text"):
+            left, right = span_of(text)
+            assert left >= -0.5 and right <= width + 0.5, text.text
+    return root
+
+
+def span_of(text) -> tuple[float, float]:
+    """Where a text begins and ends, with letters as wide as they usually are at most."""
+    x, width = float(text.get("x")), len(text.text or "") * 7.6
+    return {"start": (x, x + width), "middle": (x - width / 2, x + width / 2), "end": (x - width, x)}[
+        text.get("text-anchor")
+    ]
 
 
 def test_bars_have_a_title_and_a_description():
@@ -34,6 +49,20 @@ def test_bars_have_a_title_and_a_description():
 def test_hostile_names_do_not_leave_their_place():
     root = drawn(bars("key", HOSTILE, HOSTILE, {HOSTILE: 1.0}, header=("a", "b")))
     assert {element.tag for element in root.iter()} == {"svg", "title", "desc", "text", "rect"}
+
+
+def test_long_names_and_large_numbers_fit_wide_pages_and_phones():
+    items = [Bar("a_name_that_is_as_long_as_nobody_would_choose", (("kept", 9e8),), "900,000,000  \u2212123,456,789")]
+    figure = stacked("k", "t", "d", items, whole=1e9, header=(), rows=(), legend=())
+    texts = [text.text for text in drawn(figure).iter("text")]
+    assert texts == ["a_name_that_is_as_l\u2026", "900,000,000  \u2212123,456,789"]
+
+
+def test_on_a_phone_names_stand_above_their_bars():
+    figure = bars("key", "Title", "Says it.", {"a_long_name_of_a_stage": 3.0}, header=("stage", "documents"))
+    root = ElementTree.fromstring(str(figure.narrow))
+    assert [text.text for text in root.iter("text")] == ["a_long_name_of_a_stage", "3"]
+    assert root.find("rect").get("width") == "340" and root.find("text").get("x") == "0"
 
 
 def test_small_parts_can_be_seen():
@@ -80,7 +109,7 @@ def test_any_features_are_counted_and_drawn(found, limits):
 def test_long_curves_are_thinned_and_end_where_they_end():
     points = [(step, 1.0 / (step + 1)) for step in range(100_000)]
     figure = lines("k", "t", "d", {"run": points}, x_name="step", y_name="loss")
-    assert len(str(figure.svg)) < 10_000 and figure.rows[-1][0] == "99,999" and len(figure.rows) <= 31
+    assert len(str(figure.wide)) < 10_000 and figure.rows[-1][0] == "99,999" and len(figure.rows) <= 31
 
 
 @settings(derandomize=True, deadline=None)

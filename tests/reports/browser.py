@@ -1,0 +1,110 @@
+"""Headless Chromium through its debugging pipe: pages on a desk and on a phone, in light and dark, with what they report."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import select
+import subprocess
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+MOST_SECONDS = 60.0
+"""For one answer; a test does not wait by the clock, this only ends one that would hang."""
+
+
+class Browser:
+    """One process; messages are JSON that ends in a zero byte, on its file descriptors 3 and 4."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        (its_input, ours), (mine, its_output) = os.pipe(), os.pipe()
+        # above 9, so that making 3 and 4 of them overwrites neither
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (its_input, its_output)]
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
+        options += [f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+        self.process = subprocess.Popen(
+            ["bash", "-c", f'exec "$@" 3<&{ends[0]} 4>&{ends[1]}', "bash", program, *options],
+            pass_fds=ends,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for end in (its_input, its_output, *ends):
+            os.close(end)
+        self.input, self.output = ours, mine
+        self.numbers, self.waiting, self.events = count(1), b"", []
+
+    def close(self) -> None:
+        self.call("Browser.close")
+        self.process.wait(MOST_SECONDS)
+        os.close(self.input)
+        os.close(self.output)
+
+    def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        """Send a command, and give its answer; events that come before it are kept."""
+        number = next(self.numbers)
+        message = {"id": number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
+        os.write(self.input, json.dumps(message).encode() + b"\0")
+        while True:
+            found = self._receive()
+            if found.get("id") == number:
+                assert "error" not in found, found
+                return found["result"]
+            self.events.append(found)
+
+    def wait_for(self, method: str, session: str) -> None:
+        """Until an event of this session has come."""
+        while not any(one.get("method") == method and one.get("sessionId") == session for one in self.events):
+            self.events.append(self._receive())
+
+    def _receive(self) -> dict[str, Any]:
+        while b"\0" not in self.waiting:
+            assert select.select([self.output], [], [], MOST_SECONDS)[0], "Chromium does not answer"
+            more = os.read(self.output, 1 << 20)
+            assert more, "Chromium is gone"
+            self.waiting += more
+        message, _, self.waiting = self.waiting.partition(b"\0")
+        return json.loads(message)
+
+    def open(self, file: Path, *, width: int, height: int, dark: bool = False) -> Tab:
+        """A file on a screen of this size; one under 600 pixels wide is a phone's."""
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable", session)
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", session, **screen)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", session, features=[scheme])
+        self.call("Page.navigate", session, url=file.as_uri())
+        self.wait_for("Page.loadEventFired", session)
+        return Tab(self, session)
+
+
+class Tab:
+    """An open page."""
+
+    def __init__(self, browser: Browser, session: str) -> None:
+        self.browser, self.session = browser, session
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression."""
+        found = self.browser.call("Runtime.evaluate", self.session, expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def complaints(self) -> list[str]:
+        """What the page wrote to the console, and what the browser said of it."""
+        kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+        return [json.dumps(one["params"]) for one in self._events() if one["method"] in kinds]
+
+    def requests(self) -> list[str]:
+        """Addresses that the page asked for, its own among them."""
+        return [
+            one["params"]["request"]["url"] for one in self._events() if one["method"] == "Network.requestWillBeSent"
+        ]
+
+    def _events(self) -> list[dict[str, Any]]:
+        self.evaluate("0")  # all events before this answer have come
+        return [one for one in self.browser.events if one.get("sessionId") == self.session]
