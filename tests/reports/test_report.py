@@ -18,7 +18,7 @@ from curate.reports.collect import collect_report
 from curate.reports.report import build_report, build_run_report, find_target
 
 LONG = "many words that make a text which no filter drops at all"
-VOID = {"meta", "br", "img", "link", "input", "hr"}
+VOID = {"meta", "br", "img", "link", "input", "hr", "wbr"}
 
 
 class Page(HTMLParser):
