@@ -235,7 +235,7 @@ def test_personal_data_is_counted_by_type(books, chats):
 def test_a_hostile_corpus_leaves_the_page_well_formed_and_without_scripts(hostile, tmp_path):
     page = Page(report(hostile, tmp_path))
     allowed = (
-        "html head meta title style body a div nav p ol li main header h1 h2 h3 span bdi code dl dt dd section figure"
+        "html head meta title style body a div nav p ol li main header h1 h2 h3 span bdi wbr code dl dt dd section figure"
         " figcaption ul svg desc rect text line path circle details summary table caption thead tbody tr th td pre article"
         " blockquote mark strong"
     )
