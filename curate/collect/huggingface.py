@@ -8,7 +8,9 @@ copy.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -124,7 +126,8 @@ def _load(location: str, name: str | None) -> dict[str, datasets.Dataset]:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
             loaded: Any = datasets.load_from_disk(location)
         else:
-            loaded = datasets.load_dataset(location, name=name)
+            with _without_retries_told():
+                loaded = datasets.load_dataset(location, name=name)
     except (datasets.exceptions.DatasetsError, OSError, ValueError, RuntimeError) as error:
         hint = "is it a folder relative to the pipeline file, or an `owner/name` on the hub, with the network there?"
         problem = str(error).strip().split("\n")[0][:300]
@@ -134,6 +137,18 @@ def _load(location: str, name: str | None) -> dict[str, datasets.Dataset]:
         if isinstance(loaded, datasets.DatasetDict)
         else {str(loaded.split or "train"): loaded}
     )
+
+
+@contextmanager
+def _without_retries_told() -> Iterator[None]:
+    """No line of huggingface_hub for each of its six attempts: the error that follows says what is wrong."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _content(rows: datasets.Dataset, context: SourceContext) -> str:

@@ -8,6 +8,7 @@ Parsing docstrings costs about 1 CPU second for 3 MB of source.
 from __future__ import annotations
 
 import hashlib
+import platform
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,11 @@ ROWS = 2000
 
 
 class InstalledPackages(Source):
-    """Read the descriptions, licences, documentation topics and docstrings of what is installed here: for trying things out."""
+    """Read the descriptions, licences, documentation topics and docstrings of what is installed here: for trying things out.
+
+    All of its inputs have the same content, which names Python's version, the number of packages, and a hash of their names
+    and versions: one more package, or another version of one, is another input.
+    """
 
     kinds: tuple[Kind, ...] = Field(
         ("descriptions", "licences", "topics", "docstrings"), description="which texts to read"
@@ -47,7 +52,9 @@ class InstalledPackages(Source):
     def plan(self, context: SourceContext) -> Sequence[Part]:
         """One part a kind; docstrings are cut by the amount of source."""
         installed = sorted({f"{one.name}=={one.version}" for one in metadata.distributions()})
-        content = hashlib.sha256("\n".join([sys.version, *installed]).encode()).hexdigest()
+        digest = hashlib.sha256("\n".join([sys.version, *installed]).encode()).hexdigest()
+        # said in words, for all kinds have the same: texts of one set of packages
+        content = f"python-{platform.python_version()}+{len(installed)}-packages:{digest}"
         parts = [Part(f"installed/{kind}", kind, content) for kind in self.kinds if kind != "docstrings"]
         if "docstrings" in self.kinds:
             files = _source_files(int(self.source_megabytes * 1_000_000))

@@ -215,6 +215,7 @@ def sample(
     number: Annotated[int, typer.Option("-n", min=1, help="How many documents.")] = 5,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed, other documents.")] = 1,
+    full: Annotated[bool, typer.Option("--full", help="Print whole texts, not just their beginnings.")] = False,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -222,6 +223,7 @@ def sample(
     import random
 
     from curate.commands.options import print_json
+    from curate.commands.tables import print_facts
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
 
@@ -235,6 +237,6 @@ def sample(
         return
     for row in rows:
         text = row.pop("text")
-        shown = text if len(text) <= 600 else f"{text[:600]}... ({len(text):,} characters)"
-        facts = "  ".join(f"{key}={value}" for key, value in row.items() if value is not None)
-        typer.echo(f"--- {facts}\n{shown}\n")
+        shown = text if full or len(text) <= 600 else f"{text[:600]}... ({len(text):,} characters; --full prints all)"
+        print_facts({key: value for key, value in row.items() if value is not None})
+        typer.echo(f"{shown}\n")

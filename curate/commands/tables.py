@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-__all__ = ["balance", "print_funnel", "print_table", "print_wrapped", "reading_width"]
+__all__ = ["balance", "print_facts", "print_funnel", "print_table", "print_wrapped", "reading_width"]
 
 WIDEST = 100
 """Columns that are still easy to read, however wide the terminal; and what is assumed where there is none."""
@@ -66,6 +66,18 @@ def print_wrapped(text: str, *, indent: int = 0) -> None:
         for paragraph in text.split("\n\n")
     ]
     typer.echo("\n\n".join(paragraphs))
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Print `key=value` pairs after a `---`, as many in a line as fit; none is cut or broken."""
+    lines = ["---"]
+    for fact in (f"{key}={value}" for key, value in facts.items()):
+        fits = len(lines[-1]) + 2 + len(fact) <= reading_width()
+        if fits or lines == ["---"]:
+            lines[-1] += (" " if lines[-1] == "---" else "  ") + fact
+        else:
+            lines.append(f"    {fact}")
+    typer.echo("\n".join(lines))
 
 
 def print_funnel(stages: Sequence[dict[str, Any]]) -> None:

@@ -204,6 +204,19 @@ def test_a_sample_of_more_than_there_are_is_all(done):
     assert done.cli("data", "sample", "toy", "-n", 1000).out.count("--- id=") == 57
 
 
+def test_a_sample_shows_the_beginnings_of_texts_or_all_of_them(project):
+    text = "word " * 300 + "end"
+    project.write(
+        "rows.jsonl", f'{{"id": "one", "text": "{text}", "place": "{"far " * 20}", "topic": "{"long " * 8}"}}'
+    )
+    project.pipeline('dataset: toy\nsources:\n  - {stage: files, paths: ["rows.jsonl"]}\nstages: []\n')
+    project.run()
+    shown = project.cli("data", "sample", "toy").out
+    assert shown.startswith(f"--- id=one  source_uri=rows.jsonl#0\n    place={'far ' * 20}\n    topic={'long ' * 8}\n")
+    assert f"{'word ' * 120}... (1,503 characters; --full prints all)\n" in shown
+    assert f"\n{text}\n" in project.cli("data", "sample", "toy", "--full").out
+
+
 def test_a_tag_is_set_shown_and_removed(done):
     assert done.cli("data", "tag", "toy", "release").out == f"toy@release = {done.open().version[:12]}\n"
     assert done.cli("data", "log", "toy").out.splitlines()[1].split()[1:3] == ["tag", "release"]

@@ -1,5 +1,7 @@
 """Documents from Hugging Face data sets."""
 
+import logging
+
 import datasets
 import orjson
 import pytest
@@ -85,6 +87,20 @@ def test_a_data_set_that_is_not_there_is_an_error_with_a_hint(tmp_path, read_sou
     with pytest.raises(CurateError, match="cannot be loaded") as error:
         read_source_at(HuggingFace(path=path), tmp_path)
     assert "relative to the pipeline file" in (error.value.hint or "")
+
+
+def test_a_hub_that_is_not_reached_is_told_once_and_not_for_each_attempt(tmp_path, read_source_at, monkeypatch):
+    logger, levels = logging.getLogger("huggingface_hub"), []
+
+    def unreachable(*_, **__):
+        levels.append(logger.getEffectiveLevel())
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    before = logger.level
+    with pytest.raises(CurateError, match="the data set `owner/name` cannot be loaded: nobody there"):
+        read_source_at(HuggingFace(path="owner/name"), tmp_path)
+    assert (levels, logger.level) == ([logging.ERROR], before)
 
 
 def test_source_uri_and_a_repeated_id_are_carried_on_under_other_names(tmp_path, read_source_at):

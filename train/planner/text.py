@@ -19,8 +19,21 @@ def plan_text(plan: dict[str, Any]) -> str:
     if plan["settings"]:
         changes = [f"--set {name}={_plain(value)}" for name, value in plan["settings"].items()]
         rows = [" ".join(changes[start : start + 3]) for start in range(0, len(changes), 3)]
-        lines += ["", "start with", " \\\n    ".join([f"  curate train {plan['file']}", *rows])]
-    return "\n".join([*lines, "", *(f"- {note}" for note in plan["notes"])])
+        beyond = plan["runs"][-1].get("extrapolated")
+        advice = "start with (extrapolated: try the file's own values beside it)" if beyond else "start with"
+        lines += ["", advice, " \\\n    ".join([f"  curate train {plan['file']}", *rows])]
+    return "\n".join([*lines, "", *(f"- {_note(note, plan['runs'])}" for note in plan["notes"])])
+
+
+def _note(note: str, runs: list[dict[str, Any]]) -> str:
+    """A note, with the runs that it lists named as in the table."""
+    titles = {run["name"]: _title(run) for run in runs}
+    start, _, names = note.rpartition(": ")
+    listed = names.split(", ")
+    if not start or not set(listed) <= titles.keys():
+        return note
+    told = "all of them" if len(listed) == len(titles) > 1 else ", ".join(titles[name] for name in listed)
+    return f"{start}: {told}"
 
 
 def _plain(value: Any) -> str:
@@ -42,10 +55,10 @@ def _compute_text(compute: dict[str, Any]) -> str:
         budget = f"{compute['flop_6nd']:.3g} FLOP (6 N D)"
     if compute["hours"] is not None:
         budget = f"{compute['hours']:g} hours"
-    machine = f"{compute['devices']} x {compute['hardware'] or 'a device of unknown speed'}"
+    unnamed = "device" if compute["devices"] == 1 else "devices"
+    machine = f"{compute['devices']} {'x ' + compute['hardware'] if compute['hardware'] else unnamed}"
     if compute["peak_tflops"] is None:
-        return f"{budget}; {machine}"
-    machine = machine.replace(" of unknown speed", "")
+        return f"{budget}; {machine} of unknown speed"
     speed = f"{compute['peak_tflops']:g} TFLOP/s at {compute['mfu']:.0%} MFU ({compute['mfu_source']})"
     price = "" if compute["price_per_device_hour"] is None else f", {compute['price_per_device_hour']:g} an hour each"
     return f"{budget}; {machine}, {speed}{price}"
