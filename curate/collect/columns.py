@@ -2,7 +2,7 @@
 
 The columns of a source are typed by the values of one table: strings, integers, floats and booleans as they are;
 lists and objects as their JSON text, in a string column marked `curate.json`, so that exports write them back as JSON;
-values of several types as strings.
+values of several types as strings. Numbers that neither 64 bits nor a double hold are JSON text too: no digit is lost.
 
 A column `source_uri`, as curate's own exports have it, says where documents came from before: it is carried on as
 `original_uri`, since their `source_uri` is now the place in the file that is read.
@@ -10,16 +10,17 @@ A column `source_uri`, as curate's own exports have it, says where documents cam
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from curate import jsontext
+from curate.dataset.schema import JSON_FIELD
 from curate.errors import CurateError, did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Selection", "document_table", "json_text", "typed_column"]
+__all__ = ["Column", "JsonText", "Selection", "document_table", "json_text", "typed_column"]
 
 RESERVED = ("id", "text", "source_uri")
 ORIGINAL_URI = "original_uri"
@@ -103,11 +104,22 @@ class Selection(NamedTuple):
         return CurateError(problem, self.where, f"rename it, or list the columns to keep: `columns: [{others}]`")
 
 
-def json_text(value: Any) -> str:
-    """A value as JSON; bytes as base64, dates in ISO form, what JSON does not know by `str`."""
-    import orjson
+class Column(NamedTuple):
+    """An Arrow column, and the metadata of its field that says what it holds (`JSON_FIELD`, `AS_WRITTEN`)."""
 
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
+    values: pa.Array | pa.ChunkedArray
+    mark: bytes | None = None
+
+
+class JsonText(str):
+    """The JSON text of a value that stood in the input as a list or an object."""
+
+    __slots__ = ()
+
+
+def json_text(value: Any) -> JsonText:
+    """A value as JSON; bytes as base64, dates in ISO form, what JSON does not know by `str`."""
+    return JsonText(jsontext.dumps(value, default=_plain))
 
 
 def _plain(value: Any) -> Any:
@@ -116,31 +128,49 @@ def _plain(value: Any) -> Any:
     return b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
-def typed_column(values: Sequence[Any]) -> tuple[pa.Array, bool]:
-    """The values as one column, and whether it holds JSON text."""
+def typed_column(values: Sequence[Any]) -> Column:
+    """The values as one column."""
     import pyarrow as pa
 
     kinds = set(map(type, values)) - {type(None)}
     if not kinds:
-        return pa.nulls(len(values)), False
+        return Column(pa.nulls(len(values)))
     if kinds == {str}:
-        return pa.array(values, pa.string()), False
+        return Column(pa.array(values, pa.string()))
     if kinds == {bool}:
-        return pa.array(values, pa.bool_()), False
-    if kinds == {float} or kinds == {int, float}:
-        return pa.array([None if value is None else float(value) for value in values], pa.float64()), False
-    if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
-        return pa.array(values, pa.int64()), False
-    containers = kinds <= {list, dict}
-    return pa.array([_as_string(value) for value in values], pa.string()), containers
+        return Column(pa.array(values, pa.bool_()))
+    if kinds <= {int, float, jsontext.Written}:
+        return _numbers(values, kinds)
+    is_json = kinds <= {list, dict, JsonText}
+    return Column(pa.array([_as_string(value) for value in values], pa.string()), JSON_FIELD if is_json else None)
+
+
+def _numbers(values: Sequence[Any], kinds: set[type]) -> Column:
+    """The numbers as integers or doubles where these hold all of them, else as their JSON text."""
+    import pyarrow as pa
+
+    there = [value for value in values if value is not None]
+    if kinds == {int}:
+        if all(-(2**63) <= value < 2**63 for value in there):
+            return Column(pa.array(values, pa.int64()))
+    elif kinds == {float} or all(map(_double_holds, there)):
+        return Column(pa.array([None if value is None else float(value) for value in values], pa.float64()))
+    texts = [None if value is None else jsontext.dumps(value) for value in values]
+    return Column(pa.array(texts, pa.string()), JSON_FIELD)
+
+
+def _double_holds(value: float) -> bool:
+    if isinstance(value, int):
+        return -(2**1023) < value < 2**1023 and int(float(value)) == value
+    return jsontext.holds(value)
 
 
 def _as_string(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, int | float):  # NaN has no JSON text, and integers may have any length
-        return str(value).lower() if not (isinstance(value, float) and math.isnan(value)) else "nan"
-    return json_text(value)
+    if isinstance(value, bool | int):  # integers may have any length
+        return str(value).lower()
+    return jsontext.number_text(value) if isinstance(value, float) else json_text(value)
 
 
 def document_table(
@@ -158,7 +188,7 @@ def document_table(
         ids: Strings, or anything that becomes one; None where the source has no ids.
         offsets: Where each document starts in its file.
         name: The file; with the offset it makes the `source_uri`.
-        columns: The other columns: Python values, or Arrow arrays that are taken as they are.
+        columns: The other columns: Python values, or `Column`s that are taken as they are.
     """
     import pyarrow as pa
     import pyarrow.compute as compute
@@ -171,9 +201,9 @@ def document_table(
         arrays.insert(1, texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string()))
         fields.insert(1, pa.field("text", pa.string()))
     for column, values in columns.items():
-        array, is_json = (values, False) if isinstance(values, pa.Array | pa.ChunkedArray) else typed_column(values)
-        arrays.append(array)
-        fields.append(pa.field(column, array.type, metadata={b"curate.json": b"1"} if is_json else None))
+        made = values if isinstance(values, Column) else typed_column(values)
+        arrays.append(made.values)
+        fields.append(pa.field(column, made.values.type, metadata={made.mark: b"1"} if made.mark else None))
     return pa.table(arrays, schema=pa.schema(fields))
 
 

@@ -2,22 +2,29 @@
 
 Read by the csv module in strict mode, fed line by line, so that the offset of every record is known. Where a record is
 broken (a stray quote, a wrong number of fields), its first line alone is rejected and reading goes on with the next
-line: an unclosed quote does not swallow the rest of the file. A column becomes numbers where all
-its values are.
+line: an unclosed quote does not swallow the rest of the file.
+
+A column becomes numbers where all its values come back as they are written: `7` and `0.5` are numbers; `007`, `3.10`,
+`1e10`, `+5`, `nan` and integers beyond 64 bits are not, and a column with one of them is text. So is one with both integers
+and floats: `1` beside `0.5` would come back as `1.0`. Tables are typed one by one, and their columns marked, so that
+`curate.dataset.schema.unify` decides in the same way for a whole column, however the file is cut.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from curate.collect.columns import Selection, document_table
+from curate.collect.columns import Column, Selection, document_table
 from curate.collect.compression import ByteStream
 from curate.collect.lines import line_blocks
+from curate.dataset.schema import AS_WRITTEN
 from curate.errors import CurateError
+from curate.jsontext import number_text
 from curate.stages.contract import Rejected
 
 if TYPE_CHECKING:
@@ -28,8 +35,8 @@ __all__ = ["read_delimited", "read_header"]
 Row = tuple[int, list[str]]
 
 TABLE_BYTES = 8 << 20
-INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
-NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?([eE][-+]?[0-9]{1,2})?$"
+INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
+DECIMAL = r"^-?(0|[1-9][0-9]{0,15})\.(0|[0-9]{0,16}[1-9])$"
 
 
 @dataclass
@@ -212,15 +219,23 @@ def _table(rows: list[Row], header: list[str], selection: Selection, name: str) 
     )
 
 
-def _numbers(values: tuple[str, ...]) -> pa.Array:
-    """Empty fields become null; the rest integers or floats where all of them are written so, else strings."""
+def _numbers(values: tuple[str, ...]) -> Column:
+    """The fields as integers or floats where every one is as such a number is written back; else as they are.
+
+    Empty fields are null.
+    """
     import pyarrow as pa
     import pyarrow.compute as compute
 
     strings = pa.array([value or None for value in values], pa.string())
     if strings.null_count == len(strings):
-        return strings
-    for pattern, kind in ((INTEGER, pa.int64()), (NUMBER, pa.float64())):
-        if compute.all(compute.match_substring_regex(strings, pattern)).as_py():
-            return strings.cast(kind)
-    return strings
+        return Column(pa.nulls(len(strings)))
+    if compute.all(compute.match_substring_regex(strings, INTEGER)).as_py():
+        with contextlib.suppress(pa.ArrowInvalid):  # it has more than 64 bits
+            return Column(strings.cast(pa.int64()), AS_WRITTEN)
+    elif compute.all(compute.match_substring_regex(strings, DECIMAL)).as_py():
+        numbers = [float(value) if value else None for value in values]
+        written = ["" if number is None else number_text(number) for number in numbers]
+        if written == list(values):
+            return Column(pa.array(numbers, pa.float64()), AS_WRITTEN)
+    return Column(strings)

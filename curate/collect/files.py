@@ -39,7 +39,7 @@ Paths = Annotated[SeveralPaths, BeforeValidator(_listed, json_schema_input_type=
 class Files(Source):
     """Reads documents from files: JSON lines, CSV, TSV, Parquet, text, Markdown, HTML, WARC; gz, zst, xz, bz2."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     planning: ClassVar[frozenset[str]] = frozenset({"paths"})
     libraries: ClassVar[tuple[str, ...]] = ("orjson", "pyarrow", "FastWARC", "Resiliparse")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from curate.collect.columns import Selection, document_table, json_text
+from curate.collect.columns import Column, Selection, document_table, json_text
 from curate.dataset.fillers import without_fillers
 from curate.errors import CurateError
 from curate.stages.contract import Rejected
@@ -146,11 +146,11 @@ def _as_ids(column: pa.ChunkedArray | None) -> list[Any] | pa.Array | None:
     return column.to_pylist() if nested else column.combine_chunks()
 
 
-def _flat(column: pa.ChunkedArray) -> pa.ChunkedArray | list[Any]:
+def _flat(column: pa.ChunkedArray) -> Column | list[Any]:
     """Nested columns become Python values, which are carried as JSON text."""
     import pyarrow as pa
 
     if not pa.types.is_nested(column.type):
-        return column
+        return Column(column)
     values = map(without_fillers, column.to_pylist(maps_as_pydicts="lossy"))
     return [value if value is None or isinstance(value, list | dict) else json_text(value) for value in values]

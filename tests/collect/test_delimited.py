@@ -3,11 +3,16 @@
 import csv
 import io
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.collect.files import Files
+from curate.dataset.schema import conform, unify
 from curate.errors import CurateError
+from curate.jsontext import number_text
+from curate.stages.contract import SourceContext
 
 
 def texts(documents):
@@ -29,11 +34,65 @@ def test_tsv_fields_are_between_tabs(read_files):
 
 
 def test_columns_of_numbers_are_numbers_and_others_strings(read_files):
-    content = "text,i,f,zip,mixed,none\na,1,0.50,00123,1,\nb,,2,00124,x,\n"
+    content = "text,i,f,zip,mixed,none\na,1,0.5,00123,1,\nb,,2.0,00124,x,\n"
     documents, _ = read_files({"a.csv": content})
     first = {"i": 1, "f": 0.5, "zip": "00123", "mixed": "1", "none": None}
     assert {name: documents[0][name] for name in first} == first
     assert documents[1]["i"] is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "007",
+        "3.10",
+        "1e10",
+        "12e5",
+        "+5",
+        "-0",
+        "1.",
+        ".5",
+        "nan",
+        "inf",
+        "1_000",
+        "0x10",
+        " 5",
+        "5 ",
+        "0.00001",
+        "1" * 20,
+    ],
+)
+def test_a_field_that_would_not_come_back_as_it_is_written_is_text(read_files, value):
+    documents, _ = read_files({"a.csv": f"text,n\na,{value}\nb,5\n"})
+    assert [document["n"] for document in documents] == [value, "5"]
+
+
+def test_integers_beside_floats_are_text_as_both_are_written(read_files):
+    documents, _ = read_files({"a.csv": "text,n\na,1\nb,0.5\n"})
+    assert [document["n"] for document in documents] == ["1", "0.5"]
+
+
+FIELDS = ["", "5", "-17", "9007199254740993", "0.5", "1.0", "-0.0", "3.10", "007", "x", "1e5", "123456789012345678901"]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(fields=st.lists(st.sampled_from(FIELDS), min_size=1, max_size=9), shard_bytes=st.integers(8, 60))
+def test_the_type_of_a_column_does_not_depend_on_how_the_file_is_cut(tmp_path_factory, fields, shard_bytes):
+    folder = tmp_path_factory.mktemp("cut")
+    (folder / "a.csv").write_text("text,n\n" + "".join(f"t,{field}\n" for field in fields))
+    source = Files(paths=["a.csv"])
+
+    def column(size):
+        tables = [table for part in source.plan(SourceContext(folder, size, str)) for table in source.read(part)]
+        schema = unify([table.schema for table in tables])
+        whole = pa.concat_tables([conform(table, schema) for table in tables])
+        return whole.schema.field("n").type, whole.column("n").to_pylist()
+
+    kind, values = column(shard_bytes)
+    assert (kind, values) == column(1 << 30)
+    assert [number_text(value) if isinstance(value, float) else str(value or 0) for value in values] == [
+        field or "0" for field in fields
+    ] or (kind == pa.string() and values == [field or None for field in fields])
 
 
 def test_a_record_with_too_few_fields_is_rejected_alone(read_files):
@@ -123,9 +182,6 @@ def test_a_large_file_without_quotes_is_cut_and_reads_the_same(read_files):
     shard_bytes=st.integers(1, 100),
 )
 def test_what_the_csv_module_writes_is_read_back(tmp_path_factory, rows, shard_bytes):
-    from curate.collect.files import Files
-    from curate.stages.contract import SourceContext
-
     folder = tmp_path_factory.mktemp("csv")
     rows = [[field.replace("\r", "").replace("\0", "") for field in row] for row in rows]
     rows = [row for row in rows if row[0]]

@@ -61,6 +61,49 @@ def test_integers_beyond_64_bits_become_strings(read_files):
     assert documents[0]["hash"] == "18446744073709551615"
 
 
+def test_integers_of_any_length_stay_as_they_are_as_ids_and_inside_objects(read_files):
+    line = (
+        b'{"id": 123456789012345678901, "text": "a", "n": {"k": -9223372036854775809, "j": [18446744073709551617]}}\n'
+    )
+    documents, _ = read_files({"a.jsonl": line})
+    assert documents[0]["id"] == "123456789012345678901"
+    assert documents[0]["n"] == '{"k":-9223372036854775809,"j":[18446744073709551617]}'
+
+
+@pytest.mark.parametrize("number", ["3.10", "1E5", "-0", "1e999", "0.12345678901234567891", "1.0", "0.00001", "1e-05"])
+@pytest.mark.parametrize("between", ["", " "])
+def test_a_number_inside_an_object_is_kept_as_it_is_written(read_files, number, between):
+    line = f'{{"text":{between}"a","n":{between}{{"k":{between}{number}}}}}'
+    documents, _ = read_files({"a.jsonl": line})
+    assert documents[0]["n"] == f'{{"k":{number}}}'
+
+
+@pytest.mark.parametrize("number", ["3.10", "1e2", "1.50", "12345678901234567890.5"])
+def test_an_id_that_is_a_number_is_kept_as_it_is_written(read_files, number):
+    documents, _ = read_files({"a.jsonl": f'{{"id": {number}, "text": "a"}}'})
+    assert documents[0]["id"] == number
+
+
+def test_a_column_of_numbers_that_a_double_does_not_hold_is_json_text(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "n": 0.1234567890123456789}\n{"text": "b", "n": 2.50}\n')
+    source = Files(paths=["a.jsonl"])
+    (table,) = source.read(source.plan(SourceContext(tmp_path, 1 << 20, str))[0])
+    assert table.column("n").to_pylist() == ["0.1234567890123456789", "2.50"]
+    assert table.schema.field("n").metadata == {b"curate.json": b"1"}
+
+
+def test_floats_that_are_doubles_written_otherwise_stay_floats(read_files):
+    documents, _ = read_files({"a.jsonl": '{"text": "a", "n": 0.10000000000000001}\n{"text": "b", "n": 2.50}\n'})
+    assert [document["n"] for document in documents] == [0.1, 2.5]
+
+
+def test_a_value_nested_too_deep_costs_its_own_line_alone(read_files):
+    deep = "[" * 300 + "]" * 300
+    documents, rejects = read_files({"a.jsonl": f'{{"text": "a"}}\n{{"text": "b", "n": {deep}}}\n{{"text": "c"}}\n'})
+    assert [document["text"] for document in documents] == ["a", "c"]
+    assert [reject.reason for reject in rejects] == ["bad_json"]
+
+
 def test_columns_names_the_columns_to_keep(read_files):
     documents, _ = read_files({"a.jsonl": lines({"text": "a", "n": 1, "m": 2})}, columns=["m"])
     assert documents[0] == {"id": None, "text": "a", "source_uri": "a.jsonl#0", "m": 2}

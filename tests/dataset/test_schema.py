@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from curate.dataset.schema import conform, pack_schema, plain_schema, unify, unpack_schema
+from curate.dataset.schema import AS_WRITTEN, JSON_FIELD, conform, pack_schema, plain_schema, unify, unpack_schema
 from curate.errors import CurateError
 
 
@@ -55,3 +55,18 @@ def test_a_value_that_the_common_type_does_not_hold_is_an_error_without_the_valu
     with pytest.raises(CurateError, match="column `x` has a value that no double holds") as caught:
         conform(table, pa.schema([("x", pa.float64())]))
     assert str(2**60 + 1) not in str(caught.value)
+
+
+def test_numbers_beside_json_text_are_json_text():
+    marked = pa.field("x", pa.string(), metadata={JSON_FIELD: b"1"})
+    for kind in (pa.int64(), pa.float64()):
+        joined = unify([pa.schema([("x", kind)]), pa.schema([marked])])
+        assert joined.field("x").equals(marked, check_metadata=True)
+    assert conform(pa.table({"x": [1.0, None, float("nan")]}), joined).column("x").to_pylist() == ["1.0", None, None]
+
+
+def test_numbers_read_from_text_are_that_text_again_beside_other_text():
+    integers, floats = (pa.field("x", kind, metadata={AS_WRITTEN: b"1"}) for kind in (pa.int64(), pa.float64()))
+    both = unify([pa.schema([integers]), pa.schema([floats])])
+    assert both.field("x").type == pa.string()
+    assert conform(pa.table({"x": [1.0, 0.5]}), both).column("x").to_pylist() == ["1.0", "0.5"]
