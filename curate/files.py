@@ -117,7 +117,11 @@ def _put(new: Path, path: Path) -> None:
     elif not _exchange(new, path):
         old = path.with_name(f".{path.name}-{secrets.token_hex(4)}-old")
         path.rename(old)
-        new.rename(path)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
         old.rename(new)
 
 

@@ -49,22 +49,13 @@ def run(
     place, progress = default_store(loaded, store), progress_for_terminal()
     try:
         done = run_pipeline(
-            loaded,
-            place,
-            workers=workers,
-            sample=sample,
-            force=force or [],
-            accept=accept_quarantined,
-            progress=progress,
-        )
+            loaded, place, workers=workers, sample=sample, force=force or [], accept=accept_quarantined, progress=progress
+        )  # fmt: skip
     except GateError as error:
         if not as_json:
             _print(error.result)
         raise
-    if as_json:
-        print_json(done.to_json())
-    else:
-        _print(done.to_json())
+    print_json(done.to_json()) if as_json else _print(done.to_json())
 
 
 def _print(done: dict[str, Any]) -> None:

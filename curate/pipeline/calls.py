@@ -38,10 +38,12 @@ class Blame:
     Attributes:
         careful: Rows by stage id, as [start, stop) ranges, that are to be done one document at a time.
         poison: Reason by row by stage id: documents that hung or killed a worker, to be quarantined unseen.
+        cold: Stages that lost a worker while they were loaded: not called on a text of no interest again.
     """
 
     careful: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     poison: dict[str, dict[int, str]] = field(default_factory=dict)
+    cold: list[str] = field(default_factory=list)
 
 
 def calls(

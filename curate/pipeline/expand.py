@@ -48,7 +48,7 @@ def run_expand(
         raise no_text(spec.id, table.column_names)
     children, failed, parents = [], [verdict_schema().empty_table()], []
     with spec.at_work():
-        function = opened.get(spec, stage, table, progress)
+        function = opened.get(spec, stage, table, blame, progress)
         for start, result in calls(function, stage, spec.id, table, rows, blame, progress):
             if isinstance(result, Verdicts):
                 failed.append(_shifted(result.table(), rows, start))

@@ -10,9 +10,10 @@ from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.dataset.ledger import Shard
 from curate.dataset.store import Store, canonical_json
 from curate.pipeline.fingerprint import FROM_ENVIRONMENT, describe
+from curate.pipeline.jobs import Job
 from curate.pipeline.measured import Measured
 from curate.pipeline.plan import Inputs, bundle, plan_parts
-from curate.pipeline.walk import Job, Walk
+from curate.pipeline.walk import Walk
 from curate.stages.contract import Filter
 
 __all__ = ["explain", "last_plan", "record_plan"]

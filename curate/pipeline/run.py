@@ -25,10 +25,11 @@ from curate.errors import CurateError, GateError
 from curate.pipeline.backends.contract import Backend
 from curate.pipeline.backends.local import LocalBackend
 from curate.pipeline.explain import record_plan
+from curate.pipeline.jobs import Job
 from curate.pipeline.manifest import Conservation, pipeline_lineage, stage_rows
 from curate.pipeline.plan import Inputs, bundle, plan_parts
 from curate.pipeline.progress import Progress, Quiet
-from curate.pipeline.walk import Job, Walk
+from curate.pipeline.walk import Walk
 from curate.stages.contract import Mapper
 from curate.stages.selectors import roots, string_columns
 

@@ -38,13 +38,16 @@ class Opened:
 
     functions: dict[str, Callable[[pa.Table], Any]] = field(default_factory=dict)
 
-    def get(self, spec: StageSpec, stage: Stage, table: pa.Table, progress: Progress) -> Callable[[pa.Table], Any]:
+    def get(
+        self, spec: StageSpec, stage: Stage, table: pa.Table, blame: Blame, progress: Progress
+    ) -> Callable[[pa.Table], Any]:
         """The stage's function on documents: opened, fitted to the texts that it is given, and warm."""
         function = self.functions.get(spec.measure)
         if function is None:
             opened = stage.open()  # type: ignore[attr-defined]
             function = self.functions[spec.measure] = _on_documents(opened, stage)
-            warm(function, spec.id, table, progress)
+            if spec.id not in blame.cold:
+                warm(function, spec.id, table, progress)
         return function
 
 
@@ -134,7 +137,7 @@ class Section:
             and not isinstance(stage, Mapper)
         ):
             raise no_text(spec.id, table.column_names)
-        function = self.opened.get(spec, stage, table, self.progress)
+        function = self.opened.get(spec, stage, table, self.blame, self.progress)
         verdicts, columns = [verdict_schema().empty_table()], []
         for start, result in calls(function, stage, spec.id, table, rows, self.blame, self.progress):
             said, added = _parts(result, stage)

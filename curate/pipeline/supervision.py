@@ -61,7 +61,14 @@ def next_attempt(task: Task, lost: Lost) -> Task | str:
     """The task as it is to be tried again, with what its next attempt must do otherwise; or why there is no use in it."""
     times, at = task.lost + 1, lost.at
     again = replace(task, lost=times, suspects=task.suspects | ({at} if at else frozenset()))
-    if "blame" not in task.spec or at is None or at[1] == LOADING:
+    loads = "blame" in task.spec and at is not None and at[1] == LOADING
+    if loads and at[0] not in task.spec["blame"]["cold"]:
+        spec = copy.deepcopy(task.spec)
+        spec["blame"]["cold"].append(
+            at[0]
+        )  # what it dies of may be a document after all: that shows without loading first
+        return replace(again, spec=spec)
+    if "blame" not in task.spec or at is None or loads:
         if times >= (MOST_HANGS if lost.hung else MOST_DEATHS):
             asks = "did not finish in time" if lost.hung else "is there enough memory for it?"
             return f"{task.label} killed {times} workers; {asks}"

@@ -9,9 +9,9 @@ other shards, or says no more. The driver holds no documents: a few hundred byte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.dataset.fragments import Fragment
@@ -21,73 +21,17 @@ from curate.pipeline.expand import expand_key
 from curate.pipeline.fingerprint import planning_fingerprint, specification
 from curate.pipeline.fragment import write_key
 from curate.pipeline.ids import DocumentIds
+from curate.pipeline.jobs import SMALL, Hands, Job, Unknown, group_key, share_receipts
 from curate.pipeline.plan import Bundle, Inputs, collect_key, sections
 from curate.pipeline.shuffle import apply_key, call_key, describe_group, group_digest, group_shards
 from curate.pipeline.steps import section_key
-from curate.pipeline.supervision import Task
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Decision, Global
 
-__all__ = ["Hands", "Job", "Live", "Unknown", "Walk"]
+__all__ = ["Live", "Walk"]
 
 COLLECT_SECONDS = 600.0
 IDS = "ids"
-SMALL = 2_000_000
-"""Bytes of text below which a shard shares its receipts."""
-SHARING, MOST_SHARING = 16, 64
-"""About how many share one, and how many at most."""
-
-
-class Job(NamedTuple):
-    """A task, and what its receipt is called.
-
-    Attributes:
-        key: Of the receipt.
-        record: Makes what the worker gets, but for the key: only where the job is done.
-        label: What to call it in messages.
-        stages: Ids of the stages that it is counted for.
-        forced: Whether it is done again though there is a receipt.
-        small: Whether it shares a receipt with its neighbours.
-        documents: How many it is about, for progress.
-        time_limit: Seconds for one call into a stage.
-    """
-
-    key: str
-    record: Callable[[], dict[str, Any]]
-    label: str
-    stages: tuple[str, ...]
-    forced: bool = False
-    small: bool = False
-    documents: int = 0
-    time_limit: float | None = None
-
-    def task(self, number: int) -> Task:
-        """The job as a task for a backend."""
-        return Task(number, {**self.record(), "key": None if self.small else self.key}, self.label, self.time_limit)
-
-
-class Hands(Protocol):
-    """Who does what is not done yet, and is told what is."""
-
-    def begin(self, label: str, tasks: int) -> None:
-        """A step of the walk begins."""
-        ...
-
-    def cached(self, job: Job, result: dict[str, Any]) -> None:
-        """This was done before."""
-        ...
-
-    def do(self, jobs: Sequence[tuple[int, Job]]) -> Mapping[int, dict[str, Any]]:
-        """Do these; the results by number, of those that were done."""
-        ...
-
-    def stage_done(self, entries: Sequence[ConfiguredStage], shards: Sequence[Shard]) -> None:
-        """All shards are through some stages."""
-        ...
-
-
-class Unknown(Exception):
-    """What comes next depends on a task that nobody did."""
 
 
 @dataclass(slots=True)
@@ -148,7 +92,7 @@ class Walk:
         Small jobs share a receipt, some 16 of them, which the driver writes when all are done.
         """
         results: list[dict[str, Any] | None] = []
-        groups = _share_receipts(jobs)
+        groups = share_receipts(jobs)
         for group in groups:
             results += self._known(group)
         missing = [(number, job) for number, job in enumerate(jobs) if results[number] is None]
@@ -160,7 +104,7 @@ class Walk:
 
     def _known(self, group: Sequence[Job]) -> list[dict[str, Any] | None]:
         """The results of jobs that share a receipt; None for those that are to be done."""
-        receipt = self.store.read_receipt(_group_key(group))
+        receipt = self.store.read_receipt(group_key(group))
         found: list[Any] = (receipt or {}).get("results", []) if len(group) > 1 else [receipt]
         results: list[dict[str, Any] | None] = [None] * len(group)
         for place, (job, result) in enumerate(zip(group, found, strict=False)):
@@ -178,7 +122,7 @@ class Walk:
             if group[0].small and all(mine) and not new.isdisjoint(range(first, last)):
                 objects = [name for one in mine for name in one["objects"]]
                 whole = {"results": mine} if len(group) > 1 else mine[0]
-                self.store.write_receipt(_group_key(group), whole, objects)
+                self.store.write_receipt(group_key(group), whole, objects)
             first = last
 
     # ---- reading
@@ -270,7 +214,7 @@ class Walk:
             def record(one: Live = one) -> dict[str, Any]:
                 return {
                     "kind": "steps", "shard": one.shard.to_json(), "stages": [asdict(spec) for spec in specs],
-                    "map": asdict(last) if last else None, "force": forced, "blame": {"careful": {}, "poison": {}},
+                    "map": asdict(last) if last else None, "force": forced, "blame": {"careful": {}, "poison": {}, "cold": []},
                 }  # fmt: skip
 
             key = section_key(one.identity, specs, last)
@@ -322,7 +266,7 @@ class Walk:
             assert one.identity
 
             def record(one: Live = one) -> dict[str, Any]:
-                blame = {"careful": {}, "poison": {}}
+                blame = {"careful": {}, "poison": {}, "cold": []}
                 return {"kind": "expand", "shard": one.shard.to_json(), "stage": asdict(spec), "blame": blame}
 
             limit = self.pipeline.settings.time_limit
@@ -360,26 +304,6 @@ class Walk:
             small, count = one.shard.bytes < SMALL, one.shard.kept
             jobs.append(Job(write_key(one.identity), record, label, ("write",), small=small, documents=count))
         self.fragments = [Fragment.from_json(result["fragment"]) for result in self.done(jobs) if result]
-
-
-def _share_receipts(jobs: Sequence[Job]) -> list[list[Job]]:
-    """The jobs, in their order, cut into groups that share a receipt.
-
-    A group ends at keys that are chosen by their value, so one job that changes costs its own group and no other.
-    """
-    groups: list[list[Job]] = []
-    is_open = False
-    for job in jobs:
-        if is_open and job.small:
-            groups[-1].append(job)
-        else:
-            groups.append([job])
-        is_open = job.small and len(groups[-1]) < MOST_SHARING and int(job.key[:4], 16) % SHARING != 0
-    return groups
-
-
-def _group_key(group: Sequence[Job]) -> str:
-    return group[0].key if len(group) == 1 else engine_key("group", [job.key for job in group])
 
 
 def _forget(spec: StageSpec, live: Sequence[Live]) -> None:

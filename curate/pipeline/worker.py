@@ -104,6 +104,7 @@ def _blame(task: dict[str, Any]) -> Blame:
     return Blame(
         {stage: [(first, last) for first, last in ranges] for stage, ranges in task["blame"]["careful"].items()},
         {stage: {int(row): reason for row, reason in rows.items()} for stage, rows in task["blame"]["poison"].items()},
+        task["blame"]["cold"],
     )
 
 

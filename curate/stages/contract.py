@@ -86,7 +86,7 @@ class Stage(BaseModel):
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions that decide the results; their versions are part of the cache key."""
     batch: ClassVar[int] = 1000
-    """Most documents that one call gets; a call is also what the time limit is put on."""
+    """Most documents that one call gets; the time limit is put on a call."""
     reasons: ClassVar[Mapping[str, str]] = {}
     """What each reason in its verdicts means: `a document is dropped for REASON: MEANING`. Names are contracts."""
 
@@ -107,11 +107,8 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
-On = Annotated[
-    tuple[str, ...],
-    Field(min_length=1),
-    BeforeValidator(_listed, json_schema_input_type=str | list[str]),
-]
+_Listed = BeforeValidator(_listed, json_schema_input_type=str | list[str])
+On = Annotated[tuple[str, ...], Field(min_length=1), _Listed]
 
 
 class _OfTexts(Stage):
@@ -275,7 +272,7 @@ class Global(_OfTexts):
     no documents itself, but has `work.each` call methods of the stage in worker processes, which read and write runs of
     records cut into buckets (curate/stages/work.py). `apply()` says what that means for the documents of one shard.
 
-    A stage for few documents writes `reduce()` instead of both, and is given all signatures at once.
+    A stage for few documents writes `reduce()` instead, and is given all signatures at once.
     """
 
     kind = "global"
@@ -310,11 +307,9 @@ class Global(_OfTexts):
 
     def gather(self, desk: Desk) -> dict[str, Any]:
         """All signatures of a group, for `reduce`."""
-        import numpy as np
+        from curate.stages.whole import gather
 
-        table = desk.signatures()
-        run = desk.write_run(table, np.zeros(table.num_rows, dtype=np.int64), 1)
-        return {"run": run, "objects": [run]}
+        return gather(desk)
 
     def reduce_all(self, desk: Desk, *, runs: list[str], bounds: list[int]) -> dict[str, Any]:
         """Call `reduce` with the signatures of all groups."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from curate.stages.contract import Decision, Effect, Global
     from curate.stages.work import Desk, Work
 
-__all__ = ["MOST_DOCUMENTS", "apply_whole", "decide_whole", "reduce_whole"]
+__all__ = ["MOST_DOCUMENTS", "apply_whole", "decide_whole", "gather", "reduce_whole"]
 
 MOST_DOCUMENTS = 5_000_000
 _COLUMN = "+"
@@ -40,6 +40,15 @@ def decide_whole(work: Work) -> Decision:
     runs = [one["run"] for one in work.each_group("gather", [{}] * len(work.bounds))]
     (done,) = work.each("reduce_all", [{"runs": runs, "bounds": list(work.bounds)}])
     return Decision([done["run"]], {name: [(one, rows)] for name, (one, rows) in done["artifacts"].items()})
+
+
+def gather(desk: Desk) -> dict[str, Any]:
+    """All signatures of a group, in one bucket."""
+    import numpy as np
+
+    table = desk.signatures()
+    run = desk.write_run(table, np.zeros(table.num_rows, dtype=np.int64), 1)
+    return {"run": run, "objects": [run]}
 
 
 def reduce_whole(stage: Global, desk: Desk, runs: list[str], bounds: list[int]) -> dict[str, Any]:

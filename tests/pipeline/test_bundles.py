@@ -123,6 +123,7 @@ def test_a_block_of_ones_own_and_the_files_it_is_given_are_in_its_fingerprint(pr
     second = project.texts()
     (project.root / "block.py").write_text((project.root / "block.py").read_text().replace("any(", "not any("))
     assert "the code in `block.py` changed" in project.call("plan", "pipeline.yaml").out
+    assert project.call("run", "pipeline.yaml").code == 0
     assert (first, second, project.texts()) == (["alpha"], ["gamma"], ["alpha"])
 
 

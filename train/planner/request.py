@@ -39,7 +39,7 @@ def train_plan(
     return {**plan, "file": str(path), "notes": notes}
 
 
-def _data(config: TrainConfig, tokens: float | None, store: Path, budget: bool) -> tuple[Data, str | None]:
+def _data(config: TrainConfig, tokens: float | None, store: str, budget: bool) -> tuple[Data, str | None]:
     """The text there is; and, where the dataset is missing but not needed, what is to be said of it."""
     vocabulary = given_vocabulary(config)
     if tokens is not None:
