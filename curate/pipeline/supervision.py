@@ -61,8 +61,8 @@ def next_attempt(task: Task, lost: Lost) -> Task | str:
     """The task as it is to be tried again, with what its next attempt must do otherwise; or why there is no use in it."""
     times, at = task.lost + 1, lost.at
     again = replace(task, lost=times, suspects=task.suspects | ({at} if at else frozenset()))
-    loads = "blame" in task.spec and at is not None and at[1] == LOADING
-    if loads and at[0] not in task.spec["blame"]["cold"]:
+    loads = at is not None and at[1] == LOADING
+    if at is not None and loads and "blame" in task.spec and at[0] not in task.spec["blame"]["cold"]:
         spec = copy.deepcopy(task.spec)
         spec["blame"]["cold"].append(
             at[0]
