@@ -218,7 +218,7 @@ def _records(
                 if record.record_type & wanted:
                     found = _page(record, limit)
                 else:
-                    found = _passed_over(record, record.headers.get("WARC-Type", "unknown").strip().lower())
+                    found = _passed_over(record, (record.headers.get("WARC-Type") or "unknown").strip().lower())
             except StopIteration:
                 return
             except OSError as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from curate.commands.train_plan import plan_text, train_plan
+
+from curate.train.planner.request import train_plan
+from curate.train.planner.text import plan_text
 
 
 @pytest.fixture
