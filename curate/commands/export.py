@@ -33,3 +33,7 @@ def export(
         print_json(written)
         return
     typer.echo(f"{written['folder']}: {written['parameters']:,} parameters, {written['bytes'] / 1e6:.1f} MB")
+    if adapter and not written["base"]:
+        typer.echo(
+            "note: the adapters do not name their base, which is a run: export it too, and give both to PEFT", err=True
+        )
