@@ -27,7 +27,9 @@ def export(
     from curate.train.runs.checks import require_torch
 
     if not run.is_dir():  # before torch is loaded, which takes seconds
-        raise CurateError("there is no trained model here", str(run), "name the folder of a run, or one of its checkpoints")
+        raise CurateError(
+            "there is no trained model here", str(run), "name the folder of a run, or one of its checkpoints"
+        )
 
     require_torch()
     from curate.train.weights.export import export_run
