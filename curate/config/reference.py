@@ -89,7 +89,7 @@ def settings_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
     """
     rows = []
     for name, field in model.model_fields.items():
-        blocks = member_models(field)
+        blocks: Sequence[Any] = member_models(field)
         named = dict in {get_origin(kind) for kind in (field.annotation, *get_args(field.annotation))}
         if name == "kind" and field.description is None:
             continue

@@ -176,7 +176,7 @@ class Store:
     def _write_once(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a blob named by its hash, unless it is there with these very bytes."""
         try:
-            same = self.blobs.read(name) == memoryview(content).cast("B")
+            same = memoryview(self.blobs.read(name)) == memoryview(content).cast("B")
         except OSError:  # missing or unreadable: if it cannot be written either, that is told
             same = False
         if not same:

@@ -211,7 +211,7 @@ def _stored(tensor: Tensor) -> Tensor:
 def _with_local(tensor: DTensor, local: Tensor) -> DTensor:
     """A DTensor of the same shards with other memory, on the CPU whatever its mesh is made of."""
     # `DTensor.from_local` would move it to the mesh's device
-    return DTensor(local, tensor._spec, requires_grad=False)  # pyright: ignore[reportCallIssue]
+    return DTensor(local, tensor._spec, requires_grad=False)  # pyright: ignore[reportCallIssue, reportPrivateUsage]
 
 
 # ---- the folder
