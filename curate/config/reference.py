@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -90,11 +89,11 @@ def settings_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
     """
     rows = []
     for name, field in model.model_fields.items():
-        blocks: Sequence[Any] = member_models(field)
+        blocks = member_models(field)
         named = dict in {get_origin(kind) for kind in (field.annotation, *get_args(field.annotation))}
         if name == "kind" and field.description is None:
             continue
-        if field.annotation not in blocks or NAMED in prefix:
+        if field.annotation not in blocks or NAMED in prefix:  # pyright: ignore[reportUnnecessaryContains]
             rows.append(_row(prefix + name, field, blocks))
         for block in blocks if NAMED not in prefix else []:
             kind = f"[{block.model_fields['kind'].default}]." if len(blocks) > 1 else ""
