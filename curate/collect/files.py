@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
@@ -97,11 +98,18 @@ class Files(Source):
     def plan(self, context: SourceContext) -> Sequence[Part]:
         """One part for each file, or for each range of bytes or row groups where a file can be cut."""
         parts: list[Part] = []
-        for location in find_locations(self.paths, context.root):
+        locations = find_locations(self.paths, context.root)
+        context.prepare([Path(location.location) for location in locations if location.is_local])
+        for location in locations:
             kind = self._type(location)
             content = location.content(context.content_hash)
             parts.extend(self._parts(location, kind, content, context.shard_bytes))
         return parts
+
+    def unchanged(self, part: Part) -> bool:
+        """Whether a URL has the content that was planned; where its server tells no checksum, all is read again."""
+        location = Location(part.name, part.location, 0)
+        return location.is_local or location.content(lambda _: "") == part.content
 
     def _type(self, location: Location) -> FileType:
         told = file_type(location.name)

@@ -9,7 +9,7 @@ from typing import Any
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.dataset.ledger import Shard
 from curate.dataset.store import Store, canonical_json
-from curate.pipeline.fingerprint import FROM_ENVIRONMENT, describe
+from curate.pipeline.fingerprint import FROM_ENVIRONMENT, Described
 from curate.pipeline.jobs import Job
 from curate.pipeline.measured import Measured
 from curate.pipeline.plan import Inputs, bundle, plan_parts
@@ -72,7 +72,7 @@ def explain(pipeline: Pipeline, store: Store | None) -> list[dict[str, Any]]:
     for entry in (*pipeline.sources, *pipeline.stages):
         cached, missing = hands.done[entry.id], hands.missing[entry.id]
         reached = upstream is None or bool(missing)
-        changes = _changes(entry, last)
+        changes = _changes(entry.id, walk.described[entry.id].facts, last)
         measured = missing and hands.known[entry.id] >= missing and entry.id in last.get("stages", {})
         decides = measured and isinstance(entry.stage, Filter)
         runs = missing if reached else None
@@ -113,9 +113,9 @@ def _why(
     return "its input changed"
 
 
-def _changes(entry: ConfiguredStage, last: dict[str, Any]) -> list[str]:
+def _changes(name: str, now: dict[str, Any], last: dict[str, Any]) -> list[str]:
     """What a stage depends on that was otherwise in the last run."""
-    before, now = last.get("stages", {}).get(entry.id), describe(entry)
+    before = last.get("stages", {}).get(name)
     if before is None:
         return []
     changes = [
@@ -149,10 +149,9 @@ def last_plan(store: Store, dataset: str) -> dict[str, Any]:
     return store.read_json(f"plans/{dataset}.json") or {}
 
 
-def record_plan(store: Store, pipeline: Pipeline) -> None:
+def record_plan(store: Store, pipeline: Pipeline, described: Mapping[str, Described]) -> None:
     """Remember what this run depends on, so that the next plan can say what changed."""
-    stages = {entry.id: describe(entry) for entry in (*pipeline.sources, *pipeline.stages)}
-    content = canonical_json({"stages": stages})
+    content = canonical_json({"stages": {name: one.facts for name, one in described.items()}})
     try:
         same = store.blobs.read(f"plans/{pipeline.settings.dataset}.json") == content
     except OSError:

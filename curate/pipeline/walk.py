@@ -18,7 +18,7 @@ from curate.dataset.fragments import Fragment
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.store import Store
 from curate.pipeline.expand import expand_key
-from curate.pipeline.fingerprint import planning_fingerprint, specification
+from curate.pipeline.fingerprint import describe
 from curate.pipeline.fragment import write_key
 from curate.pipeline.ids import DocumentIds
 from curate.pipeline.jobs import SMALL, Hands, Job, Unknown, group_key, share_receipts
@@ -60,6 +60,7 @@ class Walk:
     """One walk over a pipeline's documents.
 
     Attributes:
+        described: What each source and stage depends on, by id; of one moment, before anything is done.
         shards: The ledger so far, in its order.
         artifacts: Objects worth keeping, by stage and name.
         indexes: The index of ids and places: the objects of its buckets, for each part of the ledger.
@@ -71,6 +72,9 @@ class Walk:
     ) -> None:
         self.pipeline, self.store, self.inputs, self.hands = pipeline, store, inputs, hands
         self.force, self.accept = list(force), accept
+        self.described = {entry.id: describe(entry) for entry in (*pipeline.sources, *pipeline.stages)}
+        for one in self.described.values():
+            one.spec.check_files()  # what the driver has loaded is what was hashed
         self.live: list[Live] = []
         self.artifacts: dict[str, dict[str, list[tuple[str, int]]]] = {}
         self.indexes: list[list[str]] = []
@@ -129,16 +133,15 @@ class Walk:
 
     def collect(self, bundles: Sequence[Bundle], sample: int | None) -> None:
         """Read all parts; or one bundle after the other until there are `sample` documents."""
-        specs = {entry.id: (specification(entry), planning_fingerprint(entry)) for entry in self.pipeline.sources}
         self.hands.begin("read", len(bundles))
         if sample is None:
-            for result in self.done([self._collect_job(one, *specs[one.entry.id], None) for one in bundles]):
+            for result in self.done([self._collect_job(one, None) for one in bundles]):
                 self._add(result)
         else:
             for one in bundles:
                 left = sample - sum(live.shard.documents for live in self.live)
                 if left > 0:
-                    self._add(self.done([self._collect_job(one, *specs[one.entry.id], left)])[0])
+                    self._add(self.done([self._collect_job(one, left)])[0])
         if self.live:
             self.check_ids(self.live)
         self.hands.stage_done(self.pipeline.sources, self.shards)
@@ -150,12 +153,14 @@ class Walk:
         if result is None:
             self.live.append(Live(len(self.live), Shard("?", "?", "?", 0, 0, "?"), None, 0))
 
-    def _collect_job(self, one: Bundle, spec: StageSpec, fingerprint: str, limit: int | None) -> Job:
+    def _collect_job(self, one: Bundle, limit: int | None) -> Job:
+        _, spec, fingerprint = self.described[one.entry.id]
         size = int(self.pipeline.settings.shard_megabytes * 1_000_000)
 
         def record() -> dict[str, Any]:
             known = self.inputs.identities
-            identities = {part.location: known[part.location] for part in one.parts if part.location in known}
+            files = [name for part in one.parts for name in (part.location, *part.files)]
+            identities = {name: known[name] for name in files if name in known}
             return {
                 "kind": "collect", "stage": asdict(spec), "parts": [asdict(part) for part in one.parts],
                 "identities": identities, "shard_bytes": size, "limit": limit,
@@ -181,8 +186,8 @@ class Walk:
     def stages(self) -> None:
         """All stages of the pipeline."""
         for fused, final in sections(self.pipeline.stages):
-            specs = [specification(entry) for entry in fused]
-            last = specification(final) if final is not None and isinstance(final.stage, Global) else None
+            specs = [self.described[entry.id].spec for entry in fused]
+            last = self.described[final.id].spec if final is not None and isinstance(final.stage, Global) else None
             there = [one for one in self.live if one.goes_on]
             names = [entry.id for entry in (*fused, *([final] if final else []))]
             self.hands.begin(" > ".join(names), len(there))
@@ -261,7 +266,7 @@ class Walk:
 
     def _expand(self, entry: ConfiguredStage, live: Sequence[Live]) -> None:
         """Make documents of documents: shards of their own, at the end of the ledger."""
-        spec, jobs = specification(entry), []
+        spec, jobs = self.described[entry.id].spec, []
         for one in live:
             assert one.identity
 
