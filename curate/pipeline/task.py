@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StageSpec", "collect", "document_bytes", "engine_key", "file_identity", "make_ids", "shard_of"]
 
-ENGINE = 2
+ENGINE = 3
 """Raised when the engine's own results change."""
 _loaded: dict[str, list[int]] = {}
 """Files of code that this process has loaded while they were like this."""

@@ -93,17 +93,25 @@ class Walk:
     def done(self, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         """The results of jobs, in their order: from receipts, else from the hands; None where nobody did it.
 
-        Small jobs share a receipt, some 16 of them, which the driver writes when all are done.
+        Small jobs share a receipt, some 16 of them, which the driver writes when the last of them is done.
         """
-        results: list[dict[str, Any] | None] = []
         groups = share_receipts(jobs)
-        for group in groups:
-            results += self._known(group)
+        known = [self._known(group) for group in groups]
+        results = [result for group in known for result in group]
         missing = [(number, job) for number, job in enumerate(jobs) if results[number] is None]
+        group_of = [number for number, group in enumerate(groups) for _ in group]
+        left = [group.count(None) for group in known]
+        first = [number for number in range(len(jobs)) if number == 0 or group_of[number] != group_of[number - 1]]
+
+        def done(number: int, result: dict[str, Any]) -> None:
+            results[number] = result
+            group = group_of[number]
+            left[group] -= 1
+            if not left[group]:
+                self._record(groups[group], results[first[group] : first[group] + len(groups[group])])
+
         if missing:
-            for number, result in self.hands.do(missing).items():
-                results[number] = result
-            self._record(groups, results, {number for number, _ in missing})
+            self.hands.do(missing, done)
         return results
 
     def _known(self, group: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -118,16 +126,11 @@ class Walk:
                 self.hands.cached(job, result)
         return results
 
-    def _record(self, groups: Sequence[Sequence[Job]], results: Sequence[Any], new: set[int]) -> None:
-        first = 0
-        for group in groups:
-            last = first + len(group)
-            mine = list(results[first:last])
-            if group[0].small and all(mine) and not new.isdisjoint(range(first, last)):
-                objects = [name for one in mine for name in one["objects"]]
-                whole = {"results": mine} if len(group) > 1 else mine[0]
-                self.store.write_receipt(group_key(group), whole, objects)
-            first = last
+    def _record(self, group: Sequence[Job], results: Sequence[Any]) -> None:
+        if group[0].small:
+            objects = [name for one in results for name in one["objects"]]
+            whole = {"results": list(results)} if len(group) > 1 else results[0]
+            self.store.write_receipt(group_key(group), whole, objects)
 
     # ---- reading
 

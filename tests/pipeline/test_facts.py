@@ -209,3 +209,69 @@ def test_a_sample_looks_at_the_file_again_too(project, monkeypatch):
     monkeypatch.setattr(driver, "plan_parts", plan_and_edit)
     with pytest.raises(ResumableError, match="changed while it was read"):
         project.run(sample=1)
+
+
+# ---- what is found again
+
+SUMMARY = """
+import pyarrow as pa
+from curate.stages.contract import Effect, Mapper, Verdicts
+class Own(Mapper):
+    word: str = "short"
+    name: str = "summary"
+    def columns(self): return ()
+    def open(self):
+        def give(batch):
+            return Effect(Verdicts().table(), {self.name: pa.array([self.word] * batch.num_rows)})
+        return give
+"""
+
+
+def test_a_stage_measures_again_where_the_column_that_it_looks_at_has_changed(project):
+    (project.root / "summary.py").write_text(SUMMARY)
+    project.write("a.txt", "one", "two")
+    project.stages("Shout, word: q")
+    add(project, "{stage: 'summary:Own', id: summary}", "{stage: 'toy_stages:Long', id: long, minimum: 6, on: summary}")
+    assert project.run("min_documents=0").documents["kept"] == 0
+    longer = project.run("summary.word=long enough")
+    assert longer.documents["kept"] == 2
+    assert project.run("summary.word=long enough", store=project.root / "fresh").version == longer.version
+
+
+def test_columns_stand_in_the_order_in_which_their_stages_do(project):
+    (project.root / "summary.py").write_text(SUMMARY)
+    project.write("a.txt", "one")
+    one, two = (f"{{stage: 'summary:Own', id: {name}, name: {name}}}" for name in ("one", "two"))
+    for order in ((one, two), (two, one)):
+        project.stages("Shout, word: q")
+        add(project, *order)
+        version = project.run().version
+        assert project.run(store=project.root / "fresh").version == version
+
+
+BROKEN = """
+import os
+from curate.stages.contract import Effect, Mapper, Verdicts
+class Own(Mapper):
+    def open(self):
+        def read(batch):
+            if os.path.exists("ROOT/broken") and "bad" in batch.column("text")[0].as_py():
+                raise OSError(24, "Too many open files")
+            return Effect(Verdicts().table(), {})
+        return read
+"""
+
+
+def test_a_document_that_a_failure_of_the_system_hit_is_tried_again_by_the_next_run(project):
+    (project.root / "fragile.py").write_text(BROKEN.replace("ROOT", str(project.root)))
+    project.write("a.txt", "bad", "good")
+    project.stages("Shout, word: q")
+    add(project, "fragile")
+    (project.root / "broken").touch()
+    first = project.run()
+    row = next(row for row in project.open().manifest["stages"] if row["id"] == "fragile")
+    assert (row["reasons"], project.open().manifest["provisional"]) == ({"quarantined": {"system_failed": 1}}, 1)
+    (project.root / "broken").unlink()
+    second = project.run()
+    assert (first.documents["quarantined"], second.documents["quarantined"]) == (1, 0)
+    assert project.run(store=project.root / "fresh").version == second.version
