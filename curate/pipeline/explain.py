@@ -67,19 +67,21 @@ def explain(pipeline: Pipeline, store: Store | None) -> list[dict[str, Any]]:
     walk = Walk(pipeline, store, inputs, hands, force=(), accept=False)
     walk.collect(bundle(parts, inputs, int(pipeline.settings.shard_megabytes * 1_000_000)), None)
     walk.stages()
-    rows, upstream = [], None
+    rows, upstream, only_decides = [], None, True
     for entry in (*pipeline.sources, *pipeline.stages):
         cached, missing = hands.done[entry.id], hands.missing[entry.id]
-        reached = upstream is None or bool(missing)
         changes = _changes(entry.id, walk.described[entry.id].facts, last)
         measured = missing and hands.known[entry.id] >= missing and entry.id in last.get("stages", {})
         decides = measured and isinstance(entry.stage, Filter)
-        runs = missing if reached else None
+        newcomers = bool(measured and not changes and upstream and only_decides)
+        runs = missing if upstream is None or (missing and not newcomers) else None
         if measured and not changes and not upstream:
             runs, cached, missing = 0, cached + missing, 0  # it shares a section with one that has changed
-        why = _why(entry, changes, last, missing, upstream, hands.reading)
+        why = f"only documents that `{upstream}` lets in" if newcomers else ""
+        why = why or _why(entry, changes, last, missing, upstream, hands.reading)
         rows.append(_row(entry, cached, runs if missing or upstream else 0, why, decides=bool(decides and missing)))
         if missing or runs is None:
+            only_decides = only_decides and (newcomers or bool(decides))
             upstream = upstream or entry.id
     return rows
 

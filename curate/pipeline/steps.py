@@ -204,8 +204,7 @@ class Section:
             rows = said.filter(doubtful).column("row")
             held = self.store.write_table(features.filter(_not_among(features.column("row"), rows)))
             verdicts = self.write(said.filter(_not_among(said.column("row"), rows)))
-        if features.num_rows:
-            self.measured.add(spec.measure, held, verdicts)
+        self.measured.add(spec.measure, held if features.num_rows else None, verdicts)
 
 
 def no_text(stage_id: str, columns: Sequence[str]) -> CurateError:
