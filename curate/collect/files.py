@@ -137,10 +137,13 @@ class Files(Source):
 
     def _header(self, location: Location, kind: FileType) -> list[str] | None:
         """The columns of a CSV file in which every line is a record, so that it can be cut; else None."""
-        from curate.collect.delimited import read_header
+        from curate.collect.delimited import line_ending, read_header
 
-        if self.quote:
-            with open_location(location.location) as file:
+        with open_location(location.location) as file:
+            if line_ending(file.read(SCAN_BYTES)) != b"\n":
+                return None
+            file.seek(0)
+            if self.quote:
                 while data := file.read(SCAN_BYTES):
                     if self.quote.encode() in data:
                         return None
