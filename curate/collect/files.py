@@ -1,4 +1,4 @@
-"""Documents from files: JSON lines, CSV, TSV, Parquet, plain text, Markdown, HTML and WARC, compressed or not.
+"""Documents from files: JSON lines, CSV, TSV, Parquet, Arrow, plain text, Markdown, HTML and WARC, compressed or not.
 
 What can be trusted of a damaged file is read; everything else is rejected with its offset, so that nothing is lost
 without a word. Offsets count in the decompressed file, so a document keeps its id however the file is cut.
@@ -37,9 +37,9 @@ Paths = Annotated[SeveralPaths, BeforeValidator(_listed, json_schema_input_type=
 
 
 class Files(Source):
-    """Reads documents from files: JSON lines, CSV, TSV, Parquet, text, Markdown, HTML, WARC; gz, zst, xz, bz2."""
+    """Reads documents from files: JSON lines, CSV, TSV, Parquet, Arrow, text, Markdown, HTML, WARC; gz, zst, xz, bz2."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     planning: ClassVar[frozenset[str]] = frozenset({"paths"})
     libraries: ClassVar[tuple[str, ...]] = ("orjson", "pyarrow", "FastWARC", "Resiliparse")
 
@@ -158,6 +158,7 @@ class Files(Source):
             CurateError: The text column is not there, or a column has a name that documents use themselves.
         """
         from curate.collect.archives import read_warc
+        from curate.collect.arrow import read_arrow
         from curate.collect.parquet import read_parquet
 
         columns = None if self.columns is None else tuple(self.columns)
@@ -166,6 +167,9 @@ class Files(Source):
         opener = partial(open_location, part.location)
         if part.extra["format"] == "parquet":
             yield from read_parquet(opener, selection, name=part.name, start=part.start, stop=part.stop)
+            return
+        if part.extra["format"] == "arrow":
+            yield from read_arrow(opener, selection, name=part.name)
             return
         if part.extra["format"] == "warc":
             yield from read_warc(opener, part.extra["compression"], selection, name=part.name)
