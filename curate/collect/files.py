@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
@@ -95,7 +96,7 @@ class Files(Source):
     )
 
     def plan(self, context: SourceContext) -> Sequence[Part]:
-        """One part for each file, or for each range of bytes or row groups where a file can be cut."""
+        """One part for each file, or for each range of bytes, row groups or frames where a file can be cut."""
         parts: list[Part] = []
         for location in find_locations(self.paths, context.root):
             kind = self._type(location)
@@ -132,8 +133,29 @@ class Files(Source):
         elif kind.format in DELIMITERS and not kind.compression and location.size > shard_bytes:
             extra["header"] = self._header(location, kind)
             ranges = _byte_ranges(location.size, shard_bytes) if extra["header"] else ranges
+        elif kind.format == "jsonl" and location.is_local and not (self.verify and kind.compression == "gz"):
+            yield from self._frames(location, content, extra, shard_bytes)
+            return
         for start, stop in ranges:
             yield Part(location.name, location.location, content, start, stop, extra)
+
+    def _frames(self, location: Location, content: str, extra: dict[str, object], shard_bytes: int) -> Iterator[Part]:
+        """Parts of a compressed file that begin with a frame.
+
+        A part has the lines that start behind the first byte of its frame, up to the first byte of the next part's: so
+        that whether a line starts there is seen without the frame before.
+        """
+        from curate.collect.frames import cuts
+
+        begins = cuts(Path(location.location), str(extra["compression"]), shard_bytes, self.max_expansion)
+        for number, (place, offset) in enumerate(begins):
+            last = number + 1 == len(begins)
+            told = extra if len(begins) == 1 else {**extra, "place": place}
+            yield Part(
+                location.name, location.location, content, offset + 1 if number else 0,
+                None if last else begins[number + 1].offset + 1,
+                told if last else {**told, "until": list(begins[number + 1])},
+            )  # fmt: skip
 
     def _header(self, location: Location, kind: FileType) -> list[str] | None:
         """The columns of a CSV file in which every line is a record, so that it can be cut; else None."""
@@ -179,10 +201,13 @@ class Files(Source):
             opener,
             part.extra["compression"],
             start=start,
+            place=part.extra.get("place", 0),
+            until=part.extra.get("until"),
             max_expansion=self.max_expansion,
             verify=self.verify and "://" not in part.location,
         )
         yield from self._read_stream(part, stream, selection)
+        stream.settle()
         if stream.damage:
             yield Rejected(stream.position, *stream.damage)
 
