@@ -33,7 +33,7 @@ BATCH_ROWS = 20000
 class HuggingFace(Source):
     """Reads documents from a Hugging Face data set: a folder, or a name on the hub."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("datasets", "pyarrow")
 
     path: str = Field(
