@@ -1,0 +1,451 @@
+"""Blobs in an object store that speaks S3: `s3://BUCKET/PREFIX`.
+
+Credentials, region and endpoint are those that every S3 program takes from the environment (AWS_ACCESS_KEY_ID,
+AWS_REGION, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP, ...); nothing here is set otherwise. A write is one request, and is there whole
+or not at all. Races are decided by the server: a write says `If-None-Match: *` or `If-Match: ETAG`. A lease is a blob that
+its holder writes anew four times in LEASE_SECONDS; one that is older, by the server's clock, is a dead writer's. A holder
+that was stopped for longer finds its lease gone before it next names or removes anything, and does not.
+
+Requests: 1 to read, to write, to ask; 1 to open, which brings up to TAIL bytes, and 1 for each READ_AHEAD that are read
+further; 2 to swap, and 1 more where a lease is held. What was opened of an object is kept, up to CACHE bytes. docs/decisions/0009-object-stores.md says why obstore.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from itertools import islice
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from curate.dataset.blobs import Blob
+from curate.errors import CurateError, ResumableError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+__all__ = ["LEASE_SECONDS", "S3Blobs"]
+
+LEASE_SECONDS = 60.0
+TAIL = 1 << 20
+"""Bytes that come when a blob is opened: all of a small one, of a large one the end, where Parquet says what is where."""
+CACHE = 64 << 20
+"""Bytes of objects that a process keeps: without it a run of four shards asked for one schema 80 times."""
+READ_AHEAD = 8 << 20
+"""Bytes a request where one reads on: what the answer takes is then more than the waiting for it."""
+JUMP_AHEAD = 256 << 10
+RETRIES = 8
+"""How often a request is sent again that met a lost connection or an error of the server: about half a minute."""
+_TIMEOUTS: Any = {"timeout": "30m", "read_timeout": "1m"}  # as `client_options` they would hide the environment's
+AT_ONCE = 1000
+"""Names that one request lists or deletes."""
+LISTS = 100
+"""After so many single questions whether an object is there, at most so many requests list what is there."""
+
+Condition: TypeAlias = Literal["create", "overwrite"] | dict[str, str]
+
+
+class S3Blobs:
+    """Blobs below a prefix of a bucket. Safe for several processes and machines."""
+
+    def __init__(self, url: str) -> None:
+        """Name the place; the first request is made by the first call.
+
+        Raises:
+            CurateError: It is no such URL, or the extra `s3` is not installed.
+        """
+        self.location = url.rstrip("/")
+        parts = urlsplit(self.location)
+        if parts.scheme != "s3" or not parts.netloc:
+            raise CurateError(f"a store stands in a folder or at s3://BUCKET/PREFIX, and `{url}` is neither")
+        try:
+            from obstore.store import S3Store
+        except ImportError:
+            raise CurateError(
+                "a store in an object store needs the package obstore", url, "pip install 'curate-lm[s3]'"
+            ) from None
+        with self._told(""):
+            self._bucket = S3Store(
+                parts.netloc, prefix=parts.path.strip("/") or None,
+                config=_TIMEOUTS, retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(minutes=3)},
+            )  # fmt: skip
+        self._held: dict[str, _Lease] = {}
+        self._opened: dict[str, tuple[int, bytes]] = {}
+        self._kept = self._asked = 0
+        self._there: set[str] = set()
+
+    # ---- requests
+
+    def get(self, name: str, options: Any = None) -> Any:
+        """A blob's bytes and what is known of it; `options` name a range."""
+        import obstore
+
+        with self._told(name, reading=True):
+            return obstore.get(self._bucket, name, options=options)
+
+    def put(self, name: str, content: bytes | pa.Buffer, condition: Condition, **attributes: str) -> str | None:
+        """Write a blob if the condition holds; its tag, or None where it does not."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        with self._told(name):
+            try:
+                done = obstore.put(
+                    self._bucket, name, memoryview(content).cast("B"), mode=condition, attributes=attributes or None,
+                    use_multipart=False,
+                )  # fmt: skip
+            except (AlreadyExistsError, PreconditionError):
+                return None
+            return str(done["e_tag"])
+
+    @contextmanager
+    def _told(self, name: str, *, reading: bool = False) -> Iterator[None]:
+        """What the server or the network says, as an `OSError` where work can go on without, else in the user's words."""
+        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+        place = f"{self.location}/{name}"
+        try:
+            yield
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise self._no_bucket() from None
+            raise FileNotFoundError(errno.ENOENT, "no such object", place) from None
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            if not reading:
+                raise PermissionError(errno.EACCES, f"permission denied ({_code(error)})", place) from None
+            raise CurateError(
+                f"the object store does not let you in ({_code(error)})",
+                self.location,
+                "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and that they may read and list "
+                "the bucket",
+            ) from None
+        except BaseError as error:
+            raise self._trouble(str(error), place) from None
+
+    def _trouble(self, words: str, place: str) -> Exception:
+        """The error for what the library says in words alone."""
+        if "NoSuchBucket" in words:
+            return self._no_bucket()
+        for sign, problem, hint in _TROUBLES:
+            if re.search(sign, words):
+                return CurateError(problem, self.location, hint)
+        if "HTTP error" in words:
+            return ResumableError(
+                "the object store does not answer",
+                self.location,
+                "check the network and AWS_ENDPOINT_URL; what is finished is kept, and the same command goes on",
+            )
+        return OSError(errno.EIO, words.splitlines()[0][:300], place)
+
+    def _no_bucket(self) -> CurateError:
+        name = urlsplit(self.location).netloc
+        return CurateError(
+            f"there is no bucket `{name}`",
+            self.location,
+            "make it, or check its name and where it is looked for (AWS_ENDPOINT_URL, AWS_REGION)",
+        )
+
+    # ---- what a store asks for
+
+    def check(self, name: str) -> None:
+        """Try whether the place can be written, and keeps to conditions; `name` is there, and stays as it is.
+
+        Raises:
+            CurateError: It writes whatever the condition: of two that write at once, one would be lost.
+        """
+        content = self.read(name)
+        if self.put(name, content, "create") or self.put(name, content, {"e_tag": '"0"'}):
+            raise CurateError(
+                "the object store knows no conditional writes (If-None-Match, If-Match)",
+                self.location,
+                "a store needs them; docs/format.md says what else",
+            )
+
+    def read(self, name: str) -> bytes:
+        """The whole content."""
+        found = self.get(name)
+        with self._told(name, reading=True):
+            return bytes(found.bytes())
+
+    def open(self, name: str) -> pa.NativeFile:
+        """The content, to be read here and there."""
+        import pyarrow as pa
+
+        size, tail = self._opened.get(name) or self._tail(name)
+        if len(tail) == size:
+            return pa.BufferReader(tail)
+        return pa.PythonFile(_Ranges(self, name, size, tail), mode="r")
+
+    def _tail(self, name: str) -> tuple[int, bytes]:
+        """Size and end of a blob; those of objects, which never change, are kept."""
+        try:
+            found = self.get(name, {"range": {"suffix": TAIL}})
+            with self._told(name, reading=True):
+                size, tail = found.meta["size"], bytes(found.bytes())
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            tail = self.read(name)  # an empty blob has no end that can be asked for
+            size = len(tail)
+        if name.startswith("objects/"):
+            self._opened[name] = (size, tail)
+            self._kept += len(tail)
+            while self._kept > CACHE:
+                self._kept -= len(self._opened.pop(next(iter(self._opened)))[1])
+        return size, tail
+
+    def hash(self, name: str) -> str:
+        """sha256 of its bytes, in hexadecimal, as they are now."""
+        found, digest = self.get(name), hashlib.sha256()
+        with self._told(name, reading=True):
+            for block in found.stream(READ_AHEAD):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def write(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Make this the content, whatever was there."""
+        self.put(name, content, "overwrite")
+        self._forget(name)
+
+    def _forget(self, *names: str) -> None:
+        self._there.difference_update(names)
+        for name in names:
+            self._kept -= len(self._opened.pop(name, (0, b""))[1])
+
+    def publish(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Write a blob whose name says what its bytes are, unless it is there with these very bytes."""
+        if self.put(name, content, "create") is not None:
+            return
+        digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if self.tag(name) != f'"{digest}"' and self.read(name) != memoryview(content).cast("B"):
+            self.write(name, content)
+
+    def swap(self, name: str, seen: bytes | None, content: bytes) -> bool:
+        """Make this the content if it is what the caller has seen (None: not there); whether it was."""
+        self._keep_leases()
+        condition: Condition = "create"
+        if seen is not None:
+            try:
+                found = self.get(name)
+                with self._told(name, reading=True):
+                    if bytes(found.bytes()) != seen:
+                        return False
+            except FileNotFoundError:
+                return False
+            condition = {"e_tag": found.meta["e_tag"]}
+        mark = secrets.token_hex(8)
+        if self.put(name, content, condition, writer=mark) is not None:
+            return True
+        # a request that was sent again, its first answer lost, finds its own work
+        with suppress(FileNotFoundError):
+            return self.get(name).attributes.get("writer") == mark
+        return False
+
+    def exists(self, name: str) -> bool:
+        """Whether it is there; of objects, which nobody removes while a run goes on, what was seen once is believed."""
+        if name in self._there:
+            return True
+        if name.startswith("objects/"):
+            self._asked += 1
+            if self._asked == LISTS:
+                self._there |= {blob.name for blob in islice(self.list("objects"), LISTS * AT_ONCE)}
+                if name in self._there:
+                    return True
+        try:
+            self._head(name)
+        except FileNotFoundError:
+            return False
+        if name.startswith("objects/"):
+            self._there.add(name)
+        return True
+
+    def stat(self, name: str) -> Blob:
+        """Its size and age."""
+        return _blob(self._head(name), name)
+
+    def tag(self, name: str) -> str:
+        """What the server calls the present content."""
+        return str(self._head(name)["e_tag"])
+
+    def _head(self, name: str) -> Any:
+        import obstore
+
+        with self._told(name, reading=True):
+            return obstore.head(self._bucket, name)
+
+    def list(self, prefix: str) -> Iterator[Blob]:
+        """All blobs below a folder, in no order."""
+        import obstore
+
+        with self._told(prefix, reading=True):
+            for some in obstore.list(self._bucket, prefix, chunk_size=AT_ONCE):
+                yield from (_blob(one, one["path"]) for one in some)
+
+    def delete(self, *names: str) -> None:
+        """Remove them, where they are there."""
+        import obstore
+
+        for first in range(0, len(names), AT_ONCE):
+            some = names[first : first + AT_ONCE]
+            self._keep_leases()
+            with self._told(some[0]), suppress(FileNotFoundError):
+                obstore.delete(self._bucket, some[0] if len(some) == 1 else list(some))
+            self._forget(*some)
+
+    def delete_folder(self, prefix: str) -> None:
+        """Remove all blobs below a folder."""
+        self.delete(*(blob.name for blob in self.list(prefix)))
+
+    def local_path(self, name: str) -> Path | None:
+        """No file holds it."""
+        return None
+
+    def now(self) -> float:
+        """The server's time, which blobs' ages are told by, rounded up to a second, as those are rounded down."""
+        self.write("temporary/clock", b"")
+        return self.stat("temporary/clock").modified + 1
+
+    # ---- leases
+
+    @contextmanager
+    def hold(self, name: str, content: bytes) -> Iterator[None]:
+        """A blob that a thread writes anew while the block runs; when the process is gone it grows old."""
+        one = _Lease(self, name, content)
+        self._held[name] = one
+        try:
+            one.keep()
+            Thread(target=one.beat, daemon=True).start()
+            yield
+        finally:
+            one.over.set()
+            del self._held[name]
+            with suppress(OSError, CurateError):  # it grows old
+                self.delete(name)
+
+    def held(self, prefix: str) -> dict[str, bytes]:
+        """The blobs below a folder that are not too old; those that are, are removed."""
+        found, now = {}, self.now()
+        for blob in self.list(prefix):
+            if now - blob.modified > LEASE_SECONDS:
+                self.delete(blob.name)
+            else:
+                with suppress(FileNotFoundError):
+                    found[blob.name] = self.read(blob.name)
+        return found
+
+    def _keep_leases(self) -> None:
+        """Nobody has taken us for dead: asked before anything that somebody else might count on."""
+        for one in list(self._held.values()):
+            one.keep()
+
+    def sweep(self) -> int:
+        """Nothing is ever half written."""
+        return 0
+
+
+_TROUBLES = (
+    (r"builder error", "the object store's address is no https:// URL", "for http://, set AWS_ALLOW_HTTP=true"),
+    (r"incorrectly configured region|AuthorizationHeaderMalformed|IllegalLocation", "the bucket is in another region",
+     "set AWS_REGION to the bucket's"),
+    (r"501 Not Implemented|NotImplemented", "the object store knows no conditional writes (If-None-Match, If-Match)",
+     "a store needs them; docs/format.md says what else"),
+    (r"ExpiredToken|TokenRefreshRequired", "the credentials for the object store have expired", "get new ones"),
+    (r"169\.254\.169\.254|InstanceCredential|[Cc]redential|Missing\w*(Key|Token)", "there are no credentials for the object store",
+     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, where they are for a while)"),
+)  # fmt: skip
+"""Signs in the library's words, what they mean, what to do."""
+
+
+def _code(error: Exception) -> str:
+    """The server's word for an error."""
+    found = re.search(r"<Code>(\w+)</Code>", str(error)) or re.search(r"status code: (\d+ \w+)", str(error))
+    return found[1] if found else type(error).__name__
+
+
+def _blob(one: Any, name: str) -> Blob:
+    return Blob(name, one["size"], one["last_modified"].timestamp())
+
+
+class _Ranges:
+    """A large blob as a file: reads ahead where one reads on, and less after a jump."""
+
+    closed = False
+
+    def __init__(self, blobs: S3Blobs, name: str, size: int, tail: bytes) -> None:
+        self.blobs, self.name, self.size = blobs, name, size
+        self.pieces = [(size - len(tail), tail), (0, b"")]  # the end, for good, and what was read last
+        self.place, self.read_on = 0, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.place
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        self.place = place + (0, self.place, self.size)[whence]
+        return self.place
+
+    def read(self, count: int | None = None) -> bytes:
+        stop = self.size if count is None or count < 0 else min(self.place + count, self.size)
+        start, self.place = min(self.place, self.size), max(stop, self.place)
+        whole = [self._part(start, stop)]
+        while start + sum(map(len, whole)) < stop:
+            whole.append(self._part(start + sum(map(len, whole)), stop))
+        self.read_on = stop
+        return whole[0] if len(whole) == 1 else b"".join(whole)
+
+    def _part(self, start: int, stop: int) -> bytes:
+        """What is wanted, or as much as one piece has of it."""
+        for first, piece in self.pieces:
+            if first <= start < first + len(piece) or start == stop:
+                return piece[start - first : stop - first]
+        ahead = READ_AHEAD if start == self.read_on else JUMP_AHEAD
+        end = min(max(stop, start + ahead), self.pieces[0][0])
+        found = self.blobs.get(self.name, {"range": (start, end)})
+        self.pieces[1] = (start, bytes(found.bytes()))
+        return self.pieces[1][1][: stop - start]
+
+    def close(self) -> None:
+        self.closed, self.pieces = True, []
+
+
+class _Lease:
+    """A lease that is held."""
+
+    def __init__(self, blobs: S3Blobs, name: str, content: bytes) -> None:
+        self.blobs, self.name, self.content = blobs, name, content
+        self.over, self.tag, self._lock = Event(), "", Lock()
+
+    def beat(self) -> None:
+        """Keep it until it is over; what goes wrong meanwhile is told to whoever next counts on it."""
+        while not self.over.wait(LEASE_SECONDS / 4):
+            with suppress(OSError, CurateError):
+                self.keep()
+
+    def keep(self) -> None:
+        """Write it anew.
+
+        Raises:
+            ResumableError: Somebody has removed it.
+        """
+        with self._lock:
+            if self.over.is_set():
+                return
+            tag = self.blobs.put(self.name, self.content, {"e_tag": self.tag} if self.tag else "create")
+            try:  # nobody else writes it: where it is, it was we, in a request that was sent twice
+                self.tag = tag or self.blobs.tag(self.name)
+            except FileNotFoundError:
+                raise ResumableError(
+                    f"this process was away for more than {LEASE_SECONDS:.0f} seconds, and another one may use the store",
+                    self.blobs.location,
+                    "what is finished is kept; run the same command again",
+                ) from None
