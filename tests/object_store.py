@@ -13,8 +13,8 @@ The bucket `bucket` is an ordinary one. Others are names for it, with faults:
     incapable    answers that it does not know conditions
     forgetful    does a write with a condition, and fails to say so the first time
 
-`GET /-/requests` lists what was asked of it since the last time; `POST /-/age?prefix=P&seconds=N` makes blobs older, and
-`POST /-/copy?folder=F&prefix=P` makes blobs of files.
+`GET /-/requests` lists what was asked of it since the last time, `GET /-/wait?method=M&part=P&count=N` answers when something
+was asked so often; `POST /-/age?prefix=P&seconds=N` makes blobs older, `POST /-/copy?folder=F&prefix=P` makes them of files.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ class Server:
         with urllib.request.urlopen(f"{self.url}/-/requests") as answer:
             return [(method, path) for method, path in json.load(answer)]
 
+    def wait_for(self, method: str, part: str, count: int = 1) -> None:
+        """Wait until it has been asked so often for a path with this part, and has answered."""
+        urllib.request.urlopen(f"{self.url}/-/wait?method={method}&part={quote(part)}&count={count}").close()
+
     def copy(self, folder: Path, prefix: str) -> None:
         """Put the files of a folder below a prefix of the bucket."""
         asked = f"{self.url}/-/copy?folder={quote(str(folder))}&prefix={quote(prefix)}"
@@ -88,6 +92,8 @@ class Application:
         self.backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         self.backend.create_bucket("bucket", "us-east-1")
         self.asked: list[tuple[str, str]] = []
+        self.told = 0
+        self.change = threading.Condition()
         self.answered: set[str] = set()
         self.writing = threading.Lock()
 
@@ -96,10 +102,17 @@ class Application:
         bucket = path.split("/")[1]
         if bucket == "-":
             start("200 OK", [("Content-Type", "application/json")])
-            return [self.control(path, environ["QUERY_STRING"])]
+            return [self.control(path, parse_qs(environ["QUERY_STRING"]))]
+        try:
+            return self.answer(environ, start, method, path, bucket)
+        finally:
+            with self.change:
+                self.asked.append((method, path))
+                self.change.notify_all()
+
+    def answer(self, environ, start, method: str, path: str, bucket: str) -> list[bytes]:
         writes = method in ("PUT", "POST", "DELETE")
         conditional = writes and ("HTTP_IF_MATCH" in environ or "HTTP_IF_NONE_MATCH" in environ)
-        self.asked.append((method, path))
         if bucket == "denied" or (bucket == "reading" and writes):
             return refuse(start, "403 Forbidden", DENIED)
         if bucket == "incapable" and conditional:
@@ -116,11 +129,15 @@ class Application:
                 return refuse(start, "500 Internal Server Error", b"")
             return list(self.moto(environ, start))
 
-    def control(self, path: str, query: str) -> bytes:
+    def control(self, path: str, asked: dict[str, list[str]]) -> bytes:
         if path == "/-/requests":
-            asked, self.asked = self.asked, []
-            return json.dumps(asked).encode()
-        asked = parse_qs(query)
+            first, self.told = self.told, len(self.asked)
+            return json.dumps(self.asked[first : self.told]).encode()
+        if path == "/-/wait":
+            [method], [part], [count] = asked["method"], asked["part"], asked["count"]
+            with self.change:
+                self.change.wait_for(lambda: sum(one == method and part in at for one, at in self.asked) >= int(count))
+            return b"{}"
         if path == "/-/copy":
             folder = Path(asked["folder"][0])
             for file in (file for file in folder.rglob("*") if file.is_file()):

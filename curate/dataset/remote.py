@@ -7,7 +7,8 @@ its holder writes anew four times in LEASE_SECONDS; one that is older, by the se
 that was stopped for longer finds its lease gone before it next names or removes anything, and does not.
 
 Requests: 1 to read, to write, to ask; 1 to open, which brings up to TAIL bytes, and 1 for each READ_AHEAD that are read
-further; 2 to swap, and 1 more where a lease is held. What was opened of an object is kept, up to CACHE bytes. docs/decisions/0009-object-stores.md says why obstore.
+further; 2 to swap, and 1 more where a lease is held. What was opened of an object is kept, up to CACHE bytes.
+docs/decisions/0009-object-stores.md says why obstore.
 """
 
 from __future__ import annotations
@@ -287,7 +288,8 @@ class S3Blobs:
 
         with self._told(prefix, reading=True):
             for some in obstore.list(self._bucket, prefix, chunk_size=AT_ONCE):
-                yield from (_blob(one, one["path"]) for one in some)
+                # names with a dot are a folder's own, and come with one that was copied here
+                yield from (_blob(one, one["path"]) for one in some if "/." not in f"/{one['path']}")
 
     def delete(self, *names: str) -> None:
         """Remove them, where they are there."""
@@ -358,7 +360,7 @@ _TROUBLES = (
     (r"501 Not Implemented|NotImplemented", "the object store knows no conditional writes (If-None-Match, If-Match)",
      "a store needs them; docs/format.md says what else"),
     (r"ExpiredToken|TokenRefreshRequired", "the credentials for the object store have expired", "get new ones"),
-    (r"169\.254\.169\.254|InstanceCredential|[Cc]redential|Missing\w*(Key|Token)", "there are no credentials for the object store",
+    (r"169\.254\.169\.254|[Cc]redential|Missing\w*(Key|Token)", "there are no credentials for the object store",
      "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, where they are for a while)"),
 )  # fmt: skip
 """Signs in the library's words, what they mean, what to do."""

@@ -13,7 +13,6 @@ from curate.dataset import refs
 from curate.dataset.store import Store
 from curate.errors import CurateError
 
-
 pytestmark = pytest.mark.anywhere
 
 
