@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import islice
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from curate.dataset.blobs import Blob
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
+    from obstore import PutMode
 
 __all__ = ["LEASE_SECONDS", "S3Blobs"]
 
@@ -50,8 +51,6 @@ AT_ONCE = 1000
 """Names that one request lists or deletes."""
 LISTS = 100
 """After so many single questions whether an object is there, at most so many requests list what is there."""
-
-Condition: TypeAlias = Literal["create", "overwrite"] | dict[str, str]
 
 
 class S3Blobs:
@@ -92,7 +91,7 @@ class S3Blobs:
         with self._told(name, reading=True):
             return obstore.get(self._bucket, name, options=options)
 
-    def put(self, name: str, content: bytes | pa.Buffer, condition: Condition, **attributes: str) -> str | None:
+    def put(self, name: str, content: bytes | pa.Buffer, condition: PutMode, **attributes: str) -> str | None:
         """Write a blob if the condition holds; its tag, or None where it does not."""
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
@@ -232,7 +231,7 @@ class S3Blobs:
     def swap(self, name: str, seen: bytes | None, content: bytes) -> bool:
         """Make this the content if it is what the caller has seen (None: not there); whether it was."""
         self._keep_leases()
-        condition: Condition = "create"
+        condition: PutMode = "create"
         if seen is not None:
             try:
                 found = self.get(name)

@@ -9,6 +9,9 @@ from curate.dataset.index import Address, find, hash_names
 from curate.stages.work import SHARD_BITS, bucket_of
 
 
+pytestmark = pytest.mark.anywhere
+
+
 @pytest.fixture
 def version(project):
     """Several shards, with two copies of an id, a place of its own for each document."""
