@@ -14,7 +14,6 @@ from curate.dataset.store import object_name
 from curate.dataset.why import why
 from curate.errors import CurateError
 
-
 pytestmark = pytest.mark.anywhere
 
 

@@ -12,7 +12,6 @@ from curate.pipeline.fragment import run_write
 from curate.pipeline.task import shard_of
 from curate.stages.contract import Verdicts
 
-
 pytestmark = pytest.mark.anywhere
 
 

@@ -8,7 +8,6 @@ import pytest
 from curate.dataset.index import Address, find, hash_names
 from curate.stages.work import SHARD_BITS, bucket_of
 
-
 pytestmark = pytest.mark.anywhere
 
 

@@ -8,7 +8,6 @@ import curate
 from curate.dataset.store import object_name
 from curate.errors import CurateError
 
-
 pytestmark = pytest.mark.anywhere
 
 
