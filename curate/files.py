@@ -27,6 +27,7 @@ __all__ = [
     "SWEEP_SECONDS",
     "WRITING",
     "file_hash",
+    "put_folder",
     "replacing",
     "replacing_folder",
     "sweep",
@@ -83,8 +84,9 @@ def replacing(path: Path, *, aside: Path | None = None, name: bool = True) -> It
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A new folder that takes the place of the folder `path` when the block ends; if it raises, nothing has changed.
 
-    Its files are fsynced. It and a folder that is there change names in one step, where system and file system can do
-    that (Linux, macOS); else a crash between two renames leaves nothing at `path`, and the old one as `.PATH-...-old`.
+    Its files are fsynced, and get the ordinary permissions that the umask leaves. It and a folder that is there change
+    names in one step, where system and file system can do that (Linux, macOS); else a crash between two renames leaves
+    nothing at `path`, and the old one as `.PATH-...-old`.
     """
     _make_folder(path.parent)
     temporary = path.parent / f"{WRITING}{secrets.token_hex(8)}"
@@ -95,23 +97,24 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield temporary
         _sync_below(temporary)
-        _put(temporary, path)
+        put_folder(temporary, path)
     finally:
         os.close(folder)
         shutil.rmtree(temporary, ignore_errors=True)
-    sync_folder(path.parent)
 
 
 def _sync_below(folder: Path) -> None:
+    ordinary = folder.stat().st_mode & 0o666
     for place, _, names in os.walk(folder):
         for name in names:
+            Path(place, name).chmod(ordinary)  # some libraries write for the owner alone
             with Path(place, name).open("rb") as stream:
                 os.fsync(stream.fileno())
         sync_folder(Path(place))
 
 
-def _put(new: Path, path: Path) -> None:
-    """Rename a folder; one that stood there is at `new` afterwards."""
+def put_folder(new: Path, path: Path) -> None:
+    """Rename a folder, durably; one that stood there is at `new` afterwards."""
     if not path.exists():
         new.rename(path)
     elif not _exchange(new, path):
@@ -123,6 +126,7 @@ def _put(new: Path, path: Path) -> None:
             old.rename(path)
             raise
         old.rename(new)
+    sync_folder(path.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:

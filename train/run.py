@@ -66,9 +66,11 @@ def _trained(
     config: TrainConfig, root: str, folder: RunFolder, *, allow: Sequence[str], first: bool, alone: bool
 ) -> dict[str, Any]:
     """The result of the run, done now or before."""
-    from curate.train.weights.origin import model_hash
-
     datasets = {name: open_dataset(name, root) for name in references(config)}
+    from curate.train.weights.origin import (
+        model_hash,  # loads torch, which takes seconds: what is not there is said first
+    )
+
     models = _models(config)
     check_logs(config)
     check_machine(config, models.get("path"))

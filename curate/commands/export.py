@@ -23,7 +23,13 @@ def export(
 ) -> None:
     """Write a trained model as a Hugging Face folder: transformers, and all that reads its files, load it as it is."""
     from curate.commands.options import print_json
+    from curate.errors import CurateError
     from curate.train.runs.checks import require_torch
+
+    if not run.is_dir():  # before torch is loaded, which takes seconds
+        raise CurateError(
+            "there is no trained model here", str(run), "name the folder of a run, or one of its checkpoints"
+        )
 
     require_torch()
     from curate.train.weights.export import export_run
@@ -33,3 +39,7 @@ def export(
         print_json(written)
         return
     typer.echo(f"{written['folder']}: {written['parameters']:,} parameters, {written['bytes'] / 1e6:.1f} MB")
+    if adapter and not written["base"]:
+        typer.echo(
+            "note: the adapters do not name their base, which is a run: export it too, and give both to PEFT", err=True
+        )

@@ -93,7 +93,7 @@ def settings_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
         named = dict in {get_origin(kind) for kind in (field.annotation, *get_args(field.annotation))}
         if name == "kind" and field.description is None:
             continue
-        if field.annotation not in blocks or NAMED in prefix:
+        if field.annotation not in blocks or NAMED in prefix:  # pyright: ignore[reportUnnecessaryContains]
             rows.append(_row(prefix + name, field, blocks))
         for block in blocks if NAMED not in prefix else []:
             kind = f"[{block.model_fields['kind'].default}]." if len(blocks) > 1 else ""

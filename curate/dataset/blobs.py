@@ -153,7 +153,7 @@ class LocalBlobs:
     def publish(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a blob whose name says what its bytes are, unless it is there with these very bytes."""
         try:
-            same = self.read(name) == memoryview(content).cast("B")
+            same = memoryview(self.read(name)) == memoryview(content).cast("B")
         except OSError:  # missing or unreadable: if it cannot be written either, that is told
             same = False
         if not same:

@@ -225,7 +225,7 @@ class S3Blobs:
         if self.put(name, content, "create") is not None:
             return
         digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if self.tag(name) != f'"{digest}"' and self.read(name) != memoryview(content).cast("B"):
+        if self.tag(name) != f'"{digest}"' and memoryview(self.read(name)) != memoryview(content).cast("B"):
             self.write(name, content)
 
     def swap(self, name: str, seen: bytes | None, content: bytes) -> bool:

@@ -74,7 +74,7 @@ class FineWeb(Filter):
     @needing("fineweb")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure five features of every document."""
-        import datatrove.pipeline.filters.gopher_repetition_filter  # noqa: F401  that it is there
+        import datatrove.pipeline.filters.gopher_repetition_filter  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
         from datatrove.utils.text import TERMINAL_PUNCTUATION
 
         from curate.stages.words import word_tokenizer

@@ -189,7 +189,7 @@ class GopherRepetition(Filter):
     @needing("gopher_repetition")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure fourteen features of every document."""
-        import datatrove.pipeline.filters.gopher_repetition_filter  # noqa: F401  that it is there
+        import datatrove.pipeline.filters.gopher_repetition_filter  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
 
         from curate.stages.words import word_tokenizer
 

@@ -157,8 +157,8 @@ class Section:
             )
         held = self.store.write_table(features)
         with_ids = self._with_ids(verdicts)
-        known = held, with_ids if isinstance(stage, Mapper) else self._write(said)
-        self._remember(spec, features, said, *known)
+        known = held, with_ids if isinstance(stage, Mapper) else self.write(said)
+        self.remember(spec, features, said, *known)
         return Step(
             stage=spec.id,
             count=self.state.kept,
@@ -176,10 +176,11 @@ class Section:
         ids = self.state.column("id", verdicts.column("row").to_numpy())
         return self.store.write_table(verdicts.append_column("id", ids))
 
-    def _write(self, table: pa.Table) -> str | None:
+    def write(self, table: pa.Table) -> str | None:
+        """Store a table of verdicts; an empty one has no object."""
         return self.store.write_table(table) if table.num_rows else None
 
-    def _remember(self, spec: StageSpec, features: pa.Table, said: pa.Table, held: str, verdicts: str | None) -> None:
+    def remember(self, spec: StageSpec, features: pa.Table, said: pa.Table, held: str, verdicts: str | None) -> None:
         """For the next time; but not what may be the machine's fault."""
         import pyarrow as pa
         import pyarrow.compute as compute
@@ -188,7 +189,7 @@ class Section:
         if compute.any(doubtful).as_py():
             rows = said.filter(doubtful).column("row")
             held = self.store.write_table(features.filter(_not_among(features.column("row"), rows)))
-            verdicts = self._write(said.filter(_not_among(said.column("row"), rows)))
+            verdicts = self.write(said.filter(_not_among(said.column("row"), rows)))
         if features.num_rows:
             self.measured.add(spec.measure, held, verdicts)
 
@@ -320,8 +321,8 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
         assert isinstance(stage, Global)
         with last.at_work():
             said, features = work.know(last, stage)
-        held, failed = work.store.write_table(features), work._write(said)
-        work._remember(last, features, said, held, failed)
+        held, failed = work.store.write_table(features), work.write(said)
+        work.remember(last, features, said, held, failed)
         count = features.num_rows - said.num_rows
         signed = {"features": held, "verdicts": failed, "count": count, "reasons": count_verdicts(said)}
         objects += [name for name in (held, failed) if name]

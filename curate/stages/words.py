@@ -203,7 +203,7 @@ def word_tokenizer(language: str, *, sentences: bool = False) -> WordTokenizer:
         return english_tokenizer()
     try:
         with without("torch", "transformers"):
-            import spacy  # noqa: F401  most tokenizers are spaCy's
+            import spacy  # noqa: F401  # pyright: ignore[reportUnusedImport]  most tokenizers are spaCy's
         tokenizer = load_word_tokenizer(_assigned(language))
     except ValueError as error:
         raise CurateError(

@@ -247,11 +247,16 @@ def _with_tools(dataset: Dataset, fields: Fields, template: str | None) -> Field
         return fields
     if uses_tools(template):
         return fields.model_copy(update={"tools": column})
-    sys.stderr.write(
-        f"tokenize {dataset.name}: the column `{column}` is not learned from: the template of conversations does not use "
-        "`tools` (`data.chat_template` names another template)\n"
+    _say(
+        dataset,
+        f"the column `{column}` is not learned from: the template of conversations does not use `tools` "
+        "(`data.chat_template` names another template)",
     )
     return fields.model_copy(update={"tools": None})
+
+
+def _say(dataset: Dataset, words: str) -> None:
+    sys.stderr.write(f"tokenize {dataset.name}: {words}\n")
 
 
 def _read_template(path: Path) -> str:
@@ -317,6 +322,7 @@ def _tokenizer_content(job: _Job) -> bytes:
         return job.tokenizer.read_bytes()
     given = job.settings.special_tokens
     special = [*given, *missing_names(job.needs, given)]
+    _say(job.dataset, f"learning a tokenizer of {job.settings.vocabulary:,} tokens")
     return train_tokenizer(job.dataset, job.settings, job.fields, special_tokens=special).encode()
 
 
@@ -335,16 +341,29 @@ class _Writer:
         size = 0
         for role, pieces, mask in self._streams(split):
             name = split if role == "text" else f"{split}.{role}"
-            made, text_bytes = write_stream(self.folder, name, role, pieces, self.dtype, mask=mask)
+            made, text_bytes = write_stream(self.folder, name, role, self._shown(name, pieces), self.dtype, mask=mask)
             shards, size = shards + made, size + text_bytes
         first = shards[0]["role"] if shards else ""
+        documents = sum(shard["documents"] for shard in shards if shard["role"] == first)
+        tokens = sum(shard["tokens"] for shard in shards)
+        _say(self.job.dataset, f"{split}: {documents:,} documents, {tokens:,} tokens")
         return {
-            "documents": sum(shard["documents"] for shard in shards if shard["role"] == first),
-            "tokens": sum(shard["tokens"] for shard in shards),
+            "documents": documents,
+            "tokens": tokens,
             "text_bytes": size,
             "shards": shards,
             "columns": self._columns(split),
         }
+
+    def _shown(self, name: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        """The pieces, with a bar on a terminal while they pass."""
+        if not sys.stderr.isatty():
+            return pieces
+        from rich.console import Console
+        from rich.progress import track
+
+        documents = self.job.dataset.manifest["splits"][name.partition(".")[0]]["documents"]
+        return iter(track(pieces, f"tokenize {name}", documents, console=Console(stderr=True), transient=True))
 
     def _streams(self, split: str) -> Iterator[tuple[str, Iterator[Piece], str | None]]:
         """Role, pieces, and suffix of the mask."""

@@ -180,7 +180,7 @@ def test_workers_that_are_killed_from_outside_change_nothing(project, monkeypatc
                 os.kill(worker.pid, signal.SIGKILL)
                 killed, calls = killed + 1, now
         time.sleep(0.01)
-    err = process.communicate(timeout=60)[1]
+    err = process.communicate()[1]
     assert process.returncode == 0, err
     assert killed, err
     assert project.open().version == undisturbed
@@ -196,7 +196,7 @@ def test_interrupting_stops_with_130_and_the_same_command_goes_on(project, monke
         time.sleep(0.02)
     children = workers_of(process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate()
     assert (process.returncode, err.splitlines()[-1]) == (
         130,
         "interrupted; finished work is kept, the same command goes on from there",

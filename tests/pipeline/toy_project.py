@@ -139,7 +139,7 @@ class Project:
     def call(self, *arguments: object, **options) -> Outcome:
         """Run the command line as a process of its own."""
         process = self.start(*arguments, **options)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate()
         return Outcome(process.returncode, out, err)
 
 

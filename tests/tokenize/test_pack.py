@@ -55,6 +55,19 @@ def test_the_manifest_counts_documents_tokens_and_bytes(dataset):
     assert facts["text_bytes"] == sum(len(text.encode()) for text in TEXTS)
 
 
+def test_packing_says_what_it_makes(dataset, capsys):
+    made = dataset(train=TEXTS, validation=TEXTS[:1])
+    pack = pack_dataset(made, SETTINGS)
+    tokens = {split: facts["tokens"] for split, facts in pack.manifest["splits"].items()}
+    assert capsys.readouterr().err.splitlines() == [
+        f"tokenize {made.name}: learning a tokenizer of 300 tokens",
+        f"tokenize {made.name}: train: 4 documents, {tokens['train']} tokens",
+        f"tokenize {made.name}: validation: 1 documents, {tokens['validation']} tokens",
+    ]
+    pack_dataset(made, SETTINGS)
+    assert capsys.readouterr().err == ""  # it was found
+
+
 def test_the_manifest_names_dataset_version_and_hashes(dataset):
     made = dataset(train=TEXTS)
     pack = pack_dataset(made, SETTINGS)

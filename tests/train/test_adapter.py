@@ -106,8 +106,3 @@ def test_heads_of_several_tokens_are_no_part_of_an_adapter(tmp_path):
     tensors = {**ADAPTER, "heads.0.attention.query.weight": torch.zeros(16, 16)}
     with pytest.raises(CurateError, match=r"cannot hold: heads\.0\.attention\.query\.weight"):
         write_adapter(tmp_path / "adapter", LLAMA, tensors, LORA, head="causal")
-
-
-def test_an_adapter_is_not_written_over_another(adapter):
-    with pytest.raises(CurateError, match="the folder is there already"):
-        write_adapter(adapter, LLAMA, ADAPTER, LORA, head="causal")

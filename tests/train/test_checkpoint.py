@@ -177,7 +177,7 @@ def test_a_pickle_that_is_named_like_a_shard_is_refused(save, world):
     shard = next(path.glob("*.safetensors"))
     shard.write_bytes(pickle.dumps({"weights": 1}))
     description = json.loads((path / "checkpoint.json").read_text())
-    files = {shard.name: checkpoint._sha256(shard)}
+    files = {shard.name: checkpoint.file_hash(shard)}
     (path / "checkpoint.json").write_text(json.dumps({**description, "files": files}))
     read_checkpoint(path)
     with pytest.raises(CurateError, match=r"the checkpoint cannot be read: .*header"):

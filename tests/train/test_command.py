@@ -243,6 +243,14 @@ def test_a_folder_without_a_run_is_not_exported(project):
     assert error.value.where == str(project / "nothing")
 
 
+@pytest.mark.parametrize("command", [["train", "train.yaml"], ["export", "runs/none", "--out", "model"]])
+def test_what_is_not_there_is_said_before_torch_is_loaded(tmp_path, command):
+    (tmp_path / "train.yaml").write_text("dataset: nothing\nrun: small\nbatch: {length: 64}\nsteps: 1\n")
+    code = "import sys; from curate.__main__ import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, text=True)
+    assert ("there is no" in done.stderr, done.stdout.split()[-1:]) == (True, ["False"]), done.stderr
+
+
 # ---- torchrun
 
 

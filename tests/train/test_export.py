@@ -126,6 +126,35 @@ def test_a_folder_that_is_there_is_left_alone(trained, tmp_path):
         export_run(folder.path, tmp_path / "export")
 
 
+def test_a_full_disk_leaves_nothing(trained, tmp_path, monkeypatch):
+    def full(tensors, path, **_settings):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    folder = trained("causal", **SHORT)
+    monkeypatch.setattr("curate.train.weights.huggingface.save_file", full)
+    with pytest.raises(CurateError, match=r"the model cannot be written: .*No space left on device"):
+        export_run(folder.path, tmp_path / "export")
+    assert list(tmp_path.glob("*export*")) == list(tmp_path.glob(".writing-*")) == []
+
+
+def test_all_files_can_be_read_by_whom_the_umask_lets(trained, tmp_path):
+    export_run(trained("causal", **SHORT).path, tmp_path / "export")
+    (tmp_path / "plain").write_text("")
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "export").iterdir()}
+    assert set(modes.values()) == {(tmp_path / "plain").stat().st_mode}, modes
+
+
+def test_adapters_name_a_base_that_peft_can_load_and_no_other(trained, tmp_path):
+    base = trained("causal", **SHORT)
+    export_run(base.path, tmp_path / "base")
+    for name, path, told in (("on-export", tmp_path / "base", str(tmp_path / "base")), ("on-run", base.path, None)):
+        adapted = trained("causal", name, **SHORT, **LORA, model={"path": str(path)})
+        written = export_run(adapted.path, tmp_path / f"{name}-adapter", adapter=True)
+        config = json.loads((tmp_path / f"{name}-adapter" / "adapter_config.json").read_bytes())
+        assert written["base"] == config["base_model_name_or_path"] == told
+
+
 def test_a_model_that_transformers_does_not_have_is_refused(trained, tmp_path):
     folder = trained("causal-lstm", **SHORT)
     with pytest.raises(CurateError, match="transformers has no model"):

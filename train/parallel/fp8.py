@@ -55,7 +55,7 @@ def check_fp8(device: torch.device) -> None:
 
 def _forward(layer: nn.Linear, values: Tensor) -> Tensor:
     result = fp8_linear(values, layer.weight)
-    return result if layer.bias is None else result + layer.bias
+    return result if layer.bias is None else result + layer.bias  # pyright: ignore[reportUnnecessaryComparison]
 
 
 def fp8_linear(values: Tensor, weight: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def _product(left: Tensor, right: Tensor, kind: torch.dtype) -> Tensor:
         left = nn.functional.pad(left, (0, pad_inner, 0, pad_rows))
         right = nn.functional.pad(right, (0, pad_inner))
     (a, a_scale), (b, b_scale) = _scaled(left, kind), _scaled(right, torch.float8_e4m3fn)
-    multiply = torch._scaled_mm  # pyright: ignore[reportPrivateImportUsage]
+    multiply = torch._scaled_mm  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
     product = multiply(a, b.T, scale_a=a_scale, scale_b=b_scale, out_dtype=torch.bfloat16)
     return product[:rows].to(left.dtype)
 

@@ -33,8 +33,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from curate.errors import CurateError, did_you_mean
+from curate.files import write_durably
 from curate.tokenize.pack import Pack
-from curate.train.runs.metrics import replace_file
 from curate.train.settings.config import FREE, TrainConfig
 
 __all__ = ["RunFolder", "data_facts", "held", "prepare"]
@@ -105,7 +105,7 @@ class RunFolder:
 
     def write_text(self, name: str, content: str) -> None:
         """A file, written aside and renamed."""
-        replace_file(self.path / name, content.encode())
+        write_durably(self.path / name, content.encode())
 
 
 @contextmanager
@@ -205,7 +205,7 @@ def prepare(
     folder.write("config.json", {"schema": SCHEMA, **facts})
     folder.write("environment.json", {"schema": SCHEMA, **_environment(config), **_measured(folder)})
     first = packs if isinstance(packs, Pack) else next(iter(packs.values()))
-    replace_file(folder.path / "tokenizer.json", first.tokenizer_path.read_bytes())
+    write_durably(folder.path / "tokenizer.json", first.tokenizer_path.read_bytes())
     return facts
 
 

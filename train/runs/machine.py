@@ -87,7 +87,7 @@ def _product(size: int, device: torch.device, dtype: torch.dtype) -> Callable[[]
         return lambda: one @ other
     scale = torch.ones((), device=device)
     one, other = left.to(dtype), right.to(dtype).t()
-    multiply = torch._scaled_mm  # pyright: ignore[reportPrivateImportUsage]
+    multiply = torch._scaled_mm  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
     return lambda: multiply(one, other, scale_a=scale, scale_b=scale, out_dtype=torch.bfloat16)
 
 

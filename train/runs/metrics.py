@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from math import isfinite
 from pathlib import Path
 from typing import Any, Self
 
 from curate.errors import CurateError
+from curate.files import write_durably
 
-__all__ = ["Metrics", "read_metrics", "replace_file"]
+__all__ = ["Metrics", "read_metrics"]
 
 
 class Metrics:
@@ -22,7 +22,7 @@ class Metrics:
     def __init__(self, path: Path, *, after: int) -> None:
         kept = [record for record in read_metrics(path) if record["step"] <= after]
         self.path = path
-        replace_file(path, b"".join(json.dumps(record).encode() + b"\n" for record in kept))
+        write_durably(path, b"".join(json.dumps(record).encode() + b"\n" for record in kept))
         self.stream = path.open("a")
         self.seconds = sum(record["seconds"] for record in kept)
         self.last = kept[-1] if kept else {}
@@ -72,13 +72,3 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             raise CurateError(f"line {number} is damaged", str(path), "remove that line") from None
     return records
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file aside, and rename it."""
-    aside = path.with_name(f"{path.name}.writing")
-    with aside.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(path)

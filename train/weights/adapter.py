@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +66,7 @@ def write_adapter(
     """Write the adapters alone, and the head that was trained with them, as PEFT does.
 
     Args:
-        folder: Does not exist before; it is there when all of it is.
+        folder: An empty one, made where it is missing.
         sizes: Architecture of the model.
         tensors: Its parameters by our names (`model.*`, `head.*`), adapters among them, not merged.
         settings: Of the adapters.
@@ -76,10 +74,9 @@ def write_adapter(
         base: Path or name of the model that the adapters belong to, for `peft.AutoPeftModel`.
 
     Raises:
-        CurateError: transformers has no such model, PEFT's files cannot hold what was trained, or cannot be written.
+        CurateError: transformers has no such model, or PEFT's files cannot hold what was trained.
+        OSError: The folder cannot be written.
     """
-    if folder.exists():
-        raise CurateError("the folder is there already", str(folder), "name another one, or remove it")
     family = _family_of(sizes, head)
     sources = _sources_of(family, sizes, head)
     trained = [name for name in tensors if is_adapter(name) or not name.startswith("model.")]
@@ -104,7 +101,9 @@ def write_adapter(
         **patterns,
     }
     held = {PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in {**adapters, **heads}.items()}
-    _write(folder, config, held)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(held, folder / TENSORS, metadata={"format": "pt"})
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _refuse_strange(trained: list[str], sources: Mapping[str, Source], head: HeadKind) -> None:
@@ -172,22 +171,6 @@ def _targets(adapted: set[str], layers: list[str]) -> list[str]:
     """Last names of their layers, or whole names where a layer without an adapter has the same last name."""
     short = {name.rpartition(".")[2] for name in adapted}
     return sorted(adapted if any(name.rpartition(".")[2] in short for name in {*layers} - adapted) else short)
-
-
-def _write(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    aside = folder.with_name(f"{folder.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-        save_file(tensors, aside / TENSORS, metadata={"format": "pt"})
-        (aside / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        for path in (aside / TENSORS, aside / CONFIG):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        aside.rename(folder)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise CurateError(f"the adapter cannot be written: {error}", str(folder)) from error
 
 
 # ---- reading

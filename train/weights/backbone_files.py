@@ -6,10 +6,8 @@ Only models that write text: a head for labels has another form in each of trans
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +34,7 @@ def write_pretrained(
     """Write a model such that `from_pretrained` of transformers gives one with the same logits.
 
     Args:
-        folder: Does not exist before; it is there when all of it is.
+        folder: An empty one, made where it is missing.
         source: The folder that training began with.
         tensors: Parameters by their names in a `Backbone`, whole.
         tokenizer: Its tokenizer.json.
@@ -46,10 +44,9 @@ def write_pretrained(
         dtype: Of the numbers in the file; None: float32.
 
     Raises:
-        CurateError: `source` is not there any more or is another model, or the folder cannot be written.
+        CurateError: `source` is not there any more or is another model.
+        OSError: The folder cannot be written.
     """
-    if folder.exists():
-        raise CurateError("the folder is there already", str(folder), "name another one, or remove it")
     gone = CurateError("the model that training began with is not in its folder any more", str(source))
     if not (source / "config.json").is_file():
         raise gone
@@ -60,19 +57,6 @@ def write_pretrained(
     for name, parameter in parameters.items():
         parameter.copy_(tensors[name])
     whole.config.use_cache = json.loads((source / "config.json").read_bytes()).get("use_cache", True)
-    _write(folder, whole.to(dtype) if dtype else whole, tokenizer, roles, length=length, chat_template=chat_template)
-
-
-def _write(
-    folder: Path, whole: Any, tokenizer: Path, roles: Mapping[str, int], *, length: int, chat_template: str | None
-) -> None:
-    aside = folder.with_name(f"{folder.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir(parents=True)
-        write_tokenizer(aside, tokenizer, roles, length=length, chat_template=chat_template)
-        whole.save_pretrained(aside)
-        aside.rename(folder)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise CurateError(f"the model cannot be written: {error}", str(folder)) from error
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tokenizer(folder, tokenizer, roles, length=length, chat_template=chat_template)
+    (whole.to(dtype) if dtype else whole).save_pretrained(folder)

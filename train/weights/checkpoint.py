@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import threading
@@ -37,6 +36,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
 from curate.errors import CurateError, ResumableError
+from curate.files import file_hash, put_folder, write_durably
 from curate.train.parallel.world import World
 
 __all__ = [
@@ -158,7 +158,7 @@ class Checkpoints:
             with self._together(step):
                 writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
                 save(tensors, storage_writer=writer, process_group=self.world.control)
-                own = {path.name: _sha256(path) for path in aside.glob(f"shard-{self.world.rank + 1:05}-*")}
+                own = {path.name: file_hash(path) for path in aside.glob(f"shard-{self.world.rank + 1:05}-*")}
             hashes = {name: digest for some in _gathered(own, self.world) for name, digest in some.items()}
             with self._together(step):
                 if first:
@@ -211,7 +211,7 @@ def _stored(tensor: Tensor) -> Tensor:
 def _with_local(tensor: DTensor, local: Tensor) -> DTensor:
     """A DTensor of the same shards with other memory, on the CPU whatever its mesh is made of."""
     # `DTensor.from_local` would move it to the mesh's device
-    return DTensor(local, tensor._spec, requires_grad=False)  # pyright: ignore[reportCallIssue]
+    return DTensor(local, tensor._spec, requires_grad=False)  # pyright: ignore[reportCallIssue, reportPrivateUsage]
 
 
 # ---- the folder
@@ -241,19 +241,9 @@ def _remove(path: Path) -> None:
 
 
 def _finish(aside: Path, final: Path, description: dict[str, Any]) -> None:
-    with (aside / DESCRIPTION).open("w") as stream:
-        json.dump(description, stream, sort_keys=True, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    if final.exists():
-        _remove(final)
-    aside.rename(final)
-    for folder in (final, final.parent):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    write_durably(aside / DESCRIPTION, json.dumps(description, sort_keys=True, indent=1).encode())
+    put_folder(aside, final)
+    shutil.rmtree(aside, ignore_errors=True)  # the one that stood there
 
 
 # ---- reading
@@ -312,7 +302,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _is_file(path: Path, digest: str) -> bool:
-    return path.is_file() and _sha256(path) == digest
+    return path.is_file() and file_hash(path) == digest
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -374,8 +364,3 @@ def parameters_hash(tensors: Iterable[tuple[str, Tensor]] | Mapping[str, Tensor]
         content = whole.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(content.numpy().data)
     return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

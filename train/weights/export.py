@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from curate.errors import CurateError
+from curate.files import replacing_folder
 from curate.tokenize.chat import DEFAULT_TEMPLATE
 from curate.tokenize.roles import roles as known_roles
 from curate.tokenize.tokenizer import load_tokenizer
@@ -168,13 +171,38 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = Fal
             str(path),
             "train one task, or begin with it: `model.path`",
         )
-    if adapter:
-        return _export_adapter(trained, path, out)
-    trained = _plain(trained)
-    if trained.sizes.kind == "pretrained":
-        return _export_pretrained(trained, path, out, half=half)
+    with _new_folder(out) as folder:
+        if adapter:
+            trained = _write_adapter(trained, path, folder)
+        elif (trained := _plain(trained)).sizes.kind == "pretrained":
+            _write_pretrained(trained, path, folder, half=half)
+        else:
+            _write_plain(trained, folder, half=half)
+    written = {
+        "schema": 1,
+        "folder": str(out),
+        "objective": kind,
+        "parameters": sum(tensor.numel() for tensor in trained.tensors.values()),
+        "bytes": sum(file.stat().st_size for file in out.iterdir()),
+    }
+    return {**written, "base": _base(trained.config)} if adapter else written
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    if path.exists():
+        raise CurateError("the folder is there already", str(path), "name another one, or remove it")
+    try:
+        with replacing_folder(path.absolute()) as folder:
+            yield folder
+    except OSError as error:
+        raise CurateError(f"the model cannot be written: {error}", str(path)) from error
+
+
+def _write_plain(trained: Trained, folder: Path, *, half: bool) -> None:
+    kind = trained.config.objective.kind
     write_huggingface(
-        out,
+        folder,
         trained.sizes,
         trained.tensors,
         head=_HEADS[kind],
@@ -187,20 +215,9 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = Fal
         labels=trained.labels,
         pooling=getattr(trained.config.objective, "pooling", None),
     )
-    return _written(out, kind, trained.tensors)
 
 
-def _written(out: Path, kind: str, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "folder": str(out),
-        "objective": kind,
-        "parameters": sum(tensor.numel() for tensor in tensors.values()),
-        "bytes": sum(file.stat().st_size for file in out.iterdir()),
-    }
-
-
-def _export_pretrained(trained: Trained, path: Path, out: Path, *, half: bool) -> dict[str, Any]:
+def _write_pretrained(trained: Trained, path: Path, folder: Path, *, half: bool) -> None:
     from curate.train.weights.backbone_files import write_pretrained
 
     kind, tensors = trained.config.objective.kind, trained.tensors
@@ -208,7 +225,7 @@ def _export_pretrained(trained: Trained, path: Path, out: Path, *, half: bool) -
     if strange:
         raise CurateError(f"a `pretrained` model with a head for {kind} has no form that transformers reads", str(path))
     write_pretrained(
-        out,
+        folder,
         Path(trained.config.model.path or ""),
         {name.removeprefix("model."): tensor for name, tensor in tensors.items()},
         tokenizer=trained.tokenizer,
@@ -217,10 +234,10 @@ def _export_pretrained(trained: Trained, path: Path, out: Path, *, half: bool) -
         chat_template=_chat_template(trained.config) if kind == "sft" else None,
         dtype=torch.bfloat16 if half else None,
     )
-    return _written(out, kind, tensors)
 
 
-def _export_adapter(trained: Trained, path: Path, out: Path) -> dict[str, Any]:
+def _write_adapter(trained: Trained, path: Path, folder: Path) -> Trained:
+    """The adapters alone; gives what was written."""
     settings, kind = trained.config.lora, trained.config.objective.kind
     if settings is None:
         raise CurateError(
@@ -228,13 +245,17 @@ def _export_adapter(trained: Trained, path: Path, out: Path) -> dict[str, Any]:
         )
     if trained.sizes.kind == "pretrained":
         raise CurateError("adapters of a `pretrained` model are exported merged only", str(path), "leave out --adapter")
-    base = trained.config.model.path
-    write_adapter(out, trained.sizes, trained.tensors, settings, head=_HEADS[kind], base=base)
+    write_adapter(folder, trained.sizes, trained.tensors, settings, head=_HEADS[kind], base=_base(trained.config))
     chat = _chat_template(trained.config) if kind == "sft" else None
     roles = known_roles(load_tokenizer(trained.tokenizer))
-    write_tokenizer(out, trained.tokenizer, roles, length=trained.length, chat_template=chat)
-    adapters = {name: tensor for name, tensor in trained.tensors.items() if is_adapter(name)}
-    return _written(out, kind, adapters)
+    write_tokenizer(folder, trained.tokenizer, roles, length=trained.length, chat_template=chat)
+    return replace(trained, tensors={name: tensor for name, tensor in trained.tensors.items() if is_adapter(name)})
+
+
+def _base(config: TrainConfig) -> str | None:
+    """The model that adapters belong to, where it is one that PEFT can load."""
+    path = config.model.path
+    return path if path and (Path(path) / "config.json").is_file() and checkpoint_of(Path(path)) is None else None
 
 
 def _chat_template(config: TrainConfig) -> str:

@@ -14,8 +14,6 @@ the trunk and `head.` in the head.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +53,7 @@ def write_huggingface(
     """Write a model such that `from_pretrained` of transformers gives one with the same logits.
 
     Args:
-        folder: Does not exist before; it is there when all of it is.
+        folder: An empty one, made where it is missing.
         sizes: The architecture.
         tensors: The parameters by our names (`model.*`, `head.*`), perhaps loaded when asked for.
         head: What the model predicts.
@@ -69,29 +67,17 @@ def write_huggingface(
         pooling: What stood for the text; None is the trunk's own way.
 
     Raises:
-        CurateError: transformers has no such model, or the folder cannot be written.
+        CurateError: transformers has no such model.
+        OSError: The folder cannot be written.
     """
-    _refuse_existing(folder)
     family = _family_of(sizes, head, pooling)
-    sources, aside = _sources(family, sizes, head, tensors), folder.with_name(f"{folder.name}.writing")
-    try:
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        tokens = write_tokenizer(aside, tokenizer, roles, length=length, chat_template=chat_template)
-        written = str(_write_tensors(aside, sources, tensors, dtype)).removeprefix("torch.")
-        config = {**_config(family, sizes, head, vocabulary, length, tokens), "dtype": written}
-        named = _label_config(labels, len(tensors["head.weight"])) if head in LABELED else {}
-        _write_configs(aside, config | named, head)
-        _flush(aside)
-        aside.rename(folder)
-    except OSError as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise CurateError(f"the model cannot be written: {error}", str(folder)) from error
-
-
-def _refuse_existing(folder: Path) -> None:
-    if folder.exists():
-        raise CurateError("the folder is there already", str(folder), "name another one, or remove it")
+    sources = _sources(family, sizes, head, tensors)
+    named = _label_config(labels, len(tensors["head.weight"])) if head in LABELED else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = write_tokenizer(folder, tokenizer, roles, length=length, chat_template=chat_template)
+    written = str(_write_tensors(folder, sources, tensors, dtype)).removeprefix("torch.")
+    config = {**_config(family, sizes, head, vocabulary, length, tokens), "dtype": written}
+    _write_configs(folder, config | named, head)
 
 
 def _write_configs(folder: Path, config: dict[str, Any], head: HeadKind) -> None:
@@ -213,12 +199,3 @@ def _label_config(labels: list[str] | None, count: int) -> dict[str, Any]:
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-
-
-def _flush(folder: Path) -> None:
-    for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

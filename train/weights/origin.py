@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from curate.errors import CurateError
+from curate.files import file_hash
 from curate.train.models.lora import first_weights, is_adapter
 from curate.train.objectives.contract import Objective
 from curate.train.parallel.shard import fill, place
@@ -199,8 +200,7 @@ def model_hash(origin: Origin) -> str:
         files = [origin.path / "checkpoint.json"]
     digest = hashlib.sha256()
     for path in files:
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        digest.update(bytes.fromhex(file_hash(path)))
     return digest.hexdigest()
 
 
