@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from curate.dataset.blobs import Blob
+from curate.dataset.ranges import READ_AHEAD, Ranges
+from curate.dataset.troubles import NO_CONDITIONS, told
 from curate.errors import CurateError, ResumableError
 
 if TYPE_CHECKING:
@@ -41,9 +43,6 @@ TAIL = 1 << 20
 """Bytes that come when a blob is opened: all of a small one, of a large one the end, where Parquet says what is where."""
 CACHE = 64 << 20
 """Bytes of objects that a process keeps: without it a run of four shards asked for one schema 80 times."""
-READ_AHEAD = 8 << 20
-"""Bytes a request where one reads on: what the answer takes is then more than the waiting for it."""
-JUMP_AHEAD = 256 << 10
 RETRIES = 8
 """How often a request is sent again that met a lost connection or an error of the server: about half a minute."""
 _TIMEOUTS: Any = {"timeout": "30m", "read_timeout": "1m"}  # as `client_options` they would hide the environment's
@@ -106,52 +105,8 @@ class S3Blobs:
                 return None
             return str(done["e_tag"])
 
-    @contextmanager
-    def _told(self, name: str, *, reading: bool = False) -> Iterator[None]:
-        """What the server or the network says, as an `OSError` where work can go on without, else in the user's words."""
-        from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
-
-        place = f"{self.location}/{name}"
-        try:
-            yield
-        except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
-                raise self._no_bucket() from None
-            raise FileNotFoundError(errno.ENOENT, "no such object", place) from None
-        except (PermissionDeniedError, UnauthenticatedError) as error:
-            if not reading:
-                raise PermissionError(errno.EACCES, f"permission denied ({_code(error)})", place) from None
-            raise CurateError(
-                f"the object store does not let you in ({_code(error)})",
-                self.location,
-                "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and that they may read and list "
-                "the bucket",
-            ) from None
-        except BaseError as error:
-            raise self._trouble(str(error), place) from None
-
-    def _trouble(self, words: str, place: str) -> Exception:
-        """The error for what the library says in words alone."""
-        if "NoSuchBucket" in words:
-            return self._no_bucket()
-        for sign, problem, hint in _TROUBLES:
-            if re.search(sign, words):
-                return CurateError(problem, self.location, hint)
-        if "HTTP error" in words:
-            return ResumableError(
-                "the object store does not answer",
-                self.location,
-                "check the network and AWS_ENDPOINT_URL; what is finished is kept, and the same command goes on",
-            )
-        return OSError(errno.EIO, words.splitlines()[0][:300], place)
-
-    def _no_bucket(self) -> CurateError:
-        name = urlsplit(self.location).netloc
-        return CurateError(
-            f"there is no bucket `{name}`",
-            self.location,
-            "make it, or check its name and where it is looked for (AWS_ENDPOINT_URL, AWS_REGION)",
-        )
+    def _told(self, name: str, *, reading: bool = False) -> AbstractContextManager[None]:
+        return told(self.location, name, reading=reading)
 
     # ---- what a store asks for
 
@@ -163,11 +118,7 @@ class S3Blobs:
         """
         content = self.read(name)
         if self.put(name, content, "create") or self.put(name, content, {"e_tag": '"0"'}):
-            raise CurateError(
-                "the object store knows no conditional writes (If-None-Match, If-Match)",
-                self.location,
-                "a store needs them; docs/format.md says what else",
-            )
+            raise CurateError(NO_CONDITIONS[0], self.location, NO_CONDITIONS[1])
 
     def read(self, name: str) -> bytes:
         """The whole content."""
@@ -182,7 +133,7 @@ class S3Blobs:
         size, tail = self._opened.get(name) or self._tail(name)
         if len(tail) == size:
             return pa.BufferReader(tail)
-        return pa.PythonFile(_Ranges(self, name, size, tail), mode="r")
+        return pa.PythonFile(Ranges(partial(self._range, name), size, tail), mode="r")
 
     def _tail(self, name: str) -> tuple[int, bytes]:
         """Size and end of a blob; those of objects, which never change, are kept."""
@@ -201,6 +152,11 @@ class S3Blobs:
             while self._kept > CACHE:
                 self._kept -= len(self._opened.pop(next(iter(self._opened)))[1])
         return size, tail
+
+    def _range(self, name: str, start: int, stop: int) -> bytes:
+        found = self.get(name, {"range": (start, stop)})
+        with self._told(name, reading=True):
+            return bytes(found.bytes())
 
     def hash(self, name: str) -> str:
         """sha256 of its bytes, in hexadecimal, as they are now."""
@@ -352,71 +308,8 @@ class S3Blobs:
         return 0
 
 
-_TROUBLES = (
-    (r"builder error", "the object store's address is no https:// URL", "for http://, set AWS_ALLOW_HTTP=true"),
-    (r"incorrectly configured region|AuthorizationHeaderMalformed|IllegalLocation", "the bucket is in another region",
-     "set AWS_REGION to the bucket's"),
-    (r"501 Not Implemented|NotImplemented", "the object store knows no conditional writes (If-None-Match, If-Match)",
-     "a store needs them; docs/format.md says what else"),
-    (r"ExpiredToken|TokenRefreshRequired", "the credentials for the object store have expired", "get new ones"),
-    (r"169\.254\.169\.254|[Cc]redential|Missing\w*(Key|Token)", "there are no credentials for the object store",
-     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and AWS_SESSION_TOKEN, where they are for a while)"),
-)  # fmt: skip
-"""Signs in the library's words, what they mean, what to do."""
-
-
-def _code(error: Exception) -> str:
-    """The server's word for an error."""
-    found = re.search(r"<Code>(\w+)</Code>", str(error)) or re.search(r"status code: (\d+ \w+)", str(error))
-    return found[1] if found else type(error).__name__
-
-
 def _blob(one: Any, name: str) -> Blob:
     return Blob(name, one["size"], one["last_modified"].timestamp())
-
-
-class _Ranges:
-    """A large blob as a file: reads ahead where one reads on, and less after a jump."""
-
-    closed = False
-
-    def __init__(self, blobs: S3Blobs, name: str, size: int, tail: bytes) -> None:
-        self.blobs, self.name, self.size = blobs, name, size
-        self.pieces = [(size - len(tail), tail), (0, b"")]  # the end, for good, and what was read last
-        self.place, self.read_on = 0, 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.place
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        self.place = place + (0, self.place, self.size)[whence]
-        return self.place
-
-    def read(self, count: int | None = None) -> bytes:
-        stop = self.size if count is None or count < 0 else min(self.place + count, self.size)
-        start, self.place = min(self.place, self.size), max(stop, self.place)
-        whole = [self._part(start, stop)]
-        while start + sum(map(len, whole)) < stop:
-            whole.append(self._part(start + sum(map(len, whole)), stop))
-        self.read_on = stop
-        return whole[0] if len(whole) == 1 else b"".join(whole)
-
-    def _part(self, start: int, stop: int) -> bytes:
-        """What is wanted, or as much as one piece has of it."""
-        for first, piece in self.pieces:
-            if first <= start < first + len(piece) or start == stop:
-                return piece[start - first : stop - first]
-        ahead = READ_AHEAD if start == self.read_on else JUMP_AHEAD
-        end = min(max(stop, start + ahead), self.pieces[0][0])
-        found = self.blobs.get(self.name, {"range": (start, end)})
-        self.pieces[1] = (start, bytes(found.bytes()))
-        return self.pieces[1][1][: stop - start]
-
-    def close(self) -> None:
-        self.closed, self.pieces = True, []
 
 
 class _Lease:

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from curate.dataset import refs, remote
+from curate.dataset import ranges, refs, remote
 from curate.dataset.care import collect_garbage, verify
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.reader import Dataset
@@ -119,8 +119,8 @@ def test_a_server_without_conditional_writes_is_refused_and_the_store_is_left_as
 @pytest.fixture
 def small_pieces(monkeypatch):
     monkeypatch.setattr(remote, "TAIL", 1000)
-    monkeypatch.setattr(remote, "READ_AHEAD", 4000)
-    monkeypatch.setattr(remote, "JUMP_AHEAD", 300)
+    monkeypatch.setattr(ranges, "READ_AHEAD", 4000)
+    monkeypatch.setattr(ranges, "JUMP_AHEAD", 300)
 
 
 def test_a_large_blob_reads_like_a_file_wherever_one_jumps(blobs, small_pieces):
@@ -153,7 +153,7 @@ def test_of_a_large_object_only_what_is_asked_for_is_fetched(store, small_pieces
         assert file.read_row_group(1, columns=["id"]).num_rows == 2000
     size = store.size(name)
     told = [path for method, path in object_store.requests() if method == "GET"]
-    assert len(told) < 40 < size // remote.READ_AHEAD
+    assert len(told) < 40 < size // ranges.READ_AHEAD
 
 
 def test_an_object_is_fetched_once_by_a_process(store, object_store):
