@@ -33,7 +33,7 @@ RUNS, CALLS, SHARDS = 3, 100, 16
 LIBRARIES = ("obstore", "s3fs", "boto3", "pyarrow")
 PIPELINE = """\
 dataset: small
-shard_megabytes: 0.1
+shard_megabytes: 1
 sources: [{stage: files, paths: ["in/*.jsonl"]}]
 stages:
   - {stage: unicode}

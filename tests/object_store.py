@@ -14,19 +14,21 @@ The bucket `bucket` is an ordinary one. Others are names for it, with faults:
     forgetful    does a write with a condition, and fails to say so the first time
 
 `GET /-/requests` lists what was asked of it since the last time, `GET /-/wait?method=M&part=P&count=N` answers when something
-was asked so often; `POST /-/age?prefix=P&seconds=N` makes blobs older, `POST /-/copy?folder=F&prefix=P` makes them of files.
+was asked so often; `POST /-/age?prefix=P&seconds=N` makes blobs older, `POST /-/copy?folder=F&prefix=P` makes them of files;
+`GET /-/kill?process=N&part=P&after=N` kills a process at a write.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, quote
@@ -55,6 +57,10 @@ class Server:
     def wait_for(self, method: str, part: str, count: int = 1) -> None:
         """Wait until it has been asked so often for a path with this part, and has answered."""
         urllib.request.urlopen(f"{self.url}/-/wait?method={method}&part={quote(part)}&count={count}").close()
+
+    def kill(self, process: int, part: str, after: int) -> None:
+        """Kill a process at so many writes from now on to paths with this part; 0: nobody any more."""
+        urllib.request.urlopen(f"{self.url}/-/kill?process={process}&part={quote(part)}&after={after}").close()
 
     def copy(self, folder: Path, prefix: str) -> None:
         """Put the files of a folder below a prefix of the bucket."""
@@ -93,6 +99,7 @@ class Application:
         self.backend.create_bucket("bucket", "us-east-1")
         self.asked: list[tuple[str, str]] = []
         self.told = 0
+        self.trap: tuple[int, str, int] | None = None
         self.change = threading.Condition()
         self.answered: set[str] = set()
         self.writing = threading.Lock()
@@ -109,6 +116,16 @@ class Application:
             with self.change:
                 self.asked.append((method, path))
                 self.change.notify_all()
+                self.spring(method, path)
+
+    def spring(self, method: str, path: str) -> None:
+        """Kill who is to be killed, before the answer is sent."""
+        if self.trap and method == "PUT" and self.trap[1] in path:
+            process, part, left = self.trap
+            self.trap = (process, part, left - 1) if left > 1 else None
+            if self.trap is None:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
     def answer(self, environ, start, method: str, path: str, bucket: str) -> list[bytes]:
         writes = method in ("PUT", "POST", "DELETE")
@@ -137,6 +154,10 @@ class Application:
             [method], [part], [count] = asked["method"], asked["part"], asked["count"]
             with self.change:
                 self.change.wait_for(lambda: sum(one == method and part in at for one, at in self.asked) >= int(count))
+            return b"{}"
+        if path == "/-/kill":
+            process, after = int(asked["process"][0]), int(asked["after"][0])
+            self.trap = (process, asked["part"][0], after) if after else None
             return b"{}"
         if path == "/-/copy":
             folder = Path(asked["folder"][0])
