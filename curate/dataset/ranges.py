@@ -9,7 +9,7 @@ __all__ = ["READ_AHEAD", "Ranges"]
 READ_AHEAD = 8 << 20
 """Bytes a request where one reads on: what the answer takes is then more than the waiting for it."""
 JUMP_AHEAD = 256 << 10
-"""Bytes a request after a jump."""
+"""Bytes a request after a jump, which is longer than this."""
 
 
 class Ranges:
@@ -21,7 +21,7 @@ class Ranges:
         """A blob of so many bytes that ends with `tail`; `fetch` gives those from one place to another."""
         self._fetch, self._size = fetch, size
         self._pieces = [(size - len(tail), tail), (0, b"")]  # the end, for good, and what was read last
-        self._place, self._read_on = 0, 0
+        self._place, self._read_on = 0, size
 
     def seekable(self) -> bool:
         """It is."""
@@ -42,6 +42,7 @@ class Ranges:
         start = min(self._place, self._size)
         found = [self._part(start, stop)]
         while (start := start + len(found[-1])) < stop:
+            self._read_on = start
             found.append(self._part(start, stop))
         self._place = self._read_on = max(stop, self._place)
         return found[0] if len(found) == 1 else b"".join(found)
@@ -53,7 +54,8 @@ class Ranges:
         for first, piece in self._pieces:
             if first <= start < first + len(piece):
                 return piece[start - first : stop - first]
-        ahead = READ_AHEAD if start == self._read_on else JUMP_AHEAD
+        reads_on = 0 <= start - self._read_on <= JUMP_AHEAD  # columns that are not wanted may lie between
+        ahead = READ_AHEAD if reads_on else JUMP_AHEAD
         end = min(max(stop, start + ahead), self._pieces[0][0])
         self._pieces[1] = (start, self._fetch(start, end))
         return self._pieces[1][1][: stop - start]

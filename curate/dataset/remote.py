@@ -130,15 +130,27 @@ class S3Blobs:
         """The content, to be read here and there."""
         import pyarrow as pa
 
-        size, tail = self._opened.get(name) or self._tail(name)
+        size, tail = self._known(name) or self._tail(name, TAIL)
         if len(tail) == size:
             return pa.BufferReader(tail)
         return pa.PythonFile(Ranges(partial(self._range, name), size, tail), mode="r")
 
-    def _tail(self, name: str) -> tuple[int, bytes]:
+    def _known(self, name: str) -> tuple[int, bytes] | None:
+        """What is kept of an object, all of it from now on unless it is too large: who opens it twice will read it."""
+        found = self._opened.pop(name, None)
+        if found is None:
+            return None
+        size, tail = found
+        if len(tail) < size <= CACHE // 4:
+            self._kept -= len(tail)
+            return self._tail(name, size)
+        self._opened[name] = found  # those opened last are kept longest
+        return found
+
+    def _tail(self, name: str, count: int) -> tuple[int, bytes]:
         """Size and end of a blob; those of objects, which never change, are kept."""
         try:
-            found = self.get(name, {"range": {"suffix": TAIL}})
+            found = self.get(name, {"range": {"suffix": count}})
             with self._told(name, reading=True):
                 size, tail = found.meta["size"], bytes(found.bytes())
         except OSError as error:
@@ -149,7 +161,7 @@ class S3Blobs:
         if name.startswith("objects/"):
             self._opened[name] = (size, tail)
             self._kept += len(tail)
-            while self._kept > CACHE:
+            while self._kept > CACHE and self._opened:
                 self._kept -= len(self._opened.pop(next(iter(self._opened)))[1])
         return size, tail
 

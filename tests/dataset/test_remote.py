@@ -165,6 +165,17 @@ def test_an_object_is_fetched_once_by_a_process(store, object_store):
     assert [method for method, _ in object_store.requests()] == ["GET"]
 
 
+def test_a_large_object_that_is_opened_again_is_fetched_once_more_and_kept(store, small_pieces, object_store):
+    name = store.write_table(document_table([secrets.token_hex(500) for _ in range(100)]))
+    object_store.requests()
+    for _ in range(5):
+        with store.blobs.open(object_name(name)):
+            pass
+    assert [method for method, _ in object_store.requests()] == ["GET", "GET"]
+    assert len(store.read_table(name)) == 100
+    assert object_store.requests() == []
+
+
 def test_what_is_kept_of_objects_has_a_bound(blobs, monkeypatch):
     monkeypatch.setattr(remote, "CACHE", 1000)
     for number in range(5):
