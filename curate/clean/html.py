@@ -6,12 +6,13 @@ Rules of thumb on element names and classes find the main content (Bevendorff et
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from curate.stages.contract import Effect, Mapper, Verdicts
+from curate.stages.missing import needing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +29,10 @@ class HtmlText(Mapper):
     """Takes the main text out of HTML; documents that are not HTML stay as they are."""
 
     libraries: ClassVar[tuple[str, ...]] = ("Resiliparse",)
+    reasons: ClassVar[Mapping[str, str]] = {
+        "html_text": "edited: HTML, of which the text was taken",
+        "no_main_text": "dropped: HTML without any text",
+    }
     batch: ClassVar[int] = 200
 
     main_content: bool = Field(
@@ -49,6 +54,7 @@ class HtmlText(Mapper):
         """Nothing."""
         return ()
 
+    @needing("html_text")
     def open(self) -> Callable[[pa.Table], Effect]:
         """Edits HTML documents for `html_text`; `value` is the number of characters that went.
 

@@ -7,12 +7,13 @@ clean English at about 200 MB per CPU second, edited documents at about 40 MB (b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from curate.stages.contract import Effect, Mapper, Verdicts
+from curate.stages.missing import needing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +36,14 @@ class Unicode(Mapper):
     """Repairs mis-decoded text and normalizes line ends, control and invisible characters, and Unicode forms."""
 
     libraries: ClassVar[tuple[str, ...]] = ("ftfy",)
+    reasons: ClassVar[Mapping[str, str]] = {
+        "mojibake": "edited: lines that were decoded with the wrong encoding; reasons of several edits are joined by `+`",
+        "line_ends": "edited: line ends that were not LF",
+        "control_characters": "edited: control characters or escape sequences",
+        "invisible_characters": "edited: invisible characters",
+        "straight_quotes": "edited: curly quotation marks or apostrophes",
+        "normal_form": "edited: characters that were not in the normal form",
+    }
 
     mojibake: bool = Field(
         True,
@@ -65,6 +74,7 @@ class Unicode(Mapper):
         """Nothing."""
         return ()
 
+    @needing("unicode")
     def open(self) -> Callable[[pa.Table], Effect]:
         """Edits texts; `reason` joins by `+` what was done, `value` counts the places (lines, for `mojibake`)."""
         import pyarrow as pa

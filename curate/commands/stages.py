@@ -9,7 +9,7 @@ import typer
 from curate.commands.options import Json
 
 if TYPE_CHECKING:
-    from curate.stages.contract import Stage
+    pass
 
 __all__ = ["stages"]
 
@@ -40,31 +40,15 @@ def stages(
 
 def _print_stage(one: dict[str, Any]) -> None:
     from curate.commands.tables import print_wrapped
-    from curate.stages.registry import find_stage
 
     typer.echo(f"{one['name']} ({one['kind']})\n")
     print_wrapped(one["description"])
-    kinds = _kinds(find_stage(one["name"]))
     for setting in one["settings"]:
-        kind = kinds.get(setting["name"], setting["type"])
         default = "required" if setting["default"] == "required" else f"default {setting['default']}"
         typer.echo("")
-        print_wrapped(f"{setting['name']}: {kind}; {default}", indent=2)
+        print_wrapped(f"{setting['name']}: {setting['type']}; {default}", indent=2)
         print_wrapped(setting["description"], indent=6)
     if one["reasons"]:
         typer.echo("\nreasons")
         for reason, words in one["reasons"].items():
             print_wrapped(f"{reason}: {words}", indent=2)
-
-
-def _kinds(stage: type[Stage]) -> dict[str, str]:
-    """What each setting takes, in words; empty for a stage of one's own with types that have no JSON schema."""
-    from pydantic.errors import PydanticInvalidForJsonSchema
-
-    from curate.commands.kinds import kind_in_words
-
-    try:
-        schema = stage.model_json_schema()
-    except PydanticInvalidForJsonSchema:
-        return {}
-    return {name: kind_in_words(kind, schema.get("$defs")) for name, kind in schema.get("properties", {}).items()}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.fields import FieldInfo
 
 from curate.config.pipeline import Settings
 from curate.config.validation import member_models
+from curate.config.words import kind_in_words
 from curate.stages.registry import find_stage, stage_names
 
 __all__ = ["pipeline_schema", "reference_page", "settings_rows", "stage_reference"]
@@ -28,20 +29,27 @@ def stage_reference(name: str) -> dict[str, Any]:
         CurateError: There is no such stage.
     """
     found = find_stage(name)
-    description = inspect.cleandoc(found.__doc__ or "")
+    description, types = inspect.cleandoc(found.__doc__ or ""), _types(found)
     return {
         "name": name,
         "kind": found.kind,
         "summary": description.partition("\n")[0],
         "description": description,
         "reasons": dict(found.reasons),
-        "settings": [_setting(key, field) for key, field in found.model_fields.items()],
+        "settings": [_setting(key, field, types[key]) for key, field in found.model_fields.items()],
     }
 
 
-def _setting(name: str, field: FieldInfo) -> dict[str, str]:
-    kind = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
-    kind = re.sub(r"(typing|collections\.abc|pathlib|annotated_types|builtins)\.", "", kind).replace("NoneType", "None")
+def _types(model: type[BaseModel]) -> dict[str, str]:
+    """What each setting takes, in words; a stage of one's own may have types that have none."""
+    try:
+        schema = model.model_json_schema()
+    except PydanticInvalidForJsonSchema:
+        return {name: "anything" for name in model.model_fields}
+    return {name: kind_in_words(kind, schema.get("$defs")) for name, kind in schema["properties"].items()}
+
+
+def _setting(name: str, field: FieldInfo, kind: str) -> dict[str, str]:
     default = (
         "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True), default=str)
     )
@@ -87,22 +95,22 @@ def settings_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
 
     A block that may be missing, or is one of several kinds, has a row of its own before the rows of its settings.
     """
-    rows = []
+    rows, types = [], _types(model)
     for name, field in model.model_fields.items():
         blocks = member_models(field)
         named = dict in {get_origin(kind) for kind in (field.annotation, *get_args(field.annotation))}
         if name == "kind" and field.description is None:
             continue
         if field.annotation not in blocks or NAMED in prefix:  # pyright: ignore[reportUnnecessaryContains]
-            rows.append(_row(prefix + name, field, blocks))
+            rows.append(_row(prefix + name, field, types[name], blocks))
         for block in blocks if NAMED not in prefix else []:
             kind = f"[{block.model_fields['kind'].default}]." if len(blocks) > 1 else ""
             rows += settings_rows(block, f"{prefix}{name}.{NAMED if named else kind}")
     return rows
 
 
-def _row(name: str, field: FieldInfo, blocks: list[type[BaseModel]]) -> str:
-    setting = _setting(name, field)
+def _row(name: str, field: FieldInfo, kind: str, blocks: list[type[BaseModel]]) -> str:
+    setting = _setting(name, field, kind)
     if blocks:
         kinds = [block.model_fields["kind"].default for block in blocks] if len(blocks) > 1 else []
         setting["type"] = f"block, by `kind`: {', '.join(kinds)}" if kinds else "block"

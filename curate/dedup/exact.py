@@ -7,7 +7,7 @@ records and the ids of those that have an equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from curate.dedup.keep import Keep, Order, check_keep, keep_column, preference_order
 from curate.stages.contract import Decision, Effect, Global
+from curate.stages.missing import needing
 from curate.stages.work import SHARD_BITS, bucket_of, buckets_for, group_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class ExactDuplicates(Global):
 
     version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("xxhash",)
+    reasons: ClassVar[Mapping[str, str]] = {"exact_duplicate": "a text equal to that of `duplicate_of`, which was kept"}
 
     normalize: bool = Field(False, description="Compare texts case-folded, with every run of white space as one space.")
     keep: Keep = Field(
@@ -56,10 +58,12 @@ class ExactDuplicates(Global):
 
     requires = columns
 
+    @needing("exact_duplicates")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """The function that hashes: `high` and `low` (8 bytes each) and, for `longest` and `best`, `preference`."""
         import numpy as np
         import pyarrow as pa
+        import xxhash  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
 
         hashes = _normalized_hashes if self.normalize else _hashes
 

@@ -20,13 +20,14 @@ together is held by one call: its n-grams, 8 bytes each, in a mapped file. Docum
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from curate.dedup.keep import Keep, Order, check_keep, keep_column, preference_order
 from curate.stages.contract import Decision, Effect, Global
+from curate.stages.missing import needing
 from curate.stages.work import bucket_of, buckets_for, group_of
 
 if TYPE_CHECKING:
@@ -92,6 +93,9 @@ class NearDuplicates(Global):
 
     version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy", "scipy")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "near_duplicate": "n-grams as similar as `value` (at least `similarity`) to those of `duplicate_of`, which was kept"
+    }
 
     similarity: float = Field(
         0.8,
@@ -146,6 +150,7 @@ class NearDuplicates(Global):
         """What `split` reads."""
         return ("duplicate_cluster", "duplicates")
 
+    @needing("near_duplicates")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """The function that signs: `band_0`, ..., `sequence` (a hash of all words), `length` (characters)."""
         import pyarrow as pa

@@ -332,6 +332,7 @@ class Part:
         start: First byte or row of the range.
         stop: End of the range, exclusive; None is the end.
         extra: What else `read` needs (format, compression, ...).
+        files: The local files that are read, where that is not `location`: the engine looks that they stay the same.
     """
 
     name: str
@@ -340,6 +341,7 @@ class Part:
     start: int = 0
     stop: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
 
 class SourceContext(NamedTuple):
@@ -349,11 +351,13 @@ class SourceContext(NamedTuple):
         root: Folder of the pipeline file; relative paths start there.
         shard_bytes: About how many bytes of text one shard should hold.
         content_hash: Gives the identity of a local file's content (cached by path, size, inode and times).
+        prepare: Hashes many files on all cores; `content_hash` of each is at hand then.
     """
 
     root: Path
     shard_bytes: int
     content_hash: Callable[[Path], str]
+    prepare: Callable[[Sequence[Path]], object] = len
 
 
 class Rejected(NamedTuple):
@@ -396,3 +400,7 @@ class Source(Stage):
         other columns. The same documents in the same order come out however the source was cut into parts.
         """
         raise NotImplementedError
+
+    def unchanged(self, part: Part) -> bool:
+        """Whether what was read is still what `content` says (asked afterwards); local files the engine looks after itself."""
+        return True

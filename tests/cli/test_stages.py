@@ -9,7 +9,7 @@ from pydantic import Field, create_model
 from typer.testing import CliRunner
 
 from curate.cli import app
-from curate.commands.kinds import kind_in_words
+from curate.config.words import kind_in_words
 from curate.stages.registry import stage_names
 
 

@@ -47,8 +47,8 @@ def test_a_changed_threshold_decides_again_and_measures_nothing(done):
         {"lines", "shout"},
         {
             "long": "setting `minimum` changed: 5 -> 6",
-            "letters": "depends on `long`, which runs",
-            "copies": "depends on `long`, which runs",
+            "letters": "only documents that `long` lets in",
+            "copies": "only documents that `long` lets in",
         },
     )
     assert done.plan("long.minimum=6")["long"]["action"] == "decide"

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from curate.clean.html import HtmlText
+from curate.clean.unicode import Unicode
+from curate.dedup.exact import ExactDuplicates
 from curate.errors import CurateError
 from curate.filter.c4 import C4
 from curate.filter.fineweb import FineWeb
@@ -15,9 +18,13 @@ from curate.filter.language import Language
 from curate.privacy.pii import Pii
 from curate.stages.datatrove.stage import DatatroveBlock
 from curate.stages.missing import missing_package, needing
+from curate.stages.registry import find_stage, stage_names
 
 FILTERS = "datatrove.pipeline.filters"
 NEEDS = [
+    (HtmlText(), "resiliparse.extract.html2text", "resiliparse"),
+    (Unicode(), "ftfy", "ftfy"),
+    (ExactDuplicates(), "xxhash", "xxhash"),
     (Language(), "fasttext", "fasttext-predict"),
     (Pii(), "presidio_analyzer.predefined_recognizers", "presidio-analyzer"),
     (Pii(), "tldextract", "tldextract"),
@@ -34,6 +41,12 @@ def test_a_stage_without_its_package_cannot_be_opened_and_says_how_to_get_it(mon
     with pytest.raises(CurateError, match="needs another package") as error:
         stage.open()
     assert error.value.hint == f"pip install {package}"
+
+
+def test_every_stage_that_drops_or_edits_says_what_its_reasons_mean():
+    silent = {name for name in stage_names() if find_stage(name).kind in ("mapper", "filter", "global")}
+    silent = {name for name in silent if not find_stage(name).reasons}
+    assert silent == {"split"}  # it attaches a column, and says nothing of any document
 
 
 @pytest.mark.parametrize("stage", [GopherQuality, GopherRepetition, FineWeb, C4])
