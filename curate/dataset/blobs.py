@@ -212,7 +212,7 @@ class LocalBlobs:
     @contextmanager
     def hold(self, name: str, content: bytes) -> Iterator[None]:
         """A file that is locked while the block runs; the kernel unlocks it when the process is gone."""
-        path = self._path(name)
+        path, owner = self._path(name), os.getpid()
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as stream:
             try:
@@ -221,7 +221,8 @@ class LocalBlobs:
                 stream.flush()
                 yield
             finally:
-                path.unlink(missing_ok=True)
+                if os.getpid() == owner:  # a forked child has a copy of whatever holds it
+                    path.unlink(missing_ok=True)
 
     def held(self, prefix: str) -> dict[str, bytes]:
         """The files of a folder that are locked; what is not, and not brand new, is removed."""

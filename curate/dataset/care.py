@@ -80,10 +80,11 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
                 refs.forget(store, dataset, gone)
             if gone & versions_in_use(store):  # somebody has opened one meanwhile
                 found = _garbage(store, oldest, keep_last)
+            found = _without_manifests(store, found, oldest, keep_last)
         blobs = (*found.versions, *found.receipts, *found.objects)
         freed = sum(blob.size for blob in blobs) + sum(found.tokens.values())
         if not dry_run:
-            store.blobs.delete(*(blob.name for blob in blobs))
+            store.blobs.delete(*(blob.name for blob in (*found.receipts, *found.objects)))
             for folder in found.tokens:
                 store.blobs.delete_folder(folder)
     return {
@@ -104,6 +105,19 @@ class _Garbage(NamedTuple):
     receipts: list[Blob]
     objects: list[Blob]
     tokens: dict[str, int]
+
+
+def _without_manifests(store: Store, found: _Garbage, oldest: float, keep_last: int) -> _Garbage:
+    """Remove the manifests first: whoever has not read one by now cannot open its version; for who has, all of it stays."""
+    manifests = {blob.name: store.blobs.read(blob.name) for blob in found.versions}
+    store.blobs.delete(*manifests)
+    opened = [blob for blob in found.versions if _stem(blob) in versions_in_use(store)]
+    if not opened:
+        return found
+    for blob in opened:
+        store.blobs.write(blob.name, manifests[blob.name])
+    gone = [blob for blob in found.versions if blob not in opened]
+    return _garbage(store, oldest, keep_last)._replace(versions=gone)
 
 
 def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:

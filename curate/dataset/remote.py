@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -287,7 +288,7 @@ class S3Blobs:
     @contextmanager
     def hold(self, name: str, content: bytes) -> Iterator[None]:
         """A blob that a thread writes anew while the block runs; when the process is gone it grows old."""
-        one = _Lease(self, name, content)
+        one, owner = _Lease(self, name, content), os.getpid()
         self._held[name] = one
         try:
             one.keep()
@@ -296,8 +297,9 @@ class S3Blobs:
         finally:
             one.over.set()
             del self._held[name]
-            with suppress(OSError, CurateError):  # it grows old
-                self.delete(name)
+            if os.getpid() == owner:  # a forked child has a copy of whatever holds it
+                with suppress(OSError, CurateError):  # it grows old
+                    self.delete(name)
 
     def held(self, prefix: str) -> dict[str, bytes]:
         """The blobs below a folder that are not too old; those that are, are removed."""

@@ -45,8 +45,8 @@ def test_a_plan(done):
         "lines    cached         2       0  nothing changed\n"
         "shout    cached         2       0  nothing changed\n"
         "long     decide         0       2  setting `minimum` changed: 5 -> 6\n"
-        "letters  will run       0       2  depends on `long`, which runs\n"
-        "copies   will run       0       2  depends on `long`, which runs\n"
+        "letters  will run       0       ?  only documents that `long` lets in\n"
+        "copies   will run       0       ?  only documents that `long` lets in\n"
     )
 
 

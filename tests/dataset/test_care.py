@@ -9,10 +9,12 @@ import sys
 
 import pytest
 
-from curate.dataset import refs
+from curate.dataset import care, refs
 from curate.dataset.care import REMEDY, collect_garbage, verify
 from curate.dataset.leases import lease
 from curate.dataset.manifest import objects_of
+from curate.dataset.reader import Dataset
+from curate.dataset.refs import resolve
 from curate.dataset.store import object_name
 from curate.errors import CurateError
 
@@ -213,6 +215,34 @@ def test_a_version_that_is_opened_while_garbage_is_collected_stays(done, monkeyp
     monkeypatch.setattr(refs, "forget", forget_late)
     assert collect(done)["versions"] == 0
     assert verify(opened[0])["problems"] == []
+
+
+def test_a_version_that_is_opened_after_the_last_look_stays(done, monkeypatch, place):
+    done.run("long.minimum=16")
+    place.age(done.store)
+    opened, look, reference = [], care.versions_in_use, resolve(done.store, "toy@v1")
+
+    def look_and_open(store):
+        found = look(store)
+        if len(opened) < 2:
+            opened.append(Dataset(store, reference) if opened else None)
+        return found
+
+    monkeypatch.setattr(care, "versions_in_use", look_and_open)
+    assert collect(done)["versions"] == 0
+    assert opened[1] and verify(opened[1])["problems"] == []
+    assert Dataset(done.store, reference).arrow().num_rows
+
+
+@pytest.mark.folder
+def test_a_forked_child_that_lets_go_of_a_version_leaves_its_parents_lease(done):
+    code = (
+        "import curate, os, sys; d = curate.open_dataset('toy@v1', sys.argv[1]); pid = os.fork()\n"
+        "if not pid: del d; sys.exit()\n"
+        "os.waitpid(pid, 0); print(len(os.listdir(sys.argv[1] + '/leases')))"
+    )
+    done_by = subprocess.run([sys.executable, "-c", code, done.location], capture_output=True, text=True, check=True)
+    assert done_by.stdout == "1\n"
 
 
 def test_a_rerun_after_garbage_collection_gives_the_same_version(done, place):
