@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store, canonical_json
-from curate.pipeline.steps import count_verdicts
+from curate.pipeline.steps import ABSENT, count_verdicts
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Global
-from curate.stages.selectors import is_plain, joined
+from curate.stages.selectors import framed, is_plain
 from curate.stages.verdicts import verdict_schema
 from curate.stages.work import SHARD_BITS
 
@@ -137,7 +137,7 @@ class WorkDesk:
         return pa.concat_tables(tables, promote_options="permissive")
 
     def texts(self, documents: np.ndarray) -> pa.Array:
-        """The texts (as `on` selects them) of documents of the group, by ascending address."""
+        """The texts of documents of the group as they are compared, by ascending address."""
         import numpy as np
         import pyarrow as pa
 
@@ -149,7 +149,7 @@ class WorkDesk:
             if not len(mine):
                 continue
             state = State(self.store, Shard.from_json(json.loads(record["shard"])))
-            texts = state.column("text", mine) if is_plain(self.stage.on) else joined(state.table(mine), self.stage.on)
+            texts = state.column("text", mine) if is_plain(self.stage.on) else framed(state.table(mine), self.stage.on)
             found += texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
         return pa.concat_arrays(found)
 
@@ -204,6 +204,9 @@ def signatures_of(store: Store, record: dict[str, Any]) -> pa.Table:
         failed = store.read_table(record["verdicts"], ["row"]).column("row")
         failing = compute.is_in(table.column("row").cast("int64"), failed.combine_chunks())
         table = table.filter(compute.invert(failing))
+    if ABSENT in table.column_names:
+        there = compute.invert(compute.fill_null(table.column(ABSENT), False))
+        table = table.filter(there).drop_columns([ABSENT])
     ids = store.read_table(record["object"], ["id"]).column("id").take(table.column("row"))
     return table.append_column("id", pa.chunked_array(ids.chunks, pa.string()))
 

@@ -22,14 +22,17 @@ from curate.pipeline.calls import Blame, Progress, calls, warm
 from curate.pipeline.measured import Measured
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Audit, Filter, Global, Mapper, Stage, Verdicts
-from curate.stages.selectors import is_plain, joined, mapped
+from curate.stages.selectors import COMPARED, framed, is_plain, joined, mapped
 from curate.stages.verdicts import verdict_schema
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["Opened", "Section", "count_verdicts", "run_section", "section_key"]
+__all__ = ["ABSENT", "Opened", "Section", "count_verdicts", "run_section", "section_key"]
+
+ABSENT = "#absent"
+"""Column of signatures: the document has none of the strings that are compared, and the stage never hears of it."""
 
 
 @dataclass(slots=True)
@@ -58,9 +61,13 @@ def _on_documents(function: Callable[[pa.Table], Any], stage: Any) -> Callable[[
         return mapped(function, stage.on)
 
     def on_joined(batch: pa.Table) -> Any:
-        texts = joined(batch, stage.on)
         others = batch.drop_columns(["text"]) if "text" in batch.column_names else batch
-        return function(others.append_column("text", texts))
+        given = others.append_column("text", joined(batch, stage.on))
+        if not isinstance(stage, Global):
+            return function(given)
+        compared = framed(batch, stage.on)
+        signed = function(given.append_column(COMPARED, compared.fill_null("")))
+        return signed.append_column(ABSENT, compared.is_null())
 
     return on_joined
 
@@ -313,6 +320,8 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
         `steps`, `identity` (of what the documents have become), `signed` (None, or `features`, `verdicts` and `count` for
         the global stage) and `seconds` by stage.
     """
+    import pyarrow.compute as compute
+
     steps = [work.run(spec) for spec in specs]
     signed, objects = None, [name for step in steps for name in step.objects]
     if last is not None:
@@ -324,6 +333,8 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
         held, failed = work.store.write_table(features), work.write(said)
         work.remember(last, features, said, held, failed)
         count = features.num_rows - said.num_rows
+        if ABSENT in features.column_names:
+            count -= compute.sum(features.column(ABSENT), min_count=0).as_py()
         signed = {"features": held, "verdicts": failed, "count": count, "reasons": count_verdicts(said)}
         objects += [name for name in (held, failed) if name]
         if last.id in work.worked:

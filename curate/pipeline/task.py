@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StageSpec", "collect", "document_bytes", "engine_key", "file_identity", "make_ids", "shard_of"]
 
-ENGINE = 2
+ENGINE = 3
 """Raised when the engine's own results change."""
 
 

@@ -90,6 +90,58 @@ def test_duplicates_are_found_by_the_strings_that_are_selected(chats):
     assert [row["id"] for row in rows_of(chats)] == ["a", "c"]
 
 
+@pytest.mark.parametrize("stage", ["exact_duplicates", "near_duplicates"])
+def test_documents_without_the_strings_that_are_compared_are_no_duplicates_of_each_other(chats, stage):
+    summaries = ["one summary", None, "one summary", None, "", None]
+    rows = [{"id": str(n), "text": "same", "summary": summary} for n, summary in enumerate(summaries)]
+    chats.write("chats.jsonl", *map(json.dumps, rows))
+    pipeline(chats, f"{{stage: {stage}, on: summary}}", "{stage: split, train: 1, validation: 0, test: 0}")
+    assert chats.run().documents == {"in": 6, "kept": 5, "dropped": 1, "quarantined": 0}
+    left = rows_of(chats)
+    assert [row["id"] for row in left] == ["0", "1", "3", "4", "5"]
+    if stage == "near_duplicates":
+        assert [row["duplicate_cluster"] for row in left] == ["0", None, None, "4", None]
+
+
+@pytest.mark.parametrize("stage", ["exact_duplicates", "near_duplicates", "exact_duplicates, normalize: true"])
+def test_a_stage_that_compares_does_not_mind_that_no_document_has_the_string(chats, stage):
+    chats.write("chats.jsonl", *(json.dumps({"text": "same", "messages": []}) for _ in range(3)))
+    pipeline(chats, f'{{stage: {stage}, on: "messages[].content"}}')
+    assert chats.run().documents["kept"] == 3
+
+
+@pytest.mark.parametrize("stage", ["exact_duplicates", "near_duplicates", "exact_duplicates, normalize: true"])
+def test_the_same_string_in_another_column_is_another_document(chats, stage):
+    rows = [("Yes", None), (None, "Yes"), ("Yes", None)]
+    chats.write("chats.jsonl", *(json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in rows))
+    pipeline(chats, f"{{stage: {stage}, on: [prompt, answer]}}")
+    assert chats.run().documents["dropped"] == 1
+    assert [(row["prompt"], row["answer"]) for row in rows_of(chats)] == rows[:2]
+
+
+def test_a_border_between_two_strings_is_no_blank_line(chats):
+    rows = [("a", "b\n\nc"), ("a\n\nb", "c")]
+    chats.write("chats.jsonl", *(json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in rows))
+    pipeline(chats, "{stage: exact_duplicates, on: [prompt, answer]}")
+    assert chats.run().documents["kept"] == 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason"),
+    [
+        ("{stage: gopher_quality, on: answer, min_words: 1, min_stop_words: 0}", "gopher_short_doc"),
+        ("{stage: language, on: answer, languages: [en], min_score: 0}", "language"),
+        ("{stage: chunk, on: answer}", "nothing_made"),
+    ],
+)
+def test_what_measures_sees_an_empty_text_where_a_document_has_none_of_the_strings(chats, stage, reason):
+    chats.write("chats.jsonl", '{"id": "a", "answer": "this is an answer"}', '{"id": "b", "answer": null}')
+    pipeline(chats, stage)
+    chats.run("min_documents=0")
+    told = json.loads(chats.cli("why", "b", "--json").out)
+    assert reason in json.dumps(told)
+
+
 def test_a_filter_measures_all_that_is_selected_of_a_document(chats):
     pipeline(chats, '{stage: text_statistics, on: ["messages[].content"]}', "{stage: sample, fraction: 1.0}")
     chats.run()
