@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 from curate.dataset import refs
 from curate.dataset.blobs import Blob, content_hash
 from curate.dataset.leases import lease, versions_in_use
-from curate.dataset.manifest import objects_of
+from curate.dataset.manifest import check_values, objects_of
 from curate.dataset.reader import Dataset
 from curate.dataset.store import Store, object_name
+from curate.errors import CurateError
 
 __all__ = ["KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
 
@@ -22,7 +23,7 @@ KEEP_LAST = 5
 
 
 def verify(dataset: Dataset) -> dict[str, Any]:
-    """Read every object of a version: is it there, are its bytes what its name says, has it the rows it should have.
+    """Read every object of a version: is it there, are its bytes what its name says, has it its rows; can it be read.
 
     Returns:
         `objects`, `bytes`, and `problems`: a list of `{"object", "problem", "file"}`, empty where all is well.
@@ -51,6 +52,11 @@ def verify(dataset: Dataset) -> dict[str, Any]:
             found = file.metadata.num_rows
         if rows is not None and found != rows:
             note(name, f"{found} rows, not {rows}", object_name(name))
+    if not problems:
+        try:
+            check_values(store, dataset.fragments, dataset.schema)
+        except CurateError as error:
+            note("manifest", error.problem, manifest)
     counts = dataset.manifest["documents"]
     lost = sum(counts.get(key, 0) for key in ("dropped", "quarantined", "expanded"))
     if counts["in"] + counts.get("made", 0) != counts["kept"] + lost:

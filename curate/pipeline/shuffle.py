@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store, canonical_json
+from curate.errors import CurateError
 from curate.pipeline.steps import ABSENT, count_verdicts
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Global
@@ -100,7 +101,28 @@ def read_run(store: Store, names: Sequence[str], bucket: int) -> pa.Table:
                 tables.append(file.read_row_group(there.index(bucket), use_threads=False))
     if not tables:
         return schema.remove_metadata().empty_table() if schema is not None else pa.table({})
-    return pa.concat_tables([table.replace_schema_metadata(None) for table in tables], promote_options="permissive")
+    return _stacked([table.replace_schema_metadata(None) for table in tables])
+
+
+def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """Records one under another; a column may be missing from some of them.
+
+    Raises:
+        CurateError: A column that a stage attached to documents, and another one reads, is not of one type.
+    """
+    import pyarrow as pa
+
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowTypeError as error:
+        for name in dict.fromkeys(name for table in tables for name in table.column_names):
+            kinds = dict.fromkeys(str(table.schema.field(name).type) for table in tables if name in table.column_names)
+            if len(kinds) > 1:
+                raise CurateError(
+                    f"the column that decides (`{name}`) is {' in some shards and '.join(kinds)} in others",
+                    hint="let the stage that attaches it give one type to all documents",
+                ) from error
+        raise
 
 
 # ---- the desk
@@ -134,7 +156,7 @@ class WorkDesk:
             table = signatures_of(self.store, record)
             address = table.column("row").to_numpy().astype(np.uint64) | np.uint64(record["number"] << SHARD_BITS)
             tables.append(table.drop_columns(["row"]).append_column("document", pa.array(address)))
-        return pa.concat_tables(tables, promote_options="permissive")
+        return _stacked(tables)
 
     def texts(self, documents: np.ndarray) -> pa.Array:
         """The texts of documents of the group as they are compared, by ascending address."""
@@ -275,7 +297,7 @@ def _apply_one(
     said = said.sort_by("row")
     columns = dict(effect.columns)
     held = None
-    if columns and len(rows):
+    if columns:
         place = pa.table({"row": pa.array(rows, pa.int32())})
         for name, column in columns.items():
             place = place.append_column(name, column)

@@ -55,12 +55,14 @@ class Opened:
 
 
 def _on_documents(function: Callable[[pa.Table], Any], stage: Any) -> Callable[[pa.Table], Any]:
-    if not stage.reads_text or is_plain(stage.on):
+    if not stage.reads_text:
         return function
-    if isinstance(stage, Mapper):
-        return mapped(function, stage.on)
 
-    def on_joined(batch: pa.Table) -> Any:
+    def on_texts(batch: pa.Table) -> Any:
+        if is_plain(stage.on) and _has_texts(batch, stage):
+            return function(batch)
+        if isinstance(stage, Mapper):
+            return mapped(function, stage.on)(batch)
         others = batch.drop_columns(["text"]) if "text" in batch.column_names else batch
         given = others.append_column("text", joined(batch, stage.on))
         if not isinstance(stage, Global):
@@ -69,7 +71,14 @@ def _on_documents(function: Callable[[pa.Table], Any], stage: Any) -> Callable[[
         signed = function(given.append_column(COMPARED, compared.fill_null("")))
         return signed.append_column(ABSENT, compared.is_null())
 
-    return on_joined
+    return on_texts
+
+
+def _has_texts(batch: pa.Table, stage: Any) -> bool:
+    """Whether all documents have a text; or the stage is to make it."""
+    if isinstance(stage, Mapper) and stage.consumes:
+        return True
+    return "text" in batch.column_names and not batch.column("text").null_count
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ Every task takes and gives plain JSON, reads and writes objects of the store, an
 same objects and receipts. So any backend can run it, anywhere that sees the store, as often as it likes.
 
     collect   parts -> shards                     the documents as read, about `shard_bytes` of text each  (here)
+    agree     shard + columns -> shard             where shards differ in them             (curate.pipeline.agree)
     steps     shard + stages -> steps             what was measured is found again         (curate.pipeline.steps)
     expand    shard + expander -> step, children                                          (curate.pipeline.expand)
     call      method of a global stage + bucket   anything, by name                       (curate.pipeline.shuffle)
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.ledger import Shard
-from curate.dataset.schema import conform, plain_schema, unify
+from curate.dataset.schema import conform, plain_schema, unify_tables
 from curate.dataset.state import SIZE
 from curate.dataset.store import Store, canonical_json
 from curate.errors import CurateError, ResumableError
@@ -287,7 +288,7 @@ def shard_of(
     import pyarrow as pa
 
     has_text = any("text" in table.column_names for table in tables)
-    schema = unify([plain_schema(text=has_text), *(table.schema for table in tables)])
+    schema = unify_tables(tables, [plain_schema(text=has_text)])
     whole = pa.concat_tables([conform(table, schema) for table in tables]) if tables else schema.empty_table()
     sizes = document_bytes(whole)
     return Shard(
