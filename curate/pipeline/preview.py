@@ -15,7 +15,7 @@ from curate.config.validation import masked
 from curate.errors import ConfigurationErrors, CurateError, did_you_mean
 from curate.pipeline.agree import whole_schema
 from curate.stages.contract import Expander, Mapper, Part, Passed, Rejected, Source, SourceContext
-from curate.stages.selectors import roots, string_columns
+from curate.stages.selectors import is_json, roots, string_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -148,13 +148,7 @@ class _Follower:
             self.errors.append(CurateError(f"stage `{entry.id}`: {error.problem}", entry.where, hint))
             return
         if isinstance(stage, Mapper) and stage.protects:
-            left = [name for name in string_columns(self.columns) if name not in (*seen, "source_uri")]
-            if left:
-                listed = ", ".join(f"`{name}`" for name in left)
-                self.notes.append(
-                    f"`{entry.id}` does not look at the columns {listed}: what stands there is published; "
-                    '`on: ["*"]` is every string of a document'
-                )
+            self.notes += unscanned(entry.id, self.columns, seen)
 
     def _behind(self, stage: Any) -> None:
         import pyarrow as pa
@@ -171,3 +165,31 @@ class _Follower:
             if name not in self.columns.names:
                 kind = pa.string() if not isinstance(stage, Expander) or name in ("parent", "text") else pa.int64()
                 self.columns = self.columns.append(pa.field(name, kind))
+
+
+def unscanned(stage_id: str, columns: pa.Schema, seen: Sequence[str]) -> list[str]:
+    """What a stage that protects people is not given, in words: strings, names inside of JSON, bytes."""
+    import pyarrow as pa
+
+    left = _listed(name for name in string_columns(columns) if name not in (*seen, "source_uri"))
+    keys = _listed(name for name in seen if is_json(columns.field(name)))
+    raw = _listed(
+        field.name for field in columns if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+    )
+    notes = []
+    if left:
+        notes.append(
+            f"`{stage_id}` does not look at the columns {left}: what stands there is published; "
+            '`on: ["*"]` is every string of a document'
+        )
+    parts = [f"the names of members in {keys}"] if keys else []
+    parts += [f"the bytes of {raw}"] if raw else []
+    if parts:
+        notes.append(
+            f"`{stage_id}` does not look at {' and '.join(parts)}, with any `on`: what stands there is published"
+        )
+    return notes
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

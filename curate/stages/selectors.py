@@ -39,6 +39,7 @@ __all__ = [
     "as_compared",
     "edit_columns",
     "framed",
+    "is_json",
     "is_plain",
     "joined",
     "roots",
@@ -132,7 +133,7 @@ def select(table: pa.Table, on: Sequence[str]) -> Selected:
     texts: list[str] = []
     wanted = _by_column(table.schema, on)
     columns = {name: table.column(name).to_pylist() for name in wanted}
-    nested = {name for name in wanted if _is_json(table.schema.field(name))}
+    nested = {name for name in wanted if is_json(table.schema.field(name))}
     for row in range(table.num_rows):
         for name, places in wanted.items():
             value = columns[name][row]
@@ -177,7 +178,8 @@ def _steps(rest: str) -> list[str | int]:
     return steps
 
 
-def _is_json(field: pa.Field) -> bool:
+def is_json(field: pa.Field) -> bool:
+    """Whether a column of strings holds JSON text."""
     return b"curate.json" in (field.metadata or {})
 
 
@@ -307,7 +309,7 @@ def mapped(apply: Callable[[pa.Table], Any], on: Sequence[str]) -> Callable[[pa.
         return effect._replace(verdicts=verdicts, columns=columns)
 
     def choose(batch: pa.Table) -> Any:
-        single = len(on) == 1 and on[0] in batch.column_names and not _is_json(batch.schema.field(on[0]))
+        single = len(on) == 1 and on[0] in batch.column_names and not is_json(batch.schema.field(on[0]))
         return apply_one(batch) if single else apply_each(batch)
 
     return choose

@@ -65,6 +65,22 @@ def test_with_every_string_selected_only_the_id_is_told(chats):
     pipeline(chats, '{stage: pii, on: "*"}')
     err = chats.cli("validate", "pipeline.yaml").err
     assert "columns `id`:" in err
+    assert "`pii` does not look at the names of members in `messages`, with any `on`" in err
+
+
+def test_names_inside_of_json_and_bytes_that_nobody_looks_at_are_told(project):
+    import pyarrow.parquet as parquet
+
+    table = pa.table({"text": ["a"], "meta": [{MAIL: "hi"}], "raw": [MAIL.encode()], "n": [1]})
+    parquet.write_table(table, project.root / "a.parquet")
+    project.file.write_text(
+        "dataset: toy\nsources: [{stage: files, paths: a.parquet}]\nstages: [{stage: pii, on: '*'}]\n"
+    )
+    note = (
+        "`pii` does not look at the names of members in `meta` and the bytes of `raw`, with any `on`: what stands there"
+    )
+    assert note in project.cli("validate", "pipeline.yaml").err
+    assert note in project.cli("run", "pipeline.yaml", "--workers", 1).err
 
 
 def test_data_without_a_text_is_read_and_a_stage_that_wants_one_is_refused_before_the_run(chats):
