@@ -3,7 +3,7 @@
 Every task takes and gives plain JSON, reads and writes objects of the store, and is idempotent: done twice, it gives the
 same objects and receipts. So any backend can run it, anywhere that sees the store, as often as it likes.
 
-    collect   parts -> shards                     the documents as read, about `shard_bytes` of text each  (here)
+    collect   parts -> shards                     the documents as read, about `shard_bytes` each  (here)
     agree     shard + columns -> shard             where shards differ in them             (curate.pipeline.agree)
     steps     shard + stages -> steps             what was measured is found again         (curate.pipeline.steps)
     expand    shard + expander -> step, children                                          (curate.pipeline.expand)
@@ -37,7 +37,16 @@ from curate.stages.contract import Part, Passed, Rejected, Source, Stage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["StageSpec", "collect", "document_bytes", "engine_key", "file_identity", "make_ids", "shard_of"]
+__all__ = [
+    "StageSpec",
+    "collect",
+    "document_bytes",
+    "engine_key",
+    "file_identity",
+    "held_bytes",
+    "make_ids",
+    "shard_of",
+]
 
 ENGINE = 3
 """Raised when the engine's own results change."""
@@ -117,6 +126,23 @@ def document_bytes(table: pa.Table) -> pa.Array:
     return total.combine_chunks() if isinstance(total, pa.ChunkedArray) else total
 
 
+def held_bytes(table: pa.Table) -> int:
+    """Bytes that documents take in memory, but for their ids and places: what a shard is cut by."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    total = 0
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if field.name in ("id", "source_uri"):
+            continue
+        kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+        if any(is_kind(field.type) for is_kind in kinds):
+            total += compute.sum(compute.binary_length(column), min_count=0).as_py()
+        else:
+            total += column.nbytes
+    return total
+
+
 # ---- collect
 
 
@@ -152,7 +178,7 @@ class _Reading:
             table = item if room is None else item.slice(0, room)
             if table.num_rows:
                 self.tables.append(table)
-                self.size += sum(document_bytes(table).to_pylist())
+                self.size += held_bytes(table)
             return table.num_rows
         return 0
 
@@ -186,7 +212,7 @@ def collect(
         source_id: Its id in the pipeline.
         parts: What to read.
         identities: What the files of the parts were like when they were planned (`file_identity`), by location.
-        shard_bytes: About how many bytes of text a shard gets.
+        shard_bytes: About how many bytes of documents (all columns) a shard gets.
         limit: Most documents.
         progress: Told how far it is.
 
