@@ -99,7 +99,7 @@ def roots(on: Sequence[str], schema: pa.Schema) -> list[str]:
     """The columns that the selectors look at.
 
     Raises:
-        CurateError: There is no such column, or it holds no strings.
+        CurateError: There is no such column, it holds no strings, or plain ones where the selector goes inside of JSON.
     """
     holding = string_columns(schema)
     found: list[str] = []
@@ -112,6 +112,11 @@ def roots(on: Sequence[str], schema: pa.Schema) -> list[str]:
             there = f"the columns with strings are {', '.join(holding) or 'none'}"
             problem = "holds no strings" if name in schema.names else "is not there"
             raise CurateError(f"`on: {selector}`: column `{name}` {problem}", hint=did_you_mean(name, holding) or there)
+        if selector != name and not is_json(schema.field(name)):
+            raise CurateError(
+                f"`on: {selector}`: column `{name}` holds plain strings, and nothing inside of them can be selected",
+                hint=f"`on: {name}` is the whole of each",
+            )
         found.append(name)
     return list(dict.fromkeys(found))
 

@@ -76,6 +76,11 @@ def test_a_column_that_is_not_there_is_an_error_with_the_nearest_name():
     assert caught.value.hint == "did you mean `prompt`?"
 
 
+def test_a_selector_into_a_column_of_plain_strings_is_an_error():
+    with pytest.raises(CurateError, match=r"`on: prompt\[\]\.content`: column `prompt` holds plain strings"):
+        select(table(CHAT), ["prompt[].content"])
+
+
 def test_what_measures_sees_all_that_is_selected_as_one_text():
     assert joined(table(CHAT, {"id": "b"}), ["prompt", "messages[].content"]).to_pylist() == [
         "the prompt\n\nhi\n\nhello",
