@@ -166,7 +166,8 @@ def _objects(store: Store, blob: Blob) -> list[str]:
     """What a receipt, or a list of measurements, names."""
     found = store.read_json(blob.name) or {}
     if blob.name.startswith("measured/"):
-        return [name for entries in found.values() for entry in entries for name in entry if name]
+        entries = [entry for listed in found.values() if isinstance(listed, list) for entry in listed]
+        return [str(name) for entry in entries if isinstance(entry, list) for name in entry if name]
     objects = found.get("objects")
     return [str(name) for name in objects] if isinstance(objects, list) else []
 
