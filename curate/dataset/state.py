@@ -212,10 +212,6 @@ class State:
     def _read(self, names: Sequence[str]) -> pa.Table:
         return self.store.read_table(self.shard.object, names)
 
-    def forget_texts(self) -> None:
-        """Let go of what was read; it is read again when it is asked for."""
-        self._base = None
-
     # ---- steps
 
     def apply(self, step: Step, verdicts: pa.Table | None = None) -> None:
