@@ -24,7 +24,7 @@ from curate.pipeline.steps import ABSENT, count_verdicts
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Global
 from curate.stages.selectors import framed, is_plain
-from curate.stages.verdicts import verdict_schema
+from curate.stages.verdicts import check_rows, verdict_schema
 from curate.stages.work import SHARD_BITS
 
 if TYPE_CHECKING:
@@ -289,6 +289,7 @@ def _apply_one(
         mine = records.filter(compute.equal(records.column("shard"), record["number"]))
         mine = mine.drop_columns(["shard"]).sort_by("row")
     effect = stage.apply(signatures, mine)
+    check_rows(effect.verdicts, signatures.num_rows, spec.id)
     rows = signatures.column("row").to_numpy().astype(np.int64)
     said = effect.verdicts.select(verdict_schema().names)
     said = said.set_column(0, "row", pa.array(rows[said.column("row").to_numpy()]))

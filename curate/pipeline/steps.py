@@ -23,7 +23,7 @@ from curate.pipeline.measured import Measured
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Audit, Filter, Global, Mapper, Stage, Verdicts
 from curate.stages.selectors import COMPARED, framed, is_plain, joined, mapped
-from curate.stages.verdicts import verdict_schema
+from curate.stages.verdicts import check_rows, verdict_schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +116,7 @@ class Section:
         began = time.perf_counter()
         with spec.at_work():
             said, features = self.know(spec, stage)
-            verdicts = _decided(stage, said, features)
+            verdicts = _decided(spec.id, stage, said, features)
         step = self._record(spec, stage, verdicts, features, said)
         self.state.apply(step, verdicts)
         if spec.id in self.worked:
@@ -282,7 +282,7 @@ def _attached(stage: Stage, features: pa.Table) -> tuple[str, ...]:
     return tuple(name for name in carried if name in features.column_names)  # none where every document failed
 
 
-def _decided(stage: Stage, said: pa.Table, features: pa.Table) -> pa.Table:
+def _decided(stage_id: str, stage: Stage, said: pa.Table, features: pa.Table) -> pa.Table:
     """All verdicts: what was said while measuring, and what a filter decides of the rest."""
     import numpy as np
     import pyarrow as pa
@@ -293,6 +293,7 @@ def _decided(stage: Stage, said: pa.Table, features: pa.Table) -> pa.Table:
     sound = np.flatnonzero(~np.isin(rows, said.column("row").to_numpy()))
     measured = features.drop_columns(["row", IDENT])
     decided = stage.decide(measured if len(sound) == len(rows) else measured.take(pa.array(sound)))
+    check_rows(decided, len(sound), stage_id)
     decided = decided.set_column(0, "row", pa.array(rows[sound][decided.column("row").to_numpy()]))
     if "path" not in decided.column_names:
         decided = decided.append_column("path", pa.nulls(decided.num_rows, pa.string()))

@@ -14,6 +14,7 @@ same objects and receipts. So any backend can run it, anywhere that sees the sto
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import platform
 import traceback
@@ -48,6 +49,8 @@ __all__ = [
     "shard_of",
 ]
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the machine lacks, whatever file it was wanted for."""
 ENGINE = 3
 """Raised when the engine's own results change."""
 
@@ -96,8 +99,15 @@ class StageSpec:
         """
         try:
             yield
-        except (CurateError, MemoryError, OSError):
+        except (CurateError, MemoryError):
             raise
+        except OSError as error:
+            if error.errno in FULL or not error.filename:
+                raise
+            raise CurateError(
+                f"stage `{self.id}` needs `{error.filename}`, and that cannot be used: {error.strerror}",
+                hint="look at what the stage opens",
+            ) from error
         except Exception as error:  # the worker's edge: a stage from elsewhere may raise anything
             if self.target.startswith("curate."):
                 raise
