@@ -273,10 +273,8 @@ class Global(_OfTexts):
     no documents itself, but has `work.each` call methods of the stage in worker processes, which read and write runs of
     records cut into buckets (curate/stages/work.py). `apply()` says what that means for the documents of one shard.
 
-    Documents are compared by `as_compared(batch)` (curate/stages/selectors.py) and measured by `text`; those that have none of
-    the strings that `on` selects have no signatures.
-
-    A stage for few documents writes `reduce()` instead, and is given all signatures at once.
+    Documents are compared by `as_compared(batch)` (curate/stages/selectors.py), measured by `text`; those without a selected
+    string have no signatures. A stage for few documents writes `reduce()` instead, and is given all signatures at once.
     """
 
     kind = "global"
