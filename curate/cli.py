@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from curate.errors import CurateError, GateError
+from curate.terminal import echo
 
 __all__ = ["COMMANDS", "DATA_COMMANDS", "app", "main"]
 
@@ -119,7 +120,7 @@ def main() -> None:
         code = app(standalone_mode=False, prog_name="curate")
         sys.stdout.flush()
     except CurateError as error:
-        typer.echo(error, err=True)
+        echo(error, err=True)
         result = error.result if isinstance(error, GateError) else {}
         _end(error.exit_code, {**result, "errors": error.records()})
     except typer.TyperException as error:  # a command, option or argument that is not there
@@ -132,7 +133,7 @@ def main() -> None:
         if os.environ.get("CURATE_DEBUG"):
             raise
         problem = f"internal error: {type(error).__name__}: {error}"
-        typer.echo(f"{problem}\n  hint: CURATE_DEBUG=1 shows the traceback; please report it", err=True)
+        echo(f"{problem}\n  hint: CURATE_DEBUG=1 shows the traceback; please report it", err=True)
         _end(1, {"errors": [{"problem": problem, "where": None, "hint": None}]})
     if code == INTERRUPTED:
         typer.echo("interrupted; finished work is kept, the same command goes on from there", err=True)
@@ -147,10 +148,10 @@ def _usage(error: typer.TyperException) -> NoReturn:
     command = context.command_path if context else "curate"
     problem, hint = error.format_message(), f"`{command} --help` shows how it is used"
     if type(error).__name__ == "NoArgsIsHelpError":
-        typer.echo(problem, err=True)
+        echo(problem, err=True)
         sys.exit(error.exit_code)
     problem = problem[:1].lower() + problem[1:].rstrip(".")
-    typer.echo(CurateError(problem, hint=hint), err=True)
+    echo(CurateError(problem, hint=hint), err=True)
     _end(error.exit_code, {"errors": [{"problem": problem, "where": None, "hint": hint}]})
 
 

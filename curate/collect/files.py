@@ -46,8 +46,8 @@ class Files(Source):
 
     paths: Paths = Field(
         description="A path or glob (`in/**/*.jsonl.zst`), relative to the pipeline file, or a URL that fsspec opens "
-        "(`s3://`, `https://`, `memory://`); or a list of them. Each must match a file; a file that two of them match "
-        "is read once.",
+        "(`s3://`, `https://`, `memory://`); or a list of them. Each must match a file; a file that two of them match, "
+        "or to which symbolic links lead, is read once.",
     )
     format: Format | None = Field(
         None,

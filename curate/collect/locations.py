@@ -52,7 +52,7 @@ class Location(NamedTuple):
 
 
 def find_locations(patterns: Sequence[str], root: Path) -> list[Location]:
-    """The files that the patterns match, each once, in the order of their names.
+    """The files that the patterns match, each once whatever links lead to it, in the order of their names.
 
     Raises:
         CurateError: A pattern matches nothing, is a folder, or its file system cannot be reached; where that holds for
@@ -67,7 +67,17 @@ def find_locations(patterns: Sequence[str], root: Path) -> list[Location]:
             errors.append(error)
     if errors:
         raise errors[0] if len(errors) == 1 else ConfigurationErrors(errors)
-    return sorted(found.values())
+    return _once(sorted(found.values()))
+
+
+def _once(locations: Sequence[Location]) -> list[Location]:
+    """Of several names of one file, by links or a loop of them, its own where it is among them, else the first."""
+    chosen: dict[str, Location] = {}
+    for one in locations:
+        itself = os.path.realpath(one.location) if one.is_local else one.location
+        if itself not in chosen or one.location == itself:
+            chosen[itself] = one
+    return sorted(chosen.values())
 
 
 def _matches(pattern: str, root: Path) -> list[Location]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.commands.options import Json, StoreOption
+from curate.terminal import echo, visible
 
 if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
@@ -105,23 +106,21 @@ def _print_version(one: Dataset) -> None:
     from curate.commands.tables import balance, print_table
 
     manifest = one.manifest
-    typer.echo(f"{one.name}@{one.tag or one.version[:12]}  {one.version}")
-    typer.echo(
-        f"{balance(manifest['documents'])}; {manifest['text_bytes']:,} bytes of text, {manifest['bytes']:,} on disk\n"
-    )
+    echo(f"{one.name}@{one.tag or one.version[:12]}  {one.version}")
+    echo(f"{balance(manifest['documents'])}; {manifest['text_bytes']:,} bytes of text, {manifest['bytes']:,} on disk\n")
     sizes = {split: found["text_bytes"] for split, found in manifest["splits"].items()}
     rows = [[split, count, sizes.get(split, 0)] for split, count in one.splits.items()]
     print_table(("split", "documents", "text bytes"), rows)
-    typer.echo("")
+    echo("")
     print_table(("column", "type"), [[column["name"], column["type"]] for column in manifest["columns"]])
-    typer.echo("")
+    echo("")
     keys = ("id", "in", "kept", "dropped", "edited", "quarantined")
     print_table(("stage", *keys[1:]), [[stage[key] for key in keys] for stage in manifest["stages"]])
-    typer.echo("")
+    echo("")
     inputs = one.inputs()
     print_table(("input", "content", "bytes"), [[one["name"], one["content"], one["bytes"]] for one in inputs[:20]])
     if len(inputs) > 20:
-        typer.echo(f"... and {len(inputs) - 20:,} more inputs (--json lists all)")
+        echo(f"... and {len(inputs) - 20:,} more inputs (--json lists all)")
 
 
 def log(
@@ -169,21 +168,21 @@ def diff(
     print_table(("documents", "number", "for example"), [*rows, ["unchanged", found["unchanged"], ""]])
     for side, of in (("removed", "to"), ("added", "from")):
         if found["reasons"][side]:
-            typer.echo(f"\nwhy {side} documents are not in {found[of][:12]}")
+            echo(f"\nwhy {side} documents are not in {found[of][:12]}")
             keys = ("stage", "verdict", "reason", "documents")
             print_table(keys, [[row[key] or "" for key in keys] for row in found["reasons"][side]])
     if found["settings"]:
-        typer.echo("\nwhat differs in the pipelines")
+        echo("\nwhat differs in the pipelines")
         keys = ("stage", "setting", "before", "after")
         print_table(keys, [[row[key] for key in keys] for row in found["settings"]])
     before, after = found["text_bytes"]
-    typer.echo(f"\nbytes of text: {before:,} -> {after:,}")
+    echo(f"\nbytes of text: {before:,} -> {after:,}")
     for name, documents in found["examples"].items() if every else ():
         for document in documents:
-            typer.echo(f"{name} {document}")
+            echo(visible(f"{name} {document}", in_one_line=True))
     for change, names in found["columns"].items():
         if names:
-            typer.echo(f"columns {change}: {', '.join(names)}")
+            echo(f"columns {change}: {', '.join(names)}")
 
 
 def tag(
@@ -207,7 +206,7 @@ def tag(
     if as_json:
         print_json({"dataset": reference.dataset, "version": reference.version, "tag": tag_name, "deleted": delete})
     else:
-        typer.echo(f"{reference.dataset}@{tag_name} " + ("removed" if delete else f"= {reference.version[:12]}"))
+        echo(f"{reference.dataset}@{tag_name} " + ("removed" if delete else f"= {reference.version[:12]}"))
 
 
 def sample(
@@ -240,4 +239,4 @@ def sample(
         text = row.pop("text", None) or ""
         shown = text if full or len(text) <= 600 else f"{text[:600]}... ({len(text):,} characters; --full prints all)"
         print_facts({key: value for key, value in row.items() if value is not None})
-        typer.echo(f"{shown}\n")
+        echo(f"{shown}\n")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from curate.commands.options import Json, StoreOption
+from curate.terminal import echo
 
 __all__ = ["export", "gc", "upgrade", "verify"]
 
@@ -32,13 +33,13 @@ def verify(
             {"dataset": one.name, "version": one.version, **found, "hint": REMEDY if found["problems"] else None}
         )
     else:
-        typer.echo(f"{one.name}@{one.tag or one.version[:12]}: {found['objects']} objects, {found['bytes']:,} bytes")
+        echo(f"{one.name}@{one.tag or one.version[:12]}: {found['objects']} objects, {found['bytes']:,} bytes")
         if found["problems"]:
             rows = [[row["object"][:12], row["problem"], row["file"]] for row in found["problems"]]
             print_table(("object", "problem", "file"), rows)
-            typer.echo(f"hint: {REMEDY}")
+            echo(f"hint: {REMEDY}")
         else:
-            typer.echo("all of them are what their names say")
+            echo("all of them are what their names say")
     if found["problems"]:
         raise typer.Exit(3)
 
@@ -75,9 +76,9 @@ def export(
             "notes": done.notes,
         })  # fmt: skip
     else:
-        typer.echo(f"{done.documents:,} documents, {done.bytes:,} bytes in {len(done.files)} file(s): {out}")
+        echo(f"{done.documents:,} documents, {done.bytes:,} bytes in {len(done.files)} file(s): {out}")
         for note in done.notes:
-            typer.echo(f"note: {note}", err=True)
+            echo(f"note: {note}", err=True)
 
 
 def gc(
@@ -97,7 +98,7 @@ def gc(
         print_json(found)
         return
     verb = "would remove" if dry_run else "removed"
-    typer.echo(
+    echo(
         f"{verb} {found['versions']} version(s), {found['objects']} object(s) and {found['receipts']} receipt(s),"
         f" {found['bytes']:,} bytes"
     )
@@ -113,9 +114,9 @@ def upgrade(store: StoreOption = None, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
     elif found["from"] == found["to"]:
-        typer.echo(f"{found['store']} has format {found['to']} already")
+        echo(f"{found['store']} has format {found['to']} already")
     else:
-        typer.echo(
+        echo(
             f"{found['store']} has format {found['to']} now: {found['versions']} version(s) and {found['runs']} training "
             "run(s) brought along; `curate data gc` frees what the old format leaves"
         )

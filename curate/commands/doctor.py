@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from curate.commands.options import Json, StoreOption
+from curate.terminal import echo
 
 __all__ = ["doctor"]
 
@@ -28,13 +29,13 @@ def doctor(
         print_json({**facts, "missing": len(missing)})
     else:
         print_table(("machine", ""), [[key, str(value)] for key, value in facts["machine"].items()])
-        typer.echo("")
+        echo("")
         rows = [[row["name"], row["version"] or "missing", row["for"], row["how"]] for row in facts["packages"]]
         print_table(("package", "version", "for", "how to get it"), rows)
-        typer.echo("")
+        echo("")
         rows = [[row["stage"], row["needs"], "yes" if row["present"] else "NO", row["how"]] for row in facts["stages"]]
         print_table(("stage", "needs", "there", "how to get it"), rows)
-        typer.echo(f"\n{len(missing)} missing" if missing else "\nnothing is missing")
+        echo(f"\n{len(missing)} missing" if missing else "\nnothing is missing")
     if strict and missing:
         raise typer.Exit(3)
 

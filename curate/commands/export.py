@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from curate.commands.options import Json
+from curate.terminal import echo
 
 __all__ = ["export"]
 
@@ -38,8 +39,8 @@ def export(
     if as_json:
         print_json(written)
         return
-    typer.echo(f"{written['folder']}: {written['parameters']:,} parameters, {written['bytes'] / 1e6:.1f} MB")
+    echo(f"{written['folder']}: {written['parameters']:,} parameters, {written['bytes'] / 1e6:.1f} MB")
     if adapter and not written["base"]:
-        typer.echo(
+        echo(
             "note: the adapters do not name their base, which is a run: export it too, and give both to PEFT", err=True
         )

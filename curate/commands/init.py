@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from curate.commands.options import Json
+from curate.terminal import echo
 
 __all__ = ["TEMPLATES", "init"]
 
@@ -44,4 +45,4 @@ def init(
     if as_json:
         print_json({"folder": str(folder), "template": template, "files": files})
     else:
-        typer.echo(f"{folder}: {', '.join(files)}\nnext: cd {folder} && curate run pipeline.yaml")
+        echo(f"{folder}: {', '.join(files)}\nnext: cd {folder} && curate run pipeline.yaml")

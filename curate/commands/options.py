@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from curate.terminal import escaped
+
 __all__ = ["Json", "Overrides", "StoreOption", "print_json"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -27,7 +29,7 @@ def print_json(record: dict[str, Any]) -> None:
     """One JSON document on stdout, with `"schema": 1`; dates as text, numbers that JSON does not know as null."""
     import json
 
-    typer.echo(json.dumps(_plain({"schema": 1, **record}), default=_text, ensure_ascii=False, indent=2))
+    typer.echo(escaped(json.dumps(_plain({"schema": 1, **record}), default=_text, ensure_ascii=False, indent=2)))
 
 
 def _plain(value: Any) -> Any:

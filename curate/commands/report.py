@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from curate.commands.options import Json, StoreOption
+from curate.terminal import echo
 
 __all__ = ["report"]
 
@@ -42,4 +43,4 @@ def report(
     if as_json:
         print_json({"report": str(path), **facts})
     else:
-        typer.echo(path)
+        echo(path)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from curate.commands.options import Json, Overrides, StoreOption
+from curate.terminal import echo
 
 __all__ = ["run"]
 
@@ -63,8 +64,8 @@ def _print(done: dict[str, Any]) -> None:
 
     print_funnel(done["stages"])
     counts = done["documents"]
-    typer.echo(f"\n{balance(counts)}")
-    typer.echo(f"tasks: {done['tasks']['run']} run, {done['tasks']['cached']} cached, {done['seconds']:.1f} s")
+    echo(f"\n{balance(counts)}")
+    echo(f"tasks: {done['tasks']['run']} run, {done['tasks']['cached']} cached, {done['seconds']:.1f} s")
     named = f"@{done['tag']}" if done["tag"] else ", which is not the newest: it failed a gate"
-    typer.echo(f"version: {done['dataset']}{named} ({done['version'][:12]})")
-    typer.echo(f"store: {os.path.relpath(done['store']) if '://' not in done['store'] else done['store']}")
+    echo(f"version: {done['dataset']}{named} ({done['version'][:12]})")
+    echo(f"store: {os.path.relpath(done['store']) if '://' not in done['store'] else done['store']}")

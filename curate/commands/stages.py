@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.commands.options import Json
+from curate.terminal import echo
 
 if TYPE_CHECKING:
     pass
@@ -41,14 +42,14 @@ def stages(
 def _print_stage(one: dict[str, Any]) -> None:
     from curate.commands.tables import print_wrapped
 
-    typer.echo(f"{one['name']} ({one['kind']})\n")
+    echo(f"{one['name']} ({one['kind']})\n")
     print_wrapped(one["description"])
     for setting in one["settings"]:
         default = "required" if setting["default"] == "required" else f"default {setting['default']}"
-        typer.echo("")
+        echo("")
         print_wrapped(f"{setting['name']}: {setting['type']}; {default}", indent=2)
         print_wrapped(setting["description"], indent=6)
     if one["reasons"]:
-        typer.echo("\nreasons")
+        echo("\nreasons")
         for reason, words in one["reasons"].items():
             print_wrapped(f"{reason}: {words}", indent=2)

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import typer
+from curate.terminal import echo, visible
 
 __all__ = ["balance", "print_facts", "print_funnel", "print_table", "print_wrapped", "reading_width"]
 
@@ -32,13 +32,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
             cell.rjust(width) if flush else cell.ljust(width)
             for cell, width, flush in zip(line, widths, right, strict=True)
         ]
-        typer.echo("  ".join(cells).rstrip())
+        echo("  ".join(cells).rstrip())
 
 
 def _text(cell: Any) -> str:
     if isinstance(cell, float):
         return f"{cell:,.1f}"
-    return f"{cell:,}" if isinstance(cell, int) else str(cell if cell is not None else "-")
+    return f"{cell:,}" if isinstance(cell, int) else visible(cell if cell is not None else "-", in_one_line=True)
 
 
 def _is_numeric(cells: Sequence[Any]) -> bool:
@@ -65,19 +65,19 @@ def print_wrapped(text: str, *, indent: int = 0) -> None:
         )
         for paragraph in text.split("\n\n")
     ]
-    typer.echo("\n\n".join(paragraphs))
+    echo("\n\n".join(paragraphs))
 
 
 def print_facts(facts: dict[str, Any]) -> None:
     """Print `key=value` pairs after a `---`, as many in a line as fit; none is cut or broken."""
     lines = ["---"]
-    for fact in (f"{key}={value}" for key, value in facts.items()):
+    for fact in (visible(f"{key}={value}", in_one_line=True) for key, value in facts.items()):
         fits = len(lines[-1]) + 2 + len(fact) <= reading_width()
         if fits or lines == ["---"]:
             lines[-1] += (" " if lines[-1] == "---" else "  ") + fact
         else:
             lines.append(f"    {fact}")
-    typer.echo("\n".join(lines))
+    echo("\n".join(lines))
 
 
 def print_funnel(stages: Sequence[dict[str, Any]]) -> None:

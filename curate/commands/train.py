@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from curate.commands.options import Json, StoreOption
+from curate.terminal import echo
 
 __all__ = ["train"]
 
@@ -62,7 +63,7 @@ def train(
         from curate.train.planner.text import plan_text
 
         found = train_plan(config, overrides=given, processes=processes, store=store, **planning)
-        print_json(found) if as_json else typer.echo(plan_text(found))
+        print_json(found) if as_json else echo(plan_text(found))
         return
     _refuse_planning(planning)
     from curate.train.run import train_run
@@ -91,7 +92,7 @@ def _print(result: dict[str, Any]) -> None:
         "validation": _validation(result["validation"]),
         "checkpoint": result["checkpoint"],
     }.items():
-        typer.echo(f"{name + ':':12}{value}")
+        echo(f"{name + ':':12}{value}")
 
 
 def _validation(metrics: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from curate.commands.options import Json, Overrides
+from curate.terminal import echo
 
 __all__ = ["validate"]
 
@@ -35,7 +36,7 @@ def validate(
     if seen.errors:
         raise ConfigurationErrors(seen.errors)
     for note in seen.notes:
-        typer.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     if as_json:
         ids = [entry.id for entry in (*loaded.sources, *loaded.stages)]
         print_json({
@@ -44,8 +45,8 @@ def validate(
         })  # fmt: skip
         return
     count = len(loaded.stages)
-    typer.echo(f"{pipeline}: {len(loaded.sources)} source(s) and {count} stage(s), all settings valid")
-    typer.echo(f"columns of the documents: {', '.join(seen.columns) or 'none were read'}")
+    echo(f"{pipeline}: {len(loaded.sources)} source(s) and {count} stage(s), all settings valid")
+    echo(f"columns of the documents: {', '.join(seen.columns) or 'none were read'}")
 
 
 def _validate_training(path: Path, overrides: list[str], as_json: bool) -> None:
@@ -56,4 +57,4 @@ def _validate_training(path: Path, overrides: list[str], as_json: bool) -> None:
     if as_json:
         print_json({"training": str(path), "run": config.run, "dataset": config.dataset, "valid": True})
     else:
-        typer.echo(f"{path}: run `{config.run}` on `{config.dataset}`, all settings valid")
+        echo(f"{path}: run `{config.run}` on `{config.dataset}`, all settings valid")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from curate.commands.options import Json, StoreOption
+from curate.terminal import echo, visible
 
 if TYPE_CHECKING:
     from curate.dataset.store import Store
@@ -35,12 +36,12 @@ def why(
     if as_json:
         print_json(told)
         return
-    typer.echo(f"{told['id']} ({told['source']}): {told['verdict']}")
+    echo(f"{visible(told['id'], in_one_line=True)} ({visible(told['source'], in_one_line=True)}): {told['verdict']}")
     for event in told["history"]:
-        typer.echo(_line(event))
+        echo(visible(_line(event), in_one_line=True))
         for span in event.get("spans", []):
-            typer.echo(f"    {span['type']} at {span['start']}-{span['end']}")
-    typer.echo(f"  => {'in the version' if told['verdict'] == 'kept' else told['verdict']}")
+            echo(f"    {span['type']} at {span['start']}-{span['end']}")
+    echo(f"  => {'in the version' if told['verdict'] == 'kept' else told['verdict']}")
 
 
 def _line(event: dict[str, Any]) -> str:

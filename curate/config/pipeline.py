@@ -54,7 +54,7 @@ class Settings(BaseModel):
         description="seconds that one stage may compute or sleep for one document before the document is quarantined; the "
         "next run tries it again, unless it is told to `--accept-quarantined`",
     )
-    shard_megabytes: float = Field(32.0, gt=0, le=512, description="about how many MB of text one task works on")
+    shard_megabytes: float = Field(32.0, gt=0, le=512, description="about how many MB of documents one task works on")
 
     @field_validator("max_quarantined")
     @classmethod

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from curate.dataset import refs
 from curate.dataset.blobs import Blob
 from curate.dataset.leases import lease, versions_in_use
-from curate.dataset.manifest import objects_of
+from curate.dataset.manifest import check_values, objects_of
 from curate.dataset.reader import Dataset
 from curate.dataset.store import Store, object_name
+from curate.errors import CurateError
 
 __all__ = ["KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
 
@@ -18,7 +19,7 @@ KEEP_LAST = 5
 
 
 def verify(dataset: Dataset) -> dict[str, Any]:
-    """Read every object of a version: is it there, are its bytes what its name says, has it the rows it should have.
+    """Read every object of a version: is it there, are its bytes what its name says, has it its rows; can it be read.
 
     Returns:
         `objects`, `bytes`, and `problems`: a list of `{"object", "problem", "file"}`, empty where all is well.
@@ -47,6 +48,11 @@ def verify(dataset: Dataset) -> dict[str, Any]:
             found = file.metadata.num_rows
         if rows is not None and found != rows:
             note(name, f"{found} rows, not {rows}", object_name(name))
+    if not problems:
+        try:
+            check_values(store, dataset.fragments, dataset.schema)
+        except CurateError as error:
+            note("manifest", error.problem, manifest)
     counts = dataset.manifest["documents"]
     lost = sum(counts.get(key, 0) for key in ("dropped", "quarantined", "expanded"))
     if counts["in"] + counts.get("made", 0) != counts["kept"] + lost:
@@ -168,7 +174,8 @@ def _objects(store: Store, blob: Blob) -> list[str]:
     """What a receipt, or a list of measurements, names."""
     found = store.read_json(blob.name) or {}
     if blob.name.startswith("measured/"):
-        return [name for entries in found.values() for entry in entries for name in entry if name]
+        entries = [entry for listed in found.values() if isinstance(listed, list) for entry in listed]
+        return [str(name) for entry in entries if isinstance(entry, list) for name in entry if name]
     objects = found.get("objects")
     return [str(name) for name in objects] if isinstance(objects, list) else []
 

@@ -12,13 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.store import Store
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Fragment", "Sidecar", "read_fragments", "read_ledger", "write_fragments", "write_ledger"]
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from curate.dataset.fragments import Fragment, Sidecar, read_fragments, read_ledger, write_fragments, write_ledger
 from curate.dataset.ledger import Shard
-from curate.dataset.schema import plain_schema, unify
+from curate.dataset.schema import conform, plain_schema, unify
 from curate.dataset.store import Store
 from curate.errors import CurateError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Lineage", "attach", "make_manifest", "objects_of", "version_schema", "write_inputs"]
+__all__ = ["Lineage", "attach", "check_values", "make_manifest", "objects_of", "version_schema", "write_inputs"]
 
 MANIFEST_SCHEMA = 2
 
@@ -61,6 +61,23 @@ def write_inputs(store: Store, inputs: Sequence[dict[str, Any]]) -> str:
 def version_schema(store: Store, fragments: Sequence[Fragment] | Sequence[Shard]) -> pa.Schema:
     """The columns of a version: those of its fragments, or of what was read where nothing is left, brought together."""
     return unify([store.read_schema(name).remove_metadata() for name in dict.fromkeys(one.schema for one in fragments)])
+
+
+def check_values(store: Store, fragments: Sequence[Fragment], schema: pa.Schema) -> None:
+    """Raise a `CurateError` if a version of these columns could not be read: a value is not held by its column's type.
+
+    Only columns of integers that are to be floats are read: nothing else fails to be brought to a common type.
+    """
+    import pyarrow as pa
+
+    floats = [field.name for field in schema if pa.types.is_floating(field.type)]
+    for one in fragments if floats else ():
+        mine = store.read_schema(one.schema)
+        beside = {name: sidecar.object for sidecar in one.sidecars for name in sidecar.columns}
+        for name in floats:
+            if name in mine.names and pa.types.is_integer(mine.field(name).type):
+                column = store.read_table(beside.get(name, one.object), [name])
+                conform(column, pa.schema([schema.field(name)]))
 
 
 def make_manifest(

@@ -1,9 +1,10 @@
 """One schema for tables whose columns differ: the union of the columns, and the narrowest type that holds both.
 
 Sources type a column by the values they see, so shards may disagree: null against anything is that thing, integers
-against floats are floats, numbers against JSON text are JSON text, booleans and numbers against strings are strings.
-Numbers that were read from text as they are written there (CSV) are that text again beside anything but their like.
-Anything else is a `CurateError`.
+against floats are floats (JSON text where there are integers beyond 2^53, which no double holds), numbers against JSON text
+are JSON text, booleans and numbers against strings are strings. Floats that were read from text as they are written there
+(CSV) are that text again beside anything but their like. Anything else is a `CurateError`, and so is a value that the
+common type does not hold: no value is changed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,22 @@ from curate.plain import plain_values
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["AS_WRITTEN", "JSON_FIELD", "conform", "pack_schema", "plain_schema", "unify", "unpack_schema"]
+__all__ = [
+    "AS_WRITTEN",
+    "EXACT",
+    "JSON_FIELD",
+    "as_json",
+    "conform",
+    "fits",
+    "pack_schema",
+    "plain_schema",
+    "unify",
+    "unify_tables",
+    "unpack_schema",
+]
+
+EXACT = 2**53
+"""Up to here a double holds every integer."""
 
 JSON_FIELD = b"curate.json"
 """Arrow field metadata of string columns that hold JSON text."""
@@ -48,23 +64,24 @@ def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
 
 
 def _join(left: pa.Field, right: pa.Field) -> pa.Field:
+    """What holds the values of both: commutative and associative, so that the order of the shards is no matter."""
     import pyarrow as pa
 
-    if left.type == right.type:
-        same = (left.metadata or {}) == (right.metadata or {})
-        return left if same else left.remove_metadata()
+    if left.equals(right, check_metadata=True) or pa.types.is_null(right.type):
+        return left
     if pa.types.is_null(left.type):
         return right
-    if pa.types.is_null(right.type):
-        return left
-    if _marked(left, JSON_FIELD, right) or _marked(right, JSON_FIELD, left):
-        return pa.field(left.name, pa.string(), metadata={JSON_FIELD: b"1"})
-    if _marked(left, AS_WRITTEN, right) and _marked(right, AS_WRITTEN, left):
+    kinds = left.type, right.type
+    if all(map(_is_simple, kinds)) and (_is_written_float(left) or _is_written_float(right)):
         return pa.field(left.name, pa.string())
-    if _is_number(left.type) and _is_number(right.type):
-        both_integers = pa.types.is_integer(left.type) and pa.types.is_integer(right.type)
-        return pa.field(left.name, pa.int64() if both_integers else pa.float64())
-    if _is_simple(left.type) and _is_simple(right.type):
+    if _is_json_beside_number(left, right) or _is_json_beside_number(right, left):
+        return pa.field(left.name, pa.string(), metadata={JSON_FIELD: b"1"})
+    if kinds[0] == kinds[1]:
+        return left.remove_metadata()
+    if all(map(_is_number, kinds)):
+        number = _join_numbers(*kinds)
+        return pa.field(left.name, number) if number else pa.field(left.name, pa.string(), metadata={JSON_FIELD: b"1"})
+    if all(map(_is_simple, kinds)):
         return pa.field(left.name, pa.string())
     raise CurateError(
         f"column `{left.name}` is {left.type} in one shard and {right.type} in another",
@@ -72,9 +89,59 @@ def _join(left: pa.Field, right: pa.Field) -> pa.Field:
     )
 
 
-def _marked(field: pa.Field, mark: bytes, other: pa.Field) -> bool:
-    """Whether the field has the mark, and the other one is a number."""
-    return mark in (field.metadata or {}) and _is_number(other.type)
+def _is_written_float(field: pa.Field) -> bool:
+    import pyarrow as pa
+
+    return AS_WRITTEN in (field.metadata or {}) and pa.types.is_floating(field.type)
+
+
+def _is_json_beside_number(field: pa.Field, other: pa.Field) -> bool:
+    return JSON_FIELD in (field.metadata or {}) and _is_number(other.type)
+
+
+def _join_numbers(left: pa.DataType, right: pa.DataType) -> pa.DataType | None:
+    """The narrowest type of numbers that holds both; None where there is none."""
+    import pyarrow as pa
+
+    kinds = left, right
+    unsigned = [pa.types.is_unsigned_integer(kind) for kind in kinds]
+    if pa.uint64() in kinds and not all(unsigned):
+        return None
+    if not all(map(pa.types.is_integer, kinds)):
+        return pa.float64()
+    width = max(kind.bit_width for kind in kinds)
+    if all(unsigned):
+        return getattr(pa, f"uint{width}")()
+    needed = [kind.bit_width * (2 if positive else 1) for kind, positive in zip(kinds, unsigned, strict=True)]
+    return getattr(pa, f"int{max(needed)}")()
+
+
+def unify_tables(tables: Sequence[pa.Table], schemas: Sequence[pa.Schema] = ()) -> pa.Schema:
+    """The schema that these tables, and tables of these schemas, can be brought to: large integers beside floats are JSON."""
+    whole = unify([*schemas, *(table.schema for table in tables)])
+    for name in whole.names:
+        if any(name in table.column_names and not fits(table.column(name), whole.field(name)) for table in tables):
+            whole = as_json(whole, name)
+    return whole
+
+
+def as_json(schema: pa.Schema, name: str) -> pa.Schema:
+    """The schema with a column as JSON text."""
+    import pyarrow as pa
+
+    field = pa.field(name, pa.string(), metadata={JSON_FIELD: b"1"})
+    return schema.set(schema.get_field_index(name), field)
+
+
+def fits(column: pa.ChunkedArray, field: pa.Field) -> bool:
+    """Whether a field of floats holds a column of integers; all else is no question."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    if not pa.types.is_floating(field.type) or not pa.types.is_integer(column.type):
+        return True
+    ends = compute.min_max(column).as_py()
+    return ends["min"] is None or (ends["min"] >= -EXACT and ends["max"] <= EXACT)
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -114,7 +181,7 @@ def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array(plain_values(column), pa.string())])
     try:
         return column.cast(field.type)
-    except pa.ArrowInvalid:  # its words hold the value
+    except pa.ArrowException:  # its words hold the value
         raise CurateError(
             f"column `{field.name}` has a value that no {field.type} holds, as it is in other shards ({column.type} here)",
             hint="leave it out with the source's `columns:`, or give it one type in the input",

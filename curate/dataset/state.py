@@ -199,11 +199,12 @@ class State:
         self._load([name])
         if self._base is None or name not in self._base.column_names:
             return pa.chunked_array([pa.nulls(self.shard.documents, self.schema.field(name).type)])
-        return self._base.column(name)
+        column = self._base.column(name)
+        return column.cast(self.schema.field(name).type) if pa.types.is_null(column.type) else column
 
     def _load(self, names: Sequence[str]) -> None:
         have = [] if self._base is None else self._base.column_names
-        there = self.store.read_schema(self.shard.schema).names
+        there = self.store.read_schema(self.shard.object).names
         wanted = [name for name in dict.fromkeys(names) if name not in have and name in there]
         if wanted:
             read = self._read(wanted)
@@ -212,10 +213,6 @@ class State:
 
     def _read(self, names: Sequence[str]) -> pa.Table:
         return self.store.read_table(self.shard.object, names)
-
-    def forget_texts(self) -> None:
-        """Let go of what was read; it is read again when it is asked for."""
-        self._base = None
 
     # ---- steps
 

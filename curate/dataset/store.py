@@ -43,9 +43,17 @@ ROWS_PER_GROUP = 2000
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
 
 
+SEAL = "seal"
+"""Key of a hash of the others, in files that may be made anew."""
+
+
 def canonical_json(value: Any) -> bytes:
     """JSON with sorted keys and no needless spaces: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _seal(record: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(record)).hexdigest()[:16]
 
 
 def object_name(name: str) -> str:
@@ -133,6 +141,18 @@ class Store:
         except (FileNotFoundError, ValueError):
             return None
         return found if isinstance(found, dict) else None
+
+    def read_sealed(self, name: str) -> dict[str, Any] | None:
+        """What `write_sealed` wrote; None where there is nothing, or it is not whole: it is then made anew."""
+        found = self.read_json(name)
+        if found is None or found.pop(SEAL, None) != _seal(found):
+            return None
+        return found
+
+    def write_sealed(self, name: str, record: dict[str, Any]) -> None:
+        """Write a JSON object with a hash of it."""
+        plain = json.loads(canonical_json(record))
+        self.write(name, canonical_json({**plain, SEAL: _seal(plain)}))
 
     # ---- objects
 
@@ -228,7 +248,7 @@ class Store:
 
     def read_receipt(self, key: str) -> dict[str, Any] | None:
         """The receipt of a finished task, or None where there is none, or one of its objects is gone."""
-        receipt = self.read_json(_receipt(key))
+        receipt = self.read_sealed(_receipt(key))
         objects = receipt.get("objects") if receipt else None
         if not isinstance(objects, list) or not all(self.has_object(str(name)) for name in objects):
             return None
@@ -236,7 +256,7 @@ class Store:
 
     def write_receipt(self, key: str, receipt: dict[str, Any], objects: Sequence[str]) -> None:
         """Record a finished task; its objects must have been written before."""
-        self.write(_receipt(key), canonical_json({**receipt, "objects": sorted(set(objects))}))
+        self.write_sealed(_receipt(key), {**receipt, "objects": sorted(set(objects))})
 
     # ---- versions
 

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from curate.dedup.keep import Keep, Order, check_keep, keep_column, preference_order
 from curate.stages.contract import Decision, Effect, Global
 from curate.stages.missing import needing
+from curate.stages.selectors import as_compared
 from curate.stages.work import SHARD_BITS, bucket_of, buckets_for, group_of
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ __all__ = ["ExactDuplicates"]
 class ExactDuplicates(Global):
     """Drops documents whose text is equal to that of another one.
 
-    The verdict names the document that was kept (`duplicate_of`).
+    The verdict names the document that was kept (`duplicate_of`). Documents that have none of the strings that `on` selects
+    are left alone.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("xxhash",)
     reasons: ClassVar[Mapping[str, str]] = {"exact_duplicate": "a text equal to that of `duplicate_of`, which was kept"}
 
@@ -68,7 +70,7 @@ class ExactDuplicates(Global):
         hashes = _normalized_hashes if self.normalize else _hashes
 
         def sign(batch: pa.Table) -> pa.Table:
-            digests = np.frombuffer(b"".join(hashes(batch.column("text"))), dtype=">u8").reshape(-1, 2)
+            digests = np.frombuffer(b"".join(hashes(as_compared(batch))), dtype=">u8").reshape(-1, 2)
             high, low = digests.astype(np.uint64).T.copy()
             return pa.table({"high": high, "low": low, **keep_column(batch, self.keep, self.by)})
 

@@ -28,6 +28,7 @@ from pydantic import Field, model_validator
 from curate.dedup.keep import Keep, Order, check_keep, keep_column, preference_order
 from curate.stages.contract import Decision, Effect, Global
 from curate.stages.missing import needing
+from curate.stages.selectors import as_compared
 from curate.stages.work import bucket_of, buckets_for, group_of
 
 if TYPE_CHECKING:
@@ -87,11 +88,11 @@ class NearDuplicates(Global):
     spaces (Chinese, Japanese, Thai, ...) count as words. Texts of fewer than `ngram` words are compared as a whole,
     texts without a word byte by byte. Exact duplicates are found too. Every document gets the columns
     `duplicate_cluster` (id of the first document of its cluster, its own where it is alone), which `split` reads so
-    that near-duplicates never straddle splits, and `duplicates` (how many documents the cluster has). The artifact
-    `pairs` lists the verified pairs.
+    that near-duplicates never straddle splits, and `duplicates` (how many documents the cluster has). Documents that have
+    none of the strings that `on` selects are left alone, without a cluster. The artifact `pairs` lists the verified pairs.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy", "scipy")
     reasons: ClassVar[Mapping[str, str]] = {
         "near_duplicate": "n-grams as similar as `value` (at least `similarity`) to those of `duplicate_of`, which was kept"
@@ -165,7 +166,7 @@ class NearDuplicates(Global):
         table = character_table()
 
         def sign(batch: pa.Table) -> pa.Table:
-            data, offsets = text_buffer(batch.column("text"))
+            data, offsets = text_buffer(as_compared(batch))
             hashes, sequences = minhash.sign(
                 data,
                 offsets,

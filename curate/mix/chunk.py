@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Chunk"]
 
 _WORD = re.compile(r"\S+")
-_SENTENCE = re.compile(
-    r".+?(?:[.!?]+[\"')\]\u201d\u2019]*(?=\s|\Z)|[\u3002\uff01\uff1f]+[\u300d\u300f]?|\Z)\s*", re.DOTALL
+_SENTENCE_END = re.compile(
+    r"(?:(?<![.!?])([.!?]++)[\"')\]\u201d\u2019]*+(?=\s|\Z)|([\u3002\uff01\uff1f]++)[\u300d\u300f]?)\s*"
 )
+"""Runs are taken whole and begun once: a text of many dots is read in one pass."""
 _HEADING = re.compile(r"^#{1,6}[ \t]+\S.*$", re.MULTILINE)
 _PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 
@@ -131,7 +132,13 @@ def _words(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _sentences(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    return [match.span() for match in _SENTENCE.finditer(text, start, end) if match.group().strip()]
+    found = []
+    for match in _SENTENCE_END.finditer(text, start, end):
+        if match.start() > start or len(match[1] or match[2]) > 1:  # a sentence is more than the sign at its end
+            found.append((start, match.end()))
+            start = match.end()
+    found.append((start, end))
+    return [(first, last) for first, last in found if text[first:last].strip()]
 
 
 def _ends_paragraph(text: str, place: int) -> bool:

@@ -82,6 +82,12 @@ def _children(stage_id: str, batch: pa.Table, made: Expansion) -> pa.Table:
     parent = made.parent.to_numpy(zero_copy_only=False).astype(np.int64)
     if len(parent) and (np.diff(parent) < 0).any():
         raise CurateError(f"stage `{stage_id}` gives new documents out of order", hint="`parent` has to be ascending")
+    own = [name for name in ("id", "source_uri", "parent", "ordinal") if name in made.columns]
+    if own:
+        raise CurateError(
+            f"stage `{stage_id}` gives a column named `{own[0]}`",
+            hint="ids and places of new documents are made of their parents'; give the column another name",
+        )
     first = np.searchsorted(parent, parent)
     ordinal = np.arange(len(parent)) - first
     carried = batch.drop_columns([name for name in ("text", SIZE, "parent", "ordinal") if name in batch.column_names])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -147,15 +148,11 @@ def _values(before: Any, now: Any) -> str:
 
 def last_plan(store: Store, dataset: str) -> dict[str, Any]:
     """What the last run of a dataset's pipeline depended on ({} where there was none)."""
-    return store.read_json(f"plans/{dataset}.json") or {}
+    return store.read_sealed(f"plans/{dataset}.json") or {}
 
 
 def record_plan(store: Store, pipeline: Pipeline, described: Mapping[str, Described]) -> None:
     """Remember what this run depends on, so that the next plan can say what changed."""
-    content = canonical_json({"stages": {name: one.facts for name, one in described.items()}})
-    try:
-        same = store.blobs.read(f"plans/{pipeline.settings.dataset}.json") == content
-    except OSError:
-        same = False
-    if not same:
-        store.write(f"plans/{pipeline.settings.dataset}.json", content)
+    plan = json.loads(canonical_json({"stages": {name: one.facts for name, one in described.items()}}))
+    if last_plan(store, pipeline.settings.dataset) != plan:
+        store.write_sealed(f"plans/{pipeline.settings.dataset}.json", plan)

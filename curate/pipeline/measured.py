@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from curate.dataset.ledger import Shard
 from curate.dataset.state import IDENT
-from curate.dataset.store import Store, canonical_json
+from curate.dataset.store import Store
 from curate.pipeline.task import engine_key
 from curate.stages.verdicts import verdict_schema
 
@@ -45,7 +45,7 @@ class Measured:
     def __init__(self, store: Store, shard: Shard) -> None:
         key = engine_key("measured", shard.object)
         self.store, self.name = store, f"measured/{key[:2]}/{key}.json"
-        self.entries: dict[str, list[list[str | None]]] = store.read_json(self.name) or {}
+        self.entries: dict[str, list[list[str | None]]] = store.read_sealed(self.name) or {}
 
     def find(self, fingerprint: str, rows: np.ndarray, idents: np.ndarray) -> Found:
         """What is known of these rows, each with what its texts have become."""
@@ -78,7 +78,7 @@ class Measured:
         if before[:1] == [entry] or (before and features is None):
             return
         self.entries[fingerprint] = [entry, *(one for one in before if one != entry)][:MOST]
-        self.store.write(self.name, canonical_json(self.entries))
+        self.store.write_sealed(self.name, self.entries)
 
 
 def _of_rows(verdicts: pa.Table, rows: np.ndarray) -> pa.Table:

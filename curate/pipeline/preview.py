@@ -1,26 +1,28 @@
 """Whether stages get what they need: the first documents of every source are looked at, and the columns followed through.
 
 So a glob that matches nothing, a text column that is not there and a mistyped `on:` or `by:` are found before a run. What a
-stage attaches may show only when it runs; behind such a stage columns are not checked any more. Cost: one block of each
-source's first file (16 MB at most).
+stage attaches may show only when it runs; behind such a stage columns are not checked any more. A run checks the same with
+the columns of all documents. Cost: one block (16 MB at most) of each source's first file; of up to 16 where one is missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import masked
 from curate.errors import ConfigurationErrors, CurateError, did_you_mean
-from curate.stages.contract import Expander, Mapper, Passed, Rejected, Source, SourceContext
-from curate.stages.selectors import roots, string_columns
+from curate.pipeline.agree import whole_schema
+from curate.stages.contract import Expander, Mapper, Part, Passed, Rejected, Source, SourceContext
+from curate.stages.selectors import is_json, roots, string_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Preview", "preview"]
+__all__ = ["Preview", "check_columns", "preview"]
 
+MOST_FILES = 16
 MOST_ITEMS = 1000
 """Rejects and the like that are passed over in search of the first documents."""
 
@@ -40,41 +42,66 @@ class Preview(NamedTuple):
 
 
 def preview(pipeline: Pipeline) -> Preview:
-    """Look at the first documents of every source, and follow the columns through the stages."""
-    import pyarrow as pa
+    """Look at the first documents of every source, and follow the columns through the stages.
 
-    errors: list[CurateError] = []
+    A column that is not there is looked for in further files; where there are more than these, it is told as a note.
+    """
+    looked = _look(pipeline, files=1)
+    if looked.errors or not looked.schemas:
+        return Preview(looked.errors, [], [])
+    errors, notes, columns = check_columns(pipeline.stages, looked.schemas)
+    if errors:
+        looked = _look(pipeline, files=MOST_FILES)
+        errors, notes, columns = check_columns(pipeline.stages, looked.schemas)
+    if errors and not looked.complete:
+        notes += [f"{error.problem} in the documents that were looked at" for error in errors]
+        errors = []
+    return Preview(errors, notes, columns)
+
+
+def check_columns(
+    stages: Sequence[ConfiguredStage], schemas: Sequence[pa.Schema]
+) -> tuple[list[CurateError], list[str], list[str]]:
+    """What stages lack of the columns that documents have, what may not be meant, and these columns."""
+    columns, _ = whole_schema(schemas)
+    follower = _Follower(columns)
+    for entry in stages:
+        follower.follow(entry)
+    return follower.errors, follower.notes, columns.names
+
+
+class _Looked(NamedTuple):
+    """The columns of some documents of every source; whether these are all, what cannot be read."""
+
+    schemas: list[pa.Schema]
+    complete: bool
+    errors: list[CurateError]
+
+
+def _look(pipeline: Pipeline, *, files: int) -> _Looked:
     schemas: list[pa.Schema] = []
+    errors: list[CurateError] = []
+    complete = True
     for entry in pipeline.sources:
+        source = entry.stage
+        assert isinstance(source, Source)
         try:
-            schemas += _first_schema(entry, pipeline)
+            parts = source.plan(SourceContext(pipeline.root, int(pipeline.settings.shard_megabytes * 1_000_000), str))
+            complete = complete and len(parts) <= files
+            for part in parts[:files]:
+                schemas += _first_schema(source, part)
         except ConfigurationErrors as several:
             errors += [_placed(one, entry) for one in several.errors]
         except CurateError as error:
             errors.append(_placed(error, entry))
-    if errors or not schemas:
-        return Preview(errors, [], [])
-    fields: dict[str, Any] = {}
-    for schema in schemas:
-        fields = {**{field.name: field for field in schema}, **fields}
-    columns = pa.schema(list(fields.values()))
-    follower = _Follower(columns)
-    for entry in pipeline.stages:
-        follower.follow(entry)
-    return Preview(follower.errors, follower.notes, columns.names)
+    return _Looked(schemas, complete, errors)
 
 
-def _first_schema(entry: ConfiguredStage, pipeline: Pipeline) -> list[pa.Schema]:
-    """The columns of a source's first documents; none where its first file has none to read."""
+def _first_schema(source: Source, part: Part) -> list[pa.Schema]:
+    """The columns of a part's first documents; none where it has none to read."""
     import pyarrow as pa
 
-    source = entry.stage
-    assert isinstance(source, Source)
-    shard_bytes = int(pipeline.settings.shard_megabytes * 1_000_000)
-    parts = source.plan(SourceContext(pipeline.root, shard_bytes, str))
-    if not parts:
-        return []
-    items: Iterable[Any] = source.read(parts[0])
+    items: Iterable[Any] = source.read(part)
     for number, item in enumerate(items):
         if not isinstance(item, Rejected | Passed) and item.num_rows:
             schema = item.schema
@@ -121,13 +148,7 @@ class _Follower:
             self.errors.append(CurateError(f"stage `{entry.id}`: {error.problem}", entry.where, hint))
             return
         if isinstance(stage, Mapper) and stage.protects:
-            left = [name for name in string_columns(self.columns) if name not in (*seen, "source_uri")]
-            if left:
-                listed = ", ".join(f"`{name}`" for name in left)
-                self.notes.append(
-                    f"`{entry.id}` does not look at the columns {listed}: what stands there is published; "
-                    '`on: ["*"]` is every string of a document'
-                )
+            self.notes += unscanned(entry.id, self.columns, seen)
 
     def _behind(self, stage: Any) -> None:
         import pyarrow as pa
@@ -144,3 +165,31 @@ class _Follower:
             if name not in self.columns.names:
                 kind = pa.string() if not isinstance(stage, Expander) or name in ("parent", "text") else pa.int64()
                 self.columns = self.columns.append(pa.field(name, kind))
+
+
+def unscanned(stage_id: str, columns: pa.Schema, seen: Sequence[str]) -> list[str]:
+    """What a stage that protects people is not given, in words: strings, names inside of JSON, bytes."""
+    import pyarrow as pa
+
+    left = _listed(name for name in string_columns(columns) if name not in (*seen, "source_uri"))
+    keys = _listed(name for name in seen if is_json(columns.field(name)))
+    raw = _listed(
+        field.name for field in columns if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+    )
+    notes = []
+    if left:
+        notes.append(
+            f"`{stage_id}` does not look at the columns {left}: what stands there is published; "
+            '`on: ["*"]` is every string of a document'
+        )
+    parts = [f"the names of members in {keys}"] if keys else []
+    parts += [f"the bytes of {raw}"] if raw else []
+    if parts:
+        notes.append(
+            f"`{stage_id}` does not look at {' and '.join(parts)}, with any `on`: what stands there is published"
+        )
+    return notes
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

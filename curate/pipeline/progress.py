@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 from curate.errors import GateError
+from curate.terminal import visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,11 +70,11 @@ class _Lines(Quiet):
 
     def stage_done(self, line: str) -> None:
         """Print it."""
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        print(visible(line), file=sys.stderr, flush=True)  # noqa: T201
 
     def note(self, line: str) -> None:
         """Print it."""
-        print(f"note: {line}", file=sys.stderr, flush=True)  # noqa: T201
+        print(visible(f"note: {line}"), file=sys.stderr, flush=True)  # noqa: T201
 
 
 class _Bars(Quiet):
@@ -108,13 +109,15 @@ class _Bars(Quiet):
         from rich.console import Group
         from rich.text import Text
 
-        return Group(self.bars, *(Text(line, no_wrap=True, overflow="ellipsis") for line in self.finished[-LINES:]))
+        return Group(
+            self.bars, *(Text(visible(line), no_wrap=True, overflow="ellipsis") for line in self.finished[-LINES:])
+        )
 
     def begin(self, phase: str, tasks: int) -> None:
         """Replace the bar."""
         if self.bar is not None:
             self.bars.remove_task(self.bar)
-        title = _title(phase, max(24, self.console.width - BESIDE_THE_TITLE))
+        title = _title(visible(phase), max(24, self.console.width - BESIDE_THE_TITLE))
         self.bar = self.bars.add_task(title, total=tasks, documents=0)
 
     def advance(self, documents: int) -> None:
@@ -135,7 +138,7 @@ class _Bars(Quiet):
         self._print(f"note: {line}", style="yellow")
 
     def _print(self, line: str, style: str | None = None) -> None:
-        self.console.print(line, markup=False, highlight=False, style=style)
+        self.console.print(visible(line), markup=False, highlight=False, style=style)
 
     def __enter__(self) -> _Bars:
         self.live.start()

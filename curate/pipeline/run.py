@@ -18,20 +18,19 @@ from curate.config.pipeline import ConfiguredStage, Pipeline, load_pipeline
 from curate.config.validation import mask
 from curate.dataset import refs
 from curate.dataset.leases import lease
-from curate.dataset.manifest import make_manifest, version_schema
+from curate.dataset.manifest import check_values, make_manifest, version_schema
 from curate.dataset.runs import now, record, run_id
 from curate.dataset.store import Store
-from curate.errors import CurateError, GateError
+from curate.errors import ConfigurationErrors, CurateError, GateError
 from curate.pipeline.backends.contract import Backend
 from curate.pipeline.backends.local import LocalBackend
 from curate.pipeline.explain import record_plan
 from curate.pipeline.jobs import Job
 from curate.pipeline.manifest import Conservation, pipeline_lineage, stage_rows
 from curate.pipeline.plan import Inputs, bundle, plan_parts
+from curate.pipeline.preview import check_columns
 from curate.pipeline.progress import Progress, Quiet
 from curate.pipeline.walk import Walk
-from curate.stages.contract import Mapper
-from curate.stages.selectors import roots, string_columns
 
 __all__ = ["RunResult", "default_store", "run", "run_pipeline"]
 
@@ -164,13 +163,14 @@ class _Run:
         parts = plan_parts(self.pipeline, inputs)
         shard_bytes = int(self.pipeline.settings.shard_megabytes * 1_000_000)
         walk.collect(bundle(parts, inputs, shard_bytes), sample)
-        self._unscanned(walk)
+        self._check_columns(walk)
         walk.stages()
         walk.write()
         assert walk.known
         rows = stage_rows(self.pipeline, walk.shards, walk.artifacts)
         Conservation(walk.shards, walk.fragments, rows).check()
         schema = version_schema(self.store, walk.fragments or walk.shards)
+        check_values(self.store, walk.fragments, schema)
         self._split_column(schema.names, walk)
         manifest = make_manifest(
             self.store, dataset=self.pipeline.settings.dataset, schema=schema, fragments=walk.fragments,
@@ -250,18 +250,16 @@ class _Run:
                 "`{stage: split, column: split}` takes it over"
             )
 
-    def _unscanned(self, walk: Walk) -> None:
-        """A stage that protects people says which strings it is not given."""
+    def _check_columns(self, walk: Walk) -> None:
+        """Stages find the columns that they are given; one that protects people says which strings it does not look at."""
         names = dict.fromkeys(shard.schema for shard in walk.shards if shard.documents)
-        for entry in self.pipeline.stages:
-            if isinstance(entry.stage, Mapper) and entry.stage.protects and names:
-                schemas = [self.store.read_schema(name) for name in names]
-                left = unscanned([*entry.stage.on], schemas)
-                if left:
-                    self.progress.note(
-                        f"`{entry.id}` does not look at the columns {', '.join(f'`{name}`' for name in left)}: what "
-                        'stands there is published; `on: ["*"]` is every string of a document'
-                    )
+        if names:
+            schemas = [self.store.read_schema(name).remove_metadata() for name in names]
+            errors, notes, _ = check_columns(self.pipeline.stages, schemas)
+            if errors:
+                raise ConfigurationErrors(errors)
+            for note in notes:
+                self.progress.note(note)
 
     # ---- the hands of the walk
 
@@ -306,18 +304,6 @@ class _Run:
                     f"`{row['id']}` quarantined {share} {row['in']:,} documents ({told}); listed by "
                     f"`curate data show {self.pipeline.settings.dataset} --quarantined`"
                 )
-
-
-def unscanned(on: Sequence[str], schemas: Sequence[Any]) -> list[str]:
-    """Columns of strings that a stage with these selectors is not given."""
-    left: dict[str, None] = {}
-    for schema in schemas:
-        try:
-            seen = set(roots(on, schema))
-        except CurateError:  # the stage itself tells of it, with its place
-            continue
-        left |= dict.fromkeys(name for name in string_columns(schema) if name not in seen and name != "source_uri")
-    return list(left)
 
 
 def _line(row: dict[str, Any]) -> str:

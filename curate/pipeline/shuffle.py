@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store, canonical_json
-from curate.pipeline.steps import count_verdicts
+from curate.errors import CurateError
+from curate.pipeline.steps import ABSENT, count_verdicts
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Global
-from curate.stages.selectors import is_plain, joined
-from curate.stages.verdicts import verdict_schema
+from curate.stages.selectors import framed, is_plain
+from curate.stages.verdicts import check_rows, verdict_schema
 from curate.stages.work import SHARD_BITS
 
 if TYPE_CHECKING:
@@ -100,7 +101,28 @@ def read_run(store: Store, names: Sequence[str], bucket: int) -> pa.Table:
                 tables.append(file.read_row_group(there.index(bucket), use_threads=False))
     if not tables:
         return schema.remove_metadata().empty_table() if schema is not None else pa.table({})
-    return pa.concat_tables([table.replace_schema_metadata(None) for table in tables], promote_options="permissive")
+    return _stacked([table.replace_schema_metadata(None) for table in tables])
+
+
+def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """Records one under another; a column may be missing from some of them.
+
+    Raises:
+        CurateError: A column that a stage attached to documents, and another one reads, is not of one type.
+    """
+    import pyarrow as pa
+
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowTypeError as error:
+        for name in dict.fromkeys(name for table in tables for name in table.column_names):
+            kinds = dict.fromkeys(str(table.schema.field(name).type) for table in tables if name in table.column_names)
+            if len(kinds) > 1:
+                raise CurateError(
+                    f"the column that decides (`{name}`) is {' in some shards and '.join(kinds)} in others",
+                    hint="let the stage that attaches it give one type to all documents",
+                ) from error
+        raise
 
 
 # ---- the desk
@@ -134,10 +156,10 @@ class WorkDesk:
             table = signatures_of(self.store, record)
             address = table.column("row").to_numpy().astype(np.uint64) | np.uint64(record["number"] << SHARD_BITS)
             tables.append(table.drop_columns(["row"]).append_column("document", pa.array(address)))
-        return pa.concat_tables(tables, promote_options="permissive")
+        return _stacked(tables)
 
     def texts(self, documents: np.ndarray) -> pa.Array:
-        """The texts (as `on` selects them) of documents of the group, by ascending address."""
+        """The texts of documents of the group as they are compared, by ascending address."""
         import numpy as np
         import pyarrow as pa
 
@@ -149,7 +171,7 @@ class WorkDesk:
             if not len(mine):
                 continue
             state = State(self.store, Shard.from_json(json.loads(record["shard"])))
-            texts = state.column("text", mine) if is_plain(self.stage.on) else joined(state.table(mine), self.stage.on)
+            texts = state.column("text", mine) if is_plain(self.stage.on) else framed(state.table(mine), self.stage.on)
             found += texts.chunks if isinstance(texts, pa.ChunkedArray) else [texts]
         return pa.concat_arrays(found)
 
@@ -204,6 +226,9 @@ def signatures_of(store: Store, record: dict[str, Any]) -> pa.Table:
         failed = store.read_table(record["verdicts"], ["row"]).column("row")
         failing = compute.is_in(table.column("row").cast("int64"), failed.combine_chunks())
         table = table.filter(compute.invert(failing))
+    if ABSENT in table.column_names:
+        there = compute.invert(compute.fill_null(table.column(ABSENT), False))
+        table = table.filter(there).drop_columns([ABSENT])
     ids = store.read_table(record["object"], ["id"]).column("id").take(table.column("row"))
     return table.append_column("id", pa.chunked_array(ids.chunks, pa.string()))
 
@@ -264,6 +289,7 @@ def _apply_one(
         mine = records.filter(compute.equal(records.column("shard"), record["number"]))
         mine = mine.drop_columns(["shard"]).sort_by("row")
     effect = stage.apply(signatures, mine)
+    check_rows(effect.verdicts, signatures.num_rows, spec.id)
     rows = signatures.column("row").to_numpy().astype(np.int64)
     said = effect.verdicts.select(verdict_schema().names)
     said = said.set_column(0, "row", pa.array(rows[said.column("row").to_numpy()]))
@@ -272,7 +298,7 @@ def _apply_one(
     said = said.sort_by("row")
     columns = dict(effect.columns)
     held = None
-    if columns and len(rows):
+    if columns:
         place = pa.table({"row": pa.array(rows, pa.int32())})
         for name, column in columns.items():
             place = place.append_column(name, column)

@@ -22,14 +22,17 @@ from curate.pipeline.calls import Blame, Progress, calls, warm
 from curate.pipeline.measured import Measured
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Audit, Filter, Global, Mapper, Stage, Verdicts
-from curate.stages.selectors import is_plain, joined, mapped, roots
-from curate.stages.verdicts import verdict_schema
+from curate.stages.selectors import COMPARED, framed, is_plain, joined, mapped, roots
+from curate.stages.verdicts import check_rows, verdict_schema
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["Opened", "Section", "count_verdicts", "run_section", "section_key"]
+__all__ = ["ABSENT", "Opened", "Section", "count_verdicts", "run_section", "section_key"]
+
+ABSENT = "#absent"
+"""Column of signatures: the document has none of the strings that are compared, and the stage never hears of it."""
 
 CAREFUL = 16
 """Documents after which what is measured is remembered, where one of them costs the worker."""
@@ -55,17 +58,30 @@ class Opened:
 
 
 def _on_documents(function: Callable[[pa.Table], Any], stage: Any) -> Callable[[pa.Table], Any]:
-    if not stage.reads_text or is_plain(stage.on):
+    if not stage.reads_text:
         return function
-    if isinstance(stage, Mapper):
-        return mapped(function, stage.on)
 
-    def on_joined(batch: pa.Table) -> Any:
-        texts = joined(batch, stage.on)
+    def on_texts(batch: pa.Table) -> Any:
+        if is_plain(stage.on) and _has_texts(batch, stage):
+            return function(batch)
+        if isinstance(stage, Mapper):
+            return mapped(function, stage.on)(batch)
         others = batch.drop_columns(["text"]) if "text" in batch.column_names else batch
-        return function(others.append_column("text", texts))
+        given = others.append_column("text", joined(batch, stage.on))
+        if not isinstance(stage, Global):
+            return function(given)
+        compared = framed(batch, stage.on)
+        signed = function(given.append_column(COMPARED, compared.fill_null("")))
+        return signed.append_column(ABSENT, compared.is_null())
 
-    return on_joined
+    return on_texts
+
+
+def _has_texts(batch: pa.Table, stage: Any) -> bool:
+    """Whether all documents have a text; or the stage is to make it."""
+    if isinstance(stage, Mapper) and stage.consumes:
+        return True
+    return "text" in batch.column_names and not batch.column("text").null_count
 
 
 @dataclass(slots=True)
@@ -103,7 +119,7 @@ class Section:
         began = time.perf_counter()
         with spec.at_work():
             said, features = self.know(spec, stage)
-            verdicts = _decided(stage, said, features)
+            verdicts = _decided(spec.id, stage, said, features)
         step = self._record(spec, stage, verdicts, features, said)
         self.state.apply(step, verdicts)
         if spec.id in self.worked:
@@ -286,7 +302,7 @@ def _attached(stage: Stage, features: pa.Table) -> tuple[str, ...]:
     return tuple(name for name in carried if name in features.column_names)  # none where every document failed
 
 
-def _decided(stage: Stage, said: pa.Table, features: pa.Table) -> pa.Table:
+def _decided(stage_id: str, stage: Stage, said: pa.Table, features: pa.Table) -> pa.Table:
     """All verdicts: what was said while measuring, and what a filter decides of the rest."""
     import numpy as np
     import pyarrow as pa
@@ -297,6 +313,7 @@ def _decided(stage: Stage, said: pa.Table, features: pa.Table) -> pa.Table:
     sound = np.flatnonzero(~np.isin(rows, said.column("row").to_numpy()))
     measured = features.drop_columns(["row", IDENT])
     decided = stage.decide(measured if len(sound) == len(rows) else measured.take(pa.array(sound)))
+    check_rows(decided, len(sound), stage_id)
     decided = decided.set_column(0, "row", pa.array(rows[sound][decided.column("row").to_numpy()]))
     if "path" not in decided.column_names:
         decided = decided.append_column("path", pa.nulls(decided.num_rows, pa.string()))
@@ -333,6 +350,8 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
         `steps`, `identity` (of what the documents have become), `signed` (None, or `features`, `verdicts` and `count` for
         the global stage) and `seconds` by stage.
     """
+    import pyarrow.compute as compute
+
     steps = [work.run(spec) for spec in specs]
     signed, objects = None, [name for step in steps for name in step.objects]
     if last is not None:
@@ -344,6 +363,8 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
         held, failed = work.store.write_table(features), work.write(said)
         work.remember(last, features, said, held, failed)
         count = features.num_rows - said.num_rows
+        if ABSENT in features.column_names:
+            count -= compute.sum(features.column(ABSENT), min_count=0).as_py()
         signed = {"features": held, "verdicts": failed, "count": count, "reasons": count_verdicts(said)}
         objects += [name for name in (held, failed) if name]
         if last.id in work.worked:

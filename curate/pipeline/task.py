@@ -3,7 +3,8 @@
 Every task takes and gives plain JSON, reads and writes objects of the store, and is idempotent: done twice, it gives the
 same objects and receipts. So any backend can run it, anywhere that sees the store, as often as it likes.
 
-    collect   parts -> shards                     the documents as read, about `shard_bytes` of text each  (here)
+    collect   parts -> shards                     the documents as read, about `shard_bytes` each  (here)
+    agree     shard + columns -> shard             where shards differ in them             (curate.pipeline.agree)
     steps     shard + stages -> steps             what was measured is found again         (curate.pipeline.steps)
     expand    shard + expander -> step, children                                          (curate.pipeline.expand)
     call      method of a global stage + bucket   anything, by name                       (curate.pipeline.shuffle)
@@ -13,6 +14,7 @@ same objects and receipts. So any backend can run it, anywhere that sees the sto
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import platform
 import sys
@@ -27,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.ledger import Shard
-from curate.dataset.schema import conform, plain_schema, unify
+from curate.dataset.schema import conform, plain_schema, unify_tables
 from curate.dataset.state import SIZE
 from curate.dataset.store import Store, canonical_json
 from curate.errors import CurateError, ResumableError
@@ -37,8 +39,19 @@ from curate.stages.contract import Part, Passed, Rejected, Source, Stage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["StageSpec", "collect", "document_bytes", "engine_key", "file_identity", "make_ids", "shard_of"]
+__all__ = [
+    "StageSpec",
+    "collect",
+    "document_bytes",
+    "engine_key",
+    "file_identity",
+    "held_bytes",
+    "make_ids",
+    "shard_of",
+]
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the machine lacks, whatever file it was wanted for."""
 ENGINE = 3
 """Raised when the engine's own results change."""
 _loaded: dict[str, list[int]] = {}
@@ -118,8 +131,15 @@ class StageSpec:
         try:
             yield
             self.check_files()  # what was loaded late
-        except (CurateError, MemoryError, OSError):
+        except (CurateError, MemoryError):
             raise
+        except OSError as error:
+            if error.errno in FULL or not error.filename:
+                raise
+            raise CurateError(
+                f"stage `{self.id}` needs `{error.filename}`, and that cannot be used: {error.strerror}",
+                hint="look at what the stage opens",
+            ) from error
         except Exception as error:  # the worker's edge: a stage from elsewhere may raise anything
             if self.target.startswith("curate."):
                 raise
@@ -146,6 +166,23 @@ def document_bytes(table: pa.Table) -> pa.Array:
     for name in names:
         total = compute.add(total, compute.fill_null(compute.binary_length(table.column(name)), 0).cast(pa.int64()))
     return total.combine_chunks() if isinstance(total, pa.ChunkedArray) else total
+
+
+def held_bytes(table: pa.Table) -> int:
+    """Bytes that documents take in memory, but for their ids and places: what a shard is cut by."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    total = 0
+    for one, column in zip(table.schema, table.columns, strict=True):
+        if one.name in ("id", "source_uri"):
+            continue
+        kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+        if any(is_kind(one.type) for is_kind in kinds):
+            total += compute.sum(compute.binary_length(column), min_count=0).as_py()
+        else:
+            total += column.nbytes
+    return total
 
 
 # ---- collect
@@ -183,7 +220,7 @@ class _Reading:
             table = item if room is None else item.slice(0, room)
             if table.num_rows:
                 self.tables.append(table)
-                self.size += sum(document_bytes(table).to_pylist())
+                self.size += held_bytes(table)
             return table.num_rows
         return 0
 
@@ -217,7 +254,7 @@ def collect(
         source_id: Its id in the pipeline.
         parts: What to read.
         identities: What the files of the parts were like when they were planned (`file_identity`), by location.
-        shard_bytes: About how many bytes of text a shard gets.
+        shard_bytes: About how many bytes of documents (all columns) a shard gets.
         limit: Most documents.
         progress: Told how far it is.
 
@@ -325,7 +362,7 @@ def shard_of(
     import pyarrow as pa
 
     has_text = any("text" in table.column_names for table in tables)
-    schema = unify([plain_schema(text=has_text), *(table.schema for table in tables)])
+    schema = unify_tables(tables, [plain_schema(text=has_text)])
     whole = pa.concat_tables([conform(table, schema) for table in tables]) if tables else schema.empty_table()
     sizes = document_bytes(whole)
     return Shard(

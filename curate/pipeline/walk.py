@@ -17,6 +17,7 @@ from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.dataset.fragments import Fragment
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.store import Store
+from curate.pipeline.agree import agree_key, targets
 from curate.pipeline.expand import expand_key
 from curate.pipeline.fingerprint import describe
 from curate.pipeline.fragment import write_key
@@ -145,6 +146,7 @@ class Walk:
                 left = sample - sum(live.shard.documents for live in self.live)
                 if left > 0:
                     self._add(self.done([self._collect_job(one, left)])[0])
+        self._agree()
         if self.live:
             self.check_ids(self.live)
         self.hands.stage_done(self.pipeline.sources, self.shards)
@@ -155,6 +157,23 @@ class Walk:
             self.live.append(Live(len(self.live), shard, shard.object, shard.bytes))
         if result is None:
             self.live.append(Live(len(self.live), Shard("?", "?", "?", 0, 0, "?"), None, 0))
+
+    def _agree(self) -> None:
+        """Bring the columns together that stages are given."""
+        read = [one for one in self.live if one.identity is not None]
+        asked = targets(self.store, [one.shard for one in read], self.pipeline.stages)
+        differing = [(one, packed) for one, packed in zip(read, asked, strict=True) if packed]
+        jobs = []
+        for one, packed in differing:
+
+            def record(one: Live = one, packed: str = packed) -> dict[str, Any]:
+                return {"kind": "agree", "shard": one.shard.to_json(), "columns": packed}
+
+            label, small = f"a shard of `{one.shard.part}`", one.shard.bytes < SMALL
+            jobs.append(Job(agree_key(one.shard, packed), record, label, (one.shard.source,), small=small))
+        for (one, _), result in zip(differing, self.done(jobs), strict=True):
+            one.shard = Shard.from_json(result["shard"]) if result else one.shard
+            one.identity = one.shard.object if result else None
 
     def _collect_job(self, one: Bundle, limit: int | None) -> Job:
         _, spec, fingerprint = self.described[one.entry.id]

@@ -62,12 +62,14 @@ def main() -> None:
 def perform(store: Store, task: dict[str, Any], progress: Progress, opened: Opened) -> Any:
     """Do one task; what it takes and gives is JSON."""
     from curate.dataset.ledger import Shard
-    from curate.pipeline import expand, fragment, shuffle
+    from curate.pipeline import agree, expand, fragment, shuffle
     from curate.pipeline.task import StageSpec
 
     kind, key = task["kind"], task["key"]
     if kind == "collect":
         return _collect(store, task, progress)
+    if kind == "agree":
+        return agree.run_agree(store, Shard.from_json(task["shard"]), task["columns"], key)
     if kind == "write":
         return fragment.run_write(store, Shard.from_json(task["shard"]), key)
     if kind == "steps":

@@ -121,7 +121,8 @@ class _OfTexts(Stage):
         ("text",),
         description="Which texts of a document: `text`, another column, a place in one (`messages[].content`), several, "
         'or `"*"` for every string but `id` and `source_uri`. What edits, edits each where it stands; what measures or '
-        "compares sees them as one text, a blank line between two.",
+        "compares sees them as one text, a blank line between two. Of a document that has none of them, edits and "
+        "comparisons leave it alone, and what measures sees an empty text.",
     )
 
     def columns(self) -> Sequence[str] | None:
@@ -272,7 +273,8 @@ class Global(_OfTexts):
     no documents itself, but has `work.each` call methods of the stage in worker processes, which read and write runs of
     records cut into buckets (curate/stages/work.py). `apply()` says what that means for the documents of one shard.
 
-    A stage for few documents writes `reduce()` instead, and is given all signatures at once.
+    Documents are compared by `as_compared(batch)` (curate/stages/selectors.py), measured by `text`; those without a selected
+    string have no signatures. A stage for few documents writes `reduce()` instead, and is given all signatures at once.
     """
 
     kind = "global"

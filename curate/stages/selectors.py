@@ -9,13 +9,20 @@
 A mapper is given each string as a document of its own and edits it where it stands; the verdict's `path` says where:
 `messages[2].content`. Filters, audits, expanders and global stages see all that is selected as one text, a blank line
 between two strings. What a selector does not find in a document (a null, another shape) is not there; a column that no
-document has is an error. Cost: JSON columns are parsed once a stage, at about 100 MB/s.
+document has is an error.
+
+Of a document that has none of the strings a mapper says nothing, what measures sees an empty text (a missing answer is as
+short as an empty one), and what compares leaves it alone: it is no duplicate of another that has none. What compares reads
+the strings as `framed` has them, each with its place, so that a border is never taken for a blank line of a text.
+
+Cost: JSON columns are parsed once a stage, at about 100 MB/s.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.errors import CurateError, did_you_mean
@@ -25,12 +32,30 @@ from curate.stages.verdicts import verdict_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["PLACES", "Selected", "edit_columns", "is_plain", "joined", "roots", "select", "string_columns"]
+__all__ = [
+    "COMPARED",
+    "PLACES",
+    "Selected",
+    "as_compared",
+    "edit_columns",
+    "framed",
+    "is_json",
+    "is_plain",
+    "joined",
+    "roots",
+    "select",
+    "string_columns",
+]
 
 PLACES = ("id", "source_uri")
 """Strings that say which document it is; `"*"` leaves them alone."""
 EVERYTHING = "*"
 BETWEEN = "\n\n"
+COMPARED = "#compared"
+"""Column beside `text` that stages over all documents compare: what is selected, framed (`as_compared`)."""
+_FRAME, _ESCAPED = "\x01", "\x01\x02"
+_PATH_SIGNS = 0x2800
+"""The bytes of a path stand in a frame as Braille patterns, which are in no word, no white space and have no case."""
 _SELECTOR = re.compile(r"[^.\[\]*]+(\[\]|\.[^.\[\]]+)*")
 _STEP = re.compile(r'\[("(?:[^"\\]|\\.)*"|\d*)\]|\.?([^.\[\]]+)')
 _PLAIN_KEY = re.compile(r"[^.\[\]]+")
@@ -74,7 +99,7 @@ def roots(on: Sequence[str], schema: pa.Schema) -> list[str]:
     """The columns that the selectors look at.
 
     Raises:
-        CurateError: There is no such column, or it holds no strings.
+        CurateError: There is no such column, it holds no strings, or plain ones where the selector goes inside of JSON.
     """
     holding = string_columns(schema)
     found: list[str] = []
@@ -87,6 +112,11 @@ def roots(on: Sequence[str], schema: pa.Schema) -> list[str]:
             there = f"the columns with strings are {', '.join(holding) or 'none'}"
             problem = "holds no strings" if name in schema.names else "is not there"
             raise CurateError(f"`on: {selector}`: column `{name}` {problem}", hint=did_you_mean(name, holding) or there)
+        if selector != name and not is_json(schema.field(name)):
+            raise CurateError(
+                f"`on: {selector}`: column `{name}` holds plain strings, and nothing inside of them can be selected",
+                hint=f"`on: {name}` is the whole of each",
+            )
         found.append(name)
     return list(dict.fromkeys(found))
 
@@ -108,7 +138,7 @@ def select(table: pa.Table, on: Sequence[str]) -> Selected:
     texts: list[str] = []
     wanted = _by_column(table.schema, on)
     columns = {name: table.column(name).to_pylist() for name in wanted}
-    nested = {name for name in wanted if _is_json(table.schema.field(name))}
+    nested = {name for name in wanted if is_json(table.schema.field(name))}
     for row in range(table.num_rows):
         for name, places in wanted.items():
             value = columns[name][row]
@@ -153,7 +183,8 @@ def _steps(rest: str) -> list[str | int]:
     return steps
 
 
-def _is_json(field: pa.Field) -> bool:
+def is_json(field: pa.Field) -> bool:
+    """Whether a column of strings holds JSON text."""
     return b"curate.json" in (field.metadata or {})
 
 
@@ -176,11 +207,45 @@ def joined(table: pa.Table, on: Sequence[str]) -> pa.Array:
     """All that is selected of each document as one text; empty where nothing is."""
     import pyarrow as pa
 
+    return pa.array([BETWEEN.join(text for _, text in some) for some in _by_document(table, on)], pa.string())
+
+
+def framed(table: pa.Table, on: Sequence[str]) -> pa.Array:
+    """The strings of each document, each with its place in front, as one text to compare; null where nothing is selected.
+
+    Two of them are equal only where the same strings stand at the same places. Of a frame only a change of the column is
+    a word, and only where several columns may be selected: words and their n-grams are else those of the strings.
+    """
+    import pyarrow as pa
+
+    if is_plain(on):
+        return pa.array([some[0][1] if some else None for some in _by_document(table, on)], pa.string())
+    several = len(on) > 1 or EVERYTHING in on
+    return pa.array([_framed(some, several=several) if some else None for some in _by_document(table, on)], pa.string())
+
+
+def _framed(strings: Sequence[tuple[str, str]], *, several: bool) -> str:
+    pieces, last = [], None
+    for path, text in strings:
+        column, place = root(path), "".join(chr(_PATH_SIGNS + byte) for byte in path.encode())
+        word = blake2b(column.encode(), digest_size=6).hexdigest() if several and column != last else ""
+        pieces.append(f" {_FRAME}{word} {place}{_FRAME} {text.replace(_FRAME, _ESCAPED)}")
+        last = column
+    return "".join(pieces)
+
+
+def as_compared(batch: pa.Table) -> pa.ChunkedArray:
+    """The texts of a batch as a stage over all documents compares them; it measures `text`."""
+    return batch.column(COMPARED if COMPARED in batch.column_names else "text")
+
+
+def _by_document(table: pa.Table, on: Sequence[str]) -> list[list[tuple[str, str]]]:
+    """Of each document the strings that are selected, with their paths."""
     found = select(table, on)
-    texts: list[list[str]] = [[] for _ in range(table.num_rows)]
-    for row, text in zip(found.rows.to_pylist(), found.texts.to_pylist(), strict=True):
-        texts[row].append(text)
-    return pa.array([BETWEEN.join(some) for some in texts], pa.string())
+    strings: list[list[tuple[str, str]]] = [[] for _ in range(table.num_rows)]
+    for row, path, text in zip(*(column.to_pylist() for column in found), strict=True):
+        strings[row].append((path, text))
+    return strings
 
 
 def edit_columns(table: pa.Table, edits: pa.Table) -> dict[str, tuple[list[int], list[str]]]:
@@ -249,7 +314,7 @@ def mapped(apply: Callable[[pa.Table], Any], on: Sequence[str]) -> Callable[[pa.
         return effect._replace(verdicts=verdicts, columns=columns)
 
     def choose(batch: pa.Table) -> Any:
-        single = len(on) == 1 and on[0] in batch.column_names and not _is_json(batch.schema.field(on[0]))
+        single = len(on) == 1 and on[0] in batch.column_names and not is_json(batch.schema.field(on[0]))
         return apply_one(batch) if single else apply_each(batch)
 
     return choose

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from curate.errors import CurateError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Rule", "Span", "Verdicts", "verdict_schema"]
+__all__ = ["Rule", "Span", "Verdicts", "check_rows", "verdict_schema"]
 
 
 class Span(NamedTuple):
@@ -99,3 +101,25 @@ def verdict_schema() -> pa.Schema:
         ("spans", pa.list_(span)),
         ("path", pa.string()),
     ])  # fmt: skip
+
+
+def check_rows(verdicts: pa.Table, count: int, stage: str) -> None:
+    """Raise a `CurateError` unless each verdict is on one of so many documents, and no two on one.
+
+    Args:
+        verdicts: What a stage decided; `row` counts from 0.
+        count: How many documents there were.
+        stage: What to call the stage.
+    """
+    import numpy as np
+
+    rows = verdicts.column("row").to_numpy()
+    if len(rows) and (rows.min() < 0 or rows.max() >= count):
+        raise CurateError(
+            f"stage `{stage}` decides about row {rows.min() if rows.min() < 0 else rows.max()} of {count} documents",
+            hint="`row` counts from 0 in the documents that are decided about",
+        )
+    if len(np.unique(rows)) < len(rows):
+        raise CurateError(
+            f"stage `{stage}` decides twice about a document", hint="name each row once: edited, dropped or quarantined"
+        )

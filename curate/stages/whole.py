@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError
-from curate.stages.verdicts import verdict_schema
+from curate.stages.verdicts import check_rows, verdict_schema
 from curate.stages.work import SHARD_BITS, group_of
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def reduce_whole(stage: Global, desk: Desk, runs: list[str], bounds: list[int]) 
     documents = signatures.column("document").to_numpy()
     reduced = stage.reduce(signatures.drop_columns(["document"]))
     said = reduced.verdicts.select(verdict_schema().names)
+    check_rows(said, len(documents), type(stage).__name__)
     place = np.full(len(documents), -1, dtype=np.int64)
     place[said.column("row").to_numpy()] = np.arange(said.num_rows)
     spread = said.drop_columns(["row"]).take(pa.array(place, mask=place < 0))

@@ -60,7 +60,7 @@ class Desk(Protocol):
         ...
 
     def texts(self, documents: np.ndarray) -> pa.Array:
-        """The texts (as `on` selects them) of documents of the group, by ascending address."""
+        """The texts of documents of the group as they are compared (`as_compared`), by ascending address."""
         ...
 
     def write_run(self, table: pa.Table, bucket: np.ndarray, buckets: int) -> str:

@@ -279,3 +279,69 @@ def test_splits_that_the_data_has_and_nobody_takes_over_are_told(project, stages
     )
     note = "has a column `split`, but all documents are in the split `train`: the stage `{stage: split, column: split}`"
     assert (note in project.cli("run", "pipeline.yaml").err) == told
+
+
+HOSTILE = "\x1b]0;pwned\x07\x9b31m\u202egnp\rx"
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture
+def hostile(project):
+    """A project whose files, ids, columns and texts would steer a terminal; two versions."""
+    ids = [f"{HOSTILE}{number}" for number in range(4)]
+    texts = [f"{HOSTILE} a b c", f"{HOSTILE} a b c", "short", f"{HOSTILE} d e f mail jane.roe@example.com"]
+    rows = [{"id": one, "text": text, HOSTILE: HOSTILE} for one, text in zip(ids, texts, strict=True)]
+    (project.root / "in").mkdir()
+    project.write(f"in/{HOSTILE.replace(chr(13), '')}.jsonl", *map(json.dumps, rows), "no JSON")
+    for stages in ("[pii, exact_duplicates]", "[exact_duplicates, pii]"):
+        project.pipeline(f"dataset: toy\nsources: [{{stage: files, paths: in/*}}]\nstages: {stages}\n")
+        outcome = project.cli("run", "pipeline.yaml", "--workers", 1)
+        assert outcome.code == 0, outcome.err
+        assert not STEERING.search(outcome.out + outcome.err)
+    return project
+
+
+COMMANDS = """
+plan pipeline.yaml --set pii.min_score=0.9
+validate pipeline.yaml
+data list
+data show toy
+data show toy --dropped
+data show toy --quarantined
+data log toy
+data sample toy -n 9
+data diff toy@v1 toy@v2 --all
+data verify toy
+why ID0
+why ID1
+why ID3
+why ID9
+data show ID
+run ID
+data show toy --json --dropped
+data sample toy --json
+why ID3 --json
+"""
+
+
+def test_nothing_that_is_printed_steers_the_terminal(hostile):
+    for command in COMMANDS.strip().splitlines():
+        outcome = hostile.cli(*(part.replace("ID", HOSTILE) for part in command.split(" ")))
+        assert not STEERING.search(outcome.out + outcome.err), command
+        if command.startswith(("why ID", "data sample toy -n", "data show toy --d", "data show toy --q")):
+            shown = r"\u001b]0;pwned" if "--json" in command else r"\x1b]0;pwned\x07\x9b31m\u202egnp"
+            assert shown in outcome.out + outcome.err, command
+    assert json.loads(hostile.cli("why", f"{HOSTILE}3", "--json").out)["id"] == f"{HOSTILE}3"
+
+
+@pytest.mark.parametrize("finished", ["stage_done", "note"])
+def test_progress_does_not_steer_the_terminal(finished, capsys):
+    from curate.pipeline.progress import _Bars, _Lines
+
+    for kind in (_Lines, _Bars):
+        with kind() as progress:
+            progress.begin(HOSTILE, 2)
+            getattr(progress, finished)(HOSTILE)
+        shown = capsys.readouterr().err
+        assert r"\x1b]0;pwned" in shown
+        assert "\x1b]0;pwned" not in shown

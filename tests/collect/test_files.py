@@ -182,3 +182,17 @@ def test_a_name_that_is_not_unicode_is_refused(tmp_path):
     (tmp_path / os.fsdecode(b"a\xff.jsonl")).write_bytes(LINE)
     with pytest.raises(CurateError, match="not Unicode"):
         plan(tmp_path, "*.jsonl")
+
+
+def test_a_file_is_read_once_whatever_links_lead_to_it(tmp_path):
+    from curate.collect.locations import find_locations
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "b.txt").write_text("text")
+    (tmp_path / "in" / "a.txt").symlink_to("b.txt")
+    (tmp_path / "in" / "loop").symlink_to(".")
+    (tmp_path / "far.txt").write_text("far")
+    (tmp_path / "in" / "d.txt").symlink_to("../far.txt")
+    (tmp_path / "in" / "c.txt").symlink_to("../far.txt")
+    found = find_locations(["in/**/*.txt", "in/a.txt"], tmp_path)
+    assert [one.name for one in found] == ["in/b.txt", "in/c.txt"]

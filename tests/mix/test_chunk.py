@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -70,3 +72,20 @@ def test_pieces_know_their_parent_and_their_place():
     made = Chunk(size=4).open()(pa.table({"text": ["a b c d e", "f"]}))
     assert made.parent.to_pylist() == [0, 0, 1]
     assert [made.columns[name].to_pylist() for name in ("chunk_start", "chunk_end")] == [[0, 8, 0], [7, 9, 1]]
+
+
+OLD_SENTENCE = re.compile(
+    r".+?(?:[.!?]+[\"')\]\u201d\u2019]*(?=\s|\Z)|[\u3002\uff01\uff1f]+[\u300d\u300f]?|\Z)\s*", re.DOTALL
+)
+
+
+@settings(derandomize=True, max_examples=500)
+@given(st.text(alphabet="ab.!?\"')] \n\u3002\uff01\u300d", max_size=14))
+def test_sentences_end_where_the_plain_definition_says(text):
+    plain = [match.group().strip() for match in OLD_SENTENCE.finditer(text) if match.group().strip()]
+    assert [text[start:end] for start, end in Chunk(by="sentences", size=1).pieces(text)] == plain
+
+
+def test_a_text_of_dots_is_one_sentence():
+    text = "." * 300_000 + "x"  # an hour, if every dot looked at all that follow
+    assert Chunk(by="sentences", size=3).pieces(text) == [(0, len(text))]

@@ -54,6 +54,18 @@ def collected(store, *items, shard_bytes=10**9, limit=None):
 # ---- collect
 
 
+@pytest.mark.parametrize("wide", [["w" * 600] * 2, [b"w" * 600] * 2, [["w" * 600]] * 2, [None, "w" * 1200]])
+def test_shards_are_cut_by_the_bytes_of_all_columns(store, wide):
+    tables = [table(2, 2 * n, wide=wide) for n in range(4)]
+    assert [shard.documents for shard in collected(store, *tables, shard_bytes=2000)] == [4, 4]
+    assert len(collected(store, *(table(2, 2 * n) for n in range(4)), shard_bytes=2000)) == 1
+
+
+def test_ids_and_places_do_not_decide_where_shards_are_cut(store):
+    tables = [table(2, 2 * n, id=[f"{n}-{'i' * 600}", f"{n}+{'i' * 600}"]) for n in range(4)]
+    assert len(collected(store, *tables, shard_bytes=2000)) == 1
+
+
 def test_documents_without_an_id_get_one_from_where_they_stand(store):
     [shard] = collected(store, table(2))
     ids = store.read_table(shard.object).column("id").to_pylist()

@@ -214,3 +214,78 @@ def test_what_was_measured_before_a_document_cost_its_worker_is_not_measured_aga
     project.stages("Shout, id: it")
     assert project.run().documents["quarantined"] == 3
     assert project.calls()["Shout"] < 3 * 200
+
+
+OWN = """
+import pyarrow as pa
+from curate.stages.contract import Effect, Expander, Expansion, Filter, Global, Reduced
+from curate.stages.verdicts import Verdicts
+
+
+class Same(Expander):
+    def open(self):
+        ids = lambda batch: pa.array(["same"] * batch.num_rows)
+        return lambda batch: Expansion(pa.array(range(batch.num_rows)), {"text": batch.column("text"), "id": ids(batch)})
+
+
+class Twice(Filter):
+    def open(self):
+        return lambda batch: pa.table({"x": [1.0] * batch.num_rows})
+
+    def decide(self, features):
+        verdicts = Verdicts()
+        verdicts.edit(0, "EDITED", "first")
+        verdicts.drop(0, "second")
+        return verdicts.table()
+
+
+class Before(Global):
+    def open(self):
+        return lambda batch: pa.table({"x": [1.0] * batch.num_rows})
+
+    def reduce(self, signatures):
+        verdicts = Verdicts()
+        verdicts.drop(-1, "last")
+        return Reduced(verdicts.table())
+
+
+class NoModel(Filter):
+    def open(self):
+        open("/nowhere/model.bin", "rb")
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "problem"),
+    [
+        ("Same", "stage `own` gives a column named `id`"),
+        ("Twice", "stage `own` decides twice about a document"),
+        ("Before", r"stage `Before` decides about row -1 of \d+ documents"),
+        ("NoModel", "stage `own` needs `/nowhere/model.bin`, and that cannot be used: No such file or directory"),
+    ],
+)
+def test_what_a_stage_of_ones_own_must_not_do_is_told_with_its_name(project, stage, problem):
+    project.write("own_stages.py", OWN)
+    project.write("a.jsonl", '{"text": "a"}', '{"text": "b"}')
+    project.file.write_text(
+        "dataset: toy\nsources: [{stage: files, paths: a.jsonl}]\n"
+        f"stages: [{{stage: 'own_stages:{stage}', id: own}}]\n"
+    )
+    with pytest.raises(CurateError, match=problem):
+        project.run()
+
+
+DAMAGE = ["{}", '{"objects": []}', '{"x": [["y"]]}', '{"stages": {"lines": {}}}', "[]", "{", '{"stages": []}']
+
+
+@pytest.mark.parametrize("folder", ["receipts", "measured", "plans"])
+def test_damaged_files_that_only_save_time_are_made_anew(done, folder):
+    version = done.open().version
+    for number, path in enumerate(sorted((done.root / ".curate" / folder).rglob("*.json"))):
+        path.write_text(DAMAGE[number % len(DAMAGE)])
+    if folder != "receipts":
+        for path in (done.root / ".curate" / "receipts").rglob("*.json"):
+            path.unlink()
+    assert done.cli("plan", "pipeline.yaml").code == 0
+    assert done.cli("data", "gc", "--dry-run").code == 0
+    assert done.run().version == version

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from curate.errors import CurateError
 from curate.stages.contract import Effect, Mapper, Verdicts
-from curate.stages.selectors import edit_columns, joined, mapped, select
+from curate.stages.selectors import edit_columns, framed, joined, mapped, select
 
 JSON = {b"curate.json": b"1"}
 
@@ -76,11 +76,47 @@ def test_a_column_that_is_not_there_is_an_error_with_the_nearest_name():
     assert caught.value.hint == "did you mean `prompt`?"
 
 
+def test_a_selector_into_a_column_of_plain_strings_is_an_error():
+    with pytest.raises(CurateError, match=r"`on: prompt\[\]\.content`: column `prompt` holds plain strings"):
+        select(table(CHAT), ["prompt[].content"])
+
+
 def test_what_measures_sees_all_that_is_selected_as_one_text():
     assert joined(table(CHAT, {"id": "b"}), ["prompt", "messages[].content"]).to_pylist() == [
         "the prompt\n\nhi\n\nhello",
         "",
     ]
+
+
+WORDS = st.none() | st.text(alphabet="a\n\x01\x02\u2870 ", max_size=5)
+PAIRS = st.fixed_dictionaries({"prompt": WORDS, "text": WORDS})
+
+
+def places(row):
+    """The strings of a document in the order in which they are asked for, with their places."""
+    return [(name, row[name]) for name in ("text", "prompt") if row[name] is not None]
+
+
+@settings(derandomize=True)
+@given(PAIRS, PAIRS)
+def test_documents_compare_equal_only_where_the_same_strings_stand_at_the_same_places(left, right):
+    one, other = framed(table(left, right), ["text", "prompt"]).to_pylist()
+    assert (one is None) == (not places(left))
+    assert (one == other) == (places(left) == places(right))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (["a", "b\n\nc"], ["a\n\nb", "c"]),
+        (["a"], [None, "a"]),
+        (["a", "b"], ["a \x01 \u286d\x01 b"]),
+    ],
+)
+def test_borders_between_the_items_of_a_list_are_compared(left, right):
+    rows = [{"messages": [{"content": text} for text in side]} for side in (left, right)]
+    one, other = framed(table(*rows), ["messages[].content"]).to_pylist()
+    assert one != other
 
 
 def upper(batch):
