@@ -243,13 +243,15 @@ def test_quarantined_documents_are_allowed_where_no_limit_is_set(toy):
 
 
 def tamper(project, stage, change):
+    """Make a step's receipts wrong as a defect would: whole, and sealed."""
     for path in (project.root / ".curate" / "receipts").glob("*/*.json"):
         receipt = json.loads(path.read_bytes())
         for one in receipt.get("results", [receipt]):
             for step in one.get("steps", ()):
                 if step.get("stage") == stage:
                     change(step)
-                    path.write_text(json.dumps(receipt))
+                    receipt.pop("seal", None)
+                    project.store.write_sealed(path.relative_to(project.root / ".curate").as_posix(), receipt)
 
 
 def test_a_receipt_that_loses_documents_fails_the_run(toy):
