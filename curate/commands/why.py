@@ -35,18 +35,35 @@ def why(
     if as_json:
         print_json(told)
         return
-    typer.echo(f"{told['id']} ({told['source']}): {told['verdict']}")
+    _print_story(told)
+
+
+def _print_story(told: dict[str, Any], before: str = "") -> None:
+    """A document's story, and then its parent's."""
+    typer.echo(f"{before}{told['id']} ({told['source']}): {told['verdict']}")
     for event in told["history"]:
         typer.echo(_line(event))
         for span in event.get("spans", []):
             typer.echo(f"    {span['type']} at {span['start']}-{span['end']}")
-    typer.echo(f"  => {'in the version' if told['verdict'] == 'kept' else told['verdict']}")
+    typer.echo(f"  => {_end(told)}")
+    if told["parent"]:
+        _print_story(told["parent"], "made of ")
+
+
+def _end(told: dict[str, Any]) -> str:
+    children = told.get("children")
+    if children:
+        more = ", ..." if children["documents"] > len(children["ids"]) else ""
+        return f"expanded into {children['documents']:,} documents: {', '.join(children['ids'])}{more}"
+    if told["verdict"] != "kept":
+        return told["verdict"]
+    return "in the version" + (f", in the split `{told['split']}`" if told["split"] else "")
 
 
 def _line(event: dict[str, Any]) -> str:
     from curate.stages.decide import limit_words
 
-    words = f"  {event['stage']}: {event['event']}"
+    words = f"  {event['stage']}: {event['event']}" + (f" of `{event['parent']}`" if "parent" in event else "")
     if "reason" in event:
         words += f" {event['reason']}"
     if "value" in event:

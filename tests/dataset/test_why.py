@@ -20,7 +20,9 @@ def test_a_kept_document_with_its_edits(done):
         "id": "one.txt#0",
         "source": "one.txt#0",
         "verdict": "kept",
-        **dict.fromkeys(("stage", "reason", "value", "threshold", "duplicate_of", "detail")),
+        **dict.fromkeys(
+            ("stage", "reason", "value", "threshold", "duplicate_of", "detail", "split", "parent", "children")
+        ),
         "edits": [
             {
                 "stage": "shout",
