@@ -152,7 +152,7 @@ def diff(
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two versions: documents added, removed, changed."""
+    """Compare two versions: documents added, removed, changed (in any column but `source_uri`), and in which columns."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.dataset.diff import diff as compare
@@ -165,7 +165,8 @@ def diff(
     if as_json:
         print_json(found)
         return
-    rows = [[name, found[name], ", ".join(found["examples"][name][:3])] for name in ("added", "removed", "changed")]
+    examples = found["examples"] | {"changed": [f"{name} ({', '.join(on)})" for name, on in found["changes"].items()]}
+    rows = [[name, found[name], ", ".join(examples[name][:3])] for name in ("added", "removed", "changed")]
     print_table(("documents", "number", "for example"), [*rows, ["unchanged", found["unchanged"], ""]])
     for side, of in (("removed", "to"), ("added", "from")):
         if found["reasons"][side]:
@@ -178,12 +179,13 @@ def diff(
         print_table(keys, [[row[key] for key in keys] for row in found["settings"]])
     before, after = found["text_bytes"]
     typer.echo(f"\nbytes of text: {before:,} -> {after:,}")
-    for name, documents in found["examples"].items() if every else ():
+    for name, documents in examples.items() if every else ():
         for document in documents:
             typer.echo(f"{name} {document}")
     for change, names in found["columns"].items():
         if names:
-            typer.echo(f"columns {change}: {', '.join(names)}")
+            told = [f"{name} {count:,}" for name, count in names.items()] if change == "changed" else names
+            typer.echo(f"columns {change}: {', '.join(told)}")
 
 
 def tag(

@@ -33,7 +33,8 @@ FIELDS = {
     "data show toy --quarantined": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional "
     "quarantined",
     "data log toy": "dataset log",
-    "data diff toy@v1 toy": "from to added removed changed unchanged examples reasons settings text_bytes splits columns",
+    "data diff toy@v1 toy": "from to added removed changed unchanged examples changes reasons settings text_bytes "
+    "splits columns",
     "data tag toy release": "dataset version tag deleted",
     "data sample toy -n 2": "dataset version documents",
     "data verify toy": "dataset version objects bytes problems hint",
