@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,7 +19,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import settings
 
-from tests.oracles import real_data
+from tests.object_store import ENVIRONMENT, Server, serving
+from tests.oracles import library, real_data
 
 # how long an example takes is the machine's business
 settings.register_profile("suite", deadline=None)
@@ -64,3 +69,60 @@ def apply_stage():
         return rows, {name: column.to_pylist() for name, column in added.items()}
 
     return apply
+
+
+# ---- places for stores
+
+
+def pytest_generate_tests(metafunc) -> None:
+    """A test that is marked `anywhere` and has a store runs with one in a folder, and with one in an object store."""
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "kind_of_place" in metafunc.fixturenames and "anywhere" in marks and "folder" not in marks:
+        kinds = ["folder", pytest.param("s3", marks=pytest.mark.slow)]
+        metafunc.parametrize("kind_of_place", kinds, indirect=True)
+
+
+@pytest.fixture
+def kind_of_place(request) -> str:
+    """`folder` or `s3`."""
+    return getattr(request, "param", "folder")
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[Server]:
+    """An S3 server, and the environment that leads to it."""
+    for name in ("moto", "obstore", "flask"):
+        library(name)
+    with serving() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": server.url}.items():
+            patch.setenv(name, value)
+        yield server
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a test has its stores: a folder, or a prefix in the server's bucket."""
+
+    root: str
+    server: Server | None
+
+    def store(self, name: str) -> str:
+        """The path or URL of one of them."""
+        return f"{self.root}/{name}"
+
+    def age(self, store, days: float = 30) -> None:
+        """Make everything in a store look older than it is."""
+        if self.server:
+            self.server.age(store.location.removeprefix("s3://bucket/"), days * 86_400)
+            return
+        then = time.time() - days * 86_400
+        for path in store.root.rglob("*"):
+            os.utime(path, (then, then))
+
+
+@pytest.fixture
+def place(kind_of_place, tmp_path, request) -> Place:
+    """Where a test has its stores."""
+    if kind_of_place == "folder":
+        return Place(str(tmp_path), None)
+    return Place(f"s3://bucket/{secrets.token_hex(4)}", request.getfixturevalue("object_store"))

@@ -67,7 +67,9 @@ class ByteStream:
     Args:
         open_file: Opens the file; called once more to verify it, and to find what is left of a piece with damage.
         compression: A name of `formats.COMPRESSIONS`; None is none.
-        start: First byte to give; 0 where the file is compressed.
+        start: First byte to give.
+        place: Where the frame that begins with this byte stands in a compressed file.
+        until: Where the frame stands with which the next part of the file begins, and which byte it begins with.
         max_expansion: Most bytes given for each byte of a compressed file.
         verify: Whether gzip is first read once to find what can be trusted; for files that are cheap to read twice.
     """
@@ -78,19 +80,37 @@ class ByteStream:
         compression: str | None = None,
         *,
         start: int = 0,
+        place: int = 0,
+        until: tuple[int, int] | None = None,
         max_expansion: float = 200,
         verify: bool = False,
     ) -> None:
         self._open, self._compression, self._max_expansion = open_file, compression, max_expansion
         self._verify = verify and compression == "gz"
+        self._beyond = False
         self._member = 0  # where the member that is being read starts, in decompressed bytes
+        self._start, self._place, self._until = start, place, until
         self.position = start
         self.damage: tuple[str, str] | None = None
+        self._source = self._read()
+
+    def settle(self) -> None:
+        """Read on to where the next part begins, and forget damage behind that, which is the next part's.
+
+        Damage is also where the next part does not begin with the byte that the file's headers say: between the two
+        something would be read twice, or never.
+        """
+        while self._until and self.damage is None and next(self._source, None) is not None:
+            pass
+        if self._beyond:
+            self.damage = None
+        elif self._until and self.damage is None:
+            self.damage = self._unlike()
 
     def __iter__(self) -> Iterator[bytes]:
         gathered: list[bytes] = []
         size = 0
-        for data in self._read():
+        for data in self._source:
             gathered.append(data)
             size += len(data)
             if size >= BLOCK_BYTES:
@@ -132,7 +152,7 @@ class ByteStream:
 
     def _decompressed(self) -> Iterator[bytes]:
         codec = find_codec(str(self._compression))
-        decompressor, member, given = codec.new(), 0, 0
+        decompressor, member, given = codec.new(), self._place, 0
         started = False
         for offset, fed in self._pieces(codec.piece):
             piece = fed
@@ -141,6 +161,8 @@ class ByteStream:
                     break  # padding after the last member, as tapes and block devices leave it
                 if decompressor.eof:
                     decompressor, member, self._member = codec.new(), offset + len(fed) - len(piece), given
+                    if self._until and not self._passes(member, self._start + given):
+                        return
                 try:
                     data = decompressor.decompress(piece)
                 except codec.errors as error:
@@ -150,16 +172,31 @@ class ByteStream:
                 given, started = given + len(data), True
                 yield data
                 piece = decompressor.unused_data if decompressor.eof else b""
-            if given > FREE_BYTES and given > self._max_expansion * (offset + len(fed)):
+            if given > FREE_BYTES and given > self._max_expansion * (offset - self._place + len(fed)):
                 limit = f"{self._max_expansion:g} times its compressed size"
                 self.damage = ("expansion_limit", f"reading stopped: the content is more than {limit}")
                 return
         if started and not decompressor.eof:
             self.damage = ("truncated", f"{self._compression}: the file ends in the middle of a stream")
 
+    def _passes(self, member: int, position: int) -> bool:
+        """Whether a frame stands where the file says: that the next part begins with, or one before it."""
+        place, start = self._until or (0, 0)
+        if member < place:
+            return True
+        self._until, self._beyond = None, (member, position) == (place, start)
+        if not self._beyond:
+            self.damage = self._unlike()
+        return self._beyond
+
+    def _unlike(self) -> tuple[str, str]:
+        return "corrupt", f"{self._compression}: a frame holds less or more than the file says"
+
     def _pieces(self, size: int) -> Iterator[tuple[int, bytes]]:
-        offset = 0
+        offset = self._place
         with self._open() as file:
+            if offset:
+                file.seek(offset)
             while data := file.read(READ_BYTES):
                 for start in range(0, len(data), size):
                     piece = data[start : start + size]

@@ -2,7 +2,8 @@
 
 Read by the csv module in strict mode, fed line by line, so that the offset of every record is known. Where a record is
 broken (a stray quote, a wrong number of fields), its first line alone is rejected and reading goes on with the next
-line: an unclosed quote does not swallow the rest of the file.
+line: an unclosed quote does not swallow the rest of the file. Lines end in line feeds, with or without a carriage return
+before them, or, where the first one does, in lone carriage returns.
 
 A column becomes numbers where all its values come back as they are written: `7` and `0.5` are numbers; `007`, `3.10`,
 `1e10`, `+5`, `nan` and integers beyond 64 bits are not, and a column with one of them is text. So is one with both integers
@@ -17,6 +18,7 @@ import csv
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from curate.collect.columns import Column, Selection, document_table
@@ -30,11 +32,12 @@ from curate.stages.contract import Rejected
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read_delimited", "read_header"]
+__all__ = ["line_ending", "read_delimited", "read_header"]
 
 Row = tuple[int, list[str]]
 
 TABLE_BYTES = 8 << 20
+HEAD_BYTES = 1 << 16
 INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
 DECIMAL = r"^-?(0|[1-9][0-9]{0,15})\.(0|[0-9]{0,16}[1-9])$"
 
@@ -126,21 +129,32 @@ def read_delimited(
         yield _table(rows, header or [], selection, name)
 
 
+def line_ending(head: bytes) -> bytes:
+    """The byte that ends the lines of a file that begins so: a line feed, or the lone carriage return of old programs."""
+    head = head[:HEAD_BYTES].replace(b"\r\n", b"\n")
+    place = head.find(b"\r")
+    first = 0 <= place < len(head) - 1 and b"\n" not in head[:place]
+    return b"\r" if first and head.count(b"\r") >= head.count(b"\n") else b"\n"
+
+
 def _lines(
     stream: ByteStream, start: int, stop: int | None, limit: int, rejects: list[Rejected]
 ) -> Iterator[tuple[int, bytes]]:
-    for block in line_blocks(stream, start=start, stop=stop, limit=limit):
+    blocks = iter(stream)
+    first = next(blocks, b"")
+    ending = b"\n" if start else line_ending(first)
+    for block in line_blocks(chain([first], blocks), start=start, stop=stop, limit=limit, ending=ending):
         if isinstance(block, Rejected):
             rejects.append(block)
             yield block.offset, b""
             continue
         offset, data = block
-        if stream.damage and not data.endswith(b"\n"):
+        if stream.damage and not data.endswith(ending):
             return  # what is left of a line that was cut short
         if offset == 0 and data.startswith(b"\xef\xbb\xbf"):
             offset, data = 3, data[3:]
-        for line in data.removesuffix(b"\n").split(b"\n"):
-            yield offset, line + b"\n"
+        for line in data.removesuffix(ending).split(ending):
+            yield offset, line + ending
             offset += len(line) + 1
 
 
@@ -158,7 +172,7 @@ def _records(feed: Feed, delimiter: str, quote: str | None, limit: int) -> Itera
         except csv.Error as error:
             offset = feed.taken[0][0]
             reason = "too_long" if "field limit" in str(error) else "bad_csv"
-            yield offset, Rejected(offset, reason, f"{error}; where quotes are plain text, set `quote: null`")
+            yield offset, Rejected(offset, reason, _in_words(str(error)))
             if feed.stream.damage and "end of data" in str(error):
                 return  # the record is cut short: its other lines are no records
             feed.take_back()
@@ -169,6 +183,14 @@ def _records(feed: Feed, delimiter: str, quote: str | None, limit: int) -> Itera
             yield offset, Rejected(offset, "too_long", f"a line of the record is longer than {limit} bytes")
         elif record:
             yield offset, record
+
+
+def _in_words(error: str) -> str:
+    if error.startswith("new-line character seen"):
+        return (
+            "a carriage return stands inside a field without quotes, though it is not what ends the lines of the file"
+        )
+    return f"{error}; where quotes are plain text, set `quote: null`"
 
 
 def _checked_header(names: list[str], selection: Selection) -> list[str]:

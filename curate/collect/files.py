@@ -1,4 +1,4 @@
-"""Documents from files: JSON lines, CSV, TSV, Parquet, plain text, Markdown, HTML and WARC, compressed or not.
+"""Documents from files: JSON lines, CSV, TSV, Parquet, Arrow, plain text, Markdown, HTML and WARC, compressed or not.
 
 What can be trusted of a damaged file is read; everything else is rejected with its offset, so that nothing is lost
 without a word. Offsets count in the decompressed file, so a document keeps its id however the file is cut.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
@@ -37,9 +38,9 @@ Paths = Annotated[SeveralPaths, BeforeValidator(_listed, json_schema_input_type=
 
 
 class Files(Source):
-    """Reads documents from files: JSON lines, CSV, TSV, Parquet, text, Markdown, HTML, WARC; gz, zst, xz, bz2."""
+    """Reads documents from files: JSON lines, CSV, TSV, Parquet, Arrow, text, Markdown, HTML, WARC; gz, zst, xz, bz2."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     planning: ClassVar[frozenset[str]] = frozenset({"paths"})
     libraries: ClassVar[tuple[str, ...]] = ("orjson", "pyarrow", "FastWARC", "Resiliparse")
 
@@ -95,13 +96,20 @@ class Files(Source):
     )
 
     def plan(self, context: SourceContext) -> Sequence[Part]:
-        """One part for each file, or for each range of bytes or row groups where a file can be cut."""
+        """One part for each file, or for each range of bytes, row groups or frames where a file can be cut."""
         parts: list[Part] = []
-        for location in find_locations(self.paths, context.root):
+        locations = find_locations(self.paths, context.root)
+        context.prepare([Path(location.location) for location in locations if location.is_local])
+        for location in locations:
             kind = self._type(location)
             content = location.content(context.content_hash)
             parts.extend(self._parts(location, kind, content, context.shard_bytes))
         return parts
+
+    def unchanged(self, part: Part) -> bool:
+        """Whether a URL has the content that was planned; where its server tells no checksum, all is read again."""
+        location = Location(part.name, part.location, 0)
+        return location.is_local or location.content(lambda _: "") == part.content
 
     def _type(self, location: Location) -> FileType:
         told = file_type(location.name)
@@ -132,15 +140,39 @@ class Files(Source):
         elif kind.format in DELIMITERS and not kind.compression and location.size > shard_bytes:
             extra["header"] = self._header(location, kind)
             ranges = _byte_ranges(location.size, shard_bytes) if extra["header"] else ranges
+        elif kind.format == "jsonl" and location.is_local and not (self.verify and kind.compression == "gz"):
+            yield from self._frames(location, content, extra, shard_bytes)
+            return
         for start, stop in ranges:
             yield Part(location.name, location.location, content, start, stop, extra)
 
+    def _frames(self, location: Location, content: str, extra: dict[str, object], shard_bytes: int) -> Iterator[Part]:
+        """Parts of a compressed file that begin with a frame.
+
+        A part has the lines that start behind the first byte of its frame, up to the first byte of the next part's: so
+        that whether a line starts there is seen without the frame before.
+        """
+        from curate.collect.frames import cuts
+
+        begins = cuts(Path(location.location), str(extra["compression"]), shard_bytes, self.max_expansion)
+        for number, (place, offset) in enumerate(begins):
+            last = number + 1 == len(begins)
+            told = extra if len(begins) == 1 else {**extra, "place": place}
+            yield Part(
+                location.name, location.location, content, offset + 1 if number else 0,
+                None if last else begins[number + 1].offset + 1,
+                told if last else {**told, "until": list(begins[number + 1])},
+            )  # fmt: skip
+
     def _header(self, location: Location, kind: FileType) -> list[str] | None:
         """The columns of a CSV file in which every line is a record, so that it can be cut; else None."""
-        from curate.collect.delimited import read_header
+        from curate.collect.delimited import line_ending, read_header
 
-        if self.quote:
-            with open_location(location.location) as file:
+        with open_location(location.location) as file:
+            if line_ending(file.read(SCAN_BYTES)) != b"\n":
+                return None
+            file.seek(0)
+            if self.quote:
                 while data := file.read(SCAN_BYTES):
                     if self.quote.encode() in data:
                         return None
@@ -155,6 +187,7 @@ class Files(Source):
             CurateError: The text column is not there, or a column has a name that documents use themselves.
         """
         from curate.collect.archives import read_warc
+        from curate.collect.arrow import read_arrow
         from curate.collect.parquet import read_parquet
 
         columns = None if self.columns is None else tuple(self.columns)
@@ -164,6 +197,9 @@ class Files(Source):
         if part.extra["format"] == "parquet":
             yield from read_parquet(opener, selection, name=part.name, start=part.start, stop=part.stop)
             return
+        if part.extra["format"] == "arrow":
+            yield from read_arrow(opener, selection, name=part.name)
+            return
         if part.extra["format"] == "warc":
             yield from read_warc(opener, part.extra["compression"], selection, name=part.name)
             return
@@ -172,10 +208,13 @@ class Files(Source):
             opener,
             part.extra["compression"],
             start=start,
+            place=part.extra.get("place", 0),
+            until=part.extra.get("until"),
             max_expansion=self.max_expansion,
             verify=self.verify and "://" not in part.location,
         )
         yield from self._read_stream(part, stream, selection)
+        stream.settle()
         if stream.damage:
             yield Rejected(stream.position, *stream.damage)
 

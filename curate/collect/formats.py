@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 __all__ = ["COMPRESSIONS", "ENDINGS", "STREAMED", "UNDONE", "FileType", "Format", "file_type"]
 
-Format = Literal["jsonl", "csv", "tsv", "parquet", "text", "markdown", "html", "warc"]
+Format = Literal["jsonl", "csv", "tsv", "parquet", "arrow", "text", "markdown", "html", "warc"]
 
 ENDINGS: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -17,6 +17,8 @@ ENDINGS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
     ".txt": "text",
     ".text": "text",
     ".md": "markdown",
@@ -29,7 +31,7 @@ ENDINGS: dict[str, Format] = {
 }
 COMPRESSIONS = {".gz": "gz", ".zst": "zst", ".zstd": "zst", ".xz": "xz", ".bz2": "bz2", ".lz4": "lz4"}
 STREAMED = ("gz", "zst", "xz", "bz2")
-UNDONE: dict[Format, tuple[str, ...]] = {"warc": ("gz", "zst", "lz4"), "parquet": ()}
+UNDONE: dict[Format, tuple[str, ...]] = {"warc": ("gz", "zst", "lz4"), "parquet": (), "arrow": ()}
 """Compressions that are undone for a format, where these are not the streamed ones."""
 
 

@@ -33,7 +33,7 @@ BATCH_ROWS = 20000
 class HuggingFace(Source):
     """Reads documents from a Hugging Face data set: a folder, or a name on the hub."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("datasets", "pyarrow")
 
     path: str = Field(
@@ -77,11 +77,12 @@ class HuggingFace(Source):
                 )
             rows = splits[split]
             name = "/".join(filter(None, [self.path.rstrip("/"), self.name, split]))
-            content = _content(rows, context)
+            files = tuple(dict.fromkeys(file["filename"] for file in rows.cache_files))
+            content = _content(files, context)
             step = max(1, len(rows) * context.shard_bytes // max(rows.data.nbytes, 1))
             for start in range(0, len(rows), step):
                 stop = min(start + step, len(rows))
-                parts.append(Part(name, location, content, start, stop, {"split": split}))
+                parts.append(Part(name, location, content, start, stop, {"split": split}, files))
         return parts
 
     def read(self, part: Part) -> Iterator[pa.Table | Rejected]:
@@ -151,9 +152,8 @@ def _without_retries_told() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _content(rows: datasets.Dataset, context: SourceContext) -> str:
+def _content(files: Sequence[str], context: SourceContext) -> str:
     """Identity of a split: the hashes of the Arrow files that hold it."""
-    digest = hashlib.sha256()
-    for file in rows.cache_files:
-        digest.update(context.content_hash(Path(file["filename"])).encode() + b"\n")
-    return digest.hexdigest()
+    paths = [Path(file) for file in files]
+    context.prepare(paths)
+    return hashlib.sha256("".join(f"{context.content_hash(path)}\n" for path in paths).encode()).hexdigest()

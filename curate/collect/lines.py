@@ -1,7 +1,7 @@
 """Whole lines of a byte stream, in large blocks with their offsets.
 
 A line belongs to the part of a file in which it starts, so parts may be cut at any byte. A line is what ends in a line
-feed; a line longer than the limit is passed over without being held in memory.
+feed (or in another byte, where a format has one); a line longer than the limit is passed over without being held in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Lines(NamedTuple):
     data: bytes
 
 
-def line_blocks(blocks: Iterable[bytes], *, start: int, stop: int | None, limit: int) -> Iterator[Lines | Rejected]:
+def line_blocks(
+    blocks: Iterable[bytes], *, start: int, stop: int | None, limit: int, ending: bytes = b"\n"
+) -> Iterator[Lines | Rejected]:
     """The lines that start in [start, stop), and a reject for each that is longer than `limit` and than a block.
 
     Args:
@@ -34,6 +36,7 @@ def line_blocks(blocks: Iterable[bytes], *, start: int, stop: int | None, limit:
         start: First byte of the part.
         stop: End of the part, exclusive; None is the end of the file.
         limit: Most bytes of a line held back while its end has not come.
+        ending: The byte that ends a line.
     """
     place = max(start - 1, 0)
     skipping = start > 0
@@ -42,14 +45,14 @@ def line_blocks(blocks: Iterable[bytes], *, start: int, stop: int | None, limit:
         block, base = fresh, place
         place += len(fresh)
         if skipping:
-            end = block.find(b"\n") + 1
+            end = block.find(ending) + 1
             if not end:
                 continue
             skipping, begin, base, block = False, base + end, base + end, block[end:]
         if stop is not None and begin >= stop:
             return
-        last = block.find(b"\n", max(stop - 1 - base, 0)) + 1 if stop is not None and place >= stop else 0
-        end = last or block.rfind(b"\n") + 1
+        last = block.find(ending, max(stop - 1 - base, 0)) + 1 if stop is not None and place >= stop else 0
+        end = last or block.rfind(ending) + 1
         if end:
             yield Lines(begin, b"".join([*held, block[:end]]))
             if last:

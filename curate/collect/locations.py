@@ -47,7 +47,7 @@ class Location(NamedTuple):
         told = _information(self.location)
         for key in CHECKSUMS:
             if told.get(key):
-                return f"{key.lower()}:{str(told[key]).strip(chr(34))}:{self.size}"
+                return f"{key.lower()}:{str(told[key]).strip(chr(34))}:{told.get('size') or 0}"
         return _hash(self.location)
 
 
@@ -145,6 +145,7 @@ def _information(url: str) -> dict[str, Any]:
     from fsspec.core import url_to_fs
 
     system, path = url_to_fs(url)
+    system.invalidate_cache()  # what a listing said before
     return system.info(path)
 
 

@@ -1,4 +1,4 @@
-"""Which columns a file has, told by its beginning: a Parquet schema, a CSV header, a first record of JSON lines."""
+"""Which columns a file has, told by its beginning: a schema of Parquet or Arrow, a CSV header, a first record of JSON lines."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ def first_names(part: Part, *, quote: str | None, limit: int) -> list[str] | Non
     import pyarrow as pa
 
     opener, form = partial(open_location, part.location), part.extra["format"]
-    if form == "parquet":
+    if form in ("parquet", "arrow"):
         import pyarrow.parquet as parquet
+
+        from curate.collect.arrow import arrow_schema
 
         with opener() as file:
             try:
-                return parquet.read_schema(file).names
+                return parquet.read_schema(file).names if form == "parquet" else arrow_schema(opener).names
             except (pa.ArrowException, OSError):
                 return None  # reading it says what is wrong
     if form in DELIMITERS:

@@ -228,17 +228,18 @@ def sample(
     from curate.commands.tables import print_facts
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
+    from curate.plain import python_rows
 
     one = open_dataset(name, find_store(store))
     one.check_split(split)
     count = len(one) if split is None else one.splits[split]
     wanted = random.Random(seed).sample(range(count), min(number, count))  # noqa: S311
-    rows = one.take(wanted, split).to_pylist()
+    rows = python_rows(one.take(wanted, split))
     if as_json:
         print_json({"dataset": one.name, "version": one.version, "documents": rows})
         return
     for row in rows:
-        text = row.pop("text")
+        text = row.pop("text", None) or ""
         shown = text if full or len(text) <= 600 else f"{text[:600]}... ({len(text):,} characters; --full prints all)"
         print_facts({key: value for key, value in row.items() if value is not None})
         typer.echo(f"{shown}\n")

@@ -72,9 +72,12 @@ def export(
         print_json({
             "dataset": one.name, "version": one.version, "format": format_name, "out": str(out),
             "files": [str(path) for path in done.files], "documents": done.documents, "bytes": done.bytes,
+            "notes": done.notes,
         })  # fmt: skip
     else:
         typer.echo(f"{done.documents:,} documents, {done.bytes:,} bytes in {len(done.files)} file(s): {out}")
+        for note in done.notes:
+            typer.echo(f"note: {note}", err=True)
 
 
 def gc(

@@ -10,7 +10,7 @@ from curate.commands.options import Json, StoreOption
 
 __all__ = ["doctor"]
 
-EXTRAS = {"train": ("torch", "safetensors")}
+EXTRAS = {"train": ("torch", "safetensors"), "s3": ("obstore",)}
 
 
 def doctor(
@@ -48,14 +48,15 @@ def _machine(store: Any) -> dict[str, Any]:
 
     import psutil
 
-    root = store or Path(os.environ.get("CURATE_STORE") or ".curate")
-    disk = shutil.disk_usage(root if root.exists() else Path())
+    root = str(store or os.environ.get("CURATE_STORE") or ".curate")
+    disk = shutil.disk_usage(root if Path(root).exists() else Path())
+    made = "://" in root or Path(root, "store.json").exists()
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "processors": len(os.sched_getaffinity(0)),
         "memory": f"{psutil.virtual_memory().total / 1e9:.1f} GB",
-        "store": str(root) if (root / "store.json").exists() else f"{root} (not made yet)",
+        "store": root if made else f"{root} (not made yet)",
         "disk free": f"{disk.free / 1e9:.1f} GB",
     }
 

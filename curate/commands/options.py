@@ -13,7 +13,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 StoreOption = Annotated[
     str | None,
     typer.Option(
-        "--store", help="The store's folder; by default CURATE_STORE, then the nearest .curate.", metavar="DIR"
+        "--store",
+        help="The store: a folder, or s3://BUCKET/PREFIX; by default CURATE_STORE, then the nearest .curate.",
+        metavar="PLACE",
     ),
 ]
 Overrides = Annotated[

@@ -22,7 +22,7 @@ def plan(
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.config.pipeline import load_pipeline
-    from curate.dataset.store import Store
+    from curate.dataset.store import Store, blobs_at
     from curate.pipeline.explain import explain
     from curate.pipeline.run import default_store
     from curate.stages.lean import arrow_without_pandas
@@ -30,7 +30,7 @@ def plan(
     arrow_without_pandas()
     loaded = load_pipeline(pipeline, overrides or [])
     root = default_store(loaded, store)
-    there = "://" in root or (Path(root) / "store.json").exists()
+    there = blobs_at(root).exists("store.json")
     rows = explain(loaded, Store.open(root) if there else None)
     if as_json:
         print_json({"dataset": loaded.settings.dataset, "store": str(root), "stages": rows})

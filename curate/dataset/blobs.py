@@ -6,21 +6,22 @@ is `swap`: it writes only if the blob is what the caller last saw.
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from curate.files import SWEEP_SECONDS, sweep, sync_all, write_durably
+from curate.files import SWEEP_SECONDS, file_hash, sweep, sync_all, write_durably
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Blob", "Blobs", "LocalBlobs", "content_hash"]
+__all__ = ["Blob", "Blobs", "LocalBlobs"]
 
 
 REMADE = ("objects/", "receipts/", "measured/")
@@ -55,8 +56,16 @@ class Blobs(Protocol):
         """The content, to be read here and there."""
         ...
 
+    def hash(self, name: str) -> str:
+        """sha256 of its bytes, in hexadecimal, as they are now."""
+        ...
+
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         """Make this the content, whatever was there."""
+        ...
+
+    def publish(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Write a blob whose name says what its bytes are, unless it is there with these very bytes."""
         ...
 
     def swap(self, name: str, seen: bytes | None, content: bytes) -> bool:
@@ -75,8 +84,12 @@ class Blobs(Protocol):
         """All blobs below a folder (`objects`), in no order."""
         ...
 
-    def delete(self, name: str) -> None:
-        """Remove it, if it is there."""
+    def delete(self, *names: str) -> None:
+        """Remove them, where they are there."""
+        ...
+
+    def delete_folder(self, prefix: str) -> None:
+        """Remove all blobs below a folder, and it."""
         ...
 
     def local_path(self, name: str) -> Path | None:
@@ -91,8 +104,16 @@ class Blobs(Protocol):
         """The blobs below a folder that are held by somebody now; those of the dead are removed."""
         ...
 
+    def now(self) -> float:
+        """The time by the clock that ages are told by."""
+        ...
+
     def sweep(self) -> int:
         """Remove what dead writers left; how many pieces."""
+        ...
+
+    def check(self, name: str) -> None:
+        """Try whether the place can hold a store that is written; `name` is there, and stays as it is."""
         ...
 
 
@@ -116,6 +137,10 @@ class LocalBlobs:
 
         return pa.OSFile(str(self._path(name)))
 
+    def hash(self, name: str) -> str:
+        """sha256 of its bytes, in hexadecimal, as they are now."""
+        return file_hash(self._path(name))
+
     def write(self, name: str, content: bytes | pa.Buffer) -> None:
         """Make this the content, whatever was there.
 
@@ -124,6 +149,15 @@ class LocalBlobs:
         """
         self._aside.mkdir(parents=True, exist_ok=True)
         write_durably(self._path(name), content, aside=self._aside, name=not name.startswith(REMADE))
+
+    def publish(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Write a blob whose name says what its bytes are, unless it is there with these very bytes."""
+        try:
+            same = memoryview(self.read(name)) == memoryview(content).cast("B")
+        except OSError:  # missing or unreadable: if it cannot be written either, that is told
+            same = False
+        if not same:
+            self.write(name, content)
 
     def swap(self, name: str, seen: bytes | None, content: bytes) -> bool:
         """Make this the content if it is what the caller has seen (None: not there); whether it was."""
@@ -162,9 +196,14 @@ class LocalBlobs:
                         continue
                     yield Blob(path.relative_to(self.root).as_posix(), facts.st_size, facts.st_mtime)
 
-    def delete(self, name: str) -> None:
-        """Remove it, if it is there."""
-        self._path(name).unlink(missing_ok=True)
+    def delete(self, *names: str) -> None:
+        """Remove them, where they are there."""
+        for name in names:
+            self._path(name).unlink(missing_ok=True)
+
+    def delete_folder(self, prefix: str) -> None:
+        """Remove a folder."""
+        shutil.rmtree(self._path(prefix), ignore_errors=True)
 
     def local_path(self, name: str) -> Path | None:
         """The file that holds it."""
@@ -199,15 +238,15 @@ class LocalBlobs:
                     path.unlink(missing_ok=True)
         return found
 
+    def now(self) -> float:
+        """This machine's time."""
+        return time.time()
+
     def sweep(self) -> int:
         """Remove what dead writers left; how many files."""
         return sweep(self._aside)
 
-
-def content_hash(blobs: Blobs, name: str) -> str:
-    """sha256 of a blob's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with blobs.open(name) as stream:
-        while block := stream.read(8 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    def check(self, name: str) -> None:
+        """Whether files can be written."""
+        if not os.access(self.root, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.location)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.dataset import refs
-from curate.dataset.blobs import Blob, content_hash
+from curate.dataset.blobs import Blob
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import objects_of
 from curate.dataset.reader import Dataset
@@ -35,7 +31,7 @@ def verify(dataset: Dataset) -> dict[str, Any]:
         problems.append({"object": name, "problem": problem, "file": str(path or f"{store.location}/{blob}")})
 
     manifest = f"versions/{dataset.version}.json"
-    if content_hash(store.blobs, manifest) != dataset.version:
+    if store.blobs.hash(manifest) != dataset.version:
         note("manifest", "its bytes are not what its name says", manifest)
     named = [dataset.manifest["fragments"], *dataset.manifest["ledger"].values()]
     wanted: dict[str, int | None] = dict.fromkeys(named)
@@ -76,7 +72,7 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
     """
     with lease(store, "collect"):
         swept = 0 if dry_run else store.blobs.sweep()
-        oldest = time.time() - keep_days * 86_400
+        oldest = store.blobs.now() - keep_days * 86_400
         found = _garbage(store, oldest, keep_last)
         if not dry_run:
             gone = {_stem(blob) for blob in found.versions}
@@ -84,14 +80,12 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
                 refs.forget(store, dataset, gone)
             if gone & versions_in_use(store):  # somebody has opened one meanwhile
                 found = _garbage(store, oldest, keep_last)
-        files = [path for folder in found.tokens for path in folder.rglob("*") if path.is_file()]
         blobs = (*found.versions, *found.receipts, *found.objects)
-        freed = sum(blob.size for blob in blobs) + sum(path.stat().st_size for path in files)
+        freed = sum(blob.size for blob in blobs) + sum(found.tokens.values())
         if not dry_run:
-            for blob in blobs:
-                store.blobs.delete(blob.name)
+            store.blobs.delete(*(blob.name for blob in blobs))
             for folder in found.tokens:
-                shutil.rmtree(folder)
+                store.blobs.delete_folder(folder)
     return {
         "versions": len(found.versions),
         "objects": len(found.objects),
@@ -104,12 +98,12 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
 
 
 class _Garbage(NamedTuple):
-    """What goes: manifests, receipts (and lists of measurements), objects, folders of token shards."""
+    """What goes: manifests, receipts (and lists of measurements), objects, folders of token shards and their bytes."""
 
     versions: list[Blob]
     receipts: list[Blob]
     objects: list[Blob]
-    tokens: list[Path]
+    tokens: dict[str, int]
 
 
 def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
@@ -118,7 +112,7 @@ def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
     versions = [blob for blob in store.blobs.list("versions") if _stem(blob) not in stay]
     receipts = _old_receipts(store, needed, oldest)
     objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
-    return _Garbage(versions, receipts, objects, list(_token_folders(store, stay, oldest)))
+    return _Garbage(versions, receipts, objects, _token_folders(store, stay, oldest))
 
 
 def _stem(blob: Blob) -> str:
@@ -165,11 +159,21 @@ def _objects(store: Store, blob: Blob) -> list[str]:
     return [str(name) for name in objects] if isinstance(objects, list) else []
 
 
-def _token_folders(store: Store, stay: set[str], oldest: float) -> Iterator[Path]:
-    """Folders of token shards whose version goes; those that are being written have no manifest yet."""
-    for blob in list(store.blobs.list("tokens")):
-        path = store.blobs.local_path(blob.name)
-        if path is None or path.name != "manifest.json" or blob.modified >= oldest:
-            continue
-        if (store.read_json(blob.name) or {}).get("version") not in stay:
-            yield path.parent
+def _token_folders(store: Store, stay: set[str], oldest: float) -> dict[str, int]:
+    """Folders of token shards whose version goes, and their bytes; and those whose writer died a day before that."""
+    folders: dict[str, list[Blob]] = {}
+    for blob in store.blobs.list("tokens"):
+        folders.setdefault(blob.name.rpartition("/")[0], []).append(blob)
+    folders.pop("tokens", None)
+    return {
+        folder: sum(blob.size for blob in blobs)
+        for folder, blobs in folders.items()
+        if _is_gone(store, blobs, stay, oldest)
+    }
+
+
+def _is_gone(store: Store, tokens: list[Blob], stay: set[str], oldest: float) -> bool:
+    manifest = next((blob for blob in tokens if blob.name.endswith("/manifest.json")), None)
+    if manifest is None:
+        return max(blob.modified for blob in tokens) < oldest - 86_400
+    return manifest.modified < oldest and (store.read_json(manifest.name) or {}).get("version") not in stay

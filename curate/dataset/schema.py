@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from curate.errors import CurateError
 from curate.jsontext import number_text
+from curate.plain import plain_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,8 +108,10 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     import pyarrow as pa
 
-    if pa.types.is_float64(column.type) and pa.types.is_string(field.type):
+    if pa.types.is_floating(column.type) and pa.types.is_string(field.type):
         return _number_texts(column, is_json=JSON_FIELD in (field.metadata or {}))
+    if pa.types.is_temporal(column.type) and pa.types.is_string(field.type):
+        return pa.chunked_array([pa.array(plain_values(column), pa.string())])
     try:
         return column.cast(field.type)
     except pa.ArrowInvalid:  # its words hold the value

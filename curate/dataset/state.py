@@ -106,7 +106,9 @@ class State:
         """Identity of all this: equal states are treated alike, whatever led to them."""
         import numpy as np
 
-        columns = canonical_json([sorted(self.attached.items()), sorted(self.consumed)])
+        columns = canonical_json(
+            [list(self.attached.items()), sorted(self.consumed)]
+        )  # their order is that of the version
         digest = hashlib.sha256(self.shard.object.encode() + columns)
         digest.update(np.packbits(self.alive).tobytes())
         texts = np.where(self.alive, self.texts, np.uint64(0))

@@ -22,21 +22,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.blobs import Blobs, LocalBlobs, content_hash
+from curate.dataset.blobs import Blobs, LocalBlobs
 from curate.errors import CurateError, DamagedError, ResumableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet
 
-__all__ = ["DATASET_NAME", "STORE_SCHEMA", "Store", "canonical_json", "friendly_os_errors", "object_name"]
+__all__ = ["DATASET_NAME", "STORE_SCHEMA", "Store", "blobs_at", "canonical_json", "friendly_os_errors", "object_name"]
 
 STORE_SCHEMA = 2
 DATASET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -69,7 +68,7 @@ class Store:
         Raises:
             CurateError: No store there, not writable, of an older format, or made by a newer version.
         """
-        store = cls(_blobs(place))
+        store = cls(blobs_at(place))
         if create and not store.blobs.exists("store.json"):
             with friendly_os_errors(store.location):
                 store.blobs.write("store.json", canonical_json({"schema": STORE_SCHEMA}))
@@ -86,11 +85,9 @@ class Store:
                 store.location,
                 "`curate data upgrade` brings it to this one and loses no version",
             )
-        root = store.blobs.local_path("objects")
-        if create and root is not None and not os.access(root.parent, os.W_OK):
-            raise CurateError(
-                "the store cannot be written", store.location, "check its permissions, or name another with --store"
-            )
+        if create:
+            with friendly_os_errors(store.location):
+                store.blobs.check("store.json")
         return store
 
     def format(self) -> int:
@@ -120,9 +117,7 @@ class Store:
         """
         path = self.blobs.local_path("store.json")
         if path is None:
-            raise CurateError(
-                "this needs a store in a folder", self.location, "`curate data pull` brings a version into one"
-            )
+            raise CurateError("this needs a store in a folder", self.location)
         return path.parent
 
     # ---- small files
@@ -171,18 +166,10 @@ class Store:
     def write_object(self, content: pa.Buffer) -> str:
         """Store the bytes of a Parquet file under their hash."""
         name = hashlib.sha256(content).hexdigest()
-        self._write_once(object_name(name), content)
+        with friendly_os_errors(self.location):
+            self.blobs.publish(object_name(name), content)
         self._sound.add(name)
         return name
-
-    def _write_once(self, name: str, content: bytes | pa.Buffer) -> None:
-        """Write a blob named by its hash, unless it is there with these very bytes."""
-        try:
-            same = memoryview(self.blobs.read(name)) == memoryview(content).cast("B")
-        except OSError:  # missing or unreadable: if it cannot be written either, that is told
-            same = False
-        if not same:
-            self.write(name, content)
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read an object.
@@ -229,7 +216,7 @@ class Store:
     def problem(self, name: str) -> str | None:
         """What is wrong with an object; None where its bytes are what its name says."""
         try:
-            sound = content_hash(self.blobs, object_name(name)) == name
+            sound = self.blobs.hash(object_name(name)) == name
         except FileNotFoundError:
             return "is missing"
         except OSError as error:
@@ -267,7 +254,8 @@ class Store:
         """Store a manifest; returns the version id."""
         content = canonical_json(manifest)
         version = hashlib.sha256(content).hexdigest()
-        self._write_once(f"versions/{version}.json", content)
+        with friendly_os_errors(self.location):
+            self.blobs.publish(f"versions/{version}.json", content)
         return version
 
     def manifest(self, version: str) -> dict[str, Any]:
@@ -295,10 +283,13 @@ def _receipt(key: str) -> str:
     return f"receipts/{key[:2]}/{key}.json"
 
 
-def _blobs(place: Path | str) -> Blobs:
-    if "://" in str(place):
-        raise CurateError(f"a store stands in a folder, and `{place}` is a URL", hint="name a folder with --store")
-    return LocalBlobs(Path(place))
+def blobs_at(place: Path | str) -> Blobs:
+    """The blobs at a path or URL."""
+    if "://" not in str(place):
+        return LocalBlobs(Path(place))
+    from curate.dataset.remote import S3Blobs
+
+    return S3Blobs(str(place))
 
 
 @contextmanager

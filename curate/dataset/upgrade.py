@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset import refs
-from curate.dataset.blobs import LocalBlobs
 from curate.dataset.fragments import Fragment
 from curate.dataset.index import hash_names
 from curate.dataset.leases import lease
@@ -33,7 +32,7 @@ from curate.dataset.ledger import REMOVED, Shard, Step
 from curate.dataset.manifest import Lineage, make_manifest, write_inputs
 from curate.dataset.runs import now, record, run_id
 from curate.dataset.schema import unpack_schema
-from curate.dataset.store import STORE_SCHEMA, Store, canonical_json
+from curate.dataset.store import STORE_SCHEMA, Store, blobs_at, canonical_json
 from curate.errors import CurateError
 from curate.stages.verdicts import verdict_schema
 from curate.stages.work import SHARD_BITS, bucket_of, buckets_for
@@ -50,7 +49,7 @@ def upgrade(place: str | Path) -> dict[str, Any]:
     """Bring a store to the format of today.
 
     Args:
-        place: Its folder.
+        place: Its folder or URL.
 
     Returns:
         `from` and `to` (formats), and how many `versions` and `runs` were brought along.
@@ -58,12 +57,18 @@ def upgrade(place: str | Path) -> dict[str, Any]:
     Raises:
         CurateError: There is no store, it is in use, or of a version something is missing or damaged.
     """
-    store = Store(LocalBlobs(Path(place)))
+    store = Store(blobs_at(place))
     before = store.format()
     told: dict[str, Any] = {"store": store.location, "from": before, "to": STORE_SCHEMA, "versions": 0, "runs": 0}
     if before != OLD:
         Store.open(place)  # of today, or of a newer curate
         return told
+    if store.blobs.local_path("store.json") is None:
+        raise CurateError(
+            f"a store of format {OLD} is upgraded in a folder: object stores came later",
+            store.location,
+            "copy it to a folder, upgrade it there with --store DIR, and copy that back",
+        )
     with _alone(store):
         ids = {old: _version(store, old, manifest) for old, manifest in _old_manifests(store)}
         told |= {"versions": len(ids), "runs": _trainings(store, ids)}

@@ -14,6 +14,7 @@ from curate.dataset.ledger import DUPLICATE_ID, REMOVED, Shard
 from curate.dataset.reader import Dataset
 from curate.dataset.store import Store
 from curate.errors import CurateError
+from curate.plain import python_rows
 
 __all__ = ["ids_beginning", "why"]
 
@@ -134,7 +135,7 @@ def _row(store: Store, name: str, row: int) -> dict[str, Any]:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if row < start + rows:
-                return file.read_row_group(group, use_threads=False).slice(row - start, 1).to_pylist()[0]
+                return python_rows(file.read_row_group(group, use_threads=False).slice(row - start, 1))[0]
             start += rows
     raise AssertionError(f"object {name[:12]} has no row {row}")
 

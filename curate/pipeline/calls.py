@@ -125,5 +125,11 @@ def _call_one(
         while place and place.tb_next:
             place = place.tb_next
         line = f"{place.tb_frame.f_code.co_filename.rpartition('/')[2]}:{place.tb_lineno}" if place else "?"
-        verdicts.quarantine(0, "stage_failed", detail=f"{type(error).__name__} at {line}")
+        reason = "system_failed" if _is_of_the_system(error) else "stage_failed"
+        verdicts.quarantine(0, reason, detail=f"{type(error).__name__} at {line}")
         return verdicts
+
+
+def _is_of_the_system(error: Exception) -> bool:
+    """Whether files, the network or an accelerator failed: perhaps not the next time."""
+    return isinstance(error, OSError) or type(error).__name__ in ("OutOfMemoryError", "AcceleratorError")

@@ -9,7 +9,7 @@ from typing import Any
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.dataset.ledger import Shard
 from curate.dataset.store import Store, canonical_json
-from curate.pipeline.fingerprint import FROM_ENVIRONMENT, describe
+from curate.pipeline.fingerprint import FROM_ENVIRONMENT, Described
 from curate.pipeline.jobs import Job
 from curate.pipeline.measured import Measured
 from curate.pipeline.plan import Inputs, bundle, plan_parts
@@ -39,7 +39,7 @@ class _NoHands:
         """This was done before."""
         self.done.update(job.stages)
 
-    def do(self, jobs: Sequence[tuple[int, Job]]) -> Mapping[int, dict[str, Any]]:
+    def do(self, jobs: Sequence[tuple[int, Job]], done: object) -> None:
         """Nothing; but look what is measured already of the shards that come."""
         for _, job in jobs:
             self.missing.update(job.stages)
@@ -50,7 +50,6 @@ class _NoHands:
                 measured = Measured(self.store, Shard.from_json(spec["shard"])).entries
                 stages = [*spec["stages"], *([spec["map"]] if spec["map"] else [])]
                 self.known.update(stage["id"] for stage in stages if stage["measure"] in measured)
-        return {}
 
 
 def explain(pipeline: Pipeline, store: Store | None) -> list[dict[str, Any]]:
@@ -68,19 +67,21 @@ def explain(pipeline: Pipeline, store: Store | None) -> list[dict[str, Any]]:
     walk = Walk(pipeline, store, inputs, hands, force=(), accept=False)
     walk.collect(bundle(parts, inputs, int(pipeline.settings.shard_megabytes * 1_000_000)), None)
     walk.stages()
-    rows, upstream = [], None
+    rows, upstream, only_decides = [], None, True
     for entry in (*pipeline.sources, *pipeline.stages):
         cached, missing = hands.done[entry.id], hands.missing[entry.id]
-        reached = upstream is None or bool(missing)
-        changes = _changes(entry, last)
+        changes = _changes(entry.id, walk.described[entry.id].facts, last)
         measured = missing and hands.known[entry.id] >= missing and entry.id in last.get("stages", {})
         decides = measured and isinstance(entry.stage, Filter)
-        runs = missing if reached else None
+        newcomers = bool(measured and not changes and upstream and only_decides)
+        runs = missing if upstream is None or (missing and not newcomers) else None
         if measured and not changes and not upstream:
             runs, cached, missing = 0, cached + missing, 0  # it shares a section with one that has changed
-        why = _why(entry, changes, last, missing, upstream, hands.reading)
+        why = f"only documents that `{upstream}` lets in" if newcomers else ""
+        why = why or _why(entry, changes, last, missing, upstream, hands.reading)
         rows.append(_row(entry, cached, runs if missing or upstream else 0, why, decides=bool(decides and missing)))
         if missing or runs is None:
+            only_decides = only_decides and (newcomers or bool(decides))
             upstream = upstream or entry.id
     return rows
 
@@ -113,9 +114,9 @@ def _why(
     return "its input changed"
 
 
-def _changes(entry: ConfiguredStage, last: dict[str, Any]) -> list[str]:
+def _changes(name: str, now: dict[str, Any], last: dict[str, Any]) -> list[str]:
     """What a stage depends on that was otherwise in the last run."""
-    before, now = last.get("stages", {}).get(entry.id), describe(entry)
+    before = last.get("stages", {}).get(name)
     if before is None:
         return []
     changes = [
@@ -149,10 +150,9 @@ def last_plan(store: Store, dataset: str) -> dict[str, Any]:
     return store.read_json(f"plans/{dataset}.json") or {}
 
 
-def record_plan(store: Store, pipeline: Pipeline) -> None:
+def record_plan(store: Store, pipeline: Pipeline, described: Mapping[str, Described]) -> None:
     """Remember what this run depends on, so that the next plan can say what changed."""
-    stages = {entry.id: describe(entry) for entry in (*pipeline.sources, *pipeline.stages)}
-    content = canonical_json({"stages": stages})
+    content = canonical_json({"stages": {name: one.facts for name, one in described.items()}})
     try:
         same = store.blobs.read(f"plans/{pipeline.settings.dataset}.json") == content
     except OSError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from curate.config.pipeline import ConfiguredStage
@@ -57,8 +57,8 @@ class Hands(Protocol):
         """This was done before."""
         ...
 
-    def do(self, jobs: Sequence[tuple[int, Job]]) -> Mapping[int, dict[str, Any]]:
-        """Do these; the results by number, of those that were done."""
+    def do(self, jobs: Sequence[tuple[int, Job]], done: Callable[[int, dict[str, Any]], None]) -> None:
+        """Do these; `done` is told each result, by number, as it comes."""
         ...
 
     def stage_done(self, entries: Sequence[ConfiguredStage], shards: Sequence[Shard]) -> None:

@@ -71,11 +71,11 @@ class Measured:
                 verdicts.append(_of_rows(self.store.read_table(said), rows[fits]))
         return Found(known, features, verdicts)
 
-    def add(self, fingerprint: str, features: str, verdicts: str | None) -> None:
-        """Remember objects of a step, first in the list."""
+    def add(self, fingerprint: str, features: str | None, verdicts: str | None) -> None:
+        """Remember objects of a step, first in the list; without features that there was no document to measure."""
         entry: list[str | None] = [features, verdicts]
         before = self.entries.get(fingerprint, [])
-        if before[:1] == [entry]:
+        if before[:1] == [entry] or (before and features is None):
             return
         self.entries[fingerprint] = [entry, *(one for one in before if one != entry)][:MOST]
         self.store.write(self.name, canonical_json(self.entries))

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import mask, masked
 from curate.dataset.store import Store, canonical_json
-from curate.errors import ConfigurationErrors, CurateError
+from curate.errors import ConfigurationErrors, CurateError, ResumableError
 from curate.pipeline.task import engine_key, file_identity
 from curate.stages.contract import Expander, Global, Part, Source, SourceContext
 
 __all__ = ["Bundle", "Inputs", "bundle", "collect_key", "hash_file", "plan_parts", "sections"]
 
 RACY_SECONDS = 2.0
+ATTEMPTS = 3
 BUNDLES = 32
-PENDING = "pending:"
 Planned = tuple[ConfiguredStage, Part]
 
 
@@ -58,41 +58,46 @@ class Inputs:
     def __init__(self, store: Store | None) -> None:
         self.store = store
         self.identities: dict[str, list[int]] = {}
+        self._hashes: dict[str, str] = {}
         self._known: dict[str, Any] = (store and store.read_json("inputs.json")) or {}
         self._changed = False
 
     def content_hash(self, path: Path) -> str:
-        """For sources: stands for the hash of a file until `resolve` has hashed all of them."""
-        return f"{PENDING}{path}"
-
-    def resolve(self, parts: Sequence[Planned]) -> list[Planned]:
-        """The parts with the hashes of their files, which are read on all cores where they are not known.
+        """The hash of a file's content, as it was when this plan first looked.
 
         Raises:
-            CurateError: A file cannot be read.
+            CurateError: It cannot be read.
+            ResumableError: It does not stay the same while it is read.
         """
-        paths = list(dict.fromkeys(part.content for _, part in parts if part.content.startswith(PENDING)))
+        self.prepare([path])
+        return self._hashes[str(path)]
+
+    def prepare(self, paths: Sequence[Path]) -> None:
+        """Hash files on all cores."""
+        new = [name for name in dict.fromkeys(map(str, paths)) if name not in self._hashes]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            contents = dict(
-                zip(paths, pool.map(self._hash, (name.removeprefix(PENDING) for name in paths)), strict=True)
-            )
+            self._hashes |= zip(new, pool.map(self._hash, new), strict=True)
+
+    def remember(self) -> None:
+        """Keep the hashes for later plans."""
         if self._changed and self.store is not None:
             self.store.write("inputs.json", canonical_json(self._known))
-        return [(entry, replace(part, content=contents.get(part.content, part.content))) for entry, part in parts]
 
     def _hash(self, name: str) -> str:
-        path = Path(name)
         try:
-            while True:
+            for _ in range(ATTEMPTS):
                 identity = file_identity(name)
-                content = self._content(path, identity)
+                content = self._content(Path(name), identity)
                 if identity is not None and file_identity(name) == identity:
                     self.identities[name] = identity
                     return content
         except OSError as error:
             raise CurateError(
-                f"`{path}` cannot be read: {error.strerror}", hint="check that it is there, and its permissions"
+                f"`{name}` cannot be read: {error.strerror}", hint="check that it is there, and its permissions"
             ) from None
+        raise ResumableError(
+            f"`{name}` changes while it is read", hint="run the same command again when it is not written to"
+        )
 
     def _content(self, path: Path, identity: list[int] | None) -> str:
         from xxhash import xxh3_128_hexdigest
@@ -119,7 +124,7 @@ def plan_parts(pipeline: Pipeline, inputs: Inputs) -> list[Planned]:
         CurateError: A source matches nothing, or a file cannot be read.
     """
     shard_bytes = int(pipeline.settings.shard_megabytes * 1_000_000)
-    context = SourceContext(pipeline.root, shard_bytes, inputs.content_hash)
+    context = SourceContext(pipeline.root, shard_bytes, inputs.content_hash, inputs.prepare)
     parts: list[Planned] = []
     for entry in pipeline.sources:
         assert isinstance(entry.stage, Source)
@@ -130,7 +135,8 @@ def plan_parts(pipeline: Pipeline, inputs: Inputs) -> list[Planned]:
         except CurateError as error:
             raise _placed(error, entry) from error
         parts.extend((entry, replace(part, name=mask(part.name, entry.written))) for part in found)
-    return inputs.resolve(parts)
+    inputs.remember()
+    return parts
 
 
 def _placed(error: CurateError, entry: ConfiguredStage) -> CurateError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -160,9 +160,9 @@ class _Run:
     def result(self, sample: int | None) -> RunResult:
         began, clock = now(), time.monotonic()
         inputs = Inputs(self.store)
+        walk = Walk(self.pipeline, self.store, inputs, self, force=self.force, accept=self.accept)
         parts = plan_parts(self.pipeline, inputs)
         shard_bytes = int(self.pipeline.settings.shard_megabytes * 1_000_000)
-        walk = Walk(self.pipeline, self.store, inputs, self, force=self.force, accept=self.accept)
         walk.collect(bundle(parts, inputs, shard_bytes), sample)
         self._unscanned(walk)
         walk.stages()
@@ -180,7 +180,7 @@ class _Run:
         version = self.store.write_manifest(manifest)
         failed = self._failed_gate(manifest, rows)
         tag = "" if failed else refs.commit(self.store, self.pipeline.settings.dataset, version)
-        record_plan(self.store, self.pipeline)
+        record_plan(self.store, self.pipeline, walk.described)
         self._note_provisional(manifest["provisional"])
         done = self._told(version, tag, manifest, rows, round(time.monotonic() - clock, 3))
         self._record(done, began, failed)
@@ -238,8 +238,8 @@ class _Run:
     def _note_provisional(self, count: int) -> None:
         if count:
             self.progress.note(
-                f"{count} documents are quarantined because of the time limit or a lost worker: the next run tries them "
-                "again; `--accept-quarantined` leaves them where they are"
+                f"{count} documents are quarantined because of the time limit, a lost worker or a failure of the system: the "
+                "next run tries them again; `--accept-quarantined` leaves them where they are"
             )
 
     def _split_column(self, columns: Sequence[str], walk: Walk) -> None:
@@ -274,16 +274,14 @@ class _Run:
         self.tasks_cached += len(job.stages)
         self.progress.advance(job.documents)
 
-    def do(self, jobs: Sequence[tuple[int, Job]]) -> Mapping[int, dict[str, Any]]:
+    def do(self, jobs: Sequence[tuple[int, Job]], done: Callable[[int, dict[str, Any]], None]) -> None:
         """Have the backend do these."""
-        results: dict[int, dict[str, Any]] = {}
         by_number = dict(jobs)
         for task, result in self.backend.run(job.task(number) for number, job in jobs):
             job = by_number[task.number]
             self._count(job, result.pop("seconds"))
-            results[task.number] = result
+            done(task.number, result)
             self.progress.advance(job.documents or sum(one["documents"] for one in result.get("shards", ())))
-        return results
 
     def _count(self, job: Job, seconds: float | dict[str, float]) -> None:
         """A stage of a section all of whose measurements were known did nothing; deciding again costs nothing."""

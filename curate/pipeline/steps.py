@@ -22,7 +22,7 @@ from curate.pipeline.calls import Blame, Progress, calls, warm
 from curate.pipeline.measured import Measured
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Audit, Filter, Global, Mapper, Stage, Verdicts
-from curate.stages.selectors import is_plain, joined, mapped
+from curate.stages.selectors import is_plain, joined, mapped, roots
 from curate.stages.verdicts import verdict_schema
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Opened", "Section", "count_verdicts", "run_section", "section_key"]
+
+CAREFUL = 16
+"""Documents after which what is measured is remembered, where one of them costs the worker."""
 
 
 @dataclass(slots=True)
@@ -112,19 +115,30 @@ class Section:
         import pyarrow as pa
 
         rows = self.state.rows()
-        idents = self.state.idents(stage.columns())[rows]
+        idents = self.state.idents(self._given(stage))[rows]
         forced = spec.id in self.force
         found = self.measured.find(spec.measure if not forced else "", rows, idents)
         features, verdicts = list(found.features), [verdict_schema().empty_table(), *found.verdicts]
         new = rows[~found.known]
-        if len(new):
+        careful, marks = bool(self.blame.careful.get(spec.id)), idents[~found.known]
+        for start in range(0, len(new), CAREFUL if careful else max(len(new), 1)):
+            part = slice(start, start + CAREFUL if careful else None)
             self.worked.add(spec.id)
-            said, fresh = self._measure(spec, stage, new)
-            place = pa.table({"row": pa.array(new, pa.int32()), IDENT: pa.array(idents[~found.known], pa.uint64())})
+            said, fresh = self._measure(spec, stage, new[part])
+            place = pa.table({"row": pa.array(new[part], pa.int32()), IDENT: pa.array(marks[part], pa.uint64())})
             features.append(place if fresh is None else _beside(place, fresh))
             verdicts.append(said)
-        whole = pa.concat_tables(features, promote_options="permissive") if features else _no_rows()
-        return pa.concat_tables(verdicts).sort_by("row"), whole.sort_by("row")
+            if careful:  # the next document may cost the worker
+                said, whole = _whole(verdicts, features)
+                self.remember(spec, whole, said, self.store.write_table(whole), self.write(said))
+        return _whole(verdicts, features)
+
+    def _given(self, stage: Any) -> Sequence[str] | None:
+        """The columns that a stage is given beside the texts as read and edited; None is all."""
+        columns = stage.columns()
+        if columns is None or not stage.reads_text or is_plain(stage.on):
+            return columns
+        return (*columns, *roots(stage.on, self.state.schema))
 
     def _measure(self, spec: StageSpec, stage: Any, rows: np.ndarray) -> tuple[pa.Table, pa.Table | None]:
         import pyarrow as pa
@@ -190,8 +204,7 @@ class Section:
             rows = said.filter(doubtful).column("row")
             held = self.store.write_table(features.filter(_not_among(features.column("row"), rows)))
             verdicts = self.write(said.filter(_not_among(said.column("row"), rows)))
-        if features.num_rows:
-            self.measured.add(spec.measure, held, verdicts)
+        self.measured.add(spec.measure, held if features.num_rows else None, verdicts)
 
 
 def no_text(stage_id: str, columns: Sequence[str]) -> CurateError:
@@ -206,6 +219,13 @@ def _not_among(column: Any, values: Any) -> Any:
     import pyarrow.compute as compute
 
     return compute.invert(compute.is_in(column.cast("int64"), values.combine_chunks().cast("int64")))
+
+
+def _whole(verdicts: list[pa.Table], features: list[pa.Table]) -> tuple[pa.Table, pa.Table]:
+    import pyarrow as pa
+
+    whole = pa.concat_tables(features, promote_options="permissive") if features else _no_rows()
+    return pa.concat_tables(verdicts).sort_by("row"), whole.sort_by("row")
 
 
 def _no_rows() -> pa.Table:

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import sys
 import traceback
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
@@ -38,8 +39,10 @@ if TYPE_CHECKING:
 
 __all__ = ["StageSpec", "collect", "document_bytes", "engine_key", "file_identity", "make_ids", "shard_of"]
 
-ENGINE = 2
+ENGINE = 3
 """Raised when the engine's own results change."""
+_loaded: dict[str, list[int]] = {}
+"""Files of code that this process has loaded while they were like this."""
 
 
 @cache
@@ -64,6 +67,7 @@ class StageSpec:
         settings: All its settings, as JSON.
         fingerprint: Identity of code, settings, library versions and model files.
         measure: The same without the settings that only decide; equal to `fingerprint` for other kinds than filters.
+        files: What the files of its code and its models were like (`file_identity`) when they were hashed, by path.
     """
 
     id: str
@@ -71,11 +75,38 @@ class StageSpec:
     settings: dict[str, Any]
     fingerprint: str
     measure: str
+    files: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
 
     def build(self) -> Stage:
-        """The stage itself."""
+        """The stage itself.
+
+        Raises:
+            ResumableError: See `check_files`.
+        """
         module, _, name = self.target.partition(":")
-        return getattr(import_module(module), name).model_validate(self.settings)
+        stage = getattr(import_module(module), name).model_validate(self.settings)
+        self.check_files()
+        return stage
+
+    def check_files(self) -> None:
+        """Look whether code and models are those that were hashed; code that this process loaded while it was, stays so.
+
+        Raises:
+            ResumableError: One has changed: what it gives would stand under the hash of another, for ever.
+        """
+        unsure = {path: planned for path, planned in self.files.items() if _loaded.get(path) != planned}
+        if not unsure:
+            return
+        modules = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+        for path, planned in unsure.items():
+            if file_identity(path) != planned:
+                raise ResumableError(
+                    f"`{Path(path).name}`, which stage `{self.id}` uses, changed while the run was going on",
+                    path,
+                    "what was done before is kept; run the same command again when it is not written to",
+                )
+            if path in modules:
+                _loaded[path] = planned
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
@@ -86,6 +117,7 @@ class StageSpec:
         """
         try:
             yield
+            self.check_files()  # what was loaded late
         except (CurateError, MemoryError, OSError):
             raise
         except Exception as error:  # the worker's edge: a stage from elsewhere may raise anything
@@ -196,40 +228,46 @@ def collect(
     name = parts[0].name + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
     reading, documents = _Reading(store, source_id, name), 0
     progress((source_id, 0, 0))
-    for part, item in _items(source, parts, identities):
-        documents += reading.take(part, item, None if limit is None else limit - documents)
-        if reading.size >= shard_bytes:
-            reading.flush()
+    for part in parts:
         if limit is not None and documents >= limit:
             break
-        progress((source_id, documents, documents))
+        _unchanged(part, identities)
+        for item in _items(source, part):
+            documents += reading.take(part, item, None if limit is None else limit - documents)
+            if reading.size >= shard_bytes:
+                reading.flush()
+            if limit is not None and documents >= limit:
+                break
+            progress((source_id, documents, documents))
+        _unchanged(part, identities)
+        if not source.unchanged(part):
+            raise _changed(part)
     reading.flush()
     progress(None)
     return reading.shards
 
 
-def _items(
-    source: Source, parts: Sequence[Part], identities: dict[str, list[int]]
-) -> Iterator[tuple[Part, pa.Table | Rejected | Passed]]:
-    for part in parts:
-        _unchanged(part, identities)
-        try:
-            yield from ((part, item) for item in source.read(part))
-        except OSError as error:
-            raise CurateError(
-                f"`{part.name}` cannot be read: {error.strerror or type(error).__name__}",
-                hint="what was read before is kept; run the same command again when it can be",
-            ) from error
-        _unchanged(part, identities)
+def _items(source: Source, part: Part) -> Iterator[pa.Table | Rejected | Passed]:
+    try:
+        yield from source.read(part)
+    except OSError as error:
+        raise CurateError(
+            f"`{part.name}` cannot be read: {error.strerror or type(error).__name__}",
+            hint="what was read before is kept; run the same command again when it can be",
+        ) from error
 
 
 def _unchanged(part: Part, identities: dict[str, list[int]]) -> None:
-    planned = identities.get(part.location)
-    if planned is not None and file_identity(part.location) != planned:
-        raise ResumableError(
-            f"`{part.name}` changed while it was read",
-            hint="nothing of it was kept; run the same command again when it is not written to",
-        )
+    for name in (part.location, *part.files):
+        if name in identities and file_identity(name) != identities[name]:
+            raise _changed(part)
+
+
+def _changed(part: Part) -> ResumableError:
+    return ResumableError(
+        f"`{part.name}` changed while it was read",
+        hint="nothing of it was kept; run the same command again when it is not written to",
+    )
 
 
 def _with_ids(table: pa.Table) -> pa.Table:

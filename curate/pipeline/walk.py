@@ -18,7 +18,7 @@ from curate.dataset.fragments import Fragment
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.store import Store
 from curate.pipeline.expand import expand_key
-from curate.pipeline.fingerprint import planning_fingerprint, specification
+from curate.pipeline.fingerprint import describe
 from curate.pipeline.fragment import write_key
 from curate.pipeline.ids import DocumentIds
 from curate.pipeline.jobs import SMALL, Hands, Job, Unknown, group_key, share_receipts
@@ -60,6 +60,7 @@ class Walk:
     """One walk over a pipeline's documents.
 
     Attributes:
+        described: What each source and stage depends on, by id; of one moment, before anything is done.
         shards: The ledger so far, in its order.
         artifacts: Objects worth keeping, by stage and name.
         indexes: The index of ids and places: the objects of its buckets, for each part of the ledger.
@@ -71,6 +72,9 @@ class Walk:
     ) -> None:
         self.pipeline, self.store, self.inputs, self.hands = pipeline, store, inputs, hands
         self.force, self.accept = list(force), accept
+        self.described = {entry.id: describe(entry) for entry in (*pipeline.sources, *pipeline.stages)}
+        for one in self.described.values():
+            one.spec.check_files()  # what the driver has loaded is what was hashed
         self.live: list[Live] = []
         self.artifacts: dict[str, dict[str, list[tuple[str, int]]]] = {}
         self.indexes: list[list[str]] = []
@@ -89,17 +93,25 @@ class Walk:
     def done(self, jobs: Sequence[Job]) -> list[dict[str, Any] | None]:
         """The results of jobs, in their order: from receipts, else from the hands; None where nobody did it.
 
-        Small jobs share a receipt, some 16 of them, which the driver writes when all are done.
+        Small jobs share a receipt, some 16 of them, which the driver writes when the last of them is done.
         """
-        results: list[dict[str, Any] | None] = []
         groups = share_receipts(jobs)
-        for group in groups:
-            results += self._known(group)
+        known = [self._known(group) for group in groups]
+        results = [result for group in known for result in group]
         missing = [(number, job) for number, job in enumerate(jobs) if results[number] is None]
+        group_of = [number for number, group in enumerate(groups) for _ in group]
+        left = [group.count(None) for group in known]
+        first = [number for number in range(len(jobs)) if number == 0 or group_of[number] != group_of[number - 1]]
+
+        def done(number: int, result: dict[str, Any]) -> None:
+            results[number] = result
+            group = group_of[number]
+            left[group] -= 1
+            if not left[group]:
+                self._record(groups[group], results[first[group] : first[group] + len(groups[group])])
+
         if missing:
-            for number, result in self.hands.do(missing).items():
-                results[number] = result
-            self._record(groups, results, {number for number, _ in missing})
+            self.hands.do(missing, done)
         return results
 
     def _known(self, group: Sequence[Job]) -> list[dict[str, Any] | None]:
@@ -114,31 +126,25 @@ class Walk:
                 self.hands.cached(job, result)
         return results
 
-    def _record(self, groups: Sequence[Sequence[Job]], results: Sequence[Any], new: set[int]) -> None:
-        first = 0
-        for group in groups:
-            last = first + len(group)
-            mine = list(results[first:last])
-            if group[0].small and all(mine) and not new.isdisjoint(range(first, last)):
-                objects = [name for one in mine for name in one["objects"]]
-                whole = {"results": mine} if len(group) > 1 else mine[0]
-                self.store.write_receipt(group_key(group), whole, objects)
-            first = last
+    def _record(self, group: Sequence[Job], results: Sequence[Any]) -> None:
+        if group[0].small:
+            objects = [name for one in results for name in one["objects"]]
+            whole = {"results": list(results)} if len(group) > 1 else results[0]
+            self.store.write_receipt(group_key(group), whole, objects)
 
     # ---- reading
 
     def collect(self, bundles: Sequence[Bundle], sample: int | None) -> None:
         """Read all parts; or one bundle after the other until there are `sample` documents."""
-        specs = {entry.id: (specification(entry), planning_fingerprint(entry)) for entry in self.pipeline.sources}
         self.hands.begin("read", len(bundles))
         if sample is None:
-            for result in self.done([self._collect_job(one, *specs[one.entry.id], None) for one in bundles]):
+            for result in self.done([self._collect_job(one, None) for one in bundles]):
                 self._add(result)
         else:
             for one in bundles:
                 left = sample - sum(live.shard.documents for live in self.live)
                 if left > 0:
-                    self._add(self.done([self._collect_job(one, *specs[one.entry.id], left)])[0])
+                    self._add(self.done([self._collect_job(one, left)])[0])
         if self.live:
             self.check_ids(self.live)
         self.hands.stage_done(self.pipeline.sources, self.shards)
@@ -150,12 +156,14 @@ class Walk:
         if result is None:
             self.live.append(Live(len(self.live), Shard("?", "?", "?", 0, 0, "?"), None, 0))
 
-    def _collect_job(self, one: Bundle, spec: StageSpec, fingerprint: str, limit: int | None) -> Job:
+    def _collect_job(self, one: Bundle, limit: int | None) -> Job:
+        _, spec, fingerprint = self.described[one.entry.id]
         size = int(self.pipeline.settings.shard_megabytes * 1_000_000)
 
         def record() -> dict[str, Any]:
             known = self.inputs.identities
-            identities = {part.location: known[part.location] for part in one.parts if part.location in known}
+            files = [name for part in one.parts for name in (part.location, *part.files)]
+            identities = {name: known[name] for name in files if name in known}
             return {
                 "kind": "collect", "stage": asdict(spec), "parts": [asdict(part) for part in one.parts],
                 "identities": identities, "shard_bytes": size, "limit": limit,
@@ -181,8 +189,8 @@ class Walk:
     def stages(self) -> None:
         """All stages of the pipeline."""
         for fused, final in sections(self.pipeline.stages):
-            specs = [specification(entry) for entry in fused]
-            last = specification(final) if final is not None and isinstance(final.stage, Global) else None
+            specs = [self.described[entry.id].spec for entry in fused]
+            last = self.described[final.id].spec if final is not None and isinstance(final.stage, Global) else None
             there = [one for one in self.live if one.goes_on]
             names = [entry.id for entry in (*fused, *([final] if final else []))]
             self.hands.begin(" > ".join(names), len(there))
@@ -261,7 +269,7 @@ class Walk:
 
     def _expand(self, entry: ConfiguredStage, live: Sequence[Live]) -> None:
         """Make documents of documents: shards of their own, at the end of the ledger."""
-        spec, jobs = specification(entry), []
+        spec, jobs = self.described[entry.id].spec, []
         for one in live:
             assert one.identity
 

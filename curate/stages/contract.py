@@ -22,12 +22,12 @@ the standard library and this module at the top, and pyarrow, numpy and all else
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from curate.stages.parts import Part, Passed, Rejected, SourceContext
 from curate.stages.verdicts import Rule, Span, Verdicts, verdict_schema
 
 if TYPE_CHECKING:
@@ -321,62 +321,6 @@ class Global(_OfTexts):
 # ---- sources
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of a source that one task reads: JSON-able, made by `Source.plan`.
-
-    Attributes:
-        name: What documents and errors call it: a path relative to the pipeline file, with forward slashes.
-        location: Where to read it: an absolute path or a URL.
-        content: Identity of the content, whatever the modification time says: a hash of the file's bytes.
-        start: First byte or row of the range.
-        stop: End of the range, exclusive; None is the end.
-        extra: What else `read` needs (format, compression, ...).
-    """
-
-    name: str
-    location: str
-    content: str
-    start: int = 0
-    stop: int | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-class SourceContext(NamedTuple):
-    """What a source may use to plan.
-
-    Attributes:
-        root: Folder of the pipeline file; relative paths start there.
-        shard_bytes: About how many bytes of text one shard should hold.
-        content_hash: Gives the identity of a local file's content (cached by path, size, inode and times).
-    """
-
-    root: Path
-    shard_bytes: int
-    content_hash: Callable[[Path], str]
-
-
-class Rejected(NamedTuple):
-    """Something in a source that is not a readable document: counted in, and quarantined.
-
-    Attributes:
-        offset: Byte offset (or row) in the part's file, decompressed where it is compressed.
-        reason: A stable identifier: `bad_json`, `truncated`, `too_long`, ...
-        detail: What is wrong, in words, without the text itself.
-    """
-
-    offset: int
-    reason: str
-    detail: str
-
-
-class Passed(NamedTuple):
-    """Things in a source that are no documents and were not meant to be (an archive's requests): counted by kind."""
-
-    kind: str
-    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
-
-
 class Source(Stage):
     """Reads the outside world into documents."""
 
@@ -396,3 +340,7 @@ class Source(Stage):
         other columns. The same documents in the same order come out however the source was cut into parts.
         """
         raise NotImplementedError
+
+    def unchanged(self, part: Part) -> bool:
+        """Whether what was read is still what `content` says (asked afterwards); local files the engine looks after itself."""
+        return True

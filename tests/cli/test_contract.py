@@ -38,7 +38,7 @@ FIELDS = {
     "data tag toy release": "dataset version tag deleted",
     "data sample toy -n 2": "dataset version documents",
     "data verify toy": "dataset version objects bytes problems hint",
-    "data export toy --out out.jsonl": "dataset version format out files documents bytes",
+    "data export toy --out out.jsonl": "dataset version format out files documents bytes notes",
     "data gc --dry-run": "versions objects receipts token_shards temporary bytes dry_run",
 }
 

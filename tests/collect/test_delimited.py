@@ -194,6 +194,27 @@ def test_what_the_csv_module_writes_is_read_back(tmp_path_factory, rows, shard_b
     assert read == [row[0] for row in rows]
 
 
+@pytest.mark.parametrize("shard_bytes", [1 << 24, 20])
+@pytest.mark.parametrize("closed", [b"\r", b""])
+def test_lines_may_end_in_lone_carriage_returns(read_files, shard_bytes, closed):
+    content = b'id,text\r1,first row\r2,"second\rrow\n, still"' + closed
+    documents, rejects = read_files({"a.csv": content}, shard_bytes=shard_bytes)
+    assert texts(documents) == ["first row", "second\rrow\n, still"]
+    assert [document["source_uri"] for document in documents] == ["a.csv#8", "a.csv#20"]
+    assert rejects == []
+
+
+def test_a_lone_carriage_return_among_line_feeds_is_named_as_what_is_wrong(read_files):
+    documents, rejects = read_files({"a.csv": b"text,n\na\rb,1\nc,2\n"})
+    assert texts(documents) == ["c"]
+    assert "a carriage return stands inside a field without quotes" in rejects[0].detail
+
+
+def test_a_carriage_return_inside_quotes_in_the_header_ends_no_line(read_files):
+    documents, _ = read_files({"a.csv": b'"a\rb",text\n1,one\n2,two\n'})
+    assert texts(documents) == ["one", "two"]
+
+
 def test_source_uri_and_a_repeated_id_are_carried_on_under_other_names(read_files):
     content = "id,text,source_uri,n\n0,one,x.csv#5,1\n"
     documents, rejects = read_files({"a.csv": content}, make_ids=True)

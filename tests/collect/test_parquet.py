@@ -129,3 +129,18 @@ def test_source_uri_and_a_repeated_id_are_carried_on_under_other_names(read_file
         {"id": None, "text": "a", "source_uri": "a.parquet#0", "original_id": "0", "original_uri": "x.csv#5"}
     ]
     assert rejects == []
+
+
+FAR = datetime(9999, 12, 31, 23, 59, 59)
+
+
+def test_old_96_bit_times_keep_their_year(read_files):
+    old = pa.table({"text": ["a", "b"], "at": pa.array([FAR, None], pa.timestamp("us"))})
+    documents, _ = read_files({"a.parquet": packed(old, use_deprecated_int96_timestamps=True)})
+    assert [document["at"] for document in documents] == [FAR, None]
+
+
+def test_old_96_bit_times_keep_their_nanoseconds(read_files):
+    old = pa.table({"text": ["a"], "at": pa.array([1], pa.timestamp("ns")), "all": [[FAR]]})
+    documents, _ = read_files({"a.parquet": packed(old, use_deprecated_int96_timestamps=True)})
+    assert documents[0]["at"].value == 1 and documents[0]["all"] == '["9999-12-31T23:59:59"]'

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -19,13 +17,6 @@ from curate.dataset.store import object_name
 from curate.errors import CurateError
 
 
-def age(store, days=30):
-    """Make everything look older than it is."""
-    then = time.time() - days * 86_400
-    for path in store.root.rglob("*"):
-        os.utime(path, (then, then))
-
-
 def collect(project, *, keep_days=0, keep_last=0, dry_run=False):
     return collect_garbage(project.store, keep_days=keep_days, keep_last=keep_last, dry_run=dry_run)
 
@@ -34,12 +25,15 @@ def objects(project, name="toy"):
     return {one for one, _ in objects_of(project.store, project.open(name).manifest)}
 
 
-def file_of(project, name):
-    return project.store.root / object_name(name)
+pytestmark = pytest.mark.anywhere
+
+
+def damage(project, name, content=b""):
+    project.store.blobs.write(object_name(name), content)
 
 
 def stored(project, folder):
-    return {path.name.partition(".")[0] for path in (project.store.root / folder).rglob("*") if path.is_file()}
+    return {blob.name.rpartition("/")[2].partition(".")[0] for blob in project.store.blobs.list(folder)}
 
 
 # ---- verify
@@ -52,9 +46,10 @@ def test_a_good_version_has_no_problems(done):
 
 
 def test_an_object_that_is_missing_is_found(done):
-    path = file_of(done, done.open().fragments[0].object)
-    path.unlink()
-    assert verify(done.open())["problems"] == [{"object": path.stem, "problem": "missing", "file": str(path)}]
+    store, name = done.store, done.open().fragments[0].object
+    store.blobs.delete(object_name(name))
+    file = f"{store.location}/{object_name(name)}"
+    assert verify(done.open())["problems"] == [{"object": name, "problem": "missing", "file": file}]
 
 
 def test_every_object_that_is_damaged_is_found(done):
@@ -62,19 +57,18 @@ def test_every_object_that_is_damaged_is_found(done):
     hidden = {version.manifest["fragments"], *version.manifest["ledger"].values()}
     names = objects(done) - hidden  # without those nobody knows what else there is
     for name in names:
-        path = file_of(done, name)
-        content = bytearray(path.read_bytes())
+        content = bytearray(done.store.blobs.read(object_name(name)))
         content[len(content) // 2] ^= 1
-        path.write_bytes(content)
+        damage(done, name, bytes(content))
     assert {row["object"] for row in verify(version)["problems"]} == names
     for name in hidden:
-        file_of(done, name).write_bytes(b"")
+        damage(done, name)
     assert {row["object"] for row in verify(version)["problems"]} == hidden
 
 
 def test_a_manifest_that_was_changed_is_found(done):
-    path = done.store.root / "versions" / f"{done.open().version}.json"
-    path.write_text(path.read_text().replace('"kept":57', '"kept":56'))
+    blobs, name = done.store.blobs, f"versions/{done.open().version}.json"
+    blobs.write(name, blobs.read(name).replace(b'"kept":57', b'"kept":56'))
     problems = verify(done.open())["problems"]
     assert [row["object"] for row in problems] == ["manifest", "manifest"]
     assert "do not add up" in problems[1]["problem"]
@@ -82,44 +76,44 @@ def test_a_manifest_that_was_changed_is_found(done):
 
 def test_the_command_exits_with_3_where_something_is_wrong(done):
     assert done.cli("data", "verify", "toy").out.splitlines()[1] == "all of them are what their names say"
-    path = file_of(done, done.open().fragments[0].object)
-    path.write_bytes(b"")
+    name = done.open().fragments[0].object
+    damage(done, name)
     outcome = done.cli("data", "verify", "toy", "--json")
     assert outcome.code == 3
     [problem] = json.loads(outcome.out)["problems"]
-    assert (problem["object"], problem["problem"]) == (path.stem, "its bytes are not what its name says")
+    assert (problem["object"], problem["problem"]) == (name, "its bytes are not what its name says")
 
 
 def test_the_command_names_the_remedy_and_the_remedy_works(done):
     version = done.open().version
-    file_of(done, done.open().fragments[0].object).write_bytes(b"")
+    damage(done, done.open().fragments[0].object)
     assert done.cli("data", "verify", "toy").out.splitlines()[-1] == f"hint: {REMEDY}"
     found = json.loads(done.cli("data", "verify", "toy", "--json").out)
     assert found["hint"] == REMEDY
     for problem in found["problems"]:
-        (done.root / problem["file"]).unlink()
+        done.store.blobs.delete(object_name(problem["object"]))
     assert done.run().version == version
     assert verify(done.open())["problems"] == []
 
 
 def test_a_run_that_reads_a_damaged_object_says_so(done):
     name = done.open().ledger()[0].object
-    file_of(done, name).write_bytes(b"damaged")
+    damage(done, name, b"damaged")
     outcome = done.cli("run", "pipeline.yaml", "--set", "shout.word=x", "--workers", 1)
     assert outcome.code == 2
     assert f"error: object {name[:12]} is damaged" in outcome.err
 
 
 def test_a_damaged_object_is_made_again_when_its_stage_is_forced(done):
-    path = file_of(done, done.open().ledger()[0].object)
-    path.write_bytes(path.read_bytes()[:-50])
+    name = done.open().ledger()[0].object
+    damage(done, name, done.store.blobs.read(object_name(name))[:-50])
     done.run(force=["lines"])
     assert verify(done.open())["problems"] == []
 
 
 def test_a_damaged_object_that_is_removed_is_made_again(done):
     version, name = done.open().version, done.open().ledger()[0].object
-    file_of(done, name).unlink()
+    done.store.blobs.delete(object_name(name))
     assert done.run().version == version
     assert verify(done.open())["problems"] == []
 
@@ -127,18 +121,18 @@ def test_a_damaged_object_that_is_removed_is_made_again(done):
 # ---- gc
 
 
-def test_heads_and_tagged_versions_stay(done):
+def test_heads_and_tagged_versions_stay(done, place):
     done.run("long.minimum=16")
     refs.set_tag(done.store, refs.resolve(done.store, "toy@v1"), "release")
-    age(done.store)
+    place.age(done.store)
     assert collect(done)["versions"] == 0
     for name in ("toy@release", "toy@v1", "toy@v2"):
         assert verify(done.open(name))["problems"] == []
 
 
-def test_old_versions_that_nobody_tagged_go(done):
+def test_old_versions_that_nobody_tagged_go(done, place):
     done.run("long.minimum=16")
-    age(done.store)
+    place.age(done.store)
     found = collect(done)
     assert found["versions"] == 1
     assert found["objects"] > 0
@@ -149,24 +143,24 @@ def test_old_versions_that_nobody_tagged_go(done):
         done.open("toy@v1")
 
 
-def test_the_last_versions_stay_whatever_their_age(done):
+def test_the_last_versions_stay_whatever_their_age(done, place):
     for minimum in (14, 15, 16):
         done.run(f"long.minimum={minimum}")
-    age(done.store)
+    place.age(done.store)
     assert collect(done, keep_last=3)["versions"] == 1
     assert sorted(refs.tags_of(done.store, "toy")) == ["v2", "v3", "v4"]
     assert all(verify(done.open(f"toy@v{number}"))["problems"] == [] for number in (2, 3, 4))
 
 
-def test_young_versions_stay(done):
-    age(done.store)
+def test_young_versions_stay(done, place):
+    place.age(done.store)
     done.run("long.minimum=16")
     done.run("long.minimum=17")
     assert collect(done, keep_days=7)["versions"] == 1
     assert sorted(refs.tags_of(done.store, "toy")) == ["v2", "v3"]
 
 
-def test_a_refused_version_goes_by_its_age(done):
+def test_a_refused_version_goes_by_its_age(done, place):
     outcome = done.cli(
         "run", "pipeline.yaml", "--set", "max_quarantined=0", "--set", "long.minimum=6", "--workers", 1, "--json"
     )
@@ -174,16 +168,16 @@ def test_a_refused_version_goes_by_its_age(done):
     refused = json.loads(outcome.out)["version"]
     assert collect(done, keep_days=7)["versions"] == 0
     assert verify(done.open(f"toy@{refused[:8]}"))["problems"] == []
-    age(done.store)
+    place.age(done.store)
     assert collect(done)["versions"] == 1
     with pytest.raises(CurateError, match=f"there is no version {refused[:12]} in the store") as caught:
         done.open(f"toy@{refused[:8]}")
     assert caught.value.hint == "`curate data gc` removes versions that nothing names"
 
 
-def test_a_version_that_somebody_reads_stays_until_they_have_done(done):
+def test_a_version_that_somebody_reads_stays_until_they_have_done(done, place):
     done.run("long.minimum=16")
-    age(done.store)
+    place.age(done.store)
     reader = done.open("toy@v1")
     assert collect(done)["versions"] == 0
     assert verify(reader)["problems"] == []
@@ -192,23 +186,24 @@ def test_a_version_that_somebody_reads_stays_until_they_have_done(done):
     assert collect(done)["versions"] == 1
 
 
-def test_a_version_that_another_process_reads_stays_until_it_has_died(done):
+def test_a_version_that_another_process_reads_stays_until_it_has_died(done, place):
     done.run("long.minimum=16")
-    age(done.store)
+    place.age(done.store)
     code = "import curate, sys; d = curate.open_dataset('toy@v1', sys.argv[1]); print('there', flush=True); input()"
-    command = [sys.executable, "-c", code, str(done.store.root)]
+    command = [sys.executable, "-c", code, done.location]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "there\n"
     assert collect(done)["versions"] == 0
     process.kill()
     process.communicate()
+    place.age(done.store)
     assert collect(done)["versions"] == 1
     assert stored(done, "leases") == set()
 
 
-def test_a_version_that_is_opened_while_garbage_is_collected_stays(done, monkeypatch):
+def test_a_version_that_is_opened_while_garbage_is_collected_stays(done, monkeypatch, place):
     done.run("long.minimum=16")
-    age(done.store)
+    place.age(done.store)
     opened, forget = [], refs.forget
 
     def forget_late(*arguments):
@@ -220,18 +215,18 @@ def test_a_version_that_is_opened_while_garbage_is_collected_stays(done, monkeyp
     assert verify(opened[0])["problems"] == []
 
 
-def test_a_rerun_after_garbage_collection_gives_the_same_version(done):
+def test_a_rerun_after_garbage_collection_gives_the_same_version(done, place):
     version = done.open().version
     done.run("long.minimum=16")
-    age(done.store)
+    place.age(done.store)
     collect(done)
     assert done.run().version == version
 
 
-def test_after_garbage_collection_what_a_version_keeps_is_not_made_again(done):
+def test_after_garbage_collection_what_a_version_keeps_is_not_made_again(done, place):
     """Signatures are not part of a version; what was measured and decided is."""
     done.run("long.minimum=16")
-    age(done.store)
+    place.age(done.store)
     collect(done)
     done.calls()
     done.run("long.minimum=16")
@@ -246,15 +241,13 @@ def test_young_work_stays(done):
     assert (found["objects"], found["receipts"]) == (0, 0)
 
 
-def test_receipts_without_objects_go_by_their_age(done):
-    receipts = done.store.root / "receipts"
+def test_receipts_without_objects_go_by_their_age(done, place):
     done.store.write_receipt("a" * 64, {"documents": 0}, [])
-    (receipts / "bb").mkdir()
-    (receipts / "bb" / f"{'b' * 64}.json").write_text("{}")
-    (receipts / "bb" / f"{'c' * 64}.json").write_text("{")
+    done.store.blobs.write(f"receipts/bb/{'b' * 64}.json", b"{}")
+    done.store.blobs.write(f"receipts/bb/{'c' * 64}.json", b"{")
     collect(done, keep_days=7)
     assert stored(done, "receipts") >= {"a" * 64, "b" * 64, "c" * 64}
-    age(done.store)
+    place.age(done.store)
     collect(done)
     assert stored(done, "receipts").isdisjoint({"a" * 64, "b" * 64, "c" * 64})
 
@@ -262,21 +255,26 @@ def test_receipts_without_objects_go_by_their_age(done):
 @pytest.mark.parametrize("damage", ["{}", "{", "[]", ""])
 def test_a_run_over_damaged_receipts_does_the_work_again(done, damage):
     version = done.open().version
-    for path in (*(done.store.root / "receipts").rglob("*.json"), *(done.store.root / "measured").rglob("*.json")):
-        path.write_text(damage)
+    blobs = done.store.blobs
+    for blob in [*blobs.list("receipts"), *blobs.list("measured")]:
+        blobs.write(blob.name, damage.encode())
     assert done.run().version == version
     done.calls()
     done.run()
     assert done.calls() == {}
 
 
-def test_a_dry_run_removes_nothing(done):
+def everything(project):
+    return sorted(blob.name for blob in project.store.blobs.list("") if not blob.name.startswith("temporary/"))
+
+
+def test_a_dry_run_removes_nothing(done, place):
     done.run("long.minimum=16")
-    age(done.store)
-    before = sorted(done.store.root.rglob("*"))
+    place.age(done.store)
+    before = everything(done)
     found = collect(done, dry_run=True)
     assert (found["versions"], found["dry_run"], found["bytes"] > 0) == (1, True, True)
-    assert sorted(done.store.root.rglob("*")) == before
+    assert everything(done) == before
     wet = collect(done)
     assert {**wet, "dry_run": True} == found
 
@@ -299,12 +297,11 @@ def test_the_command_tells_what_it_removed(done):
     }  # fmt: skip
 
 
-def test_gc_removes_the_tokens_of_versions_that_nobody_names(done):
+def test_gc_removes_the_tokens_of_versions_that_nobody_names(done, place):
     for name, version in (("kept", refs.resolve(done.store, "toy").version), ("gone", "0" * 64)):
-        folder = done.store.root / "tokens" / name
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps({"version": version}))
-        (folder / "train-00000.ds").write_bytes(b"1234")
-    age(done.store)
-    assert collect(done, keep_days=1)["token_shards"] == 1
-    assert [path.name for path in (done.store.root / "tokens").iterdir()] == ["kept"]
+        done.store.blobs.write(f"tokens/{name}/manifest.json", json.dumps({"version": version}).encode())
+        done.store.blobs.write(f"tokens/{name}/train-00000.ds", b"1234")
+    done.store.blobs.write("tokens/half/train-00000.ds", b"1234")
+    place.age(done.store)
+    assert collect(done, keep_days=1)["token_shards"] == 2
+    assert {blob.name.split("/")[1] for blob in done.store.blobs.list("tokens")} == {"kept"}

@@ -10,8 +10,11 @@ from curate.dataset.care import collect_garbage, verify
 from curate.dataset.diff import diff
 from curate.dataset.manifest import attach
 from curate.dataset.reader import Dataset
+from curate.dataset.store import object_name
 from curate.dataset.why import why
 from curate.errors import CurateError
+
+pytestmark = pytest.mark.anywhere
 
 
 @pytest.fixture
@@ -88,7 +91,7 @@ def test_it_is_verified_told_of_and_compared_as_any_other(parent, labelled):
 
 def test_a_damaged_column_is_found(labelled):
     name = labelled.fragments[1].sidecars[-1].object
-    (labelled.store.root / "objects" / name[:2] / f"{name}.parquet").unlink()
+    labelled.store.blobs.delete(object_name(name))
     assert [row["object"] for row in verify(labelled)["problems"]] == [name]
 
 

@@ -173,7 +173,7 @@ def test_csv_writes_scalars_as_themselves(tmp_path):
     dataset = make_dataset(tmp_path, {"train": [row, dict.fromkeys(row)]}, pa.schema(types))
     export(dataset, "csv", tmp_path / "out.csv")
     _, values, nulls = (tmp_path / "out.csv").read_text().splitlines()
-    assert values == ('19.99,-0.5,2024-02-29,01:02:03.000000,2024-02-29 01:02:03.000Z,"AP8=",1.5,"a ""b"""')
+    assert values == ('19.99,-0.5,"2024-02-29","01:02:03","2024-02-29T01:02:03+00:00","AP8=",1.5,"a ""b"""')
     assert nulls == "," * (len(row) - 1)
 
 
@@ -435,7 +435,5 @@ def test_wrong_arguments_are_explained(dataset, tmp_path, arguments, message):
 
 def test_a_number_too_large_for_the_format_is_explained(tmp_path):
     wide = make_dataset(tmp_path, {"train": [{"n": 2**64 - 1}]}, pa.schema([("n", pa.uint64())]))
-    with pytest.raises(
-        CurateError, match="a column does not fit the format: Integer value 18446744073709551615 not in range"
-    ):
+    with pytest.raises(CurateError, match="column `n` has an integer beyond 63 bits, which TFRecord cannot hold"):
         export(wide, "tfrecord", tmp_path / "out.tfrecord")

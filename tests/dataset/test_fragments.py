@@ -5,18 +5,19 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from curate.dataset.blobs import LocalBlobs
 from curate.dataset.fragments import Fragment, Sidecar, read_fragments, write_fragments
 from curate.dataset.ledger import Step
-from curate.dataset.store import Store
+from curate.dataset.store import Store, blobs_at
 from curate.pipeline.fragment import run_write
 from curate.pipeline.task import shard_of
 from curate.stages.contract import Verdicts
 
+pytestmark = pytest.mark.anywhere
+
 
 @pytest.fixture
-def store(tmp_path):
-    return Store(LocalBlobs(tmp_path / "store"))
+def store(place):
+    return Store(blobs_at(place.store("store")))
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import pytest
 from curate.dataset.index import Address, find, hash_names
 from curate.stages.work import SHARD_BITS, bucket_of
 
+pytestmark = pytest.mark.anywhere
+
 
 @pytest.fixture
 def version(project):

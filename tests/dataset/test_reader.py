@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
 import curate
-from curate.dataset.blobs import content_hash
+from curate.dataset.blobs import LocalBlobs
 from curate.dataset.store import object_name
 from curate.errors import CurateError
+from curate.files import file_hash
+
+pytestmark = pytest.mark.anywhere
 
 
 @pytest.fixture
@@ -22,9 +27,9 @@ def version(project):
     return project.open()
 
 
-def file_of(version, fragment):
-    """The file of a fragment's documents."""
-    return version.store.root / object_name(version.fragments[fragment].object)
+def blob_of(version, fragment):
+    """The blob of a fragment's documents."""
+    return object_name(version.fragments[fragment].object)
 
 
 READS = (
@@ -59,7 +64,7 @@ def test_batches_are_as_large_as_asked_for(version):
 
 def test_some_documents_are_taken_by_number_without_reading_other_files(version):
     assert version.take([4, 0], "train").column("id").to_pylist() == ["a.txt#0", "b.txt#2"]
-    file_of(version, 1).unlink()
+    version.store.blobs.delete(blob_of(version, 1))
     assert version.take([2, 0], "train").column("id").to_pylist() == ["a.txt#0", "a.txt#4"]
     assert version.take([]).num_rows == 0
 
@@ -126,22 +131,22 @@ def test_an_unknown_column_is_an_error(version):
 
 
 def test_a_file_that_is_gone_is_an_error(version):
-    file_of(version, 0).unlink()
+    version.store.blobs.delete(blob_of(version, 0))
     for read in READS:
         with pytest.raises(CurateError, match=r"object \w{12} is missing") as caught:
             read(version)
         assert caught.value.hint.startswith("`curate data verify` lists what is affected")
 
 
-@pytest.mark.parametrize("place", [0.1, 0.5, 0.99])
-def test_a_file_that_is_damaged_is_an_error_that_names_the_object(version, place):
-    path = file_of(version, -1)
-    content = bytearray(path.read_bytes())
-    start = int(place * len(content))
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.99])
+def test_a_file_that_is_damaged_is_an_error_that_names_the_object(version, where):
+    blobs, name = version.store.blobs, blob_of(version, -1)
+    content = bytearray(blobs.read(name))
+    start = int(where * len(content))
     content[start : start + 30] = bytes(30)
-    path.write_bytes(content)
+    blobs.write(name, bytes(content))
     for read in READS:
-        with pytest.raises(CurateError, match=f"object {path.stem[:12]} is damaged") as caught:
+        with pytest.raises(CurateError, match=f"object {version.fragments[-1].object[:12]} is damaged") as caught:
             read(version)
         assert caught.value.hint.startswith("`curate data verify` lists what is affected")
 
@@ -188,7 +193,7 @@ def test_an_object_is_hashed_once_and_not_after_it_was_written(project, monkeypa
     project.run()
     hashed = []
     monkeypatch.setattr(
-        "curate.dataset.store.content_hash", lambda blobs, name: hashed.append(name) or content_hash(blobs, name)
+        LocalBlobs, "hash", lambda blobs, name: hashed.append(name) or file_hash(Path(blobs.location, name))
     )
     version = project.open()
     assert version.arrow() == version.arrow()
@@ -200,7 +205,7 @@ def test_an_object_is_hashed_once_and_not_after_it_was_written(project, monkeypa
 
 
 def test_a_dataset_is_opened_from_the_store_that_the_environment_names(version, monkeypatch):
-    monkeypatch.setenv("CURATE_STORE", str(version.store.root))
+    monkeypatch.setenv("CURATE_STORE", version.store.location)
     assert curate.open_dataset("toy@v1").version == version.version
     assert curate.open_dataset(f"toy@{version.version[:6]}").tag == "v1"
 

@@ -13,10 +13,12 @@ from curate.dataset import refs
 from curate.dataset.store import Store
 from curate.errors import CurateError
 
+pytestmark = pytest.mark.anywhere
+
 
 @pytest.fixture
-def store(tmp_path):
-    return Store.open(tmp_path / "store", create=True)
+def store(place):
+    return Store.open(place.store("store"), create=True)
 
 
 @pytest.fixture
@@ -193,14 +195,14 @@ def test_the_log_tells_what_happened_newest_first(books):
 
 
 def test_a_damaged_file_of_names_is_an_error(books):
-    (books.root / "refs" / "books.json").write_text("{")
+    books.blobs.write("refs/books.json", b"{")
     hint_of(books, "books", "the names of dataset `books` cannot be read")
 
 
 def test_commits_at_the_same_time_all_count(store):
     versions = [f"{i:064x}" for i in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        tags = list(pool.map(lambda version: refs.commit(Store.open(store.root), "books", version), versions))
+        tags = list(pool.map(lambda version: refs.commit(Store.open(store.location), "books", version), versions))
     assert len(set(tags)) == 40
     assert refs.tags_of(store, "books") == dict(zip(tags, versions, strict=True))
 
@@ -218,14 +220,14 @@ for number in range(25):
 
 
 def test_two_processes_that_commit_at_once_lose_nothing(store):
-    both = [subprocess.Popen([sys.executable, "-c", COMMITS, store.root, letter]) for letter in "ab"]
+    both = [subprocess.Popen([sys.executable, "-c", COMMITS, store.location, letter]) for letter in "ab"]
     assert [process.wait() for process in both] == [0, 0]
     names = refs.tags_of(store, "books")
     assert sorted(names) == sorted(
         [*(f"v{n + 1}" for n in range(50)), *(f"tag-{a}-{n}" for a in "ab" for n in range(25))]
     )
     assert len({names[f"v{n + 1}"] for n in range(50)}) == 50
-    assert len(json.loads((store.root / "refs" / "books.json").read_bytes())["log"]) == 100
+    assert len(json.loads(store.blobs.read("refs/books.json"))["log"]) == 100
 
 
 def test_datasets_are_listed_by_name(books):

@@ -22,18 +22,21 @@ from curate.errors import CurateError, ResumableError
 TABLE = pa.table({"id": ["a", "b"], "text": ["private words", "more of them"], "n": [1, 2]})
 
 
+pytestmark = pytest.mark.anywhere
+
+
 @pytest.fixture
-def store(tmp_path):
-    return Store.open(tmp_path / "store", create=True)
+def store(place):
+    return Store.open(place.store("store"), create=True)
 
 
-def path_of(store, name):
-    return store.root / object_name(name)
+def content_of(store, name):
+    return store.blobs.read(object_name(name))
 
 
-def test_a_store_that_is_not_there_is_an_error(tmp_path):
+def test_a_store_that_is_not_there_is_an_error(place):
     with pytest.raises(CurateError, match="there is no store at") as caught:
-        Store.open(tmp_path)
+        Store.open(place.store("other"))
     assert caught.value.hint == "`curate run` makes one"
 
 
@@ -42,8 +45,7 @@ def test_a_store_that_is_not_there_is_an_error(tmp_path):
 
 def test_an_object_is_named_by_the_hash_of_its_bytes(store):
     name = store.write_table(TABLE)
-    assert hashlib.sha256(path_of(store, name).read_bytes()).hexdigest() == name
-    assert path_of(store, name).suffix == ".parquet"
+    assert hashlib.sha256(content_of(store, name)).hexdigest() == name
 
 
 def test_an_object_is_read_back_as_it_was(store):
@@ -58,16 +60,16 @@ def test_columns_with_dots_in_their_names_are_read(store):
 
 
 def test_an_object_that_is_damaged_is_written_again(store):
-    path = path_of(store, store.write_table(TABLE))
-    whole = path.read_bytes()
-    path.write_bytes(bytes(len(whole)))
+    name = store.write_table(TABLE)
+    whole = content_of(store, name)
+    store.blobs.write(object_name(name), bytes(len(whole)))
     store.write_table(TABLE)
-    assert path.read_bytes() == whole
+    assert content_of(store, name) == whole
 
 
 def test_a_manifest_that_is_damaged_is_written_again(store):
     version = store.write_manifest({"a": 1})
-    (store.root / "versions" / f"{version}.json").write_text("{")
+    store.blobs.write(f"versions/{version}.json", b"{")
     store.write_manifest({"a": 1})
     assert store.manifest(version) == {"a": 1}
 
@@ -78,11 +80,12 @@ def test_an_error_while_a_sound_object_is_read_keeps_its_own_words(store):
         raise OSError("of the user")
 
 
-def test_an_object_is_written_once(store):
-    path = path_of(store, store.write_table(TABLE))
-    before = path.stat().st_mtime_ns
+def test_an_object_is_written_once(store, place):
+    name = object_name(store.write_table(TABLE))
+    place.age(store)
+    before = store.blobs.stat(name)
     store.write_table(TABLE)
-    assert path.stat().st_mtime_ns == before
+    assert store.blobs.stat(name) == before
 
 
 @settings(derandomize=True, max_examples=40, deadline=None)
@@ -96,11 +99,15 @@ def test_equal_tables_give_equal_bytes_however_they_are_cut(tmp_path_factory, cu
     assert store.write_table(pa.concat_tables(pieces)) == store.write_table(whole)
 
 
+def metadata_of(store, name):
+    return parquet.read_metadata(pa.BufferReader(content_of(store, name)))
+
+
 def test_statistics_are_kept_of_numbers_alone(store):
-    group = parquet.read_metadata(path_of(store, store.write_table(TABLE))).row_group(0)
+    group = metadata_of(store, store.write_table(TABLE)).row_group(0)
     assert [group.column(i).is_stats_set for i in range(3)] == [False, False, True]
     table = TABLE.drop_columns(["id", "n"])
-    group = parquet.read_metadata(path_of(store, store.write_table(table))).row_group(0)
+    group = metadata_of(store, store.write_table(table)).row_group(0)
     assert not group.column(0).is_stats_set
 
 
@@ -112,8 +119,8 @@ def test_a_missing_object_is_an_error(store):
 @pytest.mark.parametrize("damage", [b"", b"PAR1 not parquet at all", None])
 def test_a_damaged_object_is_an_error(store, damage):
     name = store.write_table(TABLE)
-    content = path_of(store, name).read_bytes()
-    path_of(store, name).write_bytes(content[: len(content) // 2] if damage is None else damage)
+    content = content_of(store, name)
+    store.blobs.write(object_name(name), content[: len(content) // 2] if damage is None else damage)
     with pytest.raises(CurateError, match=f"object {name[:12]} is damaged") as caught:
         store.read_table(name)
     assert "remove it and run again" in caught.value.hint
@@ -125,14 +132,14 @@ def test_a_receipt_counts_only_with_all_its_objects(store):
     name = store.write_table(TABLE)
     store.write_receipt("k" * 64, {"result": 1}, [name])
     assert store.read_receipt("k" * 64) == {"result": 1, "objects": [name]}
-    path_of(store, name).unlink()
+    store.blobs.delete(object_name(name))
     assert store.read_receipt("k" * 64) is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", "[]", "null", '{"objects": 1}', '{"objects": null}', "\u00ff"])
 def test_a_damaged_receipt_counts_for_nothing(store, content):
     store.write_receipt("k" * 64, {}, [])
-    (store.root / "receipts" / "kk" / f"{'k' * 64}.json").write_text(content)
+    store.blobs.write(f"receipts/kk/{'k' * 64}.json", content.encode("latin-1"))
     assert store.read_receipt("k" * 64) is None
 
 
@@ -144,24 +151,24 @@ def test_equal_values_give_equal_json():
 
 
 def test_a_store_of_a_newer_curate_is_refused(store):
-    (store.root / "store.json").write_text('{"schema": 3}')
+    store.blobs.write("store.json", b'{"schema": 3}')
     with pytest.raises(CurateError, match=r"made by a newer curate .store format 3, this one knows 2") as caught:
-        Store.open(store.root)
+        Store.open(store.location)
     assert caught.value.hint == "upgrade curate-lm, or use another store"
 
 
 def test_a_store_of_an_older_curate_names_the_upgrade(store):
-    (store.root / "store.json").write_text('{"schema": 1}')
+    store.blobs.write("store.json", b'{"schema": 1}')
     with pytest.raises(CurateError, match="the store has the older format 1") as caught:
-        Store.open(store.root, create=True)
+        Store.open(store.location, create=True)
     assert caught.value.hint == "`curate data upgrade` brings it to this one and loses no version"
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"schema": "2"}', "\u00ff"])
 def test_a_store_whose_marker_is_damaged_is_refused(store, content):
-    (store.root / "store.json").write_text(content)
+    store.blobs.write("store.json", content.encode("latin-1"))
     with pytest.raises(CurateError, match="marker file cannot be read"):
-        Store.open(store.root)
+        Store.open(store.location)
 
 
 @pytest.mark.parametrize("create", [True, False])
@@ -171,12 +178,14 @@ def test_a_file_in_place_of_the_store_is_an_error(tmp_path, create):
         Store.open(tmp_path / "store", create=create)
 
 
+@pytest.mark.folder
 def test_a_file_in_place_of_a_folder_of_the_store_is_an_error(store):
     (store.root / "objects").write_text("")
     with pytest.raises(CurateError, match="the store cannot be written: Not a directory"):
         store.write_table(TABLE)
 
 
+@pytest.mark.folder
 def test_a_store_that_may_not_be_written_is_refused_for_a_run(store, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(CurateError, match="the store cannot be written"):
@@ -184,6 +193,7 @@ def test_a_store_that_may_not_be_written_is_refused_for_a_run(store, monkeypatch
     assert Store.open(store.root).root == store.root
 
 
+@pytest.mark.folder
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EPERM])
 def test_a_file_that_may_not_be_written_is_an_error(store, monkeypatch, code):
     def fails(*_):
@@ -195,6 +205,7 @@ def test_a_file_that_may_not_be_written_is_an_error(store, monkeypatch, code):
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.folder
 def test_a_full_disk_is_told_and_leaves_nothing_half_written(store, monkeypatch):
     def fails(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -208,6 +219,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(store, monkeypatch)
     assert list((store.root / "objects").glob("*/*")) == []
 
 
+@pytest.mark.folder
 def test_other_errors_of_the_system_are_ours(store, monkeypatch):
     def fails(*_):
         raise OSError(errno.EIO, "Input/output error")
@@ -226,15 +238,15 @@ def test_an_error_inside_a_lease_keeps_its_own_words(store):
 
 
 def test_runs_share_the_store(store):
-    with lease(store, "run"), lease(Store.open(store.root), "run"), lease(store, "read", "v"):
+    with lease(store, "run"), lease(Store.open(store.location), "run"), lease(store, "read", "v"):
         assert versions_in_use(store) == {"v"}
-    assert list((store.root / "leases").iterdir()) == []
+    assert list(store.blobs.list("leases")) == []
 
 
 @pytest.mark.parametrize("purposes", [("run", "collect"), ("collect", "run"), ("collect", "collect")])
 def test_garbage_collection_wants_no_run_beside_it(store, purposes):
     in_use = pytest.raises(CurateError, match=f"the store is in use by another process .process {os.getpid()} on ")
-    with lease(store, purposes[0]), in_use, lease(Store.open(store.root), purposes[1]):
+    with lease(store, purposes[0]), in_use, lease(Store.open(store.location), purposes[1]):
         pass
 
 
@@ -261,7 +273,7 @@ def test_a_manifest_is_named_by_its_hash_and_written_once(store):
 
 def test_a_manifest_that_is_gone_or_damaged_is_an_error(store):
     version = store.write_manifest({"a": 1})
-    (store.root / "versions" / f"{version}.json").write_text("{")
+    store.blobs.write(f"versions/{version}.json", b"{")
     with pytest.raises(CurateError, match=r"manifest of version .* is damaged"):
         store.manifest(version)
     with pytest.raises(CurateError, match="there is no version bbbbbbbbbbbb in the store"):
@@ -283,6 +295,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.folder
 @pytest.mark.slow
 def test_a_run_on_a_full_disk_leaves_the_old_version_and_goes_on_when_there_is_space(project, small_disk):
     project.write("a.txt", *(f"line {i}" for i in range(50)))
@@ -304,6 +317,7 @@ def test_a_run_on_a_full_disk_leaves_the_old_version_and_goes_on_when_there_is_s
     assert json.loads(again.out)["version"] == undisturbed
 
 
+@pytest.mark.folder
 @pytest.mark.slow
 def test_a_read_only_file_system_is_told(project, small_disk):
     project.write("a.txt", "line")

@@ -15,6 +15,7 @@ from curate.dataset.why import why
 from curate.errors import CurateError
 
 
+@pytest.mark.anywhere
 def test_a_kept_document_with_its_edits(done):
     told = why(done.open(), "one.txt#0")
     assert told == {
@@ -197,8 +198,9 @@ def test_removed_documents_are_listed_by_stage_and_reason(done):
     ]  # fmt: skip
 
 
+@pytest.mark.anywhere
 def test_a_damaged_ledger_is_an_error(done):
-    (done.store.root / object_name(done.open().ledger()[0].object)).unlink()
+    done.store.blobs.delete(object_name(done.open().ledger()[0].object))
     with pytest.raises(CurateError, match="is missing"):
         why(done.open(), "one.txt#0")
 
@@ -211,6 +213,7 @@ def test_two_equal_versions_differ_in_nothing(done):
     assert [found[key] for key in ("added", "removed", "changed", "unchanged")] == [0, 0, 0, 57]
 
 
+@pytest.mark.anywhere
 def test_documents_added_removed_and_changed_are_counted(done):
     lines = (done.root / "two.txt").read_text().splitlines()
     done.write("two.txt", *lines[1:25], "one more line here", lines[25], *lines[26:])

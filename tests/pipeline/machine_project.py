@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from secrets import token_hex
 
 from machine_server import Server
 from machine_world import World, asked, differences, digest
+
+from curate.dataset.remote import LEASE_SECONDS
+from curate.dataset.store import blobs_at
+from tests.object_store import Server as ObjectStore
 
 SHOWN = 12
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -19,16 +24,20 @@ REFUSED = {2, 4}
 class Project:
     """Notes every step in a sentence, so that a failure tells the whole story.
 
-    The truths are what fresh stores say, by the hash of the project's files: they hold for all projects of a process.
+    The truths are what fresh stores say, by the hash of the project's files: they hold for all projects of a process. Where
+    there is an object store, the store is there, and the truths come from folders all the same.
     """
 
     server: Server | None = None
+    object_store: ObjectStore | None = None
     truths: dict[str, dict] = {}
 
     def __init__(self):
         Project.server = Project.server or Server()
         self.folder = tempfile.TemporaryDirectory(prefix="machine-", dir=MEMORY)
-        root, self.store = Path(self.folder.name, "project"), Path(self.folder.name, "store")
+        root = Path(self.folder.name, "project")
+        self.object_store = Project.object_store
+        self.store = f"s3://bucket/{token_hex(4)}" if self.object_store else str(Path(self.folder.name, "store"))
         root.mkdir()
         self.world = World(root)
         self.sentences: list[str] = []
@@ -144,13 +153,19 @@ class Project:
         wanted = {key: expected[key] for key in said}
         self.check(said == wanted, f"`{name}` says something else than when it was made\n" + _told(said, wanted))
 
+    def the_dead_are_known(self):
+        """A minute passes in an object store: the leases of killed runs are over."""
+        if self.object_store:
+            self.object_store.age(f"{self.store.removeprefix('s3://bucket/')}/leases/", LEASE_SECONDS + 2)
+
     def lose_object(self, number):
         """Remove a file of the store that holds data."""
-        objects = sorted(path for path in (self.store / "objects").rglob("*") if path.is_file())
+        blobs = blobs_at(self.store)
+        objects = sorted(blob.name for blob in blobs.list("objects"))
         if objects:
             lost = objects[number % len(objects)]
-            self.note(f"lose the object {lost.name[:12]} ({number % len(objects) + 1} of {len(objects)})")
-            lost.unlink()
+            self.note(f"lose {lost[:23]} ({number % len(objects) + 1} of {len(objects)})")
+            blobs.delete(lost)
             self.head, self.tags = None, {}
 
 

@@ -126,7 +126,12 @@ def _serve(request, out, err, folder):
     os.chdir(request["folder"])
     os.environ.update(request["environment"])
     os.environ["PYTHONPATH"] = os.pathsep.join([str(HOOKS), os.environ["PYTHONPATH"]])
-    if request["trap"]:
+    if request["trap"] and "part" in request["trap"]:
+        from tests.object_store import Server as ObjectStore
+
+        url, part, after = (request["trap"][name] for name in ("url", "part", "after"))
+        ObjectStore(int(url.rpartition(":")[2])).kill(os.getpid(), part, after)
+    elif request["trap"]:
         trap = {**request["trap"], "driver": os.getpid(), "folder": folder}
         os.environ["MACHINE_TRAP"] = json.dumps(trap)
         sys.path.insert(0, str(HOOKS))

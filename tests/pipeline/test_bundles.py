@@ -99,7 +99,7 @@ def test_a_stage_of_ones_own_runs_again_when_a_module_that_it_imports_changes(pr
     project.file.write_text(project.file.read_text() + '  - {stage: "own2:Own"}\n')
     assert project.call("run", "pipeline.yaml").code == 0
     (project.root / "deep" / "words.py").write_text("WORD = 'second'\n")
-    assert "the code in `words.py` changed" in project.call("plan", "pipeline.yaml").out
+    assert "the code in `deep/words.py` changed" in project.call("plan", "pipeline.yaml").out
     assert project.call("run", "pipeline.yaml").code == 0
     assert project.texts() == ["second"]
 

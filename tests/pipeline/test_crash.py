@@ -71,6 +71,7 @@ def test_a_killed_driver_takes_its_workers_along(busy):
     wait_until_none_is_left_over(busy.root / ".curate")
 
 
+@pytest.mark.anywhere
 @pytest.mark.slow
 def test_two_drivers_at_once_give_one_version(busy):
     both = [busy.start("run", "pipeline.yaml", "--workers", 1, "--json") for _ in range(2)]

@@ -34,19 +34,21 @@ def test_before_the_first_run_everything_will_run(toy):
     assert {row["action"] for row in rows} == {"will run"}
 
 
+@pytest.mark.anywhere
 def test_without_a_change_nothing_will_run(done):
     cached, why = planned(done)
     assert (cached, why) == (ALL, {})
     assert done.plan()["copies"]["cached"] == 5
 
 
+@pytest.mark.anywhere
 def test_a_changed_threshold_decides_again_and_measures_nothing(done):
     assert planned(done, "long.minimum=6") == (
         {"lines", "shout"},
         {
             "long": "setting `minimum` changed: 5 -> 6",
-            "letters": "depends on `long`, which runs",
-            "copies": "depends on `long`, which runs",
+            "letters": "only documents that `long` lets in",
+            "copies": "only documents that `long` lets in",
         },
     )
     assert done.plan("long.minimum=6")["long"]["action"] == "decide"
@@ -64,6 +66,7 @@ def test_a_changed_threshold_lets_what_follows_measure_the_newcomers_alone(done)
     assert done.calls() == {"Letters": 2, "Copies": 2, "reduce": 60}
 
 
+@pytest.mark.anywhere
 def test_a_threshold_set_back_is_cached(done):
     first = done.open().version
     done.run("long.minimum=16")

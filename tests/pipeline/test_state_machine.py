@@ -23,6 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from machine_project import Project
 from machine_world import CODE, FOLDERS, OPTIONAL, SETTINGS, TEXTS, asked
 
+from curate.dataset.store import blobs_at
+
 MOST_STEPS = int(os.environ.get("CURATE_MACHINE_STEPS", "48"))
 SEED = int(os.environ.get("CURATE_MACHINE_SEED", "0"))
 WITHOUT = os.environ.get("CURATE_MACHINE_WITHOUT", "").split(",")
@@ -166,8 +168,13 @@ class Machine(RuleBasedStateMachine):
 
     def run_killed(self, moment, workers):
         trap = {"event": "os.rename", "after": moment, "do": "kill driver"}
+        if self.project.object_store:
+            part = self.project.store.removeprefix("s3://")
+            trap = {"url": self.project.object_store.url, "part": part, "after": moment}
         sentence = f"run, {workers} workers, and kill the driver when it puts file {moment} in place"
         ran = self.project.run(sentence, "--workers", workers, trap=trap)
+        if self.project.object_store:
+            self.project.object_store.kill(0, "-", 0)
         if ran.code == -9:
             self.project.head_stays_or_is_new()
         else:
@@ -208,7 +215,8 @@ class Machine(RuleBasedStateMachine):
     # ---- the store
 
     def collect_garbage(self):
-        if self.project.store.exists():
+        if blobs_at(self.project.store).exists("store.json"):
+            self.project.the_dead_are_known()
             self.project.do("collect garbage", "data", "gc", "--keep-days", 0)
             self.project.head_stays()
             for name, said in self.project.tags.items():
@@ -284,13 +292,34 @@ def test_a_store_says_what_a_fresh_one_says_after_that(steps):
 @pytest.mark.timeout(600 + 10 * MOST_STEPS)
 @pytest.mark.parametrize("number", range(max(1, MOST_STEPS // STEPS_AT_ONCE)))
 def test_a_store_says_what_a_fresh_one_says_after_any_steps(number):
+    any_steps(f"{SEED} {number}")
+
+
+@pytest.fixture
+def elsewhere(object_store):
+    """The stores of projects are in an object store, and the server that forks knows which."""
+    Project.end()
+    Project.object_store = object_store
+    yield
+    Project.end()
+    Project.object_store = None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600 + 10 * MOST_STEPS)
+@pytest.mark.parametrize("number", range(max(1, MOST_STEPS // STEPS_AT_ONCE // 2)))
+def test_a_store_in_an_object_store_says_what_a_fresh_one_says_after_any_steps(number, elsewhere):
+    any_steps(f"{SEED} {number} s3")
+
+
+def any_steps(name):
     options = settings(
         max_examples=2,  # the first one is the simplest; those after the second repeat parts of it
         stateful_step_count=STEPS_AT_ONCE, database=None, deadline=None,
         suppress_health_check=list(HealthCheck), phases=(Phase.generate,),
     )  # fmt: skip
     try:
-        run_state_machine_as_test(seed(f"{SEED} {number}")(Machine), settings=options)
+        run_state_machine_as_test(seed(name)(Machine), settings=options)
         return
     except AssertionError as problem:
         found = str(problem)

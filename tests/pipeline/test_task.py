@@ -9,7 +9,8 @@ import pytest
 from curate.dataset.fragments import Fragment
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.store import Store
-from curate.errors import CurateError
+from curate.errors import CurateError, ResumableError
+from curate.pipeline import plan
 from curate.pipeline.calls import Blame, calls
 from curate.pipeline.manifest import Conservation, ConservationError
 from curate.pipeline.plan import Inputs, sections
@@ -97,9 +98,16 @@ def test_a_file_that_cannot_be_read_is_an_error_in_the_users_words(store):
 
 def test_an_input_that_cannot_be_hashed_is_an_error_in_the_users_words(store, tmp_path):
     inputs = Inputs(store)
-    part = Part("none", str(tmp_path / "none"), inputs.content_hash(tmp_path / "none"))
     with pytest.raises(CurateError, match="cannot be read: No such file"):
-        inputs.resolve([(None, part)])
+        inputs.content_hash(tmp_path / "none")
+
+
+def test_an_input_that_is_written_to_all_the_time_is_given_up(store, tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    log.write_text("")
+    monkeypatch.setattr(plan, "hash_file", lambda path: path.write_text(path.read_text() + "more\n") and "")
+    with pytest.raises(ResumableError, match="changes while it is read"):
+        Inputs(store).content_hash(log)
 
 
 # ---- calls

@@ -205,3 +205,12 @@ def test_interrupting_stops_with_130_and_the_same_command_goes_on(project, monke
     assert not [child for child in children if child.is_running()]
     monkeypatch.setenv("TOY_SLEEP", "0")
     assert project.run().tasks["cached"] == 5  # reading, and the check of the ids
+
+
+@pytest.mark.slow
+def test_what_was_measured_before_a_document_cost_its_worker_is_not_measured_again(project):
+    """With the documents behind it in the same batch: about twice all of them, and a few once more for each killer."""
+    project.write("in.txt", *lines("KILL", 20, 70, 120, count=200))
+    project.stages("Shout, id: it")
+    assert project.run().documents["quarantined"] == 3
+    assert project.calls()["Shout"] < 3 * 200

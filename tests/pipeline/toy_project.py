@@ -43,6 +43,7 @@ class Project:
     root: Path
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
+    place: str = ""
     noted: int = 0
     started: list[subprocess.Popen] = field(default_factory=list)
 
@@ -51,10 +52,15 @@ class Project:
         return self.root / "pipeline.yaml"
 
     @property
+    def location(self) -> str:
+        """Path or URL of the store."""
+        return self.place or str(self.root / ".curate")
+
+    @property
     def store(self):
         from curate.dataset.store import Store
 
-        return Store.open(self.root / ".curate")
+        return Store.open(self.location)
 
     def write(self, name: str, *lines: str) -> Path:
         path = self.root / name
@@ -94,7 +100,7 @@ class Project:
     def open(self, name: str = "toy"):
         import curate
 
-        return curate.open_dataset(name, self.root / ".curate")
+        return curate.open_dataset(name, self.location)
 
     def texts(self, name: str = "toy") -> list[str]:
         return self.open(name).arrow().column("text").to_pylist()
@@ -138,7 +144,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, capsys) -> Iterator[Project]:
+def project(tmp_path, monkeypatch, capsys, place) -> Iterator[Project]:
     """An empty project; the toy stages can be imported by it and by its workers."""
     root = tmp_path / "project"
     root.mkdir()
@@ -148,6 +154,9 @@ def project(tmp_path, monkeypatch, capsys) -> Iterator[Project]:
     monkeypatch.delenv("CURATE_STORE", raising=False)
     monkeypatch.delenv("CURATE_DEBUG", raising=False)
     made = Project(root, capsys, monkeypatch)
+    if place.server:
+        made.place = place.store("project")
+        monkeypatch.setenv("CURATE_STORE", made.place)
     yield made
     for process in made.started:
         if process.poll() is None:
@@ -174,9 +183,13 @@ def folder_after_a_run(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def done(project, folder_after_a_run) -> Project:
+def done(project, place, folder_after_a_run) -> Project:
     """The toy project after a run."""
     shutil.copytree(folder_after_a_run, project.root, dirs_exist_ok=True)
+    if place.server:
+        (project.root / ".curate").rename(project.root / "copied")
+        place.server.copy(project.root / "copied", project.place.removeprefix("s3://bucket/"))
+        shutil.rmtree(project.root / "copied")
     return project
 
 

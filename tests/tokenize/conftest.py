@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
+from curate.dataset.store import Store, blobs_at
 from curate.errors import CurateError
 
 
@@ -15,7 +15,7 @@ class TextDataset:
     """The part of `curate.dataset.reader.Dataset` that this package uses: by split, a list of texts or columns by name."""
 
     def __init__(self, root, splits):
-        self.store = SimpleNamespace(root=root)
+        self.store = Store(blobs_at(root))
         self.name = "tiny"
         columns = {split: some if isinstance(some, dict) else {"text": some} for split, some in splits.items()}
         self.tables = {split: pa.table(some) for split, some in columns.items()}

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from curate.dataset.store import Store
 from curate.errors import CurateError, ResumableError
 from curate.files import WRITING
 from curate.tokenize import pack as module
@@ -201,3 +202,64 @@ def test_a_split_without_documents_has_no_shards(dataset):
 
 def test_tokens_take_two_bytes_below_65_537_tokens(dataset):
     assert pack_dataset(dataset(train=TEXTS), SETTINGS).manifest["dtype"] == "uint16"
+
+
+# ---- a store that is in no folder
+
+
+@pytest.fixture
+def machines(place, tmp_path, monkeypatch):
+    """Makes this process one on another machine: with a cache of its own."""
+
+    def be(name):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+
+    return be
+
+
+@pytest.fixture
+def remote_dataset(place, dataset):
+    made = dataset(train=TEXTS, validation=TEXTS[:1])
+    made.store = Store.open(place.store("store"), create=True)
+    return made
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind_of_place", ["s3"], indirect=True)
+def test_tokens_of_a_store_in_an_object_store_are_packed_once_and_fetched_by_other_machines(
+    remote_dataset, machines, monkeypatch
+):
+    machines("first")
+    pack = pack_dataset(remote_dataset, SETTINGS)
+    blobs = {blob.name for blob in remote_dataset.store.blobs.list("tokens")}
+    assert blobs == {f"tokens/{pack.folder.name}/{path.name}" for path in pack.folder.iterdir()}
+    machines("second")
+    monkeypatch.setattr(module, "_write_pack", None)
+    fetched = pack_dataset(remote_dataset, SETTINGS)
+    assert fetched.folder != pack.folder
+    assert fetched.hash == pack.hash
+    assert documents(fetched, "train") == TEXTS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind_of_place", ["s3"], indirect=True)
+def test_tokens_that_were_not_sent_whole_are_made_again(remote_dataset, machines):
+    machines("first")
+    pack = pack_dataset(remote_dataset, SETTINGS)
+    remote_dataset.store.blobs.delete(f"tokens/{pack.folder.name}/manifest.json")
+    machines("second")
+    again = pack_dataset(remote_dataset, SETTINGS)
+    assert again.hash == pack.hash
+    assert remote_dataset.store.blobs.exists(f"tokens/{pack.folder.name}/manifest.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind_of_place", ["s3"], indirect=True)
+def test_tokens_that_nobody_has_used_for_long_leave_the_cache(remote_dataset, dataset, machines):
+    machines("first")
+    pack = pack_dataset(remote_dataset, SETTINGS)
+    os.utime(pack.folder, (0, 0))
+    other = dataset(train=TEXTS[:2])
+    other.store = remote_dataset.store
+    pack_dataset(other, SETTINGS)
+    assert not pack.folder.exists()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 
+from curate.dataset.store import Store, blobs_at
 from tests.train.rows_project import made, project, refused, train  # noqa: F401
 
 
@@ -16,7 +15,7 @@ class TextDataset:
     """The part of `curate.dataset.reader.Dataset` that packing uses: by split, a list of texts or columns by name."""
 
     def __init__(self, root, splits):
-        self.store = SimpleNamespace(root=Path(root))
+        self.store = Store(blobs_at(root))
         self.name = "tiny"
         columns = {split: some if isinstance(some, dict) else {"text": some} for split, some in splits.items()}
         self.tables = {split: pa.table(some) for split, some in columns.items()}

@@ -17,6 +17,7 @@ from curate.commands.train import train as train_command
 from curate.dataset.runs import records
 from curate.dataset.store import Store
 from curate.errors import CurateError
+from curate.train.planner.request import train_plan
 from curate.train.run import train_run
 from curate.train.weights.origin import find_model, model_hash
 
@@ -89,6 +90,25 @@ def test_a_complete_run_says_so_and_gives_the_same_result(project, capsys):
     first = train(project)
     assert train(project) == first
     assert "train small: complete already" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind_of_place", ["s3"], indirect=True)
+def test_a_model_is_trained_from_a_store_in_an_object_store(project, place, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(project / "cache"))
+    shutil.rmtree(project / "runs", ignore_errors=True)
+    here = train(project)
+    store = place.store("topics")
+    place.server.copy(project / ".curate", store.removeprefix("s3://bucket/"))
+    shutil.rmtree(project / ".curate")
+    shutil.rmtree(project / "runs")
+    there = train(project, store=store)
+    assert (there["loss"], there["validation"]) == (here["loss"], here["validation"])
+    assert {one["state"] for one in records(Store.open(store), "training")} == {"done"}
+    monkeypatch.setenv("CURATE_STORE", store)
+    plan = train_plan(project / "train.yaml", overrides=[], preset="1m")
+    assert not (project / ".curate").exists()
+    assert "packed" in json.dumps(plan, default=str)
 
 
 def training_records(project):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from curate.dataset.store import Store, blobs_at
 from curate.errors import CurateError
 from curate.tokenize.pack import pack_dataset
 from curate.tokenize.tokenizer import TokenizerSettings
@@ -284,7 +285,7 @@ def dataset(folder, text_bytes=38_000):
     return Packed(
         name="chat",
         version="v" * 64,
-        store=SimpleNamespace(root=folder),
+        store=Store(blobs_at(folder)),
         manifest={"splits": {"train": {"text_bytes": text_bytes}}},
     )
 

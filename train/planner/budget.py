@@ -183,9 +183,10 @@ def _packed(dataset: Dataset, config: TrainConfig) -> dict[str, Any] | None:
         wanted = {"sha256": tokenizer_hash(tokenizer_file(Path(config.tokenizer.path).expanduser()))}
     else:
         wanted = {"settings": config.tokenizer.model_dump(mode="json", exclude={"path"}), "trained": True}
-    for path in sorted((dataset.store.root / "tokens").glob("*/manifest.json")):
+    blobs = dataset.store.blobs
+    for name in sorted(blob.name for blob in blobs.list("tokens") if blob.name.endswith("/manifest.json")):
         try:
-            manifest = json.loads(path.read_bytes())
+            manifest = json.loads(blobs.read(name))
             same = manifest["version"] == dataset.version and wanted.items() <= manifest["tokenizer"].items()
             if same and manifest["splits"].get("train", {}).get("tokens"):
                 return manifest

@@ -2,8 +2,8 @@
 
 A spreadsheet runs a cell that begins with `=`, `+`, `-`, `@`, a tab or a line end (OWASP, "CSV Injection");
 `escape_formulas` puts an apostrophe before such texts, which changes them: leave it off for machines. Numbers (decimals
-too) are written as they are, dates and times as ISO 8601 (a space between the two), binary values as base64; lists and
-structures become JSON text.
+too) and booleans are written as they are, dates, times and durations as ISO 8601, binary values as base64; lists and
+structures become JSON text (curate.plain).
 """
 
 from __future__ import annotations
@@ -64,5 +64,5 @@ def _is_text(type_: pa.DataType) -> bool:
 def _simple(type_: pa.DataType) -> bool:
     import pyarrow as pa
 
-    number = pa.types.is_primitive(type_) or pa.types.is_decimal(type_) or pa.types.is_floating(type_)
-    return number or pa.types.is_temporal(type_) or _is_text(type_)
+    number = pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
+    return number or pa.types.is_boolean(type_) or pa.types.is_null(type_) or _is_text(type_)

@@ -19,6 +19,7 @@ from curate.errors import CurateError
 from curate.files import replacing_folder
 
 if TYPE_CHECKING:
+    import datasets
     import pyarrow as pa
 
     from curate.dataset.reader import Dataset
@@ -73,7 +74,7 @@ def _write_split(
 ) -> int:
     import datasets
 
-    features = datasets.Features.from_arrow_schema(schema.remove_metadata())
+    features = _features(schema.remove_metadata())
     documents, sizes = _write_arrow(batches, features.arrow_schema, folder)
     count = len(sizes)
     names = [f"data-{index:05d}-of-{count:05d}.arrow" for index in range(count)]
@@ -92,6 +93,21 @@ def _write_split(
     }
     _write_json(folder / "state.json", state)
     return documents
+
+
+def _features(schema: pa.Schema) -> datasets.Features:
+    import datasets
+    import pyarrow as pa
+
+    for field in schema:
+        try:
+            datasets.Features.from_arrow_schema(pa.schema([field]))
+        except ValueError as error:
+            raise CurateError(
+                f"column `{field.name}` holds {field.type}, for which `datasets` has no type",
+                hint="leave the column out: name the others with --column",
+            ) from error
+    return datasets.Features.from_arrow_schema(schema)
 
 
 def _write_arrow(batches: Iterable[pa.RecordBatch], schema: pa.Schema, folder: Path) -> tuple[int, list[int]]:

@@ -1,4 +1,7 @@
-"""JSON lines, plain or compressed by the ending of the file: `.zst` (fast and small) or `.gz`."""
+"""JSON lines, plain or compressed by the ending of the file: `.zst` (fast and small) or `.gz`.
+
+Values that JSON has not are written as text (curate.plain); NaN and infinities are null, and that is told.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["write"]
+__all__ = ["changes", "write"]
 
 
 def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes], name: str) -> int:
@@ -25,6 +28,17 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes
             sink.write(b"".join(line + b"\n" for line in lines))
             documents += len(lines)
     return documents
+
+
+def changes(column: pa.Array) -> dict[str, int]:
+    """How many values of a column are not written as they are, by what becomes of them."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    if not pa.types.is_floating(column.type):
+        return {}
+    finite = compute.is_finite(column if column.type.bit_width > 16 else column.cast(pa.float32()))
+    return {"NaN and infinities, which JSON has not, are null": finite.false_count}
 
 
 @contextmanager

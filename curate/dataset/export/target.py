@@ -10,7 +10,7 @@ million bytes of text a CPU second, and all are read back by their own readers i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,11 +51,16 @@ FORMATS: dict[str, Format] = {
 
 @dataclass(slots=True)
 class ExportResult:
-    """What was written: the files in order, their documents and their bytes on disk."""
+    """What was written: the files in order, their documents and their bytes on disk.
+
+    Attributes:
+        notes: Which columns have values that the format does not hold as they are, how many, and what became of them.
+    """
 
     files: list[Path] = field(default_factory=list)
     documents: int = 0
     bytes: int = 0
+    notes: list[str] = field(default_factory=list)
 
 
 def export(
@@ -92,7 +97,9 @@ def export(
     began, writer = now(), import_module(chosen.module)
     if chosen.endings:
         write = partial(writer.write, escape_formulas=True) if escape_formulas else writer.write
-        result = _write_files(dataset, _targets(chosen, out, split, splits), schema, write, overwrite)
+        seen = _Changes(getattr(writer, "changes", None))
+        result = _write_files(dataset, _targets(chosen, out, split, splits), schema, write, overwrite, seen)
+        result.notes = seen.notes()
     else:
         result = writer.write_folder(
             dataset, out, schema=schema, splits=splits, single=split is not None, overwrite=overwrite
@@ -108,7 +115,8 @@ def _record(dataset: Dataset, out: Path, result: ExportResult, began: str, asked
         dataset.store, "export", run_id("export", f"{place} {dataset.version}", began), name=name, state="done",
         began=began, inputs=[{"kind": "version", "id": dataset.version, "name": name}],
         outputs=[{"kind": "file", "id": file_hash(path), "name": str(path.resolve())} for path in result.files],
-        facts={"folder": str(place), **asked, "documents": result.documents, "bytes": result.bytes},
+        facts={"folder": str(place), **asked, "documents": result.documents, "bytes": result.bytes,
+               "notes": result.notes},
     )  # fmt: skip
 
 
@@ -150,8 +158,32 @@ def _format_of(out: Path) -> str | None:
     return next((name for name, known in FORMATS.items() if known.endings and out.name.endswith(known.endings)), None)
 
 
+class _Changes:
+    """Values that a format does not hold as they are, counted by column while they pass by.
+
+    Args:
+        changes: What the format does to the values of a column: how many, by what becomes of them; None is nothing.
+    """
+
+    def __init__(self, changes: Callable[[pa.Array], dict[str, int]] | None) -> None:
+        self._changes = changes
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def watch(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The batches, counted."""
+        for batch in batches:
+            for name, column in zip(batch.schema.names, batch.columns, strict=True) if self._changes else ():
+                for how, count in self._changes(column).items() if self._changes else ():
+                    self._counts[name, how] = self._counts.get((name, how), 0) + count
+            yield batch
+
+    def notes(self) -> list[str]:
+        """A sentence for each column and change."""
+        return [f"column `{name}`: {how} ({count:,} values)" for (name, how), count in self._counts.items() if count]
+
+
 def _write_files(
-    dataset: Dataset, targets: dict[Path, str | None], schema: pa.Schema, write: Any, overwrite: bool
+    dataset: Dataset, targets: dict[Path, str | None], schema: pa.Schema, write: Any, overwrite: bool, seen: _Changes
 ) -> ExportResult:
     """Write every file aside, then rename them all: a failure leaves what was there untouched."""
     for target in targets:
@@ -161,7 +193,8 @@ def _write_files(
         for target, split in targets.items():
             with telling(target):
                 stream: IO[bytes] = written.enter_context(replacing(target))
-                result.documents += write(dataset.batches(split, schema.names, BATCH), schema, stream, target.name)
+                batches = seen.watch(dataset.batches(split, schema.names, BATCH))
+                result.documents += write(batches, schema, stream, target.name)
                 stream.flush()
                 result.bytes += stream.tell()
     return result

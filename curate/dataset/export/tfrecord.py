@@ -6,11 +6,12 @@ A record is `length (8 bytes) | masked CRC32C of the length | data | masked CRC3
 
     text, binary                 bytes_list
     integers, booleans           int64_list
-    floats                       float_list (32 bits: doubles are rounded)
-    lists of these               the same, with several values
+    floats                       float_list (32 bits: doubles are rounded, and that is told)
+    lists of these               the same, with several values; nulls among them are left out, and that is told
     all else (structures, times) bytes_list of JSON text
 
-A null is a feature without values; text columns with JSON keep their JSON text. About 90 MB of text a CPU second.
+A null is a feature without values; text columns with JSON keep their JSON text; an integer beyond 63 bits is refused.
+About 90 MB of text a CPU second.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from collections.abc import Callable, Iterable
 from typing import IO, TYPE_CHECKING, Any
 
 from curate.dataset.export.values import json_bytes
+from curate.errors import CurateError
+from curate.plain import plain_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["write"]
+__all__ = ["changes", "write"]
 
 # Keys of protocol buffer fields: number << 3 | wire type (0 varint, 2 bytes with a length).
 FIRST, SECOND, THIRD = 0x0A, 0x12, 0x1A
@@ -35,12 +38,12 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes
     from curate.dataset.export.crc32c import frame_records
 
     names = [_field(FIRST, field.name.encode()) for field in schema]
-    encoders = [_encoder(field.type) for field in schema]
+    encoders = [_encoder(field) for field in schema]
     documents = 0
     for batch in batches:
         columns = [
-            [_feature(encode, value) for value in values]
-            for encode, values in zip(encoders, map(_values, batch.columns), strict=True)
+            [_feature(encode, value) for value in _values(column)]
+            for encode, column in zip(encoders, batch.columns, strict=True)
         ]
         records = [_example(names, features) for features in zip(*columns, strict=True)]
         stream.write(frame_records(records))
@@ -58,39 +61,70 @@ def _feature(encode: Callable[[Any], bytes], value: Any) -> bytes:
 
 
 def _values(column: pa.Array) -> list[Any]:
+    return column.to_pylist() if _several(_item(column.type) or column.type) else plain_values(column)
+
+
+def _item(kind: Any) -> pa.DataType | None:
+    """The type of what a list holds; None of what is no list."""
     import pyarrow as pa
 
-    # An unsigned value above the largest int64 has no place in an int64_list: the cast says so.
-    return (column.cast(pa.int64()) if pa.types.is_uint64(column.type) else column).to_pylist()
+    types = pa.types
+    listed = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return kind.value_type if listed else None
 
 
-def _encoder(type_: pa.DataType) -> Callable[[Any], bytes]:
-    """The function from a value of this type to a Feature message."""
+def _encoder(field: pa.Field) -> Callable[[Any], bytes]:
+    """The function from a value of a column to a Feature message."""
+    item = _item(field.type)
+    several = _several(item or field.type)
+
+    def encode(value: Any) -> bytes:
+        if several is None:
+            return _bytes_list([json_bytes(value)])
+        values = [value] if item is None else [part for part in value if part is not None]
+        try:
+            return several(values)
+        except OverflowError:
+            raise CurateError(
+                f"column `{field.name}` has an integer beyond 63 bits, which TFRecord cannot hold",
+                hint="leave the column out: name the others with --column",
+            ) from None
+
+    return encode
+
+
+def _several(kind: pa.DataType) -> Callable[[list[Any]], bytes] | None:
     import pyarrow as pa
 
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
-        several = _several(type_.value_type)
-        if several is not None:
-            return lambda value: several([part for part in value if part is not None])
-    several = _several(type_)
-    if several is not None:
-        return lambda value: several([value])
-    return lambda value: _bytes_list([json_bytes(value)])
-
-
-def _several(type_: pa.DataType) -> Callable[[list[Any]], bytes] | None:
-    import pyarrow as pa
-
-    kinds = pa.types
-    if kinds.is_string(type_) or kinds.is_large_string(type_):
+    types = pa.types
+    if types.is_string(kind) or types.is_large_string(kind):
         return lambda values: _bytes_list([value.encode() for value in values])
-    if kinds.is_binary(type_) or kinds.is_large_binary(type_) or kinds.is_fixed_size_binary(type_):
+    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
         return _bytes_list
-    if kinds.is_integer(type_) or kinds.is_boolean(type_):
+    if types.is_integer(kind) or types.is_boolean(kind):
         return _int64_list
-    if kinds.is_floating(type_):
-        return _float_list
-    return None
+    return _float_list if types.is_floating(kind) else None
+
+
+def changes(column: Any) -> dict[str, int]:
+    """How many values of a column are not written as they are, by what becomes of them."""
+    import pyarrow as pa
+
+    found: dict[str, int] = {}
+    if _several(_item(column.type)) if _item(column.type) else False:
+        column = column.flatten()
+        found["nulls in lists, which TFRecord has not, are left out"] = column.null_count
+    if pa.types.is_float64(column.type):
+        found["floats are rounded to the 32 bits that TFRecord has"] = _rounded(column)
+    return found
+
+
+def _rounded(column: pa.Array) -> int:
+    import numpy as np
+
+    numbers = column.drop_null().to_numpy()
+    with np.errstate(over="ignore"):
+        return int(np.sum(~np.isnan(numbers) & (numbers.astype(np.float32) != numbers)))
 
 
 def _bytes_list(values: list[bytes]) -> bytes:
@@ -107,6 +141,8 @@ def _float_list(values: list[float]) -> bytes:
 
 def _int64_list(values: list[int]) -> bytes:
     # Negative numbers are written as their 64-bit two's complement.
+    if max(values, default=0) >= 2**63:
+        raise OverflowError
     return _field(THIRD, _field(FIRST, b"".join(_varint(int(value) & 0xFFFFFFFFFFFFFFFF) for value in values)))
 
 

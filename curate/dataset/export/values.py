@@ -1,4 +1,4 @@
-"""Columns as plain values: what formats without Arrow's types write of them.
+"""Columns as plain values: what formats without Arrow's types write of them (curate.plain says how).
 
 Columns that the store marks as JSON (field metadata `curate.json`) hold JSON text, because their values have
 no one type.
@@ -6,13 +6,11 @@ no one type.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError
+from curate.plain import plain_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +26,7 @@ def is_json(field: pa.Field) -> bool:
 def rows(batch: pa.RecordBatch, schema: pa.Schema) -> Iterator[dict[str, Any]]:
     """The documents of a batch as dictionaries; JSON columns as fragments that `json_bytes` writes as they are."""
     columns = [
-        _fragments(column, field.name) if is_json(field) else column.to_pylist()
+        _fragments(column, field.name) if is_json(field) else plain_values(column)
         for field, column in zip(schema, batch.columns, strict=True)
     ]
     for values in zip(*columns, strict=True):
@@ -53,25 +51,14 @@ def _fragments(column: pa.Array, name: str) -> list[Any]:
 
 
 def json_bytes(value: Any) -> bytes:
-    """One line of JSON: bytes as base64, decimals and durations as text, NaN and infinities as null."""
+    """One line of JSON, of plain values; NaN and infinities are null."""
     import orjson
 
-    return orjson.dumps(value, default=_foreign, option=orjson.OPT_NON_STR_KEYS)
-
-
-def _foreign(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return b64encode(value).decode()
-    if isinstance(value, Decimal | timedelta):
-        return str(value)
-    raise TypeError(f"no JSON for {type(value).__name__}")
+    return orjson.dumps(value)
 
 
 def _text(value: Any) -> str:
-    import orjson
-
-    encoded = json_bytes(value)
-    return orjson.loads(encoded) if encoded[:1] == b'"' else encoded.decode()
+    return value if isinstance(value, str) else json_bytes(value).decode()
 
 
 def columns_as_text(batch: pa.RecordBatch, simple: Callable[[pa.DataType], bool]) -> list[pa.Array]:
@@ -82,7 +69,7 @@ def columns_as_text(batch: pa.RecordBatch, simple: Callable[[pa.DataType], bool]
         column
         if simple(column.type)
         else pa.array(
-            [None if value is None else _text(value) for value in column.to_pylist()],
+            [None if value is None else _text(value) for value in plain_values(column)],
             pa.string(),
         )
         for column in batch.columns

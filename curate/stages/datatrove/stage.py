@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from curate.errors import CurateError
+from curate.plain import python_rows
 from curate.stages.contract import Effect, Filter, Mapper, Stage, Verdicts
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _documents(batch: pa.Table) -> list[Document]:
     """The rows as datatrove's documents, every other column as metadata."""
     from datatrove.data import Document
 
-    rows = batch.to_pylist()
+    rows = python_rows(batch)
     return [
         Document(
             row.pop("text"), row.pop("id"), metadata={key: value for key, value in row.items() if value is not None}
