@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["diff", "list_datasets", "log", "sample", "show", "tag"]
 
+SHOWN, SHORT = 600, 200
+"""Characters of a text that `sample` prints, and of a value that stands beside others."""
 Name = Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")]
 
 
@@ -222,10 +224,11 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Print some documents of a version, drawn by a seed: the same every time."""
+    import json
     import random
 
     from curate.commands.options import print_json
-    from curate.commands.tables import print_facts
+    from curate.dataset.export.values import is_json
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
     from curate.plain import python_rows
@@ -234,12 +237,57 @@ def sample(
     one.check_split(split)
     count = len(one) if split is None else one.splits[split]
     wanted = random.Random(seed).sample(range(count), min(number, count))  # noqa: S311
-    rows = python_rows(one.take(wanted, split))
+    taken = one.take(wanted, split)
+    rows, whole = python_rows(taken), [field.name for field in one.schema if is_json(field)]
+    for row in rows:
+        row |= {name: json.loads(row[name]) for name in whole if row[name] is not None}
     if as_json:
         print_json({"dataset": one.name, "version": one.version, "documents": rows})
         return
     for row in rows:
-        text = row.pop("text", None) or ""
-        shown = text if full or len(text) <= 600 else f"{text[:600]}... ({len(text):,} characters; --full prints all)"
-        print_facts({key: value for key, value in row.items() if value is not None})
-        typer.echo(f"{shown}\n")
+        _print_document(row, full)
+
+
+def _print_document(row: dict[str, Any], full: bool) -> None:
+    """A document's short values beside each other, and below them its text, its conversations and what else is long."""
+    import json
+
+    from curate.commands.tables import print_facts
+
+    there = {name: value for name, value in row.items() if value is not None}
+    below = {
+        name: value
+        for name, value in there.items()
+        if name == "text" or not isinstance(value, int | float | str) or len(str(value)) > SHORT
+    }
+    if "text" not in row:
+        below |= {
+            name: there[name] for name in there if name not in ("id", "source_uri") and isinstance(there[name], str)
+        }
+    print_facts({name: value for name, value in there.items() if name not in below})
+    for name, value in below.items():
+        text = value if isinstance(value, str) else _turns(value) or json.dumps(value, ensure_ascii=False, default=str)
+        shown = (
+            text if full or len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters; --full prints all)"
+        )
+        between = "\n" if "\n" in shown else " "
+        typer.echo(shown if name == "text" else f"{name}:{between}{shown}")
+    typer.echo("")
+
+
+def _turns(value: Any) -> str | None:
+    """A conversation as lines of `role: content`; None where it is none."""
+    import json
+
+    if not (isinstance(value, list) and value and all(isinstance(one, dict) and "role" in one for one in value)):
+        return None
+    lines = []
+    for turn in value:
+        rest = {name: one for name, one in turn.items() if name not in ("role", "content") and one is not None}
+        content = turn.get("content")
+        words = (
+            content if isinstance(content, str) else "" if content is None else json.dumps(content, ensure_ascii=False)
+        )
+        more = f" {json.dumps(rest, ensure_ascii=False, default=str)}" if rest else ""
+        lines.append(f"  {turn['role']}: {words}{more}")
+    return "\n".join(lines)
