@@ -2,6 +2,7 @@
 
     CurateError             problem, where, hint; exit 2
         ConfigurationErrors several at once, from one configuration; exit 2
+        DamagedError        an object of a store is missing or has other bytes than it was written with; exit 2
         GateError           a gate failed (too many quarantined, ...); exit 3
         ResumableError      partial work is kept, the same command goes on; exit 4
 
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["ConfigurationErrors", "CurateError", "GateError", "ResumableError", "did_you_mean"]
+__all__ = ["ConfigurationErrors", "CurateError", "DamagedError", "GateError", "ResumableError", "did_you_mean"]
 
 
 class CurateError(Exception):
@@ -58,6 +59,10 @@ class ConfigurationErrors(CurateError):
     def records(self) -> list[dict[str, str | None]]:
         """One record for each problem."""
         return [record for error in self.errors for record in error.records()]
+
+
+class DamagedError(CurateError):
+    """An object of a store is missing, or its bytes are not those that it was written with."""
 
 
 class GateError(CurateError):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["diff", "list_datasets", "log", "sample", "show", "tag"]
 
+SHOWN, SHORT = 600, 200
+"""Characters of a text that `sample` prints, and of a value that stands beside others."""
 Name = Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")]
 
 
@@ -151,7 +153,7 @@ def diff(
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two versions: documents added, removed, changed."""
+    """Compare two versions: documents added, removed, changed (in any column but `source_uri`), and in which columns."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.dataset.diff import diff as compare
@@ -164,7 +166,8 @@ def diff(
     if as_json:
         print_json(found)
         return
-    rows = [[name, found[name], ", ".join(found["examples"][name][:3])] for name in ("added", "removed", "changed")]
+    examples = found["examples"] | {"changed": [f"{name} ({', '.join(on)})" for name, on in found["changes"].items()]}
+    rows = [[name, found[name], ", ".join(examples[name][:3])] for name in ("added", "removed", "changed")]
     print_table(("documents", "number", "for example"), [*rows, ["unchanged", found["unchanged"], ""]])
     for side, of in (("removed", "to"), ("added", "from")):
         if found["reasons"][side]:
@@ -177,12 +180,13 @@ def diff(
         print_table(keys, [[row[key] for key in keys] for row in found["settings"]])
     before, after = found["text_bytes"]
     echo(f"\nbytes of text: {before:,} -> {after:,}")
-    for name, documents in found["examples"].items() if every else ():
+    for name, documents in examples.items() if every else ():
         for document in documents:
             echo(visible(f"{name} {document}", in_one_line=True))
     for change, names in found["columns"].items():
         if names:
-            echo(f"columns {change}: {', '.join(names)}")
+            told = [f"{name} {count:,}" for name, count in names.items()] if change == "changed" else names
+            echo(f"columns {change}: {', '.join(told)}")
 
 
 def tag(
@@ -219,10 +223,11 @@ def sample(
     as_json: Json = False,
 ) -> None:
     """Print some documents of a version, drawn by a seed: the same every time."""
+    import json
     import random
 
     from curate.commands.options import print_json
-    from curate.commands.tables import print_facts
+    from curate.dataset.export.values import is_json
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
     from curate.plain import python_rows
@@ -231,12 +236,57 @@ def sample(
     one.check_split(split)
     count = len(one) if split is None else one.splits[split]
     wanted = random.Random(seed).sample(range(count), min(number, count))  # noqa: S311
-    rows = python_rows(one.take(wanted, split))
+    taken = one.take(wanted, split)
+    rows, whole = python_rows(taken), [field.name for field in one.schema if is_json(field)]
+    for row in rows:
+        row |= {name: json.loads(row[name]) for name in whole if row[name] is not None}
     if as_json:
         print_json({"dataset": one.name, "version": one.version, "documents": rows})
         return
     for row in rows:
-        text = row.pop("text", None) or ""
-        shown = text if full or len(text) <= 600 else f"{text[:600]}... ({len(text):,} characters; --full prints all)"
-        print_facts({key: value for key, value in row.items() if value is not None})
-        echo(f"{shown}\n")
+        _print_document(row, full)
+
+
+def _print_document(row: dict[str, Any], full: bool) -> None:
+    """A document's short values beside each other, and below them its text, its conversations and what else is long."""
+    import json
+
+    from curate.commands.tables import print_facts
+
+    there = {name: value for name, value in row.items() if value is not None}
+    below = {
+        name: value
+        for name, value in there.items()
+        if name == "text" or not isinstance(value, int | float | str) or len(str(value)) > SHORT
+    }
+    if "text" not in row:
+        below |= {
+            name: there[name] for name in there if name not in ("id", "source_uri") and isinstance(there[name], str)
+        }
+    print_facts({name: value for name, value in there.items() if name not in below})
+    for name, value in below.items():
+        text = value if isinstance(value, str) else _turns(value) or json.dumps(value, ensure_ascii=False, default=str)
+        shown = (
+            text if full or len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters; --full prints all)"
+        )
+        between = "\n" if "\n" in shown else " "
+        echo(shown if name == "text" else f"{name}:{between}{shown}")
+    echo("")
+
+
+def _turns(value: Any) -> str | None:
+    """A conversation as lines of `role: content`; None where it is none."""
+    import json
+
+    if not (isinstance(value, list) and value and all(isinstance(one, dict) and "role" in one for one in value)):
+        return None
+    lines = []
+    for turn in value:
+        rest = {name: one for name, one in turn.items() if name not in ("role", "content") and one is not None}
+        content = turn.get("content")
+        words = (
+            content if isinstance(content, str) else "" if content is None else json.dumps(content, ensure_ascii=False)
+        )
+        more = f" {json.dumps(rest, ensure_ascii=False, default=str)}" if rest else ""
+        lines.append(f"  {turn['role']}: {words}{more}")
+    return "\n".join(lines)

@@ -36,18 +36,35 @@ def why(
     if as_json:
         print_json(told)
         return
-    echo(f"{visible(told['id'], in_one_line=True)} ({visible(told['source'], in_one_line=True)}): {told['verdict']}")
+    _print_story(told)
+
+
+def _print_story(told: dict[str, Any], before: str = "") -> None:
+    """A document's story, and then its parent's."""
+    echo(visible(f"{before}{told['id']} ({told['source']}): {told['verdict']}", in_one_line=True))
     for event in told["history"]:
         echo(visible(_line(event), in_one_line=True))
         for span in event.get("spans", []):
             echo(f"    {span['type']} at {span['start']}-{span['end']}")
-    echo(f"  => {'in the version' if told['verdict'] == 'kept' else told['verdict']}")
+    echo(visible(f"  => {_end(told)}", in_one_line=True))
+    if told["parent"]:
+        _print_story(told["parent"], "made of ")
+
+
+def _end(told: dict[str, Any]) -> str:
+    children = told.get("children")
+    if children:
+        more = ", ..." if children["documents"] > len(children["ids"]) else ""
+        return f"expanded into {children['documents']:,} documents: {', '.join(children['ids'])}{more}"
+    if told["verdict"] != "kept":
+        return told["verdict"]
+    return "in the version" + (f", in the split `{told['split']}`" if told["split"] else "")
 
 
 def _line(event: dict[str, Any]) -> str:
     from curate.stages.decide import limit_words
 
-    words = f"  {event['stage']}: {event['event']}"
+    words = f"  {event['stage']}: {event['event']}" + (f" of `{event['parent']}`" if "parent" in event else "")
     if "reason" in event:
         words += f" {event['reason']}"
     if "value" in event:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from curate.dataset.ledger import Shard
 from curate.dataset.refs import Reference, resolve
 from curate.dataset.schema import conform
 from curate.dataset.store import Store
-from curate.errors import CurateError, did_you_mean
+from curate.errors import CurateError, DamagedError, did_you_mean
 
 if TYPE_CHECKING:
     import datasets
@@ -82,12 +82,23 @@ class Dataset:
     @cached_property
     def schema(self) -> pa.Schema:
         """The Arrow schema that every document is read with."""
-        return self.store.read_schema(self.manifest["schema_object"]).remove_metadata()
+        with self._naming():
+            return self.store.read_schema(self.manifest["schema_object"]).remove_metadata()
 
     @cached_property
     def fragments(self) -> list[Fragment]:
         """What the version is made of, in its order."""
-        return read_fragments(self.store, self.manifest["fragments"])
+        with self._naming():
+            return read_fragments(self.store, self.manifest["fragments"])
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Say of an object that is missing or damaged which version needs it."""
+        try:
+            yield
+        except DamagedError as error:
+            needs = f"{error.problem}, and {self.name}@{self.tag or self.version[:12]} needs it"
+            raise DamagedError(needs, error.where, error.hint) from error
 
     def ledger(self, numbers: Sequence[int] | None = None) -> list[Shard]:
         """What was done to every shard that was read, or to some of them."""
@@ -127,6 +138,10 @@ class Dataset:
 
     def _tables(self, fragment: Fragment, split: str | None, schema: pa.Schema, batch_size: int) -> Iterator[pa.Table]:
         """A fragment's documents, some at a time."""
+        with self._naming():
+            yield from self._read(fragment, split, schema, batch_size)
+
+    def _read(self, fragment: Fragment, split: str | None, schema: pa.Schema, batch_size: int) -> Iterator[pa.Table]:
         import numpy as np
         import pyarrow as pa
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.blobs import Blobs, LocalBlobs
-from curate.errors import CurateError, ResumableError
+from curate.errors import CurateError, DamagedError, ResumableError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,6 +67,7 @@ class Store:
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
         self.location = blobs.location
+        self._sound: set[str] = set()
 
     @classmethod
     def open(cls, place: Path | str, *, create: bool = False) -> Store:
@@ -187,6 +188,7 @@ class Store:
         name = hashlib.sha256(content).hexdigest()
         with friendly_os_errors(self.location):
             self.blobs.publish(object_name(name), content)
+        self._sound.add(name)
         return name
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -205,26 +207,32 @@ class Store:
 
     @contextmanager
     def parquet(self, name: str) -> Iterator[pyarrow.parquet.ParquetFile]:
-        """An object, open for reading; whatever is raised while it is read is told as its fault where it is.
+        """An object, open for reading. Its bytes are hashed the first time; what is raised later is its fault if they changed.
 
         Raises:
-            CurateError: It is missing or damaged: something was raised, and its bytes are not what its name says.
+            DamagedError: It is missing, or its bytes are not what its name says.
         """
         import pyarrow as pa
         import pyarrow.parquet as parquet
 
+        local = self.blobs.local_path(object_name(name)) is not None  # object stores check their bytes, and send ranges
+        if local and name not in self._sound and (problem := self.problem(name)):
+            raise self._fault(name, problem)
         try:
             with self.blobs.open(object_name(name)) as stream, parquet.ParquetFile(stream) as file:
                 yield file
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             if (problem := self.problem(name)) is None:
                 raise
-            path = self.blobs.local_path(object_name(name))
-            raise CurateError(
-                f"object {name[:12]} {problem}",
-                str(path or f"{self.location}/{object_name(name)}"),
-                "`curate data verify` lists what is affected; remove it and run again",
-            ) from error
+            raise self._fault(name, problem) from error
+
+    def _fault(self, name: str, problem: str) -> DamagedError:
+        path = self.blobs.local_path(object_name(name))
+        return DamagedError(
+            f"object {name[:12]} {problem}",
+            str(path or f"{self.location}/{object_name(name)}"),
+            "`curate data verify` lists what is affected; remove it and run again",
+        )
 
     def problem(self, name: str) -> str | None:
         """What is wrong with an object; None where its bytes are what its name says."""
@@ -234,7 +242,10 @@ class Store:
             return "is missing"
         except OSError as error:
             return f"cannot be read ({error.strerror})"
-        return None if sound else "is damaged"
+        if not sound:
+            return "is damaged"
+        self._sound.add(name)
+        return None
 
     def has_object(self, name: str) -> bool:
         """Whether the object is there."""

@@ -1,7 +1,7 @@
 """`curate why`: the whole story of one document, from the ledger of a version.
 
 Where the document is, one bucket of the version's index says; then one row group of its shard is read, and what the
-stages said of its row. A document that an expander made has a history that begins with its parent's.
+stages said of its row. A document that an expander made has a story of its own, and its parent's beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ __all__ = ["ids_beginning", "why"]
 
 REASONS = ("reason", "value", "threshold", "duplicate_of", "detail", "path")
 SHORTEST_PREFIX = 4
+CHILDREN = 5
+"""How many of the documents made of one are named."""
 _COPY = "another document with this id, from {}"
 
 
@@ -36,9 +38,11 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
     """What became of a document, given by its id, the beginning of one, or where it came from (its `source_uri`).
 
     Returns:
-        `id, source, verdict, stage, reason, value, threshold, duplicate_of, edits, history`: whether it was kept, dropped,
-        quarantined or expanded, the stage that removed it and why, and everything that happened to it in order. Edits tell
-        what, how much and where (spans in characters), and the lengths; not the text.
+        `id, source, verdict, stage, reason, value, threshold, duplicate_of, detail, split, edits, history`: whether it was
+        kept, dropped, quarantined or expanded, the stage that removed it and why, or the split it is in, and everything
+        that happened to it in order. Edits tell what, how much and where (spans in characters), and the lengths; not the
+        text. `parent`: the same of the document that it was made of; `children`: of one that was expanded, how many
+        `documents` were made of it and the `ids` of the first.
 
     Raises:
         CurateError: No document of that id or from that place went into the version, or several came from there.
@@ -52,15 +56,55 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
     if not first.rejected:
         same = _by_id(dataset, first.row["id"])
         copy_of = same[0].row["source_uri"] if same and same[0].address != first.address else None
-    history, edits = _history(dataset, first, copy_of)
+    told = _story(dataset, first, copy_of)
     if document == first.row["id"]:  # the later ones of equal ids are no documents, and are told of at the end
-        history += [_copy(other) for other in found[1:]]
-    removed = [event for event in history[: len(history) - len(found) + 1] if event["event"] in REMOVED]
+        told["history"] += [_copy(other) for other in found[1:]]
+    return {**told, "children": _children(dataset, first) if told["verdict"] == "expanded" else None}
+
+
+def _story(dataset: Dataset, one: _Document, copy_of: str | None) -> dict[str, Any]:
+    history, edits = _history(dataset, one, copy_of)
+    removed = [event for event in history if event["event"] in REMOVED]
     decisive = removed[-1] if removed else {}
     facts = {key: decisive.get(key) for key in ("stage", *REASONS) if key != "path"}
-    verdict = decisive.get("event", "kept")
-    source = first.row["source_uri"]
-    return {"id": first.row["id"], "source": source, "verdict": verdict, **facts, "edits": edits, "history": history}
+    verdict, parent = decisive.get("event", "kept"), _parent(dataset, one)
+    return {
+        "id": one.row["id"], "source": one.row["source_uri"], "verdict": verdict, **facts,
+        "split": _split(dataset, one) if verdict == "kept" else None, "edits": edits, "history": history,
+        "parent": _story(dataset, parent, None) if parent else None,
+    }  # fmt: skip
+
+
+def _parent(dataset: Dataset, one: _Document) -> _Document | None:
+    """The document that this one was made of."""
+    if one.rejected or not one.shard.parent:
+        return None
+    same = _by_id(dataset, one.row["parent"])
+    return next((other for other in same if other.shard.object == one.shard.parent), None)
+
+
+def _children(dataset: Dataset, parent: _Document) -> dict[str, Any]:
+    """How many documents were made of one, and the ids of the first."""
+    import pyarrow.compute as compute
+
+    ids: list[str] = []
+    for shard in dataset.ledger():
+        if shard.parent == parent.shard.object:
+            made = dataset.store.read_table(shard.object, ["id", "parent"])
+            ids += made.filter(compute.equal(made["parent"], parent.row["id"])).column("id").to_pylist()
+    return {"documents": len(ids), "ids": ids[:CHILDREN]}
+
+
+def _split(dataset: Dataset, one: _Document) -> str | None:
+    """The split of a document that was kept; None where no stage gave it one."""
+    import pyarrow.compute as compute
+
+    steps = [step for step in one.shard.steps if "split" in step.attached]
+    if not steps:
+        return None
+    assert steps[-1].features
+    given = dataset.store.read_table(steps[-1].features, ["row", "split"])
+    return given.filter(compute.equal(given["row"], one.address.row)).column("split")[0].as_py()
 
 
 def _by_id(dataset: Dataset, name: str) -> list[_Document]:
@@ -147,13 +191,10 @@ def _history(
         told = {key: one.row.get(key) for key in ("reason", "detail")}
         return [{"stage": one.shard.source, "event": "quarantined", **told}], []
     history, edits = [], []
-    if one.shard.parent and one.row.get("parent"):
-        parent = _by_id(dataset, one.row["parent"])
-        if parent:
-            history, edits = _history(dataset, parent[0], None)
     text = one.row.get("text")
     lengths: dict[str, int] = {} if text is None else {"text": len(text)}
-    history.append({"stage": one.shard.source, "event": "read", "characters": lengths.get("text")})
+    made_of = {"event": "made", "parent": one.row["parent"]} if one.shard.parent else {"event": "read"}
+    history.append({"stage": one.shard.source, **made_of, "characters": lengths.get("text")})
     for event in _said(dataset.store, one):
         told = {key: event[key] for key in ("stage", "event", *REASONS) if event.get(key) is not None}
         if event["event"] == "edited":

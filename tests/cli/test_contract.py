@@ -18,6 +18,7 @@ def document(outcome):
     return found
 
 
+STORY = "id source verdict stage reason value threshold duplicate_of detail split edits history parent children"
 FIELDS = {
     "run pipeline.yaml": "dataset version tag documents stages tasks seconds store",
     "plan pipeline.yaml": "dataset store stages",
@@ -25,14 +26,15 @@ FIELDS = {
     "schema": "json_schema",
     "stages": "stages",
     "stages gopher_quality": "stage",
-    "why one.txt#0": "id source verdict stage reason value threshold duplicate_of detail edits history",
-    "why one.txt#0 --version toy@v1": "id source verdict stage reason value threshold duplicate_of detail edits history",
+    "why one.txt#0": STORY,
+    "why one.txt#0 --version toy@v1": STORY,
     "data list": "store datasets",
     "data show toy": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional",
     "data show toy --quarantined": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional "
     "quarantined",
     "data log toy": "dataset log",
-    "data diff toy@v1 toy": "from to added removed changed unchanged examples reasons settings text_bytes splits columns",
+    "data diff toy@v1 toy": "from to added removed changed unchanged examples changes reasons settings text_bytes "
+    "splits columns",
     "data tag toy release": "dataset version tag deleted",
     "data sample toy -n 2": "dataset version documents",
     "data verify toy": "dataset version objects bytes problems hint",

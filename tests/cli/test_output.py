@@ -200,6 +200,26 @@ def test_a_sample_is_the_same_every_time_and_another_with_another_seed(done):
     assert done.cli("data", "sample", "toy", "-n", 3, "--seed", 2).out != first
 
 
+def test_a_sample_of_documents_without_a_text_shows_their_columns(project):
+    turns = [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Yes.", "n": 1}]
+    project.write(
+        "a.jsonl", json.dumps({"id": "x", "messages": turns, "topic": "greeting", "owner": {"a": [1]}, "n": 2})
+    )
+    project.pipeline("dataset: toy\nsources: [{stage: files, paths: a.jsonl}]\nstages: []\n")
+    project.run()
+    assert project.cli("data", "sample", "toy").out == (
+        "--- id=x  source_uri=a.jsonl#0  n=2\n"
+        "messages:\n"
+        "  user: Hello?\n"
+        '  assistant: Yes. {"n": 1}\n'
+        'owner: {"a": [1]}\n'
+        "topic: greeting\n"
+        "\n"
+    )
+    [row] = json.loads(project.cli("data", "sample", "toy", "--json").out)["documents"]
+    assert (row["messages"], row["owner"], row["topic"]) == (turns, {"a": [1]}, "greeting")
+
+
 def test_a_sample_of_more_than_there_are_is_all(done):
     assert done.cli("data", "sample", "toy", "-n", 1000).out.count("--- id=") == 57
 

@@ -85,7 +85,7 @@ def test_it_is_verified_told_of_and_compared_as_any_other(parent, labelled):
     assert why(labelled, "gone") == why(parent, "gone")
     found = diff(parent, labelled)
     assert [found[key] for key in ("added", "removed", "changed", "unchanged")] == [0, 0, 0, 8]
-    assert found["columns"] == {"added": ["label"], "removed": []}
+    assert found["columns"] == {"added": ["label"], "removed": [], "changed": {}}
     assert labelled.splits == parent.splits
 
 

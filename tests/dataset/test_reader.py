@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 import curate
+from curate.dataset.blobs import LocalBlobs
 from curate.dataset.store import object_name
 from curate.errors import CurateError
+from curate.files import file_hash
 
 pytestmark = pytest.mark.anywhere
 
@@ -143,6 +149,63 @@ def test_a_file_that_is_damaged_is_an_error_that_names_the_object(version, where
         with pytest.raises(CurateError, match=f"object {version.fragments[-1].object[:12]} is damaged") as caught:
             read(version)
         assert caught.value.hint.startswith("`curate data verify` lists what is affected")
+
+
+@pytest.fixture
+def altered(project):
+    """A version of which an object says another text than was written, in Parquet that can be read, and that object."""
+    if "://" in str(project.place):
+        pytest.skip("what checks its own bytes")
+    project.write("a.txt", "1|some", "2|text")
+    project.stages("Long")
+    project.run()
+    name = project.open().fragments[0].object
+    path = project.store.root / object_name(name)
+    content = path.read_bytes()
+    assert b"some" in content
+    path.write_bytes(content.replace(b"some", b"SOME"))
+    assert "SOME" in parquet.read_table(path).column("text").to_pylist()
+    return path
+
+
+@pytest.mark.parametrize(
+    "command", ["data export toy --out out", "data sample toy", "run pipeline.yaml --set Long.scale=2"]
+)
+def test_an_object_with_other_values_in_it_is_never_read(project, altered, command):
+    said = project.cli(*command.split())
+    assert said.code == 2
+    assert f"object {altered.stem[:12]} is damaged" in said.err
+    assert ("and toy@v1 needs it" in said.err) == command.startswith("data")
+    assert "remove it and run again" in said.err
+    assert not (project.root / "out").exists() or list((project.root / "out").iterdir()) == []
+    with pytest.raises(CurateError, match="is damaged, and toy@v1 needs it"):
+        project.open().arrow()
+
+
+def test_an_altered_object_that_is_removed_is_made_anew(project, altered):
+    before = project.open().version
+    altered.unlink()
+    assert project.run().version == before
+    assert project.texts() == ["some", "text"]
+
+
+def test_an_object_is_hashed_once_and_not_after_it_was_written(project, monkeypatch):
+    if "://" in str(project.place):
+        pytest.skip("what checks its own bytes")
+    project.write("a.txt", "1|some")
+    project.stages()
+    project.run()
+    hashed = []
+    monkeypatch.setattr(
+        LocalBlobs, "hash", lambda blobs, name: hashed.append(name) or file_hash(Path(blobs.location, name))
+    )
+    version = project.open()
+    assert version.arrow() == version.arrow()
+    assert len(hashed) == len(set(hashed)) > 0
+    store = project.store
+    hashed.clear()
+    store.read_table(store.write_table(pa.table({"a": [1]})))
+    assert hashed == []
 
 
 def test_a_dataset_is_opened_from_the_store_that_the_environment_names(version, monkeypatch):

@@ -97,7 +97,8 @@ def test_documents_columns_and_splits_are_what_the_old_code_said(store, facts, n
 def test_the_story_of_every_document_is_what_the_old_code_said(store, facts, name):
     one, told = open_dataset(name, store), facts["versions"][name]
     for document, story in told["why"].items():
-        assert why(one, document) == story, document
+        told_now = why(one, document)
+        assert {key: told_now[key] for key in story} == story, document
     assert {story["verdict"] for story in facts["versions"]["books@v1"]["why"].values()} == {
         "kept",
         "dropped",

@@ -9,6 +9,7 @@ import pytest
 
 from curate.dataset.diff import diff
 from curate.dataset.ledger import removed_documents
+from curate.dataset.reader import Dataset
 from curate.dataset.store import object_name
 from curate.dataset.why import why
 from curate.errors import CurateError
@@ -21,7 +22,9 @@ def test_a_kept_document_with_its_edits(done):
         "id": "one.txt#0",
         "source": "one.txt#0",
         "verdict": "kept",
-        **dict.fromkeys(("stage", "reason", "value", "threshold", "duplicate_of", "detail")),
+        **dict.fromkeys(
+            ("stage", "reason", "value", "threshold", "duplicate_of", "detail", "split", "parent", "children")
+        ),
         "edits": [
             {
                 "stage": "shout",
@@ -231,7 +234,8 @@ def test_a_diff_names_examples_and_columns(project):
     found = diff(project.open("toy@v1"), project.open("toy@v2"))
     assert found["examples"] == {"added": ["4", "5"], "removed": ["1"], "changed": ["3"]}
     assert [found[key] for key in ("added", "removed", "changed", "unchanged")] == [2, 1, 1, 1]
-    assert found["columns"] == {"added": ["length"], "removed": []}
+    assert found["columns"] == {"added": ["length"], "removed": [], "changed": {"text": 1}}
+    assert found["changes"] == {"3": ["text"]}
 
 
 def test_a_diff_names_ten_documents_of_a_kind_or_all(project):
@@ -246,13 +250,82 @@ def test_a_diff_names_ten_documents_of_a_kind_or_all(project):
 
 
 def test_a_document_that_moves_to_another_split_is_changed(project):
-    project.write("a.txt", "10|one", "12|two")
+    project.write("a.txt", "10|one", "11|two")
     project.stages()
     project.run()
-    project.write("a.txt", "10|one", "12|two", "13|x")
+    project.write("a.txt", "10|one", "11|two", "13|x")
     project.stages("Halves")
     project.run()
-    assert diff(project.open("toy@v1"), project.open("toy@v2"))["unchanged"] == 2
+    found = diff(project.open("toy@v1"), project.open("toy@v2"))
+    assert (found["unchanged"], found["changes"]) == (1, {"11": ["split"]})
+
+
+def rows(project, *rows, stages="", source="a"):
+    project.write(f"{source}.jsonl", *map(json.dumps, rows))
+    project.pipeline(f"dataset: toy\nsources: [{{stage: files, paths: {source}.jsonl}}]\nstages: [{stages}]\n")
+    project.run()
+    return project.open()
+
+
+def test_a_document_is_changed_whichever_of_its_columns_changed(project):
+    chat = [{"role": "user", "content": "hello"}]
+    other = [{"role": "user", "content": "HELLO"}]
+    some = [{"id": name, "messages": chat, "topic": "a", "n": 1} for name in "xyz"]
+    before = rows(project, *some)
+    after = rows(
+        project, {**some[0], "messages": other, "topic": "b"}, {**some[1], "n": 1.0}, {**some[2], "topic": None}
+    )
+    found = diff(before, after)
+    assert [found[key] for key in ("added", "removed", "changed", "unchanged")] == [0, 0, 2, 1]
+    assert found["columns"]["changed"] == {"topic": 2, "messages": 1}
+    assert found["changes"] == {"x": ["messages", "topic"], "z": ["topic"]}
+    shown = project.cli("data", "diff", "toy@v1", "toy@v2").out.splitlines()
+    assert "changed         2  x (messages, topic), z (topic)" in shown
+    assert shown[-1] == "columns changed: topic 2, messages 1"
+    assert "changed x (messages, topic)" in project.cli("data", "diff", "toy@v1", "toy@v2", "--all").out.splitlines()
+
+
+def test_a_document_that_only_moved_to_another_line_or_type_of_column_is_not_changed(project):
+    some = [{"id": str(n), "text": f"text {n}", "n": n} for n in range(4)]
+    found = diff(rows(project, *some), rows(project, *some[::-1], {"id": "new", "text": "x", "n": 0.5}, source="b"))
+    assert [found[key] for key in ("added", "changed", "unchanged")] == [1, 0, 4]
+
+
+def test_a_diff_reads_only_columns_that_lie_in_other_objects(project, monkeypatch):
+    project.write("a.txt", "0|one", *(f"{n}|a longer one" for n in range(1, 10)))
+    project.stages("Long, minimum: 1")
+    project.run()
+    project.stages("Long, minimum: 4", "Halves")
+    project.run()
+    read = []
+    tables = Dataset.tables
+
+    def noted(dataset, fragment, columns):
+        read.append(columns)
+        return tables(dataset, fragment, columns)
+
+    monkeypatch.setattr(Dataset, "tables", noted)
+    found = diff(project.open("toy@v1"), project.open("toy@v2"))
+    assert [found[key] for key in ("removed", "changed", "unchanged")] == [1, 5, 4]
+    assert read == [["id"], ["id", "split"]]
+
+
+def test_of_equal_ids_in_two_files_the_one_that_is_in_the_version_is_compared(project):
+    project.write("a.txt", "1|one", "2|two")
+    project.write("b.txt", "1|ONE", "3|three", "2|two")
+
+    def of(first, second):
+        project.pipeline(
+            "dataset: toy\nmax_quarantined: 10\nsources:\n"
+            + "".join(f'  - {{id: {name}, stage: "toy_stages:Lines", paths: {name}.txt}}\n' for name in (first, second))
+            + "stages: []\n"
+        )
+        project.run()
+        return project.open()
+
+    found = diff(of("a", "b"), of("b", "a"))
+    assert [found[key] for key in ("added", "removed", "changed", "unchanged")] == [0, 0, 1, 2]
+    assert found["changes"] == {"1": ["text"]}
 
 
 def test_a_diff_says_which_settings_changed(done):

@@ -214,16 +214,49 @@ def test_documents_made_of_documents_are_all_accounted_for(chunked):
     assert chunked.texts() == ["one two", "three four", "five", "six", "seven eight", "nine ten"]
 
 
-def test_why_walks_up_to_the_document_that_a_piece_was_made_of(chunked):
+def test_why_tells_the_story_of_a_piece_and_then_of_the_document_that_it_was_made_of(chunked):
+    chunked.write("a.txt", "x1|one two three four five", "x2|one two")
     chunked.run()
     piece = rows_of(chunked)[1]
     assert (piece["parent"], piece["ordinal"]) == ("x1", 1)
     told = json.loads(chunked.cli("why", piece["id"], "--json").out)
-    assert [(event["stage"], event["event"]) for event in told["history"]] == [
-        ("lines", "read"), ("chunk", "expanded"), ("chunk", "read"),
-    ]  # fmt: skip
-    assert json.loads(chunked.cli("why", "x1", "--json").out)["verdict"] == "expanded"
-    assert json.loads(chunked.cli("why", "x3", "--json").out)["reason"] == "nothing_made"
+    assert [told[key] for key in ("verdict", "stage", "reason", "split", "children")] == [
+        "kept",
+        None,
+        None,
+        "train",
+        None,
+    ]
+    assert told["history"] == [{"stage": "chunk", "event": "made", "parent": "x1", "characters": 10}]
+    parent = told["parent"]
+    assert [parent[key] for key in ("id", "verdict", "stage", "parent")] == ["x1", "expanded", "chunk", None]
+    assert [(event["stage"], event["event"]) for event in parent["history"]] == [
+        ("lines", "read"),
+        ("chunk", "expanded"),
+    ]
+    assert chunked.cli("why", piece["id"]).out == (
+        f"{piece['id']} (a.txt#0/chunk.1): kept\n"
+        "  chunk: made of `x1`, 10 characters\n"
+        "  => in the version, in the split `train`\n"
+        "made of x1 (a.txt#0): expanded\n"
+        "  lines: read, 23 characters\n"
+        "  chunk: expanded chunk\n"
+        "  => expanded\n"
+    )
+    dropped = json.loads(chunked.cli("why", "a.txt#1/chunk.0", "--json").out)
+    assert [dropped[key] for key in ("verdict", "stage", "split")] == ["dropped", "exact_duplicates", None]
+
+
+def test_why_names_the_pieces_of_a_document(chunked):
+    chunked.write("a.txt", "x1|" + " ".join("abcdefghijklmno"), "x3|")
+    chunked.run()
+    pieces = [row["id"] for row in rows_of(chunked)]
+    told = json.loads(chunked.cli("why", "x1", "--json").out)
+    assert (told["verdict"], told["children"]) == ("expanded", {"documents": 8, "ids": pieces[:5]})
+    last = chunked.cli("why", "x1").out.splitlines()[-1]
+    assert last == f"  => expanded into 8 documents: {', '.join(pieces[:5])}, ..."
+    none = json.loads(chunked.cli("why", "x3", "--json").out)
+    assert (none["verdict"], none["reason"], none["children"]) == ("dropped", "nothing_made", None)
 
 
 def test_pieces_have_the_same_ids_in_every_store_and_are_cached(chunked):
