@@ -77,6 +77,7 @@ def show(
     verdicts = [name for name, asked in (("dropped", dropped), ("quarantined", quarantined)) if asked]
     if (stage or reason) and not verdicts:
         verdicts = ["dropped", "quarantined", "expanded"]
+    _check_asked(one, stage, reason)
     listed = removed_documents(one.store, one.ledger(), verdicts, stage=stage, reason=reason) if verdicts else ()
     if as_json:
         removed: dict[str, list[Any]] = {name: [] for name in verdicts}
@@ -84,12 +85,35 @@ def show(
             removed[row["verdict"]].append(row)
         print_json({**_facts(one), **removed})
     elif verdicts:
-        keys = ("id", "stage", "source_uri", "reason", "value", "threshold", "duplicate_of", "detail")
-        rows = [[row[key] for key in keys] for row in listed]
+        keys = ("id", "stage", "source_uri", "reason", "value", "limit", "duplicate_of", "detail")
+        rows = [[row[key] for key in keys] for row in map(_in_words, listed)]
         shown = [n for n, key in enumerate(keys) if key in keys[:4] or any(row[n] is not None for row in rows)]
         print_table([keys[n] for n in shown], [["" if row[n] is None else row[n] for n in shown] for row in rows])
     else:
         _print_version(one)
+
+
+def _check_asked(one: Dataset, stage: str | None, reason: str | None) -> None:
+    """Raise a CurateError where no stage of the version has that id, or none gave that reason."""
+    from curate.errors import CurateError, did_you_mean
+
+    stages = one.manifest["stages"]
+    reasons = {
+        name for row in stages for verdict, counted in row["reasons"].items() for name in counted if verdict != "edited"
+    }
+    for asked, known, what in ((stage, {row["id"] for row in stages}, "stage"), (reason, reasons, "reason")):
+        if asked and asked not in known:
+            there = f"there are: {', '.join(sorted(known)) or 'none'}"
+            raise CurateError(f"`{one.name}` has no {what} `{asked}`", hint=did_you_mean(asked, known) or there)
+
+
+def _in_words(row: dict[str, Any]) -> dict[str, Any]:
+    """A removed document with its value in digits enough to tell it from the limit, and the limit in words."""
+    from curate.stages.decide import limit_words
+
+    value, threshold = row["value"], row["threshold"]
+    limit = None if threshold is None else limit_words(value, threshold)
+    return {**row, "value": None if value is None else f"{value:g}", "limit": limit}
 
 
 def _facts(one: Dataset) -> dict[str, Any]:
@@ -173,7 +197,7 @@ def diff(
         if found["reasons"][side]:
             echo(f"\nwhy {side} documents are not in {found[of][:12]}")
             keys = ("stage", "verdict", "reason", "documents")
-            print_table(keys, [[row[key] or "" for key in keys] for row in found["reasons"][side]])
+            print_table(keys, [[row[key] or "-" for key in keys] for row in found["reasons"][side]])
     if found["settings"]:
         echo("\nwhat differs in the pipelines")
         keys = ("stage", "setting", "before", "after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ def why(
         str, typer.Argument(help="Id of the document, the beginning of one, or its source_uri.", metavar="DOCUMENT")
     ],
     version: Annotated[
-        str | None, typer.Option(help="NAME, NAME@TAG or NAME@ID-PREFIX; by default the only dataset.")
+        str | None, typer.Option(help="NAME, NAME@TAG or NAME@ID-PREFIX; by default the only dataset that has it.")
     ] = None,
     store: StoreOption = None,
     as_json: Json = False,
@@ -32,7 +33,7 @@ def why(
     from curate.dataset.why import why as explain
 
     opened = find_store(store)
-    told = explain(open_dataset(version or _only_dataset(opened), opened), document)
+    told = explain(open_dataset(version or _dataset_of(opened, document), opened), document)
     if as_json:
         print_json(told)
         return
@@ -83,15 +84,23 @@ def _line(event: dict[str, Any]) -> str:
     return words + (f" [{event['detail']}]" if "detail" in event else "")
 
 
-def _only_dataset(store: Store) -> str:
+def _dataset_of(store: Store, document: str) -> str:
+    """The only dataset, or the only one that has the document, by its id or place; those that passed no gate have none."""
+    from curate.dataset.reader import open_dataset
     from curate.dataset.refs import datasets
+    from curate.dataset.why import has
     from curate.errors import CurateError
 
     names = datasets(store)
-    if len(names) != 1:
-        raise CurateError(
-            "which version? there are several datasets" if names else "the store is empty",
-            store.location,
-            f"--version {' | '.join(names)}" if names else "`curate run` makes a version",
-        )
-    return names[0]
+    if not names:
+        raise CurateError("the store is empty", store.location, "`curate run` makes a version")
+    having = names
+    if len(names) > 1:
+        having = []
+        for name in names:
+            with suppress(CurateError):  # no version of it has passed its gates
+                having += [name] if has(open_dataset(name, store), document) else []
+    if len(having) == 1:
+        return having[0]
+    problem = f"`{document}` is in several datasets" if having else f"no dataset has `{document}`"
+    raise CurateError(f"{problem}; which version?", store.location, f"--version {' | '.join(having or names)}")

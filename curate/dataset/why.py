@@ -16,7 +16,7 @@ from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.plain import python_rows
 
-__all__ = ["ids_beginning", "why"]
+__all__ = ["has", "ids_beginning", "why"]
 
 REASONS = ("reason", "value", "threshold", "duplicate_of", "detail", "path")
 SHORTEST_PREFIX = 4
@@ -60,6 +60,13 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
     if document == first.row["id"]:  # the later ones of equal ids are no documents, and are told of at the end
         told["history"] += [_copy(other) for other in found[1:]]
     return {**told, "children": _children(dataset, first) if told["verdict"] == "expanded" else None}
+
+
+def has(dataset: Dataset, document: str) -> bool:
+    """Whether a document of this id, of an id that begins so, or from this place went into a version."""
+    if _by_id(dataset, document) or _by_place(dataset, document):
+        return True
+    return len(document) >= SHORTEST_PREFIX and any(True for _ in ids_beginning(dataset, document))
 
 
 def _story(dataset: Dataset, one: _Document, copy_of: str | None) -> dict[str, Any]:
@@ -157,9 +164,10 @@ def _only_beginning(dataset: Dataset, prefix: str) -> str:
     """The one id that begins so."""
     names = list(dict.fromkeys(ids_beginning(dataset, prefix))) if len(prefix) >= SHORTEST_PREFIX else []
     if not names:
+        told = f"`curate data sample {dataset.name}` prints some documents with their ids"
+        short = f"the beginning of an id needs {SHORTEST_PREFIX} characters; " if len(prefix) < SHORTEST_PREFIX else ""
         raise CurateError(
-            f"no document `{prefix}` went into {dataset.name}@{dataset.version[:12]}",
-            hint=f"`curate data sample {dataset.name}` prints some documents with their ids",
+            f"no document `{prefix}` went into {dataset.name}@{dataset.version[:12]}", hint=f"{short}{told}"
         )
     if len(names) > 1:
         listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

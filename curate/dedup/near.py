@@ -88,8 +88,10 @@ class NearDuplicates(Global):
     spaces (Chinese, Japanese, Thai, ...) count as words. Texts of fewer than `ngram` words are compared as a whole,
     texts without a word byte by byte. Exact duplicates are found too. Every document gets the columns
     `duplicate_cluster` (id of the first document of its cluster, its own where it is alone), which `split` reads so
-    that near-duplicates never straddle splits, and `duplicates` (how many documents the cluster has). Documents that have
-    none of the strings that `on` selects are left alone, without a cluster. The artifact `pairs` lists the verified pairs.
+    that near-duplicates never straddle splits, and `duplicates` (how many documents the cluster has). A document is
+    dropped for one that stays and is at least as similar as `similarity`; so of a chain, each like the next, several may
+    stay in one cluster. Documents that have none of the strings that `on` selects are left alone, without a cluster. The
+    artifact `pairs` lists the pairs that were verified on the way; documents of equal words are compared once.
     """
 
     version: ClassVar[int] = 3

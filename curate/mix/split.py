@@ -22,8 +22,9 @@ class Split(Mapper):
     """Puts every document into the split `train`, `validation` or `test` (column `split`).
 
     Documents of one cluster of near-duplicates (column `duplicate_cluster`, which `near_duplicates` adds) go into one
-    split, so that nothing of the validation and test splits stands in the train split in other words. The shares are
-    met on average: of 1,000 documents a share of 0.01 gets about 10, give or take 3.
+    split, so that nothing of the validation and test splits stands in the train split in other words. What `chunk` made
+    of one document stays together with `by: parent`. The shares are met on average: of 1,000 documents a share of 0.01
+    gets about 10, give or take 3.
     """
 
     reads_text: ClassVar[bool] = False

@@ -49,10 +49,10 @@ def preview(pipeline: Pipeline) -> Preview:
     looked = _look(pipeline, files=1)
     if looked.errors or not looked.schemas:
         return Preview(looked.errors, [], [])
-    errors, notes, columns = check_columns(pipeline.stages, looked.schemas)
+    errors, notes, columns = check_columns(pipeline.stages, looked.schemas, own_ids=looked.own_ids)
     if errors:
         looked = _look(pipeline, files=MOST_FILES)
-        errors, notes, columns = check_columns(pipeline.stages, looked.schemas)
+        errors, notes, columns = check_columns(pipeline.stages, looked.schemas, own_ids=looked.own_ids)
     if errors and not looked.complete:
         notes += [f"{error.problem} in the documents that were looked at" for error in errors]
         errors = []
@@ -60,25 +60,34 @@ def preview(pipeline: Pipeline) -> Preview:
 
 
 def check_columns(
-    stages: Sequence[ConfiguredStage], schemas: Sequence[pa.Schema]
+    stages: Sequence[ConfiguredStage], schemas: Sequence[pa.Schema], *, own_ids: bool
 ) -> tuple[list[CurateError], list[str], list[str]]:
-    """What stages lack of the columns that documents have, what may not be meant, and these columns."""
+    """What stages lack of the columns that documents have, what may not be meant, and these columns.
+
+    Args:
+        stages: The stages, in their order.
+        schemas: What the sources give.
+        own_ids: Whether ids come from the data: they are published as they are.
+    """
     columns, _ = whole_schema(schemas)
-    follower = _Follower(columns)
+    follower = _Follower(columns, own_ids=own_ids)
     for entry in stages:
         follower.follow(entry)
     return follower.errors, follower.notes, columns.names
 
 
 class _Looked(NamedTuple):
-    """The columns of some documents of every source; whether these are all, what cannot be read."""
+    """The columns of some documents of every source; whether these are all, ids are theirs, and what cannot be read."""
 
     schemas: list[pa.Schema]
     complete: bool
+    own_ids: bool
     errors: list[CurateError]
 
 
 def _look(pipeline: Pipeline, *, files: int) -> _Looked:
+    import pyarrow as pa
+
     schemas: list[pa.Schema] = []
     errors: list[CurateError] = []
     complete = True
@@ -94,18 +103,18 @@ def _look(pipeline: Pipeline, *, files: int) -> _Looked:
             errors += [_placed(one, entry) for one in several.errors]
         except CurateError as error:
             errors.append(_placed(error, entry))
-    return _Looked(schemas, complete, errors)
+    own_ids = any("id" in schema.names for schema in schemas)
+    schemas = [one if "id" in one.names else one.append(pa.field("id", pa.string())) for one in schemas]
+    return _Looked(schemas, complete, own_ids, errors)
 
 
 def _first_schema(source: Source, part: Part) -> list[pa.Schema]:
     """The columns of a part's first documents; none where it has none to read."""
-    import pyarrow as pa
-
     items: Iterable[Any] = source.read(part)
     for number, item in enumerate(items):
         if not isinstance(item, Rejected | Passed) and item.num_rows:
-            schema = item.schema
-            return [schema if "id" in schema.names else schema.append(pa.field("id", pa.string()))]
+            made = item.column("id").null_count == item.num_rows if "id" in item.column_names else False
+            return [item.schema.remove(item.schema.get_field_index("id")) if made else item.schema]
         if number > MOST_ITEMS:
             break
     return []
@@ -118,8 +127,8 @@ def _placed(error: CurateError, entry: ConfiguredStage) -> CurateError:
 class _Follower:
     """The columns as they are before each stage."""
 
-    def __init__(self, columns: pa.Schema) -> None:
-        self.columns, self.complete = columns, True
+    def __init__(self, columns: pa.Schema, *, own_ids: bool) -> None:
+        self.columns, self.complete, self.own_ids = columns, True, own_ids
         self.errors: list[CurateError] = []
         self.notes: list[str] = []
 
@@ -133,7 +142,15 @@ class _Follower:
                 listed = f"the documents have {', '.join(self.columns.names)}"
                 hint = did_you_mean(name, self.columns.names) or listed
                 self.errors.append(CurateError(f"stage `{entry.id}` needs the column `{name}`", entry.where, hint))
+        self._check_split(entry, stage)
         self._behind(stage)
+
+    def _check_split(self, entry: ConfiguredStage, stage: Any) -> None:
+        if entry.name == "split" and stage.by is stage.column is None and "parent" in self.columns.names:
+            self.notes.append(
+                f"`{entry.id}` draws for each document by itself, and those that were made of one may come into several "
+                "splits: `by: parent` keeps them together"
+            )
 
     def _check_texts(self, entry: ConfiguredStage, stage: Any) -> None:
         consumed = stage.consumes if isinstance(stage, Mapper) else ()
@@ -149,6 +166,11 @@ class _Follower:
             return
         if isinstance(stage, Mapper) and stage.protects:
             self.notes += unscanned(entry.id, self.columns, seen)
+            if self.own_ids and "id" not in seen:
+                self.notes.append(
+                    f"`{entry.id}` never changes ids: those of the data are published as they are; `make_ids: true` at a "
+                    "source makes others"
+                )
 
     def _behind(self, stage: Any) -> None:
         import pyarrow as pa
@@ -171,7 +193,7 @@ def unscanned(stage_id: str, columns: pa.Schema, seen: Sequence[str]) -> list[st
     """What a stage that protects people is not given, in words: strings, names inside of JSON, bytes."""
     import pyarrow as pa
 
-    left = _listed(name for name in string_columns(columns) if name not in (*seen, "source_uri"))
+    left = _listed(name for name in string_columns(columns) if name not in (*seen, "id", "source_uri"))
     keys = _listed(name for name in seen if is_json(columns.field(name)))
     raw = _listed(
         field.name for field in columns if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)

@@ -7,6 +7,7 @@ and every finished task in the store.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from curate.pipeline.walk import Walk
 
 __all__ = ["RunResult", "default_store", "run", "run_pipeline"]
 
+MADE_ID = re.compile(r"[0-9a-f]{32}")
 SHOWN = ("id", "stage", "in", "kept", "dropped", "edited", "quarantined", "bytes")
 
 
@@ -178,7 +180,7 @@ class _Run:
             lineage=pipeline_lineage(self.store, self.pipeline, parts, inputs, sample),
         )  # fmt: skip
         version = self.store.write_manifest(manifest)
-        failed = self._failed_gate(manifest, rows)
+        failed = self._failed_gate(f"{self.pipeline.settings.dataset}@{version[:12]}", manifest, rows)
         tag = "" if failed else refs.commit(self.store, self.pipeline.settings.dataset, version)
         record_plan(self.store, self.pipeline, walk.described)
         self._note_provisional(manifest["provisional"])
@@ -214,14 +216,14 @@ class _Run:
 
     # ---- gates and notes
 
-    def _failed_gate(self, manifest: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[str, str] | None:
+    def _failed_gate(self, name: str, manifest: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[str, str] | None:
         """Which gate a version fails, in words, and the next step; None where it passes."""
         counts, settings = manifest["documents"], self.pipeline.settings
         found, limit = counts["quarantined"], settings.max_quarantined
         if limit is not None and found > (limit * counts["in"] if isinstance(limit, float) else limit):
             return (
                 f"{found} of {counts['in']} documents are quarantined, more than `max_quarantined: {limit}` allows",
-                "the version is complete without them, but is not the newest; `curate data show NAME@ID --quarantined` "
+                f"the version is complete without them, but is not the newest; `curate data show {name} --quarantined` "
                 "lists them",
             )
         if counts["kept"] < settings.min_documents:
@@ -231,7 +233,7 @@ class _Run:
             took = f"`{most['id']}` took {gone} of the {most['in']} it saw" if most and gone else "nothing was read"
             return (
                 f"{left}, fewer than `min_documents: {settings.min_documents}` asks for",
-                f"{took}; `curate why` tells the reasons, `curate data show NAME@ID --dropped` lists what was dropped",
+                f"{took}; `curate data show {name} --dropped` lists what was dropped, and why" if gone else took,
             )
         return None
 
@@ -255,11 +257,20 @@ class _Run:
         names = dict.fromkeys(shard.schema for shard in walk.shards if shard.documents)
         if names:
             schemas = [self.store.read_schema(name).remove_metadata() for name in names]
-            errors, notes, _ = check_columns(self.pipeline.stages, schemas)
+            errors, notes, _ = check_columns(self.pipeline.stages, schemas, own_ids=self._own_ids(walk))
             if errors:
                 raise ConfigurationErrors(errors)
             for note in notes:
                 self.progress.note(note)
+
+    def _own_ids(self, walk: Walk) -> bool:
+        """Whether ids come from the data, by the first documents of some shards: made ones are 32 hexadecimal digits."""
+        for shard in [one for one in walk.shards if one.documents][:16]:
+            with self.store.parquet(shard.object) as file:
+                first = next(file.iter_batches(1, columns=["id"])).column(0)[0].as_py()
+            if not MADE_ID.fullmatch(first):
+                return True
+        return False
 
     # ---- the hands of the walk
 

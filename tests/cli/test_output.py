@@ -103,11 +103,36 @@ def test_the_story_of_a_document(done, document, story):
     assert done.cli("why", document).out == story
 
 
+def test_why_answers_from_the_only_dataset_that_has_the_document(done):
+    done.write("three.txt", "only here, in this one")
+    done.file.write_text(done.file.read_text().replace("dataset: toy", "dataset: other"))
+    done.run()
+    assert done.cli("why", "three.txt#0").code == 0
+    assert "no dataset has `nothing#0`" in done.cli("why", "nothing#0").err
+
+
+def test_why_says_how_much_of_an_id_it_needs(done):
+    assert "the beginning of an id needs 4 characters" in done.cli("why", "two").err
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "near"), [("--stage", "lomg", "long"), ("--reason", "too_shirt", "too_short")]
+)
+def test_a_stage_or_reason_that_is_not_there_is_told_with_the_nearest(done, option, name, near):
+    err = done.cli("data", "show", "toy", "--dropped", option, name).err
+    assert f"`toy` has no {option[2:]} `{name}`" in err
+    assert f"did you mean `{near}`?" in err
+
+
+def test_the_limit_of_a_dropped_document_is_told_in_words(done):
+    assert "at least 5" in done.cli("data", "show", "toy", "--dropped", "--stage", "long").out
+
+
 def test_why_asks_which_dataset_where_there_are_several(done):
     done.run("dataset=other")
     outcome = done.cli("why", "one.txt#0")
     assert outcome.code == 2
-    assert "which version? there are several datasets" in outcome.err
+    assert "is in several datasets; which version?" in outcome.err
     assert "hint: --version other | toy" in outcome.err
 
 

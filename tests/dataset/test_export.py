@@ -404,6 +404,15 @@ def test_a_damaged_object_is_told_as_what_could_not_be_read(dataset, tmp_path, f
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_split_of_an_earlier_export_is_not_left_beside_what_replaces_the_others(dataset, tmp_path):
+    export(dataset, "jsonl", tmp_path / "out")
+    (tmp_path / "out/other.jsonl").write_text("of another version")
+    with pytest.raises(CurateError, match=r"holds `other\.jsonl` too, which this export would not replace"):
+        export(dataset, "jsonl", tmp_path / "out", overwrite=True)
+    (tmp_path / "out/other.jsonl").unlink()
+    export(dataset, "jsonl", tmp_path / "out", overwrite=True)
+
+
 def test_existing_files_are_replaced_when_asked_and_others_stay(dataset, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/train.jsonl").write_text("old")

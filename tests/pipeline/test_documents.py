@@ -56,15 +56,33 @@ def test_why_tells_in_which_string_an_edit_was(chats):
 
 def test_a_stage_that_protects_people_says_which_strings_it_was_not_given(chats):
     pipeline(chats, "{stage: pii, on: prompt}")
-    note = "`pii` does not look at the columns `id`, `messages`"
-    assert note in chats.cli("validate", "pipeline.yaml").err
-    assert note in chats.cli("run", "pipeline.yaml", "--workers", 1).err
+    for err in (chats.cli("validate", "pipeline.yaml").err, chats.cli("run", "pipeline.yaml", "--workers", 1).err):
+        assert "`pii` does not look at the columns `messages`" in err
+        assert "`pii` never changes ids" in err
+
+
+def test_pieces_that_may_come_into_several_splits_are_told(project):
+    project.write("a.jsonl", '{"text": "one two three four"}')
+    head = "dataset: toy\nsources: [{stage: files, paths: a.jsonl}]\nstages:\n  - {stage: chunk, size: 2}\n"
+    for split, told in (("{stage: split}", True), ("{stage: split, by: parent}", False)):
+        project.file.write_text(f"{head}  - {split}\n")
+        assert ("`by: parent` keeps them together" in project.cli("validate", "pipeline.yaml").err) == told
+
+
+def test_ids_that_curate_makes_are_nobodys_and_not_told(project):
+    project.write("a.jsonl", '{"text": "mail me"}')
+    project.file.write_text(
+        "dataset: toy\nsources: [{stage: files, paths: a.jsonl}]\nstages: [{stage: pii, on: '*'}]\n"
+    )
+    for command in (["validate", "pipeline.yaml"], ["run", "pipeline.yaml", "--workers", 1]):
+        assert "never changes ids" not in project.cli(*command).err
 
 
 def test_with_every_string_selected_only_the_id_is_told(chats):
     pipeline(chats, '{stage: pii, on: "*"}')
     err = chats.cli("validate", "pipeline.yaml").err
-    assert "columns `id`:" in err
+    assert "`pii` never changes ids" in err
+    assert "does not look at the columns" not in err
     assert "`pii` does not look at the names of members in `messages`, with any `on`" in err
 
 

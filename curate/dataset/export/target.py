@@ -83,7 +83,8 @@ def export(
         columns: Only these columns, in this order.
         escape_formulas: Put an apostrophe before CSV cells that a spreadsheet would run (they begin with `=`, `+`, `-`,
             `@`, a tab or a line end).
-        overwrite: Replace files that are there; other files in the folder stay.
+        overwrite: Replace files that are there. Files of the same format that would not be replaced (another split, of
+            another version) are refused.
 
     Raises:
         CurateError: No such format, split or column; the target is there already; a column does not fit the format.
@@ -98,7 +99,9 @@ def export(
     if chosen.endings:
         write = partial(writer.write, escape_formulas=True) if escape_formulas else writer.write
         seen = _Changes(getattr(writer, "changes", None))
-        result = _write_files(dataset, _targets(chosen, out, split, splits), schema, write, overwrite, seen)
+        targets = _targets(chosen, out, split, splits)
+        folder = None if out in targets else out
+        result = _write_files(dataset, targets, schema, write, seen, overwrite=overwrite, folder=folder)
         result.notes = seen.notes()
     else:
         result = writer.write_folder(
@@ -183,11 +186,20 @@ class _Changes:
 
 
 def _write_files(
-    dataset: Dataset, targets: dict[Path, str | None], schema: pa.Schema, write: Any, overwrite: bool, seen: _Changes
+    dataset: Dataset,
+    targets: dict[Path, str | None],
+    schema: pa.Schema,
+    write: Any,
+    seen: _Changes,
+    *,
+    overwrite: bool,
+    folder: Path | None,
 ) -> ExportResult:
     """Write every file aside, then rename them all: a failure leaves what was there untouched."""
     for target in targets:
         _refuse_existing(target, overwrite)
+    if overwrite and folder:
+        _refuse_others(folder, targets)
     result = ExportResult(files=list(targets))
     with telling(next(iter(targets)).parent), ExitStack() as written:
         for target, split in targets.items():
@@ -205,6 +217,21 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
         raise CurateError(f"`{target}` is a folder", hint="name another place")
     if target.exists() and not overwrite:
         raise CurateError(f"`{target}` is there already", hint="name another place, or give --overwrite")
+
+
+def _refuse_others(folder: Path, targets: Iterable[Path]) -> None:
+    """Beside what replaces an export may stand no file of it that is not replaced: another split, of another version."""
+    endings = {target.name.partition(".")[2] for target in targets}
+    others = sorted(
+        path.name
+        for path in (folder.iterdir() if folder.is_dir() else ())
+        if path not in targets and path.name.partition(".")[2] in endings
+    )
+    if others:
+        raise CurateError(
+            f"`{folder}` holds {', '.join(f'`{name}`' for name in others)} too, which this export would not replace",
+            hint="remove what is of an earlier export, or name another folder",
+        )
 
 
 @contextmanager
