@@ -120,12 +120,12 @@ def load_pipeline(path: Path, overrides: Sequence[str] = ()) -> Pipeline:
     problems: list[CurateError] = []
     if not isinstance(located.value, dict):
         raise CurateError("a pipeline file is a map with `dataset`, `sources` and `stages`", located.where())
-    problems += apply_overrides(located, overrides, tuple(Settings.model_fields))
-    if str(path.resolve().parent) not in sys.path:
-        sys.path.append(str(path.resolve().parent))  # a stage of the user's own stands beside the pipeline file
     for key in ("sources", "stages"):
         if isinstance(located.value.get(key), list):  # a bare name is a stage without settings
             located.value[key] = [{"stage": one} if isinstance(one, str) else one for one in located.value[key]]
+    problems += apply_overrides(located, overrides, tuple(Settings.model_fields))
+    if str(path.resolve().parent) not in sys.path:
+        sys.path.append(str(path.resolve().parent))  # a stage of the user's own stands beside the pipeline file
     settings = _general(located, problems)
     sources = _entries(located, "sources", problems)
     stages = _entries(located, "stages", problems)

@@ -177,3 +177,10 @@ def test_the_same_value_gives_the_same_version(secret, monkeypatch):
     first = secret.run().version
     monkeypatch.setenv("TOKEN", "another-value")
     assert secret.run().version == first
+
+
+def test_a_setting_of_a_stage_that_is_a_bare_name_is_set(toy):
+    toy.pipeline("dataset: a\nsources: [installed_packages]\nstages: [unicode, pii]\n")
+    loaded = load_pipeline(toy.file, ["unicode.line_ends=false", "installed_packages.source_megabytes=1"])
+    assert loaded.stages[0].stage.line_ends is False
+    assert loaded.sources[0].stage.source_megabytes == 1
