@@ -1,9 +1,9 @@
 """What is not done again: a changed threshold, an unchanged pipeline, many tiny files.
 
-    python benchmarks/reruns.py thresholds [--data FOLDER] [--documents 20000]
+    python benchmarks/reruns.py thresholds [--data FOLDER] [--documents 20000] [--words 200]
     python benchmarks/reruns.py files [500 5000]
 
-FOLDER has books_sample/books.tar.xz (by default ../shared/data beside the repository); documents are 100 words of it.
+FOLDER has books_sample/books.tar.xz (by default ../shared/data beside the repository); documents are that many words of it.
 `thresholds`: gopher_quality, gopher_repetition, c4 and fineweb in a row; then `gopher_quality.min_words` is changed such that
 some documents more are dropped, and back such that they come in again. `files`: that many JSON lines files of one document
 each, a shard for each (they are as long as a shard), through five stages; then again, unchanged, and the files of the store
@@ -24,7 +24,6 @@ from minhash import read_books
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FILTERS = "[gopher_quality, gopher_repetition, c4, fineweb]"
 FIVE = "[unicode, {stage: exact_duplicates}, {stage: sample, fraction: 1}, text_statistics, {stage: split}]"
-WORDS = 100
 
 
 def run(root: Path, *more: str) -> float:
@@ -32,18 +31,18 @@ def run(root: Path, *more: str) -> float:
     return cpu_seconds([sys.executable, "-m", "curate", "run", str(root / "p.yaml"), "--workers", "2", *more], root)
 
 
-def thresholds(data: Path, documents: int) -> None:
+def thresholds(data: Path, documents: int, length: int) -> None:
     """A row for each change."""
-    words = " ".join(read_books(data, 15)).split()
+    words = " ".join(read_books(data, 100)).split()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        pieces = (" ".join(words[n * WORDS : (n + 1) * WORDS]) for n in range(documents))
+        pieces = (" ".join(words[n * length : (n + 1) * length]) for n in range(documents))
         (root / "in.jsonl").write_text("".join(json.dumps({"text": piece}) + "\n" for piece in pieces))
         (root / "p.yaml").write_text(
             f"dataset: d\nshard_megabytes: 2\nsources: [{{stage: files, paths: in.jsonl}}]\nstages: {FILTERS}\n"
         )
         cold = run(root)
-        print(f"cold: {cold:.1f} CPU s")
+        print(f"{documents:,} documents of {length} words, cold: {cold:.1f} CPU s")
         for setting in ("gopher_quality.min_mean_word_length=4", "gopher_quality.min_mean_word_length=3.9"):
             again = run(root, "--set", setting)
             print(f"{setting}: {again:.2f} CPU s, {again / cold:.1%}")
@@ -79,10 +78,11 @@ def main() -> None:
     parser.add_argument("counts", nargs="*", type=int, default=[500, 5000])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--documents", type=int, default=20_000)
+    parser.add_argument("--words", type=int, default=200)
     given = parser.parse_args()
     print(machine())
     if given.what == "thresholds":
-        thresholds(given.data, given.documents)
+        thresholds(given.data, given.documents, given.words)
     else:
         for count in given.counts:
             files(count)

@@ -162,7 +162,7 @@ def back(value, was):
     if pa.types.is_boolean(was):
         return {"true": True, "false": False}[value]
     if pa.types.is_duration(was):
-        return datetime.timedelta(seconds=int(value))
+        return datetime.timedelta(seconds=float(value.removeprefix("PT").removesuffix("S")))
     if pa.types.is_time(was):
         return datetime.time.fromisoformat(value)
     return pa.array([value]).cast(was)[0].as_py()
