@@ -41,10 +41,6 @@ def add(project, *stages):
     project.file.write_text(project.file.read_text() + "".join(lines))
 
 
-def texts_of(project):
-    return project.texts(), curate.open_dataset("toy", project.root / ".curate").version
-
-
 # ---- code
 
 
@@ -85,15 +81,28 @@ def test_code_that_changes_between_its_hash_and_its_import_ends_the_run_and_keep
     assert project.texts() == ["v1"]
 
 
-def test_a_helper_in_a_folder_that_is_no_package_is_in_the_fingerprint(project):
-    (project.root / "loose").mkdir()
-    (project.root / "loose" / "words.py").write_text("WORD = 'first'\n")
-    own(project, "lone", imports="from loose.words import WORD")
+@pytest.mark.parametrize(
+    ("imports", "files", "changed"),
+    [
+        ("from loose.words import WORD", {"loose/words.py": "WORD = 'first'\n"}, "loose/words.py"),
+        (
+            "import above.below\nWORD = above.below.WORD",
+            {"above/__init__.py": "WORD = 'first'\n", "above/below/__init__.py": "from .. import WORD\n"},
+            "above/__init__.py",
+        ),
+    ],
+    ids=["in_a_folder_that_is_no_package", "of_a_package_above_an_imported_module"],
+)
+def test_the_file_is_in_the_fingerprint(project, imports, files, changed):
+    for name, content in files.items():
+        (project.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / name).write_text(content)
+    own(project, "lone", imports=imports)
     project.write("a.txt", "one")
     project.stages("Shout, word: q")
     add(project, "lone")
     assert project.call("run", "pipeline.yaml").code == 0
-    (project.root / "loose" / "words.py").write_text("WORD = 'second'\n")
+    (project.root / changed).write_text("WORD = 'second'\n")
     assert project.call("run", "pipeline.yaml").code == 0
     assert project.texts() == ["second"]
 
@@ -111,20 +120,6 @@ def test_files_of_one_name_in_two_packages_are_told_apart(project, changed):
     (project.root / f"pack_{changed}" / "__init__.py").write_text("WORD = 'new'\n")
     assert project.call("run", "pipeline.yaml").code == 0
     assert project.texts() == [{"one": "newtwo", "two": "onenew"}[changed]]
-
-
-def test_a_package_above_an_imported_module_is_in_the_fingerprint(project):
-    (project.root / "above" / "below").mkdir(parents=True)
-    (project.root / "above" / "__init__.py").write_text("WORD = 'first'\n")
-    (project.root / "above" / "below" / "__init__.py").write_text("from .. import WORD\n")
-    own(project, "deepest", imports="import above.below\nWORD = above.below.WORD")
-    project.write("a.txt", "one")
-    project.stages("Shout, word: q")
-    add(project, "deepest")
-    assert project.call("run", "pipeline.yaml").code == 0
-    (project.root / "above" / "__init__.py").write_text("WORD = 'second'\n")
-    assert project.call("run", "pipeline.yaml").code == 0
-    assert project.texts() == ["second"]
 
 
 # ---- inputs
