@@ -129,6 +129,7 @@ class _Follower:
 
     def __init__(self, columns: pa.Schema, *, own_ids: bool) -> None:
         self.columns, self.complete, self.own_ids = columns, True, own_ids
+        self.read = columns.names
         self.errors: list[CurateError] = []
         self.notes: list[str] = []
 
@@ -153,6 +154,8 @@ class _Follower:
             )
 
     def _check_texts(self, entry: ConfiguredStage, stage: Any) -> None:
+        import pyarrow as pa
+
         consumed = stage.consumes if isinstance(stage, Mapper) else ()
         if consumed and all(name in self.columns.names for name in consumed):
             return  # it makes the text
@@ -165,7 +168,8 @@ class _Follower:
             self.errors.append(CurateError(f"stage `{entry.id}`: {error.problem}", entry.where, hint))
             return
         if isinstance(stage, Mapper) and stage.protects:
-            self.notes += unscanned(entry.id, self.columns, seen)
+            there = pa.schema([field for field in self.columns if field.name in self.read])  # what stages add is theirs
+            self.notes += unscanned(entry.id, there, [name for name in seen if name in self.read])
             if self.own_ids and "id" not in seen:
                 self.notes.append(
                     f"`{entry.id}` never changes ids: those of the data are published as they are; `make_ids: true` at a "

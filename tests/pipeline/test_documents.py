@@ -61,6 +61,14 @@ def test_a_stage_that_protects_people_says_which_strings_it_was_not_given(chats)
         assert "`pii` never changes ids" in err
 
 
+def test_columns_that_stages_add_are_not_told_as_unread_data(project):
+    project.write("a.jsonl", '{"text": "mail me", "topic": "x"}')
+    head = "dataset: toy\nsources: [{stage: files, paths: a.jsonl}]\n"
+    project.file.write_text(f"{head}stages: [near_duplicates, pii]\n")
+    for command in (["validate", "pipeline.yaml"], ["run", "pipeline.yaml", "--workers", 1]):
+        assert "does not look at the columns `topic`:" in project.cli(*command).err
+
+
 def test_pieces_that_may_come_into_several_splits_are_told(project):
     project.write("a.jsonl", '{"text": "one two three four"}')
     head = "dataset: toy\nsources: [{stage: files, paths: a.jsonl}]\nstages:\n  - {stage: chunk, size: 2}\n"
