@@ -54,7 +54,7 @@ def line_blocks(
         last = block.find(ending, max(stop - 1 - base, 0)) + 1 if stop is not None and place >= stop else 0
         end = last or block.rfind(ending) + 1
         if end:
-            yield Lines(begin, b"".join([*held, block[:end]]))
+            yield Lines(begin, b"".join([*held, memoryview(block)[:end]]))
             if last:
                 return
             begin, held, held_bytes, block = base + end, [], 0, block[end:]

@@ -26,7 +26,10 @@ def hash_names(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
     from xxhash import xxh3_128_digest
 
-    digests = b"".join(xxh3_128_digest(name.encode("utf-8", "surrogatepass")) for name in names)
+    try:
+        digests = b"".join(map(xxh3_128_digest, names))
+    except UnicodeEncodeError:  # half a pair: an argument of the command line may have one
+        digests = b"".join(xxh3_128_digest(name.encode("utf-8", "surrogatepass")) for name in names)
     high, low = np.frombuffer(digests, dtype=">u8").astype(np.uint64).reshape(-1, 2).T.copy()
     return high, low
 

@@ -22,7 +22,7 @@ from curate.pipeline.calls import Blame, Progress, calls, warm
 from curate.pipeline.measured import Measured
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Audit, Filter, Global, Mapper, Stage, Verdicts
-from curate.stages.selectors import COMPARED, framed, is_plain, joined, mapped, roots
+from curate.stages.selectors import COMPARED, PLACES, framed, is_plain, joined, mapped, roots
 from curate.stages.verdicts import check_rows, verdict_schema
 
 if TYPE_CHECKING:
@@ -156,10 +156,17 @@ class Section:
             return columns
         return (*columns, *roots(stage.on, self.state.schema))
 
+    def _read(self, stage: Any) -> Sequence[str] | None:
+        """The columns to read for a stage that does not look at texts, where it says which; None is all."""
+        columns = stage.columns()
+        if columns is None or stage.reads_text:
+            return None
+        return [name for name in self.state.schema.names if name in (*PLACES, *columns)]
+
     def _measure(self, spec: StageSpec, stage: Any, rows: np.ndarray) -> tuple[pa.Table, pa.Table | None]:
         import pyarrow as pa
 
-        table = self.state.table(rows)
+        table = self.state.table(rows, self._read(stage))
         if (
             stage.reads_text
             and is_plain(stage.on)

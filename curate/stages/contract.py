@@ -115,7 +115,8 @@ class _OfTexts(Stage):
     """What all kinds but sources have: the texts that they are given."""
 
     reads_text: ClassVar[bool] = True
-    """Whether the stage looks at texts at all; one that does not has no use for `on`."""
+    """Whether the stage looks at texts at all. One that does not has no use for `on`, and where it names its `columns()`
+    it is given those, `id` and `source_uri` alone."""
 
     on: On = Field(
         ("text",),

@@ -32,6 +32,8 @@ __all__ = ["LocalBackend"]
 START_SECONDS = 300.0
 """For a worker to come up, and for a stage to load."""
 POLL_SECONDS = 0.25
+START_WAIT = 0.5
+"""Seconds that tasks wait for the workers there are before more are started: about what the start of one costs."""
 
 
 @dataclass(slots=True)
@@ -91,10 +93,11 @@ class LocalBackend:
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
         """Do all tasks; yields each with its result, in the order in which they finish."""
         waiting = deque(tasks)
-        running = 0
+        running, begun = 0, time.monotonic()
         while waiting or running:
-            while len(self.workers) < min(self.count, running + len(waiting)):
-                self._start()
+            if not self.workers or time.monotonic() - begun > START_WAIT:
+                while len(self.workers) < min(self.count, running + len(waiting)):
+                    self._start()
             for worker in self.workers:
                 if worker.ready and worker.task is None and waiting:
                     self._give(worker, waiting.popleft())
