@@ -2,7 +2,7 @@
 
 import json
 
-from curate.dataset.state import State
+from curate.dataset.store import Store
 from curate.pipeline import run as driver
 from curate.pipeline.backends import local
 from curate.pipeline.backends.local import LocalBackend
@@ -27,8 +27,6 @@ class Here(LocalBackend):
     """Does the tasks in this process."""
 
     def run(self, tasks):
-        from curate.dataset.store import Store
-
         store, opened = Store.open(self.store), Opened()
         for task in tasks:
             yield task, perform(store, json.loads(json.dumps(task.spec)), lambda at: None, opened)
@@ -40,10 +38,12 @@ def test_only_a_stage_that_looks_at_texts_is_given_them(project, monkeypatch):
     project.pipeline('{dataset: toy, sources: [{stage: files, paths: in.jsonl}], stages: [{stage: "seen:Seen"}]}')
     monkeypatch.syspath_prepend(str(project.root))
     monkeypatch.setattr(driver, "LocalBackend", Here)
-    asked, read = set(), State._read
-    monkeypatch.setattr(State, "_read", lambda state, names: (asked.update(names), read(state, names))[1])
+    asked, read = [], Store.read_table
+    monkeypatch.setattr(Store, "read_table", lambda *given: (asked.append(given[1:]), read(*given))[1])
     project.run()
-    assert asked == {"id", "source_uri", "word", "#bytes"}
+    (shard,) = project.open().ledger()
+    columns = [one[1] for one in asked if one[0] == shard.object]
+    assert {name for one in columns for name in one} == {"id", "source_uri", "word", "#bytes"}
     assert project.open().arrow().column("seen").to_pylist() == ["id,source_uri,word"]
 
 
