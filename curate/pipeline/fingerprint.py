@@ -69,6 +69,8 @@ def describe(entry: ConfiguredStage) -> Described:
         "code": {name: known[path][1] for name, path in code},
         "models": {name: known[path][1] for name, path in models},
     }
+    if others := stage.facts():
+        facts["others"] = dict(others)
     thresholds = stage.thresholds if isinstance(stage, Filter) else frozenset[str]()
     spec = StageSpec(
         id=entry.id,

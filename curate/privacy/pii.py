@@ -1,23 +1,23 @@
-"""Replaces structured personal data by typed placeholders, and records where it stood, never what it was.
+"""Takes personal data out of texts, and records where it stood, never what it was.
 
-Found by Presidio's pattern recognizers (see `curate.privacy.recognizers`): shapes, checksums, lists of domains and
-numbering plans; no language model, so no names and no places. One core reads 8,000 documents/s of book prose (1.5 kB
-each), 1,000 of package descriptions full of addresses and version numbers. Loading takes about 1.5 CPU s in each worker.
+A batch is searched for triggers by RE2 inside Arrow (curate/privacy/windows.py), so that texts with nothing in them cost
+nothing; in the others Presidio's pattern recognizers and curate's own (curate/privacy/recognizers.py) look at windows. No
+language model, so no names and no places. What is found is found by form: expect misses, and audit what stays. Letters of any
+other script may stand beside what is found, and full-width forms are found as well (curate/privacy/scripts.py).
 
-On the 1,976 gold texts of presidio-research it finds every e-mail address, SSN and IP address, 99 % of the card numbers
-and 59 % of the phone numbers: national numbers of other regions than `phone_regions` are not seen, nor are made-up
-ones. What is found is found by form: expect misses, and audit what stays. Letters of any other script may stand beside
-what is found, and full-width forms are found as well (`curate.privacy.scripts`).
+Speed, and recall and precision against Presidio, are in benchmarks/RESULTS.md. Loading takes about 1.5 CPU s in each worker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from curate.privacy.operators import KEYED, Operator, operator
 from curate.privacy.recognizers import TYPES, Entity, Recognizer, load_recognizers, resolve
+from curate.privacy.windows import triggered
 from curate.stages.contract import Effect, Mapper, Span, Verdicts
 from curate.stages.missing import needing
 
@@ -28,25 +28,43 @@ __all__ = ["Pii"]
 
 _PLACEHOLDERS: dict[Entity, str] = {
     "email": "<EMAIL>", "phone": "<PHONE>", "ip": "<IP>", "card": "<CARD>", "iban": "<IBAN>", "ssn": "<SSN>",
+    "crypto": "<CRYPTO>", "mac": "<MAC>", "secret": "<SECRET>",
 }  # fmt: skip
 
 
 class Pii(Mapper):
-    """Replaces e-mail addresses, phone, card, IBAN and social security numbers and IP addresses by placeholders.
+    """Takes out e-mail addresses, phone, card, IBAN and social security numbers, IP, MAC and wallet addresses, and secrets.
 
     Everything else stays byte for byte. An edited document carries the reason `pii`, the number of replacements as
-    value, and the spans in the text as it was, with Presidio's type names and scores. Applied again, the stage
-    changes nothing. Names of members inside JSON, numbers and bytes are not looked at; a run tells of the first and the last.
+    value, and the spans in the text as it was, with types (Presidio's names, where it has one) and scores. Applied again,
+    the stage changes nothing, unless surrogates are asked for. Names of members inside JSON, numbers and bytes are not looked
+    at; a run tells of the first and the last.
+
+    `operators` says what becomes of each entity: `placeholder` (`<EMAIL>`), `mask` (its letters and digits become `*`),
+    `pseudonym` (`<EMAIL_kfbaopmnegcdij>`: the same for the same value everywhere, made with a key), `surrogate` (a made-up
+    value of the same kind, the same for the same value, made with the key, in ranges that are nobody's), `drop` (the document
+    leaves), `keep`.
     """
 
-    version = 2
+    version = 3
     libraries = ("presidio-analyzer", "phonenumbers", "tldextract", "regex")
-    batch = 500
+    batch = 2000
     protects = True
 
-    reasons = {"pii": "edited: personal data, replaced by placeholders"}
+    reasons = {
+        "pii": "edited: personal data, replaced by what `operators` says",
+        "personal_data": "it holds personal data whose operator is `drop`; the value is how many",
+    }
 
-    entities: tuple[Entity, ...] = Field(tuple(TYPES), min_length=1, description="What is replaced.")
+    entities: tuple[Entity, ...] = Field(tuple(TYPES), min_length=1, description="What is looked for.")
+    operators: dict[Entity, Operator] = Field(
+        {}, description="What becomes of it, by entity; `placeholder` unless told."
+    )
+    key: str | None = Field(
+        None,
+        description="Where the key of pseudonyms and surrogates is: `env:NAME` (a variable of the environment) or `file:PATH` "
+        "(readable by its owner alone); at least 32 bytes. The key itself stands in no file of the project or the store.",
+    )
     placeholders: dict[Entity, str] = Field(
         {}, description="What stands in its place, by entity: in angle or square brackets, without digits, `@` or `:`."
     )
@@ -56,8 +74,8 @@ class Pii(Mapper):
     min_scores: dict[Entity, float] = Field({}, description="Least confidence by entity, instead of `min_score`.")
     phone_regions: tuple[str, ...] = Field(
         ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR"),
-        description="Countries (ISO 3166) whose national numbers are phone numbers; international ones (`+...`) are where "
-        "their country's numbering plan knows them (made-up ones are not). The time for phone numbers grows with each.",
+        description="Countries (ISO 3166) whose national numbers are found by their numbering plans; all others by their form "
+        "and the words beside them. The time for phone numbers grows with each.",
     )
     public_ips_only: bool = Field(True, description="Leave private, local and reserved IP addresses in the text.")
 
@@ -77,6 +95,21 @@ class Pii(Mapper):
                 )
         return placeholders
 
+    @field_validator("key")
+    @classmethod
+    def _key_is_elsewhere(cls, key: str | None) -> str | None:
+        """The key is named, never given: what is given here would stand in the manifest."""
+        if key is not None and not (key.startswith(("env:", "file:")) and key.partition(":")[2]):
+            raise ValueError("write where the key is, `env:NAME` or `file:PATH`, not the key")
+        return key
+
+    @model_validator(mode="after")
+    def _keyed_operators_have_a_key(self) -> Self:
+        for entity, name in self.operators.items():
+            if name in KEYED and self.key is None:
+                raise ValueError(f"the operator `{name}` of `{entity}` needs `key: env:NAME` or `key: file:PATH`")
+        return self
+
     def columns(self) -> Sequence[str]:
         """Nothing but the text."""
         return ()
@@ -85,27 +118,68 @@ class Pii(Mapper):
         """Nothing."""
         return ()
 
+    def facts(self) -> Mapping[str, str]:
+        """Which key it is: another one makes other texts."""
+        key = self._key()
+        if key is None:
+            return {}
+        from curate.privacy.keys import key_id
+
+        return {"key": key_id(key)}
+
+    def _key(self) -> bytes | None:
+        if KEYED.isdisjoint(self.operators.values()):
+            return None
+        from curate.privacy.keys import load_key
+
+        return load_key(self.key, "the stage `pii`")
+
     @needing("pii")
     def open(self) -> Callable[[pa.Table], Effect]:
-        """Load the recognizers; the function replaces what they find."""
+        """Load the recognizers; the function takes out what they find."""
         entities = tuple(dict.fromkeys(self.entities))
         recognizers = load_recognizers(entities, phone_regions=self.phone_regions, public_ips_only=self.public_ips_only)
         placeholders = {TYPES[entity]: text for entity, text in (_PLACEHOLDERS | self.placeholders).items()}
         least = {TYPES[entity]: self.min_scores.get(entity, self.min_score) for entity in entities}
-
-        def find(text: str) -> list[Span]:
-            return _found(text, recognizers, least)
+        names = {TYPES[entity]: self.operators.get(entity, "placeholder") for entity in entities}
+        key = self._key()
+        render = {kind: operator(name, kind, placeholders[kind], key) for kind, name in names.items()}
+        dropping = {kind for kind, name in names.items() if name == "drop"}
+        kept = {kind for kind, name in names.items() if name == "keep"}
+        triggers = [one.trigger for one in recognizers]
 
         def apply(batch: pa.Table) -> Effect:
             verdicts = Verdicts()
-            for row, text in enumerate(batch.column("text").to_pylist()):
-                spans = find(text)
-                if spans:
-                    edited, spans = _replaced(text, spans, find, placeholders)
-                    verdicts.edit(row, edited, "pii", value=len(spans), spans=spans)
+            texts = batch.column("text")
+            for row in triggered(texts, triggers).tolist():
+                text = texts[row].as_py()
+                spans = _all_spans(text, recognizers, least, placeholders)
+                dropped = [span for span in spans if span.type in dropping]
+                changed = [span for span in spans if span.type not in kept]
+                if dropped:
+                    kinds = ", ".join(sorted({span.type for span in dropped}))
+                    verdicts.drop(row, "personal_data", value=len(dropped), detail=kinds)
+                elif changed:
+                    verdicts.edit(row, _rendered(text, changed, render), "pii", value=len(changed), spans=changed)
             return Effect(verdicts.table())
 
         return apply
+
+
+def _all_spans(
+    text: str, recognizers: Sequence[Recognizer], least: Mapping[str, float], placeholders: Mapping[str, str]
+) -> list[Span]:
+    """All disjoint spans of a text, in its order.
+
+    What is left without them may hold data that only shows now (two numbers run together): it is searched again until
+    nothing is found. Placeholders hold nothing that is found, so every round takes characters of the text, and the rounds end.
+    """
+    spans = _found(text, recognizers, least)
+    more = spans
+    while more:
+        more = _found(_rendered(text, spans, placeholders), recognizers, least)
+        spans = _merged(spans, [_original(span, spans, placeholders) for span in more])
+    return spans
 
 
 def _found(text: str, recognizers: Sequence[Recognizer], least: Mapping[str, float]) -> list[Span]:
@@ -114,26 +188,12 @@ def _found(text: str, recognizers: Sequence[Recognizer], least: Mapping[str, flo
     return resolve(spans)
 
 
-def _replaced(
-    text: str, spans: list[Span], find: Callable[[str], list[Span]], placeholders: Mapping[str, str]
-) -> tuple[str, list[Span]]:
-    """The text without the spans, and all spans in the coordinates of the text as given.
-
-    What is left may hold data that only shows now (two numbers run together): it is searched again until nothing is
-    found. Placeholders hold nothing that is found, so every round takes characters of the text, and the rounds end.
-    """
-    while True:
-        edited = _with_placeholders(text, spans, placeholders)
-        more = find(edited)
-        if not more:
-            return edited, spans
-        spans = _merged(spans, [_original(span, spans, placeholders) for span in more])
-
-
-def _with_placeholders(text: str, spans: Sequence[Span], placeholders: Mapping[str, str]) -> str:
+def _rendered(text: str, spans: Sequence[Span], instead: Mapping[str, str | Callable[[str], str]]) -> str:
+    """The text with something else in the place of each span: a string, or what a function makes of the value."""
     pieces, position = [], 0
     for span in spans:
-        pieces += [text[position : span.start], placeholders[span.type]]
+        made = instead[span.type]
+        pieces += [text[position : span.start], made if isinstance(made, str) else made(text[span.start : span.end])]
         position = span.end
     return "".join([*pieces, text[position:]])
 

@@ -1,12 +1,11 @@
-"""Presidio's pattern recognizers for structured personal data: offline, no language model, on windows of the text.
+"""What finds personal data in a text: Presidio's pattern recognizers, on windows, and curate's own for what these miss.
 
-Presidio's own engine runs spaCy and every recognizer over every document, about 390 a second. Here cheap patterns find
-anchors (an `@`, a run of digits) and a recognizer sees only windows around its anchors. A window ends where no
-match can cross: where no address goes on, 60 characters beyond the digits elsewhere, so the spans are those of the
-whole text (a differential test). Differences that are meant: letters of other scripts than Latin end numbers and
-addresses, and full-width forms are read as what they are (`curate.privacy.scripts`); phone numbers have at least 7
-digits (shorter ones are years and page numbers) and are no dates, IP addresses or rows of decimals; more kinds of cards
-are known; and an address that is longer than 320 characters is found by its last 320.
+Presidio's own engine runs spaCy and every recognizer over every document, about 390 a second. Here a recognizer sees only
+what stands around its anchors (curate/privacy/windows.py). Differences that are meant: letters of other scripts than Latin
+end numbers and addresses, and full-width forms are read as what they are (curate/privacy/scripts.py); phone numbers are also
+found by their form and the words beside them, and are no dates, decimals or ISBNs (curate/privacy/phones.py); more kinds of
+cards are known, and cards may be written with dots; IBANs may be lower case; an address that is longer than 320 characters
+is found by its last 320. Secrets are curate's own (curate/privacy/secrets.py).
 
 Context words (`ssn`, `card`) raise a score as in Presidio: 0.35 more, at least 0.4, where one of the five words
 before the match holds one. E-mail domains are checked against the public suffix list that tldextract ships: no
@@ -17,22 +16,23 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from curate.errors import CurateError, did_you_mean
+from curate.privacy.phones import find_phones, is_phone
 from curate.privacy.scripts import FOREIGN, apart, narrow
+from curate.privacy.secrets import SECRET_TRIGGER, find_secrets
+from curate.privacy.windows import MARGIN, TRIGGERS, addresses_around, margins_around, words_around
 from curate.stages.contract import Span
 from curate.stages.lean import without
 
 if TYPE_CHECKING:
     from presidio_analyzer import PatternRecognizer, RecognizerResult
-    from presidio_analyzer.predefined_recognizers import PhoneRecognizer
 
 __all__ = ["CHECKED", "TYPES", "Entity", "Recognizer", "load_recognizers", "resolve"]
 
-Entity = Literal["email", "phone", "ip", "card", "iban", "ssn"]
+Entity = Literal["email", "phone", "ip", "card", "iban", "ssn", "crypto", "mac", "secret"]
 
 TYPES: dict[Entity, str] = {
     "email": "EMAIL_ADDRESS",
@@ -41,16 +41,17 @@ TYPES: dict[Entity, str] = {
     "card": "CREDIT_CARD",
     "iban": "IBAN_CODE",
     "ssn": "US_SSN",
+    "crypto": "CRYPTO",
+    "mac": "MAC_ADDRESS",
+    "secret": "SECRET",
 }
-"""Presidio's names, which spans carry."""
+"""What spans are called: Presidio's names, where it has one."""
 
-CHECKED: frozenset[str] = frozenset({"EMAIL_ADDRESS", "IP_ADDRESS", "CREDIT_CARD", "IBAN_CODE"})
+CHECKED = frozenset({"EMAIL_ADDRESS", "IP_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "CRYPTO"})
 """Types proven by more than their shape: a checksum, a parser, a list of domains."""
 
-_MARGIN = 60
-_LONGEST_ADDRESS = 320
 _DIGIT_RUN = r"\d(?:[ .-]?\d){8,}"
-_ANCHORS: dict[Entity, re.Pattern[str]] = {
+_ANCHORS: dict[str, re.Pattern[str]] = {
     "email": re.compile(r"@"),
     "phone": re.compile(r"\d(?:(?:[^\w\n]|[x\u30fc]){0,4}\d){6,}"),
     "ip": re.compile(
@@ -59,19 +60,27 @@ _ANCHORS: dict[Entity, re.Pattern[str]] = {
     "card": re.compile(_DIGIT_RUN),
     "iban": re.compile(r"(?<![A-Z0-9])[A-Z]{2}[0-9]{2}[ -]?[A-Z0-9]{4}"),
     "ssn": re.compile(_DIGIT_RUN),
+    "crypto": re.compile(TRIGGERS["crypto"]),
+    "mac": re.compile(TRIGGERS["mac"]),
 }
+_SIX_DIGITS = re.compile(TRIGGERS["phone"])
 _WORDS = re.compile(r"[<\[][^\s<>\[\]]+[>\]]|[^\W\d_]+")
-_FEWEST_DIGITS = 7
-_DATE, _IPV4 = re.compile(r"(?:19|20)\d\d-[01]\d-[0-3]\d"), re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
-_DECIMAL, _LOOSE = re.compile(r"\d\.\d"), re.compile(r"\d\s+[-\d]")
 _CONTEXT_WORDS, _CONTEXT_BOOST, _CONTEXT_LEAST = 5, 0.35, 0.4
+_DOTS_IN_CARD = re.compile(r"(?<=\d{4})\.(?=\d{4}(?:\D|$))|(?<=\d{4})\.(?=\d{4}\.\d)")
 
 
 class Recognizer(NamedTuple):
-    """One kind of personal data: what it is called, and the function that finds it in a text."""
+    """One kind of personal data.
 
-    entity: Entity
+    Attributes:
+        types: What its spans are called.
+        find: Finds it in a text.
+        trigger: What a text must hold for that, for RE2; None where any text may hold some.
+    """
+
+    types: tuple[str, ...]
     find: Callable[[str], list[Span]]
+    trigger: str | None
 
 
 def load_recognizers(
@@ -86,31 +95,69 @@ def load_recognizers(
     """
     made = []
     for entity in entities:
+        if entity == "secret":
+            made.append(Recognizer((TYPES[entity],), _secrets, SECRET_TRIGGER))
+            continue
         with without("torch", "transformers"):
             recognizer = _presidio(entity, phone_regions)
-        accept = _is_public if entity == "ip" and public_ips_only else _is_phone if entity == "phone" else None
-        made.append(Recognizer(entity, _finder(entity, recognizer, accept)))
+        accept = _is_public if entity == "ip" and public_ips_only else None
+        find = _phones(recognizer) if entity == "phone" else _finder(entity, recognizer, accept)
+        made.append(Recognizer((TYPES[entity],), find, TRIGGERS[entity]))
     return made
 
 
 def _finder(entity: Entity, recognizer: Any, accept: Callable[[str], bool] | None) -> Callable[[str], list[Span]]:
-    windows = {"email": _addresses_around, "ip": _words_around}.get(entity, _margins_around)
-    kind, context = TYPES[entity], tuple(word.lower() for word in recognizer.context or ())
+    windows = {"email": addresses_around, "ip": words_around, "mac": words_around, "crypto": words_around}
+    around, kind = windows.get(entity, margins_around), TYPES[entity]
+    context = tuple(word.lower() for word in recognizer.context or ())
 
     def find(text: str) -> list[Span]:
         plain = narrow(text)
-        # phonenumbers knows the scripts' own dashes, and an address may be of another script
-        seen = {"phone": text, "email": plain}.get(entity) or apart(plain)
+        seen = plain if entity == "email" else apart(plain)  # an address may be of another script
         spans: list[Span] = []
-        for start, end in windows(seen, _ANCHORS[entity]):
-            for found in recognizer.analyze(seen[start:end], [kind], None):
-                first, last = start + found.start, start + found.end
-                if accept is None or accept(plain[first:last]):
-                    score = found.score if found.score >= 1 else _with_context(plain, first, found.score, context)
-                    spans.append(Span(first, last, kind, score))
+        for way in _ways(entity, seen):
+            for start, end in around(way, _ANCHORS[entity]):
+                for found in recognizer.analyze(way[start:end], [kind], None):
+                    first, last = start + found.start, start + found.end
+                    if accept is None or accept(plain[first:last]):
+                        score = found.score if found.score >= 1 else _with_context(plain, first, found.score, context)
+                        spans.append(Span(first, last, kind, score))
         return list(dict.fromkeys(spans))
 
     return find
+
+
+def _phones(recognizer: Any) -> Callable[[str], list[Span]]:
+    """By numbering plans, which know the digits and dashes of all scripts; and by form and words."""
+    kind, context = TYPES["phone"], tuple(word.lower() for word in recognizer.context or ())
+
+    def find(text: str) -> list[Span]:
+        plain = narrow(text)
+        spans: list[Span] = []
+        for start, end in margins_around(text, _ANCHORS["phone"]):
+            for found in recognizer.analyze(text[start:end], [kind], None):
+                first, last = start + found.start, start + found.end
+                if is_phone(plain, first, last):
+                    spans.append(Span(first, last, kind, _with_context(plain, first, found.score, context)))
+        if _SIX_DIGITS.search(plain):
+            spans += [Span(start, end, kind, score) for start, end, score in find_phones(apart(plain))]
+        return list(dict.fromkeys(spans))
+
+    return find
+
+
+def _secrets(text: str) -> list[Span]:
+    return [Span(start, end, TYPES["secret"], score) for start, end, _, score in find_secrets(text)]
+
+
+def _ways(entity: Entity, text: str) -> list[str]:
+    """The text, and as Presidio's patterns want it: IBANs in capitals, cards with dashes for dots; letter for letter."""
+    if entity == "iban":
+        raised = text.upper()
+        other = raised if len(raised) == len(text) else "".join(one.upper() if one.isascii() else one for one in text)
+    else:
+        other = _DOTS_IN_CARD.sub("-", text) if entity == "card" else text
+    return list(dict.fromkeys([text, other]))
 
 
 def _with_context(text: str, start: int, score: float, context: Sequence[str]) -> float:
@@ -118,7 +165,7 @@ def _with_context(text: str, start: int, score: float, context: Sequence[str]) -
 
     Numbers and placeholders are no words.
     """
-    low = max(0, start - _MARGIN)
+    low = max(0, start - MARGIN)
     before = text[low:start]
     if low and not text[low - 1].isspace():
         before = before.partition(" ")[2]  # the first word may be cut
@@ -129,78 +176,21 @@ def _with_context(text: str, start: int, score: float, context: Sequence[str]) -
     return score
 
 
-# ---- windows: ascending, and disjoint but for addresses
-
-
-def _addresses_around(text: str, anchor: re.Pattern[str]) -> Iterator[tuple[int, int]]:
-    """Each anchor with what can be of an address around it, at most 320 characters to either side.
-
-    First of Latin letters, then of all: scripts that are written without spaces are long runs of letters, in which the
-    limit of 320 would cut addresses. An address comes twice then.
-    """
-    latin = apart(text)
-    for seen in (latin,) if latin == text else (latin, text):
-        yield from _runs_around(seen, anchor)
-
-
-def _runs_around(text: str, anchor: re.Pattern[str]) -> Iterator[tuple[int, int]]:
-    last, first = _no_address()
-    end = 0
-    for match in anchor.finditer(text):
-        if match.start() < end:
-            continue
-        low, high = max(end, match.start() - _LONGEST_ADDRESS), min(len(text), match.end() + _LONGEST_ADDRESS)
-        before, after = last.search(text, low, match.start()), first.search(text, match.end(), high)
-        end = after.start() if after else high
-        yield before.end() if before else low, end
-
-
-@cache
-def _no_address() -> tuple[Any, Any]:
-    """What cannot be of an address: patterns for the last and the first place of it."""
-    import regex
-
-    border = r"[^!#$%&'*+\-/=?^_`{|}~.@\w]"
-    return regex.compile(f"(?r){border}"), regex.compile(border)
-
-
-def _words_around(text: str, anchor: re.Pattern[str]) -> Iterator[tuple[int, int]]:
-    """Each anchor with what stands around it up to whitespace, at most 320 characters to either side."""
-    end = 0
-    for match in anchor.finditer(text):
-        if match.start() < end:
-            continue
-        low = max(end, match.start() - _LONGEST_ADDRESS)
-        head = text[low : match.start()].rsplit(None, 1)
-        start = match.start() - (len(head[-1]) if head and not text[match.start() - 1].isspace() else 0)
-        high = min(len(text), match.end() + _LONGEST_ADDRESS)
-        tail = text[match.end() : high].split(None, 1)
-        end = match.end() + (len(tail[0]) if tail and not text[match.end()].isspace() else 0)
-        yield start, end
-
-
-def _margins_around(text: str, anchor: re.Pattern[str]) -> Iterator[tuple[int, int]]:
-    """Each anchor with 60 characters to either side; windows that meet are one."""
-    start = end = -1
-    for match in anchor.finditer(text):
-        low, high = max(0, match.start() - _MARGIN), min(len(text), match.end() + _MARGIN)
-        if low <= end:
-            end = high
-            continue
-        if end >= 0:
-            yield start, end
-        start, end = low, high
-    if end >= 0:
-        yield start, end
-
-
 # ---- what overlaps
 
 
 def resolve(spans: Sequence[Span]) -> list[Span]:
-    """Disjoint spans in the order of the text: a checked type goes before a shape, then the score, then the length."""
+    """Disjoint spans in the order of the text.
+
+    A secret goes first (the password in a URL is no part of an address), then a checked type before a shape, then the
+    score, then the length.
+    """
+
+    def rank(span: Span) -> tuple[Any, ...]:
+        return span.type != TYPES["secret"], span.type not in CHECKED, -span.score, span.start - span.end, span.start
+
     taken: list[Span] = []
-    for span in sorted(spans, key=lambda s: (s.type not in CHECKED, -s.score, s.start - s.end, s.start)):
+    for span in sorted(spans, key=rank):
         place = bisect_left(taken, span)
         before_ends = taken[place - 1].end if place else 0
         after_starts = taken[place].start if place < len(taken) else span.end
@@ -212,12 +202,14 @@ def resolve(spans: Sequence[Span]) -> list[Span]:
 # ---- the recognizers
 
 
-def _presidio(entity: Entity, phone_regions: Sequence[str]) -> PhoneRecognizer | _AllScripts:
+def _presidio(entity: Entity, phone_regions: Sequence[str]) -> Any:
     """Presidio's recognizer, for texts of all scripts."""
     from presidio_analyzer.predefined_recognizers import (
         CreditCardRecognizer,
+        CryptoRecognizer,
         IbanRecognizer,
         IpRecognizer,
+        MacAddressRecognizer,
         PhoneRecognizer,
         UsSsnRecognizer,
     )
@@ -229,7 +221,25 @@ def _presidio(entity: Entity, phone_regions: Sequence[str]) -> PhoneRecognizer |
         return _AllScripts(_offline_email(), foreign=True)
     if entity == "card":
         return _AllScripts(CreditCardRecognizer(patterns=[*CreditCardRecognizer.PATTERNS, *_more_cards()]))
-    return _AllScripts({"ip": IpRecognizer, "iban": IbanRecognizer, "ssn": UsSsnRecognizer}[entity]())
+    if entity == "crypto":
+        return _AllScripts(_Wallets(CryptoRecognizer()))
+    others = {"ip": IpRecognizer, "iban": IbanRecognizer, "ssn": UsSsnRecognizer, "mac": MacAddressRecognizer}
+    return _AllScripts(others[entity]())
+
+
+class _Wallets:
+    """Bitcoin's addresses, whose checksums are right; and Ethereum's, which have their form (checksums are optional)."""
+
+    def __init__(self, recognizer: PatternRecognizer) -> None:
+        self.recognizer, self.context = recognizer, recognizer.context
+
+    def analyze(self, text: str, kinds: list[str], artifacts: Any = None) -> list[RecognizerResult]:
+        """As Presidio's."""
+        from presidio_analyzer import RecognizerResult
+
+        found = self.recognizer.analyze(text, kinds, artifacts)
+        others = re.finditer(r"\b0x[0-9a-fA-F]{40}\b", text)
+        return found + [RecognizerResult(kinds[0], one.start(), one.end(), 0.6) for one in others]
 
 
 class _AllScripts:
@@ -240,7 +250,7 @@ class _AllScripts:
         foreign: It may be written in another script, too, but does not change its script from one letter to the next.
     """
 
-    def __init__(self, recognizer: PatternRecognizer, *, foreign: bool = False) -> None:
+    def __init__(self, recognizer: PatternRecognizer | _Wallets, *, foreign: bool = False) -> None:
         self.recognizer, self.foreign, self.context = recognizer, foreign, recognizer.context
 
     def analyze(self, text: str, kinds: list[str], artifacts: Any = None) -> list[RecognizerResult]:
@@ -294,14 +304,10 @@ def _more_cards() -> list:
     ]
 
 
-def _is_phone(text: str) -> bool:
-    """Whether a match has the digits of a number that can be called, and is no date, IP address or row of decimals."""
-    if sum(map(str.isdigit, text)) < _FEWEST_DIGITS or _DATE.search(text) or _IPV4.fullmatch(text):
-        return False
-    return text.startswith("+") or not (_DECIMAL.search(text) and _LOOSE.search(text))
-
-
 def _is_public(text: str) -> bool:
+    """Whether it is an address that may name somebody; `ab::cd` is more likely the name of something in a program."""
     import ipaddress
 
+    if "." not in text and not any(map(str.isdigit, text)) and text.count(":") < 4:
+        return False
     return ipaddress.ip_interface(text).ip.is_global

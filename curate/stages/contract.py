@@ -90,6 +90,10 @@ class Stage(BaseModel):
     reasons: ClassVar[Mapping[str, str]] = {}
     """What each reason in its verdicts means: `a document is dropped for REASON: MEANING`. Names are contracts."""
 
+    def facts(self) -> Mapping[str, str]:
+        """What else decides the results: the id of a key, the version of a service. It stands in the version, for all to read."""
+        return {}
+
     def model_files(self) -> Sequence[Path]:
         """Files whose content decides the results (a language model, a word list)."""
         return ()
