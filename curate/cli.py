@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from curate.errors import CurateError, GateError
 from curate.terminal import echo
 
-__all__ = ["COMMANDS", "DATA_COMMANDS", "app", "main"]
+__all__ = ["COMMANDS", "GROUPS", "app", "main"]
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -33,18 +33,24 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("curate.commands.report:report", "Write the HTML report of a version or a training run."),
     "doctor": ("curate.commands.doctor:doctor", "Say what is installed, what is missing, and how to get it."),
 }
-DATA_COMMANDS: dict[str, tuple[str, str]] = {
-    "list": ("curate.commands.data:list_datasets", "List the datasets of the store."),
-    "show": ("curate.commands.data:show", "Show a version: documents, columns, splits, lineage."),
-    "log": ("curate.commands.data:log", "Show the history of a dataset."),
-    "diff": ("curate.commands.data:diff", "Compare two versions: documents added, removed, changed."),
-    "tag": ("curate.commands.data:tag", "Give a version one more name, or take one away."),
-    "sample": ("curate.commands.data:sample", "Print some documents of a version."),
-    "verify": ("curate.commands.data_care:verify", "Check every object of a version against its hash."),
-    "export": ("curate.commands.data_care:export", "Write a version as jsonl, csv, parquet, hf or tfrecord."),
-    "gc": ("curate.commands.data_care:gc", "Remove objects that no version needs."),
-    "upgrade": ("curate.commands.data_care:upgrade", "Bring a store of an older curate to the format of today."),
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "data": {
+        "list": ("curate.commands.data:list_datasets", "List the datasets of the store."),
+        "show": ("curate.commands.data:show", "Show a version: documents, columns, splits, lineage."),
+        "log": ("curate.commands.data:log", "Show the history of a dataset."),
+        "diff": ("curate.commands.data:diff", "Compare two versions: documents added, removed, changed."),
+        "tag": ("curate.commands.data:tag", "Give a version one more name, or take one away."),
+        "sample": ("curate.commands.data:sample", "Print some documents of a version."),
+        "verify": ("curate.commands.data_care:verify", "Check every object of a version against its hash."),
+        "export": ("curate.commands.data_care:export", "Write a version as jsonl, csv, parquet, hf or tfrecord."),
+        "gc": ("curate.commands.data_care:gc", "Remove objects that no version needs."),
+        "upgrade": ("curate.commands.data_care:upgrade", "Bring a store of an older curate to the format of today."),
+    },
+    "privacy": {
+        "evaluate": ("curate.commands.privacy:evaluate", "Measure what the stage `pii` finds of what people marked."),
+    },
 }
+"""Commands with a subject before the verb: `curate data list`."""
 
 
 class _Lazy(TyperCommand):
@@ -85,7 +91,11 @@ class _Table(TyperGroup):
 
 
 class _DataTable(_Table):
-    table = DATA_COMMANDS
+    table = GROUPS["data"]
+
+
+class _PrivacyTable(_Table):
+    table = GROUPS["privacy"]
 
 
 app = typer.Typer(
@@ -97,6 +107,11 @@ data = typer.Typer(
     help="Datasets and their versions: list, show, compare, export, check.",
 )  # fmt: skip
 app.add_typer(data, name="data")
+privacy = typer.Typer(
+    cls=_PrivacyTable, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
+    help="Personal data: how well it is found.",
+)  # fmt: skip
+app.add_typer(privacy, name="privacy")
 
 
 def _version(show: bool) -> None:

@@ -18,10 +18,10 @@ def _stages() -> str:
 def _commands() -> str:
     from typer.testing import CliRunner
 
-    from curate.cli import COMMANDS, DATA_COMMANDS, app
+    from curate.cli import COMMANDS, GROUPS, app
 
     lines = ["# Commands", "", "Made from the commands themselves by `make docs`; do not edit.", ""]
-    for name in [*([name] for name in COMMANDS), *(["data", name] for name in DATA_COMMANDS)]:
+    for name in [*([name] for name in COMMANDS), *([group, name] for group, names in GROUPS.items() for name in names)]:
         environment = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
         shown = CliRunner(env=environment).invoke(app, [*name, "--help"], prog_name="curate").output
         text = [line.rstrip() for line in shown.strip().splitlines()]

@@ -129,12 +129,12 @@ def _changes(name: str, now: dict[str, Any], last: dict[str, Any]) -> list[str]:
         changes.append("it is another stage now")
     if before["version"] != now["version"]:
         changes.append(f"the stage's code changed: version {before['version']} -> {now['version']}")
-    for kind in ("code", "libraries", "models"):
+    for kind in ("code", "libraries", "models", "others"):
         known = before.get(kind, {}).items()
         told = {"code": "the code in `{}` changed"}.get(kind, "{} changed")
         changes += [
             told.format(name.partition(":")[2] or name)
-            for name, value in now[kind].items()
+            for name, value in now.get(kind, {}).items()
             if (name, value) not in known
         ]
     return changes

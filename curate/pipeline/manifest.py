@@ -106,7 +106,9 @@ def _stage_row(entry: ConfiguredStage, steps: Sequence[Any], artifacts: dict[str
         name: {"objects": [one for one, _ in objects], "rows": sum(rows for _, rows in objects)}
         for name, objects in artifacts.items()
     }
-    return _row(entry, reasons, **numbers, bytes=sum(step.bytes for step in steps), artifacts=held, passed={})
+    row = _row(entry, reasons, **numbers, bytes=sum(step.bytes for step in steps), artifacts=held, passed={})
+    facts = entry.stage.facts()
+    return {**row, "facts": dict(facts)} if facts else row
 
 
 def _add(total: dict[str, dict[str, int]], more: dict[str, dict[str, int]]) -> None:

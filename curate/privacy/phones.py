@@ -17,14 +17,14 @@ from functools import cache
 
 __all__ = ["find_phones", "is_phone"]
 
-FEWEST, MOST, FEWEST_LABELLED = 7, 15, 6
-"""Digits: at least and at most (ITU-T E.164), and at least of a local number behind a label."""
+FEWEST, MOST, FEWEST_LABELLED, FEWEST_BARE = 7, 15, 6, 8
+"""Digits: at least and at most (ITU-T E.164); at least behind a label; more than of one that nothing announces or divides."""
 AROUND, WORDS = 48, 6
 """Characters and words before a number that are looked at."""
 _CANDIDATE = re.compile(
     r"(?<![\w.,/@#$%+-])(?<![(\[]\d)"
-    r"(?:(?:\+|\b00)[ ]?)?(?:\(\+?\d{1,5}\)|\d{1,15})"
-    r"(?:(?:[ ]?[-./][ ]?|[ ]{0,2})(?:\(\d{1,5}\)|\d{1,12})){0,7}"
+    r"(?:(?:\+|\b00)[ ]?)?(?:\(\+?\d{1,5}\)|\d{1,15}+)"
+    r"(?:(?:[ ]?[-./][ ]?|[ ]{1,2}|(?=\()|(?<=\)))(?:\(\d{1,5}\)|\d{1,12}+)){0,7}"
     r"(?:[ ]?(?:x|ext\.?|#)[ ]?\d{1,6})?"
     r"(?![\w@%$]|[.,:/-]\d)"
 )
@@ -46,6 +46,7 @@ _ANOTHER_FORM = re.compile(
 )
 _ISO_DATE = re.compile(r"(?:19|20)\d\d-[01]\d-[0-3]\d")
 _DECIMAL, _LOOSE = re.compile(r"\d\.\d"), re.compile(r"\d\s+[-\d]")
+_NO_BEGINNING = re.compile(r"(?:\d[.,]|[=<>*$]|\d [-+*/] ?|\b\w{0,16}\d\w{0,16}-)$")
 _SUM = re.compile(r"[ ]?[=\u00d7<>]|[*]\d|[ ][-+/][ ]|[ ]?(?:%|USD|EUR|dollars|kg|km)\b")
 _LABEL = re.compile(
     r"\b(?:(?:tele|cell|i)?phones?|telefon\w*|t[e\u00e9]l(?:[e\u00e9](?:fonos?|phone|fone))?|ph|fon[eo]?|puh|"
@@ -56,12 +57,16 @@ _LABEL = re.compile(
 """A phone number comes."""
 _VERB = re.compile(
     r"\b(?:(?:call(?:s|ed|ing)?|dial(?:s|ed|ing)?|ring|rang|contact(?:s|ed)?|sms|text(?:ed|ing)?)(?: \w+){0,3}|"
-    r"(?:reach(?:ed|able)?|answer(?:s|ed|ing)?)(?: \w+){0,2} (?:at|on|by)|"
-    r"(?:phone|my|our|his|her|their|new|contact) numbers?.{0,12}|"
-    r"numbers?(?: (?:is|was|are))?|(?:nr|no)[.:]|(?:office|home|work|direct|main))[ :]*$",
+    r"(?:reach(?:ed|able)?|answer(?:s|ed|ing)?)(?: \w+){0,2} (?:at|on|by))[ :]*$",
     re.IGNORECASE,
 )
-"""A phone number may come, or another number."""
+"""A phone number comes next, or nearly."""
+_NUMBER = re.compile(
+    r"\b(?:(?:phone|my|our|his|her|their|new|contact) numbers?.{0,12}|numbers?(?: (?:is|was|are))?|(?:nr|no)[.:]|"
+    r"(?:office|home|work|direct|main))[ :]*$",
+    re.IGNORECASE,
+)
+"""A number comes; a phone's, where nothing says another."""
 _BEHIND = re.compile(
     r"[ ,(/|-]{1,3}(?:office|fax|home|work|mobile|cell|direct|main|phone|tel)\b"
     r"|[\s.,;)]{1,3}(?:(?:is|was) (?:my|our|his|her|the|their) (?:\w+ )?number|"
@@ -96,7 +101,11 @@ def is_phone(text: str, start: int, end: int) -> bool:
     if not number.startswith("+"):
         if _DECIMAL.search(number) and _LOOSE.search(number):
             return False
-        if _SUM.match(text, end) or re.search(r"(?:\d[.,]|[=<>*$]|\d [-+*/] ?)$", text[max(0, start - 4) : start]):
+        if _SUM.match(text, end) or _NO_BEGINNING.search(text[max(0, start - 20) : start]):
+            return False
+        if "/" in number and number[0] not in "0(":
+            return False
+        if number.isdigit() and len(number) <= FEWEST_BARE and number[0] != "0" and not _announced(text, start):
             return False
     before = text[max(0, start - AROUND) : start]
     another = _last(_ANOTHER, before)
@@ -104,19 +113,32 @@ def is_phone(text: str, start: int, end: int) -> bool:
 
 
 def _certainty(text: str, start: int, end: int, number: str, digits: int) -> float:
-    before = text[max(0, start - AROUND) : start]
-    line = before.rstrip().rpartition("\n")[2] if before.strip() else ""
-    near = " ".join(line.split()[-WORDS:])
-    label = _last(_LABEL, near)
-    if label > _last(_ANOTHER, near) and not re.search(r"\d{5,}", near[label:]):
+    near = _words_before(text, start)
+    if _is_labelled(near):
         return 0.75 if digits >= FEWEST else 0.5
     if digits < FEWEST:
         return 0.0
     if number.startswith(("+", "00")) and digits > FEWEST and _has_country(number):
         return 0.6
-    if _FORMS.fullmatch(number) or _BEHIND.match(text, end):
+    if _FORMS.fullmatch(number) or _BEHIND.match(text, end) or _VERB.search(near):
         return 0.5
-    return 0.5 if "/" not in number and _VERB.search(near) else 0.0
+    return 0.5 if _NUMBER.search(near) and not _ANOTHER.search(near) and "/" not in number else 0.0
+
+
+def _announced(text: str, start: int) -> bool:
+    near = _words_before(text, start)
+    return _is_labelled(near) or bool(_VERB.search(near)) or (bool(_NUMBER.search(near)) and not _ANOTHER.search(near))
+
+
+def _words_before(text: str, start: int) -> str:
+    """The last words of the line before a number, or of the line above where it begins one."""
+    before = text[max(0, start - AROUND) : start].rstrip(" ")
+    return " ".join(before.rstrip().rpartition("\n")[2].split()[-WORDS:]) + (" " if before else "")
+
+
+def _is_labelled(near: str) -> bool:
+    label = _last(_LABEL, near)
+    return label > _last(_ANOTHER, near) and not re.search(r"\d{5,}", near[label:])
 
 
 def _last(pattern: re.Pattern[str], text: str) -> int:

@@ -10,7 +10,7 @@ Speed, and recall and precision against Presidio, are in benchmarks/RESULTS.md. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -135,30 +135,39 @@ class Pii(Mapper):
         return load_key(self.key, "the stage `pii`")
 
     @needing("pii")
-    def open(self) -> Callable[[pa.Table], Effect]:
-        """Load the recognizers; the function takes out what they find."""
+    def finder(self) -> Callable[[pa.Array | pa.ChunkedArray], Iterator[tuple[int, str, list[Span]]]]:
+        """The function that finds: of the texts that hold something, in order, the row, the text and its disjoint spans."""
         entities = tuple(dict.fromkeys(self.entities))
         recognizers = load_recognizers(entities, phone_regions=self.phone_regions, public_ips_only=self.public_ips_only)
-        placeholders = {TYPES[entity]: text for entity, text in (_PLACEHOLDERS | self.placeholders).items()}
         least = {TYPES[entity]: self.min_scores.get(entity, self.min_score) for entity in entities}
-        names = {TYPES[entity]: self.operators.get(entity, "placeholder") for entity in entities}
-        key = self._key()
-        render = {kind: operator(name, kind, placeholders[kind], key) for kind, name in names.items()}
-        dropping = {kind for kind, name in names.items() if name == "drop"}
-        kept = {kind for kind, name in names.items() if name == "keep"}
         triggers = [one.trigger for one in recognizers]
+        placeholders = self._placeholders()
+
+        def find(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, str, list[Span]]]:
+            for row in triggered(texts, triggers).tolist():
+                text = texts[row].as_py()
+                if spans := _all_spans(text, recognizers, least, placeholders):
+                    yield row, text, spans
+
+        return find
+
+    def _placeholders(self) -> dict[str, str]:
+        return {TYPES[entity]: text for entity, text in (_PLACEHOLDERS | self.placeholders).items()}
+
+    def open(self) -> Callable[[pa.Table], Effect]:
+        """Load the recognizers; the function takes out what they find."""
+        find, key, placeholders = self.finder(), self._key(), self._placeholders()
+        names = {TYPES[entity]: self.operators.get(entity, "placeholder") for entity in self.entities}
+        render = {kind: operator(name, kind, placeholders[kind], key) for kind, name in names.items()}
 
         def apply(batch: pa.Table) -> Effect:
             verdicts = Verdicts()
-            texts = batch.column("text")
-            for row in triggered(texts, triggers).tolist():
-                text = texts[row].as_py()
-                spans = _all_spans(text, recognizers, least, placeholders)
-                dropped = [span for span in spans if span.type in dropping]
-                changed = [span for span in spans if span.type not in kept]
-                if dropped:
-                    kinds = ", ".join(sorted({span.type for span in dropped}))
-                    verdicts.drop(row, "personal_data", value=len(dropped), detail=kinds)
+            for row, text, spans in find(batch.column("text")):
+                dropping = [span for span in spans if names[span.type] == "drop"]
+                changed = [span for span in spans if names[span.type] != "keep"]
+                if dropping:
+                    kinds = ", ".join(sorted({span.type for span in dropping}))
+                    verdicts.drop(row, "personal_data", value=len(dropping), detail=kinds)
                 elif changed:
                     verdicts.edit(row, _rendered(text, changed, render), "pii", value=len(changed), spans=changed)
             return Effect(verdicts.table())

@@ -91,7 +91,7 @@ class Stage(BaseModel):
     """What each reason in its verdicts means: `a document is dropped for REASON: MEANING`. Names are contracts."""
 
     def facts(self) -> Mapping[str, str]:
-        """What else decides the results: the id of a key, the version of a service. It stands in the version, for all to read."""
+        """What else decides the results: the id of a key, the version of a service. It stands in every version."""
         return {}
 
     def model_files(self) -> Sequence[Path]:

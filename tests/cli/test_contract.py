@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from curate.cli import COMMANDS, DATA_COMMANDS
+from curate.cli import COMMANDS, GROUPS
 
 
 def document(outcome):
@@ -63,7 +63,9 @@ def test_stages_of_a_run_have_the_fields_that_are_promised(done):
 
 
 @pytest.mark.parametrize(
-    "name", [*([name] for name in COMMANDS), *(["data", name] for name in DATA_COMMANDS)], ids=" ".join
+    "name",
+    [*([name] for name in COMMANDS), *([group, name] for group, names in GROUPS.items() for name in names)],
+    ids=" ".join,
 )
 def test_every_command_has_help_with_json(project, name):
     outcome = project.cli(*name, "--help")

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from curate.cli import COMMANDS, DATA_COMMANDS
+from curate.cli import COMMANDS, GROUPS
 
 HEAVY = (
     "torch", "pydantic", "pyarrow", "numpy", "numba", "polars", "scipy", "spacy", "presidio_analyzer", "datasets",
@@ -94,7 +94,7 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error():
 def test_every_command_of_the_table_is_there():
     from importlib import import_module
 
-    for target, summary in (*COMMANDS.values(), *DATA_COMMANDS.values()):
+    for target, summary in (*COMMANDS.values(), *(one for group in GROUPS.values() for one in group.values())):
         module, _, function = target.partition(":")
         assert callable(getattr(import_module(module), function))
         assert summary.endswith(".")
@@ -122,8 +122,9 @@ def complete(tmp_path):
     ("line", "offered"),
     [
         ("curate va", ["validate"]),
-        ("curate ", [*COMMANDS, "data"]),
-        ("curate data ", list(DATA_COMMANDS)),
+        ("curate ", [*COMMANDS, *GROUPS]),
+        ("curate data ", list(GROUPS["data"])),
+        ("curate privacy ", list(GROUPS["privacy"])),
         ("curate validate --s", ["--set"]),
         ("curate data sample --s", ["--split", "--seed", "--store"]),
     ],

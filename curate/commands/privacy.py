@@ -1,0 +1,75 @@
+"""`curate privacy evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.commands.options import Json, Overrides
+from curate.terminal import echo
+
+if TYPE_CHECKING:
+    from curate.privacy.pii import Pii
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    gold: Annotated[
+        Path, typer.Argument(help="JSON list of `full_text` and `spans`, as presidio-research has it.", metavar="GOLD")
+    ],
+    pipeline: Annotated[
+        Path | None,
+        typer.Option(help="Evaluate the `pii` stage of this pipeline file; by default the stage's defaults."),
+    ] = None,
+    stage: Annotated[str | None, typer.Option(help="Its id, where the pipeline has several.")] = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what the stage `pii` finds of what people marked: precision, recall, F1, F2, leaks, with intervals."""
+    from curate.commands.options import print_json
+    from curate.commands.tables import print_table
+    from curate.privacy.evaluate import evaluate as measure
+    from curate.privacy.evaluate import read_gold
+
+    golds = read_gold(gold)
+    told = measure(golds, _stage(pipeline, stage, overrides or []))
+    if as_json:
+        print_json({"gold": str(gold), **told})
+        return
+    rows = [
+        [kind, f"{one['n']:,}", f"{one['found']:,}", *(_words(one["overlap"][name]) for name in ("precision", "recall", "f2")),
+         _words(one["strict"]["f2"]), f"{one['leaked']:,} of {one['characters']:,}"]
+        for kind, one in told["entities"].items() if one["n"] or one["found"]
+    ]  # fmt: skip
+    print_table(("entity", "marked", "found", "precision", "recall", "F2", "F2 strict", "leaked characters"), rows)
+    for kind, other in told["others"].items():
+        echo(f"not looked for: {other['n']:,} {kind}, {other['leaked']:,} of {other['characters']:,} characters stay")
+    echo(f"{told['texts']:,} texts; in brackets 95 % intervals over texts", err=True)
+
+
+def _words(measure: dict[str, Any]) -> str:
+    if measure["value"] is None:
+        return "-"
+    return f"{measure['value']:.3f} ({measure['low']:.3f}-{measure['high']:.3f})"
+
+
+def _stage(pipeline: Path | None, name: str | None, overrides: list[str]) -> Pii:
+    from curate.config.pipeline import load_pipeline
+    from curate.errors import CurateError
+    from curate.privacy.pii import Pii
+
+    if pipeline is None:
+        if name or overrides:
+            raise CurateError("`--stage` and `--set` are about a pipeline file", hint="name it with --pipeline")
+        return Pii()
+    entries = [one for one in load_pipeline(pipeline, overrides).stages if isinstance(one.stage, Pii)]
+    chosen = [one for one in entries if name in (None, one.id)]
+    if len(chosen) != 1:
+        known = ", ".join(f"`{one.id}`" for one in entries) or "none"
+        raise CurateError("which `pii` stage?", str(pipeline), f"--stage ID; the pipeline has {known}")
+    found = chosen[0].stage
+    assert isinstance(found, Pii)
+    return found

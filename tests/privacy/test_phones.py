@@ -1,0 +1,82 @@
+"""Phone numbers: by their form and the words beside them, and what is none whoever finds it."""
+
+from __future__ import annotations
+
+import pytest
+
+from curate.privacy.phones import find_phones
+from curate.privacy.pii import Pii
+from tests.conftest import document_table
+
+
+@pytest.fixture(scope="module")
+def phones():
+    opened = Pii(entities=("phone",)).open()
+
+    def found(text):
+        rows = opened(document_table([text])).verdicts.to_pylist()
+        return [text[span["start"] : span["end"]] for row in rows for span in row["spans"]]
+
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("They're not answering at 78 651 450", "78 651 450"),
+        ("Phone: (99) 645-791", "(99) 645-791"),
+        ("Mobile: 0490 39 07 81", "0490 39 07 81"),
+        ("Desk: +447700 921 916", "+447700 921 916"),
+        ("+1-903-140-4508x769 is it", "+1-903-140-4508x769"),
+        ("74 831 591 office", "74 831 591"),
+        ("my new number is 668 5702", "668 5702"),
+        ("tel: 402916", "402916"),
+        ("Call 08002986906", "08002986906"),
+        ("ring 212.555.0199 today", "212.555.0199"),
+        ("telefon:0729474785.", "0729474785"),
+        ("Tel. 0251 316006 * nr. 2", "0251 316006"),
+        ("Puh. (03) 534 1129 Fax", "(03) 534 1129"),
+        ("call +55 (11) 91234-5678", "+55 (11) 91234-5678"),
+        ("gratis 1-800-948-4267.", "1-800-948-4267"),
+    ],
+)
+def test_a_number_is_found_by_its_form_or_by_what_announces_it(phones, text, number):
+    assert phones(text) == [number]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "on 3.10.2000 and 08.12.2010 and 03-05-2010 and 2010/05/03",
+        "ISBN 0-306-40615-2",
+        "(ISBN 0375403744)",
+        "a picture 1980605-640x360 and 345.0567286",
+        "the path 14.692-672.71 of it",
+        "order number 212-555-0199",
+        "my social security number is 078-05-1120",
+        "by 4000-3000= 1000 and 3000 - 2920 = 80 of 18000/900",
+        "a profit of 75,000-25,000 and $4000-$2400",
+        "the years 1971-2000 and 1990 - 1995",
+        "he called 12,000 people 300 times",
+        "the law nr. 64/1991 and nr. 512455",
+        "in 1,000,000,000 cases",
+        "10.1000/182 and 2001:db8::1",
+        "token 7f3a-212-555-0199-aa",
+    ],
+)
+def test_what_is_written_or_announced_as_something_else_is_no_phone(phones, text):
+    assert phones(text) == []
+
+
+def test_a_phone_is_announced_nearer_than_the_order_that_it_is_about(phones):
+    assert phones("about order 17, call 212-555-0199") == ["212-555-0199"]
+
+
+def test_a_social_security_number_is_called_one_however_its_dashes_stand(documents):
+    rows = Pii().open()(documents(["my social security number is 078-051121 ok"])).verdicts.to_pylist()
+    assert rows[0]["text"] == "my social security number is <SSN> ok"
+
+
+def test_a_million_digits_take_time_in_proportion():
+    assert list(find_phones("1" * 1_000_000)) == []
+    assert list(find_phones("1 2-" * 250_000)) == []

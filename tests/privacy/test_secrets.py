@@ -1,0 +1,133 @@
+"""Secrets: every form is found in prose, and nothing that looks a little like one."""
+
+from __future__ import annotations
+
+import random
+import re
+import string
+
+import pytest
+
+from curate.privacy.pii import Pii
+from curate.privacy.secrets import FORMS, SECRET_TRIGGER, find_secrets
+
+
+def _draw(count, letters=string.ascii_letters + string.digits, seed=1):
+    return "".join(random.Random(f"{seed}{count}{letters}").choices(letters, k=count))
+
+
+HEX = "0123456789abcdef"
+BASE32 = string.ascii_uppercase + "234567"
+EXAMPLES = {
+    "aws_access_key": "AKIA" + _draw(16, BASE32),
+    "github_token": "ghp_" + _draw(36),
+    "github_fine_grained": "github_pat_" + _draw(82),
+    "gitlab_token": "glpat-" + _draw(20),
+    "slack_token": "xoxb-" + _draw(12, string.digits) + "-" + _draw(24),
+    "slack_webhook": "https://hooks.slack.com/services/T" + _draw(8) + "/B" + _draw(8) + "/" + _draw(24),
+    "discord_webhook": "https://discord.com/api/webhooks/" + _draw(18, string.digits) + "/" + _draw(68),
+    "discord_bot": "M" + _draw(23) + "." + _draw(6) + "." + _draw(27),
+    "stripe_key": "sk_live_" + _draw(24),
+    "stripe_webhook": "whsec_" + _draw(32),
+    "google_api_key": "AIza" + _draw(35),
+    "google_oauth_token": "ya29." + _draw(60),
+    "google_oauth_secret": "GOCSPX-" + _draw(28),
+    "openai_key": "sk-" + _draw(48),
+    "anthropic_key": "sk-ant-api03-" + _draw(93),
+    "huggingface_token": "hf_" + _draw(34),
+    "replicate_token": "r8_" + _draw(37),
+    "npm_token": "npm_" + _draw(36),
+    "pypi_token": "pypi-AgE" + _draw(100),
+    "rubygems_key": "rubygems_" + _draw(48, HEX),
+    "docker_token": "dckr_pat_" + _draw(27),
+    "twilio_key": "SK" + _draw(32, HEX),
+    "sendgrid_key": "SG." + _draw(22) + "." + _draw(43),
+    "mailgun_key": "key-" + _draw(32, HEX),
+    "mailchimp_key": _draw(32, HEX) + "-us12",
+    "square_token": "sq0atp-" + _draw(22),
+    "shopify_token": "shpat_" + _draw(32, HEX),
+    "telegram_bot": _draw(9, string.digits) + ":AA" + _draw(33),
+    "digitalocean_token": "dop_v1_" + _draw(64, HEX),
+    "databricks_token": "dapi" + _draw(32, HEX),
+    "grafana_token": "glsa_" + _draw(32) + "_" + _draw(8, HEX),
+    "vault_token": "hvs." + _draw(24),
+    "terraform_token": _draw(14) + ".atlasv1." + _draw(67),
+    "age_key": "AGE-SECRET-KEY-1" + _draw(58, "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L"),
+    "linear_key": "lin_api_" + _draw(40),
+    "notion_token": "ntn_" + _draw(46),
+    "figma_token": "figd_" + _draw(40),
+    "postman_key": "PMAK-" + _draw(24, HEX) + "-" + _draw(34, HEX),
+    "new_relic_key": "NRAK-" + _draw(27),
+    "sentry_token": "sntrys_" + _draw(80),
+    "pulumi_token": "pul-" + _draw(40, HEX),
+    "planetscale_token": "pscale_tkn_" + _draw(43),
+    "atlassian_token": "ATATT3" + _draw(180),
+    "airtable_token": "pat" + _draw(14) + "." + _draw(64, HEX),
+    "azure_storage_key": _draw(86) + "==",
+    "azure_shared_access": _draw(43) + "%3D",
+    "json_web_token": "eyJ" + _draw(30) + ".eyJ" + _draw(60) + "." + _draw(43),
+    "private_key": "-----BEGIN RSA PRIVATE KEY-----\n"
+    + _draw(64)
+    + "\n"
+    + _draw(64)
+    + "\n-----END RSA PRIVATE KEY-----",
+    "url_password": "admin:hunter2",
+}
+AROUND = {
+    "azure_storage_key": ("AccountName=a;AccountKey=", ";End"),
+    "azure_shared_access": ("https://a.example/b?sv=1&sig=", " x"),
+    "url_password": ("postgres://", "@db.example.com/x"),
+}
+
+
+def test_every_form_has_an_example_here():
+    assert set(EXAMPLES) == set(FORMS)
+    assert len(FORMS) >= 40
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_secret_is_found_in_prose_whole(documents, name):
+    before, after = AROUND.get(name, ("we use ", " for that"))
+    text = before + EXAMPLES[name] + after
+    assert re.search(SECRET_TRIGGER, text)
+    assert (len(before), len(before) + len(EXAMPLES[name]), name) in {found[:3] for found in find_secrets(text)}
+    rows = Pii(entities=("secret",)).open()(documents([text])).verdicts.to_pylist()
+    assert rows[0]["text"] == f"{before}<SECRET>{after}"
+
+
+@pytest.mark.parametrize("text", ["api_key = '{}'", "SECRET_TOKEN: {}", '"password": "{}"', "Authorization: Bearer {}"])
+def test_what_is_called_a_secret_and_is_random_is_one(text):
+    secret = "q7Zp2LmX94vTaw81"
+    [found] = find_secrets(text.format(secret))
+    assert (text.format(secret)[found[0] : found[1]], found[2]) == (secret, "assigned")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tokenizer = GPT2Tokenizer.from_pretrained",
+        "next_token = self.wafv2_backend.list_ip_sets",
+        "embed_tokens = Gemma4TextScaledWordEmbedding",
+        "The secret: nobody knows it. The password is easy.",
+        "password: correcthorsebatterystaple",
+        "AKIA is a name, ghp_ a beginning, sk-learn a package and https://example.com:8080/x an address",
+        "token: 00000000000000000000",
+        "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----",
+        "key-value pairs and us-east-1",
+    ],
+)
+def test_names_and_prose_are_no_secrets(text):
+    assert list(find_secrets(text)) == []
+
+
+def test_the_password_of_an_address_goes_whole_though_it_looks_like_mail(documents):
+    text = "clone https://ann:s3cr3t.pass@git.example.com/x"
+    rows = Pii().open()(documents([text])).verdicts.to_pylist()
+    assert rows[0]["text"] == "clone https://<SECRET>@git.example.com/x"
+
+
+@pytest.mark.parametrize(
+    "text", ["://" * 200_000, "eyJ" * 200_000, "token=" * 100_000, "-----BEGIN PRIVATE KEY-----" * 5_000]
+)
+def test_hostile_texts_take_time_in_proportion(text):
+    assert isinstance(list(find_secrets(text)), list)
