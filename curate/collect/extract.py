@@ -56,7 +56,9 @@ class Extract(Extractor):
             title = {"title": " ".join((tree.title or "").split()) or None}
             if self.html == "markup":
                 return Extracted(page, title)
-            text = extract_plain_text(tree, main_content=self.html == "main", alt_texts=False, links=False)
+            text = extract_plain_text(
+                tree, main_content=self.html == "main", comments=False, alt_texts=False, links=False
+            )
             return Extracted(text.strip(), title)
 
         return read

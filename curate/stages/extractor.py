@@ -116,9 +116,9 @@ class Extractor(Mapper):
                     if self.other_types == "quarantine":
                         verdicts.quarantine(row, f"not_read:{media_type}", detail=_who_reads(media_type))
                     continue
-                made = self._read(read, content.as_py(), media_type, row, verdicts)
-                for name in beside if made else ():
-                    beside[name][row] = made.columns.get(name)
+                if made := self._read(read, content.as_py(), media_type, row, verdicts):
+                    for name in beside:
+                        beside[name][row] = made.columns.get(name)
             return Effect(verdicts.table(), {name: pa.array(beside[name], types[name]) for name in beside})
 
         return extract
