@@ -115,7 +115,7 @@ def export(
 def _record(dataset: Dataset, out: Path, result: ExportResult, began: str, asked: dict[str, Any]) -> None:
     name, place = f"{dataset.name}@{dataset.tag or dataset.version[:12]}", out.resolve()
     record(
-        dataset.store, "export", run_id("export", f"{place} {dataset.version}", began), name=name, state="done",
+        dataset.store, "export", run_id(), name=name, state="done",
         began=began, inputs=[{"kind": "version", "id": dataset.version, "name": name}],
         outputs=[{"kind": "file", "id": file_hash(path), "name": str(path.resolve())} for path in result.files],
         facts={"folder": str(place), **asked, "documents": result.documents, "bytes": result.bytes,
