@@ -105,7 +105,7 @@ class Files(Source):
         for location in locations:
             kind = self._type(location)
             content = location.content(context.content_hash)
-            parts.extend(self._parts(location, kind, content, context.shard_bytes))
+            parts.extend(self._parts(location, kind, content, context))
         return parts
 
     def unchanged(self, part: Part) -> bool:
@@ -129,9 +129,10 @@ class Files(Source):
             )
         return kind
 
-    def _parts(self, location: Location, kind: FileType, content: str, shard_bytes: int) -> Iterator[Part]:
+    def _parts(self, location: Location, kind: FileType, content: str, context: SourceContext) -> Iterator[Part]:
         from curate.collect.parquet import row_ranges
 
+        shard_bytes = context.shard_bytes
         opener = partial(open_location, location.location)
         extra: dict[str, object] = {"format": kind.format, "compression": kind.compression}
         ranges: Sequence[tuple[int, int | None]] = [(0, None)]
@@ -140,7 +141,7 @@ class Files(Source):
         elif kind.format == "jsonl" and not kind.compression:
             ranges = _byte_ranges(location.size, shard_bytes)
         elif kind.format in DELIMITERS and not kind.compression and location.size > shard_bytes:
-            extra["header"] = self._header(location, kind)
+            extra["header"] = self._header(location, kind, context.glance)
             ranges = _byte_ranges(location.size, shard_bytes) if extra["header"] else ranges
         elif kind.format == "jsonl" and location.is_local and not (self.verify and kind.compression == "gz"):
             yield from self._frames(location, content, extra, shard_bytes)
@@ -166,8 +167,11 @@ class Files(Source):
                 told if last else {**told, "until": list(begins[number + 1])},
             )  # fmt: skip
 
-    def _header(self, location: Location, kind: FileType) -> list[str] | None:
-        """The columns of a CSV file in which every line is a record, so that it can be cut; else None."""
+    def _header(self, location: Location, kind: FileType, glance: bool) -> list[str] | None:
+        """The columns of a CSV file in which every line is a record, so that it can be cut; else None.
+
+        It is read up to its first quote (at a glance, its first megabyte): 3 GB a second from memory.
+        """
         from curate.collect.delimited import line_ending, read_header
 
         with open_location(location.location) as file:
@@ -178,6 +182,8 @@ class Files(Source):
                 while data := file.read(SCAN_BYTES):
                     if self.quote.encode() in data:
                         return None
+                    if glance:
+                        break
         stream = ByteStream(partial(open_location, location.location))
         delimiter = DELIMITERS[str(kind.format)]
         return read_header(stream, delimiter=delimiter, quote=self.quote, limit=self.max_document_bytes)

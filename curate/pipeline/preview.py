@@ -97,7 +97,8 @@ def _look(pipeline: Pipeline, *, files: int) -> _Looked:
         source = entry.stage
         assert isinstance(source, Source)
         try:
-            parts = source.plan(SourceContext(pipeline.root, int(pipeline.settings.shard_megabytes * 1_000_000), str))
+            shard_bytes = int(pipeline.settings.shard_megabytes * 1_000_000)
+            parts = source.plan(SourceContext(pipeline.root, shard_bytes, str, glance=True))
             complete = complete and len(parts) <= files
             for part in parts[:files]:
                 schemas += _first_schema(source, part)

@@ -14,7 +14,9 @@ sees is the setting `on` (curate/stages/selectors.py); whatever it selects, the 
 called once in each worker process: what it loads (a model, a compiled pattern) lives in local variables of the
 function that it returns, never in a field. That function is pure: what it says of a document depends on this document
 and the settings alone, so batches may be cut anywhere, and what was said once is not asked again. It may raise: the
-engine then finds the document at fault, and quarantines it.
+engine then finds the document at fault, and quarantines it. Types of columns are best declared (`pa.array(values,
+pa.float64())`), and a batch of no documents then has them too; those left to Arrow follow from all values of a shard, where
+numbers without a fraction are integers.
 
 Modules with stages are imported by `curate validate`, which has half a CPU second for everything: they import pydantic,
 the standard library and this module at the top, and pyarrow, numpy and all else inside functions.
