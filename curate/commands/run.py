@@ -18,7 +18,8 @@ def run(
     pipeline: Annotated[Path, typer.Argument(help="Pipeline file.")],
     overrides: Overrides = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, help="Read only the first N documents, into the dataset NAME-sample.")
+        int | None,
+        typer.Option(min=1, help="Read only the first N documents of each source, into the dataset NAME-sample."),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one for each CPU.")] = None,
     backend: Annotated[str, typer.Option(help="Where tasks run: `local`.")] = "local",

@@ -12,9 +12,9 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from curate.files import SWEEP_SECONDS, file_hash, sweep, sync_all, write_durably
 
@@ -100,8 +100,8 @@ class Blobs(Protocol):
         """A blob that others see as held while the block runs and its process lives (a lease)."""
         ...
 
-    def held(self, prefix: str) -> dict[str, bytes]:
-        """The blobs below a folder that are held by somebody now; those of the dead are removed."""
+    def held(self, prefix: str) -> dict[str, bytes | None]:
+        """The blobs below a folder that are held by somebody now, None where we may not read one; those of the dead go."""
         ...
 
     def now(self) -> float:
@@ -216,6 +216,7 @@ class LocalBlobs:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as stream:
             try:
+                os.fchmod(stream.fileno(), 0o644)  # whatever the umask: others ask whether it is held
                 fcntl.flock(stream, fcntl.LOCK_EX)
                 stream.write(content)
                 stream.flush()
@@ -224,19 +225,21 @@ class LocalBlobs:
                 if os.getpid() == owner:  # a forked child has a copy of whatever holds it
                     path.unlink(missing_ok=True)
 
-    def held(self, prefix: str) -> dict[str, bytes]:
+    def held(self, prefix: str) -> dict[str, bytes | None]:
         """The files of a folder that are locked; what is not, and not brand new, is removed."""
-        found = {}
+        found: dict[str, bytes | None] = {}
         for blob in self.list(prefix):
             path = self._path(blob.name)
-            with suppress(FileNotFoundError), path.open("rb") as stream:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    found[blob.name] = stream.read()
-                    continue
-                if blob.size or time.time() - blob.modified > SWEEP_SECONDS:  # else it is about to be locked
-                    path.unlink(missing_ok=True)
+            try:
+                with path.open("rb") as stream:
+                    if _is_locked(stream):
+                        found[blob.name] = stream.read()
+                    elif blob.size or time.time() - blob.modified > SWEEP_SECONDS:  # else it is about to be locked
+                        path.unlink(missing_ok=True)
+            except FileNotFoundError:
+                continue
+            except PermissionError:
+                found[blob.name] = None
         return found
 
     def now(self) -> float:
@@ -251,3 +254,11 @@ class LocalBlobs:
         """Whether files can be written."""
         if not os.access(self.root, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.location)
+
+
+def _is_locked(stream: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False

@@ -38,7 +38,7 @@ class Lineage:
         inputs: Object of what was read: `source`, `name`, `content` (a hash), `bytes`.
         parents: Versions that it was made of.
         made_by: What was done to the parents, for versions without a pipeline: a kind, and its facts.
-        sample: How many documents were read at most; None is all.
+        sample: How many documents of each source were read at most; None is all.
         tools: Versions of what wrote it.
     """
 

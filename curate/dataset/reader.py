@@ -17,6 +17,7 @@ from curate.dataset.find import find_store
 from curate.dataset.fragments import Fragment, read_fragments, read_ledger
 from curate.dataset.leases import lease
 from curate.dataset.ledger import Shard
+from curate.dataset.nested import nested, nested_schema
 from curate.dataset.refs import Reference, resolve
 from curate.dataset.schema import conform
 from curate.dataset.store import Store
@@ -217,12 +218,20 @@ class Dataset:
         return register_io_source(read, schema=empty.schema, is_pure=True)
 
     def huggingface(self, split: str | None = None) -> datasets.DatasetDict | datasets.Dataset:
-        """A Hugging Face `DatasetDict` of the splits, or the `Dataset` of one; shares memory with Arrow, copies nothing."""
-        import datasets
+        """A Hugging Face `DatasetDict` of the splits, or the `Dataset` of one; shares memory with Arrow.
 
-        if split is not None:
-            return _huggingface(self.arrow(split), split)
-        return datasets.DatasetDict([(name, _huggingface(self.arrow(name), name)) for name in self.splits])
+        Columns of JSON text whose values have one type are lists and structures (curate/dataset/nested.py).
+        """
+        import datasets
+        import pyarrow as pa
+
+        schema = nested_schema(self.schema, lambda names: self.batches(None, names, 1000))
+
+        def of(name: str) -> datasets.Dataset:
+            table = self.arrow(name)
+            return _huggingface(pa.Table.from_batches(nested(table.to_batches(), schema), schema), name)
+
+        return of(split) if split is not None else datasets.DatasetDict([(name, of(name)) for name in self.splits])
 
     def _schema_of(self, columns: Sequence[str] | None) -> pa.Schema:
         import pyarrow as pa

@@ -301,9 +301,10 @@ class S3Blobs:
                 with suppress(OSError, CurateError):  # it grows old
                     self.delete(name)
 
-    def held(self, prefix: str) -> dict[str, bytes]:
+    def held(self, prefix: str) -> dict[str, bytes | None]:
         """The blobs below a folder that are not too old; those that are, are removed."""
-        found, now = {}, self.now()
+        found: dict[str, bytes | None] = {}
+        now = self.now()
         for blob in self.list(prefix):
             if now - blob.modified > LEASE_SECONDS:
                 self.delete(blob.name)

@@ -5,12 +5,12 @@
 
 `state` is `running`, `done`, `failed` or `interrupted`. Inputs and outputs are named by hash: versions by their id,
 checkpoints by the hash of their weights, files by that of their bytes. This is what `data log`, lineage, erasure and a
-registry of models read. Two runs never share a record: its id is drawn from what it is about and when it began.
+registry of models read. Two runs never share a record: its id is drawn at random.
 """
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict
 
@@ -31,13 +31,13 @@ class Thing(TypedDict, total=False):
 
 
 def now() -> str:
-    """The time, in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """The time, in UTC, to the microsecond: records are put in order by it."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def run_id(kind: Kind, subject: str, began: str) -> str:
-    """The id of a record: of what is made (a folder, a dataset) and when it began."""
-    return hashlib.sha256(canonical_json([kind, subject, began])).hexdigest()[:32]
+def run_id() -> str:
+    """The id of a new record."""
+    return secrets.token_hex(16)
 
 
 def record(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AS_WRITTEN",
     "EXACT",
+    "INFERRED",
     "JSON_FIELD",
     "as_json",
     "conform",
@@ -41,6 +42,8 @@ JSON_FIELD = b"curate.json"
 """Arrow field metadata of string columns that hold JSON text."""
 AS_WRITTEN = b"curate.as_written"
 """Arrow field metadata of numbers that were text, and are written as the text that they were: `5`, `0.5`, `1.0`."""
+INFERRED = b"curate.inferred"
+"""Arrow field metadata of what a stage measured without declaring its type (curate/pipeline/inferred.py)."""
 
 
 def plain_schema(*, text: bool = True) -> pa.Schema:

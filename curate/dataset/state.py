@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from curate.dataset.ledger import REMOVED, Shard, Step
+from curate.dataset.schema import INFERRED
 from curate.dataset.store import Store, canonical_json
 from curate.stages.selectors import PLACES, edit_columns
 
@@ -148,7 +149,8 @@ class State:
             if "text" not in fields and ("text" in self._overlays or self.consumed):
                 fields["text"] = pa.field("text", pa.string())  # an extractor made it of the payload
             for name, holder in self.attached.items():
-                fields[name] = self.store.read_schema(holder).field(name)
+                field = self.store.read_schema(holder).field(name)
+                fields[name] = field.remove_metadata() if INFERRED in (field.metadata or {}) else field
             self._schema = pa.schema(list(fields.values()))
         return self._schema
 

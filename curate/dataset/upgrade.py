@@ -16,6 +16,7 @@ document of the largest version.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from curate.dataset.index import hash_names
 from curate.dataset.leases import lease
 from curate.dataset.ledger import REMOVED, Shard, Step
 from curate.dataset.manifest import Lineage, make_manifest, write_inputs
-from curate.dataset.runs import now, record, run_id
+from curate.dataset.runs import record
 from curate.dataset.schema import unpack_schema
 from curate.dataset.store import STORE_SCHEMA, Store, blobs_at, canonical_json
 from curate.errors import CurateError
@@ -247,7 +248,7 @@ def _names(store: Store, dataset: str, ids: dict[str, str]) -> None:
         tags = {name: ids[old] for name, old in before["tags"].items() if old in ids}
         head = ids.get(before["head"] or "") or next((one["version"] for one in reversed(log)), None)
         if gone:
-            log.append(refs.collected(gone) | {"time": now()})
+            log.append(refs.collected(gone) | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
         tags = {name: version for name, version in tags.items() if (name, version) not in numbers}
         after = {"schema": STORE_SCHEMA, "dataset": dataset, "head": head, "tags": tags, "log": log}
         if store.blobs.swap(f"refs/{dataset}.json", seen, canonical_json(after)):
@@ -266,13 +267,18 @@ def _trainings(store: Store, ids: dict[str, str]) -> int:
         complete = (Path(folder) / "result.json").is_file()
         version = str(old.get("version", ""))
         record(
-            store, "training", run_id("training", folder, began), name=str(old["run"]),
+            store, "training", _run_id(folder, began), name=str(old["run"]),
             state="done" if complete else "interrupted", began=began, ended=began,
             inputs=[{"kind": "version", "id": ids.get(version, version), "name": str(old.get("dataset", ""))}],
             outputs=[], facts={key: value for key, value in old.items() if key not in ("schema", "run", "version")},
         )  # fmt: skip
         found += 1
     return found
+
+
+def _run_id(folder: str, began: str) -> str:
+    """The same for one training, however often the upgrade is begun."""
+    return hashlib.sha256(canonical_json(["training", folder, began])).hexdigest()[:32]
 
 
 def _clear(store: Store, ids: dict[str, str]) -> None:

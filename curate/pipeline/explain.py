@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
+from curate.dataset.leases import lease
 from curate.dataset.ledger import Shard
 from curate.dataset.store import Store, canonical_json
 from curate.pipeline.fingerprint import FROM_ENVIRONMENT, Described
@@ -44,6 +45,8 @@ class _NoHands:
         """Nothing; but look what is measured already of the shards that come."""
         for _, job in jobs:
             self.missing.update(job.stages)
+            if job.describes:
+                continue
             spec = job.record()
             if spec["kind"] == "collect":
                 self.reading += [part["name"] for part in spec["parts"]]
@@ -58,12 +61,18 @@ def explain(pipeline: Pipeline, store: Store | None) -> list[dict[str, Any]]:
 
     A shard's way is followed through the receipts as far as they reach; what lies behind a task that will run is counted
     as running, though it may turn out that nothing has changed for it. A filter that only decides again, since all it
-    needs is measured, has the action `decide`.
+    needs is measured, has the action `decide`. Nothing is written but a lease and hashes of the inputs, where that is allowed.
     """
+    if store is None:
+        plan_parts(pipeline, Inputs(None))
+        return [_row(entry, 0, None, "there is no store yet") for entry in (*pipeline.sources, *pipeline.stages)]
+    with lease(store, "plan"):
+        return _explained(pipeline, store)
+
+
+def _explained(pipeline: Pipeline, store: Store) -> list[dict[str, Any]]:
     inputs = Inputs(store)
     parts = plan_parts(pipeline, inputs)
-    if store is None:
-        return [_row(entry, 0, None, "there is no store yet") for entry in (*pipeline.sources, *pipeline.stages)]
     last, hands = last_plan(store, pipeline.settings.dataset), _NoHands(store)
     walk = Walk(pipeline, store, inputs, hands, force=(), accept=False)
     walk.collect(bundle(parts, inputs, int(pipeline.settings.shard_megabytes * 1_000_000)), None)

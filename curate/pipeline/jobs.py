@@ -30,6 +30,7 @@ class Job(NamedTuple):
         small: Whether it shares a receipt with its neighbours.
         documents: How many it is about, for progress.
         time_limit: Seconds for one call into a stage.
+        describes: Whether `record` writes to the store what the job is about.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Job(NamedTuple):
     small: bool = False
     documents: int = 0
     time_limit: float | None = None
+    describes: bool = False
 
     def task(self, number: int) -> Task:
         """The job as a task for a backend."""

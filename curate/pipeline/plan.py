@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,9 +80,10 @@ class Inputs:
             self._hashes |= zip(new, pool.map(self._hash, new), strict=True)
 
     def remember(self) -> None:
-        """Keep the hashes for later plans."""
+        """Keep the hashes for later plans, where the store can be written: without them all is hashed again."""
         if self._changed and self.store is not None:
-            self.store.write("inputs.json", canonical_json(self._known))
+            with suppress(OSError):
+                self.store.blobs.write("inputs.json", canonical_json(self._known))
 
     def _hash(self, name: str) -> str:
         try:

@@ -85,7 +85,7 @@ def run(
         overrides: `ID.key=value` settings, as with `--set`.
         store: The store's folder or URL; by default `CURATE_STORE`, then `.curate` beside the file.
         workers: Worker processes; by default one for each CPU.
-        sample: Read only the first so many documents.
+        sample: Read only the first so many documents of each source.
         force: Ids of stages to run again though nothing changed.
         accept_quarantined: Leave documents that passed the time limit or cost a worker in quarantine; by default they are
             tried again.
@@ -207,7 +207,7 @@ class _Run:
         if not self.tasks_run and not failed:  # nothing was made
             return
         record(
-            self.store, "run", run_id("run", str(self.pipeline.path.resolve()), began), name=done.dataset,
+            self.store, "run", run_id(), name=done.dataset,
             state="failed" if failed else "done", began=began,
             inputs=[{"kind": "pipeline", "name": self.pipeline.path.name}],
             outputs=[{"kind": "version", "id": done.version, "name": f"{done.dataset}@{done.tag}"}],

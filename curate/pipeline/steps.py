@@ -19,6 +19,7 @@ from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.pipeline.calls import Blame, Progress, calls, warm
+from curate.pipeline.inferred import declared, stacked, together
 from curate.pipeline.measured import Measured
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Audit, Filter, Global, Mapper, Stage, Verdicts
@@ -43,6 +44,7 @@ class Opened:
     """Stages that this process has opened, by fingerprint; a worker keeps them from task to task."""
 
     functions: dict[str, Callable[[pa.Table], Any]] = field(default_factory=dict)
+    types: dict[tuple[str, bytes], dict[str, pa.DataType] | None] = field(default_factory=dict)
 
     def get(
         self, spec: StageSpec, stage: Stage, table: pa.Table, blame: Blame, progress: Progress
@@ -56,13 +58,20 @@ class Opened:
                 warm(function, spec.id, table, progress)
         return function
 
+    def declared(self, spec: StageSpec, stage: Stage, columns: pa.Schema) -> dict[str, pa.DataType] | None:
+        """The types of columns that the stage declares, where it is given these; it has been opened."""
+        key = spec.measure, columns.serialize().to_pybytes()
+        if key not in self.types:
+            self.types[key] = declared(self.functions[spec.measure], stage, columns)
+        return self.types[key]
+
 
 def _on_documents(function: Callable[[pa.Table], Any], stage: Any) -> Callable[[pa.Table], Any]:
     if not stage.reads_text:
         return function
 
     def on_texts(batch: pa.Table) -> Any:
-        if is_plain(stage.on) and _has_texts(batch, stage):
+        if is_plain(stage.on) and _has_texts(batch):
             return function(batch)
         if isinstance(stage, Mapper):
             return mapped(function, stage.on)(batch)
@@ -77,10 +86,8 @@ def _on_documents(function: Callable[[pa.Table], Any], stage: Any) -> Callable[[
     return on_texts
 
 
-def _has_texts(batch: pa.Table, stage: Any) -> bool:
-    """Whether all documents have a text; or the stage is to make it."""
-    if isinstance(stage, Mapper) and stage.consumes:
-        return True
+def _has_texts(batch: pa.Table) -> bool:
+    """Whether all documents have a text."""
     return "text" in batch.column_names and not batch.column("text").null_count
 
 
@@ -145,9 +152,9 @@ class Section:
             features.append(place if fresh is None else _beside(place, fresh))
             verdicts.append(said)
             if careful:  # the next document may cost the worker
-                said, whole = _whole(verdicts, features)
+                said, whole = _whole(spec.id, verdicts, features)
                 self.remember(spec, whole, said, self.store.write_table(whole), self.write(said))
-        return _whole(verdicts, features)
+        return _whole(spec.id, verdicts, features)
 
     def _given(self, stage: Any) -> Sequence[str] | None:
         """The columns that a stage is given beside the texts as read and edited; None is all."""
@@ -181,7 +188,8 @@ class Section:
             if said is not None and said.num_rows:
                 verdicts.append(said.set_column(0, "row", pa.array(rows[said.column("row").to_numpy() + start])))
             columns.append(added)
-        return pa.concat_tables(verdicts), _stack(columns, len(rows))
+        types = self.opened.declared(spec, stage, table.schema)
+        return pa.concat_tables(verdicts), stacked(spec.id, columns, len(rows), types)
 
     def _record(self, spec: StageSpec, stage: Any, verdicts: pa.Table, features: pa.Table, said: pa.Table) -> Step:
         """Store what the stage said, count it, and remember what was measured."""
@@ -203,7 +211,7 @@ class Section:
             verdicts=with_ids,
             features=held if features.num_rows else None,
             attached=attached if features.num_rows else (),
-            consumed=stage.consumes if isinstance(stage, Mapper) else (),
+            consumed=tuple(stage.consumes(self.state.schema)) if isinstance(stage, Mapper) else (),
             reasons=count_verdicts(verdicts),
         )
 
@@ -244,10 +252,10 @@ def _not_among(column: Any, values: Any) -> Any:
     return compute.invert(compute.is_in(column.cast("int64"), values.combine_chunks().cast("int64")))
 
 
-def _whole(verdicts: list[pa.Table], features: list[pa.Table]) -> tuple[pa.Table, pa.Table]:
+def _whole(stage_id: str, verdicts: list[pa.Table], features: list[pa.Table]) -> tuple[pa.Table, pa.Table]:
     import pyarrow as pa
 
-    whole = pa.concat_tables(features, promote_options="permissive") if features else _no_rows()
+    whole = together(stage_id, features) if features else _no_rows()
     return pa.concat_tables(verdicts).sort_by("row"), whole.sort_by("row")
 
 
@@ -258,8 +266,8 @@ def _no_rows() -> pa.Table:
 
 
 def _beside(place: pa.Table, features: pa.Table) -> pa.Table:
-    for name, column in zip(features.column_names, features.columns, strict=True):
-        place = place.append_column(name, column)
+    for named, column in zip(features.schema, features.columns, strict=True):
+        place = place.append_column(named, column)
     return place
 
 
@@ -285,21 +293,6 @@ class _Empty:
 
 
 _EMPTY: Any = _Empty()
-
-
-def _stack(tables: Sequence[Any], rows: int) -> pa.Table | None:
-    """Tables one under another; None stands for one document without values."""
-    import pyarrow as pa
-
-    schemas = [table.schema for table in tables if isinstance(table, pa.Table)]
-    if not schemas:
-        return None
-    schema = pa.unify_schemas(schemas, promote_options="permissive")
-    missing = pa.table([pa.nulls(1, column.type) for column in schema], schema=schema)
-    filled = [table if isinstance(table, pa.Table) else missing for table in tables]
-    stacked = pa.concat_tables(filled, promote_options="permissive")
-    assert stacked.num_rows == rows, f"{stacked.num_rows} rows of features for {rows} documents"
-    return stacked.combine_chunks()
 
 
 def _attached(stage: Stage, features: pa.Table) -> tuple[str, ...]:

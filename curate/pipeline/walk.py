@@ -136,14 +136,14 @@ class Walk:
     # ---- reading
 
     def collect(self, bundles: Sequence[Bundle], sample: int | None) -> None:
-        """Read all parts; or one bundle after the other until there are `sample` documents."""
+        """Read all parts; or of each source one bundle after the other until there are `sample` documents."""
         self.hands.begin("read", len(bundles))
         if sample is None:
             for result in self.done([self._collect_job(one, None) for one in bundles]):
                 self._add(result)
         else:
             for one in bundles:
-                left = sample - sum(live.shard.documents for live in self.live)
+                left = sample - sum(live.shard.documents for live in self.live if live.shard.source == one.entry.id)
                 if left > 0:
                     self._add(self.done([self._collect_job(one, left)])[0])
         self._agree()
@@ -389,7 +389,7 @@ class _Work:
             description = None if group is None else self._describe(group)
             return {**record, "stage": asdict(self.spec), "description": description}
 
-        return Job(key, whole, label, (self.spec.id,), self.spec.id in self.walk.force)
+        return Job(key, whole, label, (self.spec.id,), self.spec.id in self.walk.force, describes=True)
 
     def _all(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         results = [result for result in self.walk.done(jobs) if result is not None]

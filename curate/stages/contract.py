@@ -2,6 +2,7 @@
 
     source    reads the outside world into documents              plan(), read()
     mapper    edits texts or adds columns, says what it edited     open() -> batch -> Effect
+              (one that makes texts of files: curate/stages/extractor.py)
     filter    measures features, decides by thresholds             open() -> batch -> features; decide()
     audit     measures features, changes nothing                   open() -> batch -> features
     expander  makes documents from documents (chunks)              open() -> batch -> Expansion
@@ -13,7 +14,9 @@ sees is the setting `on` (curate/stages/selectors.py); whatever it selects, the 
 called once in each worker process: what it loads (a model, a compiled pattern) lives in local variables of the
 function that it returns, never in a field. That function is pure: what it says of a document depends on this document
 and the settings alone, so batches may be cut anywhere, and what was said once is not asked again. It may raise: the
-engine then finds the document at fault, and quarantines it.
+engine then finds the document at fault, and quarantines it. Types of columns are best declared (`pa.array(values,
+pa.float64())`), and a batch of no documents then has them too; those left to Arrow follow from all values of a shard, where
+numbers without a fraction are integers.
 
 Modules with stages are imported by `curate validate`, which has half a CPU second for everything: they import pydantic,
 the standard library and this module at the top, and pyarrow, numpy and all else inside functions.
@@ -164,8 +167,6 @@ class Mapper(_OfTexts):
     kind = "mapper"
     protects: ClassVar[bool] = False
     """Whether it takes out what must not be published: then a run says which strings it was not given."""
-    consumes: ClassVar[tuple[str, ...]] = ()
-    """Columns that documents no longer carry behind the stage (the payload of which an extractor made the text)."""
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """The function that does the work; loads what it needs."""
@@ -174,6 +175,14 @@ class Mapper(_OfTexts):
     def adds(self) -> Sequence[str] | None:
         """A mapper may attach any column, unless it says which."""
         return None
+
+    def makes_text(self) -> bool:
+        """Whether documents that had no text have one behind the stage (an extractor: curate/stages/extractor.py)."""
+        return False
+
+    def consumes(self, columns: pa.Schema) -> Sequence[str]:
+        """Those of the columns that documents no longer carry behind the stage (the payload of which it made the text)."""
+        return ()
 
 
 class Filter(_OfTexts):

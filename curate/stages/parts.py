@@ -41,12 +41,14 @@ class SourceContext(NamedTuple):
         shard_bytes: About how many bytes of text one shard should hold.
         content_hash: Gives the identity of a local file's content (cached by path, size, inode and times).
         prepare: Hashes many files on all cores; `content_hash` of each is at hand then.
+        glance: Only the first documents are wanted: where to cut may be told by the beginning of a file.
     """
 
     root: Path
     shard_bytes: int
     content_hash: Callable[[Path], str]
     prepare: Callable[[Sequence[Path]], object] = len
+    glance: bool = False
 
 
 class Rejected(NamedTuple):

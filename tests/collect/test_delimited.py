@@ -132,6 +132,15 @@ def test_a_field_over_the_limit_is_rejected(read_files):
     assert [reject.reason for reject in rejects] == ["too_long"]
 
 
+@pytest.mark.parametrize("glance", [True, False])
+def test_at_a_glance_a_large_file_is_not_searched_for_quotes(tmp_path, monkeypatch, glance):
+    monkeypatch.setattr("curate.collect.files.SCAN_BYTES", 1000)
+    lines = [f"line {number},{number}\n" for number in range(1000)]
+    (tmp_path / "a.csv").write_text("text,n\n" + "".join(lines) + '"last, one",1\n')
+    parts = Files(paths=["a.csv"]).plan(SourceContext(tmp_path, 5000, str, glance=glance))
+    assert (len(parts) > 1) == glance
+
+
 def test_a_missing_text_column_is_an_error_that_names_the_columns(read_files):
     with pytest.raises(CurateError, match="no column `text`; the columns are `body`, `n`"):
         read_files({"a.csv": "body,n\na,1\n"}, text="text")

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 from itertools import pairwise
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -243,7 +244,10 @@ def test_runs_share_the_store(store):
     assert list(store.blobs.list("leases")) == []
 
 
-@pytest.mark.parametrize("purposes", [("run", "collect"), ("collect", "run"), ("collect", "collect")])
+@pytest.mark.parametrize(
+    "purposes",
+    [("run", "collect"), ("collect", "run"), ("collect", "collect"), ("plan", "collect"), ("collect", "plan")],
+)
 def test_garbage_collection_wants_no_run_beside_it(store, purposes):
     in_use = pytest.raises(CurateError, match=f"the store is in use by another process .process {os.getpid()} on ")
     with lease(store, purposes[0]), in_use, lease(Store.open(store.location), purposes[1]):
@@ -256,7 +260,7 @@ def test_where_nothing_can_be_written_readers_go_without_a_lease_and_runs_do_not
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(type(store.blobs), "hold", fails)
-    with lease(store, "read", "v"):
+    with lease(store, "read", "v"), lease(store, "plan"):
         pass
     with pytest.raises(CurateError, match=r"cannot be written|disk is full"), lease(store, "run"):
         pass
@@ -327,3 +331,34 @@ def test_a_read_only_file_system_is_told(project, small_disk):
     outcome = project.cli("run", "pipeline.yaml", "--store", small_disk / "store")
     assert outcome.code == 2
     assert outcome.err.startswith("error: the store cannot be written")
+
+
+@pytest.mark.folder
+def test_a_lease_is_readable_whatever_the_umask(store):
+    before = os.umask(0o077)
+    try:
+        with lease(store, "read", "v"):
+            (blob,) = store.blobs.list("leases")
+            assert store.blobs.local_path(blob.name).stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.folder
+def test_garbage_is_not_collected_beside_a_lease_that_cannot_be_read(store, monkeypatch):
+    def forbidden(path, mode="r", *arguments, **options):
+        if path.parent.name == "leases" and mode == "rb":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, mode, *arguments, **options)
+
+    opened = Path.open
+    with lease(store, "read", "v"):
+        monkeypatch.setattr(Path, "open", forbidden)
+        with lease(Store.open(store.location), "run"):
+            pass
+        unreadable = pytest.raises(CurateError, match="a lease cannot be read, so another user may be using the store")
+        with unreadable as caught, lease(Store.open(store.location), "collect"):
+            pass
+        assert caught.value.where.startswith(f"{store.location}/leases/")
+        with pytest.raises(CurateError, match="a lease cannot be read"):
+            versions_in_use(store)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
+from curate.dataset.leases import lease
 from curate.dataset.store import object_name
 from curate.errors import CurateError
 
@@ -258,3 +260,20 @@ def test_what_the_plan_calls_cached_does_not_run(done, change):
     for name, row in rows.items():
         if row["action"] == "cached":
             assert seconds[name] == 0
+
+
+def test_a_plan_needs_no_right_to_write(done, monkeypatch):
+    def forbidden(*_):
+        raise PermissionError(errno.EACCES, "permission denied")
+
+    before = done.plan("copies.keep=true")
+    done.write("three.txt", "a new line")
+    for name in ("write", "publish", "hold"):
+        monkeypatch.setattr(type(done.store.blobs), name, forbidden)
+    assert before["copies"]["action"] == "will run"
+    assert done.plan("copies.keep=true")["lines"]["why"] == "new or changed: three.txt"
+
+
+def test_no_plan_is_made_while_garbage_is_collected(done):
+    with lease(done.store, "collect"), pytest.raises(CurateError, match="in use by another process"):
+        done.plan()

@@ -11,6 +11,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 import curate
+from curate.dataset.runs import records
 from curate.errors import CurateError, GateError
 
 
@@ -174,6 +175,22 @@ def test_a_sample_reads_the_first_documents_into_a_dataset_of_its_own(toy):
 
 def test_a_sample_takes_from_the_next_file_what_the_first_has_not(toy):
     assert toy.run("long.minimum=0", sample=40).documents == {"in": 41, "kept": 40, "dropped": 0, "quarantined": 1}
+
+
+def test_a_sample_takes_from_every_source(project):
+    project.write("one.txt", *(f"one {i}" for i in range(9)))
+    project.write("two.csv", *(f"two {i}" for i in range(9)))
+    sources = ['{stage: "toy_stages:Lines", id: one}', '{stage: "toy_stages:Lines", id: two, paths: "*.csv"}']
+    project.pipeline(f"dataset: toy\nsources: [{', '.join(sources)}]\nstages: []\n")
+    project.run(sample=2)
+    assert project.texts("toy-sample") == ["one 0", "one 1", "two 0", "two 1"]
+
+
+def test_runs_that_begin_at_once_have_a_record_each(toy, monkeypatch):
+    monkeypatch.setattr("curate.pipeline.run.now", lambda: "2026-01-01T00:00:00+00:00")
+    versions = [toy.run(f"long.minimum={minimum}").version for minimum in (5, 6)]
+    made = [one["outputs"][0]["id"] for one in records(toy.store, "run")]
+    assert sorted(made) == sorted(versions)
 
 
 def test_columns_of_shards_that_differ_become_one_schema(project):

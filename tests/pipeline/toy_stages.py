@@ -6,6 +6,7 @@ Calls into them are noted in the file that TOY_LOG names, one line each: the cla
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import time
@@ -35,8 +36,8 @@ def note(name, count):
 
 
 def note_batch(name, batch):
-    """The documents of a call; not that with which the engine lets a stage load what it needs."""
-    if batch.column("text").to_pylist() != ["Three words here."]:
+    """The documents of a call; not those with which the engine lets a stage load what it needs, and say its types."""
+    if batch.column("text").to_pylist() not in ([], ["Three words here."]):
         note(name, batch.num_rows)
 
 
@@ -150,6 +151,23 @@ class Label(Mapper):
             return Effect(Verdicts().table(), {self.column: pa.array([word] * batch.num_rows)})
 
         return label
+
+
+class Infers(Mapper):
+    """Adds the column `value`: what the text says as JSON, in whatever type Arrow finds for a batch of them."""
+
+    batch = 20
+    declare: str = ""
+
+    def open(self):
+        import pyarrow as pa
+
+        def infer(batch):
+            values = [json.loads(text) for text in batch.column("text").to_pylist()]
+            typed = pa.array(values, pa.type_for_alias(self.declare)) if self.declare else pa.array(values)
+            return Effect(Verdicts().table(), {"value": typed})
+
+        return infer
 
 
 class Long(Filter):

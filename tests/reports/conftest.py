@@ -56,7 +56,7 @@ class Project:
     def note(self, name, folder, *, version=None, began="2026-01-01T00:00:00+00:00") -> None:
         """Have the store know of a run."""
         record(
-            self.store, "training", run_id("training", str(folder), began), name=name, state="done", began=began,
+            self.store, "training", run_id(), name=name, state="done", began=began,
             inputs=[{"kind": "version", "id": version or self.version, "name": "books@v1"}], outputs=[],
             facts={"folder": str(folder), "tokenizer": "t" * 64},
         )  # fmt: skip

@@ -63,7 +63,7 @@ class _Training:
             if one["state"] == "running":  # we hold the folder, so nobody trains there: it was killed
                 self._end(one)
         self.began, self.state = now(), None
-        self.id = run_id("training", f"{self.place} {len(here)}", self.began)
+        self.id = run_id()
 
     def _end(self, one: dict[str, Any]) -> None:
         record(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.export.target import BATCH, ExportResult, telling
+from curate.dataset.nested import nested
 from curate.errors import CurateError
 from curate.files import replacing_folder
 
@@ -43,7 +44,7 @@ def write_folder(
         for split in splits:
             folder = aside if single else aside / split
             folder.mkdir(exist_ok=True)
-            batches = dataset.batches(split, schema.names, BATCH)
+            batches = nested(dataset.batches(split, schema.names, BATCH), schema)
             result.documents += _write_split(batches, schema, folder, split, f"{dataset.version[:16]}-{split}")
         if not single:
             _write_json(aside / "dataset_dict.json", {"splits": splits})

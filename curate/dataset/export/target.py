@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from curate.dataset.nested import nested, nested_schema
 from curate.dataset.runs import now, record, run_id
 from curate.errors import CurateError, did_you_mean
 from curate.files import file_hash, replacing
@@ -34,18 +35,22 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format: the module that writes it, and the endings of its files; the first is the one used in a folder."""
+    """A format: the module that writes it, and the endings of its files; the first is the one used in a folder.
+
+    One that `nests` has lists and structures, and columns of JSON text become these where their values have one type.
+    """
 
     module: str
     endings: tuple[str, ...] = ()
+    nests: bool = False
 
 
 FORMATS: dict[str, Format] = {
     "jsonl": Format("curate.dataset.export.jsonl", (".jsonl", ".jsonl.zst", ".jsonl.gz")),
     "csv": Format("curate.dataset.export.csv", (".csv",)),
-    "parquet": Format("curate.dataset.export.parquet", (".parquet",)),
+    "parquet": Format("curate.dataset.export.parquet", (".parquet",), nests=True),
     "tfrecord": Format("curate.dataset.export.tfrecord", (".tfrecord", ".tfrecords")),
-    "hf": Format("curate.dataset.export.huggingface"),
+    "hf": Format("curate.dataset.export.huggingface", nests=True),
 }
 
 
@@ -95,6 +100,8 @@ def export(
     dataset.check_split(split)
     splits = [split] if split is not None else list(dataset.splits)
     schema = dataset.schema if columns is None else _part_of(dataset, columns)
+    if chosen.nests:
+        schema = nested_schema(schema, lambda names: dataset.batches(None, names, BATCH))
     began, writer = now(), import_module(chosen.module)
     if chosen.endings:
         write = partial(writer.write, escape_formulas=True) if escape_formulas else writer.write
@@ -115,7 +122,7 @@ def export(
 def _record(dataset: Dataset, out: Path, result: ExportResult, began: str, asked: dict[str, Any]) -> None:
     name, place = f"{dataset.name}@{dataset.tag or dataset.version[:12]}", out.resolve()
     record(
-        dataset.store, "export", run_id("export", f"{place} {dataset.version}", began), name=name, state="done",
+        dataset.store, "export", run_id(), name=name, state="done",
         began=began, inputs=[{"kind": "version", "id": dataset.version, "name": name}],
         outputs=[{"kind": "file", "id": file_hash(path), "name": str(path.resolve())} for path in result.files],
         facts={"folder": str(place), **asked, "documents": result.documents, "bytes": result.bytes,
@@ -205,7 +212,7 @@ def _write_files(
         for target, split in targets.items():
             with telling(target):
                 stream: IO[bytes] = written.enter_context(replacing(target))
-                batches = seen.watch(dataset.batches(split, schema.names, BATCH))
+                batches = seen.watch(nested(dataset.batches(split, schema.names, BATCH), schema))
                 result.documents += write(batches, schema, stream, target.name)
                 stream.flush()
                 result.bytes += stream.tell()
