@@ -64,7 +64,7 @@ def _stage(pipeline: Path | None, name: str | None, overrides: list[str]) -> Pii
     if pipeline is None:
         if name or overrides:
             raise CurateError("`--stage` and `--set` are about a pipeline file", hint="name it with --pipeline")
-        return Pii()
+        return Pii.model_validate({})
     entries = [one for one in load_pipeline(pipeline, overrides).stages if isinstance(one.stage, Pii)]
     chosen = [one for one in entries if name in (None, one.id)]
     if len(chosen) != 1:

@@ -123,7 +123,7 @@ def evaluate(golds: Sequence[Gold], stage: Pii) -> dict[str, Any]:
                 other["leaked"] += _leaked(span, found)
     draw = np.random.default_rng(SEED).multinomial(len(golds), np.full(len(golds), 1 / len(golds)), size=DRAWS)
     told = {kind: _told(table, draw) for kind, table in counts.items()}
-    told["all"] = _told(sum(counts.values()), draw)
+    told["all"] = _told(np.sum(list(counts.values()), axis=0), draw)
     return {"texts": len(golds), "entities": told, "others": dict(sorted(others.items()))}
 
 
@@ -166,7 +166,7 @@ def _measures(whole: np.ndarray, drawn: np.ndarray, marked: int, right: int) -> 
     recall, precision = _wilson(whole[marked], whole[0]), _wilson(whole[right], whole[1])
     bounds = {"precision": precision, "recall": recall}
     for name, beta in _BETAS.items():
-        bounds[name] = tuple(_f(p, r, beta) for p, r in zip(precision, recall, strict=True))
+        bounds[name] = _f(precision[0], recall[0], beta), _f(precision[1], recall[1], beta)
     told: dict[str, dict[str, float | None]] = {}
     for name, drawn_values in draws.items():
         value, known = float(values[name][0]), drawn_values[~np.isnan(drawn_values)]

@@ -157,7 +157,7 @@ class Pii(Mapper):
     def open(self) -> Callable[[pa.Table], Effect]:
         """Load the recognizers; the function takes out what they find."""
         find, key, placeholders = self.finder(), self._key(), self._placeholders()
-        names = {TYPES[entity]: self.operators.get(entity, "placeholder") for entity in self.entities}
+        names: dict[str, Operator] = {TYPES[one]: self.operators.get(one, "placeholder") for one in self.entities}
         render = {kind: operator(name, kind, placeholders[kind], key) for kind, name in names.items()}
 
         def apply(batch: pa.Table) -> Effect:

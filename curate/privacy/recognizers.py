@@ -75,12 +75,12 @@ class Recognizer(NamedTuple):
     Attributes:
         types: What its spans are called.
         find: Finds it in a text.
-        trigger: What a text must hold for that, for RE2; None where any text may hold some.
+        trigger: What a text must hold for that, for RE2.
     """
 
     types: tuple[str, ...]
     find: Callable[[str], list[Span]]
-    trigger: str | None
+    trigger: str
 
 
 def load_recognizers(
