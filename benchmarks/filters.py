@@ -1,8 +1,8 @@
-"""Quality filters against datatrove's same blocks, and `pii` against Presidio's own engine, on the same documents.
+"""Quality filters against datatrove's same blocks, on the same documents.
 
-    python benchmarks/filters.py [--data FOLDER] [--megabytes 3] [--runs 5] [--gold 400] [--crlf]
+    python benchmarks/filters.py [--data FOLDER] [--megabytes 3] [--runs 5] [--crlf]
 
-FOLDER has books_sample/books.tar.xz and presidio_research/ (by default ../shared/data beside the repository). Books are
+FOLDER has books_sample/books.tar.xz (by default ../shared/data beside the repository). Books are
 cut into documents of about 600 words. Their lines end with CRLF, which becomes LF, as the stage `unicode` makes it.
 `--crlf` leaves it: a CR hides the full stop of every line, the line rules drop most documents, and datatrove, which
 stops at the first rule that fails, hardly cuts a word: its best case, since ours measures every rule.
@@ -16,10 +16,6 @@ of our tokenizer's cache: `cold`, empty; `steady`, after four times as many mega
 of a run looks like; `warm`, after the very same documents: the second filter of a pipeline that cuts words. `all_four`
 runs them one after the other, each on every document. The decision, the reason and the text of every
 document must be equal on both sides, or the benchmark fails. MB are UTF-8 text, 10^6 bytes.
-
-Personal data: ours finds and replaces; Presidio's AnalyzerEngine only finds, with the same recognizers, on whole texts,
-with a blank spaCy pipeline (tokenizer alone: its cheapest set-up). Spans of e-mail and IP addresses, card, IBAN and
-social security numbers must be equal; phone numbers are counted, because ours leaves out dates and short numbers.
 """
 
 from __future__ import annotations
@@ -169,81 +165,17 @@ def measure_filters(both: Sequence[Pair], texts: Sequence[str], others: Sequence
     }
 
 
-# ---- personal data
-
-
-def presidio_engine(regions: Sequence[str]) -> Any:
-    """Presidio's engine with our recognizers and a blank spaCy pipeline."""
-    import spacy
-    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-    from presidio_analyzer.nlp_engine import SpacyNlpEngine
-
-    from curate.privacy.recognizers import TYPES, _presidio
-
-    engine = SpacyNlpEngine()
-    engine.nlp = {"en": spacy.blank("en")}
-    registry = RecognizerRegistry([_presidio(entity, regions) for entity in TYPES])
-    return AnalyzerEngine(registry=registry, nlp_engine=engine)
-
-
-def spans_of(text: str, found: Sequence[Any]) -> set[tuple[str, int, int]]:
-    """Spans by type, without those inside another of their type: what Presidio's engine does to its own."""
-    from presidio_analyzer import EntityRecognizer, RecognizerResult
-
-    results = [RecognizerResult(span.type, span.start, span.end, span.score) for span in found]
-    return {(result.entity_type, result.start, result.end) for result in EntityRecognizer.remove_duplicates(results)}
-
-
-def measure_pii(texts: Sequence[str], runs: int) -> dict[str, Any]:
-    """Documents per CPU second of both sides, and whether they find the same."""
-    from curate.privacy.pii import Pii
-    from curate.privacy.recognizers import TYPES, load_recognizers
-
-    stage = Pii(public_ips_only=False)
-    apply, engine = stage.open(), presidio_engine(stage.phone_regions)
-    types, parts = list(TYPES.values()), batches(texts, stage.batch)
-    apply(parts[0].slice(0, 1))
-    engine.analyze(texts[0], "en", types)
-    ours, theirs, said = [], [], []
-    for _ in range(runs):
-        seconds, said = timed(lambda: [engine.analyze(text, "en", types) for text in texts])
-        theirs.append(seconds)
-        ours.append(timed(lambda: [apply(part) for part in parts])[0])
-    recognizers = load_recognizers(stage.entities, phone_regions=stage.phone_regions, public_ips_only=False)
-    counts: dict[str, Counter[str]] = {"curate": Counter(), "presidio": Counter()}
-    for text, found in zip(texts, said, strict=True):
-        mine = spans_of(text, [span for recognizer in recognizers for span in recognizer.find(text)])
-        other = {(result.entity_type, result.start, result.end) for result in found}
-        phone = TYPES["phone"]
-        assert {span for span in mine if span[0] != phone} == {span for span in other if span[0] != phone}
-        counts["curate"].update(kind for kind, _, _ in mine)
-        counts["presidio"].update(kind for kind, _, _ in other)
-    return {
-        "documents": len(texts),
-        "megabytes": sum(len(text.encode()) for text in texts) / 1e6,
-        "cpu_s": {"curate": spread(ours), "presidio": spread(theirs)},
-        "documents_per_cpu_s": {
-            "curate": len(texts) / spread(ours)["median"],
-            "presidio": len(texts) / spread(theirs)["median"],
-        },
-        "ratio": spread([other / mine for other, mine in zip(theirs, ours, strict=True)]),
-        "spans": counts,
-    }
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
     parser.add_argument("--megabytes", type=float, default=3)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--gold", type=int, default=400, help="short texts full of personal data")
     parser.add_argument("--crlf", action="store_true", help="leave the line ends of the books as they are")
     options = parser.parse_args()
     line_end = "\r\n" if options.crlf else "\n"
     books = [text.replace("\r\n", line_end) for text in read_books(options.data, 5 * options.megabytes)]
     texts, others = books[: len(books) // 5], books[len(books) // 5 :]
-    gold = json.loads((options.data / "presidio_research" / "synth_dataset_v2.json").read_text())
     record = {
         "machine": machine("datatrove", "spacy", "presidio-analyzer", "pyarrow", "torch"),
         "runs": options.runs,
@@ -254,10 +186,6 @@ def main() -> None:
         "loading": {
             stage: {"as_installed": loading(stage, torch=True), "without_torch": loading(stage, torch=False)}
             for stage in ("gopher_quality", "pii")
-        },
-        "pii": {
-            "books": measure_pii(texts[: options.gold], options.runs),
-            "gold": measure_pii([one["full_text"] for one in gold[: options.gold]], options.runs),
         },
     }
     print(json.dumps(record, indent=2))
