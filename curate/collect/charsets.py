@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-__all__ = ["decode_page", "find_codec"]
+__all__ = ["decode_page", "decode_text", "find_codec"]
 
 LABELS = {
     "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
@@ -85,12 +85,15 @@ def decode_page(data: bytes, *, declared: str | None = None) -> str:
 
     A page without any of these is UTF-8 where it is valid UTF-8, else what its bytes look like.
     """
+    codec = None if data.startswith(tuple(MARKS)) else find_codec(declared) or _written(data)
+    return decode_as(data, codec) if codec else decode_text(data)
+
+
+def decode_text(data: bytes) -> str:
+    """Bytes as text, in the encoding of their byte order mark; UTF-8 where they are that, else what they look like."""
     for mark, codec in MARKS.items():
         if data.startswith(mark):
             return decode_as(data[len(mark) :], codec)
-    codec = find_codec(declared) or _written(data)
-    if codec:
-        return decode_as(data, codec)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Documents from files: JSON lines, CSV, TSV, Parquet, Arrow, plain text, Markdown, HTML and WARC, compressed or not.
+"""Documents from files: JSON lines, CSV, TSV, Parquet, Arrow, plain text, Markdown, HTML, WARC, or any file as it is.
 
 What can be trusted of a damaged file is read; everything else is rejected with its offset, so that nothing is lost
 without a word. Offsets count in the decompressed file, so a document keeps its id however the file is cut.
@@ -53,7 +53,9 @@ class Files(Source):
         None,
         description="Format of all the files; by default, that of each file's ending. text, markdown and html give "
         "one document a file (html keeps its markup, for `html_text`); warc gives the HTML and plain text that was "
-        "fetched, with columns `url`, `date`, `content_type` and `status`.",
+        "fetched, with columns `url`, `date`, `content_type` and `status`; binary gives one document for each file of "
+        "any kind (PDF, images, pages in any encoding), without a text: its bytes in `content`, what they are in "
+        "`media_type`, for `extract` or an extractor of your own.",
     )
     text: str | None = Field(
         None,
@@ -118,7 +120,7 @@ class Files(Source):
             raise CurateError(
                 f"the ending of `{location.name}` does not tell its format",
                 hint=f"set `format:`, or narrow `paths:`; known endings are {' '.join(ENDINGS)}, "
-                f"compressed with {' '.join(COMPRESSIONS)}",
+                f"compressed with {' '.join(COMPRESSIONS)}; `format: binary` reads any file, for an extractor",
             )
         if kind.compression not in (None, *UNDONE.get(kind.format, STREAMED)):
             raise CurateError(
@@ -234,6 +236,7 @@ class Files(Source):
     def _read_stream(
         self, part: Part, stream: ByteStream, selection: Selection
     ) -> Iterator[pa.Table | Rejected | Passed]:
+        from curate.collect.binary import read_binary
         from curate.collect.delimited import read_delimited
         from curate.collect.jsonl import read_jsonl
         from curate.collect.pages import read_page
@@ -241,6 +244,8 @@ class Files(Source):
         form = part.extra["format"]
         if form == "jsonl":
             return read_jsonl(stream, selection, name=part.name, start=part.start, stop=part.stop)
+        if form == "binary":
+            return read_binary(stream, selection, name=part.name)
         if form not in DELIMITERS:
             return read_page(stream, selection, name=part.name, is_html=form == "html")
         return read_delimited(

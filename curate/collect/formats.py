@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 __all__ = ["COMPRESSIONS", "ENDINGS", "STREAMED", "UNDONE", "FileType", "Format", "file_type"]
 
-Format = Literal["jsonl", "csv", "tsv", "parquet", "arrow", "text", "markdown", "html", "warc"]
+Format = Literal["jsonl", "csv", "tsv", "parquet", "arrow", "text", "markdown", "html", "warc", "binary"]
 
 ENDINGS: dict[str, Format] = {
     ".jsonl": "jsonl",

@@ -13,7 +13,7 @@ from curate.stages.contract import Rejected
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read_page"]
+__all__ = ["read_page", "whole_file"]
 
 
 def read_page(stream: ByteStream, selection: Selection, *, name: str, is_html: bool) -> Iterator[pa.Table | Rejected]:
@@ -22,17 +22,12 @@ def read_page(stream: ByteStream, selection: Selection, *, name: str, is_html: b
     HTML is read as browsers do, in the encoding that it declares, and never `invalid_utf8`; all else is UTF-8, with or
     without a byte order mark.
     """
-    blocks: list[bytes] = []
-    size = 0
-    for block in stream:
-        blocks.append(block)
-        size += len(block)
-        if size > selection.limit:
-            yield Rejected(0, "too_long", f"the document is longer than {selection.limit} bytes")
-            return
-    if stream.damage or not size:
+    data = whole_file(stream, selection.limit)
+    if isinstance(data, Rejected):
+        yield data
         return
-    data = b"".join(blocks)
+    if not data:
+        return
     try:
         text = decode_page(data) if is_html else data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -40,3 +35,15 @@ def read_page(stream: ByteStream, selection: Selection, *, name: str, is_html: b
         return
     selection.carried((), complete=True)
     yield document_table([text], None, [0], name=name, columns={})
+
+
+def whole_file(stream: ByteStream, limit: int) -> bytes | Rejected:
+    """All of a file of at most so many bytes; nothing of one that is damaged."""
+    blocks: list[bytes] = []
+    size = 0
+    for block in stream:
+        blocks.append(block)
+        size += len(block)
+        if size > limit:
+            return Rejected(0, "too_long", f"the document is longer than {limit} bytes")
+    return b"" if stream.damage else b"".join(blocks)

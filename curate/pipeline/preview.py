@@ -15,6 +15,7 @@ from curate.config.validation import masked
 from curate.errors import ConfigurationErrors, CurateError, did_you_mean
 from curate.pipeline.agree import whole_schema
 from curate.stages.contract import Expander, Mapper, Part, Passed, Rejected, Source, SourceContext
+from curate.stages.extractor import CONTENT, MEDIA_TYPE
 from curate.stages.selectors import is_json, roots, string_columns
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Preview", "check_columns", "preview"]
 
+PAYLOAD_COLUMNS = {CONTENT, MEDIA_TYPE}
 MOST_FILES = 16
 MOST_ITEMS = 1000
 """Rejects and the like that are passed over in search of the first documents."""
@@ -157,15 +159,14 @@ class _Follower:
     def _check_texts(self, entry: ConfiguredStage, stage: Any) -> None:
         import pyarrow as pa
 
-        consumed = stage.consumes if isinstance(stage, Mapper) else ()
-        if consumed and all(name in self.columns.names for name in consumed):
-            return  # it makes the text
         try:
             seen = roots(stage.on, self.columns)
         except CurateError as error:
             hint = error.hint
             if tuple(stage.on) == ("text",):
                 hint = f"name what it is to read with `on:`; {error.hint}"
+                if set(self.columns.names) >= PAYLOAD_COLUMNS:
+                    hint = "put a stage before it that makes text of `content`: `{stage: extract}`, or an extractor of your own"
             self.errors.append(CurateError(f"stage `{entry.id}`: {error.problem}", entry.where, hint))
             return
         if isinstance(stage, Mapper) and stage.protects:
@@ -184,10 +185,10 @@ class _Follower:
         if added is None:
             self.complete = False
             return
-        if isinstance(stage, Mapper) and stage.consumes:
-            added = [*added, "text"]
-            kept = [field for field in self.columns if field.name not in stage.consumes]
-            self.columns = pa.schema(kept)
+        if isinstance(stage, Mapper):
+            consumed = stage.consumes(self.columns)
+            self.columns = pa.schema([field for field in self.columns if field.name not in consumed])
+            added = [*added, "text"] if stage.makes_text() else added
         for name in added:
             if name not in self.columns.names:
                 kind = pa.string() if not isinstance(stage, Expander) or name in ("parent", "text") else pa.int64()

@@ -71,7 +71,7 @@ def _on_documents(function: Callable[[pa.Table], Any], stage: Any) -> Callable[[
         return function
 
     def on_texts(batch: pa.Table) -> Any:
-        if is_plain(stage.on) and _has_texts(batch, stage):
+        if is_plain(stage.on) and _has_texts(batch):
             return function(batch)
         if isinstance(stage, Mapper):
             return mapped(function, stage.on)(batch)
@@ -86,10 +86,8 @@ def _on_documents(function: Callable[[pa.Table], Any], stage: Any) -> Callable[[
     return on_texts
 
 
-def _has_texts(batch: pa.Table, stage: Any) -> bool:
-    """Whether all documents have a text; or the stage is to make it."""
-    if isinstance(stage, Mapper) and stage.consumes:
-        return True
+def _has_texts(batch: pa.Table) -> bool:
+    """Whether all documents have a text."""
     return "text" in batch.column_names and not batch.column("text").null_count
 
 
@@ -213,7 +211,7 @@ class Section:
             verdicts=with_ids,
             features=held if features.num_rows else None,
             attached=attached if features.num_rows else (),
-            consumed=stage.consumes if isinstance(stage, Mapper) else (),
+            consumed=tuple(stage.consumes(self.state.schema)) if isinstance(stage, Mapper) else (),
             reasons=count_verdicts(verdicts),
         )
 

@@ -2,6 +2,7 @@
 
     source    reads the outside world into documents              plan(), read()
     mapper    edits texts or adds columns, says what it edited     open() -> batch -> Effect
+              (one that makes texts of files: curate/stages/extractor.py)
     filter    measures features, decides by thresholds             open() -> batch -> features; decide()
     audit     measures features, changes nothing                   open() -> batch -> features
     expander  makes documents from documents (chunks)              open() -> batch -> Expansion
@@ -162,8 +163,6 @@ class Mapper(_OfTexts):
     kind = "mapper"
     protects: ClassVar[bool] = False
     """Whether it takes out what must not be published: then a run says which strings it was not given."""
-    consumes: ClassVar[tuple[str, ...]] = ()
-    """Columns that documents no longer carry behind the stage (the payload of which an extractor made the text)."""
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """The function that does the work; loads what it needs."""
@@ -172,6 +171,14 @@ class Mapper(_OfTexts):
     def adds(self) -> Sequence[str] | None:
         """A mapper may attach any column, unless it says which."""
         return None
+
+    def makes_text(self) -> bool:
+        """Whether documents that had no text have one behind the stage (an extractor: curate/stages/extractor.py)."""
+        return False
+
+    def consumes(self, columns: pa.Schema) -> Sequence[str]:
+        """Those of the columns that documents no longer carry behind the stage (the payload of which it made the text)."""
+        return ()
 
 
 class Filter(_OfTexts):

@@ -104,7 +104,7 @@ class Machine(RuleBasedStateMachine):
         return inputs[number % len(inputs)]
 
     def _document(self, number):
-        named = [one for one in asked(self.world.files()) if "/" not in one]
+        named = [one for one in asked(self.world.files()) if "/" not in one] or ["nobody"]
         return named[number % len(named)]
 
     def wait(self):

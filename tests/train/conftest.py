@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+import types
 
 import pyarrow as pa
 import pytest
@@ -232,3 +234,15 @@ def trained(run, tiny_packs, tiny_origins):
         return run(config, name, tiny_packs(config, rows), until)
 
     return start
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Put a function in the place of `train_process`, in this process."""
+
+    def put(train_process):
+        module = types.ModuleType("curate.train.runs.process")
+        module.train_process = train_process
+        monkeypatch.setitem(sys.modules, "curate.train.runs.process", module)
+
+    return put

@@ -1,0 +1,136 @@
+"""What a file is: its media type, by its first bytes, then by its ending.
+
+Bytes win: a PDF that is called `.txt` is a PDF. An ending counts where bytes cannot tell: which kind of text, which
+document in a container. Of a type that has a mark of its own a file without that mark is not.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+from curate.collect.formats import COMPRESSIONS
+
+__all__ = ["media_type"]
+
+UNKNOWN = "application/octet-stream"
+ZIP, OLE, TEXT = "application/zip", "application/x-ole-storage", "text/plain"
+OFFICE = "application/vnd.openxmlformats-officedocument."
+STARTS = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\x00", "image/tiff"),
+    (b"MM\x00*", "image/tiff"),
+    (b"PK\x03\x04", ZIP),
+    (b"PK\x05\x06", ZIP),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", OLE),
+    (b"{\\rtf", "application/rtf"),
+    (b"%!PS", "application/postscript"),
+    (b"AT&TFORM", "image/vnd.djvu"),
+    (b"\x1f\x8b", "application/gzip"),
+    (b"BZh", "application/x-bzip2"),
+    (b"\xfd7zXZ\x00", "application/x-xz"),
+    (b"\x28\xb5\x2f\xfd", "application/zstd"),
+    (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+    (b"Rar!\x1a\x07", "application/vnd.rar"),
+    (b"PAR1", "application/vnd.apache.parquet"),
+    (b"SQLite format 3\x00", "application/vnd.sqlite3"),
+    (b"OggS", "application/ogg"),
+    (b"fLaC", "audio/flac"),
+    (b"ID3", "audio/mpeg"),
+    (b"\x7fELF", "application/x-executable"),
+)
+PLACED = (
+    (8, b"WEBP", "image/webp"),
+    (8, b"WAVE", "audio/vnd.wave"),
+    (4, b"ftypavif", "image/avif"),
+    (4, b"ftypheic", "image/heic"),
+    (4, b"ftyp", "video/mp4"),
+    (60, b"BOOKMOBI", "application/x-mobipocket-ebook"),
+    (257, b"ustar", "application/x-tar"),
+)
+OFFICES = (
+    (b"word/", OFFICE + "wordprocessingml.document"),
+    (b"xl/", OFFICE + "spreadsheetml.sheet"),
+    (b"ppt/", OFFICE + "presentationml.presentation"),
+)
+REFINED: dict[str, dict[str, str]] = {
+    OLE: {".doc": "application/msword", ".xls": "application/vnd.ms-excel", ".ppt": "application/vnd.ms-powerpoint",
+          ".msg": "application/vnd.ms-outlook"},
+    TEXT: {".html": "text/html", ".htm": "text/html", ".xhtml": "application/xhtml+xml", ".md": "text/markdown",
+           ".markdown": "text/markdown", ".csv": "text/csv", ".tsv": "text/tab-separated-values",
+           ".json": "application/json", ".eml": "message/rfc822", ".tex": "text/x-tex", ".svg": "image/svg+xml"},
+    "application/xml": {".xhtml": "application/xhtml+xml", ".svg": "image/svg+xml"},
+}  # fmt: skip
+"""What an ending tells of bytes of a general kind."""
+MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+HEAD_BYTES = 1024
+TEXT_BYTES = 4096
+HTML = re.compile(rb"(?i)\s*(?:<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)[\s>]", re.DOTALL)
+XML_HTML = re.compile(rb"(?i)<(!doctype\s+html|html)[\s>]")
+CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+"""Bytes that no text has, in any encoding but UTF-16, which begins with a mark. (ISO-2022 has the escape 1B.)"""
+
+
+def media_type(data: bytes, name: str) -> str:
+    """The media type of a file's bytes; `application/octet-stream` where nothing is known."""
+    found = _by_bytes(data)
+    return REFINED.get(found, {}).get(_ending(name), found)
+
+
+def _ending(name: str) -> str:
+    rest, dot, ending = name.lower().rpartition(".")
+    if COMPRESSIONS.get(dot + ending):  # it was undone
+        _, dot, ending = rest.rpartition(".")
+    return dot + ending
+
+
+def _by_bytes(data: bytes) -> str:
+    head = data[:HEAD_BYTES]
+    if b"%PDF-" in head:
+        return "application/pdf"
+    for start, found in STARTS:
+        if head.startswith(start):
+            return _in_zip(data) if found == ZIP else found
+    for place, mark, found in PLACED:
+        if head.startswith(mark, place) and (place != 8 or head.startswith(b"RIFF")):
+            return found
+    return _text_type(data[:TEXT_BYTES])
+
+
+def _in_zip(data: bytes) -> str:
+    """Which document a zip file is: EPUB and ODF say it in their first member, Office files by their folders."""
+    size, extra = struct.unpack_from("<HH", data, 26) if len(data) >= 30 else (0, 0)
+    if data[30 : 30 + size] == b"mimetype":
+        told = re.match(rb"[\w.+-]+/[\w.+-]+", data[30 + size + extra :][:100])
+        if told:
+            return told[0].removesuffix(b"PK").decode()
+    names = _directory(data)
+    if b"[Content_Types].xml" in names:
+        return next((found for folder, found in OFFICES if folder in names), ZIP)
+    return ZIP
+
+
+def _directory(data: bytes) -> bytes:
+    """The part of a zip file that lists its members."""
+    end = data.rfind(b"PK\x05\x06", max(0, len(data) - (1 << 16) - 22))
+    if end < 0 or end + 22 > len(data):
+        return b""
+    size, start = struct.unpack_from("<II", data, end + 12)
+    return data[start : start + size]
+
+
+def _text_type(head: bytes) -> str:
+    mark = next((mark for mark in MARKS if head.startswith(mark)), b"")
+    if len(mark) == 2:
+        return "text/html" if HTML.match(head[2:].replace(b"\x00", b"")) else TEXT
+    rest = head[len(mark) :]
+    if CONTROLS.search(rest):
+        return UNKNOWN
+    if HTML.match(rest):
+        return "text/html"
+    if rest.lstrip().startswith(b"<?xml"):
+        return "application/xhtml+xml" if XML_HTML.search(rest) else "application/xml"
+    return TEXT
