@@ -103,7 +103,7 @@ def read_delimited(
         header: Names of the columns, for a part that does not start with them.
 
     Raises:
-        CurateError: The text column is missing, a column has a reserved name, or two have the same.
+        CurateError: The text column is missing, a column has a reserved name, two have the same, or names are not UTF-8.
     """
     rejects: list[Rejected] = []
     feed = Feed(stream, _lines(stream, start, stop, selection.limit, rejects))
@@ -194,6 +194,8 @@ def _in_words(error: str) -> str:
 
 
 def _checked_header(names: list[str], selection: Selection) -> list[str]:
+    if any(map(_undecodable, names)):
+        raise CurateError("the names of the columns are not UTF-8", selection.where, "convert the file to UTF-8 first")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise CurateError(f"two columns are called `{twice}`", selection.where, "rename one of them")

@@ -154,20 +154,36 @@ def log(
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Show the history of a dataset, newest first."""
+    """Show the history of a dataset, newest first, and what made its versions or was made of them."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.dataset import refs
     from curate.dataset.find import find_store
+    from curate.dataset.runs import records
 
-    entries = refs.log(find_store(store), dataset)
+    opened = find_store(store)
+    entries = refs.log(opened, dataset)
+    versions = {entry["version"] for entry in entries}
+    runs = [one for one in reversed(records(opened)) if versions & {thing.get("id") for thing in _things(one)}]
     if as_json:
-        print_json({"dataset": dataset, "log": entries})
+        print_json({"dataset": dataset, "log": entries, "runs": runs})
         return
     print_table(
         ("time", "action", "tag", "version"),
         [[entry["time"], entry["action"], entry["tag"] or "", entry["version"][:12]] for entry in entries],
     )
+    if runs:
+        echo("")
+        names = [", ".join(thing["name"] for thing in _things(one) if thing.get("id") in versions) for one in runs]
+        rows = [
+            [one["began"], one["kind"], one["state"], name, one["facts"].get("folder") or one["inputs"][0]["name"]]
+            for one, name in zip(runs, names, strict=True)
+        ]
+        print_table(("began", "run", "state", "version", "file or folder"), rows)
+
+
+def _things(run: dict[str, Any]) -> list[dict[str, str]]:
+    return [*run["inputs"], *run["outputs"]]
 
 
 def diff(

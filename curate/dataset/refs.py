@@ -103,6 +103,11 @@ def tags_of(store: Store, dataset: str) -> dict[str, str]:
     return _names(read(store, dataset)[0])
 
 
+def head(store: Store, dataset: str) -> str | None:
+    """The newest version; None where there is none yet."""
+    return read(store, dataset)[0]["head"]
+
+
 def pinned(store: Store, dataset: str) -> set[str]:
     """The versions that the head and tags name."""
     refs, _ = read(store, dataset)

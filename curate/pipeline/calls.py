@@ -3,8 +3,9 @@
 A stage that raises on a batch is given its documents one by one; the one that raises is quarantined. A stage that hangs
 or kills its process cannot be caught here: `progress` says before each call what is about to be done, and after the last
 one that nothing is; the backend that finds the process dead names the rows in `careful` (one by one, please) or `poison`
-(leave out). Before the first call of an opened stage comes one on a text of three words, whose result nobody looks at:
-many a library loads its model or compiles at the first call, and that is not the first document's fault.
+(leave out). Before the first call of an opened stage comes one on a text of three words, in which nothing is of any document
+and whose result nobody looks at: many a library loads its model or compiles at the first call, and that is not the first
+document's fault.
 """
 
 from __future__ import annotations
@@ -88,14 +89,23 @@ def calls(
     progress(None)
 
 
-def warm(function: Callable[[pa.Table], Any], stage_id: str, table: pa.Table, progress: Progress) -> None:
-    """Call a stage that was just opened on a text of no interest, so that it loads what it needs."""
+def warm(function: Callable[[pa.Table], Any], stage: Any, stage_id: str, schema: pa.Schema, progress: Progress) -> None:
+    """Call what a stage has just opened on a text of no interest, so that it loads what it needs.
+
+    Args:
+        function: What it opened, on texts however they are selected.
+        stage: The stage.
+        stage_id: Its id.
+        schema: The columns of the documents that come.
+        progress: Told before the call.
+    """
     import pyarrow as pa
 
     progress((stage_id, LOADING, LOADING))
-    one = table.slice(0, 1)
-    if "text" in one.column_names:
-        one = one.set_column(one.schema.get_field_index("text"), "text", pa.array([_WARM], pa.string()))
+    if stage.reads_text and "text" not in schema.names:
+        schema = schema.append(pa.field("text", pa.string()))
+    given = {"id": "warm", "source_uri": "warm#0", "text": _WARM}
+    one = pa.table([pa.array([given.get(field.name)], field.type) for field in schema], schema=schema)
     with suppress(Exception):  # what it says of this text, and whether it fails on it, is no matter
         function(one)
     progress(None)

@@ -81,13 +81,16 @@ def _explained(pipeline: Pipeline, store: Store) -> list[dict[str, Any]]:
     for entry in (*pipeline.sources, *pipeline.stages):
         cached, missing = hands.done[entry.id], hands.missing[entry.id]
         changes = _changes(entry.id, walk.described[entry.id].facts, last)
-        measured = missing and hands.known[entry.id] >= missing and entry.id in last.get("stages", {})
+        again = walk.doubtful[entry.id]
+        measured = missing and not again and hands.known[entry.id] >= missing and entry.id in last.get("stages", {})
         decides = measured and isinstance(entry.stage, Filter)
         newcomers = bool(measured and not changes and upstream and only_decides)
         runs = missing if upstream is None or (missing and not newcomers) else None
         if measured and not changes and not upstream:
             runs, cached, missing = 0, cached + missing, 0  # it shares a section with one that has changed
         why = f"only documents that `{upstream}` lets in" if newcomers else ""
+        if again and not changes:
+            why = f"tries documents again that the machine may have failed: {again:,}"
         why = why or _why(entry, changes, last, missing, upstream, hands.reading)
         rows.append(_row(entry, cached, runs if missing or upstream else 0, why, decides=bool(decides and missing)))
         if missing or runs is None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from curate.config.pipeline import ConfiguredStage
-from curate.dataset.ledger import Shard
+from curate.dataset.ledger import Shard, Step
 from curate.pipeline.supervision import Task
 from curate.pipeline.task import engine_key
 
-__all__ = ["SMALL", "Hands", "Job", "Unknown", "group_key", "share_receipts"]
+__all__ = ["SMALL", "Hands", "Job", "Unknown", "doubts", "group_key", "share_receipts"]
 
 SMALL = 2_000_000
 """Bytes of text below which a shard shares its receipts."""
@@ -70,6 +71,16 @@ class Hands(Protocol):
 
 class Unknown(Exception):
     """What comes next depends on a task that nobody did."""
+
+
+def doubts(job: Job, result: Mapping[str, Any]) -> Counter[str]:
+    """Documents by stage that a result has verdicts about which may be the machine's fault."""
+    if not result.get("provisional"):
+        return Counter()
+    steps = [Step.from_json(step) for step in (result["steps"] if "steps" in result else [result["step"]])]
+    found = Counter({step.stage: step.provisional for step in steps})
+    found[job.stages[-1]] += result["provisional"] - found.total()  # those of a stage over all documents are in no step
+    return +found
 
 
 def share_receipts(jobs: Sequence[Job]) -> list[list[Job]]:

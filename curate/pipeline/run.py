@@ -6,6 +6,7 @@ and every finished task in the store.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -20,8 +21,8 @@ from curate.config.validation import mask
 from curate.dataset import refs
 from curate.dataset.leases import lease
 from curate.dataset.manifest import check_values, make_manifest, version_schema
-from curate.dataset.runs import now, record, run_id
-from curate.dataset.store import Store
+from curate.dataset.runs import State, now, record, run_id
+from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError, GateError
 from curate.pipeline.backends.contract import Backend
 from curate.pipeline.backends.local import LocalBackend
@@ -181,11 +182,13 @@ class _Run:
         )  # fmt: skip
         version = self.store.write_manifest(manifest)
         failed = self._failed_gate(f"{self.pipeline.settings.dataset}@{version[:12]}", manifest, rows)
+        is_new = version != refs.head(self.store, self.pipeline.settings.dataset)
         tag = "" if failed else refs.commit(self.store, self.pipeline.settings.dataset, version)
         record_plan(self.store, self.pipeline, walk.described)
         self._note_provisional(manifest["provisional"])
         done = self._told(version, tag, manifest, rows, round(time.monotonic() - clock, 3))
-        self._record(done, began, failed)
+        if self.tasks_run or is_new:
+            self._record(done, manifest["lineage"], began, "failed" if failed else "done")
         if failed:
             refs.refuse(self.store, done.dataset, version, failed[0])
             raise GateError(failed[0], str(self.pipeline.path), failed[1], result=done.to_json())
@@ -203,14 +206,14 @@ class _Run:
         name, place = self.pipeline.settings.dataset, self.store.location
         return RunResult(name, version, tag, manifest["documents"], stages, tasks, seconds, place)
 
-    def _record(self, done: RunResult, began: str, failed: tuple[str, str] | None) -> None:
-        if not self.tasks_run and not failed:  # nothing was made
-            return
+    def _record(self, done: RunResult, lineage: dict[str, Any], began: str, state: State) -> None:
+        pipeline = hashlib.sha256(canonical_json(lineage["pipeline"])).hexdigest()
         record(
             self.store, "run", run_id(), name=done.dataset,
-            state="failed" if failed else "done", began=began,
-            inputs=[{"kind": "pipeline", "name": self.pipeline.path.name}],
-            outputs=[{"kind": "version", "id": done.version, "name": f"{done.dataset}@{done.tag}"}],
+            state=state, began=began,
+            inputs=[{"kind": "pipeline", "id": pipeline, "name": self.pipeline.path.name},
+                    {"kind": "inputs", "id": lineage["inputs"], "name": "documents"}],
+            outputs=[{"kind": "version", "id": done.version, "name": f"{done.dataset}@{done.tag or done.version[:12]}"}],
             facts={"documents": done.documents, "tasks": done.tasks, "seconds": done.seconds},
         )  # fmt: skip
 

@@ -55,7 +55,7 @@ class Opened:
             opened = stage.open()  # type: ignore[attr-defined]
             function = self.functions[spec.measure] = _on_documents(opened, stage)
             if spec.id not in blame.cold:
-                warm(function, spec.id, table, progress)
+                warm(opened, stage, spec.id, table.schema, progress)
         return function
 
     def declared(self, spec: StageSpec, stage: Stage, columns: pa.Schema) -> dict[str, pa.DataType] | None:

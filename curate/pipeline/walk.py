@@ -9,6 +9,7 @@ other shards, or says no more. The driver holds no documents: a few hundred byte
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from curate.pipeline.expand import expand_key
 from curate.pipeline.fingerprint import describe
 from curate.pipeline.fragment import write_key
 from curate.pipeline.ids import DocumentIds
-from curate.pipeline.jobs import SMALL, Hands, Job, Unknown, group_key, share_receipts
+from curate.pipeline.jobs import SMALL, Hands, Job, Unknown, doubts, group_key, share_receipts
 from curate.pipeline.plan import Bundle, Inputs, collect_key, sections
 from curate.pipeline.shuffle import apply_key, call_key, describe_group, group_digest, group_shards
 from curate.pipeline.steps import section_key
@@ -66,6 +67,7 @@ class Walk:
         artifacts: Objects worth keeping, by stage and name.
         indexes: The index of ids and places: the objects of its buckets, for each part of the ledger.
         fragments: What was written.
+        doubtful: Documents by stage that are tried again, though there is a verdict: it may be the machine's fault.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Walk:
         self.artifacts: dict[str, dict[str, list[tuple[str, int]]]] = {}
         self.indexes: list[list[str]] = []
         self.fragments: list[Fragment] = []
+        self.doubtful: Counter[str] = Counter()
 
     @property
     def shards(self) -> list[Shard]:
@@ -121,7 +124,8 @@ class Walk:
         found: list[Any] = (receipt or {}).get("results", []) if len(group) > 1 else [receipt]
         results: list[dict[str, Any] | None] = [None] * len(group)
         for place, (job, result) in enumerate(zip(group, found, strict=False)):
-            doubtful = result is not None and result.get("provisional") and not self.accept
+            doubtful = None if result is None or self.accept else doubts(job, result)
+            self.doubtful.update(doubtful or {})
             if result is not None and not job.forced and not doubtful:
                 results[place] = result
                 self.hands.cached(job, result)
@@ -245,8 +249,7 @@ class Walk:
                 }  # fmt: skip
 
             key = section_key(one.identity, specs, last)
-            limit = self.pipeline.settings.time_limit
-            label = f"a shard of `{one.shard.part}`"
+            label, limit = f"a shard of `{one.shard.part}`", self.pipeline.settings.time_limit
             jobs.append(Job(key, record, label, stages, bool(forced), one.shard.bytes < SMALL, one.shard.kept, limit))
         signed: list[dict[str, Any] | None] = []
         for one, result in zip(live, self.done(jobs), strict=True):
@@ -298,8 +301,7 @@ class Walk:
 
             limit = self.pipeline.settings.time_limit
             key = expand_key(one.identity, spec)
-            label = f"a shard of `{one.shard.part}`"
-            small = one.shard.bytes < SMALL
+            label, small = f"a shard of `{one.shard.part}`", one.shard.bytes < SMALL
             jobs.append(Job(key, record, label, (spec.id,), spec.id in self.force, small, one.shard.kept, limit))
         children = []
         for one, result in zip(live, self.done(jobs), strict=True):

@@ -32,7 +32,7 @@ FIELDS = {
     "data show toy": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional",
     "data show toy --quarantined": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional "
     "quarantined",
-    "data log toy": "dataset log",
+    "data log toy": "dataset log runs",
     "data diff toy@v1 toy": "from to added removed changed unchanged examples changes reasons settings text_bytes "
     "splits columns",
     "data tag toy release": "dataset version tag deleted",

@@ -35,6 +35,13 @@ def test_every_link_in_the_documentation_leads_somewhere():
     assert broken == []
 
 
+def test_every_decision_says_its_status_and_when_it_was_taken():
+    status = re.compile(r"# \d+\. .+\n\nStatus: (proposed|accepted|superseded), \d{4}-\d\d-\d\d\.")
+    pages = sorted((REPOSITORY / "docs" / "decisions").glob("*.md"))
+    assert pages
+    assert [page.name for page in pages if not status.match(page.read_text())] == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("page", PAGES)

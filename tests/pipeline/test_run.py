@@ -337,3 +337,24 @@ def test_limits_on_a_run_are_no_part_of_its_version(project):
     project.stages("Shout")
     first = project.run().version
     assert project.run("max_quarantined=7", "time_limit=5").version == first
+
+
+def test_a_run_is_on_record_with_what_it_was_given_and_made_by_hash(project):
+    project.write("in.txt", "a", "b")
+    project.stages("Shout, id: it")
+    version = project.run().version
+    (one,) = records(project.store, "run")
+    given = {thing["kind"]: thing["id"] for thing in one["inputs"]}
+    assert given["inputs"] == project.open().manifest["lineage"]["inputs"]
+    assert len(given["pipeline"]) == 64
+    assert (one["state"], one["outputs"]) == ("done", [{"kind": "version", "id": version, "name": "toy@v1"}])
+
+
+def test_what_became_the_newest_is_on_record_though_nothing_had_to_be_done(project):
+    project.write("in.txt", "a", "b")
+    versions = []
+    for word in "abaa":
+        project.stages(f"Shout, id: it, word: {word}")
+        versions.append(project.run().version)
+    made = [one["outputs"][0]["id"] for one in records(project.store, "run")]
+    assert sorted(made) == sorted(versions[:3])

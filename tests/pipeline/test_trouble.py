@@ -9,10 +9,13 @@ import time
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pytest
 
 from curate.errors import CurateError
 from curate.pipeline.backends.local import InternalError
+from curate.pipeline.calls import warm
+from curate.privacy.pii import Pii
 
 KINDS = {"mapper": "Shout", "filter": "Long", "audit": "Letters", "global": "Copies"}
 
@@ -58,10 +61,33 @@ def test_a_document_that_hung_is_tried_again_by_the_next_run_unless_that_is_decl
     first = project.run()
     assert (first.documents["quarantined"], project.open().manifest["provisional"]) == (1, 1)
     monkeypatch.setenv("TOY_SLEEP", "0")
+    told = project.plan()["it"]
+    assert (told["run"], told["why"]) == (1, "tries documents again that the machine may have failed: 1")
     declined = project.run(accept_quarantined=True)
     assert (declined.version, declined.tasks["run"]) == (first.version, 0)
     assert project.run().documents["quarantined"] == 0
     assert project.run(store=project.root / "fresh").version == project.open().version
+
+
+@pytest.mark.slow
+def test_a_plan_tells_what_is_tried_again_of_a_stage_over_all_documents(project, monkeypatch):
+    monkeypatch.setenv("TOY_SLEEP", "30")
+    project.write("in.txt", "SLOW", "b")
+    project.stages("Copies, id: it", time_limit=0.7)
+    project.run()
+    told = project.plan()["it"]
+    assert (told["action"], told["why"]) == ("will run", "tries documents again that the machine may have failed: 1")
+
+
+@pytest.mark.parametrize("texts", [{"text": ["HANG"]}, {}])
+def test_what_a_stage_is_loaded_with_is_of_no_document(texts):
+    given = []
+    columns = {"id": ["HANG"], "source_uri": ["HANG#0"], "messages": ["HANG"], "content": [b"HANG"], "number": [3]}
+    warm(given.append, Pii.model_validate({}), "it", pa.table({**columns, **texts}).schema, lambda at: None)
+    nothing = {"messages": None, "content": None, "number": None}
+    assert [one.to_pylist() for one in given] == [
+        [{"id": "warm", "source_uri": "warm#0", "text": "Three words here.", **nothing}]
+    ]
 
 
 @pytest.mark.slow
