@@ -22,7 +22,7 @@ from curate.stages.work import SHARD_BITS
 if TYPE_CHECKING:
     from curate.stages.work import Desk
 
-__all__ = ["settle", "shingle_column"]
+__all__ = ["last_of", "last_pairs", "settle", "shingle_column"]
 
 _CHUNK = 32_000_000
 """Characters of text that are looked at in one go."""
@@ -65,7 +65,7 @@ def settle(
     Returns:
         For every member `document`, `shard`, `row`, the id of the one `kept` in its place (null: it stays), its
         `similarity` to that, the id of the first of its `cluster` and the cluster's `size`; and the pairs of duplicates:
-        `id_a`, `id_b`, `similarity`.
+        `id_a`, `id_b`, `similarity`, and their addresses `left` and `right`.
     """
     members = members.sort_by("document")
     wanted = preference_order(members, order)
@@ -171,5 +171,31 @@ def _outcome(members: pa.Table, original: np.ndarray, accepted: Pairs) -> tuple[
         "id_a": ids.take(pa.array(one[order])),
         "id_b": ids.take(pa.array(other[order])),
         "similarity": pa.array(alike[order], pa.float64(), from_pandas=True),
+        "left": documents[one[order]],
+        "right": documents[other[order]],
     })  # fmt: skip
     return found, pairs
+
+
+def last_of(documents: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Of records about documents, the places of those that have seen most: one for each document, by document."""
+    order = np.lexsort((seen, documents))
+    last = np.ones(len(order), dtype=bool)
+    last[:-1] = documents[order][1:] != documents[order][:-1]
+    return order[last]
+
+
+def last_pairs(found: pa.Table, pairs: pa.Table) -> pa.Table:
+    """The pairs that were listed when their documents were settled for the last time, by document.
+
+    Args:
+        found: `document`, `seen`: when documents were settled; those that are `left` in a pair among them.
+        pairs: As `settle` gives them, with `seen`.
+    """
+    documents, seen = (found.column(name).to_numpy() for name in ("document", "seen"))
+    last = last_of(documents, seen)
+    left, right = (pairs.column(name).to_numpy() for name in ("left", "right"))
+    settled = seen[last][np.searchsorted(documents[last], left)]
+    order = np.lexsort((right, left))
+    order = order[(settled == pairs.column("seen").to_numpy())[order]]
+    return pairs.select(["id_a", "id_b", "similarity"]).take(pa.array(order))

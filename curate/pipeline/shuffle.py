@@ -2,7 +2,8 @@
 
 A run is an object with one row group for each bucket that has records; which ones, its metadata says. Reading a bucket of
 many runs opens each and reads one row group. Calls into a global stage are tasks with receipts, keyed by the stage and
-their arguments: since runs are named by their content, equal work is done once, whatever else is new.
+their arguments: since runs are named by their content, equal work is done once, whatever else is new. What is cut by group
+has a digest for each (the hash of its row group), which stands for it in keys.
 
 Groups are consecutive shards with about `GROUP_DOCUMENTS` documents: new shards at the end change the last group alone.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Global
 from curate.stages.selectors import framed, is_plain
 from curate.stages.verdicts import check_rows, verdict_schema
-from curate.stages.work import SHARD_BITS
+from curate.stages.work import SHARD_BITS, Cut, OfGroup, group_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,9 +40,12 @@ __all__ = [
     "describe_group",
     "group_digest",
     "group_shards",
+    "read_group",
+    "read_joined",
     "read_run",
     "run_apply",
     "run_call",
+    "write_cut",
     "write_run",
 ]
 
@@ -69,13 +73,28 @@ def group_shards(counts: Sequence[int]) -> list[tuple[int, int]]:
 
 def write_run(store: Store, table: pa.Table, bucket: np.ndarray, buckets: int) -> str:
     """Write records cut by bucket, in each in the order given; returns the name of the object."""
+    return store.write_object(_cut(table, bucket, buckets)[0])
+
+
+def write_cut(store: Store, table: pa.Table, documents: np.ndarray, bounds: Sequence[int]) -> Cut:
+    """Write records cut by the groups of documents, with a digest of each group's records."""
+    content, places = _cut(table, group_of(documents, bounds), len(bounds))
+    digests = {
+        str(group): hashlib.sha256(content[start:stop]).hexdigest()[:32] for group, (start, stop) in places.items()
+    }
+    return {"run": store.write_object(content), "groups": digests}
+
+
+def _cut(table: pa.Table, bucket: np.ndarray, buckets: int) -> tuple[pa.Buffer, dict[int, tuple[int, int]]]:
+    """The bytes of a run, and where in them each bucket's records stand."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    order = np.argsort(bucket, kind="stable")
+    order = np.argsort(bucket.astype(np.min_scalar_type(buckets)), kind="stable")  # of small numbers a radix sort
     bounds = np.searchsorted(bucket[order], np.arange(buckets + 1))
     there = np.flatnonzero(np.diff(bounds))
+    places = {}
     whole = table.take(pa.array(order)).combine_chunks()
     schema = table.schema.with_metadata({BUCKETS: json.dumps(there.tolist()).encode()})
     sink = pa.BufferOutputStream()
@@ -83,9 +102,10 @@ def write_run(store: Store, table: pa.Table, bucket: np.ndarray, buckets: int) -
         sink, schema, compression="zstd", compression_level=1, write_statistics=False, use_dictionary=False
     ) as writer:
         for one in there.tolist():
-            part = whole.slice(bounds[one], bounds[one + 1] - bounds[one])
+            part, start = whole.slice(bounds[one], bounds[one + 1] - bounds[one]), sink.tell()
             writer.write_table(part.replace_schema_metadata(schema.metadata), row_group_size=max(part.num_rows, 1))
-    return store.write_object(sink.getvalue())
+            places[one] = start, sink.tell()
+    return sink.getvalue(), places
 
 
 def read_run(store: Store, names: Sequence[str], bucket: int) -> pa.Table:
@@ -102,6 +122,59 @@ def read_run(store: Store, names: Sequence[str], bucket: int) -> pa.Table:
     if not tables:
         return schema.remove_metadata().empty_table() if schema is not None else pa.table({})
     return _stacked([table.replace_schema_metadata(None) for table in tables])
+
+
+def read_group(store: Store, one: OfGroup) -> pa.Table:
+    """The records of a group, of all cuts in their order; without a column where there are none."""
+    return read_run(store, one["runs"], one["group"])
+
+
+def read_joined(
+    store: Store,
+    before: Sequence[str],
+    runs: Sequence[str],
+    bucket: int,
+    key: str,
+    columns: Sequence[str] | None = None,
+) -> tuple[pa.Table, int]:
+    """The records of a bucket of `runs`, after those of `before` that share their `key`; how many these are.
+
+    Of a run in `before`, only the key is read where nothing is shared. Held at once: one run's bucket.
+    """
+    import pyarrow as pa
+
+    new = read_run(store, runs, bucket)
+    if not new.num_rows or not before:
+        return new, 0
+    shares, tables = _sharing(new.column(key).to_numpy()), []
+    for name in before:
+        with store.parquet(name) as file:
+            there = json.loads((file.schema_arrow.metadata or {})[BUCKETS])
+            if bucket not in there:
+                continue
+            group = there.index(bucket)
+            rows = shares(file.read_row_group(group, columns=[key], use_threads=False).column(key).to_numpy())
+            if len(rows):
+                table = file.read_row_group(group, columns=columns, use_threads=False)
+                tables.append(table.replace_schema_metadata(None).take(pa.array(rows)))
+    return _stacked([*tables, new]), sum(table.num_rows for table in tables)
+
+
+def _sharing(keys: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that tells which of other keys are among these: by a filter of bits, then one by one."""
+    import numpy as np
+
+    keys = np.unique(keys)
+    bits = np.uint64((1 << min((16 * len(keys)).bit_length(), 26)) - 1)
+    marks = np.zeros(int(bits) + 1, dtype=bool)
+    marks[(keys >> np.uint64(16)) & bits] = True
+
+    def shares(others: np.ndarray) -> np.ndarray:
+        maybe = np.flatnonzero(marks[(others >> np.uint64(16)) & bits])
+        place = np.minimum(np.searchsorted(keys, others[maybe]), len(keys) - 1)
+        return maybe[keys[place] == others[maybe]]
+
+    return shares
 
 
 def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
@@ -146,14 +219,14 @@ class WorkDesk:
         assert self.description, "a call for a bucket has no documents at hand"
         return self.store.read_table(self.description).to_pylist()
 
-    def signatures(self) -> pa.Table:
+    def signatures(self, columns: Sequence[str] | None = None) -> pa.Table:
         """What `open()` gave of the documents of the group, with their `document` address, ascending, and `id`."""
         import numpy as np
         import pyarrow as pa
 
         tables = []
         for record in self.shards:
-            table = signatures_of(self.store, record)
+            table = signatures_of(self.store, record, columns)
             address = table.column("row").to_numpy().astype(np.uint64) | np.uint64(record["number"] << SHARD_BITS)
             tables.append(table.drop_columns(["row"]).append_column("document", pa.array(address)))
         return _stacked(tables)
@@ -182,6 +255,20 @@ class WorkDesk:
     def read_run(self, names: Sequence[str], bucket: int) -> pa.Table:
         """The records of a bucket."""
         return read_run(self.store, names, bucket)
+
+    def read_joined(
+        self, before: Sequence[str], runs: Sequence[str], bucket: int, key: str, columns: Sequence[str] | None = None
+    ) -> tuple[pa.Table, int]:
+        """The records of a bucket of `runs`, after those of `before` that share their `key`; how many these are."""
+        return read_joined(self.store, before, runs, bucket, key, columns)
+
+    def write_cut(self, table: pa.Table, documents: np.ndarray, bounds: Sequence[int]) -> Cut:
+        """Write records cut by group."""
+        return write_cut(self.store, table, documents, bounds)
+
+    def read_group(self, one: OfGroup) -> pa.Table:
+        """The records of a group."""
+        return read_group(self.store, one)
 
     def write(self, table: pa.Table) -> str:
         """Write an object."""
@@ -216,12 +303,14 @@ def describe_group(store: Store, members: Sequence[Member]) -> str:
     return store.write_table(pa.Table.from_pylist(_rows_of(members), schema=schema))
 
 
-def signatures_of(store: Store, record: dict[str, Any]) -> pa.Table:
+def signatures_of(store: Store, record: dict[str, Any], columns: Sequence[str] | None = None) -> pa.Table:
     """The signatures of a shard's documents that have some: `row`, `id` and the stage's columns, by row."""
     import pyarrow as pa
     import pyarrow.compute as compute
 
-    table = store.read_table(record["features"]).drop_columns([IDENT])
+    wanted = None if columns is None else ["row", ABSENT, *columns]
+    table = store.read_table(record["features"], wanted)
+    table = table.drop_columns([name for name in (IDENT,) if name in table.column_names])
     if record["verdicts"]:
         failed = store.read_table(record["verdicts"], ["row"]).column("row")
         failing = compute.is_in(table.column("row").cast("int64"), failed.combine_chunks())
@@ -234,8 +323,16 @@ def signatures_of(store: Store, record: dict[str, Any]) -> pa.Table:
 
 
 def call_key(spec: StageSpec, digest: str | None, method: str, arguments: dict[str, Any]) -> str:
-    """The key of the receipt of a call."""
-    return engine_key("call", spec.fingerprint, digest, method, arguments)
+    """The key of the receipt of a call: records of a group are named by their digests, whatever runs they stand in."""
+    return engine_key("call", spec.fingerprint, digest, method, {name: _known(one) for name, one in arguments.items()})
+
+
+def _known(argument: Any) -> Any:
+    if isinstance(argument, list):
+        return [_known(one) for one in argument]
+    if isinstance(argument, dict) and "digests" in argument:
+        return argument["digests"]
+    return argument
 
 
 def run_call(
@@ -254,20 +351,18 @@ def run_call(
 # ---- applying
 
 
-def apply_key(spec: StageSpec, digest: str, group: int, found: Sequence[str]) -> str:
+def apply_key(spec: StageSpec, digest: str, found: OfGroup) -> str:
     """The key of the receipt of `run_apply`."""
-    return engine_key("apply", spec.fingerprint, spec.id, digest, group, list(found))
+    return engine_key("apply", spec.fingerprint, spec.id, digest, found["digests"])
 
 
-def run_apply(
-    store: Store, spec: StageSpec, description: str, group: int, found: Sequence[str], key: str
-) -> dict[str, Any]:
-    """A step for every shard of a group, from what was found of all documents: `step`, `identity`, `bytes` of each."""
+def run_apply(store: Store, spec: StageSpec, description: str, found: OfGroup, key: str) -> dict[str, Any]:
+    """A step for every shard of a group, from what was found of its documents: `step`, `identity`, `bytes` of each."""
     stage = spec.build()
     assert isinstance(stage, Global)
     began = time.perf_counter()
     desk = WorkDesk(store, stage, description)
-    records = desk.read_run(found, group)
+    records = desk.read_group(found)
     with spec.at_work():
         steps = [_apply_one(store, stage, spec, record, records) for record in desk.shards]
     objects = [name for one in steps for name in Step.from_json(one["step"]).objects]

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 from curate.dataset.store import Store
-from curate.pipeline.shuffle import read_run, write_run
-from curate.stages.work import SHARD_BITS
+from curate.pipeline.shuffle import read_group, read_joined, read_run, write_cut, write_run
+from curate.stages.work import SHARD_BITS, of_group
 
 
 class Outcome(NamedTuple):
@@ -39,15 +39,15 @@ class Table:
     def each(self, method, calls):
         return [getattr(self.stage, method)(self, **call) for call in calls]
 
-    def each_group(self, method, calls):
+    def each_group(self, method, calls, groups=None):
         results = []
-        for self.group, call in enumerate(calls):
+        for self.group, call in zip(groups or range(len(calls)), calls, strict=True):
             results.append(getattr(self.stage, method)(self, **call))
         return results
 
     # desk
 
-    def signatures(self):
+    def signatures(self, columns=None):
         signed = self.signed[self.group]
         addresses = np.arange(signed.num_rows, dtype=np.uint64) | np.uint64(self.group << SHARD_BITS)
         return signed.append_column("document", pa.array(addresses))
@@ -63,6 +63,15 @@ class Table:
     def read_run(self, names, bucket):
         return read_run(self.store, names, bucket)
 
+    def read_joined(self, *what):
+        return read_joined(self.store, *what)
+
+    def write_cut(self, table, documents, bounds):
+        return write_cut(self.store, table, documents, bounds)
+
+    def read_group(self, one):
+        return read_group(self.store, one)
+
     def write(self, table):
         return self.store.write_table(table)
 
@@ -75,7 +84,7 @@ def decide_stage(stage, table: pa.Table, store, cuts=()) -> Outcome:
     decision = stage.decide(work)
     verdicts, columns = {}, {}
     for number, signed in enumerate(work.signed):
-        found = read_run(store, decision.found, number)
+        found = read_group(store, of_group(decision.found, number))
         if found.num_rows:
             found = found.drop_columns(["shard"]).sort_by("row")
         given = signed.append_column("row", pa.array(np.arange(signed.num_rows), pa.int32()))
