@@ -198,7 +198,12 @@ class NearDuplicates(Global):
         groups, buckets = range(len(bounds)), buckets_for(work.documents)
         signed = work.each_group("scatter_sequences", [{"buckets": buckets} for _ in groups])
         runs = [one["run"] for one in signed]
-        copies = work.each("find_copies", [{"runs": runs, "bucket": n, "bounds": bounds} for n in range(buckets)])
+        calls = [
+            {"before": runs[:first], "runs": runs[first:last], "bucket": bucket, "bounds": bounds[:last]}
+            for first, last in parts
+            for bucket in range(buckets)
+        ]
+        copies = work.each("find_copies", calls)
         gone, equal = ([one[name] for one in copies if one[name]] for name in ("gone", "equal"))
 
         buckets = buckets_for(work.documents * bands)
@@ -253,18 +258,24 @@ class NearDuplicates(Global):
         run = desk.write_run(table.select(names), bucket_of(table.column("sequence").to_numpy(), buckets), buckets)
         return {"run": run, "objects": [run]}
 
-    def find_copies(self, desk: Desk, *, runs: list[str], bucket: int, bounds: list[int]) -> dict[str, Any]:
-        """Documents of a bucket whose words are all those of one that is wanted more, and with it (by the later one)."""
+    def find_copies(
+        self, desk: Desk, *, before: list[str], runs: list[str], bucket: int, bounds: list[int]
+    ) -> dict[str, Any]:
+        """Copies that `runs` bring: `gone`, whose words are all those of a document wanted more, and `equal`, with it."""
         import numpy as np
         import pyarrow as pa
 
         from curate.dedup.clusters import first_equal
 
-        table = desk.read_run(runs, bucket)
+        table, earlier = desk.read_joined(before, runs, bucket, "sequence")
+        if not table.num_rows:
+            return {"gone": None, "equal": None}
+        start = table.column("document").slice(earlier).to_numpy().min()
         order = preference_order(table, self.order)
         sequence, band, document = (table.column(name).to_numpy()[order] for name in ("sequence", "band_0", "document"))
         first = first_equal(sequence, band)
         copies = np.flatnonzero(first != np.arange(len(first)))
+        copies = copies[np.maximum(document[first[copies]], document[copies]) >= start]
         if not len(copies):
             return {"gone": None, "equal": None}
         left, right = document[first[copies]], document[copies]
@@ -310,9 +321,8 @@ class NearDuplicates(Global):
             order = np.argsort(table.column("document").to_numpy(), kind="stable")
         document = table.column("document").to_numpy()[order]
         left, right = linked_pairs(table.column("hash").to_numpy()[order], document)
-        if earlier:
-            new = np.maximum(left, right) >= start
-            left, right = left[new], right[new]
+        new = np.maximum(left, right) >= start
+        left, right = left[new], right[new]
         if not len(left):
             return {"pairs": None}
         pairs = desk.write(pa.table({"left": left, "right": right}))
