@@ -23,12 +23,12 @@ since it has the members and pairs that it had. So a document's fate is that of 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from curate.dedup.bands import MOST_BANDS, MOST_ROWS, choose_bands
 from curate.dedup.keep import Keep, Order, check_keep, keep_column, preference_order
 from curate.stages.contract import Decision, Effect, Global
 from curate.stages.missing import needing
@@ -41,48 +41,7 @@ if TYPE_CHECKING:
 
     from curate.stages.work import Desk, OfGroup, Work
 
-__all__ = ["NearDuplicates", "choose_bands", "recall"]
-
-_RECALL = 0.99
-_MOST_BANDS, _MOST_ROWS = 1024, 128
-_PERMUTATIONS = 128
-"""Most values of a signature that `choose_bands` spends: more cost time in proportion."""
-
-
-def recall(similarity: float, bands: int, rows: int) -> float:
-    """Chance that two documents of this Jaccard similarity meet in at least one of the bands."""
-    return 1.0 - (1.0 - similarity**rows) ** bands
-
-
-def choose_bands(similarity: float, bands: int | None = None, rows: int | None = None) -> tuple[int, int]:
-    """Bands and rows that find a pair at the threshold with a chance of at least 0.99, where they are not given.
-
-    The rows are as many as 128 values a document allow: the more rows, the fewer pairs below the threshold to compare.
-
-    Raises:
-        ValueError: No reasonable number of bands does for the rows given.
-    """
-    if rows is None:
-        enough = [
-            row_count
-            for row_count in range(1, _MOST_ROWS + 1)
-            if _fewest_bands(similarity, row_count) <= (bands or _PERMUTATIONS // row_count)
-        ]
-        rows = max(enough, default=1)
-    bands = bands or _fewest_bands(similarity, rows)
-    if bands > _MOST_BANDS:
-        raise ValueError(
-            f"at `similarity: {similarity}` no {_MOST_BANDS} bands of {rows} rows find 99 pairs in 100; "
-            "lower `rows`, or give `bands` as well"
-        )
-    return bands, rows
-
-
-def _fewest_bands(similarity: float, rows: int) -> int:
-    meets = similarity**rows
-    if meets == 1.0:
-        return 1
-    return math.ceil(math.log(1.0 - _RECALL) / math.log1p(-meets)) if meets > 1e-9 else _MOST_BANDS + 1
+__all__ = ["NearDuplicates"]
 
 
 class NearDuplicates(Global):
@@ -114,13 +73,13 @@ class NearDuplicates(Global):
     bands: int | None = Field(
         None,
         ge=1,
-        le=_MOST_BANDS,
+        le=MOST_BANDS,
         description="Bands of the MinHash signature. Left out, bands and rows are chosen so that a pair exactly at "
         "`similarity` is found with a chance of at least 0.99: 35 bands of 3 rows at 0.5, 17 of 4 at 0.7, 16 of 6 at "
         "0.8, 11 of 10 at 0.9.",
     )
     rows: int | None = Field(
-        None, ge=1, le=_MOST_ROWS, description="Rows of a band: more rows propose fewer pairs, and miss more."
+        None, ge=1, le=MOST_ROWS, description="Rows of a band: more rows propose fewer pairs, and miss more."
     )
     seed: int = Field(1, ge=0, lt=2**64, description="Seed of the MinHash permutations.")
     keep: Keep = Field(

@@ -1,9 +1,8 @@
-"""Work over all documents, out of memory and in parallel: runs of records cut into buckets, and calls that read them.
+"""Work over all documents, out of memory and in parallel: calls into a stage, and the steps that they lead to.
 
-A run is an object with one row group for each bucket that has records; which ones, its metadata says. Reading a bucket of
-many runs opens each and reads one row group. Calls into a global stage are tasks with receipts, keyed by the stage and
-their arguments: since runs are named by their content, equal work is done once, whatever else is new. What is cut by group
-has a digest for each (the hash of its row group), which stands for it in keys.
+Calls into a global stage are tasks with receipts, keyed by the stage and their arguments: since runs
+(curate/pipeline/buckets.py) are named by their content, equal work is done once, whatever else is new. What is cut by group
+has a digest for each, which stands for it in keys.
 
 Groups are consecutive shards with about `GROUP_DOCUMENTS` documents: new shards at the end change the last group alone.
 """
@@ -13,20 +12,20 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store, canonical_json
-from curate.errors import CurateError
+from curate.pipeline.buckets import read_group, read_joined, read_run, stacked, write_cut, write_run
 from curate.pipeline.steps import ABSENT, count_verdicts
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Global
 from curate.stages.selectors import framed, is_plain
 from curate.stages.verdicts import check_rows, verdict_schema
-from curate.stages.work import SHARD_BITS, Cut, OfGroup, group_of
+from curate.stages.work import SHARD_BITS, Cut, OfGroup
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,20 +39,14 @@ __all__ = [
     "describe_group",
     "group_digest",
     "group_shards",
-    "read_group",
-    "read_joined",
-    "read_run",
     "run_apply",
     "run_call",
-    "write_cut",
-    "write_run",
 ]
 
 GROUP_DOCUMENTS = 1 << 17
 GROUP_SHARDS = 64
 Member = tuple[int, Shard, dict[str, Any], int]
 """A shard of a group: its number in the ledger, itself, what was signed of it, bytes of its texts."""
-BUCKETS = b"curate.buckets"
 
 
 def group_shards(counts: Sequence[int]) -> list[tuple[int, int]]:
@@ -66,136 +59,6 @@ def group_shards(counts: Sequence[int]) -> list[tuple[int, int]]:
             groups.append((first, number + 1))
             first, documents = number + 1, 0
     return groups if first == len(counts) else [*groups, (first, len(counts))]
-
-
-# ---- runs
-
-
-def write_run(store: Store, table: pa.Table, bucket: np.ndarray, buckets: int) -> str:
-    """Write records cut by bucket, in each in the order given; returns the name of the object."""
-    return store.write_object(_cut(table, bucket, buckets)[0])
-
-
-def write_cut(store: Store, table: pa.Table, documents: np.ndarray, bounds: Sequence[int]) -> Cut:
-    """Write records cut by the groups of documents, with a digest of each group's records."""
-    content, places = _cut(table, group_of(documents, bounds), len(bounds))
-    digests = {
-        str(group): hashlib.sha256(content[start:stop]).hexdigest()[:32] for group, (start, stop) in places.items()
-    }
-    return {"run": store.write_object(content), "groups": digests}
-
-
-def _cut(table: pa.Table, bucket: np.ndarray, buckets: int) -> tuple[pa.Buffer, dict[int, tuple[int, int]]]:
-    """The bytes of a run, and where in them each bucket's records stand."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    order = np.argsort(bucket.astype(np.min_scalar_type(buckets)), kind="stable")  # of small numbers a radix sort
-    bounds = np.searchsorted(bucket[order], np.arange(buckets + 1))
-    there = np.flatnonzero(np.diff(bounds))
-    places = {}
-    whole = table.take(pa.array(order)).combine_chunks()
-    schema = table.schema.with_metadata({BUCKETS: json.dumps(there.tolist()).encode()})
-    sink = pa.BufferOutputStream()
-    with parquet.ParquetWriter(
-        sink, schema, compression="zstd", compression_level=1, write_statistics=False, use_dictionary=False
-    ) as writer:
-        for one in there.tolist():
-            part, start = whole.slice(bounds[one], bounds[one + 1] - bounds[one]), sink.tell()
-            writer.write_table(part.replace_schema_metadata(schema.metadata), row_group_size=max(part.num_rows, 1))
-            places[one] = start, sink.tell()
-    return sink.getvalue(), places
-
-
-def read_run(store: Store, names: Sequence[str], bucket: int) -> pa.Table:
-    """The records of a bucket, of all these runs in their order; without a column where no run has the bucket."""
-    import pyarrow as pa
-
-    tables, schema = [], None
-    for name in names:
-        with store.parquet(name) as file:
-            schema = file.schema_arrow
-            there = json.loads((schema.metadata or {})[BUCKETS])
-            if bucket in there:
-                tables.append(file.read_row_group(there.index(bucket), use_threads=False))
-    if not tables:
-        return schema.remove_metadata().empty_table() if schema is not None else pa.table({})
-    return _stacked([table.replace_schema_metadata(None) for table in tables])
-
-
-def read_group(store: Store, one: OfGroup) -> pa.Table:
-    """The records of a group, of all cuts in their order; without a column where there are none."""
-    return read_run(store, one["runs"], one["group"])
-
-
-def read_joined(
-    store: Store,
-    before: Sequence[str],
-    runs: Sequence[str],
-    bucket: int,
-    key: str,
-    columns: Sequence[str] | None = None,
-) -> tuple[pa.Table, int]:
-    """The records of a bucket of `runs`, after those of `before` that share their `key`; how many these are.
-
-    Of a run in `before`, only the key is read where nothing is shared. Held at once: one run's bucket.
-    """
-    import pyarrow as pa
-
-    new = read_run(store, runs, bucket)
-    if not new.num_rows or not before:
-        return new, 0
-    shares, tables = _sharing(new.column(key).to_numpy()), []
-    for name in before:
-        with store.parquet(name) as file:
-            there = json.loads((file.schema_arrow.metadata or {})[BUCKETS])
-            if bucket not in there:
-                continue
-            group = there.index(bucket)
-            rows = shares(file.read_row_group(group, columns=[key], use_threads=False).column(key).to_numpy())
-            if len(rows):
-                table = file.read_row_group(group, columns=columns, use_threads=False)
-                tables.append(table.replace_schema_metadata(None).take(pa.array(rows)))
-    return _stacked([*tables, new]), sum(table.num_rows for table in tables)
-
-
-def _sharing(keys: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """A function that tells which of other keys are among these: by a filter of bits, then one by one."""
-    import numpy as np
-
-    keys = np.unique(keys)
-    bits = np.uint64((1 << min((16 * len(keys)).bit_length(), 26)) - 1)
-    marks = np.zeros(int(bits) + 1, dtype=bool)
-    marks[(keys >> np.uint64(16)) & bits] = True
-
-    def shares(others: np.ndarray) -> np.ndarray:
-        maybe = np.flatnonzero(marks[(others >> np.uint64(16)) & bits])
-        place = np.minimum(np.searchsorted(keys, others[maybe]), len(keys) - 1)
-        return maybe[keys[place] == others[maybe]]
-
-    return shares
-
-
-def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
-    """Records one under another; a column may be missing from some of them.
-
-    Raises:
-        CurateError: A column that a stage attached to documents, and another one reads, is not of one type.
-    """
-    import pyarrow as pa
-
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowTypeError as error:
-        for name in dict.fromkeys(name for table in tables for name in table.column_names):
-            kinds = dict.fromkeys(str(table.schema.field(name).type) for table in tables if name in table.column_names)
-            if len(kinds) > 1:
-                raise CurateError(
-                    f"the column that decides (`{name}`) is {' in some shards and '.join(kinds)} in others",
-                    hint="let the stage that attaches it give one type to all documents",
-                ) from error
-        raise
 
 
 # ---- the desk
@@ -229,7 +92,7 @@ class WorkDesk:
             table = signatures_of(self.store, record, columns)
             address = table.column("row").to_numpy().astype(np.uint64) | np.uint64(record["number"] << SHARD_BITS)
             tables.append(table.drop_columns(["row"]).append_column("document", pa.array(address)))
-        return _stacked(tables)
+        return stacked(tables)
 
     def texts(self, documents: np.ndarray) -> pa.Array:
         """The texts of documents of the group as they are compared, by ascending address."""

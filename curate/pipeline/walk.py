@@ -365,8 +365,7 @@ class _Work:
         self, method: str, calls: Sequence[Mapping[str, Any]], groups: Sequence[int] | None = None
     ) -> list[dict[str, Any]]:
         """Calls about groups, by default one for every group."""
-        chosen = range(len(self.groups)) if groups is None else groups
-        return self._calls(method, list(zip(chosen, calls, strict=True)))
+        return self._calls(method, list(zip(range(len(calls)) if groups is None else groups, calls, strict=True)))
 
     def _calls(self, method: str, calls: Sequence[tuple[int | None, Mapping[str, Any]]]) -> list[dict[str, Any]]:
         jobs = []
@@ -381,10 +380,8 @@ class _Work:
         """A step for every shard."""
         jobs = []
         for group, digest in enumerate(self.digests):
-            mine = of_group(found, group)
-            record: dict[str, Any] = {"kind": "apply", "found": mine}
-            key, label = apply_key(self.spec, digest, mine), f"stage `{self.spec.id}` on a group of shards"
-            jobs.append(self._job(key, record, label, group))
+            mine, label = of_group(found, group), f"stage `{self.spec.id}` on a group of shards"
+            jobs.append(self._job(apply_key(self.spec, digest, mine), {"kind": "apply", "found": mine}, label, group))
         return [step for result in self._all(jobs) for step in result["steps"]]
 
     def _job(self, key: str, record: dict[str, Any], label: str, group: int | None) -> Job:

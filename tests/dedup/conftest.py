@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from curate.dataset.store import Store
-from curate.pipeline.shuffle import call_key, read_group, read_joined, read_run, write_cut, write_run
+from curate.pipeline.buckets import read_group, read_joined, read_run, write_cut, write_run
+from curate.pipeline.shuffle import call_key
 from curate.pipeline.task import StageSpec
 from curate.stages.work import SHARD_BITS, of_group
 

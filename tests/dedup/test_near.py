@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curate.dedup.near import NearDuplicates, choose_bands, recall
+from curate.dedup.bands import choose_bands, recall
+from curate.dedup.near import NearDuplicates
 from curate.stages.work import spans
 
 FOX = "The quick brown fox jumps over the lazy dog near the bank of the river, and then it rests in the sun"
