@@ -4,7 +4,8 @@
 
 Documents are 40 words of a vocabulary of 50,000, one in ten a copy of an earlier one with one word changed; a fixed seed. The
 pipeline is `near_duplicates` (0.8, 5-grams) and nothing else. Memory is that of the largest process, looked at five times a
-second (resident, without mapped files where the system tells them apart). Then 1% of new documents are added and it runs again.
+second (resident, without mapped files where the system tells them apart). Then 1% of new documents are added and it runs again;
+then 1% more, of which a tenth repeat earlier ones from everywhere with one word changed, so that all that is there is touched.
 """
 
 from __future__ import annotations
@@ -41,6 +42,20 @@ def write_file(folder: Path, number: int, documents: int) -> None:
     texts = [" ".join(row) for row in vocabulary[words]]
     ids = [f"{number}-{row}" for row in range(documents)]
     parquet.write_table(pa.table({"id": ids, "text": texts}), folder / f"{number:05}.parquet", compression="zstd")
+
+
+def write_likes(folder: Path, number: int, documents: int) -> None:
+    """One more file; a tenth of its documents repeat one of an earlier file with its last word changed."""
+    write_file(folder, number, documents)
+    path, draw = folder / f"{number:05}.parquet", np.random.default_rng(number)
+    texts = parquet.read_table(path).column("text").to_pylist()
+    for source in range(number):
+        earlier = parquet.read_table(folder / f"{source:05}.parquet", columns=["text"]).column("text")
+        for _ in range(documents // 10 // number):
+            like = earlier[int(draw.integers(len(earlier)))].as_py()
+            texts[int(draw.integers(documents))] = like.rsplit(" ", 1)[0] + f" w{WORDS + 1}"
+    ids = [f"{number}-{row}" for row in range(documents)]
+    parquet.write_table(pa.table({"id": ids, "text": texts}), path, compression="zstd")
 
 
 def measured_run(root: Path, workers: int) -> dict[str, object]:
@@ -84,6 +99,10 @@ def main() -> None:
             print(json.dumps({"millions": millions, **measured_run(root, 2)}), flush=True)
             write_file(root / "in", files, int(millions * 1e4))
             print(json.dumps({"millions": millions, "then 1% more": True, **measured_run(root, 2)}), flush=True)
+            write_likes(root / "in", files + 1, int(millions * 1e4))
+            print(
+                json.dumps({"millions": millions, "then 1% like old ones": True, **measured_run(root, 2)}), flush=True
+            )
 
 
 if __name__ == "__main__":

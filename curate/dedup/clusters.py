@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numba import njit
 
-__all__ = ["LINKS", "candidate_pairs", "components", "cover", "first_equal", "first_number", "linked_pairs"]
+__all__ = ["LINKS", "candidate_pairs", "components", "first_equal", "first_number", "linked_pairs"]
 
 LINKS = 4
 """Most wanted documents of a bucket, and documents before it in the bucket, that a document is paired with."""
@@ -82,22 +81,6 @@ def components(count: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
     graph = coo_array((np.ones(len(left), dtype=bool), (left, right)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
-
-
-@njit(cache=True, nogil=True)
-def cover(count, left, right, similarities):  # noqa: ANN001, ANN201
-    """For each position the one kept in its place (itself where it is kept), and the similarity to it, else NaN.
-
-    Greedy, the most wanted first: a position is kept unless a kept one before it is a duplicate of it. The pairs are
-    sorted, left < right, so a position's fate is settled before it is looked at as `left`.
-    """
-    kept = np.arange(count)
-    similarity = np.full(count, np.nan)
-    for pair in range(len(left)):
-        a, b = left[pair], right[pair]
-        if kept[a] == a and kept[b] == b:
-            kept[b], similarity[b] = a, similarities[pair]
-    return kept, similarity
 
 
 def first_number(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from curate.dedup.keep import Keep, Order, check_keep, keep_column, preference_o
 from curate.stages.contract import Decision, Effect, Global
 from curate.stages.missing import needing
 from curate.stages.selectors import as_compared
-from curate.stages.work import SHARD_BITS, bucket_of, buckets_for, group_of
+from curate.stages.work import SHARD_BITS, bucket_of, buckets_for
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,7 @@ class ExactDuplicates(Global):
         buckets = buckets_for(work.documents)
         runs = [one["run"] for one in work.each_group("scatter", [{"buckets": buckets}] * len(work.bounds))]
         calls = [{"runs": runs, "bucket": bucket, "bounds": list(work.bounds)} for bucket in range(buckets)]
-        return Decision([one["run"] for one in work.each("match", calls)])
+        return Decision([one["found"] for one in work.each("match", calls)])
 
     def scatter(self, desk: Desk, *, buckets: int) -> dict[str, Any]:
         """The hashes of a group of shards, cut by bucket."""
@@ -107,8 +107,8 @@ class ExactDuplicates(Global):
             "row": pa.array((documents[gone] & np.uint64((1 << SHARD_BITS) - 1)).astype(np.int64)),
             "duplicate_of": table.column("id").take(pa.array(order[first[gone]])),
         })  # fmt: skip
-        run = desk.write_run(found, group_of(documents[gone], bounds), len(bounds))
-        return {"run": run, "objects": [run]}
+        cut = desk.write_cut(found, documents[gone], bounds)
+        return {"found": cut, "objects": [cut["run"]]}
 
     def apply(self, signatures: pa.Table, found: pa.Table) -> Effect:
         """Drop what was found."""

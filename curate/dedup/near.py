@@ -15,70 +15,33 @@ always at least `similarity` to the one that is named in its verdict, and the va
 Sources: Broder 1997 (MinHash), Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, chapter 3 (banding).
 Cost: no call holds more than a bucket; the union holds 8 bytes for every document, in a mapped file, and what hangs
 together is held by one call: its n-grams, 8 bytes each, in a mapped file. Documents of the same words are never compared.
+
+New documents: from the bands on, groups are gone through in spans (curate/stages/work.py), each against all before. A span
+brings the pairs of its own documents, and settles the sets that have one of them; a set with none stays as it was settled,
+since it has the members and pairs that it had. So a document's fate is that of the last span that its set was settled in.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from curate.dedup.bands import MOST_BANDS, MOST_ROWS, choose_bands
 from curate.dedup.keep import Keep, Order, check_keep, keep_column, preference_order
 from curate.stages.contract import Decision, Effect, Global
 from curate.stages.missing import needing
 from curate.stages.selectors import as_compared
-from curate.stages.work import bucket_of, buckets_for, group_of
+from curate.stages.work import bucket_of, buckets_for, of_group, spans
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-    from curate.stages.work import Desk, Work
+    from curate.stages.work import Desk, OfGroup, Work
 
-__all__ = ["NearDuplicates", "choose_bands", "recall"]
-
-_RECALL = 0.99
-_MOST_BANDS, _MOST_ROWS = 1024, 128
-_PERMUTATIONS = 128
-"""Most values of a signature that `choose_bands` spends: more cost time in proportion."""
-
-
-def recall(similarity: float, bands: int, rows: int) -> float:
-    """Chance that two documents of this Jaccard similarity meet in at least one of the bands."""
-    return 1.0 - (1.0 - similarity**rows) ** bands
-
-
-def choose_bands(similarity: float, bands: int | None = None, rows: int | None = None) -> tuple[int, int]:
-    """Bands and rows that find a pair at the threshold with a chance of at least 0.99, where they are not given.
-
-    The rows are as many as 128 values a document allow: the more rows, the fewer pairs below the threshold to compare.
-
-    Raises:
-        ValueError: No reasonable number of bands does for the rows given.
-    """
-    if rows is None:
-        enough = [
-            row_count
-            for row_count in range(1, _MOST_ROWS + 1)
-            if _fewest_bands(similarity, row_count) <= (bands or _PERMUTATIONS // row_count)
-        ]
-        rows = max(enough, default=1)
-    bands = bands or _fewest_bands(similarity, rows)
-    if bands > _MOST_BANDS:
-        raise ValueError(
-            f"at `similarity: {similarity}` no {_MOST_BANDS} bands of {rows} rows find 99 pairs in 100; "
-            "lower `rows`, or give `bands` as well"
-        )
-    return bands, rows
-
-
-def _fewest_bands(similarity: float, rows: int) -> int:
-    meets = similarity**rows
-    if meets == 1.0:
-        return 1
-    return math.ceil(math.log(1.0 - _RECALL) / math.log1p(-meets)) if meets > 1e-9 else _MOST_BANDS + 1
+__all__ = ["NearDuplicates"]
 
 
 class NearDuplicates(Global):
@@ -94,7 +57,7 @@ class NearDuplicates(Global):
     artifact `pairs` lists the pairs that were verified on the way; documents of equal words are compared once.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy", "scipy")
     reasons: ClassVar[Mapping[str, str]] = {
         "near_duplicate": "n-grams as similar as `value` (at least `similarity`) to those of `duplicate_of`, which was kept"
@@ -110,13 +73,13 @@ class NearDuplicates(Global):
     bands: int | None = Field(
         None,
         ge=1,
-        le=_MOST_BANDS,
+        le=MOST_BANDS,
         description="Bands of the MinHash signature. Left out, bands and rows are chosen so that a pair exactly at "
         "`similarity` is found with a chance of at least 0.99: 35 bands of 3 rows at 0.5, 17 of 4 at 0.7, 16 of 6 at "
         "0.8, 11 of 10 at 0.9.",
     )
     rows: int | None = Field(
-        None, ge=1, le=_MOST_ROWS, description="Rows of a band: more rows propose fewer pairs, and miss more."
+        None, ge=1, le=MOST_ROWS, description="Rows of a band: more rows propose fewer pairs, and miss more."
     )
     seed: int = Field(1, ge=0, lt=2**64, description="Seed of the MinHash permutations.")
     keep: Keep = Field(
@@ -188,40 +151,64 @@ class NearDuplicates(Global):
         return sign
 
     def decide(self, work: Work) -> Decision:
-        """Copies, pairs, what hangs together, and then set by set who stays."""
+        """Copies; then span by span pairs, what hangs together, and set by set who stays."""
         bands, _ = choose_bands(self.similarity, self.bands, self.rows)
-        groups, bounds = len(work.bounds), list(work.bounds)
-        buckets = buckets_for(work.documents)
-        signed = work.each_group("scatter_sequences", [{"buckets": buckets}] * groups)
+        bounds, parts = list(work.bounds), spans(len(work.bounds))
+        groups, buckets = range(len(bounds)), buckets_for(work.documents)
+        signed = work.each_group("scatter_sequences", [{"buckets": buckets} for _ in groups])
         runs = [one["run"] for one in signed]
-        copies = work.each("find_copies", [{"runs": runs, "bucket": n, "bounds": bounds} for n in range(buckets)])
-        copied = [one["run"] for one in copies if one["run"]]
+        calls = [
+            {"before": runs[:first], "runs": runs[first:last], "bucket": bucket, "bounds": bounds[:last]}
+            for first, last in parts
+            for bucket in range(buckets)
+        ]
+        copies = work.each("find_copies", calls)
+        gone, equal = ([one[name] for one in copies if one[name]] for name in ("gone", "equal"))
 
         buckets = buckets_for(work.documents * bands)
-        scattered = work.each_group(
-            "scatter_bands", [{"copies": copied, "group": n, "buckets": buckets} for n in range(groups)]
-        )
+        scattered = work.each_group("scatter_bands", [{"gone": of_group(gone, n), "buckets": buckets} for n in groups])
         runs = [one["run"] for one in scattered]
-        pairs = work.each("find_pairs", [{"runs": runs, "bucket": bucket} for bucket in range(buckets)])
-        (united,) = work.each(
-            "unite", [{"pairs": [one["pairs"] for one in pairs if one["pairs"]], "copies": [
-                one["pairs"] for one in copies if one["pairs"]], "bounds": bounds}]
-        )  # fmt: skip
-        if not united["sets"]:
-            return Decision((), {"pairs": ()})
-        member_runs = work.each_group(
-            "scatter_members",
-            [{"labels": united["labels"], "group": n, "buckets": united["sets"]} for n in range(groups)],
-        )
-        members = [one["run"] for one in member_runs if one["run"]]
-        settled = work.each(
-            "settle",
-            [
-                {"members": members, "edges": united["edges"], "bucket": bucket, "bounds": bounds}
-                for bucket in range(united["sets"])
-            ],
-        )
-        return Decision([one["run"] for one in settled], {"pairs": [(one["pairs"], one["count"]) for one in settled]})
+        calls = [
+            {"before": runs[:first], "runs": runs[first:last], "bucket": bucket}
+            for first, last in parts
+            for bucket in range(buckets)
+        ]
+        pairs = [one["pairs"] for one in work.each("find_pairs", calls)]
+        calls = [
+            {
+                "pairs": [one for one in pairs[: number * buckets] if one],
+                "copies": [one for one in (of_group(equal, n) for n in range(last)) if one["runs"]],
+                "bounds": bounds[:last],
+                "first": first,
+            }
+            for number, (first, last) in enumerate(parts, 1)
+        ]
+        united = work.each("unite", calls)
+        return self._settled(work, united, [last for _, last in parts])
+
+    def _settled(self, work: Work, united: Sequence[Mapping[str, Any]], seen: Sequence[int]) -> Decision:
+        """Who stays of what hangs together, as it was after each span; the last word about a document counts."""
+        bounds, groups = list(work.bounds), range(len(work.bounds))
+        labels = [[of_group(one["labels"], n) for n in groups] for one in united]
+        chosen = [(span, n) for span in range(len(united)) for n in groups if labels[span][n]["runs"]]
+        calls = [{"labels": labels[span][n], "buckets": united[span]["sets"]} for span, n in chosen]
+        scattered = work.each_group("scatter_members", calls, [n for _, n in chosen])
+        members = list(zip(chosen, scattered, strict=True))
+        calls = [
+            {
+                "members": [one["run"] for (at, _), one in members if at == span],
+                "edges": whole["edges"],
+                "bucket": bucket,
+                "bounds": bounds[: seen[span]],
+            }
+            for span, whole in enumerate(united)
+            for bucket in range(whole["sets"])
+        ]
+        settled = work.each("settle", calls)
+        found, pairs = ([one[name] for one in settled] for name in ("found", "pairs"))
+        calls = [{"found": of_group(found, n), "pairs": of_group(pairs, n)} for n in groups]
+        listed = work.each("list_pairs", [one for one in calls if one["pairs"]["runs"]])
+        return Decision(found, {"pairs": [(one["pairs"], one["count"]) for one in listed if one["count"]]})
 
     def scatter_sequences(self, desk: Desk, *, buckets: int) -> dict[str, Any]:
         """The hash of all words of each document of a group, cut by it."""
@@ -230,36 +217,40 @@ class NearDuplicates(Global):
         run = desk.write_run(table.select(names), bucket_of(table.column("sequence").to_numpy(), buckets), buckets)
         return {"run": run, "objects": [run]}
 
-    def find_copies(self, desk: Desk, *, runs: list[str], bucket: int, bounds: list[int]) -> dict[str, Any]:
-        """Documents of a bucket whose words are all those of one that is wanted more: by group, and as pairs with it."""
+    def find_copies(
+        self, desk: Desk, *, before: list[str], runs: list[str], bucket: int, bounds: list[int]
+    ) -> dict[str, Any]:
+        """Copies that `runs` bring: `gone`, whose words are all those of a document wanted more, and `equal`, with it."""
         import numpy as np
         import pyarrow as pa
 
         from curate.dedup.clusters import first_equal
 
-        table = desk.read_run(runs, bucket)
+        table, earlier = desk.read_joined(before, runs, bucket, "sequence")
+        if not table.num_rows:
+            return {"gone": None, "equal": None}
+        start = table.column("document").slice(earlier).to_numpy().min()
         order = preference_order(table, self.order)
         sequence, band, document = (table.column(name).to_numpy()[order] for name in ("sequence", "band_0", "document"))
         first = first_equal(sequence, band)
         copies = np.flatnonzero(first != np.arange(len(first)))
+        copies = copies[np.maximum(document[first[copies]], document[copies]) >= start]
         if not len(copies):
-            return {"run": None, "pairs": None}
-        gone = np.sort(document[copies])
-        run = desk.write_run(pa.table({"document": gone}), group_of(gone, bounds), len(bounds))
-        pairs = desk.write(pa.table({"left": document[first[copies]], "right": document[copies]}))
-        return {"run": run, "pairs": pairs, "objects": [run, pairs]}
+            return {"gone": None, "equal": None}
+        left, right = document[first[copies]], document[copies]
+        gone = desk.write_cut(pa.table({"document": right}), right, bounds)
+        equal = desk.write_cut(pa.table({"left": left, "right": right}), np.maximum(left, right), bounds)
+        return {"gone": gone, "equal": equal, "objects": [gone["run"], equal["run"]]}
 
-    def scatter_bands(self, desk: Desk, *, copies: list[str], group: int, buckets: int) -> dict[str, Any]:
+    def scatter_bands(self, desk: Desk, *, gone: OfGroup, buckets: int) -> dict[str, Any]:
         """The band hashes of the documents of a group that are no copies, cut by them."""
         import numpy as np
         import pyarrow as pa
 
         table = desk.signatures()
-        if copies:
-            gone = desk.read_run(copies, group)
-            if gone.num_rows:
-                stays = ~np.isin(table.column("document").to_numpy(), gone.column("document").to_numpy())
-                table = table.filter(pa.array(stays))
+        if gone["runs"]:
+            copies = desk.read_group(gone).column("document").to_numpy()
+            table = table.filter(pa.array(~np.isin(table.column("document").to_numpy(), copies)))
         bands = [name for name in table.column_names if name.startswith("band_")]
         hashes = np.concatenate([_of_band(table.column(name).to_numpy(), number) for number, name in enumerate(bands)])
         columns = {
@@ -272,46 +263,48 @@ class NearDuplicates(Global):
         run = desk.write_run(pa.table(columns), bucket_of(hashes, buckets), buckets)
         return {"run": run, "objects": [run]}
 
-    def find_pairs(self, desk: Desk, *, runs: list[str], bucket: int) -> dict[str, Any]:
-        """Pairs of documents that share a hash in a bucket, each once, the more wanted first."""
+    def find_pairs(self, desk: Desk, *, before: list[str], runs: list[str], bucket: int) -> dict[str, Any]:
+        """Pairs that `runs` bring: documents that share a hash in a bucket, each pair once, the more wanted first."""
         import numpy as np
         import pyarrow as pa
 
         from curate.dedup.clusters import linked_pairs
 
-        table = desk.read_run(runs, bucket)
+        table, earlier = desk.read_joined(before, runs, bucket, "hash")
         if not table.num_rows:
             return {"pairs": None}
+        start = table.column("document").slice(earlier).to_numpy().min()
         if "preference" in table.column_names:
             order = preference_order(table, self.order)
         else:  # a band's documents follow one another, so they are in no order over all bands
             order = np.argsort(table.column("document").to_numpy(), kind="stable")
         document = table.column("document").to_numpy()[order]
         left, right = linked_pairs(table.column("hash").to_numpy()[order], document)
+        new = np.maximum(left, right) >= start
+        left, right = left[new], right[new]
         if not len(left):
             return {"pairs": None}
         pairs = desk.write(pa.table({"left": left, "right": right}))
         return {"pairs": pairs, "objects": [pairs]}
 
-    def unite(self, desk: Desk, *, pairs: list[str], copies: list[str], bounds: list[int]) -> dict[str, Any]:
-        """What hangs together: labels of documents cut by group, and the pairs cut by set, into `sets` buckets."""
+    def unite(
+        self, desk: Desk, *, pairs: list[str], copies: list[OfGroup], bounds: list[int], first: int
+    ) -> dict[str, Any]:
+        """What hangs together with documents from group `first` on: labels by group, pairs by set in `sets` buckets."""
         from curate.dedup.unite import unite
 
-        return unite(desk, pairs, copies, bounds)
+        return unite(desk, pairs, copies, bounds, first=first)
 
-    def scatter_members(self, desk: Desk, *, labels: list[str], group: int, buckets: int) -> dict[str, Any]:
+    def scatter_members(self, desk: Desk, *, labels: OfGroup, buckets: int) -> dict[str, Any]:
         """The documents of a group that hang together with others, with what settles it, cut by set."""
         import numpy as np
         import pyarrow as pa
 
         from curate.dedup.settle import shingle_column
 
-        marked = desk.read_run(labels, group)
-        if not marked.num_rows:
-            return {"run": None}
-        marked = marked.sort_by("document")
+        marked = desk.read_group(labels).sort_by("document")
         documents, sets = (marked.column(name).to_numpy() for name in ("document", "set"))
-        signatures = desk.signatures()
+        signatures = desk.signatures(["length", "preference"])
         there = np.searchsorted(signatures.column("document").to_numpy(), documents)
         known = signatures.select(
             ["id", "document", *(name for name in ("preference",) if name in signatures.column_names)]
@@ -328,18 +321,31 @@ class NearDuplicates(Global):
     def settle(
         self, desk: Desk, *, members: list[str], edges: list[str], bucket: int, bounds: list[int]
     ) -> dict[str, Any]:
-        """Of the sets in a bucket: true similarities, which documents stay, clusters, and the pairs."""
+        """Of the sets in a bucket: true similarities, which documents stay, clusters, and the pairs; after so many groups."""
+        import numpy as np
+        import pyarrow as pa
+
         from curate.dedup.settle import settle
 
         found, pairs = settle(
             desk.read_run(members, bucket), desk.read_run(edges, bucket),
             similarity=self.similarity, order=self.order, verify=self.verify,
         )  # fmt: skip
-        run = desk.write_run(
-            found.drop_columns(["document"]), group_of(found.column("document").to_numpy(), bounds), len(bounds)
-        )
-        held = desk.write(pairs)
-        return {"run": run, "pairs": held, "count": pairs.num_rows, "objects": [run, held]}
+        cuts = []
+        for table, name in ((found, "document"), (pairs, "left")):
+            seen = pa.array(np.full(table.num_rows, len(bounds)))
+            cuts.append(desk.write_cut(table.append_column("seen", seen), table.column(name).to_numpy(), bounds))
+        return {"found": cuts[0], "pairs": cuts[1], "objects": [one["run"] for one in cuts]}
+
+    def list_pairs(self, desk: Desk, *, found: OfGroup, pairs: OfGroup) -> dict[str, Any]:
+        """The pairs whose first document is of a group, of the sets that no later span went through again."""
+        from curate.dedup.settle import last_pairs
+
+        listed = last_pairs(desk.read_group(found), desk.read_group(pairs))
+        if not listed.num_rows:
+            return {"pairs": None, "count": 0}
+        held = desk.write(listed)
+        return {"pairs": held, "count": listed.num_rows, "objects": [held]}
 
     def apply(self, signatures: pa.Table, found: pa.Table) -> Effect:
         """Drop what is not kept; every document gets its cluster, of one where it stands alone."""
@@ -347,6 +353,7 @@ class NearDuplicates(Global):
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        from curate.dedup.settle import last_of
         from curate.stages.decide import verdict_table
 
         ids = signatures.column("id")
@@ -355,6 +362,7 @@ class NearDuplicates(Global):
             ones = pa.array(np.ones(signatures.num_rows, dtype=np.int64))
             return Effect(none, {"duplicate_cluster": ids, "duplicates": ones})
         where = np.full(signatures.num_rows, -1, dtype=np.int64)
+        found = found.take(pa.array(last_of(found.column("row").to_numpy(), found.column("seen").to_numpy())))
         rows = np.searchsorted(signatures.column("row").to_numpy(), found.column("row").to_numpy())
         where[rows] = np.arange(len(rows))
         place = pa.array(where, mask=where < 0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+from numba import njit
 
 from curate.dedup import clusters
 from curate.dedup.buffers import text_buffer
@@ -22,7 +23,7 @@ from curate.stages.work import SHARD_BITS
 if TYPE_CHECKING:
     from curate.stages.work import Desk
 
-__all__ = ["settle", "shingle_column"]
+__all__ = ["cover", "last_of", "last_pairs", "settle", "shingle_column"]
 
 _CHUNK = 32_000_000
 """Characters of text that are looked at in one go."""
@@ -65,7 +66,7 @@ def settle(
     Returns:
         For every member `document`, `shard`, `row`, the id of the one `kept` in its place (null: it stays), its
         `similarity` to that, the id of the first of its `cluster` and the cluster's `size`; and the pairs of duplicates:
-        `id_a`, `id_b`, `similarity`.
+        `id_a`, `id_b`, `similarity`, and their addresses `left` and `right`.
     """
     members = members.sort_by("document")
     wanted = preference_order(members, order)
@@ -109,7 +110,7 @@ def _accept(members: pa.Table, left: np.ndarray, right: np.ndarray, *, similarit
 
         pairs = alike(left, right)
         for _ in range(_ROUNDS):
-            kept, _ = clusters.cover(count, *pairs)
+            kept, _ = cover(count, *pairs)
             stay = np.flatnonzero((kept == np.arange(count)) & ~members.column("copy").to_numpy())
             label = clusters.components(count, pairs[0], pairs[1])
             again = [stay[side] for side in clusters.candidate_pairs([label[stay]])]
@@ -118,6 +119,22 @@ def _accept(members: pa.Table, left: np.ndarray, right: np.ndarray, *, similarit
             if len(pairs[0]) == before:
                 break
     return pairs
+
+
+@njit(cache=True, nogil=True)
+def cover(count, left, right, similarities):  # noqa: ANN001, ANN201
+    """For each position the one kept in its place (itself where it is kept), and the similarity to it, else NaN.
+
+    Greedy, the most wanted first: a position is kept unless a kept one before it is a duplicate of it. The pairs are
+    sorted, left < right, so a position's fate is settled before it is looked at as `left`.
+    """
+    kept = np.arange(count)
+    similarity = np.full(count, np.nan)
+    for pair in range(len(left)):
+        a, b = left[pair], right[pair]
+        if kept[a] == a and kept[b] == b:
+            kept[b], similarity[b] = a, similarities[pair]
+    return kept, similarity
 
 
 def _write_shingles(members: pa.Table, file: object) -> np.ndarray:
@@ -142,7 +159,7 @@ def _outcome(members: pa.Table, original: np.ndarray, accepted: Pairs) -> tuple[
     count = members.num_rows
     documents, ids = members.column("document").to_numpy(), members.column("id")
     left, right, similarity = accepted
-    kept, value = clusters.cover(count, left, right, similarity)
+    kept, value = cover(count, left, right, similarity)
     stands_for = kept[original]
     value = np.where(stands_for == original, 1.0, value[original])
     gone = stands_for != np.arange(count)
@@ -171,5 +188,31 @@ def _outcome(members: pa.Table, original: np.ndarray, accepted: Pairs) -> tuple[
         "id_a": ids.take(pa.array(one[order])),
         "id_b": ids.take(pa.array(other[order])),
         "similarity": pa.array(alike[order], pa.float64(), from_pandas=True),
+        "left": documents[one[order]],
+        "right": documents[other[order]],
     })  # fmt: skip
     return found, pairs
+
+
+def last_of(documents: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Of records about documents, the places of those that have seen most: one for each document, by document."""
+    order = np.lexsort((seen, documents))
+    last = np.ones(len(order), dtype=bool)
+    last[:-1] = documents[order][1:] != documents[order][:-1]
+    return order[last]
+
+
+def last_pairs(found: pa.Table, pairs: pa.Table) -> pa.Table:
+    """The pairs that were listed when their documents were settled for the last time, by document.
+
+    Args:
+        found: `document`, `seen`: when documents were settled; those that are `left` in a pair among them.
+        pairs: As `settle` gives them, with `seen`.
+    """
+    documents, seen = (found.column(name).to_numpy() for name in ("document", "seen"))
+    last = last_of(documents, seen)
+    left, right = (pairs.column(name).to_numpy() for name in ("left", "right"))
+    settled = seen[last][np.searchsorted(documents[last], left)]
+    order = np.lexsort((right, left))
+    order = order[(settled == pairs.column("seen").to_numpy())[order]]
+    return pairs.select(["id_a", "id_b", "similarity"]).take(pa.array(order))

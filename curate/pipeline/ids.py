@@ -2,7 +2,8 @@
 
 The index is what the check makes anyway: records of 24 bytes in buckets by the hash of the id (and of the place, the
 `source_uri`), sorted. `curate why` and erasure read one bucket of it instead of the ids of every shard. It holds no ids,
-only hashes: 128 bits, so among ten billion documents two are taken for one with a chance of 1e-19.
+only hashes: 128 bits, so among ten billion documents two are taken for one with a chance of 1e-19. Each span of groups
+has its own, which stays when documents are added; of the spans before, a check reads the ids that the span has too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from curate.dataset.index import hash_names
 from curate.dataset.ledger import DUPLICATE_ID
 from curate.stages.contract import Decision, Effect, Global
-from curate.stages.work import SHARD_BITS, bucket_of, buckets_for, group_of
+from curate.stages.work import SHARD_BITS, bucket_of, buckets_for, spans
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,13 +46,20 @@ class DocumentIds(Global):
         return sign
 
     def decide(self, work: Work) -> Decision:
-        """Hashes into buckets; in each the later ones of equal ids, and the index."""
+        """Hashes into buckets; in each, span by span, the later ones of equal ids, and the index."""
         buckets = buckets_for(2 * work.documents)
         runs = [one["run"] for one in work.each_group("scatter", [{"buckets": buckets}] * len(work.bounds))]
-        calls = [{"runs": runs, "bucket": bucket, "bounds": list(work.bounds)} for bucket in range(buckets)]
+        calls = [
+            {"before": runs[:first], "runs": runs[first:last], "bucket": bucket, "bounds": list(work.bounds[:last])}
+            for first, last in spans(len(runs))
+            for bucket in range(buckets)
+        ]
         matched = work.each("match", calls)
-        index = [(one["index"], one["records"]) for one in matched]
-        return Decision([one["run"] for one in matched if one["run"]], {"index": index})
+        index = {
+            str(start): [(one["index"], one["records"]) for one in matched[start : start + buckets]]
+            for start in range(0, len(matched), buckets)
+        }
+        return Decision([one["found"] for one in matched if one["found"]], index)
 
     def scatter(self, desk: Desk, *, buckets: int) -> dict[str, Any]:
         """Records of a group: `high`, `low`, `document`; ids first, then places, told apart by `place`."""
@@ -67,30 +75,33 @@ class DocumentIds(Global):
         run = desk.write_run(records, bucket_of(high, buckets), buckets)
         return {"run": run, "objects": [run]}
 
-    def match(self, desk: Desk, *, runs: list[str], bucket: int, bounds: list[int]) -> dict[str, Any]:
-        """The index of a bucket, and the documents whose id is there before."""
+    def match(
+        self, desk: Desk, *, before: list[str], runs: list[str], bucket: int, bounds: list[int]
+    ) -> dict[str, Any]:
+        """The index of a bucket of `runs`, and the documents in it whose id is there before."""
         import numpy as np
         import pyarrow as pa
 
-        table = desk.read_run(runs, bucket)
+        table, earlier = desk.read_joined(before, runs, bucket, "high")
         high, low, document = (table.column(name).to_numpy() for name in ("high", "low", "document"))
         place = table.column("place").to_numpy()
         order = np.lexsort((document, place, low, high))
         same = np.zeros(len(order), dtype=bool)
         if len(order):
             same[1:] = np.logical_and.reduce([key[order][1:] == key[order][:-1] for key in (high, low, place)])
-        later = document[order][same & ~place[order]]
-        index = desk.write(table.take(pa.array(order)))
+        new = order >= earlier
+        later = document[order][same & new & ~place[order]]
+        index = desk.write(table.take(pa.array(order[new])))
         found = pa.table({
             "shard": pa.array((later >> np.uint64(SHARD_BITS)).astype(np.int64)),
             "row": pa.array((later & np.uint64((1 << SHARD_BITS) - 1)).astype(np.int64)),
         })  # fmt: skip
-        run = desk.write_run(found, group_of(later, bounds), len(bounds)) if len(later) else None
+        cut = desk.write_cut(found, later, bounds) if len(later) else None
         return {
-            "run": run,
+            "found": cut,
             "index": index,
-            "records": table.num_rows,
-            "objects": [name for name in (run, index) if name],
+            "records": table.num_rows - earlier,
+            "objects": [index, *([cut["run"]] if cut else [])],
         }
 
     def apply(self, signatures: pa.Table, found: pa.Table) -> Effect:

@@ -1,8 +1,8 @@
-"""Work over all documents, out of memory and in parallel: runs of records cut into buckets, and calls that read them.
+"""Work over all documents, out of memory and in parallel: calls into a stage, and the steps that they lead to.
 
-A run is an object with one row group for each bucket that has records; which ones, its metadata says. Reading a bucket of
-many runs opens each and reads one row group. Calls into a global stage are tasks with receipts, keyed by the stage and
-their arguments: since runs are named by their content, equal work is done once, whatever else is new.
+Calls into a global stage are tasks with receipts, keyed by the stage and their arguments: since runs
+(curate/pipeline/buckets.py) are named by their content, equal work is done once, whatever else is new. What is cut by group
+has a digest for each, which stands for it in keys.
 
 Groups are consecutive shards with about `GROUP_DOCUMENTS` documents: new shards at the end change the last group alone.
 """
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store, canonical_json
-from curate.errors import CurateError
+from curate.pipeline.buckets import read_group, read_joined, read_run, stacked, write_cut, write_run
 from curate.pipeline.steps import ABSENT, count_verdicts
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Global
 from curate.stages.selectors import framed, is_plain
 from curate.stages.verdicts import check_rows, verdict_schema
-from curate.stages.work import SHARD_BITS
+from curate.stages.work import SHARD_BITS, Cut, OfGroup
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,17 +39,14 @@ __all__ = [
     "describe_group",
     "group_digest",
     "group_shards",
-    "read_run",
     "run_apply",
     "run_call",
-    "write_run",
 ]
 
 GROUP_DOCUMENTS = 1 << 17
 GROUP_SHARDS = 64
 Member = tuple[int, Shard, dict[str, Any], int]
 """A shard of a group: its number in the ledger, itself, what was signed of it, bytes of its texts."""
-BUCKETS = b"curate.buckets"
 
 
 def group_shards(counts: Sequence[int]) -> list[tuple[int, int]]:
@@ -62,67 +59,6 @@ def group_shards(counts: Sequence[int]) -> list[tuple[int, int]]:
             groups.append((first, number + 1))
             first, documents = number + 1, 0
     return groups if first == len(counts) else [*groups, (first, len(counts))]
-
-
-# ---- runs
-
-
-def write_run(store: Store, table: pa.Table, bucket: np.ndarray, buckets: int) -> str:
-    """Write records cut by bucket, in each in the order given; returns the name of the object."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as parquet
-
-    order = np.argsort(bucket, kind="stable")
-    bounds = np.searchsorted(bucket[order], np.arange(buckets + 1))
-    there = np.flatnonzero(np.diff(bounds))
-    whole = table.take(pa.array(order)).combine_chunks()
-    schema = table.schema.with_metadata({BUCKETS: json.dumps(there.tolist()).encode()})
-    sink = pa.BufferOutputStream()
-    with parquet.ParquetWriter(
-        sink, schema, compression="zstd", compression_level=1, write_statistics=False, use_dictionary=False
-    ) as writer:
-        for one in there.tolist():
-            part = whole.slice(bounds[one], bounds[one + 1] - bounds[one])
-            writer.write_table(part.replace_schema_metadata(schema.metadata), row_group_size=max(part.num_rows, 1))
-    return store.write_object(sink.getvalue())
-
-
-def read_run(store: Store, names: Sequence[str], bucket: int) -> pa.Table:
-    """The records of a bucket, of all these runs in their order; without a column where no run has the bucket."""
-    import pyarrow as pa
-
-    tables, schema = [], None
-    for name in names:
-        with store.parquet(name) as file:
-            schema = file.schema_arrow
-            there = json.loads((schema.metadata or {})[BUCKETS])
-            if bucket in there:
-                tables.append(file.read_row_group(there.index(bucket), use_threads=False))
-    if not tables:
-        return schema.remove_metadata().empty_table() if schema is not None else pa.table({})
-    return _stacked([table.replace_schema_metadata(None) for table in tables])
-
-
-def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
-    """Records one under another; a column may be missing from some of them.
-
-    Raises:
-        CurateError: A column that a stage attached to documents, and another one reads, is not of one type.
-    """
-    import pyarrow as pa
-
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowTypeError as error:
-        for name in dict.fromkeys(name for table in tables for name in table.column_names):
-            kinds = dict.fromkeys(str(table.schema.field(name).type) for table in tables if name in table.column_names)
-            if len(kinds) > 1:
-                raise CurateError(
-                    f"the column that decides (`{name}`) is {' in some shards and '.join(kinds)} in others",
-                    hint="let the stage that attaches it give one type to all documents",
-                ) from error
-        raise
 
 
 # ---- the desk
@@ -146,17 +82,17 @@ class WorkDesk:
         assert self.description, "a call for a bucket has no documents at hand"
         return self.store.read_table(self.description).to_pylist()
 
-    def signatures(self) -> pa.Table:
+    def signatures(self, columns: Sequence[str] | None = None) -> pa.Table:
         """What `open()` gave of the documents of the group, with their `document` address, ascending, and `id`."""
         import numpy as np
         import pyarrow as pa
 
         tables = []
         for record in self.shards:
-            table = signatures_of(self.store, record)
+            table = signatures_of(self.store, record, columns)
             address = table.column("row").to_numpy().astype(np.uint64) | np.uint64(record["number"] << SHARD_BITS)
             tables.append(table.drop_columns(["row"]).append_column("document", pa.array(address)))
-        return _stacked(tables)
+        return stacked(tables)
 
     def texts(self, documents: np.ndarray) -> pa.Array:
         """The texts of documents of the group as they are compared, by ascending address."""
@@ -182,6 +118,20 @@ class WorkDesk:
     def read_run(self, names: Sequence[str], bucket: int) -> pa.Table:
         """The records of a bucket."""
         return read_run(self.store, names, bucket)
+
+    def read_joined(
+        self, before: Sequence[str], runs: Sequence[str], bucket: int, key: str, columns: Sequence[str] | None = None
+    ) -> tuple[pa.Table, int]:
+        """The records of a bucket of `runs`, after those of `before` that share their `key`; how many these are."""
+        return read_joined(self.store, before, runs, bucket, key, columns)
+
+    def write_cut(self, table: pa.Table, documents: np.ndarray, bounds: Sequence[int]) -> Cut:
+        """Write records cut by group."""
+        return write_cut(self.store, table, documents, bounds)
+
+    def read_group(self, one: OfGroup) -> pa.Table:
+        """The records of a group."""
+        return read_group(self.store, one)
 
     def write(self, table: pa.Table) -> str:
         """Write an object."""
@@ -216,12 +166,14 @@ def describe_group(store: Store, members: Sequence[Member]) -> str:
     return store.write_table(pa.Table.from_pylist(_rows_of(members), schema=schema))
 
 
-def signatures_of(store: Store, record: dict[str, Any]) -> pa.Table:
+def signatures_of(store: Store, record: dict[str, Any], columns: Sequence[str] | None = None) -> pa.Table:
     """The signatures of a shard's documents that have some: `row`, `id` and the stage's columns, by row."""
     import pyarrow as pa
     import pyarrow.compute as compute
 
-    table = store.read_table(record["features"]).drop_columns([IDENT])
+    wanted = None if columns is None else ["row", ABSENT, *columns]
+    table = store.read_table(record["features"], wanted)
+    table = table.drop_columns([name for name in (IDENT,) if name in table.column_names])
     if record["verdicts"]:
         failed = store.read_table(record["verdicts"], ["row"]).column("row")
         failing = compute.is_in(table.column("row").cast("int64"), failed.combine_chunks())
@@ -234,8 +186,16 @@ def signatures_of(store: Store, record: dict[str, Any]) -> pa.Table:
 
 
 def call_key(spec: StageSpec, digest: str | None, method: str, arguments: dict[str, Any]) -> str:
-    """The key of the receipt of a call."""
-    return engine_key("call", spec.fingerprint, digest, method, arguments)
+    """The key of the receipt of a call: records of a group are named by their digests, whatever runs they stand in."""
+    return engine_key("call", spec.fingerprint, digest, method, {name: _known(one) for name, one in arguments.items()})
+
+
+def _known(argument: Any) -> Any:
+    if isinstance(argument, list):
+        return [_known(one) for one in argument]
+    if isinstance(argument, dict) and "digests" in argument:
+        return argument["digests"]
+    return argument
 
 
 def run_call(
@@ -254,20 +214,18 @@ def run_call(
 # ---- applying
 
 
-def apply_key(spec: StageSpec, digest: str, group: int, found: Sequence[str]) -> str:
+def apply_key(spec: StageSpec, digest: str, found: OfGroup) -> str:
     """The key of the receipt of `run_apply`."""
-    return engine_key("apply", spec.fingerprint, spec.id, digest, group, list(found))
+    return engine_key("apply", spec.fingerprint, spec.id, digest, found["digests"])
 
 
-def run_apply(
-    store: Store, spec: StageSpec, description: str, group: int, found: Sequence[str], key: str
-) -> dict[str, Any]:
-    """A step for every shard of a group, from what was found of all documents: `step`, `identity`, `bytes` of each."""
+def run_apply(store: Store, spec: StageSpec, description: str, found: OfGroup, key: str) -> dict[str, Any]:
+    """A step for every shard of a group, from what was found of its documents: `step`, `identity`, `bytes` of each."""
     stage = spec.build()
     assert isinstance(stage, Global)
     began = time.perf_counter()
     desk = WorkDesk(store, stage, description)
-    records = desk.read_run(found, group)
+    records = desk.read_group(found)
     with spec.at_work():
         steps = [_apply_one(store, stage, spec, record, records) for record in desk.shards]
     objects = [name for one in steps for name in Step.from_json(one["step"]).objects]

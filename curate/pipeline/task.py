@@ -52,7 +52,7 @@ __all__ = [
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What the machine lacks, whatever file it was wanted for."""
-ENGINE = 3
+ENGINE = 4
 """Raised when the engine's own results change."""
 _loaded: dict[str, list[int]] = {}
 """Files of code that this process has loaded while they were like this."""

@@ -29,6 +29,7 @@ from curate.pipeline.shuffle import apply_key, call_key, describe_group, group_d
 from curate.pipeline.steps import section_key
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Decision, Global
+from curate.stages.work import Cut, of_group
 
 __all__ = ["Live", "Walk"]
 
@@ -65,7 +66,7 @@ class Walk:
         described: What each source and stage depends on, by id; of one moment, before anything is done.
         shards: The ledger so far, in its order.
         artifacts: Objects worth keeping, by stage and name.
-        indexes: The index of ids and places: the objects of its buckets, for each part of the ledger.
+        indexes: The index of ids and places: the objects of its buckets, for each span of groups.
         fragments: What was written.
         doubtful: Documents by stage that are tried again, though there is a verdict: it may be the machine's fault.
     """
@@ -205,7 +206,7 @@ class Walk:
         signed = self._section(there, [], spec)
         decision = self._decide(spec, stage, there, signed)
         if decision is not None:
-            self.indexes.append([name for name, _ in decision.artifacts["index"]])
+            self.indexes += [[name for name, _ in held] for held in decision.artifacts.values()]
 
     # ---- stages
 
@@ -362,9 +363,11 @@ class _Work:
         """Calls that look at no documents."""
         return self._calls(method, [(None, call) for call in calls])
 
-    def each_group(self, method: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """A call for every group."""
-        return self._calls(method, list(enumerate(calls)))
+    def each_group(
+        self, method: str, calls: Sequence[Mapping[str, Any]], groups: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """Calls about groups, by default one for every group."""
+        return self._calls(method, list(zip(range(len(calls)) if groups is None else groups, calls, strict=True)))
 
     def _calls(self, method: str, calls: Sequence[tuple[int | None, Mapping[str, Any]]]) -> list[dict[str, Any]]:
         jobs = []
@@ -375,13 +378,12 @@ class _Work:
             jobs.append(self._job(key, record, label, group))
         return [result["result"] for result in self._all(jobs)]
 
-    def apply(self, found: Sequence[str]) -> list[dict[str, Any]]:
+    def apply(self, found: Sequence[Cut]) -> list[dict[str, Any]]:
         """A step for every shard."""
         jobs = []
         for group, digest in enumerate(self.digests):
-            record: dict[str, Any] = {"kind": "apply", "group": group, "found": list(found)}
-            key, label = apply_key(self.spec, digest, group, found), f"stage `{self.spec.id}` on a group of shards"
-            jobs.append(self._job(key, record, label, group))
+            mine, label = of_group(found, group), f"stage `{self.spec.id}` on a group of shards"
+            jobs.append(self._job(apply_key(self.spec, digest, mine), {"kind": "apply", "found": mine}, label, group))
         return [step for result in self._all(jobs) for step in result["steps"]]
 
     def _job(self, key: str, record: dict[str, Any], label: str, group: int | None) -> Job:

@@ -78,7 +78,7 @@ def perform(store: Store, task: dict[str, Any], progress: Progress, opened: Open
     if kind == "call":
         return shuffle.run_call(store, spec, task["description"], task["method"], task["arguments"], key)
     if kind == "apply":
-        return shuffle.run_apply(store, spec, task["description"], task["group"], task["found"], key)
+        return shuffle.run_apply(store, spec, task["description"], task["found"], key)
     assert kind == "expand", kind
     shard = Shard.from_json(task["shard"])
     return expand.run_expand(store, shard, spec, _blame(task), progress, opened, key)

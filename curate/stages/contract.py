@@ -36,7 +36,7 @@ from curate.stages.verdicts import Rule, Span, Verdicts, verdict_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from curate.stages.work import Desk, Work
+    from curate.stages.work import Cut, Desk, Work
 
 __all__ = [
     "Asset",
@@ -257,12 +257,12 @@ class Decision(NamedTuple):
     """What a global stage says of all documents together, as objects of the store.
 
     Attributes:
-        found: Runs (`Desk.write_run`) cut by group of shards, with the columns `shard` and `row` and whatever `apply`
+        found: What is cut by group of shards (`Desk.write_cut`), with the columns `shard` and `row` and whatever `apply`
             needs; documents that stand in none are handed to `apply` without.
         artifacts: Objects worth keeping with the version (the pairs of duplicates), by name, each with its rows.
     """
 
-    found: Sequence[str] = ()
+    found: Sequence[Cut] = ()
     artifacts: Mapping[str, Sequence[tuple[str, int]]] = {}
 
 

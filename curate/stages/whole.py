@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError
 from curate.stages.verdicts import check_rows, verdict_schema
-from curate.stages.work import SHARD_BITS, group_of
+from curate.stages.work import SHARD_BITS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ def decide_whole(work: Work) -> Decision:
         )
     runs = [one["run"] for one in work.each_group("gather", [{}] * len(work.bounds))]
     (done,) = work.each("reduce_all", [{"runs": runs, "bounds": list(work.bounds)}])
-    return Decision([done["run"]], {name: [(one, rows)] for name, (one, rows) in done["artifacts"].items()})
+    return Decision([done["found"]], {name: [(one, rows)] for name, (one, rows) in done["artifacts"].items()})
 
 
 def gather(desk: Desk) -> dict[str, Any]:
@@ -68,9 +68,13 @@ def reduce_whole(stage: Global, desk: Desk, runs: list[str], bounds: list[int]) 
         spread = spread.append_column(f"{_COLUMN}{name}", column)
     spread = spread.append_column("shard", pa.array((documents >> np.uint64(SHARD_BITS)).astype(np.int64)))
     spread = spread.append_column("row", pa.array((documents & np.uint64((1 << SHARD_BITS) - 1)).astype(np.int64)))
-    run = desk.write_run(spread, group_of(documents, bounds), len(bounds))
+    found = desk.write_cut(spread, documents, bounds)
     artifacts = {name: (desk.write(table), table.num_rows) for name, table in reduced.artifacts.items()}
-    return {"run": run, "artifacts": artifacts, "objects": [run, *(name for name, _ in artifacts.values())]}
+    return {
+        "found": found,
+        "artifacts": artifacts,
+        "objects": [found["run"], *(name for name, _ in artifacts.values())],
+    }
 
 
 def apply_whole(found: pa.Table) -> Effect:

@@ -1,11 +1,14 @@
 import random
+from itertools import accumulate
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curate.dedup.near import NearDuplicates, choose_bands, recall
+from curate.dedup.bands import choose_bands, recall
+from curate.dedup.near import NearDuplicates
+from curate.stages.work import spans
 
 FOX = "The quick brown fox jumps over the lazy dog near the bank of the river, and then it rests in the sun"
 
@@ -215,6 +218,88 @@ def test_whatever_the_shards_each_duplicate_is_like_one_kept_and_no_two_kept_are
     assert not set(kept_instead(outcome).values()) & set(outcome.verdicts)
     kept = [text for number, text in enumerate(texts) if f"d{number}" not in outcome.verdicts]
     assert len(set(kept)) == len(kept)
+
+
+# ---- growth
+
+
+SHARD = st.lists(st.lists(st.sampled_from("abc"), max_size=7).map(" ".join), min_size=1, max_size=5)
+CHANGE = st.tuples(st.sampled_from(["add", "add", "extend", "edit", "remove"]), st.integers(0, 5), SHARD)
+
+
+def changed(shards, change):
+    """The shards after one is added, the last gets longer, or any is replaced or goes."""
+    kind, number, texts = change
+    at = number % len(shards)
+    if kind == "add" or (kind == "remove" and len(shards) == 1):
+        return [*shards, texts]
+    if kind == "extend":
+        return [*shards[:-1], shards[-1] + texts]
+    return [*shards[:at], *([texts] if kind == "edit" else []), *shards[at + 1 :]]
+
+
+def in_shards(deduplicate, stage, shards, receipts=None):
+    ends = list(accumulate(map(len, shards)))
+    return deduplicate(stage, [text for texts in shards for text in texts], ends[:-1], receipts)
+
+
+@pytest.mark.slow
+@settings(derandomize=True, max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    shards=st.lists(SHARD, min_size=1, max_size=6),
+    changes=st.lists(CHANGE, min_size=1, max_size=4),
+    keep=st.sampled_from(["first", "longest"]),
+)
+def test_with_what_is_known_from_before_the_outcome_is_that_of_a_fresh_store(deduplicate, shards, changes, keep):
+    stage, receipts = NearDuplicates(ngram=2, similarity=0.6, keep=keep), {}
+    in_shards(deduplicate, stage, shards, receipts)
+    for change in changes:
+        shards = changed(shards, change)
+        known, fresh = in_shards(deduplicate, stage, shards, receipts), in_shards(deduplicate, stage, shards)
+        assert known[:3] == fresh[:3]
+        if keep == "first":
+            whole = [text for texts in shards for text in texts]
+            assert fresh[:3] == deduplicate(stage, whole)[:3]
+
+
+def test_pairs_of_a_crowd_are_the_same_however_it_is_cut_into_shards(deduplicate):
+    base = words(60, seed=11)
+    texts = [" ".join([*base[:55], *words(5, seed=f"end{number}")]) for number in range(40)]
+    assert deduplicate(NearDuplicates(), texts, range(4, 40, 4))[:3] == deduplicate(NearDuplicates(), texts)[:3]
+
+
+def test_new_documents_are_compared_and_the_old_ones_are_not_again(deduplicate):
+    texts, receipts, stage = planted(60), {}, NearDuplicates()
+    shards = [texts[start : start + 20] for start in range(0, 120, 20)]
+    in_shards(deduplicate, stage, shards, receipts)
+    strangers = in_shards(deduplicate, stage, [*shards[:-1], shards[-1] + planted(2, seed=6)], receipts)
+    once = ("scatter_sequences", "find_copies", "scatter_bands", "find_pairs", "unite", "scatter_members", "settle")
+    assert strangers.called == dict.fromkeys((*once, "list_pairs"), 1)
+    assert {number // 20 for numbers in strangers.fetched for number in numbers} <= {5, 6}
+    like = " ".join(["another", *texts[0].split()[1:]])
+    outcome = in_shards(deduplicate, stage, [*shards[:-1], [*shards[-1], like]], receipts)
+    assert kept_instead(outcome)["d120"] == "d0"
+    assert [number for numbers in outcome.fetched for number in numbers if number < 100] == [0, 1]
+    assert outcome.called["find_pairs"] == outcome.called["scatter_bands"] == outcome.called["settle"] == 1
+
+
+def test_nothing_is_done_again_for_documents_that_did_not_change(deduplicate):
+    receipts = {}
+    first = deduplicate(NearDuplicates(), planted(20), [10, 20, 30], receipts)
+    again = deduplicate(NearDuplicates(), planted(20), [10, 20, 30], receipts)
+    assert (first[:3], again.called) == (again[:3], {})
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 9, 64, 200])
+def test_as_groups_are_added_each_is_new_about_as_often_as_the_logarithm_of_their_number(most):
+    seen, compared = set(), 0
+    for groups in range(1, most + 1):
+        parts = spans(groups)
+        assert [number for first, last in parts for number in range(first, last)] == list(range(groups))
+        assert len(parts) <= groups.bit_length() + 1
+        compared += sum(last - first for first, last in set(parts) - seen)
+        seen |= set(parts)
+    assert compared <= most * (2 + most.bit_length() / 2)
 
 
 # ---- settings

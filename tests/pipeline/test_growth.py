@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from functools import cache
@@ -108,3 +109,52 @@ def test_the_cost_of_a_shard_does_not_grow_with_their_number(cost):
     few, many = cost(FEW), cost(MANY)
     grows = [name for name in ("files", "record_bytes") if getattr(many, name) / MANY > 1.05 * getattr(few, name) / FEW]
     assert grows == [], f"{few} with {FEW} shards, {many} with {MANY}"
+
+
+DUPLICATES = """\
+dataset: toy
+shard_megabytes: 0.000001
+max_quarantined: 1000
+sources: [{stage: files, paths: ["*.jsonl"]}]
+stages: [{stage: near_duplicates, ngram: 2, similarity: 0.6}]
+"""
+
+
+def _likes(draw):
+    """Lines of documents that are like some of other files, some with an id that others have."""
+    lines = []
+    for _ in range(draw.randint(1, 6)):
+        words = [f"w{draw.randint(0, 6)}-{place}" for place in range(12)] if draw.random() < 0.5 else ["same"] * 12
+        words[draw.randrange(12)] = f"n{draw.randrange(100)}"
+        lines.append(json.dumps({"id": f"d{draw.randrange(60)}", "text": " ".join(words)}))
+    return lines
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_store_that_grew_makes_the_versions_that_a_fresh_one_makes(project, monkeypatch):
+    from curate.stages.work import buckets_for
+
+    monkeypatch.setattr("curate.pipeline.shuffle.GROUP_SHARDS", 2)
+    for module in ("curate.dedup.near", "curate.pipeline.ids"):
+        monkeypatch.setattr(f"{module}.buckets_for", lambda records: buckets_for(records, 64))
+    draw = random.Random(3)
+    project.pipeline(DUPLICATES)
+    names = [f"{number:02}.jsonl" for number in range(14)]
+    for name in names[:7]:
+        project.write(name, *_likes(draw))
+    project.run()
+    changes = [
+        lambda: project.write(names[7], *_likes(draw)),
+        lambda: project.write(names[2], *_likes(draw)),
+        lambda: [project.write(name, *_likes(draw)) for name in names[8:]],
+        lambda: (project.root / names[5]).unlink(),
+    ]
+    dropped = set()
+    for number, change in enumerate(changes):
+        change()
+        grown, fresh = project.run(), project.run(store=project.root / f"fresh{number}")
+        assert grown.version == fresh.version
+        assert grown.tasks["run"] < fresh.tasks["run"]
+        dropped.add((grown.documents["dropped"] > 0, grown.documents["quarantined"] > 0))
+    assert dropped == {(True, True)}
