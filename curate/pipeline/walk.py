@@ -10,7 +10,7 @@ other shards, or says no more. The driver holds no documents: a few hundred byte
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,11 +25,10 @@ from curate.pipeline.fragment import write_key
 from curate.pipeline.ids import DocumentIds
 from curate.pipeline.jobs import SMALL, Hands, Job, Unknown, doubts, group_key, share_receipts
 from curate.pipeline.plan import Bundle, Inputs, collect_key, sections
-from curate.pipeline.shuffle import apply_key, call_key, describe_group, group_digest, group_shards
 from curate.pipeline.steps import section_key
 from curate.pipeline.task import StageSpec, engine_key
+from curate.pipeline.work import GlobalWork
 from curate.stages.contract import Decision, Global
-from curate.stages.work import Cut, of_group
 
 __all__ = ["Live", "Walk"]
 
@@ -273,7 +272,7 @@ class Walk:
         there = [(one, made) for one, made in zip(live, signed, strict=True) if made and one.goes_on]
         if not there:
             return None
-        work = _Work(self, spec, [(one.number, one.shard, made, one.bytes) for one, made in there])
+        work = GlobalWork(self, spec, [(one.number, one.shard, made, one.bytes) for one, made in there])
         try:
             with spec.at_work():
                 decision = stage.decide(work) if work.documents else Decision()
@@ -340,63 +339,3 @@ def _forget(spec: StageSpec, live: Sequence[Live]) -> None:
     """What becomes of the documents is not known; of their ids it is taken for granted that none is there twice."""
     for one in live if spec.id != IDS else ():
         one.identity = None
-
-
-class _Work:
-    """What a global stage may ask of the driver (`curate.stages.work.Work`)."""
-
-    def __init__(self, walk: Walk, spec: StageSpec, members: Sequence[tuple[int, Shard, dict[str, Any], int]]) -> None:
-        self.walk, self.spec = walk, spec
-        counts = [signed["count"] for _, _, signed, _ in members]
-        self.groups = [list(members[first:last]) for first, last in group_shards(counts)]
-        self.documents: int = sum(counts)
-        self.bounds: Sequence[int] = [group[0][0] for group in self.groups]
-        self.digests = [group_digest(group) for group in self.groups]
-        self._descriptions: dict[int, str] = {}
-
-    def _describe(self, group: int) -> str:
-        if group not in self._descriptions:
-            self._descriptions[group] = describe_group(self.walk.store, self.groups[group])
-        return self._descriptions[group]
-
-    def each(self, method: str, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Calls that look at no documents."""
-        return self._calls(method, [(None, call) for call in calls])
-
-    def each_group(
-        self, method: str, calls: Sequence[Mapping[str, Any]], groups: Sequence[int] | None = None
-    ) -> list[dict[str, Any]]:
-        """Calls about groups, by default one for every group."""
-        return self._calls(method, list(zip(range(len(calls)) if groups is None else groups, calls, strict=True)))
-
-    def _calls(self, method: str, calls: Sequence[tuple[int | None, Mapping[str, Any]]]) -> list[dict[str, Any]]:
-        jobs = []
-        for group, call in calls:
-            digest = None if group is None else self.digests[group]
-            record: dict[str, Any] = {"kind": "call", "method": method, "arguments": dict(call)}
-            key, label = call_key(self.spec, digest, method, dict(call)), f"stage `{self.spec.id}` over all documents"
-            jobs.append(self._job(key, record, label, group))
-        return [result["result"] for result in self._all(jobs)]
-
-    def apply(self, found: Sequence[Cut]) -> list[dict[str, Any]]:
-        """A step for every shard."""
-        jobs = []
-        for group, digest in enumerate(self.digests):
-            mine, label = of_group(found, group), f"stage `{self.spec.id}` on a group of shards"
-            jobs.append(self._job(apply_key(self.spec, digest, mine), {"kind": "apply", "found": mine}, label, group))
-        return [step for result in self._all(jobs) for step in result["steps"]]
-
-    def _job(self, key: str, record: dict[str, Any], label: str, group: int | None) -> Job:
-        """A job; the group that it looks at is described in the store only where it is done."""
-
-        def whole() -> dict[str, Any]:
-            description = None if group is None else self._describe(group)
-            return {**record, "stage": asdict(self.spec), "description": description}
-
-        return Job(key, whole, label, (self.spec.id,), self.spec.id in self.walk.force, describes=True)
-
-    def _all(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
-        results = [result for result in self.walk.done(jobs) if result is not None]
-        if len(results) < len(jobs):
-            raise Unknown
-        return results

@@ -232,3 +232,13 @@ def test_odd_values_of_columns_are_json(project):
     assert project.cli("run", "pipeline.yaml", "--workers", 1).code == 0
     [row] = document(project.cli("data", "sample", "odd", "--json"))["documents"]
     assert (row["nan"], row["when"], row["price"]) == (None, "2024-01-02T00:00:00", "1.5")
+
+
+def test_the_log_tells_what_made_a_version_and_what_was_made_of_it(done):
+    done.cli("data", "export", "toy", "--out", "out.jsonl")
+    lines = [line.split()[1:] for line in done.cli("data", "log", "toy").out.split("\n\n")[1].splitlines()]
+    assert lines == [
+        ["run", "state", "version", "file", "or", "folder"],
+        ["export", "done", "toy@v1", str(done.root / "out.jsonl")],
+        ["run", "done", "toy@v1", "pipeline.yaml"],
+    ]

@@ -268,16 +268,6 @@ def test_a_tag_is_set_shown_and_removed(done):
     assert done.cli("data", "tag", "toy", "release", "--delete").out == "toy@release removed\n"
 
 
-def test_the_log_tells_what_made_a_version_and_what_was_made_of_it(done):
-    done.cli("data", "export", "toy", "--out", "out.jsonl")
-    lines = [line.split()[1:] for line in done.cli("data", "log", "toy").out.split("\n\n")[1].splitlines()]
-    assert lines == [
-        ["run", "state", "version", "file", "or", "folder"],
-        ["export", "done", "toy@v1", str(done.root / "out.jsonl")],
-        ["run", "done", "toy@v1", "pipeline.yaml"],
-    ]
-
-
 def test_a_store_elsewhere_is_named_by_option_or_variable(done, monkeypatch, tmp_path):
     (done.root / ".curate").rename(tmp_path / "store")
     assert done.cli("data", "list", "--store", tmp_path / "store").code == 0
