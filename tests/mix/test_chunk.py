@@ -9,14 +9,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from curate.errors import CurateError
 from curate.mix.chunk import Chunk
 
 TEXT = "One two three. Four five six seven. Eight nine.\n\nTen eleven twelve thirteen. Fourteen."
 
 
 def cut(stage, text):
-    return [text[start:end] for start, end in stage.pieces(text)]
+    made = stage.open()(pa.table({"text": [text]})).columns
+    assert made["text"].to_pylist() == [
+        text[start:end]
+        for start, end in zip(made["chunk_start"].to_pylist(), made["chunk_end"].to_pylist(), strict=True)
+    ]
+    return made["text"].to_pylist()
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    """One that knows some words, and every byte alone."""
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    made.train_from_iterator(["the cat and the hat and the end"] * 9, trainer)
+    made.save(str(path))
+    return path
 
 
 def test_a_piece_ends_at_a_paragraph_or_a_sentence_where_one_fits():
@@ -68,6 +90,44 @@ def test_pieces_hold_every_word_once_and_in_order(text, size, by):
         assert all(len(piece.split()) <= size for piece in pieces)
 
 
+@settings(derandomize=True, deadline=None)
+@given(st.text(alphabet="the cat.\n\u3042\U0001f600\x00", max_size=100), st.integers(1, 9), st.integers(0, 8))
+def test_pieces_of_tokens_hold_every_character_once_but_for_the_overlap(tokenizer, text, size, overlap):
+    stage = Chunk(by="tokens", size=size, tokenizer=str(tokenizer))
+    pieces = cut(stage, text)
+    assert "".join("".join(pieces).split()) == "".join(text.split())
+    most = max(size, 4)  # the bytes of a character stay together
+    for piece in pieces:
+        offsets = Tokenizer.from_file(str(tokenizer)).encode(piece).offsets
+        counted = [place for place in offsets if piece[slice(*place)].strip()]
+        assert len(counted) <= most + 1  # its first word is another one without the space before it
+    if overlap < size:
+        places = stage.model_copy(update={"overlap": overlap}).open()(pa.table({"text": [text]})).columns
+        starts, ends = (places[name].to_pylist() for name in ("chunk_start", "chunk_end"))
+        assert starts == sorted(set(starts))
+        assert {place for one in zip(starts, ends, strict=True) for place in range(*one)} >= {
+            place for place, sign in enumerate(text) if sign.strip()
+        }
+
+
+def test_a_piece_of_tokens_ends_at_a_sentence_or_a_word(tokenizer):
+    text = "the cat. and the hat and the end"
+    counted = [len(one) for one in Tokenizer.from_file(str(tokenizer)).encode(text).offsets]
+    assert cut(Chunk(by="tokens", size=len(counted), tokenizer=str(tokenizer)), text) == [text]
+    assert cut(Chunk(by="tokens", size=4, tokenizer=str(tokenizer)), text)[0] == "the cat."
+
+
+def test_tokens_need_a_tokenizer_and_nothing_else_does(tmp_path):
+    with pytest.raises(ValidationError, match="go together"):
+        Chunk(by="tokens")
+    with pytest.raises(ValidationError, match="go together"):
+        Chunk(tokenizer="tokenizer.json")
+    (tmp_path / "none.json").write_text("{}")
+    with pytest.raises(CurateError, match="the tokenizer cannot be read"):
+        Chunk(by="tokens", tokenizer=str(tmp_path / "none.json")).open()
+    assert Chunk(by="tokens", tokenizer=str(tmp_path / "none.json")).model_files() == [tmp_path / "none.json"]
+
+
 def test_pieces_know_their_parent_and_their_place():
     made = Chunk(size=4).open()(pa.table({"text": ["a b c d e", "f"]}))
     assert made.parent.to_pylist() == [0, 0, 1]
@@ -83,9 +143,9 @@ OLD_SENTENCE = re.compile(
 @given(st.text(alphabet="ab.!?\"')] \n\u3002\uff01\u300d", max_size=14))
 def test_sentences_end_where_the_plain_definition_says(text):
     plain = [match.group().strip() for match in OLD_SENTENCE.finditer(text) if match.group().strip()]
-    assert [text[start:end] for start, end in Chunk(by="sentences", size=1).pieces(text)] == plain
+    assert cut(Chunk(by="sentences", size=1), text) == plain
 
 
 def test_a_text_of_dots_is_one_sentence():
     text = "." * 300_000 + "x"  # an hour, if every dot looked at all that follow
-    assert Chunk(by="sentences", size=3).pieces(text) == [(0, len(text))]
+    assert cut(Chunk(by="sentences", size=3), text) == [text]
