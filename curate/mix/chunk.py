@@ -39,8 +39,8 @@ class Chunk(Expander):
 
     With `by: words` a piece has at most `size` words and ends at the last paragraph or sentence that fits; `tokens` counts
     those that `tokenizer` makes of the whole document; `sentences` counts sentences; `headings` cuts before every Markdown
-    heading, and what is longer than `size` words is cut further. A piece carries all columns of its document, and where it begins and
-    ends in it (`chunk_start`, `chunk_end`, in characters).
+    heading, and what is longer than `size` words is cut further. A piece carries all columns of its document, and where it
+    begins and ends in it (`chunk_start`, `chunk_end`, in characters).
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("tokenizers",)
