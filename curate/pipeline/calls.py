@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError
 from curate.stages.contract import Stage, Verdicts
+from curate.stages.extractor import CONTENT
 from curate.stages.missing import missing_package
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ def warm(function: Callable[[pa.Table], Any], stage_id: str, table: pa.Table, pr
     one = table.slice(0, 1)
     if "text" in one.column_names:
         one = one.set_column(one.schema.get_field_index("text"), "text", pa.array([_WARM], pa.string()))
+    place = one.schema.get_field_index(CONTENT)
+    if place >= 0 and pa.types.is_binary(one.schema.field(place).type):  # the first file may be the one that hangs
+        one = one.set_column(place, one.schema.field(place), pa.nulls(1, pa.binary()))
     with suppress(Exception):  # what it says of this text, and whether it fails on it, is no matter
         function(one)
     progress(None)
