@@ -79,8 +79,8 @@ def _line(event: dict[str, Any]) -> str:
     if event.get("characters") is not None:
         words += f", {event['characters']:,} characters"
     if "characters_after" in event:
-        before = "?" if event["characters_before"] is None else f"{event['characters_before']:,}"
-        words += f", {before} -> {event['characters_after']:,} characters"
+        before = "" if event["characters_before"] is None else f"{event['characters_before']:,} -> "
+        words += f", {before}{event['characters_after']:,} characters"
     return words + (f" [{event['detail']}]" if "detail" in event else "")
 
 

@@ -1,4 +1,5 @@
-"""What a shard costs stays what it is as shards become many: files of the store, bytes of the version's record, memory.
+"""What a shard costs stays what it is as shards become many: files of the store, bytes of the version's record, memory,
+and what workers and driver say to each other.
 
 200 and 800 shards of one short document each go through a filter, a global stage and a split. Where a cost a shard grows
 with their number, something is quadratic; where it is large, a million shards are out of reach (with a
@@ -22,6 +23,8 @@ FEW, MANY = 200, 800
 MOST_FILES = 9
 MOST_RECORD_BYTES = 400
 MOST_MEMORY_BYTES = 20_000
+MOST_GROWTH_OF_MESSAGES = 1.2
+"""The longest line of a task or of its result, with many shards and with few: calls name some more objects."""
 PIPELINE = """\
 dataset: growth
 shard_megabytes: 0.0001
@@ -32,18 +35,31 @@ stages:
   - {stage: split, train: 0.8, validation: 0.1, test: 0.1}
 """
 DRIVER = """\
-import resource, sys, curate
+import json, resource, sys, curate
+from types import SimpleNamespace
+from curate.pipeline.backends import local
+
+longest = 0
+
+def watched(line):
+    global longest
+    longest = max(longest, len(line))
+    return line
+
+local.json = SimpleNamespace(loads=lambda line: json.loads(watched(line)), dumps=lambda spec: watched(json.dumps(spec)))
 curate.run(sys.argv[1], workers=2)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, longest)
 """
 
 
 class Cost(NamedTuple):
-    """What a run over some shards took: files in the store, bytes of the version's record, the driver's peak of memory."""
+    """What a run over some shards took: files in the store, bytes of the version's record, the driver's peak of memory,
+    and the longest line between it and a worker."""
 
     files: int
     record_bytes: int
     memory: int
+    message: int
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +75,7 @@ def cost(tmp_path_factory):
         environment.pop("CURATE_STORE", None)
         command = [sys.executable, "-c", DRIVER, str(root / "pipeline.yaml")]
         told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-        return _cost(root / ".curate", int(told.stdout))
+        return _cost(root / ".curate", *map(int, told.stdout.split()))
 
     return run
 
@@ -74,12 +90,12 @@ def _line(number):
     return json.dumps({"id": f"d{number:04}", "text": f"document {number:04} " + 56 * "x"}).ljust(99) + "\n"
 
 
-def _cost(store, memory):
+def _cost(store, memory, message):
     files = {path.stem: path for path in store.rglob("*") if path.is_file()}
     count = sum(path.is_file() for path in store.rglob("*"))
     (record,) = (store / "versions").glob("*.json")
     tables = {files[name] for name in _named(json.loads(record.read_bytes())) if name in files}
-    return Cost(count, record.stat().st_size + sum(path.stat().st_size for path in tables), memory)
+    return Cost(count, record.stat().st_size + sum(path.stat().st_size for path in tables), memory, message)
 
 
 def _named(record):
@@ -158,3 +174,10 @@ def test_a_store_that_grew_makes_the_versions_that_a_fresh_one_makes(project, mo
         assert grown.tasks["run"] < fresh.tasks["run"]
         dropped.add((grown.documents["dropped"] > 0, grown.documents["quarantined"] > 0))
     assert dropped == {(True, True)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_message_between_driver_and_worker_grows_with_the_shards(cost):
+    few, many = cost(FEW).message, cost(MANY).message
+    assert 0 < many <= MOST_GROWTH_OF_MESSAGES * few, f"{few:,} bytes with {FEW} shards, {many:,} with {MANY}"

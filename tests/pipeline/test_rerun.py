@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -277,3 +278,19 @@ def test_a_plan_needs_no_right_to_write(done, monkeypatch):
 def test_no_plan_is_made_while_garbage_is_collected(done):
     with lease(done.store, "collect"), pytest.raises(CurateError, match="in use by another process"):
         done.plan()
+
+
+def test_changed_shares_of_a_split_write_no_text(project):
+    project.write("in.txt", *(f"b {number}" for number in range(50)))
+    head = 'dataset: toy\nsources: [{stage: "toy_stages:Lines"}]\nstages: [{stage: "toy_stages:Shout"}, '
+    splits = []
+    for train in (0.8, 0.5):
+        before = {blob.name for blob in project.store.blobs.list("objects")} if splits else set()
+        project.pipeline(f"{head}{{stage: split, train: {train}, validation: {0.9 - train:.1f}, test: 0.1}}]\n")
+        project.run()
+        splits.append(project.open().splits)
+    new = {blob.name for blob in project.store.blobs.list("objects")} - before
+    columns = [project.store.read_schema(Path(name).stem).names for name in new]
+    assert splits[0] != splits[1]
+    assert ["row", "#ident", "split"] in columns
+    assert [names for names in columns if "text" in names] == []
