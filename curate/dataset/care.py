@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from curate.dataset import refs
+from curate.dataset.annotations import annotation_objects
 from curate.dataset.blobs import Blob
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import check_values, objects_of
@@ -129,6 +130,7 @@ def _without_manifests(store: Store, found: _Garbage, oldest: float, keep_last: 
 def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
     stay = _staying(store, oldest, keep_last)
     needed = {name for version in stay for name, _ in objects_of(store, store.manifest(version))}
+    needed.update(annotation_objects(store))
     versions = [blob for blob in store.blobs.list("versions") if _stem(blob) not in stay]
     receipts = _old_receipts(store, needed, oldest)
     objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
