@@ -25,7 +25,7 @@ from curate.stages.selectors import framed, roots
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Annotated", "annotate", "annotated", "annotation_objects", "annotations", "hashes"]
+__all__ = ["Annotated", "annotate", "annotated", "annotation_objects", "hashes", "read_annotations"]
 
 KEYS = ("id", "hash")
 
@@ -97,7 +97,7 @@ def annotate(
                     return name
 
 
-def annotations(store: Store, project: str) -> pa.Table:
+def read_annotations(store: Store, project: str) -> pa.Table:
     """All annotations of a project, oldest first; a column that an entry has not is null in it.
 
     Raises:
@@ -120,7 +120,7 @@ def annotated(dataset: Dataset, project: str) -> Annotated:
     """A version derived from another one: each document with the last that was said of it as it is, null in the others."""
     import pyarrow as pa
 
-    store, said = dataset.store, annotations(dataset.store, project)
+    store, said = dataset.store, read_annotations(dataset.store, project)
     on, names = _shown(store, project), [name for name in said.column_names if name not in KEYS]
     last: dict[str, dict[str | None, int]] = {}
     for place, (identity, digest) in enumerate(zip(*(said.column(key).to_pylist() for key in KEYS), strict=True)):

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from curate.dataset import refs
-from curate.dataset.annotations import annotate, annotated, annotation_objects, annotations, hashes
+from curate.dataset.annotations import annotate, annotated, annotation_objects, hashes, read_annotations
 from curate.dataset.care import collect_garbage, verify
 from curate.dataset.reader import Dataset
 from curate.dataset.store import object_name
@@ -84,7 +84,7 @@ def test_the_version_names_its_parent_and_what_was_said(dataset):
 def test_entries_are_numbered_and_never_changed(dataset):
     names = [annotate(dataset.store, "taste", said(dataset, {"a0": word})) for word in ("good", "bad")]
     assert names == ["annotations/taste/000000001.json", "annotations/taste/000000002.json"]
-    assert annotations(dataset.store, "taste").column("label").to_pylist() == ["good", "bad"]
+    assert read_annotations(dataset.store, "taste").column("label").to_pylist() == ["good", "bad"]
     assert annotation_objects(dataset.store, "tas") == []
 
 
@@ -92,19 +92,19 @@ def test_people_who_annotate_at_once_lose_nothing(dataset):
     with ThreadPoolExecutor(8) as pool:
         names = list(pool.map(lambda n: annotate(dataset.store, "taste", said(dataset, {"a0": str(n)})), range(16)))
     assert len(set(names)) == 16
-    assert sorted(map(int, annotations(dataset.store, "taste").column("label").to_pylist())) == list(range(16))
+    assert sorted(map(int, read_annotations(dataset.store, "taste").column("label").to_pylist())) == list(range(16))
 
 
 def test_columns_that_came_later_are_null_before(dataset):
     annotate(dataset.store, "taste", said(dataset, {"a0": "good"}))
     annotate(dataset.store, "taste", said(dataset, {"a1": "bad"}, sure=[0.5]))
-    assert annotations(dataset.store, "taste").column("sure").to_pylist() == [None, 0.5]
+    assert read_annotations(dataset.store, "taste").column("sure").to_pylist() == [None, 0.5]
 
 
 def test_garbage_collection_keeps_what_was_said(dataset):
     annotate(dataset.store, "taste", said(dataset, {"a0": "good"}))
     collect_garbage(dataset.store, keep_days=0, keep_last=0, dry_run=False)
-    assert annotations(dataset.store, "taste").num_rows == 1
+    assert read_annotations(dataset.store, "taste").num_rows == 1
 
 
 def test_a_conversation_is_annotated_by_what_was_shown_of_it(project):
@@ -133,9 +133,9 @@ def test_an_annotation_without_a_hash_is_refused(table, dataset):
 
 def test_annotations_that_are_not_there_or_damaged_are_errors(dataset):
     with pytest.raises(CurateError, match="there are no annotations of `taste`"):
-        annotations(dataset.store, "taste")
+        read_annotations(dataset.store, "taste")
     name = annotate(dataset.store, "taste", said(dataset, {"a0": "good"}))
     assert dataset.store.blobs.exists(object_name(annotation_objects(dataset.store)[0]))
     dataset.store.write(name, b"{")
     with pytest.raises(CurateError, match="an entry of annotations is damaged"):
-        annotations(dataset.store, "taste")
+        read_annotations(dataset.store, "taste")
