@@ -41,7 +41,7 @@ def validation_errors(
         located: The file.
         path: Where the model's settings stand in it.
         subject: What to call the model.
-        shown: The settings as written: a value from the environment is never shown.
+        shown: The settings as written: a value from the environment, or of a field with `repr=False`, is never shown.
         also: Further keys that may stand there, for did-you-mean.
     """
     found: dict[tuple[str, str], tuple[list[str], str, str | None]] = {}
@@ -66,7 +66,9 @@ def validation_errors(
         else:
             words = detail["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
             message = f"{subject}: " + (f"`{name}`: " if name else "") + words[:1].lower() + words[1:]
-            secret = "${env:" in str((shown or {}).get(str(loc[0]) if loc else "", ""))
+            field = model.model_fields.get(str(loc[0]) if loc else "")
+            written = str((shown or {}).get(str(loc[0]) if loc else "", ""))
+            secret = "${env:" in written or (field is not None and not field.repr)
             after = "" if secret or not loc else f", got {_shown(detail['input'])}"
         found.setdefault((where, name), ([], after, hint))[0].append(message)
     told = (CurateError(_alternatives(said) + after, where, hint) for (where, _), (said, after, hint) in found.items())

@@ -7,7 +7,7 @@ the columns of all documents. Cost: one block (16 MB at most) of each source's f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
@@ -58,7 +58,16 @@ def preview(pipeline: Pipeline) -> Preview:
     if errors and not looked.complete:
         notes += [f"{error.problem} in the documents that were looked at" for error in errors]
         errors = []
-    return Preview(errors, notes, columns)
+    return Preview(errors, [*notes, *_lacking(pipeline.stages)], columns)
+
+
+def _lacking(stages: Sequence[ConfiguredStage]) -> Iterator[str]:
+    """What a run would stop at, though all settings are right: a key that is elsewhere."""
+    for entry in stages:
+        try:
+            entry.stage.facts()
+        except CurateError as error:
+            yield f"a run would stop here: {error.problem}"
 
 
 def check_columns(

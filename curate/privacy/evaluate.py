@@ -57,7 +57,7 @@ def read_gold(path: Path) -> list[Gold]:
         records = json.loads(path.read_bytes())
     except OSError as error:
         raise CurateError(f"gold texts cannot be read: {error.strerror}", str(path)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CurateError(f"gold texts are no JSON: {error}", str(path)) from None
     hint = 'a list of {"full_text": ..., "spans": [{"entity_type", "start_position", "end_position"}]}'
     if not isinstance(records, list) or not records:
@@ -69,14 +69,16 @@ def _gold(record: Any, where: str, hint: str) -> Gold:
     text = record.get("full_text") if isinstance(record, dict) else None
     if not isinstance(text, str) or not isinstance(record.get("spans", []), list):
         raise CurateError("a gold text needs `full_text` and `spans`", where, hint)
+    if not text.isascii() and any("\ud800" <= one <= "\udfff" for one in text):
+        raise CurateError("a gold text has half of a surrogate pair, which is no character", where)
     spans: list[Span] = []
     for one in record.get("spans", []):
         try:
-            start, end, kind = int(one["start_position"]), int(one["end_position"]), str(one["entity_type"])
-        except (KeyError, TypeError, ValueError):
-            raise CurateError(
-                "a gold span needs `entity_type`, `start_position` and `end_position`", where, hint
-            ) from None
+            start, end, kind = one["start_position"], one["end_position"], str(one["entity_type"])
+        except (KeyError, TypeError):
+            start = end = kind = None
+        if type(start) is not int or type(end) is not int or kind is None:
+            raise CurateError("a gold span needs `entity_type`, `start_position` and `end_position`", where, hint)
         if kind not in KNOWN:
             raise CurateError(f"no entity is called `{kind}`", where, did_you_mean(kind, sorted(KNOWN)) or "see `pii`")
         if not 0 <= start < end <= len(text):

@@ -44,6 +44,8 @@ _ANOTHER_FORM = re.compile(
     r"|\d+\.\d+(?:-\d+\.\d+)?|\d{1,3}(?:\.\d{1,3}){3}|\d{1,3}(?:[ ,.]000)+"  # decimals, addresses, thousands
     r"|\d{3,}-\d{3}x\d{3,4}"  # resolutions
 )
+_OPENED = re.compile(r"^(?:\[|\((?![^()]*\)))[ ]?-?")
+"""What opens before a number and does not close in it."""
 _ISO_DATE = re.compile(r"(?:19|20)\d\d-[01]\d-[0-3]\d")
 _DECIMAL, _LOOSE = re.compile(r"\d\.\d"), re.compile(r"\d\s+[-\d]")
 _NO_BEGINNING = re.compile(r"(?:\d[.,]|[=<>*$]|\d [-+*/] ?|\b\w{0,16}\d\w{0,16}-)$")
@@ -74,7 +76,8 @@ _BEHIND = re.compile(
     re.IGNORECASE,
 )
 _ANOTHER = re.compile(
-    r"\b(?:isbn|issn|doi|pmid|arxiv|ssn|social security|iban|swift|bic|vat|ein|itin|tax|passport|licen[cs]e|"
+    r"\b(?!(?-i:CARD|IBAN|SSN)[>\]])"  # what stands instead of such data announces none
+    r"(?:isbn|issn|doi|pmid|arxiv|ssn|social security|iban|swift|bic|vat|ein|itin|tax|passport|licen[cs]e|"
     r"(?:credit|debit)? ?card|account|acct|order|invoice|ticket|tracking|parcel|serial|patent|sku|zip|postcode|"
     r"version|build|commit|pages?|pp|vol(?:ume)?|chapter|article|isrc|ean|upc|imei|lat|lon|lng|usd|eur|law|legea|decret\w*)\b",
     re.IGNORECASE,
@@ -95,7 +98,7 @@ def find_phones(text: str) -> Iterator[tuple[int, int, float]]:
 
 def is_phone(text: str, start: int, end: int) -> bool:
     """Whether what was found as a phone number is none by the way it is written, or by what it is announced as."""
-    number = text[start:end]
+    number = _OPENED.sub("", text[start:end])
     if sum(map(str.isdigit, number)) < FEWEST_LABELLED or _ANOTHER_FORM.fullmatch(number) or _ISO_DATE.search(number):
         return False
     if not number.startswith("+"):

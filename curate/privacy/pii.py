@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from curate.privacy.operators import KEYED, Operator, operator
 from curate.privacy.recognizers import TYPES, Entity, Recognizer, load_recognizers, resolve
@@ -46,6 +46,8 @@ class Pii(Mapper):
     leaves), `keep`.
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     version = 3
     libraries = ("presidio-analyzer", "phonenumbers", "tldextract", "regex")
     batch = 2000
@@ -62,6 +64,7 @@ class Pii(Mapper):
     )
     key: str | None = Field(
         None,
+        repr=False,
         description="Where the key of pseudonyms and surrogates is: `env:NAME` (a variable of the environment) or `file:PATH` "
         "(readable by its owner alone); at least 32 bytes. The key itself stands in no file of the project or the store.",
     )
@@ -135,18 +138,24 @@ class Pii(Mapper):
         return load_key(self.key, "the stage `pii`")
 
     @needing("pii")
-    def finder(self) -> Callable[[pa.Array | pa.ChunkedArray], Iterator[tuple[int, str, list[Span]]]]:
-        """The function that finds: of the texts that hold something, in order, the row, the text and its disjoint spans."""
+    def finder(
+        self, instead: Mapping[str, str | Callable[[str], str]] | None = None
+    ) -> Callable[[pa.Array | pa.ChunkedArray], Iterator[tuple[int, str, list[Span]]]]:
+        """The function that finds: of the texts that hold something, in order, the row, the text and its disjoint spans.
+
+        Args:
+            instead: What stands in the place of each type while the rest is searched; placeholders unless told.
+        """
         entities = tuple(dict.fromkeys(self.entities))
         recognizers = load_recognizers(entities, phone_regions=self.phone_regions, public_ips_only=self.public_ips_only)
         least = {TYPES[entity]: self.min_scores.get(entity, self.min_score) for entity in entities}
         triggers = [one.trigger for one in recognizers]
-        placeholders = self._placeholders()
+        instead = instead or self._placeholders()
 
         def find(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, str, list[Span]]]:
             for row in triggered(texts, triggers).tolist():
                 text = texts[row].as_py()
-                if spans := _all_spans(text, recognizers, least, placeholders):
+                if spans := _all_spans(text, recognizers, least, instead):
                     yield row, text, spans
 
         return find
@@ -156,9 +165,11 @@ class Pii(Mapper):
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """Load the recognizers; the function takes out what they find."""
-        find, key, placeholders = self.finder(), self._key(), self._placeholders()
+        key, placeholders = self._key(), self._placeholders()
         names: dict[str, Operator] = {TYPES[one]: self.operators.get(one, "placeholder") for one in self.entities}
         render = {kind: operator(name, kind, placeholders[kind], key) for kind, name in names.items()}
+        stays = {kind: render[kind] for kind, name in names.items() if name in ("mask", "pseudonym")}
+        find = self.finder(placeholders | stays)
 
         def apply(batch: pa.Table) -> Effect:
             verdicts = Verdicts()
@@ -176,18 +187,24 @@ class Pii(Mapper):
 
 
 def _all_spans(
-    text: str, recognizers: Sequence[Recognizer], least: Mapping[str, float], placeholders: Mapping[str, str]
+    text: str,
+    recognizers: Sequence[Recognizer],
+    least: Mapping[str, float],
+    instead: Mapping[str, str | Callable[[str], str]],
 ) -> list[Span]:
     """All disjoint spans of a text, in its order.
 
     What is left without them may hold data that only shows now (two numbers run together): it is searched again until
-    nothing is found. Placeholders hold nothing that is found, so every round takes characters of the text, and the rounds end.
+    nothing is found. What only what stands instead is found in is left out, so every round takes characters of the text, and
+    the rounds end.
     """
     spans = _found(text, recognizers, least)
     more = spans
     while more:
-        more = _found(_rendered(text, spans, placeholders), recognizers, least)
-        spans = _merged(spans, [_original(span, spans, placeholders) for span in more])
+        made = _made(text, spans, instead)
+        found = _found(_joined(text, spans, made), recognizers, least)
+        more = [one for new in found if not _covered(one := _original(new, spans, made), spans)]
+        spans = _merged(spans, more)
     return spans
 
 
@@ -199,27 +216,40 @@ def _found(text: str, recognizers: Sequence[Recognizer], least: Mapping[str, flo
 
 def _rendered(text: str, spans: Sequence[Span], instead: Mapping[str, str | Callable[[str], str]]) -> str:
     """The text with something else in the place of each span: a string, or what a function makes of the value."""
+    return _joined(text, spans, _made(text, spans, instead))
+
+
+def _made(text: str, spans: Sequence[Span], instead: Mapping[str, str | Callable[[str], str]]) -> list[str]:
+    return [one if isinstance(one := instead[s.type], str) else one(text[s.start : s.end]) for s in spans]
+
+
+def _joined(text: str, spans: Sequence[Span], made: Sequence[str]) -> str:
     pieces, position = [], 0
-    for span in spans:
-        made = instead[span.type]
-        pieces += [text[position : span.start], made if isinstance(made, str) else made(text[span.start : span.end])]
+    for span, one in zip(spans, made, strict=True):
+        pieces += [text[position : span.start], one]
         position = span.end
     return "".join([*pieces, text[position:]])
 
 
-def _original(found: Span, spans: Sequence[Span], placeholders: Mapping[str, str]) -> Span:
-    """A span of the edited text in the coordinates of the text as given; a placeholder it meets counts whole."""
+def _original(found: Span, spans: Sequence[Span], made: Sequence[str]) -> Span:
+    """A span of the edited text in the coordinates of the text as given; what stands instead counts whole if it meets it."""
     start, end, shift = found.start, found.end, 0
     first = last = None
-    for span in spans:
+    for span, one in zip(spans, made, strict=True):
         begin = span.start + shift
-        finish = begin + len(placeholders[span.type])
+        finish = begin + len(one)
         if first is None and start < finish:
             first = span.start if start >= begin else start - shift
         if last is None and end <= finish:
             last = end - shift if end <= begin else span.end
-        shift += len(placeholders[span.type]) - (span.end - span.start)
+        shift += len(one) - (span.end - span.start)
     return found._replace(start=start - shift if first is None else first, end=end - shift if last is None else last)
+
+
+def _covered(one: Span, spans: Sequence[Span]) -> bool:
+    """Whether spans take all characters of one."""
+    taken = sum(max(0, min(one.end, span.end) - max(one.start, span.start)) for span in spans)
+    return taken == one.end - one.start
 
 
 def _merged(spans: Sequence[Span], more: Sequence[Span]) -> list[Span]:

@@ -66,6 +66,7 @@ _ANCHORS: dict[str, re.Pattern[str]] = {
 _SIX_DIGITS = re.compile(TRIGGERS["phone"])
 _WORDS = re.compile(r"[<\[][^\s<>\[\]]+[>\]]|[^\W\d_]+")
 _CONTEXT_WORDS, _CONTEXT_BOOST, _CONTEXT_LEAST = 5, 0.35, 0.4
+_DECIMAL = re.compile(r"\d\.$")
 _DOTS_IN_CARD = re.compile(r"(?<=\d{4})\.(?=\d{4}(?:\D|$))|(?<=\d{4})\.(?=\d{4}\.\d)")
 
 
@@ -119,6 +120,8 @@ def _finder(entity: Entity, recognizer: Any, accept: Callable[[str], bool] | Non
             for start, end in around(way, _ANCHORS[entity]):
                 for found in recognizer.analyze(way[start:end], [kind], None):
                     first, last = start + found.start, start + found.end
+                    if entity == "card" and _DECIMAL.search(plain, max(0, first - 2), first):
+                        continue
                     if accept is None or accept(plain[first:last]):
                         score = found.score if found.score >= 1 else _with_context(plain, first, found.score, context)
                         spans.append(Span(first, last, kind, score))
@@ -305,9 +308,13 @@ def _more_cards() -> list:
 
 
 def _is_public(text: str) -> bool:
-    """Whether it is an address that may name somebody; `ab::cd` is more likely the name of something in a program."""
+    """Whether it is an address that may name somebody.
+
+    Of IPv6 those are 2000::/3 (RFC 4291) and what holds one of IPv4: `::2`, `9::` and `ab::cd` stand in programs.
+    """
     import ipaddress
 
-    if "." not in text and not any(map(str.isdigit, text)) and text.count(":") < 4:
-        return False
-    return ipaddress.ip_interface(text).ip.is_global
+    address = ipaddress.ip_interface(text).ip
+    if address.version == 6 and "." not in text and address not in ipaddress.ip_network("64:ff9b::/96"):
+        return address.is_global and address in ipaddress.ip_network("2000::/3")
+    return address.is_global

@@ -85,10 +85,10 @@ FORMS = {
     "airtable_token": Form(r"pat\w{14}\.", rf"pat[A-Za-z0-9]{{14}}\.{_HEX}{{64}}"),
     "azure_storage_key": Form("AccountKey=", r"(?<=AccountKey=)[A-Za-z0-9+/]{86}==", is_word=False),
     "azure_shared_access": Form("[?&]sig=", r"(?<=[?&]sig=)[A-Za-z0-9%+/]{43,80}", is_word=False),
-    "json_web_token": Form("eyJ", rf"eyJ{_WORD}{{10,2000}}\.eyJ{_WORD}{{10,4000}}\.{_WORD}{{16,1000}}"),
+    "json_web_token": Form("eyJ", rf"(?<!{_WORD})eyJ{_WORD}{{10,2000}}+\.eyJ{_WORD}{{10,4000}}\.{_WORD}{{16,1000}}"),
     "private_key": Form(
         "-----BEGIN",
-        rf"-----BEGIN {_PEM}[\sA-Za-z0-9+/=:,.\\-]{{20,20000}}?-----END {_PEM}",
+        rf"-----BEGIN {_PEM}(?:[\sA-Za-z0-9+/=:,.\\]|-(?!----)){{20,20000}}+-----END {_PEM}",
         is_word=False,
         is_random=False,
     ),

@@ -78,6 +78,47 @@ def test_a_surrogate_of_a_card_has_a_right_check_digit_and_of_an_iban_a_right_ch
     assert [len(part) for part in iban.split(" ")] == [4, 4, 4, 4, 4, 2]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'api_key: "x9Fk2LmQ8rT4vW6z"4111 1111 1111 1111,212-555-0143 now',
+        "4111-1111-1111-1111+1 212 555 0143555",
+        "4111 1111 1111 1111 212-555-0143",
+    ],
+)
+@pytest.mark.parametrize("name", ["placeholder", "mask", "pseudonym"])
+def test_what_shows_only_beside_what_stands_instead_goes_the_first_time(edit, text, name):
+    assert "0143" not in edit(text, operators={"phone": name, "card": name, "secret": name})
+
+
+PIECES = (
+    "ann@example.co.uk", "212-555-0143", "+1 212 555 0143", "4111-1111-1111-1111", "DE89 3704 0044 0532 0130 00", "8.8.8.8",
+    "219-09-9998", "00:1a:2b:3c:4d:5e", 'api_key: "x9Fk2LmQ8rT4vW6z"', "https://ann:pa55word@host.com", "call ", "card ", " ",
+    "-", ".", ",", ":", "@", "\n", "12", "555", "\u4e2d",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def openings():
+    every = Pii().entities
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PII_KEY", KEY)
+        names = ("placeholder", "mask", "pseudonym")
+        return {one: Pii(operators=dict.fromkeys(every, one), key="env:PII_KEY").open() for one in names}
+
+
+@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=9), st.sampled_from(["placeholder", "mask", "pseudonym"]))
+def test_a_second_time_changes_nothing(openings, pieces, name):
+    import pyarrow as pa
+
+    def once(text):
+        rows = openings[name](pa.table({"text": [text]})).verdicts.to_pylist()
+        return rows[0]["text"] if rows else text
+
+    text = once("".join(pieces))
+    assert once(text) == text
+
+
 @given(
     st.text(min_size=1, max_size=30),
     st.sampled_from(["PERSON", "US_SSN", "MAC_ADDRESS", "CRYPTO", "PHONE_NUMBER", "SECRET"]),
@@ -109,6 +150,31 @@ def test_a_document_may_leave_for_what_it_holds_and_what_is_kept_stays(documents
 def test_a_key_is_named_and_never_given(settings):
     with pytest.raises(ValidationError, match="env:NAME"):
         Pii(**settings)
+
+
+def test_a_key_in_the_wrong_place_is_not_shown(project):
+    project.write("in.txt", "mail ann@example.co.uk now")
+    stages = f"stages: [{{stage: pii, operators: {{email: pseudonym}}, key: {KEY}}}]"
+    project.pipeline(f"{{dataset: toy, sources: [{{stage: files, paths: in.txt}}], {stages}}}")
+    done = project.cli("validate", "pipeline.yaml")
+    assert done.code == 2
+    assert "write where the key is" in done.err
+    assert KEY not in done.err + done.out
+    with pytest.raises(ValidationError) as refused:
+        Pii(key=KEY)
+    assert KEY not in str(refused.value)
+
+
+def test_validating_without_the_key_says_that_a_run_would_stop(project, monkeypatch):
+    monkeypatch.delenv("PII_KEY", raising=False)
+    project.write("in.txt", "mail ann@example.co.uk now")
+    stages = "stages: [{stage: pii, operators: {email: pseudonym}, key: 'env:PII_KEY'}]"
+    project.pipeline(f"{{dataset: toy, sources: [{{stage: files, paths: in.txt}}], {stages}}}")
+    done = project.cli("validate", "pipeline.yaml")
+    assert done.code == 0
+    assert (
+        "a run would stop here: the stage `pii` needs the key in the variable `PII_KEY`, which is not set" in done.err
+    )
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,8 @@ def pii(opened, documents):
         ("IBAN DE89 3704 0044 0532 0130 00.", "IBAN <IBAN>."),
         ("My SSN is 536-90-4399.", "My SSN is <SSN>."),
         ("ssn: 536904399", "ssn: <SSN>"),
+        ("2600:: and 64:ff9b::5db8:d822 and ::ffff:93.184.216.34", "<IP> and <IP> and <IP>"),
+        ("1. 4111111111111111", "1. <CARD>"),
     ],
 )
 def test_structured_data_becomes_a_typed_placeholder(pii, text, edited):
@@ -55,6 +57,8 @@ def test_structured_data_becomes_a_typed_placeholder(pii, text, edited):
         "Version 10.0.0.1 of 127.0.0.1 and 192.168.1.10",
         "Order 4111 1111 1111 1112 of std::vector<int> at 12:30:45",
         "me@localhost and @name and a@b",
+        "a = 0.31547076166137211, b = [0.82687265, -0.40144163], c = [[-0.52487006, 0.31508988], ((0.342931,",
+        "every[::2] back[9::-1] odd[1::2] netmask='ffff:ffff:ffff:ffff::'",
         "",
         "no digit, no sign",
         "v3.5.0 2024-08-17 and 0.41.0 - 0.43.0  14.x.x of 51.9 15 39 52.32 -23 50 26.1 12.9",

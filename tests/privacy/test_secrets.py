@@ -127,7 +127,7 @@ def test_the_password_of_an_address_goes_whole_though_it_looks_like_mail(documen
 
 
 @pytest.mark.parametrize(
-    "text", ["://" * 200_000, "eyJ" * 200_000, "token=" * 100_000, "-----BEGIN PRIVATE KEY-----" * 5_000]
+    "text", ["://" * 200_000, "eyJ" * 200_000, "token=" * 100_000, "-----BEGIN PRIVATE KEY-----" * 40_000]
 )
 def test_hostile_texts_take_time_in_proportion(text):
     assert isinstance(list(find_secrets(text)), list)
