@@ -67,7 +67,7 @@ def _lacking(stages: Sequence[ConfiguredStage]) -> Iterator[str]:
         try:
             entry.stage.facts()
         except CurateError as error:
-            yield f"a run would stop here: {error.problem}"
+            yield f"a run would stop at `{entry.id}`: {error.problem}"
 
 
 def check_columns(
