@@ -16,18 +16,7 @@ from curate.dataset.runs import records
 from curate.dataset.store import Store, object_name
 from curate.errors import CurateError
 from curate.files import file_hash
-from tests.dataset.exported import (  # noqa: F401
-    NAMES,
-    NULLS,
-    ROWS,
-    SCHEMA,
-    TEXTS,
-    commit_fragments,
-    decoded,
-    document,
-    make_dataset,
-    read_lines,
-)
+from tests.dataset.exported import NULLS, ROWS, commit_fragments, document, make_dataset, read_lines
 
 
 @pytest.fixture

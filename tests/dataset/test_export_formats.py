@@ -17,18 +17,7 @@ import zstandard
 from curate.dataset.export import export
 from curate.dataset.reader import Dataset
 from curate.errors import CurateError
-from tests.dataset.exported import (  # noqa: F401
-    NAMES,
-    NULLS,
-    ROWS,
-    SCHEMA,
-    TEXTS,
-    commit_fragments,
-    decoded,
-    document,
-    make_dataset,
-    read_lines,
-)
+from tests.dataset.exported import NULLS, ROWS, SCHEMA, TEXTS, decoded, document, make_dataset, read_lines
 
 
 @pytest.fixture
