@@ -48,7 +48,7 @@ _OPENED = re.compile(r"^(?:\[|\((?![^()]*\)))[ ]?-?")
 """What opens before a number and does not close in it."""
 _ISO_DATE = re.compile(r"(?:19|20)\d\d-[01]\d-[0-3]\d")
 _DECIMAL, _LOOSE = re.compile(r"\d\.\d"), re.compile(r"\d\s+[-\d]")
-_NO_BEGINNING = re.compile(r"(?:\d[.,]|[=<>*$]|\d [-+*/] ?|\b\w{0,16}\d\w{0,16}-)$")
+_NO_BEGINNING = re.compile(r"(?:\d[.,]|[=<>$]|\d[ ]?[*]|\d [-+*/] ?|\b\w{0,16}\d\w{0,16}-)$")
 _SUM = re.compile(r"[ ]?[=\u00d7<>]|[*]\d|[ ][-+/][ ]|[ ]?(?:%|USD|EUR|dollars|kg|km)\b")
 _LABEL = re.compile(
     r"\b(?:(?:tele|cell|i)?phones?|telefon\w*|t[e\u00e9]l(?:[e\u00e9](?:fonos?|phone|fone))?|ph|fon[eo]?|puh|"

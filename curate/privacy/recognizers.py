@@ -23,7 +23,7 @@ from curate.errors import CurateError, did_you_mean
 from curate.privacy.phones import find_phones, is_phone
 from curate.privacy.scripts import FOREIGN, apart, narrow
 from curate.privacy.secrets import SECRET_TRIGGER, find_secrets
-from curate.privacy.windows import MARGIN, TRIGGERS, addresses_around, margins_around, words_around
+from curate.privacy.windows import MARGIN, TRIGGERS, addresses_around, margins_around, pieces, words_around
 from curate.stages.contract import Span
 from curate.stages.lean import without
 
@@ -67,6 +67,7 @@ _SIX_DIGITS = re.compile(TRIGGERS["phone"])
 _WORDS = re.compile(r"[<\[][^\s<>\[\]]+[>\]]|[^\W\d_]+")
 _CONTEXT_WORDS, _CONTEXT_BOOST, _CONTEXT_LEAST = 5, 0.35, 0.4
 _DECIMAL = re.compile(r"\d\.$")
+_EMPHASIS = re.compile(r"(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)")
 _DOTS_IN_CARD = re.compile(r"(?<=\d{4})\.(?=\d{4}(?:\D|$))|(?<=\d{4})\.(?=\d{4}\.\d)")
 
 
@@ -131,19 +132,23 @@ def _finder(entity: Entity, recognizer: Any, accept: Callable[[str], bool] | Non
 
 
 def _phones(recognizer: Any) -> Callable[[str], list[Span]]:
-    """By numbering plans, which know the digits and dashes of all scripts; and by form and words."""
+    """By numbering plans, which know the digits and dashes of all scripts; and by form and words.
+
+    In pieces: phonenumbers gives up without a word after 65,535 numbers that are none, and what stood behind them would stay.
+    """
     kind, context = TYPES["phone"], tuple(word.lower() for word in recognizer.context or ())
 
     def find(text: str) -> list[Span]:
         plain = narrow(text)
         spans: list[Span] = []
-        for start, end in margins_around(text, _ANCHORS["phone"]):
+        windows = margins_around(text, _ANCHORS["phone"])
+        for start, end, begins, ends in (piece for window in windows for piece in pieces(*window)):
             for found in recognizer.analyze(text[start:end], [kind], None):
                 first, last = start + found.start, start + found.end
-                if is_phone(plain, first, last):
+                if begins <= first < ends and is_phone(plain, first, last):
                     spans.append(Span(first, last, kind, _with_context(plain, first, found.score, context)))
         if _SIX_DIGITS.search(plain):
-            spans += [Span(start, end, kind, score) for start, end, score in find_phones(apart(plain))]
+            spans += [Span(start, end, kind, score) for start, end, score in find_phones(_plainly(apart(plain)))]
         return list(dict.fromkeys(spans))
 
     return find
@@ -154,13 +159,20 @@ def _secrets(text: str) -> list[Span]:
 
 
 def _ways(entity: Entity, text: str) -> list[str]:
-    """The text, and as Presidio's patterns want it: IBANs in capitals, cards with dashes for dots; letter for letter."""
+    """The text, and as Presidio's patterns want it, letter for letter.
+
+    IBANs in capitals, cards with dashes for dots, and nothing between the `_` that Markdown emphasizes with.
+    """
     if entity == "iban":
         raised = text.upper()
         other = raised if len(raised) == len(text) else "".join(one.upper() if one.isascii() else one for one in text)
     else:
         other = _DOTS_IN_CARD.sub("-", text) if entity == "card" else text
-    return list(dict.fromkeys([text, other]))
+    return list(dict.fromkeys([text, other, _plainly(text), _plainly(other)]))
+
+
+def _plainly(text: str) -> str:
+    return _EMPHASIS.sub(lambda found: " " * len(found[0]), text) if "_" in text else text
 
 
 def _with_context(text: str, start: int, score: float, context: Sequence[str]) -> float:

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["MARGIN", "TRIGGERS", "addresses_around", "margins_around", "triggered", "words_around"]
+__all__ = ["MARGIN", "PIECE", "TRIGGERS", "addresses_around", "margins_around", "pieces", "triggered", "words_around"]
 
 MARGIN, LONGEST_ADDRESS = 60, 320
 """Characters around digits, and to either side of an `@`, that may be of what is found."""
+PIECE = 4000
+"""Characters of a window that a recognizer takes at once, where it would give up on more."""
 _SIX_DIGITS = r"\d(?:[^\w\n]{0,4}\d){5,}"
 TRIGGERS = {
     "email": "@",
@@ -112,3 +114,13 @@ def margins_around(text: str, anchor: re.Pattern[str]) -> Iterator[tuple[int, in
         start, end = low, high
     if end >= 0:
         yield start, end
+
+
+def pieces(start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """A window in pieces: where each is seen from and to, and from and to where what is found in it counts.
+
+    They overlap by more than anything that is found is long, so what a cut goes through is seen whole in the next one.
+    """
+    for first in range(start, end, PIECE):
+        last = min(first + PIECE, end)
+        yield max(start, first - 2 * MARGIN), min(end, last + 2 * MARGIN), first, last

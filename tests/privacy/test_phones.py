@@ -6,6 +6,8 @@ import pytest
 
 from curate.privacy.phones import find_phones
 from curate.privacy.pii import Pii
+from curate.privacy.recognizers import load_recognizers
+from curate.privacy.windows import pieces
 from tests.conftest import document_table
 
 
@@ -80,3 +82,17 @@ def test_a_social_security_number_is_called_one_however_its_dashes_stand(documen
 def test_a_million_digits_take_time_in_proportion():
     assert list(find_phones("1" * 1_000_000)) == []
     assert list(find_phones("1 2-" * 250_000)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", ["12345 12345; ", "8.8.8.8 "])
+def test_a_number_behind_a_long_table_of_numbers_is_found(before):
+    text = before * (140_000 // len(before)) + "and 2125550199 ok"
+    [phones] = load_recognizers(("phone",), phone_regions=("US",), public_ips_only=True)
+    assert text[phones.find(text)[-1].start :] == "2125550199 ok"
+
+
+def test_pieces_of_a_window_count_every_place_once_and_see_beyond_it():
+    cut = list(pieces(100, 9000))
+    assert [(first, last) for _, _, first, last in cut] == [(100, 4100), (4100, 8100), (8100, 9000)]
+    assert [(low, high) for low, high, _, _ in cut] == [(100, 4220), (3980, 8220), (7980, 9000)]

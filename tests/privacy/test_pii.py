@@ -380,3 +380,17 @@ def _is_found(gold, row) -> bool:
         if span["type"] == gold["entity_type"] and shared >= both / 2:
             return True
     return False
+
+
+@pytest.mark.parametrize(
+    ("text", "edited"),
+    [
+        ("_jane.doe@example.com_", "_<EMAIL>_"),
+        ("__8.8.4.4__ and _4111 1111 1111 1111_", "__<IP>__ and _<CARD>_"),
+        ("call _212-555-0199_!", "call _<PHONE>_!"),
+        ("*jane.doe@example.com* **212-555-0199**", "*<EMAIL>* **<PHONE>**"),
+        ("under_score@example.com", "<EMAIL>"),
+    ],
+)
+def test_what_markdown_emphasizes_is_found(pii, text, edited):
+    assert pii(text)[0]["text"] == edited
