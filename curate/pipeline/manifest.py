@@ -14,7 +14,7 @@ from curate.dataset.manifest import Lineage, write_inputs
 from curate.dataset.store import Store
 from curate.pipeline.plan import Inputs, Planned
 
-__all__ = ["Conservation", "ConservationError", "pipeline_lineage", "stage_rows"]
+__all__ = ["Conservation", "ConservationError", "as_written", "pipeline_lineage", "stage_rows"]
 
 VERDICTS = ("dropped", "edited", "quarantined", "expanded")
 
@@ -127,14 +127,16 @@ def pipeline_lineage(
         facts = {"source": entry.id, "name": part.name, "content": part.content, "bytes": inputs.size(part)}
         read[entry.id, part.name] = facts
     return Lineage(
-        pipeline=_as_written(pipeline),
+        pipeline=as_written(pipeline),
         inputs=write_inputs(store, list(read.values())),
         sample=sample,
         tools={"curate": metadata.version("curate-lm"), "pyarrow": metadata.version("pyarrow")},
     )
 
 
-def _as_written(pipeline: Pipeline) -> dict[str, Any]:
+def as_written(pipeline: Pipeline) -> dict[str, Any]:
+    """What the pipeline's file says, but for what bounds a run and not its version."""
+
     def entries(configured: Sequence[ConfiguredStage]) -> list[dict[str, Any]]:
         return [{"id": entry.id, "stage": entry.name, **entry.written} for entry in configured]
 

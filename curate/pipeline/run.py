@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,14 +21,14 @@ from curate.config.validation import mask
 from curate.dataset import refs
 from curate.dataset.leases import lease
 from curate.dataset.manifest import check_values, make_manifest, version_schema
-from curate.dataset.runs import State, now, record, run_id
+from curate.dataset.runs import State, Thing, now, record, run_id
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError, GateError
-from curate.pipeline.backends.contract import Backend
+from curate.pipeline.backends.contract import Backend, carry_out
 from curate.pipeline.backends.local import LocalBackend
 from curate.pipeline.explain import record_plan
 from curate.pipeline.jobs import Job
-from curate.pipeline.manifest import Conservation, pipeline_lineage, stage_rows
+from curate.pipeline.manifest import Conservation, as_written, pipeline_lineage, stage_rows
 from curate.pipeline.plan import Inputs, bundle, plan_parts
 from curate.pipeline.preview import check_columns
 from curate.pipeline.progress import Progress, Quiet
@@ -129,8 +129,10 @@ def run_pipeline(
     with lease(store, "run"), _masked(pipeline):
         store.blobs.sweep()
         count = workers or len(os.sched_getaffinity(0))
-        with progress, LocalBackend(str(place), pipeline.root, count, progress.note) as backend:
-            return _Run(pipeline, store, backend, progress, list(force), accept).result(sample)
+        with progress, LocalBackend(str(place), pipeline.root, count) as backend:
+            run = _Run(pipeline, store, backend, progress, list(force), accept)
+            with run.recorded():
+                return run.result(sample)
 
 
 @contextmanager
@@ -155,12 +157,15 @@ class _Run:
     progress: Progress
     force: list[str]
     accept: bool
+    began: str = field(default_factory=now)
+    identity: str | None = None
+    """Of its record in the store, once there is one."""
     tasks_run: int = 0
     tasks_cached: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     def result(self, sample: int | None) -> RunResult:
-        began, clock = now(), time.monotonic()
+        clock = time.monotonic()
         inputs = Inputs(self.store)
         walk = Walk(self.pipeline, self.store, inputs, self, force=self.force, accept=self.accept)
         parts = plan_parts(self.pipeline, inputs)
@@ -187,8 +192,11 @@ class _Run:
         record_plan(self.store, self.pipeline, walk.described)
         self._note_provisional(manifest["provisional"])
         done = self._told(version, tag, manifest, rows, round(time.monotonic() - clock, 3))
-        if self.tasks_run or is_new:
-            self._record(done, manifest["lineage"], began, "failed" if failed else "done")
+        if self.identity or is_new:
+            given: Thing = {"kind": "inputs", "id": manifest["lineage"]["inputs"], "name": "documents"}
+            made: Thing = {"kind": "version", "id": version, "name": f"{done.dataset}@{tag or version[:12]}"}
+            facts = {"documents": done.documents, "tasks": done.tasks, "seconds": done.seconds}
+            self._record("failed" if failed else "done", inputs=[given], outputs=[made], facts=facts)
         if failed:
             refs.refuse(self.store, done.dataset, version, failed[0])
             raise GateError(failed[0], str(self.pipeline.path), failed[1], result=done.to_json())
@@ -206,15 +214,32 @@ class _Run:
         name, place = self.pipeline.settings.dataset, self.store.location
         return RunResult(name, version, tag, manifest["documents"], stages, tasks, seconds, place)
 
-    def _record(self, done: RunResult, lineage: dict[str, Any], began: str, state: State) -> None:
-        pipeline = hashlib.sha256(canonical_json(lineage["pipeline"])).hexdigest()
+    # ---- its record
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """The block ends, whatever happens in it, in the record of a run that did anything; killed, it stays `running`."""
+        try:
+            yield
+        except BaseException as error:
+            if self.identity and not isinstance(error, GateError):
+                self._record("failed" if isinstance(error, Exception) else "interrupted")
+            raise
+
+    def _record(
+        self,
+        state: State,
+        *,
+        inputs: Sequence[Thing] = (),
+        outputs: Sequence[Thing] = (),
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.identity = self.identity or run_id()
+        written = hashlib.sha256(canonical_json(as_written(self.pipeline))).hexdigest()
+        pipeline: Thing = {"kind": "pipeline", "id": written, "name": self.pipeline.path.name}
         record(
-            self.store, "run", run_id(), name=done.dataset,
-            state=state, began=began,
-            inputs=[{"kind": "pipeline", "id": pipeline, "name": self.pipeline.path.name},
-                    {"kind": "inputs", "id": lineage["inputs"], "name": "documents"}],
-            outputs=[{"kind": "version", "id": done.version, "name": f"{done.dataset}@{done.tag or done.version[:12]}"}],
-            facts={"documents": done.documents, "tasks": done.tasks, "seconds": done.seconds},
+            self.store, "run", self.identity, name=self.pipeline.settings.dataset, state=state, began=self.began,
+            inputs=[pipeline, *inputs], outputs=list(outputs), facts=dict(facts or {}),
         )  # fmt: skip
 
     # ---- gates and notes
@@ -288,8 +313,11 @@ class _Run:
 
     def do(self, jobs: Sequence[tuple[int, Job]], done: Callable[[int, dict[str, Any]], None]) -> None:
         """Have the backend do these."""
+        if jobs and not self.identity:
+            self._record("running")
         by_number = dict(jobs)
-        for task, result in self.backend.run(job.task(number) for number, job in jobs):
+        tasks = (job.task(number) for number, job in jobs)
+        for task, result in carry_out(self.backend, tasks, self.progress.note):
             job = by_number[task.number]
             self._count(job, result.pop("seconds"))
             done(task.number, result)

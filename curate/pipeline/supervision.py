@@ -35,6 +35,13 @@ class Lost(NamedTuple):
     hung: bool
     how: str
 
+    def place(self) -> str:
+        """Where it was, in words for a message; nothing where that is not known."""
+        if self.at is None:
+            return ""
+        stage, start, stop = self.at
+        return f" at stage `{stage}`, " + ("loading" if start == LOADING else f"documents {start}-{stop}")
+
 
 @dataclass(frozen=True, slots=True)
 class Task:

@@ -13,6 +13,7 @@ import pytest
 import curate
 from curate.dataset.runs import records
 from curate.errors import CurateError, GateError
+from curate.pipeline.backends.local import LocalBackend
 
 
 def test_every_document_is_kept_dropped_or_quarantined(toy):
@@ -348,6 +349,22 @@ def test_a_run_is_on_record_with_what_it_was_given_and_made_by_hash(project):
     assert given["inputs"] == project.open().manifest["lineage"]["inputs"]
     assert len(given["pipeline"]) == 64
     assert (one["state"], one["outputs"]) == ("done", [{"kind": "version", "id": version, "name": "toy@v1"}])
+
+
+@pytest.mark.parametrize(("error", "state"), [(CurateError("no"), "failed"), (KeyboardInterrupt(), "interrupted")])
+def test_a_run_that_stops_on_the_way_is_on_record_as_such(project, monkeypatch, error, state):
+    def run(backend, waiting):
+        told.extend(one["state"] for one in records(project.store, "run"))
+        raise error
+
+    told = []
+    project.write("in.txt", "a", "b")
+    project.stages("Shout, id: it")
+    monkeypatch.setattr(LocalBackend, "run", run)
+    with pytest.raises(type(error)):
+        project.run()
+    (one,) = records(project.store, "run")
+    assert (told, one["state"], one["outputs"]) == (["running"], state, [])
 
 
 def test_what_became_the_newest_is_on_record_though_nothing_had_to_be_done(project):

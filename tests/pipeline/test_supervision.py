@@ -1,9 +1,13 @@
-"""What is done when a worker is lost, asked as any backend asks: no process is needed for it."""
+"""What is done when a worker is lost, for a backend without processes."""
 
 from __future__ import annotations
 
 import copy
 
+import pytest
+
+from curate.errors import CurateError
+from curate.pipeline.backends.contract import Done, Failed, InternalError, carry_out
 from curate.pipeline.calls import LOADING
 from curate.pipeline.supervision import MOST_DEATHS, MOST_HANGS, Lost, Task, next_attempt
 
@@ -61,3 +65,44 @@ def test_what_an_earlier_attempt_was_given_stays_as_it_was():
     before = copy.deepcopy(SHARD)
     attempts(SHARD, (ONE, True), (BATCH, True), (LOADS, False))
     assert before == SHARD
+
+
+class Scripted:
+    """A backend to which, in order, these things happen; then it does what waits."""
+
+    def __init__(self, *outcomes):
+        self.outcomes, self.given = list(outcomes), []
+
+    def run(self, waiting):
+        while waiting:
+            self.given.append(waiting.popleft())
+            yield self.given[-1], self.outcomes.pop(0) if self.outcomes else Done(self.given[-1].number)
+
+
+def carried(*outcomes):
+    """What was given to the backend, what came out, and what was said."""
+    notes, backend = [], Scripted(*outcomes)
+    done = list(carry_out(backend, [SHARD, READER], notes.append))
+    return backend.given, [result for _, result in done], notes
+
+
+def test_what_any_backend_loses_is_tried_again_before_what_waits():
+    given, done, notes = carried(Lost(BATCH, True, "passed the time limit of 60 s"))
+    assert [blame(task) for task in given[:2]] == [{}, {"careful": {"it": [[0, 1000]]}}]
+    assert given[2] is READER
+    assert done == [0, 0]
+    assert notes == ["a worker passed the time limit of 60 s on a shard at stage `it`, documents 0-1000; trying again"]
+
+
+def test_a_task_that_loses_a_backend_too_many_workers_ends_the_run():
+    with pytest.raises(InternalError, match="a shard killed 8 workers; is there enough memory for it"):
+        carried(*[Lost(None, False, "died (exit -9)")] * MOST_DEATHS)
+
+
+def test_what_a_backend_says_of_a_failure_is_raised_as_what_it_was():
+    told = CurateError("no such column", "pipeline.yaml:3", "columns: a, b")
+    with pytest.raises(CurateError) as raised:
+        carried(Failed("CurateError", told.records()))
+    assert str(raised.value) == str(told)
+    with pytest.raises(InternalError, match="a shard failed:\nhere in there"):
+        carried(Failed("internal", [], "here in there"))

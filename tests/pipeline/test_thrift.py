@@ -1,10 +1,12 @@
 """What a run does not do: texts that nobody asked for are not read, workers without work are not started."""
 
 import json
+from collections import deque
 
 from curate.dataset.store import Store
 from curate.pipeline import run as driver
 from curate.pipeline.backends import local
+from curate.pipeline.backends.contract import Done
 from curate.pipeline.backends.local import LocalBackend
 from curate.pipeline.steps import Opened
 from curate.pipeline.supervision import Task
@@ -26,10 +28,11 @@ class Seen(Mapper):
 class Here(LocalBackend):
     """Does the tasks in this process."""
 
-    def run(self, tasks):
+    def run(self, waiting):
         store, opened = Store.open(self.store), Opened()
-        for task in tasks:
-            yield task, perform(store, json.loads(json.dumps(task.spec)), lambda at: None, opened)
+        while waiting:
+            task = waiting.popleft()
+            yield task, Done(perform(store, json.loads(json.dumps(task.spec)), lambda at: None, opened))
 
 
 def test_only_a_stage_that_looks_at_texts_is_given_them(project, monkeypatch):
@@ -55,12 +58,12 @@ def test_workers_are_started_for_tasks_that_wait_as_long_as_a_start_takes(projec
     spec = {"kind": "write", "key": None, "shard": shard.to_json()}
 
     def workers_after(tasks):
-        given = [Task(number, spec, "a task") for number in range(tasks)]
+        given = deque(Task(number, spec, "a task") for number in range(tasks))
         assert len(list(backend.run(given))) == tasks
         return len(backend.workers)
 
     monkeypatch.setattr(local, "START_WAIT", float("inf"))
-    with LocalBackend(project.location, project.root, 3, print) as backend:
+    with LocalBackend(project.location, project.root, 3) as backend:
         assert [workers_after(2), workers_after(9)] == [2, 2]
         monkeypatch.setattr(local, "START_WAIT", 0.0)
         assert workers_after(9) == 3

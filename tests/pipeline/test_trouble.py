@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from curate.errors import CurateError
-from curate.pipeline.backends.local import InternalError
+from curate.pipeline.backends.contract import InternalError
 from curate.pipeline.calls import warm
 from curate.privacy.pii import Pii
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +21,9 @@ from typing import Any
 
 import psutil
 
-from curate import errors
-from curate.errors import CurateError
-from curate.pipeline.backends.contract import InternalError
+from curate.pipeline.backends.contract import Done, Failed, InternalError, Outcome
 from curate.pipeline.calls import LOADING
-from curate.pipeline.supervision import MOST_DEATHS, At, Lost, Task, next_attempt
+from curate.pipeline.supervision import MOST_DEATHS, At, Lost, Task
 
 __all__ = ["LocalBackend"]
 
@@ -73,8 +71,8 @@ class _Worker:
 class LocalBackend:
     """Runs tasks on `workers` processes; use as a context manager."""
 
-    def __init__(self, store: str, root: Path, workers: int, note: Callable[[str], None]) -> None:
-        self.store, self.root, self.count, self.note = store, root, workers, note
+    def __init__(self, store: str, root: Path, workers: int) -> None:
+        self.store, self.root, self.count = store, root, workers
         self.workers: list[_Worker] = []
         self.failed_starts = 0
         self.looked = time.monotonic()
@@ -90,29 +88,24 @@ class LocalBackend:
             self._forget(worker)
         self.selector.close()
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Any]]:
-        """Do all tasks; yields each with its result, in the order in which they finish."""
-        waiting = deque(tasks)
-        running, begun = 0, time.monotonic()
-        while waiting or running:
+    def run(self, waiting: deque[Task]) -> Iterator[tuple[Task, Outcome]]:
+        """Do tasks until none is left; yields each with what came of it, in the order in which they finish."""
+        begun = time.monotonic()
+        while waiting or any(worker.task for worker in self.workers):
             if not self.workers or time.monotonic() - begun > START_WAIT:
+                running = sum(worker.task is not None for worker in self.workers)
                 while len(self.workers) < min(self.count, running + len(waiting)):
                     self._start()
             for worker in self.workers:
                 if worker.ready and worker.task is None and waiting:
                     self._give(worker, waiting.popleft())
-                    running += 1
             for key, _ in self.selector.select(timeout=POLL_SECONDS):
                 worker = key.data
                 for message in self._hear(worker):
-                    if "done" in message:
-                        task, worker.task = worker.task, None
-                        running -= 1
-                        assert task is not None
-                        yield task, message["done"]
-                    elif "error" in message:
-                        raise _error(worker.task, message["error"])
-            running -= self._bury(waiting)
+                    task, worker.task = worker.task, None
+                    assert task is not None
+                    yield task, Done(message["done"]) if "done" in message else Failed(**message["error"])
+            yield from self._bury()
 
     # ---- processes
 
@@ -163,44 +156,30 @@ class LocalBackend:
             else:
                 yield message
 
-    def _bury(self, waiting: deque[Task]) -> int:
-        """Replace dead and hanging workers; their tasks go back to the front. Returns how many tasks did."""
-        returned = 0
+    def _bury(self) -> Iterator[tuple[Task, Lost]]:
+        """Leave dead and hanging workers; yields the tasks that were lost with them."""
         due = time.monotonic() - self.looked > POLL_SECONDS
         self.looked = time.monotonic() if due else self.looked
         for worker in list(self.workers):
-            hung = due and self._hangs(worker)
+            limit = self._limit(worker)
+            hung = due and limit is not None and worker.look() > limit
             if worker.process.poll() is None and not hung:
                 continue
             worker.process.kill()
-            task = worker.task
             self.workers.remove(worker)
             self._forget(worker)
-            if task is None:
+            if worker.task is None:
                 self.failed_starts += not worker.ready
                 if self.failed_starts >= MOST_DEATHS:
                     raise InternalError("worker processes do not start; CURATE_DEBUG=1 shows what they say")
                 continue
-            waiting.appendleft(self._again(task, worker, hung))
-            returned += 1
-        return returned
+            how = f"passed the time limit of {limit:g} s" if hung else f"died (exit {worker.process.returncode})"
+            yield worker.task, Lost(worker.at, hung, how)
 
-    def _hangs(self, worker: _Worker) -> bool:
+    def _limit(self, worker: _Worker) -> float | None:
+        """Seconds that what it does may take."""
         loads = not worker.ready or (worker.at is not None and worker.at[1] == LOADING)
-        limit = START_SECONDS if loads else worker.task.time_limit if worker.task and worker.at else None
-        return limit is not None and worker.look() > limit
-
-    def _again(self, task: Task, worker: _Worker, hung: bool) -> Task:
-        how = f"passed the time limit of {task.time_limit:g} s" if hung else f"died (exit {worker.process.returncode})"
-        place = ""
-        if worker.at:
-            stage, start, stop = worker.at
-            place = f" at stage `{stage}`, " + ("loading" if start == LOADING else f"documents {start}-{stop}")
-        self.note(f"a worker {how} on {task.label}{place}; trying again")
-        again = next_attempt(task, Lost(worker.at, hung, how))
-        if isinstance(again, str):
-            raise InternalError(again)
-        return again
+        return START_SECONDS if loads else worker.task.time_limit if worker.task and worker.at else None
 
     def _forget(self, worker: _Worker) -> None:
         assert worker.process.stdin is not None
@@ -210,12 +189,3 @@ class LocalBackend:
         with suppress(BrokenPipeError):
             worker.process.stdin.close()
         worker.process.wait()
-
-
-def _error(task: Task | None, message: dict[str, Any]) -> Exception:
-    kind = getattr(errors, message["kind"], None)
-    if kind is errors.ConfigurationErrors:
-        return kind([CurateError(**record) for record in message["records"]])
-    if isinstance(kind, type) and issubclass(kind, CurateError):
-        return kind(**message["records"][0])
-    return InternalError(f"{task.label if task else 'a task'} failed:\n{message['traceback']}")
