@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +22,16 @@ import pytest
 from hypothesis import settings
 
 from tests.object_store import ENVIRONMENT, Server, serving
+from tests.offline.sitecustomize import guard
 from tests.oracles import library, real_data
+
+# no network: here, and in processes that tests start
+CONNECTIONS = Path(tempfile.mkstemp(prefix="connections-")[1])
+os.environ["CURATE_TEST_CONNECTIONS"] = str(CONNECTIONS)
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parent / "offline"), os.environ.get("PYTHONPATH")])
+)
+sys.addaudithook(guard)
 
 # how long an example takes is the machine's business
 settings.register_profile("suite", deadline=None)
@@ -33,6 +44,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Bytes have no names: a gzip member holds the second in which a worker collected it, and workers must collect alike."""
     return argname if isinstance(val, bytes) and (len(val) > 40 or b"\x1f\x8b" in val) else None
+
+
+@pytest.fixture(autouse=True)
+def offline() -> Iterator[None]:
+    """A test that asks for anything beyond this machine fails, also where a process that it started did."""
+    yield
+    asked = CONNECTIONS.read_text()
+    CONNECTIONS.write_text("")
+    assert not asked, asked
+
+
+def pytest_sessionfinish() -> None:
+    """Leave nothing."""
+    CONNECTIONS.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -43,15 +43,19 @@ class Browser:
 
     def call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         """Send a command, and give its answer; events that come before it are kept."""
-        number = next(self.numbers)
-        message = {"id": number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
-        os.write(self.input, json.dumps(message).encode() + b"\0")
+        number = self._send(method, session, **parameters)
         while True:
             found = self._receive()
             if found.get("id") == number:
                 assert "error" not in found, found
                 return found["result"]
             self.events.append(found)
+
+    def _send(self, method: str, session: str | None, **parameters: Any) -> int:
+        number = next(self.numbers)
+        message = {"id": number, "method": method, "params": parameters} | ({"sessionId": session} if session else {})
+        os.write(self.input, json.dumps(message).encode() + b"\0")
+        return number
 
     def wait_for(self, method: str, session: str) -> None:
         """Until an event of this session has come."""
@@ -65,7 +69,10 @@ class Browser:
             assert more, "Chromium is gone"
             self.waiting += more
         message, _, self.waiting = self.waiting.partition(b"\0")
-        return json.loads(message)
+        found = json.loads(message)
+        if found.get("method") == "Page.javascriptDialogOpening":  # the page stands still until somebody answers
+            self._send("Page.handleJavaScriptDialog", found["sessionId"], accept=False)
+        return found
 
     def open(self, file: Path, *, width: int, height: int, dark: bool = False) -> Tab:
         """A file on a screen of this size; one under 600 pixels wide is a phone's."""
@@ -89,8 +96,9 @@ class Tab:
         self.browser, self.session = browser, session
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression."""
-        found = self.browser.call("Runtime.evaluate", self.session, expression=expression, returnByValue=True)
+        """The value of a JavaScript expression, or of what it promises."""
+        asked = {"expression": expression, "returnByValue": True, "awaitPromise": True}
+        found = self.browser.call("Runtime.evaluate", self.session, **asked)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
@@ -98,6 +106,10 @@ class Tab:
         """What the page wrote to the console, and what the browser said of it."""
         kinds = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
         return [json.dumps(one["params"]) for one in self._events() if one["method"] in kinds]
+
+    def dialogs(self) -> list[str]:
+        """What `alert` and its like said."""
+        return [one["params"]["message"] for one in self._events() if one["method"] == "Page.javascriptDialogOpening"]
 
     def requests(self) -> list[str]:
         """Addresses that the page asked for, its own among them."""
@@ -107,4 +119,4 @@ class Tab:
 
     def _events(self) -> list[dict[str, Any]]:
         self.evaluate("0")  # all events before this answer have come
-        return [one for one in self.browser.events if one.get("sessionId") == self.session]
+        return [one for one in self.browser.events if one.get("sessionId") == self.session and "method" in one]

@@ -1,4 +1,4 @@
-"""Reports in a real browser, on a phone and on a desk: all of it is seen, all of it is reached, nothing is asked for.
+"""Reports in a real browser, on a phone and on a desk: all of it is seen, all of it is reached, nothing runs.
 
 Needs Chromium (`make services`); without it these tests are skipped, and fail where CI is `true`.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from importlib.resources import files
 
 import pytest
 
+from curate.dataset.runs import records
 from curate.reports.report import build_report, build_run_report, find_target
 from tests.reports.browser import Browser
 from tests.reports.page import LONG
@@ -49,6 +51,12 @@ seen.filter(one => one.matches("svg text")).filter(one => {
 """
 UNREACHABLE = """
 seen.filter(one => one.matches(REGION)).filter(one => { one.focus(); return document.activeElement !== one; }).map(told)
+"""
+AXE = files("axe_core_python").joinpath("axe.min.js").read_text()
+SERIOUS = """
+axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).then(found => found.violations
+  .filter(one => one.impact == "serious" || one.impact == "critical")
+  .map(one => one.id + ": " + one.nodes.slice(0, 3).map(node => node.html.slice(0, 200)).join(" ")))
 """
 
 
@@ -92,11 +100,42 @@ def test_everything_is_seen_whole_or_in_a_region_that_scrolls_and_can_be_reached
         assert tab.evaluate("document.documentElement.scrollWidth == document.documentElement.clientWidth")
 
 
+@pytest.fixture(scope="module")
+def hostile_pages(hostile, tmp_path_factory):
+    """Pages of a corpus that attacks them."""
+    folder = tmp_path_factory.mktemp("hostile")
+    (trained,) = (one["name"] for one in records(hostile.store, "training"))
+    run = find_target(hostile.store, trained)
+    report = build_report(hostile.store, hostile.version, folder / "report.html")
+    return [report, build_run_report(run, folder / "run.html")]
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_nothing_is_asked_for_and_nothing_complains(browser, pages, dark):
-    for file in pages:
+def test_nothing_is_asked_for_nothing_complains_and_no_dialog_opens(browser, pages, hostile_pages, dark):
+    for file in (*pages, *hostile_pages):
         tab = browser.open(file, width=PHONE[0], height=PHONE[1], dark=dark)
-        assert (tab.requests(), tab.complaints()) == ([file.as_uri()], [])
+        tab.evaluate("document.querySelectorAll('*').forEach(one => one.dispatchEvent(new MouseEvent('mouseover')))")
+        assert (tab.requests(), tab.complaints(), tab.dialogs()) == ([file.as_uri()], [], [])
+
+
+def test_a_page_that_does_any_of_this_is_seen(browser, tmp_path):
+    file = tmp_path / "bad.html"
+    file.write_text("<title>x</title><img src=x onerror=alert(2)><p style='color:#aaa'>pale</p><script>oh()</script>")
+    tab = browser.open(file, width=DESK[0], height=DESK[1])
+    assert tab.dialogs() == ["2"]
+    assert len(tab.requests()) == 2 and any("oh is not defined" in one for one in tab.complaints())
+    tab.evaluate(AXE)
+    assert {one.partition(":")[0] for one in tab.evaluate(SERIOUS)} >= {"image-alt", "color-contrast"}
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious(browser, pages, hostile_pages, dark):
+    """Of the rules of WCAG 2.1 A and AA, by axe-core."""
+    for file in (*pages, *hostile_pages):
+        tab = browser.open(file, width=DESK[0], height=DESK[1], dark=dark)
+        tab.evaluate(PREPARE)
+        tab.evaluate(AXE)
+        assert tab.evaluate(SERIOUS) == []
 
 
 def test_the_contents_are_folded_on_a_phone_and_open_on_a_desk(browser, pages):
