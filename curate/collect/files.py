@@ -104,14 +104,14 @@ class Files(Source):
         context.prepare([Path(location.location) for location in locations if location.is_local])
         for location in locations:
             kind = self._type(location)
-            content = location.content(context.content_hash)
-            parts.extend(self._parts(location, kind, content, context))
+            content, size = location.content(context.content_hash, context.size)
+            parts.extend(self._parts(location._replace(size=size), kind, content, context))
         return parts
 
     def unchanged(self, part: Part) -> bool:
         """Whether a URL has the content that was planned; where its server tells no checksum, all is read again."""
         location = Location(part.name, part.location, 0)
-        return location.is_local or location.content(lambda _: "") == part.content
+        return location.is_local or location.content(lambda _: "", lambda _: 0)[0] == part.content
 
     def _type(self, location: Location) -> FileType:
         told = file_type(location.name)

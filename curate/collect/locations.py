@@ -40,15 +40,17 @@ class Location(NamedTuple):
         """Whether it is a path and not a URL."""
         return "://" not in self.location
 
-    def content(self, local_hash: Callable[[Path], str]) -> str:
-        """Identity of the content: for URLs the hash that the server tells, else the file is read."""
+    def content(self, local_hash: Callable[[Path], str], local_size: Callable[[Path], int]) -> tuple[str, int]:
+        """Identity of the content, for URLs the hash that the server tells, else the file is read; and its bytes."""
         if self.is_local:
-            return local_hash(Path(self.location))
+            path = Path(self.location)
+            return local_hash(path), local_size(path)
         told = _information(self.location)
+        size = int(told.get("size") or 0)
         for key in CHECKSUMS:
             if told.get(key):
-                return f"{key.lower()}:{str(told[key]).strip(chr(34))}:{told.get('size') or 0}"
-        return _hash(self.location)
+                return f"{key.lower()}:{str(told[key]).strip(chr(34))}:{size}", size
+        return _hash(self.location), size
 
 
 def find_locations(patterns: Sequence[str], root: Path) -> list[Location]:

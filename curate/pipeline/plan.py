@@ -118,6 +118,10 @@ class Inputs:
         identity = self.identities.get(part.location)
         return identity[0] if identity else None
 
+    def hashed_size(self, path: Path) -> int:
+        """Bytes of a file, as it was hashed."""
+        return self.identities[str(path)][0]
+
 
 def plan_parts(pipeline: Pipeline, inputs: Inputs) -> list[Planned]:
     """Every part of every source, in order.
@@ -126,7 +130,7 @@ def plan_parts(pipeline: Pipeline, inputs: Inputs) -> list[Planned]:
         CurateError: A source matches nothing, or a file cannot be read.
     """
     shard_bytes = int(pipeline.settings.shard_megabytes * 1_000_000)
-    context = SourceContext(pipeline.root, shard_bytes, inputs.content_hash, inputs.prepare)
+    context = SourceContext(pipeline.root, shard_bytes, inputs.content_hash, inputs.prepare, inputs.hashed_size)
     parts: list[Planned] = []
     for entry in pipeline.sources:
         assert isinstance(entry.stage, Source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ class SourceContext(NamedTuple):
         shard_bytes: About how many bytes of text one shard should hold.
         content_hash: Gives the identity of a local file's content (cached by path, size, inode and times).
         prepare: Hashes many files on all cores; `content_hash` of each is at hand then.
+        size: Bytes of a local file when its content was hashed: where it is cut must follow from the same content.
         glance: Only the first documents are wanted: where to cut may be told by the beginning of a file.
     """
 
@@ -48,6 +50,7 @@ class SourceContext(NamedTuple):
     shard_bytes: int
     content_hash: Callable[[Path], str]
     prepare: Callable[[Sequence[Path]], object] = len
+    size: Callable[[Path], int] = os.path.getsize
     glance: bool = False
 
 

@@ -245,6 +245,7 @@ class Machine(RuleBasedStateMachine):
 
 
 WENT_WRONG = {
+    "an input grows before it is hashed": [("run_edited", {"file": 0, "text": 8, "when": ("open", 1)})],
     "an input grows between plan and read": [("run_edited", {"file": 0, "text": 4, "when": ("open", 2)})],
     "an input grows while it is read": [("run_edited", {"file": 0, "text": 4, "when": ("open", 3)})],
     "an input grows after it was read": [("run_edited", {"file": 0, "text": 4, "when": ("os.rename", 34)})],
