@@ -40,6 +40,7 @@ __all__ = ["DATASET_NAME", "STORE_SCHEMA", "Store", "blobs_at", "canonical_json"
 STORE_SCHEMA = 2
 DATASET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ROWS_PER_GROUP = 2000
+MISSING = "is missing"
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
 
 
@@ -241,10 +242,11 @@ class Store:
 
     def _fault(self, name: str, problem: str) -> DamagedError:
         path = self.blobs.local_path(object_name(name))
+        again = "run again" if problem == MISSING else "remove it and run again"
         return DamagedError(
             f"object {name[:12]} {problem}",
             str(path or f"{self.location}/{object_name(name)}"),
-            "`curate data verify` lists what is affected; remove it and run again",
+            f"`curate data verify` lists what is affected; {again}, or restore it from a backup",
         )
 
     def problem(self, name: str) -> str | None:
@@ -252,7 +254,7 @@ class Store:
         try:
             sound = self.blobs.hash(object_name(name)) == name
         except FileNotFoundError:
-            return "is missing"
+            return MISSING
         except OSError as error:
             return f"cannot be read ({error.strerror})"
         if not sound:

@@ -38,6 +38,20 @@ def stored(project, folder):
     return {blob.name.rpartition("/")[2].partition(".")[0] for blob in project.store.blobs.list(folder)}
 
 
+def test_nothing_is_removed_where_nobody_knows_what_the_newest_version_needs(done):
+    """Its list of fragments is lost; a run makes it anew."""
+    store, lost = done.store, done.open().manifest["fragments"]
+    store.blobs.delete(object_name(lost))
+    before = stored(done, "objects")
+    with pytest.raises(CurateError, match=f"object {lost[:12]} is missing") as caught:
+        collect(done)
+    assert caught.value.hint == ("`curate data verify` lists what is affected; run again, or restore it from a backup")
+    assert stored(done, "objects") == before
+    done.run()
+    collect(done)
+    assert verify(done.open())["problems"] == []
+
+
 # ---- verify
 
 

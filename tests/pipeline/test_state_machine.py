@@ -217,7 +217,7 @@ class Machine(RuleBasedStateMachine):
     def collect_garbage(self):
         if blobs_at(self.project.store).exists("store.json"):
             self.project.the_dead_are_known()
-            self.project.do("collect garbage", "data", "gc", "--keep-days", 0)
+            self.project.collect_garbage()
             self.project.head_stays()
             for name, said in self.project.tags.items():
                 self.project.stays(f"machine@{name}", said)
