@@ -1,0 +1,176 @@
+"""What the toxicity model learns from and is measured on: labelled sets read in place, identity terms, written templates.
+
+The sets lie in ../shared/data (or `CURATE_DATA`), each with its licence; nothing of them is copied. A set's `part` of a text is
+drawn by the text itself (sha256), so equal texts never stand on both sides, and retweets of one text neither.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import html
+import json
+import os
+import re
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["DATA", "IDENTITIES", "TERMS", "Text", "holds_profanity", "madlibs", "prose", "sets", "templates"]
+
+DATA = Path(os.environ.get("CURATE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+_NOISE = re.compile(r"(\bRT\b:?\s*)?@\w+:?|https?://\S+|\bRT\b|&#?\w+;")
+_WORD = re.compile(r"\w+")
+
+IDENTITIES = """
+lesbian lesbians gay gays bisexual bisexuals transgender transgenders trans transsexual queer queers lgbt lgbtq lgbtqia homosexual
+homosexuals homosexuality straight heterosexual heterosexuals cis cisgender nonbinary non-binary intersex asexual pansexual
+male males female females man men woman women boy boys girl girls transwoman transman trans-woman trans-man
+african africans african-american african-americans black blacks white whites caucasian caucasians european europeans
+hispanic hispanics latino latinos latina latinas latinx mexican mexicans american americans canadian canadians asian asians
+indian indians native-american middle-eastern arab arabs arabic turk turks turkish persian iranian iraqi pakistani chinese
+japanese korean koreans vietnamese filipino russian russians german germans french irish italian italians polish british
+english jew jews jewish judaism muslim muslims islam islamic moslem moslems christian christians christianity catholic
+catholics protestant protestants mormon mormons buddhist buddhists hindu hindus sikh sikhs taoist taoists atheist atheists
+roma romani gypsy gypsies israeli israelis palestinian palestinians somali nigerian ukrainian immigrant immigrants migrant
+migrants refugee refugees foreigner foreigners old older elderly senior seniors young younger teenage teenager teenagers
+millennial millennials millenial millenials middle-aged blind deaf paralyzed disabled handicapped autistic wheelchair
+aboriginal aborigines indigenous polynesian maori poor rich homeless liberal liberals conservative conservatives democrat
+democrats republican republicans
+""".split()
+"""Words that name who somebody is, and that are no slur; `-` stands for a space."""
+TERMS = """
+lesbian gay bisexual transgender trans queer lgbt lgbtq homosexual straight heterosexual male female nonbinary african
+african-american black white european hispanic latino latina latinx mexican canadian american asian indian middle-eastern
+chinese japanese christian muslim jewish buddhist catholic protestant sikh taoist old older young younger teenage millenial
+middle-aged elderly blind deaf paralyzed
+""".split()
+"""The fifty terms of the Jigsaw templates (Dixon et al. 2018)."""
+_IDENTITY = re.compile("|".join(rf"\b{one.replace('-', ' ')}\b" for one in sorted(TERMS, key=len, reverse=True)))
+
+
+class Text(NamedTuple):
+    """A labelled text.
+
+    Attributes:
+        text: The text.
+        toxic: What people said of it.
+        part: `train`, `calibrate` or `test`.
+        source: The set.
+    """
+
+    text: str
+    toxic: bool
+    part: str
+    source: str
+
+
+def _clean(tweet: str) -> str:
+    return " ".join(_NOISE.sub(" ", html.unescape(tweet)).split())
+
+
+def _drawn(text: str) -> str:
+    key = " ".join(_WORD.findall(text.lower()))
+    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 100
+    return "train" if number < 70 else "calibrate" if number < 80 else "test"
+
+
+def sets() -> Iterator[Text]:
+    """All labelled texts. Of Jigsaw's comments all are `test`: too few to learn from, and what the model is held to."""
+    with (DATA / "davidson_hate" / "labeled_data.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            text = _clean(row["tweet"])
+            yield Text(text, row["class"] != "2", _drawn(text), "davidson")
+    folder = DATA / "tweeteval" / "offensive"
+    for name, part in (("train", "train"), ("val", "calibrate"), ("test", "test")):
+        texts = (folder / f"{name}_text.txt").read_text("utf-8").split("\n")
+        labels = (folder / f"{name}_labels.txt").read_text("utf-8").split()
+        for text, label in zip(texts, labels, strict=False):
+            yield Text(_clean(text), label == "1", part, "tweeteval")
+    for line in (DATA / "vicomtech_hate" / "sampled.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        yield Text(row["text"], row["label"] == "hate", row["split"], "vicomtech")
+    for name in ("train", "test"):
+        with (DATA / "jigsaw_sample" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                labels = [row[one] for one in ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")]
+                if "-1" not in labels:
+                    yield Text(row["comment_text"], "1" in labels, "test", f"jigsaw_{name}")
+
+
+def madlibs() -> Iterator[tuple[str, bool, str, str]]:
+    """Text, toxic, template and identity term (empty without one) of the Jigsaw templates of 2018."""
+    path = DATA / "toxicity_madlibs" / "unintended_ml_bias" / "eval_datasets" / "bias_madlibs_77k.csv"
+    with path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            found = _IDENTITY.search(row["Text"].lower())
+            yield row["Text"], row["Label"] == "BAD", row["Template"], found[0] if found else ""
+
+
+def prose(part: str) -> Iterator[str]:
+    """Paragraphs of Wikipedia that nobody would call toxic: `train` (WikiText-2's `valid`) or `test`."""
+    path = DATA / "wikitext2" / ("valid.txt" if part == "train" else "test.txt")
+    for line in path.read_text("utf-8").split("\n"):
+        if len(line) > 200:
+            yield line.replace(" @-@ ", "-").replace("<unk>", "")
+
+
+def lexicon_terms() -> set[str]:
+    """Single words of the English list of ldnoobw."""
+    lines = (DATA / "ldnoobw" / "en").read_text("utf-8").split("\n")
+    return {line.strip().lower() for line in lines if line.strip() and " " not in line.strip()}
+
+
+def holds_profanity(text: str, listed: set[str]) -> bool:
+    """Whether a word of the text, or its plural, stands in the list."""
+    return any(word in listed or word.rstrip("s") in listed for word in _WORD.findall(text.lower()))
+
+
+# ---- templates of our own: the identity term vanishes, so one sentence without it stands for all of them. No adjective, verb or
+# noun of the Jigsaw templates is among the words, nor are their sentences: those are only measured on.
+
+_INSULTS = """
+worthless pathetic ignorant evil hateful despicable
+brainless wretched foul gross lousy useless retarded miserable incompetent clueless delusional
+dishonest corrupt cowardly crazy insane lazy fat smelly sick twisted arrogant annoying shameful inferior subhuman dirty cruel
+""".split()
+_PRAISE = """
+clever gentle brave honest amazing beautiful smart helpful funny
+generous patient cheerful thoughtful talented wise calm modest proud fair decent charming sweet warm careful
+tolerant polite busy quiet tall curious famous married retired new local awesome respectful
+""".split()
+_BAD_NOUNS = """
+idiot moron imbecile loser scum pig coward liar fool dumbass jackass asshole bastard bitch jerk freak creep clown rat vermin
+parasite disgrace failure hypocrite troll vandal cretin prick dickhead scumbag degenerate savage trash garbage wanker tosser
+cunt retard whore slut nazi racist psycho pervert dick twat
+""".split()
+_GOOD_NOUNS = """
+teacher friend neighbour student editor singer cook driver parent
+colleague musician carpenter volunteer poet judge baker painter soldier citizen athlete librarian
+""".split()
+_HARM = "despise hurt attack burn beat shoot hang strangle punch slaughter exterminate eliminate lynch".split()
+_CARE = "welcome help support thank protect admire greet trust teach invite meet understand visit".split()
+
+
+def templates() -> Iterator[tuple[str, bool]]:
+    """Sentences about somebody, as toxic as their words."""
+    for words, nouns, verbs, toxic in (
+        (_INSULTS, _BAD_NOUNS, _HARM, True), (_PRAISE, _GOOD_NOUNS, _CARE, False),
+    ):  # fmt: skip
+        frames = (
+            "you are {}", "he is a {} person", "she is so {}", "they are all {} people", "what a {} family",
+            "I think that you are really {}", "my neighbours are {}", "you {} people",
+        )  # fmt: skip
+        yield from ((frame.format(word), toxic) for frame, word in product(frames, words))
+        of_nouns = ("you are a {}", "he is a {}", "shut up you {}", "she is just another {}", "that {} again",
+                    "go away {}") if toxic else ("you are a {}", "he is a {}", "she is just another {}", "that {} again",
+                    "my friend is a {}", "I met a {}")  # fmt: skip
+        yield from ((frame.format(noun), toxic) for frame, noun in product(of_nouns, nouns))
+        yield from ((f"you are a {word} {noun}", toxic) for word, noun in product(words[::3], nouns[::4]))
+        of_verbs = ("{} them", "{} all of them", "I {} those people", "we should {} them", "I will {} you", "someone should {} him")
+        yield from ((frame.format(verb), toxic) for frame, verb in product(of_verbs, verbs))
+    for sentence in ("I am one of them", "I am and I am proud of it", "as one of them I know", "my mother is one",
+                     "many of them live here", "the history of the community", "they are people like you and me",
+                     "who is", "a family", "a person", "I am a person", "people", "community", "we are"):  # fmt: skip
+        yield sentence, False

@@ -1,0 +1,117 @@
+"""Makes the weights and the card of the packaged toxicity model.
+
+    python benchmarks/toxicity_model.py [--out curate/audit/toxicity] [--l2 1e-5]
+
+Logistic regression over hashed word 1- and 2-grams (curate/audit/toxicity/linear.py), L-BFGS, no randomness: the same data give
+the same bytes on the same machine. Each set weighs as its square root, toxic and not toxic of a set the same. Platt's line is
+fitted on texts that were not learned from. About one CPU minute. Then measured: benchmarks/toxicity.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix
+from toxicity_data import IDENTITIES, Text, prose, sets, templates
+
+from curate.audit.toxicity.linear import window_features
+from curate.audit.toxicity.words import Terms, buffers, terms
+
+BUCKETS = 1 << 18
+
+
+def matrix(texts: Sequence[str], identities: Terms) -> tuple[csr_matrix, np.ndarray]:
+    """Windows by buckets, each row counts over the square root of their sum, and the text of each window."""
+    columns, starts, owners = window_features(*buffers(texts), identities, BUCKETS)
+    sizes = np.diff(starts)
+    values = np.repeat(1 / np.sqrt(np.maximum(sizes, 1)), sizes)
+    return csr_matrix((values, columns, starts), shape=(len(owners), BUCKETS)), owners
+
+
+def fit(features: csr_matrix, toxic: np.ndarray, weight: np.ndarray, l2: float) -> tuple[np.ndarray, float]:
+    """Weights and bias of least weighted cross-entropy plus l2/2 of the squared weights."""
+    sign = np.where(toxic, 1.0, -1.0)
+    transposed = features.T.tocsr()
+
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        margin = sign * (features @ point[:-1] + point[-1])
+        slack = weight * -sign / (1 + np.exp(np.minimum(margin, 500)))
+        value = weight @ np.logaddexp(0, -margin) + l2 / 2 * point[:-1] @ point[:-1]
+        return value, np.append(transposed @ slack + l2 * point[:-1], slack.sum())
+
+    found = minimize(loss, np.zeros(BUCKETS + 1), jac=True, method="L-BFGS-B", options={"maxiter": 300, "maxcor": 20})
+    return found.x[:-1], float(found.x[-1])
+
+
+def platt(scores: np.ndarray, toxic: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of the line that makes probabilities of scores; both classes weigh the same."""
+    share = toxic.mean()
+    weight = np.where(toxic, 0.5 / share, 0.5 / (1 - share)) / len(toxic)
+    sign = np.where(toxic, 1.0, -1.0)
+
+    def loss(point: np.ndarray) -> float:
+        return float(weight @ np.logaddexp(0, -sign * (point[0] * scores + point[1])))
+
+    slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="BFGS").x
+    return float(slope), float(intercept)
+
+
+def learned_from(texts: Sequence[Text], shares: dict[str, float]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Texts, labels, and what each weighs: a set its share, half of it for the toxic ones."""
+    chosen = [(one.text, one.toxic, one.source) for one in texts if one.part == "train"]
+    chosen += [(text, toxic, "templates") for text, toxic in templates()]
+    chosen += [(text, False, "prose") for text in prose("train")]
+    counts = Counter((source, toxic) for _, toxic, source in chosen)
+    weights = [
+        shares[source] / (2 if (source, not toxic) in counts else 1) / counts[source, toxic]
+        for _, toxic, source in chosen
+    ]
+    return [text for text, _, _ in chosen], np.array([toxic for _, toxic, _ in chosen]), np.array(weights)
+
+
+SHARES = {"davidson": 0.3, "tweeteval": 0.3, "vicomtech": 0.05, "templates": 0.25, "prose": 0.1}
+
+
+def train(l2: float, shares: dict[str, float] = SHARES) -> tuple[np.ndarray, dict[str, float], dict[str, Any]]:
+    """Weights (float16), numbers of the model, and how many texts of each kind went in."""
+    identities = terms([one.replace("-", " ") for one in IDENTITIES])
+    texts = list(sets())
+    learned, toxic, weight = learned_from(texts, shares)
+    features, owners = matrix(learned, identities)
+    windows = np.bincount(owners, minlength=len(learned))
+    exact, bias = fit(features, toxic[owners], (weight / np.maximum(windows, 1))[owners], l2)
+    weights = exact.astype(np.float16)
+    kept = [one for one in texts if one.part == "calibrate"]
+    held, owners = matrix([one.text for one in kept], identities)
+    scores = held @ weights.astype(np.float64) + bias
+    slope, intercept = platt(scores, np.array([one.toxic for one in kept])[owners])
+    counted: dict[str, Counter[str]] = defaultdict(Counter)
+    for one in texts:
+        counted[one.source][one.part] += 1
+    numbers = {"buckets": BUCKETS, "bias": bias, "slope": slope, "intercept": intercept, "l2": l2}
+    return weights, numbers, {name: dict(parts) for name, parts in counted.items()}
+
+
+def main() -> None:
+    """Train, write, and say what was written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "curate/audit/toxicity")
+    parser.add_argument("--l2", type=float, default=1e-5)
+    options = parser.parse_args()
+    from toxicity_card import card
+    from safetensors.numpy import save_file
+
+    weights, numbers, counted = train(options.l2)
+    save_file({"weights": weights}, options.out / "weights.safetensors")
+    (options.out / "card.json").write_text(json.dumps(card(weights, numbers, counted), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
