@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
-from toxicity_data import IDENTITIES, holds_profanity, lexicon_terms, madlibs, prose, sets
+from toxicity_data import IDENTITIES, books, holds_profanity, lexicon_terms, madlibs, prose, sets
 
 from curate.audit.toxicity.linear import Model, score_texts
 from curate.audit.toxicity.words import buffers, terms
@@ -22,6 +22,7 @@ SOURCES = {
     "tweeteval": ("OLID by TweetEval (Zampieri et al. 2019, Barbieri et al. 2020): tweets", "terms of its authors, research"),
     "vicomtech": ("de Gibert et al. 2018: sentences of a white supremacist forum", "CC BY-SA 3.0"),
     "prose": ("WikiText-2, valid: paragraphs of Wikipedia, taken as not toxic", "CC BY-SA 3.0"),
+    "books": ("every second of 68 English books, taken as not toxic", "public domain"),
     "templates": ("sentences of this project (benchmarks/toxicity_data.py)", "Apache-2.0"),
 }
 LIMITS = (
@@ -33,6 +34,7 @@ LIMITS = (
     "2019, of the Davidson set), and nothing here takes that out. Measure whom a threshold hits before dropping.",
     "Words that only name a group are taken out before scoring, slurs are not.",
     "In a text of many windows the greatest of them is high by chance alone: look at `toxicity_mean` there.",
+    "The Jigsaw sample is small: 31 toxic comments, which whoever wrote the templates had read. Take the interval for the number.",
     "Probabilities are for half toxic, half not, in the mixture of tweets that they were fitted on.",
 )
 
@@ -109,10 +111,10 @@ def measure(model: Model) -> dict[str, Any]:
     listed = lexicon_terms()
     plain = [one for one in texts if one.source == "vicomtech" and not holds_profanity(one.text, listed)]
     told["hate_without_profanity"] = _of_set([one.text for one in plain], np.array([one.toxic for one in plain]), model)
-    clean = scores(list(prose("test")), model)
-    told["prose"] = {
-        "texts": len(clean), **{f"false_at_{at}": round(float((clean >= at).mean()), 4) for at in (0.5, 0.8, 0.9)}
-    }
+    for name, clean in (("prose", list(prose("test"))), ("books", list(books("test")))):
+        score = scores(clean, model)
+        false = {f"false_at_{at}": round(float((score >= at).mean()), 4) for at in (0.5, 0.8, 0.9, 0.95)}
+        told[name] = {"texts": len(score), **false}
     return {"sets": told, "identities": _identities(model)}
 
 
@@ -120,7 +122,7 @@ def card(weights: np.ndarray, numbers: dict[str, float], counted: dict[str, Any]
     """The card of new weights."""
     listed = [one.replace("-", " ") for one in IDENTITIES]
     model = Model(
-        weights.astype(np.float32), numbers["bias"], numbers["slope"], numbers["intercept"], terms(listed), {}
+        weights.astype(np.float32), numbers["bias"], numbers["slope"], numbers["intercept"], terms(listed)
     )
     return {
         "schema": 1, "name": "curate toxicity, linear, 1", "made_by": "benchmarks/toxicity_model.py", "model": numbers,
@@ -128,5 +130,5 @@ def card(weights: np.ndarray, numbers: dict[str, float], counted: dict[str, Any]
             name: {"what": what, "licence": licence, **({"texts": counted[name]} if name in counted else {})}
             for name, (what, licence) in SOURCES.items()
         },
-        "limits": LIMITS, "measured": measure(model), "identity_terms": listed,
+        "limits": LIMITS, "measured": measure(model), "taken_out": listed,
     }  # fmt: skip

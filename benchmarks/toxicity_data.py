@@ -12,12 +12,13 @@ import html
 import json
 import os
 import re
+import tarfile
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["DATA", "IDENTITIES", "TERMS", "Text", "holds_profanity", "madlibs", "prose", "sets", "templates"]
+__all__ = ["DATA", "IDENTITIES", "TERMS", "Text", "books", "holds_profanity", "madlibs", "prose", "sets", "templates"]
 
 DATA = Path(os.environ.get("CURATE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 _NOISE = re.compile(r"(\bRT\b:?\s*)?@\w+:?|https?://\S+|\bRT\b|&#?\w+;")
@@ -116,6 +117,16 @@ def prose(part: str) -> Iterator[str]:
             yield line.replace(" @-@ ", "-").replace("<unk>", "")
 
 
+def books(part: str) -> Iterator[str]:
+    """Pieces of 1,500 characters of old books, taken as not toxic: of every second book `train`, of the others `test`."""
+    with tarfile.open(DATA / "books_sample" / "books.tar.xz") as archive:
+        for number, member in enumerate(one for one in archive if one.isfile()):
+            file = archive.extractfile(member)
+            if file and (number % 2 == 0) == (part == "train"):
+                text = file.read().decode("utf-8")
+                yield from (text[start : start + 1500] for start in range(1500, len(text) - 1500, 30_000))
+
+
 def lexicon_terms() -> set[str]:
     """Single words of the English list of ldnoobw."""
     lines = (DATA / "ldnoobw" / "en").read_text("utf-8").split("\n")
@@ -134,11 +145,19 @@ _INSULTS = """
 worthless pathetic ignorant evil hateful despicable
 brainless wretched foul gross lousy useless retarded miserable incompetent clueless delusional
 dishonest corrupt cowardly crazy insane lazy fat smelly sick twisted arrogant annoying shameful inferior subhuman dirty cruel
+childish contemptible creepy deranged detestable disgraceful gutless hideous hopeless inept insufferable laughable mindless
+obnoxious odious petty pitiful ridiculous rude senseless shallow shameless silly sleazy spineless spiteful trashy uneducated
+vicious weak wicked witless braindead backward primitive hypocritical loathsome
 """.split()
 _PRAISE = """
 clever gentle brave honest amazing beautiful smart helpful funny
 generous patient cheerful thoughtful talented wise calm modest proud fair decent charming sweet warm careful
 tolerant polite busy quiet tall curious famous married retired new local awesome respectful
+strong able active bright loyal fine lively noble polished reliable sincere skilled elegant sociable pleasant delightful
+adorable admirable brilliant capable dear devoted diligent educated faithful fabulous gifted glorious grateful hopeful humble
+inspiring joyful magnificent marvelous outstanding positive precious remarkable special splendid successful superb supportive
+terrific thankful trustworthy useful valuable worthy responsible normal ordinary typical regular average common interesting
+important popular serious strange different free healthy wealthy
 """.split()
 _BAD_NOUNS = """
 idiot moron imbecile loser scum pig coward liar fool dumbass jackass asshole bastard bitch jerk freak creep clown rat vermin
@@ -151,6 +170,20 @@ colleague musician carpenter volunteer poet judge baker painter soldier citizen 
 """.split()
 _HARM = "despise hurt attack burn beat shoot hang strangle punch slaughter exterminate eliminate lynch".split()
 _CARE = "welcome help support thank protect admire greet trust teach invite meet understand visit".split()
+
+
+_ABUSE = """
+shut up; shut your mouth; go to hell; rot in hell; get lost; get a life; piss off; screw you; go away and never come back; nobody likes
+you; you make me sick; what is wrong with you; you should be ashamed; drop dead; go die; I hope you die; you deserve to die; watch your
+back; I know where you live; I will find you; you will regret this; eat shit; suck it; kiss my ass; bite me; full of crap; this is
+bullshit; you are full of shit; fuck you; fuck off; go fuck yourself; what the hell is your problem; stop whining; cry about it
+"""
+_COURTESY = """
+thank you; please stop by; go to the talk page; come back soon; get well soon; good luck; see you there; take care; everybody likes you; you
+make me smile; what is new with you; you should be glad; I hope you agree; you deserve a rest; have a look; I know what you mean; I will
+find a source; you will like this; read the rules; see my page; write to me; this is right; you are right; welcome back; go ahead; what is the
+source of this; stop here; think about it; sorry about that; please explain your edit; the article needs work
+"""
 
 
 def templates() -> Iterator[tuple[str, bool]]:
@@ -170,6 +203,9 @@ def templates() -> Iterator[tuple[str, bool]]:
         yield from ((f"you are a {word} {noun}", toxic) for word, noun in product(words[::3], nouns[::4]))
         of_verbs = ("{} them", "{} all of them", "I {} those people", "we should {} them", "I will {} you", "someone should {} him")
         yield from ((frame.format(verb), toxic) for frame, verb in product(of_verbs, verbs))
+    for phrases, toxic in ((_ABUSE, True), (_COURTESY, False)):
+        said = [" ".join(one.split()) for one in phrases.split(";")]
+        yield from ((frame.format(one), toxic) for frame, one in product(("{}", "{} please", "just {}", "and {} too"), said))
     for sentence in ("I am one of them", "I am and I am proud of it", "as one of them I know", "my mother is one",
                      "many of them live here", "the history of the community", "they are people like you and me",
                      "who is", "a family", "a person", "I am a person", "people", "community", "we are"):  # fmt: skip

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -41,7 +41,6 @@ class Model(NamedTuple):
         slope: Platt's line: the probability is 1 / (1 + exp(-(slope * score + intercept))).
         intercept: See there.
         identities: The words that are taken out.
-        card: All that is known of it (`card.json`).
     """
 
     weights: np.ndarray
@@ -49,19 +48,17 @@ class Model(NamedTuple):
     slope: float
     intercept: float
     identities: Terms
-    card: dict[str, Any]
 
 
 @cache
 def load_model() -> Model:
     """The packaged model."""
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
-    card = json.loads(CARD.read_text("utf-8"))
-    numbers = card["model"]
-    weights = load_file(WEIGHTS)["weights"].astype(np.float32)
-    identities = terms(card["identity_terms"])
-    return Model(weights, numbers["bias"], numbers["slope"], numbers["intercept"], identities, card)
+    with safe_open(WEIGHTS, "numpy") as file:
+        weights = file.get_tensor("weights").astype(np.float32)
+        numbers = json.loads(file.metadata()["model"])
+    return Model(weights, numbers["bias"], numbers["slope"], numbers["intercept"], terms(numbers["identity_terms"]))
 
 
 def score_texts(data: np.ndarray, offsets: np.ndarray, model: Model) -> tuple[np.ndarray, np.ndarray]:
