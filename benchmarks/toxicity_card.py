@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
-from toxicity_data import IDENTITIES, books, holds_profanity, lexicon_terms, madlibs, prose, sets
+from toxicity_data import IDENTITIES, Text, books, holds_profanity, lexicon_terms, madlibs, prose, sets
 
 from curate.audit.toxicity.linear import Model, score_texts
 from curate.audit.toxicity.words import buffers, terms
@@ -70,6 +70,17 @@ def _of_set(texts: Sequence[str], toxic: np.ndarray, model: Model) -> dict[str, 
     }  # fmt: skip
 
 
+def _planted(texts: Sequence[Text], model: Model) -> dict[str, Any]:
+    """Tweets in the middle of 1,500 characters of a book: is it the toxic ones that show?"""
+    tweets = [one for one in texts if one.source == "davidson"][:1200]
+    around = list(books("test"))
+    mixed = [
+        f"{around[place % len(around)][:750]} {one.text} {around[place % len(around)][750:]}"
+        for place, one in enumerate(tweets)
+    ]
+    return _of_set(mixed, np.array([one.toxic for one in tweets]), model)
+
+
 def _identities(model: Model) -> dict[str, Any]:
     """AUCs (Borkan et al. 2019) and false positive rates by identity term, on the Jigsaw templates."""
     rows = list(madlibs())
@@ -110,6 +121,7 @@ def measure(model: Model) -> dict[str, Any]:
         told[name] = _of_set([one.text for one in mine], np.array([one.toxic for one in mine]), model)
     listed = lexicon_terms()
     plain = [one for one in texts if one.source == "vicomtech" and not holds_profanity(one.text, listed)]
+    told["planted"] = _planted(texts, model)
     told["hate_without_profanity"] = _of_set([one.text for one in plain], np.array([one.toxic for one in plain]), model)
     for name, clean in (("prose", list(prose("test"))), ("books", list(books("test")))):
         score = scores(clean, model)

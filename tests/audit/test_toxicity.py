@@ -184,8 +184,9 @@ def test_a_run_keeps_scores_and_tells_of_a_bad_lexicon_before_it_begins(tmp_path
         return subprocess.run([sys.executable, "-m", "curate", *words], cwd=tmp_path, capture_output=True, text=True)
 
     done = curate("validate", "p.yaml")
-    assert done.returncode == 2
-    assert "words.tsv:2" in done.stderr
+    assert "a run would stop at `toxicity`: the severity `x` is not a number from 1 to 9" in done.stderr
+    done = curate("run", "p.yaml")
+    assert (done.returncode, "words.tsv:2" in done.stderr) == (2, True)
     lexicon(tmp_path, "loser\t2", "idiot\t2")
     assert curate("run", "p.yaml", "--workers", "1").returncode == 0
     sampled = json.loads(curate("data", "sample", "d", "-n", "2", "--json").stdout)["documents"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,9 +138,11 @@ def _read(path: Path) -> tuple[Any, Any]:
         except SafetensorError as error:
             raise CurateError(f"the file is no safetensors file: {error}", where) from None
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of pickle's protocol, which the errors below are about, too
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if "GLOBAL" in str(error):
             raise CurateError(
                 "the checkpoint carries code, or objects that are no tensors; nothing of it was run", where,
                 "take it only from whom you trust, and save its tensors again: as safetensors, with `config` as JSON",

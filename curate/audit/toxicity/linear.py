@@ -1,7 +1,7 @@
 """The packaged linear model: logistic regression over hashed word 1- and 2-grams, read in windows.
 
 Words that only name who somebody is (`gay`, `muslim`, `middle eastern`) are taken out first: the model cannot hold against a
-text whom it is about. The rest goes to 2^18 weights. A text is read in blocks of 32 words, a window being two of them:
+text whom it is about. The rest goes to 2^18 weights. A text is read in blocks of 12 words, a window being two of them:
 its score is bias + sum(weights) / sqrt(number of n-grams), put on the scale of probabilities by Platt's line (1999). So one
 sentence shows in a long text (the greatest window), and how much of it is like that, too (the mean).
 
@@ -25,7 +25,7 @@ __all__ = ["BLOCK", "CARD", "WEIGHTS", "Model", "load_model", "score_texts", "wi
 
 WEIGHTS = Path(__file__).parent / "weights.safetensors"
 CARD = Path(__file__).parent / "card.json"
-BLOCK = 32
+BLOCK = 12
 """Words of a block; a window is two."""
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _MIX_A = np.uint64(0xFF51AFD7ED558CCD)
@@ -132,7 +132,7 @@ def _score(data, offsets, table, hashes, maybe, longest, weights, bias, slope, i
 
 
 def window_features(
-    data: np.ndarray, offsets: np.ndarray, identities: Terms, buckets: int
+    data: np.ndarray, offsets: np.ndarray, identities: Terms, buckets: int, *, block: int = BLOCK
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the model sees, for its training: as a sparse matrix of windows by buckets.
 
@@ -140,17 +140,17 @@ def window_features(
         The buckets of all windows one after the other (int32), where those of each window begin (int64, one more than
         windows), and the text of each window (int64).
     """
-    room = 6 * (int(offsets[-1]) + len(offsets)) + 6
+    room = 8 * (int(offsets[-1]) + len(offsets)) + 6
     columns, starts, owners = np.empty(room, np.int32), np.zeros(room // 3, np.int64), np.empty(room // 3, np.int64)
     used, windows = _features(
         data, offsets, character_table(), identities.hashes, identities.maybe, identities.longest,
-        np.uint64(buckets - 1), columns, starts, owners,
+        np.uint64(buckets - 1), block, columns, starts, owners,
     )  # fmt: skip
     return columns[:used].copy(), starts[: windows + 1].copy(), owners[:windows].copy()
 
 
 @njit(cache=True, nogil=True)
-def _features(data, offsets, table, hashes, maybe, longest, mask, columns, starts, owners):  # noqa: ANN001, ANN202
+def _features(data, offsets, table, hashes, maybe, longest, mask, block, columns, starts, owners):  # noqa: ANN001, ANN202
     documents = len(offsets) - 1
     room = np.max(offsets[1:] - offsets[:-1]) + 1 if documents else 1
     words, second = np.empty(room, np.uint64), np.empty(room, np.uint64)
@@ -158,8 +158,8 @@ def _features(data, offsets, table, hashes, maybe, longest, mask, columns, start
     for document in range(documents):
         count = hash_words(data, offsets[document], offsets[document + 1], table, words, second)
         count = _without(words, second, count, hashes, maybe, longest)
-        for start in range(0, max(count - BLOCK, min(count, 1)), BLOCK):
-            for index in range(start, min(start + 2 * BLOCK, count)):
+        for start in range(0, max(count - block, min(count, 1)), block):
+            for index in range(start, min(start + 2 * block, count)):
                 columns[used] = np.int64(words[index] & mask)
                 used += 1
                 if second[index] != 0:

@@ -85,7 +85,7 @@ class DetoxifyModel(BaseModel):
 class Toxicity(Filter):
     """Tells how toxic documents are; drops those above a threshold, where one is set.
 
-    `toxicity` is the probability of the worst window (64 words) of the text, `toxicity_mean` the mean of all, `lexicon_terms`
+    `toxicity` is the probability of the worst window (24 words) of the text, `toxicity_mean` the mean of all, `lexicon_terms`
     how many terms of the lexicon stand in it, `lexicon_severity` the severity of the worst. With `detoxify`, `toxicity_linear` is
     what the small model says, `detoxify_toxicity` and so on what the checkpoint says (null where it was not asked), and `toxicity` the
     checkpoint's for documents in the band. English; hate that uses no word for it is hardly seen.
