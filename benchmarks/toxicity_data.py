@@ -24,29 +24,34 @@ DATA = Path(os.environ.get("CURATE_DATA", Path(__file__).resolve().parents[2] / 
 _NOISE = re.compile(r"(\bRT\b:?\s*)?@\w+:?|https?://\S+|\bRT\b|&#?\w+;")
 _WORD = re.compile(r"\w+")
 
-IDENTITIES = """
-lesbian lesbians gay gays bisexual bisexuals transgender transgenders trans transsexual queer queers lgbt lgbtq lgbtqia homosexual
-homosexuals homosexuality straight heterosexual heterosexuals cis cisgender nonbinary non-binary intersex asexual pansexual
-male males female females man men woman women boy boys girl girls transwoman transman trans-woman trans-man
-african africans african-american african-americans black blacks white whites caucasian caucasians european europeans
-hispanic hispanics latino latinos latina latinas latinx mexican mexicans american americans canadian canadians asian asians
-indian indians native-american middle-eastern arab arabs arabic turk turks turkish persian iranian iraqi pakistani chinese
-japanese korean koreans vietnamese filipino russian russians german germans french irish italian italians polish british
-english jew jews jewish judaism muslim muslims islam islamic moslem moslems christian christians christianity catholic
-catholics protestant protestants mormon mormons buddhist buddhists hindu hindus sikh sikhs taoist taoists atheist atheists
-roma romani gypsy gypsies israeli israelis palestinian palestinians somali nigerian ukrainian immigrant immigrants migrant
-migrants refugee refugees foreigner foreigners old older elderly senior seniors young younger teenage teenager teenagers
-millennial millennials millenial millenials middle-aged blind deaf paralyzed disabled handicapped autistic wheelchair
-aboriginal aborigines indigenous polynesian maori poor rich homeless liberal liberals conservative conservatives democrat
-democrats republican republicans
-""".split()
+
+def _words(listed: str) -> list[str]:
+    return listed.split()
+
+
+IDENTITIES = _words("""
+lesbian lesbians gay gays bisexual bisexuals transgender transgenders trans transsexual queer queers lgbt lgbtq lgbtqia
+homosexual homosexuals homosexuality straight heterosexual heterosexuals cis cisgender nonbinary non-binary intersex
+asexual pansexual male males female females man men woman women boy boys girl girls transwoman transman trans-woman
+trans-man african africans african-american african-americans black blacks white whites caucasian caucasians european
+europeans hispanic hispanics latino latinos latina latinas latinx mexican mexicans american americans canadian canadians
+asian asians indian indians native-american middle-eastern arab arabs arabic turk turks turkish persian iranian iraqi
+pakistani chinese japanese korean koreans vietnamese filipino russian russians german germans french irish italian
+italians polish british english jew jews jewish judaism muslim muslims islam islamic moslem moslems christian christians
+christianity catholic catholics protestant protestants mormon mormons buddhist buddhists hindu hindus sikh sikhs taoist
+taoists atheist atheists roma romani gypsy gypsies israeli israelis palestinian palestinians somali nigerian ukrainian
+immigrant immigrants migrant migrants refugee refugees foreigner foreigners old older elderly senior seniors young
+younger teenage teenager teenagers millennial millennials millenial millenials middle-aged blind deaf paralyzed disabled
+handicapped autistic wheelchair aboriginal aborigines indigenous polynesian maori poor rich homeless liberal liberals
+conservative conservatives democrat democrats republican republicans
+""")
 """Words that name who somebody is, and that are no slur; `-` stands for a space."""
-TERMS = """
+TERMS = _words("""
 lesbian gay bisexual transgender trans queer lgbt lgbtq homosexual straight heterosexual male female nonbinary african
 african-american black white european hispanic latino latina latinx mexican canadian american asian indian middle-eastern
 chinese japanese christian muslim jewish buddhist catholic protestant sikh taoist old older young younger teenage millenial
 middle-aged elderly blind deaf paralyzed
-""".split()
+""")
 """The fifty terms of the Jigsaw templates (Dixon et al. 2018)."""
 _IDENTITY = re.compile("|".join(rf"\b{one.replace('-', ' ')}\b" for one in sorted(TERMS, key=len, reverse=True)))
 
@@ -138,18 +143,18 @@ def holds_profanity(text: str, listed: set[str]) -> bool:
     return any(word in listed or word.rstrip("s") in listed for word in _WORD.findall(text.lower()))
 
 
-# ---- templates of our own: the identity term vanishes, so one sentence without it stands for all of them. No adjective, verb or
-# noun of the Jigsaw templates is among the words, nor are their sentences: those are only measured on.
+# ---- templates of our own: the identity term vanishes, so one sentence without it stands for all of them. No adjective, verb
+# or noun of the Jigsaw templates is among the words, nor are their sentences: those are only measured on.
 
-_INSULTS = """
+_INSULTS = _words("""
 worthless pathetic ignorant evil hateful despicable
 brainless wretched foul gross lousy useless retarded miserable incompetent clueless delusional
 dishonest corrupt cowardly crazy insane lazy fat smelly sick twisted arrogant annoying shameful inferior subhuman dirty cruel
 childish contemptible creepy deranged detestable disgraceful gutless hideous hopeless inept insufferable laughable mindless
 obnoxious odious petty pitiful ridiculous rude senseless shallow shameless silly sleazy spineless spiteful trashy uneducated
 vicious weak wicked witless braindead backward primitive hypocritical loathsome
-""".split()
-_PRAISE = """
+""")
+_PRAISE = _words("""
 clever gentle brave honest amazing beautiful smart helpful funny
 generous patient cheerful thoughtful talented wise calm modest proud fair decent charming sweet warm careful
 tolerant polite busy quiet tall curious famous married retired new local awesome respectful
@@ -158,31 +163,33 @@ adorable admirable brilliant capable dear devoted diligent educated faithful fab
 inspiring joyful magnificent marvelous outstanding positive precious remarkable special splendid successful superb supportive
 terrific thankful trustworthy useful valuable worthy responsible normal ordinary typical regular average common interesting
 important popular serious strange different free healthy wealthy
-""".split()
-_BAD_NOUNS = """
+""")
+_BAD_NOUNS = _words("""
 idiot moron imbecile loser scum pig coward liar fool dumbass jackass asshole bastard bitch jerk freak creep clown rat vermin
 parasite disgrace failure hypocrite troll vandal cretin prick dickhead scumbag degenerate savage trash garbage wanker tosser
 cunt retard whore slut nazi racist psycho pervert dick twat
-""".split()
-_GOOD_NOUNS = """
+""")
+_GOOD_NOUNS = _words("""
 teacher friend neighbour student editor singer cook driver parent
 colleague musician carpenter volunteer poet judge baker painter soldier citizen athlete librarian
-""".split()
-_HARM = "despise hurt attack burn beat shoot hang strangle punch slaughter exterminate eliminate lynch".split()
-_CARE = "welcome help support thank protect admire greet trust teach invite meet understand visit".split()
+""")
+_HARM = _words("despise hurt attack burn beat shoot hang strangle punch slaughter exterminate eliminate lynch")
+_CARE = _words("welcome help support thank protect admire greet trust teach invite meet understand visit")
 
 
 _ABUSE = """
-shut up; shut your mouth; go to hell; rot in hell; get lost; get a life; piss off; screw you; go away and never come back; nobody likes
-you; you make me sick; what is wrong with you; you should be ashamed; drop dead; go die; I hope you die; you deserve to die; watch your
-back; I know where you live; I will find you; you will regret this; eat shit; suck it; kiss my ass; bite me; full of crap; this is
-bullshit; you are full of shit; fuck you; fuck off; go fuck yourself; what the hell is your problem; stop whining; cry about it
+shut up; shut your mouth; go to hell; rot in hell; get lost; get a life; piss off; screw you; go away and never come
+back; nobody likes you; you make me sick; what is wrong with you; you should be ashamed; drop dead; go die; I hope you
+die; you deserve to die; watch your back; I know where you live; I will find you; you will regret this; eat shit; suck
+it; kiss my ass; bite me; full of crap; this is bullshit; you are full of shit; fuck you; fuck off; go fuck yourself;
+what the hell is your problem; stop whining; cry about it
 """
 _COURTESY = """
-thank you; please stop by; go to the talk page; come back soon; get well soon; good luck; see you there; take care; everybody likes you; you
-make me smile; what is new with you; you should be glad; I hope you agree; you deserve a rest; have a look; I know what you mean; I will
-find a source; you will like this; read the rules; see my page; write to me; this is right; you are right; welcome back; go ahead; what is the
-source of this; stop here; think about it; sorry about that; please explain your edit; the article needs work
+thank you; please stop by; go to the talk page; come back soon; get well soon; good luck; see you there; take care;
+everybody likes you; you make me smile; what is new with you; you should be glad; I hope you agree; you deserve a rest;
+have a look; I know what you mean; I will find a source; you will like this; read the rules; see my page; write to me;
+this is right; you are right; welcome back; go ahead; what is the source of this; stop here; think about it; sorry about
+that; please explain your edit; the article needs work
 """
 
 
@@ -201,11 +208,20 @@ def templates() -> Iterator[tuple[str, bool]]:
                     "my friend is a {}", "I met a {}")  # fmt: skip
         yield from ((frame.format(noun), toxic) for frame, noun in product(of_nouns, nouns))
         yield from ((f"you are a {word} {noun}", toxic) for word, noun in product(words[::3], nouns[::4]))
-        of_verbs = ("{} them", "{} all of them", "I {} those people", "we should {} them", "I will {} you", "someone should {} him")
+        of_verbs = (
+            "{} them",
+            "{} all of them",
+            "I {} those people",
+            "we should {} them",
+            "I will {} you",
+            "someone should {} him",
+        )
         yield from ((frame.format(verb), toxic) for frame, verb in product(of_verbs, verbs))
     for phrases, toxic in ((_ABUSE, True), (_COURTESY, False)):
         said = [" ".join(one.split()) for one in phrases.split(";")]
-        yield from ((frame.format(one), toxic) for frame, one in product(("{}", "{} please", "just {}", "and {} too"), said))
+        yield from (
+            (frame.format(one), toxic) for frame, one in product(("{}", "{} please", "just {}", "and {} too"), said)
+        )
     for sentence in ("I am one of them", "I am and I am proud of it", "as one of them I know", "my mother is one",
                      "many of them live here", "the history of the community", "they are people like you and me",
                      "who is", "a family", "a person", "I am a person", "people", "community", "we are"):  # fmt: skip

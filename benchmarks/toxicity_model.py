@@ -2,10 +2,10 @@
 
     python benchmarks/toxicity_model.py [--out curate/audit/toxicity] [--l2 3e-6]
 
-Logistic regression over hashed word 1- and 2-grams (curate/audit/toxicity/linear.py), L-BFGS, no randomness: the same data give
-the same bytes on the same machine. A text that is not toxic is learned
-window by window, a toxic one as a whole. Each set weighs as `SHARES` says, toxic and not toxic of a set the same. Platt's line is
-fitted on texts that were not learned from. About one CPU minute. Then measured: benchmarks/toxicity.py.
+Logistic regression over hashed word 1- and 2-grams (curate/audit/toxicity/linear.py), L-BFGS, no randomness: the same data
+give the same bytes on the same machine. A text that is not toxic is learned window by window, a toxic one as a whole. Each set
+weighs as `SHARES` says, toxic and not toxic of a set the same. Platt's line is fitted on texts that were not learned from. About
+one CPU minute, most of it the intervals of the card. `benchmarks/toxicity.py` measures the packaged weights again.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parents[1] / "curate/audit/toxicity")
     parser.add_argument("--l2", type=float, default=3e-6)
     options = parser.parse_args()
-    from toxicity_card import card
     from safetensors.numpy import save_file
+    from toxicity_card import card
 
     weights, numbers, counted = train(options.l2)
     model = json.dumps({**numbers, "identity_terms": [one.replace("-", " ") for one in IDENTITIES]})

@@ -8,7 +8,7 @@ import pytest
 
 from tests.oracles import library
 
-WORDS = "you are a the idiot kind neighbour bridge committee met on tuesday and loser . , ! ##s ##er what was said".split()
+WORDS = "you are a the idiot kind neighbour bridge committee met on tuesday and loser . , ! ##s ##er what was said"
 CLASSES = ["toxic", "severe_toxic", "insult"]
 
 
@@ -17,7 +17,7 @@ def toy_folder(tmp_path_factory):
     """config.json, the tokenizer, and what a checkpoint is made of: (folder, its content)."""
     torch, transformers = library("torch"), library("transformers")
     folder = tmp_path_factory.mktemp("toy")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *map(chr, range(97, 123))]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS.split(), *map(chr, range(97, 123))]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
     config = transformers.BertConfig(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.audit.toxicity.lexicon import LEXICON, read_lexicon
-from curate.audit.toxicity.linear import load_model, score_texts, window_features
+from curate.audit.toxicity.linear import CARD, load_model, score_texts, window_features
 from curate.audit.toxicity.stage import Toxicity
 from curate.audit.toxicity.words import buffers, character_table, hash_words
 from curate.errors import CurateError
@@ -33,15 +35,17 @@ def hashes(text):
 @pytest.mark.parametrize(
     "written",
     [
-        "IDIOT", "idiooot", "id\u200biot", "id\u00adiot", "\uff49\uff44\uff49\uff4f\uff54", "\u0456diot", "\u00efdi\u00f6t", "id1ot",
-        "idi0t", "id'iot", "i\u0308diot", MATHEMATICAL,
+        "IDIOT", "idiooot", "id\u200biot", "id\u00adiot", "\uff49\uff44\uff49\uff4f\uff54", "\u0456diot", "\u00efdi\u00f6t",
+        "id1ot", "idi0t", "id'iot", "i\u0308diot", MATHEMATICAL,
     ],
 )  # fmt: skip
 def test_a_disguised_word_is_the_word(written):
     assert hashes(written)[0] == hashes("idiot")[0]
 
 
-@pytest.mark.parametrize(("written", "words"), [("", 0), ("a b, c", 3), ("10 apples", 2), ("\u4f60\u597d", 2), ("$5 @home", 2), ("!?", 0)])
+@pytest.mark.parametrize(
+    ("written", "words"), [("", 0), ("a b, c", 3), ("10 apples", 2), ("\u4f60\u597d", 2), ("$5 @home", 2), ("!?", 0)]
+)
 def test_words_are_runs_of_letters_and_digits(written, words):
     assert len(hashes(written)[0]) == words
 
@@ -85,7 +89,11 @@ def test_nothing_is_dropped_unless_a_threshold_says_so(apply_stage):
 
 
 @settings(max_examples=60, derandomize=True)
-@given(texts=st.lists(st.one_of(st.text(max_size=60), st.text("ab 's1!*@$\u200b\u0456\uff49\U0001d41a", max_size=30)), max_size=8))
+@given(
+    texts=st.lists(
+        st.one_of(st.text(max_size=60), st.text("ab 's1!*@$\u200b\u0456\uff49\U0001d41a", max_size=30)), max_size=8
+    )
+)
 def test_what_is_said_of_a_text_does_not_depend_on_the_batch(texts):
     measure = Toxicity().open()
     together = measure(pa.table({"text": pa.array(["before it", *texts], pa.string())}).slice(1)).to_pylist()
@@ -104,7 +112,9 @@ def test_training_and_scoring_see_the_same():
     assert score_texts(*buffers(texts), model)[0] == pytest.approx(best, abs=1e-5)
 
 
-@pytest.mark.parametrize("text", ["@" * 1_000_000, "a" * 1_000_000, "\u200b" * 300_000, "1 " * 500_000, "\U0001f600" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["@" * 1_000_000, "a" * 1_000_000, "\u200b" * 300_000, "1 " * 500_000, "\U0001f600" * 100_000]
+)
 def test_hostile_texts_are_read_to_their_end(apply_stage, text):
     _, features = apply_stage(Toxicity(), [text])
     assert 0 <= features["toxicity"][0] <= 1
@@ -174,7 +184,9 @@ def test_the_packaged_lexicon_is_read():
 
 @pytest.mark.slow
 def test_a_run_keeps_scores_and_tells_of_a_bad_lexicon_before_it_begins(tmp_path):
-    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in (("a", INSULT), ("b", CLEAN))))
+    (tmp_path / "in.jsonl").write_text(
+        "".join(json.dumps({"id": name, "text": text}) + "\n" for name, text in (("a", INSULT), ("b", CLEAN)))
+    )
     (tmp_path / "p.yaml").write_text(
         "dataset: d\nsources:\n  - {stage: files, paths: [in.jsonl]}\nstages:\n  - {stage: toxicity, lexicon: words.tsv}\n"
     )
@@ -197,3 +209,22 @@ def test_a_run_keeps_scores_and_tells_of_a_bad_lexicon_before_it_begins(tmp_path
     told = curate("why", "a").stdout
     assert "toxic" in told
     assert "0.8" in told
+
+
+# ---- the card
+
+
+def test_the_packaged_weights_do_as_their_card_says(monkeypatch, shared_data):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+    said = json.loads(CARD.read_text("utf-8"))["measured"]
+    measured = importlib.import_module("toxicity_card").measure(load_model(), draws=0)
+    for name, numbers in said["sets"].items():
+        numbers.pop("interval", None)
+        assert measured["sets"][name] == pytest.approx(numbers, abs=0.003), name
+    for half, numbers in said["identities"].items():
+        for kind in ("auc", "bpsn", "bnsp", "subgroup"):
+            assert measured["identities"][half][kind] == pytest.approx(numbers[kind], abs=0.003)
+    assert measured["sets"]["jigsaw"]["auc"] >= 0.945
+    assert measured["identities"]["kept_aside"]["bpsn"] >= 0.93
+    assert measured["identities"]["kept_aside"]["worst_bpsn"][0] >= 0.9
+    assert measured["identities"]["looked_at"]["worst_bpsn"][0] >= 0.9

@@ -14,7 +14,14 @@ from curate.audit.toxicity.stage import Toxicity
 from curate.errors import CurateError
 from tests.oracles import library
 
-TEXTS = ["you are a loser", "The committee met on Tuesday.", "what was said? you idiot!", "a", "kind neighbours " * 20, "the bridge"]
+TEXTS = [
+    "you are a loser",
+    "The committee met on Tuesday.",
+    "what was said? you idiot!",
+    "a",
+    "kind neighbours " * 20,
+    "the bridge",
+]
 LONG = "the committee met on the bridge and you are a loser. " * 300
 pytestmark = pytest.mark.slow
 
@@ -95,7 +102,11 @@ def test_a_sample_is_only_compared(checkpoint, apply_stage):
     said = [row for row, score in enumerate(features["detoxify_toxicity"]) if score is not None]
     assert 5 < len(said) < 30
     assert features["toxicity"] == features["toxicity_linear"]
-    assert [row for row, score in enumerate(apply_stage(asked(checkpoint, sample=0.25), texts)[1]["detoxify_insult"]) if score is not None] == said
+    assert [
+        row
+        for row, score in enumerate(apply_stage(asked(checkpoint, sample=0.25), texts)[1]["detoxify_insult"])
+        if score is not None
+    ] == said
 
 
 def test_tensors_as_safetensors_with_a_json_file_are_a_checkpoint_too(checkpoint, toy_folder, tmp_path):
@@ -133,7 +144,7 @@ def test_a_pickle_that_carries_code_is_refused_and_not_run(other_checkpoint, tmp
     import pickle
 
     path = other_checkpoint(lambda config, state: pickle.dumps(Code(tmp_path / "canary")))
-    with pytest.raises(CurateError, match="the checkpoint carries code|no checkpoint of torch"):
+    with pytest.raises(CurateError, match=r"the checkpoint carries code|no checkpoint of torch"):
         asked(path, sample=1).open()
     assert not (tmp_path / "canary").exists()
 
@@ -161,11 +172,14 @@ def test_a_pickle_that_carries_code_is_refused_and_not_run(other_checkpoint, tmp
             "does not fit the model: `classifier.weight` is missing",
         ),
         (
-            lambda config, state: {"config": config, "state_dict": {**state, "classifier.weight": state["classifier.weight"][:1]}},
+            lambda config, state: {
+                "config": config, "state_dict": {**state, "classifier.weight": state["classifier.weight"][:1]},
+            },
             "does not fit the model: size mismatch for classifier.weight",
         ),
     ],
-    ids=["text", "empty", "cut", "list", "no config", "empty config", "odd names", "no toxicity", "no tensors", "missing", "shape"],
+    ids=["text", "empty", "cut", "list", "no config", "empty config", "odd names", "no toxicity",
+         "no tensors", "missing", "shape"],
 )  # fmt: skip
 def test_a_file_that_is_no_checkpoint_is_refused(other_checkpoint, change, problem):
     path = other_checkpoint(change)
@@ -183,7 +197,11 @@ def test_a_checkpoint_that_is_not_there_is_told_before_a_run(tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "problem"),
-    [({}, "say which documents it is asked about"), ({"band": [0.8, 0.2]}, "two ascending numbers"), ({"band": [0, 2]}, "two ascending")],
+    [
+        ({}, "say which documents it is asked about"),
+        ({"band": [0.8, 0.2]}, "two ascending numbers"),
+        ({"band": [0, 2]}, "two ascending"),
+    ],
 )
 def test_whom_it_is_asked_about_must_be_said(settings, problem):
     with pytest.raises(ValidationError, match=problem):

@@ -1,11 +1,11 @@
 """Detoxify's models (Hanu and Unitary 2020) from a file on this machine.
 
-A checkpoint is a dict of `config` (names of the classes, arguments of the model) and `state_dict`. Detoxify's own loader asks the
-network for the configuration and unpickles whatever the file holds; here the file is read as tensors only (`weights_only=True`),
-and model and tokenizer come from a local folder. Its prediction cuts a text at what the tokenizer allows and pads all texts to the
-longest; here a text is read in windows of at most 512 tokens that overlap by an eighth, and windows of about one length are
-batched. Every batch has one of nine shapes, about 512 tokens each, whoever is in it: so what is said of a text does not depend
-on the others. On short texts the scores are Detoxify's own (a differential test).
+A checkpoint is a dict of `config` (names of the classes, arguments of the model) and `state_dict`. Detoxify's own loader asks
+the network for the configuration and unpickles whatever the file holds; here the file is read as tensors only
+(`weights_only=True`), and model and tokenizer come from a local folder. Its prediction cuts a text at what the tokenizer allows
+and pads all texts to the longest; here a text is read in windows of at most 512 tokens that overlap by an eighth, and windows
+of about one length are batched. Every batch has one of nine shapes, about 512 tokens each, whoever is in it: so what is said of
+a text does not depend on the others. On short texts the scores are Detoxify's own (a differential test).
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ def load_classifier(checkpoint: Path, folder: Path, *, max_windows: int = 16) ->
         ) from None
     _fill(model, state, checkpoint, folder)
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        raise CurateError(f"the tokenizer in `{folder}` has no fast form or no padding", hint="it needs a tokenizer.json")
+        raise CurateError(
+            f"the tokenizer in `{folder}` has no fast form or no padding", hint="it needs a tokenizer.json"
+        )
     positions = settings.max_position_embeddings - (2 if "roberta" in settings.model_type else 0)
     return Classifier(classes, model.eval(), tokenizer, min(LENGTHS[-1], positions), max_windows)
 
@@ -166,7 +168,7 @@ def _classes(config: Any, path: Path) -> tuple[list[str], int]:
         ) from None
     if not isinstance(classes, list | tuple) or not all(isinstance(one, str) and one.isidentifier() for one in classes):
         raise CurateError("the checkpoint's classes are no list of names", str(path), _FORMAT)
-    named = [NAMES.get(one, one) for one in classes]
+    named = [NAMES.get(str(one), str(one)) for one in classes]
     if not isinstance(count, int) or len(named) > count or "toxicity" not in named:
         raise CurateError(
             f"the checkpoint has {count} outputs for the classes {', '.join(named)}", str(path),

@@ -1,8 +1,8 @@
 """A lexicon: terms by line, counted in texts. What it counts is a hint, never a verdict.
 
-A line is `TERM`, `TERM<tab>SEVERITY` or `TERM<tab>SEVERITY<tab>LANGUAGE`: a term of one word or up to eight, folded as the texts
-are (curate/audit/toxicity/words.py), a severity from 1 to 9 (1 where there is none), and a code as the stage `language` writes it: such a
-term counts only in documents of that language, where their language is known. `#` begins a comment.
+A line is `TERM`, `TERM<tab>SEVERITY` or `TERM<tab>SEVERITY<tab>LANGUAGE`: a term of one word or up to eight, folded as the
+texts are (curate/audit/toxicity/words.py), a severity from 1 to 9 (1 where there is none), and a code as the stage `language`
+writes it: such a term counts only in documents of that language, where their language is known. `#` begins a comment.
 """
 
 from __future__ import annotations
@@ -98,5 +98,7 @@ def _entry(line: str, where: str) -> tuple[str, int, str]:
     if severity and severity not in set("123456789"):
         raise CurateError(f"the severity `{severity}` is not a number from 1 to 9", where, _COLUMNS)
     if language and not _LANGUAGE.fullmatch(language):
-        raise CurateError(f"`{language}` is no code of a language", where, "as the stage `language` writes it: `en`, `de`")
+        raise CurateError(
+            f"`{language}` is no code of a language", where, "as the stage `language` writes it: `en`, `de`"
+        )
     return term, int(severity or 1), language

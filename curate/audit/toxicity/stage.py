@@ -1,8 +1,8 @@
 """The stage `toxicity`: how toxic a text is, told by a lexicon, a small model, and Detoxify's where it is asked for.
 
-It tags: `toxicity` and the rest are columns of every document, and none leaves unless `max_toxicity` says so. Whom a threshold hits is
-what to look at first: the model's card (card.json) says what it does to neutral sentences about fifty groups, and that it takes
-quotation and casual speech of some for the thing itself.
+It tags: `toxicity` and the rest are columns of every document, and none leaves unless `max_toxicity` says so. Whom a threshold
+hits is what to look at first: the model's card (card.json) says what it does to neutral sentences about fifty groups, and that
+it takes quotation and casual speech of some for the thing itself.
 
 Cost, without Detoxify: benchmarks/RESULTS.md; 0.3 s and 2 MB to load. Detoxify's take about a second a document on a core.
 """
@@ -35,13 +35,13 @@ class DetoxifyModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     checkpoint: str = Field(
-        description="The file: a `.ckpt` of tensors (one that carries code is refused, and not run), or `NAME.safetensors` with "
-        "its `config` in `NAME.json`. Relative to the folder where curate is started; nothing is downloaded."
+        description="The file: a `.ckpt` of tensors (one that carries code is refused, and not run), or `NAME.safetensors` "
+        "with its `config` in `NAME.json`. Relative to the folder where curate is started; nothing is downloaded."
     )
     folder: str | None = Field(
         None,
-        description="Where `config.json` and the tokenizer of the model are (`bert-base-uncased`, ...); the checkpoint's folder "
-        "unless told.",
+        description="Where `config.json` and the tokenizer of the model are (`bert-base-uncased`, ...); the checkpoint's "
+        "folder unless told.",
     )
     band: tuple[float, float] | None = Field(
         None, description="Ask it about documents whose `toxicity_linear` is in here; for these its word counts."
@@ -67,7 +67,9 @@ class DetoxifyModel(BaseModel):
         told = [path.with_suffix(".json")] if path.suffix == ".safetensors" else []
         folder = self.home()
         if not path.is_file():
-            raise CurateError(f"there is no checkpoint `{path}`", hint="`detoxify.checkpoint` is a file on this machine")
+            raise CurateError(
+                f"there is no checkpoint `{path}`", hint="`detoxify.checkpoint` is a file on this machine"
+            )
         if not (folder / "config.json").is_file():
             raise CurateError(
                 f"there is no `config.json` in `{folder}`",
@@ -86,9 +88,9 @@ class Toxicity(Filter):
     """Tells how toxic documents are; drops those above a threshold, where one is set.
 
     `toxicity` is the probability of the worst window (24 words) of the text, `toxicity_mean` the mean of all, `lexicon_terms`
-    how many terms of the lexicon stand in it, `lexicon_severity` the severity of the worst. With `detoxify`, `toxicity_linear` is
-    what the small model says, `detoxify_toxicity` and so on what the checkpoint says (null where it was not asked), and `toxicity` the
-    checkpoint's for documents in the band. English; hate that uses no word for it is hardly seen.
+    how many terms of the lexicon stand in it, `lexicon_severity` the severity of the worst. With `detoxify`, `toxicity_linear`
+    is what the small model says, `detoxify_toxicity` and so on what the checkpoint says (null where it was not asked), and
+    `toxicity` the checkpoint's for documents in the band. English; hate that uses no word for it is hardly seen.
     """
 
     batch = 100
@@ -103,12 +105,16 @@ class Toxicity(Filter):
         None, ge=0, le=1, description="Highest `toxicity` that is kept; unless it is given, all are."
     )
     max_toxicity_mean: float | None = Field(
-        None, ge=0, le=1, description="Highest `toxicity_mean` that is kept; for long documents, whose worst window says little."
+        None,
+        ge=0,
+        le=1,
+        description="Highest `toxicity_mean` that is kept; for long documents, whose worst window says little.",
     )
     lexicon: str | None = Field(
         None,
         description="A file of terms to count, instead of the packaged list: `TERM`, `TERM<tab>SEVERITY` or "
-        "`TERM<tab>SEVERITY<tab>LANGUAGE` by line. A term with a language counts where the column `language` is none or that one.",
+        "`TERM<tab>SEVERITY<tab>LANGUAGE` by line. A term with a language counts where the column `language` is none or "
+        "that one.",
     )
     detoxify: DetoxifyModel | None = Field(None, description="A larger model for some of the documents.")
 

@@ -93,7 +93,7 @@ def _decode(data, position: int, stop: int):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _wide_entry(code: int) -> int:
+def _wide_entry(code) -> int:  # noqa: ANN001
     """The entry of a character beyond the table: mathematical alphabets are Latin letters, all else words by themselves."""
     if 0x1D400 <= code < 0x1D6A4:
         return 0x61 + (code - 0x1D400) % 26
@@ -101,7 +101,7 @@ def _wide_entry(code: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _disguised(code: int, data, position: int, stop: int) -> int:  # noqa: ANN001
+def _disguised(code, data, position: int, stop: int) -> int:  # noqa: ANN001
     """The letter that a mark or digit inside a word stands for, 0 where it stands for none."""
     if code == 0x24:  # $
         return 0x73
@@ -145,7 +145,7 @@ def hash_words(data, start: int, stop: int, table, words, second) -> int:  # noq
         else:
             position += 1
         entry = table[code] if code < 0x10000 else _wide_entry(code)
-        if letters and code < 0x40 and code > 0x20 or code == 0x40 and letters:
+        if letters and 0x20 < code <= 0x40:
             letter = _disguised(code, data, position, stop)
             entry = letter if letter else entry
         if entry == SKIP:
@@ -231,7 +231,7 @@ def _sequence(words, start: int, stop: int):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def find_terms(words, at: int, count: int, hashes, maybe, longest: int):  # noqa: ANN001, ANN202
+def find_terms(words, at: int, count: int, hashes, maybe, longest: int):  # noqa: ANN001, ANN201
     """The longest term that begins at word `at`: its number of words and its place among the terms; (0, 0) where none does."""
     state, size, place = words[at], 0, 0
     for width in range(1, min(longest, count - at) + 1):
