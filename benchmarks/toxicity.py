@@ -4,8 +4,8 @@
 
 Quality is that of the card (benchmarks/toxicity_card.py), measured anew with the packaged weights on ../shared/data (or
 `CURATE_DATA`): texts that the model did not learn from. Speed: documents of 1.5 kB from books, batches of 100, CPU seconds of
-one process with one thread. Detoxify: a checkpoint of random weights of the size of bert-base (its first model), made
-here, on the same documents: our adapter (windows of 512 tokens), and Detoxify's `predict` itself where it is installed (which reads the
+one process with one thread. Detoxify: a checkpoint of random weights of the size of bert-base (its first model), made here, on
+the same documents: our adapter (windows of 512 tokens), and Detoxify's `predict` itself where it is installed (which reads the
 first 512 tokens only); few documents, since each takes about a second. Where alt-profanity-check is installed, its speed, too.
 """
 

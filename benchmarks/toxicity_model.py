@@ -4,8 +4,8 @@
 
 Logistic regression over hashed word 1- and 2-grams (curate/audit/toxicity/linear.py), L-BFGS, no randomness: the same data
 give the same bytes on the same machine. A text that is not toxic is learned window by window, a toxic one as a whole. Each
-set weighs as `SHARES` says, toxic and not toxic of a set the same. Platt's line is fitted on texts that were not learned from. About
-one CPU minute, most of it the intervals of the card. `benchmarks/toxicity.py` measures the packaged weights again.
+set weighs as `SHARES` says, toxic and not toxic of a set the same. Platt's line is fitted on texts that were not learned from.
+About a CPU minute, most of it the intervals of the card. `benchmarks/toxicity.py` measures the packaged weights again.
 """
 
 from __future__ import annotations

@@ -49,6 +49,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "privacy": {
         "evaluate": ("curate.commands.privacy:evaluate", "Measure what the stage `pii` finds of what people marked."),
     },
+    "audit": {
+        "toxicity": ("curate.commands.audit:toxicity", "Tell how toxic documents are, by source and split."),
+    },
 }
 """Commands with a subject before the verb: `curate data list`."""
 

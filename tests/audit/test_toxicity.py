@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from curate.audit.toxicity.lexicon import LEXICON, read_lexicon
 from curate.audit.toxicity.linear import CARD, load_model, score_texts, window_features
 from curate.audit.toxicity.stage import Toxicity
+from curate.audit.toxicity.summary import summarize
 from curate.audit.toxicity.words import buffers, character_table, hash_words
+from curate.commands.audit import toxicity
 from curate.errors import CurateError
 
 INSULT = "you are a worthless idiot and a pathetic loser"
@@ -206,9 +208,61 @@ def test_a_run_keeps_scores_and_tells_of_a_bad_lexicon_before_it_begins(tmp_path
     assert scores["a"][0] > 0.9 > 0.2 > scores["b"][0]
     assert (scores["a"][1], scores["b"][1]) == (2, 0)
     assert curate("run", "p.yaml", "--workers", "1", "--set", "toxicity.max_toxicity=0.8").returncode == 0
-    told = curate("why", "a").stdout
-    assert "toxic" in told
-    assert "0.8" in told
+    told = curate("audit", "toxicity", "d", "--json")
+    (one,) = json.loads(told.stdout)["stages"]
+    assert one["documents"] | {"mean": 0} == {
+        "documents": 2,
+        "mean": 0,
+        "above": {"0.5": 1, "0.8": 1, "0.9": 1},
+        "with_terms": 1,
+    }
+    assert one["highest"][0]["id"] == "a"
+    assert one["detoxify"] is None
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch, checkpoint):
+    """A version of two sources whose third document was dropped, and whose documents a larger model was asked about."""
+    import curate
+
+    monkeypatch.chdir(tmp_path)
+    for name, texts in (("x", [CLEAN, INSULT]), ("y", [f"{CLEAN} {number}" for number in range(6)])):
+        lines = [json.dumps({"id": f"{name}{number}", "text": text}) for number, text in enumerate(texts)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "p.yaml").write_text(
+        "dataset: d\nsources:\n  - {id: x, stage: files, paths: [x.jsonl]}\n  - {id: y, stage: files, paths: [y.jsonl]}\nstages:\n"
+        f"  - {{stage: toxicity, max_toxicity: 0.9, detoxify: {{checkpoint: {checkpoint}, sample: 1.0}}}}\n"
+    )
+    curate.run("p.yaml", workers=1)
+    return curate.open_dataset("d")
+
+
+@pytest.mark.slow
+def test_the_audit_counts_what_was_dropped_too_and_compares_the_models(measured, capsys):
+    (told,) = summarize(measured)
+    assert told["documents"]["documents"] == 8
+    assert told["sources"]["x"]["above"]["0.9"] == told["documents"]["above"]["0.9"] == 1
+    assert sum(one["documents"] for one in told["splits"].values()) in (0, 7)
+    assert told["highest"][0]["id"] == "x1"
+    assert (told["detoxify"]["asked"], told["detoxify"]["decided"], told["detoxify"]["compared"]) == (8, 0, 8)
+    toxicity("d")
+    printed = capsys.readouterr().out
+    assert "source x" in printed
+    assert "x1 (" in printed
+    assert "on the 8 others: rank correlation" in printed
+    assert INSULT not in printed
+
+
+@pytest.mark.slow
+def test_the_audit_of_a_version_without_scores_says_what_to_add(tmp_path, monkeypatch):
+    import curate
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.jsonl").write_text('{"id": "a", "text": "a"}\n')
+    (tmp_path / "p.yaml").write_text("dataset: d\nsources:\n  - {stage: files, paths: [x.jsonl]}\nstages: []\n")
+    curate.run("p.yaml", workers=1)
+    with pytest.raises(CurateError, match=r"no stage of `d` measured `toxicity`"):
+        summarize(curate.open_dataset("d"))
 
 
 # ---- the card
