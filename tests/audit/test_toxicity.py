@@ -210,19 +210,15 @@ def test_a_run_keeps_scores_and_tells_of_a_bad_lexicon_before_it_begins(tmp_path
     assert curate("run", "p.yaml", "--workers", "1", "--set", "toxicity.max_toxicity=0.8").returncode == 0
     told = curate("audit", "toxicity", "d", "--json")
     (one,) = json.loads(told.stdout)["stages"]
-    assert one["documents"] | {"mean": 0} == {
-        "documents": 2,
-        "mean": 0,
-        "above": {"0.5": 1, "0.8": 1, "0.9": 1},
-        "with_terms": 1,
-    }
+    del one["documents"]["mean"]
+    assert one["documents"] == {"documents": 2, "above": {"0.5": 1, "0.8": 1, "0.9": 1}, "with_terms": 1}
     assert one["highest"][0]["id"] == "a"
     assert one["detoxify"] is None
 
 
 @pytest.fixture
 def measured(tmp_path, monkeypatch, checkpoint):
-    """A version of two sources whose third document was dropped, and whose documents a larger model was asked about."""
+    """A version of two sources whose second document was dropped, and whose documents a larger model was asked about."""
     import curate
 
     monkeypatch.chdir(tmp_path)
@@ -230,7 +226,8 @@ def measured(tmp_path, monkeypatch, checkpoint):
         lines = [json.dumps({"id": f"{name}{number}", "text": text}) for number, text in enumerate(texts)]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
     (tmp_path / "p.yaml").write_text(
-        "dataset: d\nsources:\n  - {id: x, stage: files, paths: [x.jsonl]}\n  - {id: y, stage: files, paths: [y.jsonl]}\nstages:\n"
+        "dataset: d\nsources:\n  - {id: x, stage: files, paths: [x.jsonl]}\n"
+        "  - {id: y, stage: files, paths: [y.jsonl]}\nstages:\n"
         f"  - {{stage: toxicity, max_toxicity: 0.9, detoxify: {{checkpoint: {checkpoint}, sample: 1.0}}}}\n"
     )
     curate.run("p.yaml", workers=1)

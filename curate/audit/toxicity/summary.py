@@ -1,7 +1,7 @@
 """What the stage `toxicity` said of a version, in numbers: how many documents lie above which score, and do its models agree.
 
-Read off the ledger, of every document that the stage saw, dropped ones included; splits are of those that were kept. No text is looked
-at, and none is shown: the highest documents are named by their ids.
+Read off the ledger, of every document that the stage saw, dropped ones included; splits are of those that were kept. No text is
+looked at, and none is shown: the highest documents are named by their ids.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ def summarize(dataset: Dataset) -> list[dict[str, Any]]:
     """One record for each stage of the version that measured `toxicity`.
 
     Returns:
-        `stage`; `documents`, `sources` and `splits` (`documents`, `mean`, `above`: how many by level, `with_terms`); `highest` (`id`,
-        `toxicity`); `detoxify` (None where no such model was asked): `asked`, `decided`, and of those it was only compared on
-        (outside the band) `compared`, `correlation` (Spearman), `both_above`, `one_above` (at 0.5).
+        `stage`; `documents`, `sources` and `splits` (`documents`, `mean`, `above`: how many by level, `with_terms`);
+        `highest` (`id`, `toxicity`); `detoxify` (None where no such model was asked): `asked`, `decided`, and of those it was
+        only compared on (outside the band) `compared`, `correlation` (Spearman), `both_above`, `one_above` (at 0.5).
 
     Raises:
         CurateError: No stage measured it.
@@ -118,7 +118,8 @@ def _agreement(parts: list[dict[str, np.ndarray]]) -> dict[str, Any] | None:
     varied = len(small) > 2 and np.ptp(small) > 0 and np.ptp(large) > 0
     return {
         "asked": int(asked.sum()), "decided": int(decided.sum()), "compared": len(small),
-        "correlation": float(spearmanr(small, large)[0]) if varied else None,
+        "correlation": float(spearmanr(small, large).statistic) if varied  # pyright: ignore[reportAttributeAccessIssue]
+        else None,
         "both_above": int(((small > 0.5) & (large > 0.5)).sum()),
         "one_above": int(((small > 0.5) != (large > 0.5)).sum()),
     }  # fmt: skip
