@@ -33,6 +33,7 @@ BUILT_IN: dict[str, str] = {
     "chunk": "curate.mix.chunk:Chunk",
     "sample": "curate.mix.sample:Sample",
     "split": "curate.mix.split:Split",
+    "toxicity": "curate.audit.toxicity.stage:Toxicity",
     "text_statistics": "curate.audit.statistics:TextStatistics",
 }
 
