@@ -84,16 +84,16 @@ _ANOTHER = re.compile(
 )
 
 
-def find_phones(text: str) -> Iterator[tuple[int, int, float]]:
-    """Where a text has phone numbers by form and words, each with how certain that is (0 to 1)."""
+def find_phones(text: str) -> Iterator[tuple[int, int, float, str]]:
+    """Where a text has phone numbers by form and words, each with how certain that is (0 to 1), and by what."""
     for match in _CANDIDATE.finditer(text):
         start, end = match.span()
         number = _EXTENSION.sub("", match[0])
         digits = sum(map(str.isdigit, number))
         if FEWEST_LABELLED <= digits <= MOST and is_phone(text, start, end):
-            score = _certainty(text, start, end, number, digits)
+            score, rule = _certainty(text, start, end, number, digits)
             if score:
-                yield start, end, score
+                yield start, end, score, rule
 
 
 def is_phone(text: str, start: int, end: int) -> bool:
@@ -115,17 +115,19 @@ def is_phone(text: str, start: int, end: int) -> bool:
     return another < 0 or _last(_LABEL, before) > another or _last(_VERB, before) > another
 
 
-def _certainty(text: str, start: int, end: int, number: str, digits: int) -> float:
+def _certainty(text: str, start: int, end: int, number: str, digits: int) -> tuple[float, str]:
     near = _words_before(text, start)
     if _is_labelled(near):
-        return 0.75 if digits >= FEWEST else 0.5
+        return 0.75 if digits >= FEWEST else 0.5, "labelled"
     if digits < FEWEST:
-        return 0.0
+        return 0.0, ""
     if number.startswith(("+", "00")) and digits > FEWEST and _has_country(number):
-        return 0.6
-    if _FORMS.fullmatch(number) or _BEHIND.match(text, end) or _VERB.search(near):
-        return 0.5
-    return 0.5 if _NUMBER.search(near) and not _ANOTHER.search(near) and "/" not in number else 0.0
+        return 0.6, "international"
+    if _FORMS.fullmatch(number):
+        return 0.5, "form"
+    if _BEHIND.match(text, end) or _VERB.search(near):
+        return 0.5, "announced"
+    return 0.5 if _NUMBER.search(near) and not _ANOTHER.search(near) and "/" not in number else 0.0, "announced"
 
 
 def _announced(text: str, start: int) -> bool:

@@ -19,8 +19,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from curate.errors import CurateError, did_you_mean
 from curate.privacy.phones import find_phones, is_phone
+from curate.privacy.plans import check_regions, find_by_plans
 from curate.privacy.scripts import FOREIGN, apart, narrow
 from curate.privacy.secrets import SECRET_TRIGGER, find_secrets
 from curate.privacy.windows import MARGIN, TRIGGERS, addresses_around, margins_around, pieces, words_around
@@ -100,10 +100,13 @@ def load_recognizers(
         if entity == "secret":
             made.append(Recognizer((TYPES[entity],), _secrets, SECRET_TRIGGER))
             continue
+        if entity == "phone":
+            made.append(Recognizer((TYPES[entity],), _phones(phone_regions), TRIGGERS[entity]))
+            continue
         with without("torch", "transformers"):
-            recognizer = _presidio(entity, phone_regions)
+            recognizer = _presidio(entity)
         accept = _is_public if entity == "ip" and public_ips_only else None
-        find = _phones(recognizer) if entity == "phone" else _finder(entity, recognizer, accept)
+        find = _finder(entity, recognizer, accept)
         made.append(Recognizer((TYPES[entity],), find, TRIGGERS[entity]))
     return made
 
@@ -125,37 +128,50 @@ def _finder(entity: Entity, recognizer: Any, accept: Callable[[str], bool] | Non
                         continue
                     if accept is None or accept(plain[first:last]):
                         score = found.score if found.score >= 1 else _with_context(plain, first, found.score, context)
-                        spans.append(Span(first, last, kind, score))
+                        spans.append(Span(first, last, kind, score, _rule(found)))
         return list(dict.fromkeys(spans))
 
     return find
 
 
-def _phones(recognizer: Any) -> Callable[[str], list[Span]]:
+def _rule(found: RecognizerResult) -> str:
+    """Which pattern of which recognizer of Presidio it was."""
+    told = found.analysis_explanation
+    return f"{told.recognizer}: {told.pattern_name}"
+
+
+def _phones(regions: Sequence[str]) -> Callable[[str], list[Span]]:
     """By numbering plans, which know the digits and dashes of all scripts; and by form and words.
 
     In pieces: phonenumbers gives up without a word after 65,535 numbers that are none, and what stood behind them would stay.
     """
-    kind, context = TYPES["phone"], tuple(word.lower() for word in recognizer.context or ())
+    check_regions(regions)
+    with without("torch", "transformers"):
+        from presidio_analyzer.predefined_recognizers import PhoneRecognizer
+    kind, context = TYPES["phone"], tuple(word.lower() for word in PhoneRecognizer.CONTEXT)
+    least = PhoneRecognizer.SCORE
 
     def find(text: str) -> list[Span]:
         plain = narrow(text)
         spans: list[Span] = []
         windows = margins_around(text, _ANCHORS["phone"])
         for start, end, begins, ends in (piece for window in windows for piece in pieces(*window)):
-            for found in recognizer.analyze(text[start:end], [kind], None):
-                first, last = start + found.start, start + found.end
+            for first, last, region in find_by_plans(text, start, end, regions):
                 if begins <= first < ends and is_phone(plain, first, last):
-                    spans.append(Span(first, last, kind, _with_context(plain, first, found.score, context)))
+                    score = _with_context(plain, first, least, context)
+                    spans.append(Span(first, last, kind, score, f"phonenumbers: {region}"))
         if _SIX_DIGITS.search(plain):
-            spans += [Span(start, end, kind, score) for start, end, score in find_phones(_plainly(apart(plain)))]
+            found = find_phones(_plainly(apart(plain)))
+            spans += [Span(start, end, kind, score, f"phone: {rule}") for start, end, score, rule in found]
         return list(dict.fromkeys(spans))
 
     return find
 
 
 def _secrets(text: str) -> list[Span]:
-    return [Span(start, end, TYPES["secret"], score) for start, end, _, score in find_secrets(text)]
+    return [
+        Span(start, end, TYPES["secret"], score, f"secret: {name}") for start, end, name, score in find_secrets(text)
+    ]
 
 
 def _ways(entity: Entity, text: str) -> list[str]:
@@ -206,7 +222,7 @@ def resolve(spans: Sequence[Span]) -> list[Span]:
 
     taken: list[Span] = []
     for span in sorted(spans, key=rank):
-        place = bisect_left(taken, span)
+        place = bisect_left(taken, span[:2], key=lambda one: one[:2])
         before_ends = taken[place - 1].end if place else 0
         after_starts = taken[place].start if place < len(taken) else span.end
         if before_ends <= span.start and span.end <= after_starts:
@@ -217,7 +233,7 @@ def resolve(spans: Sequence[Span]) -> list[Span]:
 # ---- the recognizers
 
 
-def _presidio(entity: Entity, phone_regions: Sequence[str]) -> Any:
+def _presidio(entity: Entity) -> Any:
     """Presidio's recognizer, for texts of all scripts."""
     from presidio_analyzer.predefined_recognizers import (
         CreditCardRecognizer,
@@ -225,13 +241,9 @@ def _presidio(entity: Entity, phone_regions: Sequence[str]) -> Any:
         IbanRecognizer,
         IpRecognizer,
         MacAddressRecognizer,
-        PhoneRecognizer,
         UsSsnRecognizer,
     )
 
-    if entity == "phone":  # phonenumbers knows all scripts
-        _check_regions(phone_regions)
-        return PhoneRecognizer(supported_regions=tuple(phone_regions))
     if entity == "email":
         return _AllScripts(_offline_email(), foreign=True)
     if entity == "card":
@@ -250,11 +262,12 @@ class _Wallets:
 
     def analyze(self, text: str, kinds: list[str], artifacts: Any = None) -> list[RecognizerResult]:
         """As Presidio's."""
-        from presidio_analyzer import RecognizerResult
+        from presidio_analyzer import AnalysisExplanation, RecognizerResult
 
         found = self.recognizer.analyze(text, kinds, artifacts)
+        told = AnalysisExplanation("Ethereum", 0.6, "0x and 40 digits")
         others = re.finditer(r"\b0x[0-9a-fA-F]{40}\b", text)
-        return found + [RecognizerResult(kinds[0], one.start(), one.end(), 0.6) for one in others]
+        return found + [RecognizerResult(kinds[0], one.start(), one.end(), 0.6, told) for one in others]
 
 
 class _AllScripts:
@@ -282,17 +295,6 @@ class _AllScripts:
         ]
 
 
-def _check_regions(regions: Sequence[str]) -> None:
-    from phonenumbers import SUPPORTED_REGIONS
-
-    for region in regions:
-        if region not in SUPPORTED_REGIONS:
-            hint = did_you_mean(region, SUPPORTED_REGIONS)
-            raise CurateError(
-                f"`{region}` in `phone_regions` is no country with phone numbers", hint=hint or "ISO 3166, like `US`"
-            )
-
-
 def _offline_email() -> PatternRecognizer:
     """Presidio's e-mail recognizer, with the list of domains that tldextract ships instead of one from the network."""
     import tldextract
@@ -304,7 +306,7 @@ def _offline_email() -> PatternRecognizer:
         def validate_result(self, pattern_text: str) -> bool:
             return extract(pattern_text).fqdn != ""
 
-    return OfflineEmailRecognizer()
+    return OfflineEmailRecognizer(name="EmailRecognizer")
 
 
 def _more_cards() -> list:

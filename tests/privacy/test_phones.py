@@ -92,6 +92,33 @@ def test_a_number_behind_a_long_table_of_numbers_is_found(before):
     assert text[phones.find(text)[-1].start :] == "2125550199 ok"
 
 
+@pytest.mark.parametrize("between", ["\n", " ", ", ", "; ", "\t"])
+def test_a_dense_list_of_bare_numbers_is_found_without_trying_every_way_to_cut_it(monkeypatch, between):
+    import phonenumbers
+
+    def tried(*arguments, **keywords):
+        raise AssertionError("every way to cut the list was tried")
+
+    monkeypatch.setattr(phonenumbers, "PhoneNumberMatcher", tried)
+    [phones] = load_recognizers(("phone",), phone_regions=("US",), public_ips_only=True)
+    numbers = [f"212555{last}" for last in range(1000, 1020)]
+    text = between.join(numbers)
+    assert sorted({text[span.start : span.end] for span in phones.find(text)}) == numbers
+    assert phones.find("12 345.6 7890 " * 60) == []
+
+
+def test_a_span_says_by_which_rule_it_was_found():
+    [phones] = load_recognizers(("phone",), phone_regions=("US", "DE"), public_ips_only=True)
+    rules = {
+        "212 555 0199": "phonenumbers: US",
+        "Mobile: 0490 39 07 81": "phone: labelled",
+        "+421 2 9999": "phone: international",
+        "ask at (32) 484-557": "phone: form",
+        "ring 78 651 450": "phone: announced",
+    }
+    assert {text: rule for text, rule in rules.items() if rule in {span.rule for span in phones.find(text)}} == rules
+
+
 def test_pieces_of_a_window_count_every_place_once_and_see_beyond_it():
     cut = list(pieces(100, 9000))
     assert [(first, last) for _, _, first, last in cut] == [(100, 4100), (4100, 8100), (8100, 9000)]

@@ -187,6 +187,14 @@ def test_the_verdict_has_the_count_and_the_spans_in_the_text_as_it_was(pii):
     assert spans == [(3, 12, "EMAIL_ADDRESS"), (18, 31, "IP_ADDRESS")]
 
 
+def test_a_span_names_the_rule_that_found_it(pii):
+    text = "a.b@c.org 93.184.216.34 4111111111111111 AKIAQYLPMN5HFIQR7XYA 0x52908400098527886e0f7030069857d2e4169ee7"
+    assert [span["rule"] for span in pii(text)[0]["spans"]] == [
+        "EmailRecognizer: Email (Medium)", "IpRecognizer: IPv4", "CreditCardRecognizer: All Credit Cards (weak)",
+        "secret: aws_access_key", "Ethereum: 0x and 40 digits",
+    ]  # fmt: skip
+
+
 def test_the_verdict_never_holds_the_value(pii):
     verdict = pii("To a.b@c.org, card 4111111111111111")[0]
     assert "a.b@c" not in json.dumps(verdict)
@@ -298,7 +306,7 @@ def both():
 
     kinds = ("email", "ip", "card", "iban", "ssn")
     ours = load_recognizers(kinds, phone_regions=(), public_ips_only=False)
-    return [(kind, _presidio(kind, ()), recognizer.find) for kind, recognizer in zip(kinds, ours, strict=True)]
+    return [(kind, _presidio(kind), recognizer.find) for kind, recognizer in zip(kinds, ours, strict=True)]
 
 
 @pytest.mark.slow
