@@ -34,8 +34,9 @@ def evaluate(
     from curate.privacy.evaluate import evaluate as measure
     from curate.privacy.evaluate import read_gold
 
-    golds = read_gold(gold)
-    told = measure(golds, _stage(pipeline, stage, overrides or []))
+    chosen = _stage(pipeline, stage, overrides or [])
+    golds = read_gold(gold, chosen.types().values())
+    told = measure(golds, chosen)
     if as_json:
         print_json({"gold": str(gold), **told})
         return

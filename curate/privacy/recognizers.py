@@ -15,10 +15,10 @@ network, ever.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from curate.privacy.limits import bound
 from curate.privacy.phones import find_phones, is_phone
 from curate.privacy.plans import check_regions, find_by_plans
 from curate.privacy.scripts import FOREIGN, apart, narrow
@@ -30,7 +30,15 @@ from curate.stages.lean import without
 if TYPE_CHECKING:
     from presidio_analyzer import PatternRecognizer, RecognizerResult
 
-__all__ = ["CHECKED", "TYPES", "Entity", "Recognizer", "load_recognizers", "resolve"]
+__all__ = [
+    "TYPES",
+    "AllScripts",
+    "Entity",
+    "Recognizer",
+    "load_recognizers",
+    "rule_of",
+    "with_context",
+]
 
 Entity = Literal["email", "phone", "ip", "card", "iban", "ssn", "crypto", "mac", "secret"]
 
@@ -46,9 +54,6 @@ TYPES: dict[Entity, str] = {
     "secret": "SECRET",
 }
 """What spans are called: Presidio's names, where it has one."""
-
-CHECKED = frozenset({"EMAIL_ADDRESS", "IP_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "CRYPTO"})
-"""Types proven by more than their shape: a checksum, a parser, a list of domains."""
 
 _DIGIT_RUN = r"\d(?:[ .-]?\d){8,}"
 _ANCHORS: dict[str, re.Pattern[str]] = {
@@ -127,17 +132,18 @@ def _finder(entity: Entity, recognizer: Any, accept: Callable[[str], bool] | Non
                     if entity == "card" and _DECIMAL.search(plain, max(0, first - 2), first):
                         continue
                     if accept is None or accept(plain[first:last]):
-                        score = found.score if found.score >= 1 else _with_context(plain, first, found.score, context)
-                        spans.append(Span(first, last, kind, score, _rule(found)))
+                        score = found.score if found.score >= 1 else with_context(plain, first, found.score, context)
+                        spans.append(Span(first, last, kind, score, rule_of(found)))
         return list(dict.fromkeys(spans))
 
     return find
 
 
-def _rule(found: RecognizerResult) -> str:
-    """Which pattern of which recognizer of Presidio it was."""
+def rule_of(found: RecognizerResult, name: str | None = None) -> str:
+    """Which pattern of which recognizer of Presidio it was, by the name it is to have or its own."""
     told = found.analysis_explanation
-    return f"{told.recognizer}: {told.pattern_name}"
+    name = name or told.recognizer
+    return f"{name}: {told.pattern_name}" if told and told.pattern_name else str(name)
 
 
 def _phones(regions: Sequence[str]) -> Callable[[str], list[Span]]:
@@ -158,7 +164,7 @@ def _phones(regions: Sequence[str]) -> Callable[[str], list[Span]]:
         for start, end, begins, ends in (piece for window in windows for piece in pieces(*window)):
             for first, last, region in find_by_plans(text, start, end, regions):
                 if begins <= first < ends and is_phone(plain, first, last):
-                    score = _with_context(plain, first, least, context)
+                    score = with_context(plain, first, least, context)
                     spans.append(Span(first, last, kind, score, f"phonenumbers: {region}"))
         if _SIX_DIGITS.search(plain):
             found = find_phones(_plainly(apart(plain)))
@@ -191,7 +197,7 @@ def _plainly(text: str) -> str:
     return _EMPHASIS.sub(lambda found: " " * len(found[0]), text) if "_" in text else text
 
 
-def _with_context(text: str, start: int, score: float, context: Sequence[str]) -> float:
+def with_context(text: str, start: int, score: float, context: Sequence[str]) -> float:
     """The score, raised where one of the five words before the match holds a context word.
 
     Numbers and placeholders are no words.
@@ -205,29 +211,6 @@ def _with_context(text: str, start: int, score: float, context: Sequence[str]) -
     if any(word in around for word in context):
         return min(1.0, max(score + _CONTEXT_BOOST, _CONTEXT_LEAST))
     return score
-
-
-# ---- what overlaps
-
-
-def resolve(spans: Sequence[Span]) -> list[Span]:
-    """Disjoint spans in the order of the text.
-
-    A secret goes first (the password in a URL is no part of an address), then a checked type before a shape, then the
-    score, then the length.
-    """
-
-    def rank(span: Span) -> tuple[Any, ...]:
-        return span.type != TYPES["secret"], span.type not in CHECKED, -span.score, span.start - span.end, span.start
-
-    taken: list[Span] = []
-    for span in sorted(spans, key=rank):
-        place = bisect_left(taken, span[:2], key=lambda one: one[:2])
-        before_ends = taken[place - 1].end if place else 0
-        after_starts = taken[place].start if place < len(taken) else span.end
-        if before_ends <= span.start and span.end <= after_starts:
-            taken.insert(place, span)
-    return taken
 
 
 # ---- the recognizers
@@ -245,13 +228,13 @@ def _presidio(entity: Entity) -> Any:
     )
 
     if entity == "email":
-        return _AllScripts(_offline_email(), foreign=True)
+        return AllScripts(bound(_offline_email()), foreign=True)
     if entity == "card":
-        return _AllScripts(CreditCardRecognizer(patterns=[*CreditCardRecognizer.PATTERNS, *_more_cards()]))
+        return AllScripts(bound(CreditCardRecognizer(patterns=[*CreditCardRecognizer.PATTERNS, *_more_cards()])))
     if entity == "crypto":
-        return _AllScripts(_Wallets(CryptoRecognizer()))
+        return AllScripts(_Wallets(bound(CryptoRecognizer())))
     others = {"ip": IpRecognizer, "iban": IbanRecognizer, "ssn": UsSsnRecognizer, "mac": MacAddressRecognizer}
-    return _AllScripts(others[entity]())
+    return AllScripts(bound(others[entity]()))
 
 
 class _Wallets:
@@ -270,7 +253,7 @@ class _Wallets:
         return found + [RecognizerResult(kinds[0], one.start(), one.end(), 0.6, told) for one in others]
 
 
-class _AllScripts:
+class AllScripts:
     """A recognizer whose word boundaries know one script, for texts of all.
 
     Args:

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from curate.errors import CurateError
 from curate.privacy.pii import Pii
-from curate.privacy.recognizers import TYPES, load_recognizers, resolve
+from curate.privacy.recognizers import TYPES, load_recognizers
+from curate.privacy.spans import resolve
 from curate.stages.contract import Span
 
 PLACEHOLDERS = ("<EMAIL>", "<PHONE>", "<IP>", "<CARD>", "<IBAN>", "<SSN>")
