@@ -11,15 +11,17 @@ Speed, and recall and precision against Presidio, are in benchmarks/RESULTS.md. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from curate.errors import did_you_mean
 from curate.privacy.custom import CustomRecognizer, load_custom
+from curate.privacy.names import DEFAULT_MODEL, NAMES, Name, check_model, load_names, model_facts
 from curate.privacy.operators import KEYED, Operator, operator
 from curate.privacy.recognizers import TYPES, Entity, load_recognizers
-from curate.privacy.spans import find_all, rendered
+from curate.privacy.spans import beside, find_all, rendered
 from curate.privacy.windows import triggered
 from curate.stages.contract import Effect, Mapper, Span, Verdicts
 from curate.stages.missing import needing
@@ -33,9 +35,10 @@ _PLACEHOLDERS: dict[Entity, str] = {
     "email": "<EMAIL>", "phone": "<PHONE>", "ip": "<IP>", "card": "<CARD>", "iban": "<IBAN>", "ssn": "<SSN>",
     "crypto": "<CRYPTO>", "mac": "<MAC>", "secret": "<SECRET>",
 }  # fmt: skip
-_NAMES = {"anyOf": [{"enum": list(TYPES)}, {"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"}]}
-AnyEntity = Annotated[str, WithJsonSchema(_NAMES)]
-"""One of `entities`, or what a recognizer of the user's finds."""
+_KNOWN: dict[str, str] = {**TYPES, **NAMES}
+_KEYS = {"anyOf": [{"enum": list(_KNOWN)}, {"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"}]}
+AnyEntity = Annotated[str, WithJsonSchema(_KEYS)]
+"""One of `entities`, a name, or what a recognizer of the user's finds."""
 
 
 class Pii(Mapper):
@@ -54,9 +57,13 @@ class Pii(Mapper):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
+    @property
+    def batch(self) -> int:  # type: ignore[override]
+        """Fewer where a model runs: a call has a time limit."""
+        return 64 if self.names else 2000
+
     version = 3
     libraries = ("presidio-analyzer", "phonenumbers", "tldextract", "regex")
-    batch = 2000
     protects = True
 
     reasons = {
@@ -70,6 +77,15 @@ class Pii(Mapper):
         description="What else is looked for: names of Presidio's recognizers (`UkNinoRecognizer`), `{use: module:Class, "
         "entity: EMPLOYEE_ID}`, or `{entity: EMPLOYEE_ID, patterns: [...]}`, with `name`, `context`, `score` and `trigger`.",
     )
+    names: bool = Field(
+        False,
+        description="Look for names of people and places, too, with a language model (English): about 40 documents of 1.5 kB a "
+        "second. `pip install 'curate-lm[ner]'`.",
+    )
+    name_entities: tuple[Name, ...] = Field(
+        ("person", "location"), min_length=1, description="Which names; organisations are found badly."
+    )
+    names_model: str = Field(DEFAULT_MODEL, description="spaCy's model for them: a package, or a folder.")
     operators: dict[AnyEntity, Operator] = Field(
         {}, description="What becomes of it, by entity; `placeholder` unless told."
     )
@@ -124,8 +140,8 @@ class Pii(Mapper):
             raise ValueError("nothing is looked for: name `entities` or `recognizers`")
         for setting in ("operators", "placeholders", "min_scores"):
             for entity in getattr(self, setting):
-                if entity not in known and entity not in TYPES:
-                    hint = did_you_mean(entity, {**TYPES, **known}) or f"there are: {', '.join({**TYPES, **known})}"
+                if entity not in known and entity not in _KNOWN:
+                    hint = did_you_mean(entity, {**_KNOWN, **known}) or f"there are: {', '.join({**_KNOWN, **known})}"
                     raise ValueError(f"`{setting}`: no entity is called `{entity}`; {hint}")
         return self
 
@@ -147,7 +163,14 @@ class Pii(Mapper):
     def types(self) -> dict[str, str]:
         """What is looked for, by entity: what its spans are called."""
         custom = (one.finds for one in self.recognizers)
-        return {one: TYPES.get(one, one) for one in (*self.entities, *custom)}  # type: ignore[call-overload]
+        names = self.name_entities if self.names else ()
+        return {one: _KNOWN.get(one, one) for one in (*self.entities, *custom, *names)}
+
+    def model_files(self) -> Sequence[Path]:
+        """Those of a language model in a folder."""
+        folder = Path(self.names_model)
+        there = self.names and "/" in self.names_model and folder.is_dir()
+        return sorted(one for one in folder.rglob("*") if one.is_file()) if there else ()
 
     def code_modules(self) -> Sequence[str]:
         """Those of the user's recognizers."""
@@ -159,6 +182,9 @@ class Pii(Mapper):
             one.check()
         everywhere = [one.name or one.finds for one in self.recognizers if one.sees_every_text]
         told = {"looked for in every text": ", ".join(everywhere)} if everywhere else {}
+        if self.names:
+            check_model(self.names_model)
+            told["names"] = model_facts(self.names_model)
         key = self._key()
         if key is None:
             return told
@@ -188,6 +214,7 @@ class Pii(Mapper):
         least = {kind: self.min_scores.get(entity, self.min_score) for entity, kind in self.types().items()}
         triggers = [one.trigger for one in recognizers]
         instead = instead or self._placeholders()
+        named = load_names(self.names_model, self.name_entities) if self.names else None
 
         def find(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, str, list[Span]]]:
             for row in triggered(texts, triggers).tolist():
@@ -195,7 +222,16 @@ class Pii(Mapper):
                 if spans := find_all(text, recognizers, least, instead):
                     yield row, text, spans
 
-        return find
+        def find_names(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, str, list[Span]]]:
+            assert named is not None
+            structured = {row: spans for row, _, spans in find(texts)}
+            plain = texts.to_pylist()
+            for row, (text, names) in enumerate(zip(plain, named(plain), strict=True)):
+                sure = [span for span in names if span.score >= least[span.type]]
+                if spans := beside(structured.get(row, []), sure):
+                    yield row, text, spans
+
+        return find if named is None else find_names
 
     def _placeholders(self) -> dict[str, str]:
         """By type; what has no other is called as it is, without digits."""

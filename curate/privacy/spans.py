@@ -11,7 +11,7 @@ from curate.stages.contract import Span
 if TYPE_CHECKING:
     from curate.privacy.recognizers import Recognizer
 
-__all__ = ["CHECKED", "find_all", "rendered", "resolve"]
+__all__ = ["CHECKED", "beside", "find_all", "rendered", "resolve"]
 
 CHECKED = frozenset({"EMAIL_ADDRESS", "IP_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "CRYPTO"})
 """Types proven by more than their shape: a checksum, a parser, a list of domains."""
@@ -35,6 +35,18 @@ def resolve(spans: Sequence[Span]) -> list[Span]:
         if before_ends <= span.start and span.end <= after_starts:
             taken.insert(place, span)
     return taken
+
+
+def beside(spans: Sequence[Span], names: Sequence[Span]) -> list[Span]:
+    """Spans, and of others those that touch none of them; in order."""
+    starts = [span.start for span in spans]
+
+    def is_apart(one: Span) -> bool:
+        place = bisect_left(starts, one.end)
+        return place == 0 or spans[place - 1].end <= one.start
+
+    apart = [one for one in names if is_apart(one)]
+    return sorted([*spans, *apart])
 
 
 def find_all(

@@ -122,8 +122,10 @@ def test_a_text_in_which_a_pattern_is_found_has_its_trigger(drawn):
 
 @pytest.mark.slow
 def test_a_pattern_that_takes_too_long_quarantines_the_document_and_says_so(project):
-    project.write("in.jsonl", json.dumps({"text": "a" * 40 + "!"}) + "\n" + json.dumps({"text": "harmless"}) + "\n")
-    slow = r"{entity: MY_ID, patterns: ['(a|aa)+$']}"
+    project.write(
+        "in.jsonl", json.dumps({"text": "ab12 " + "ab" * 40}) + "\n" + json.dumps({"text": "harmless"}) + "\n"
+    )
+    slow = r"{entity: MY_ID, patterns: ['(?:[ab]|a\w)+\d\d']}"
     project.pipeline(
         "{dataset: toy, sources: [{stage: files, paths: in.jsonl}], stages: [{stage: pii, recognizers: ["
         + slow
@@ -182,7 +184,7 @@ def with_badge(project):
 def test_a_class_beside_the_pipeline_file_is_a_recognizer_and_its_code_decides_the_version(with_badge):
     project = with_badge()
     first = project.run()
-    assert project.open(first.version).arrow(columns=["text"]).column("text").to_pylist() == ["badge <BADGE> of <EMAIL>"]
+    assert project.texts() == ["badge <BADGE> of <EMAIL>\n"]
     assert project.run().version == first.version
     project.write("badges.py", MODULE.replace("{4}", "{3}"))
     assert project.run().version != first.version
