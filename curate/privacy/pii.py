@@ -29,6 +29,8 @@ from curate.stages.missing import needing
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from curate.privacy.vault import VaultWriter
+
 __all__ = ["Pii"]
 
 _PLACEHOLDERS: dict[Entity, str] = {
@@ -95,6 +97,11 @@ class Pii(Mapper):
         description="Where the key of pseudonyms and surrogates is: `env:NAME` (a variable of the environment) or `file:PATH` "
         "(readable by its owner alone); at least 32 bytes. The key itself stands in no file of the project or the store.",
     )
+    vault: str | None = Field(
+        None,
+        description="A folder outside of the store that keeps, encrypted with `key`, what pseudonyms and surrogates stand for: "
+        "`curate privacy reveal` puts it back. Only what is done is kept: `--force` does all again.",
+    )
     placeholders: dict[AnyEntity, str] = Field(
         {}, description="What stands in its place, by entity: in angle or square brackets, without digits, `@` or `:`."
     )
@@ -150,6 +157,10 @@ class Pii(Mapper):
         for entity, name in self.operators.items():
             if name in KEYED and self.key is None:
                 raise ValueError(f"the operator `{name}` of `{entity}` needs `key: env:NAME` or `key: file:PATH`")
+        if self.vault is not None and KEYED.isdisjoint(self.operators.values()):
+            raise ValueError(
+                "a `vault` keeps what pseudonyms and surrogates stand for, and no operator is one of these"
+            )
         return self
 
     def columns(self) -> Sequence[str]:
@@ -189,7 +200,10 @@ class Pii(Mapper):
         if key is None:
             return told
         from curate.privacy.keys import key_id
+        from curate.privacy.vault import check_vault
 
+        if self.vault is not None:
+            check_vault(Path(self.vault).expanduser())
         return {"key": key_id(key), **told}
 
     def _key(self) -> bytes | None:
@@ -198,6 +212,11 @@ class Pii(Mapper):
         from curate.privacy.keys import load_key
 
         return load_key(self.key, "the stage `pii`")
+
+    def _vault(self, key: bytes | None) -> VaultWriter | None:
+        from curate.privacy.vault import VaultWriter
+
+        return VaultWriter(Path(self.vault).expanduser(), key) if self.vault is not None and key is not None else None
 
     @needing("pii")
     def finder(
@@ -249,9 +268,11 @@ class Pii(Mapper):
         render = {kind: operator(name, kind, placeholders[kind], key) for kind, name in names.items()}
         stays = {kind: render[kind] for kind, name in names.items() if name in ("mask", "pseudonym")}
         find = self.finder(placeholders | stays)
+        keyed = {kind for kind, name in names.items() if name in KEYED}
+        vault = self._vault(key)
 
         def apply(batch: pa.Table) -> Effect:
-            verdicts = Verdicts()
+            verdicts, pairs = Verdicts(), []
             for row, text, spans in find(batch.column("text")):
                 dropping = [span for span in spans if names[span.type] == "drop"]
                 changed = [span for span in spans if names[span.type] != "keep"]
@@ -260,6 +281,10 @@ class Pii(Mapper):
                     verdicts.drop(row, "personal_data", value=len(dropping), detail=kinds)
                 elif changed:
                     verdicts.edit(row, rendered(text, changed, render), "pii", value=len(changed), spans=changed)
+                    values = [(one.type, text[one.start : one.end]) for one in changed if vault and one.type in keyed]
+                    pairs += [(kind, render[kind](value), value) for kind, value in values]
+            if vault:
+                vault.add(pairs)
             return Effect(verdicts.table())
 
         return apply
