@@ -49,6 +49,8 @@ _OPENED = re.compile(r"^(?:\[|\((?![^()]*\)))[ ]?-?")
 _ISO_DATE = re.compile(r"(?:19|20)\d\d-[01]\d-[0-3]\d")
 _DECIMAL, _LOOSE = re.compile(r"\d\.\d"), re.compile(r"\d\s+[-\d]")
 _NO_BEGINNING = re.compile(r"(?:\d[.,]|[=<>$]|\d[ ]?[*]|\d [-+*/] ?|\b\w{0,16}\d\w{0,16}-)$")
+_ASSIGNED = re.compile(r"(?:[\w\])][ ]?[-+*/%|&<>!:]?==?|[\"']\s?:)[ ]?$")
+"""Before a number of a program: `id = 2125550199`, `"id": 2125550199`."""
 _SUM = re.compile(r"[ ]?[=\u00d7<>]|[*]\d|[ ][-+/][ ]|[ ]?(?:%|USD|EUR|dollars|kg|km)\b")
 _LABEL = re.compile(
     r"\b(?:(?:tele|cell|i)?phones?|telefon\w*|t[e\u00e9]l(?:[e\u00e9](?:fonos?|phone|fone))?|ph|fon[eo]?|puh|"
@@ -107,6 +109,8 @@ def is_phone(text: str, start: int, end: int) -> bool:
         if _SUM.match(text, end) or _NO_BEGINNING.search(text[max(0, start - 20) : start]):
             return False
         if "/" in number and number[0] not in "0(":
+            return False
+        if number.isdigit() and _ASSIGNED.search(text, max(0, start - 20), start) and not _announced(text, start):
             return False
         if number.isdigit() and len(number) <= FEWEST_BARE and number[0] != "0" and not _announced(text, start):
             return False

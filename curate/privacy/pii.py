@@ -99,8 +99,9 @@ class Pii(Mapper):
     )
     vault: str | None = Field(
         None,
-        description="A folder outside of the store that keeps, encrypted with `key`, what pseudonyms and surrogates stand for: "
-        "`curate privacy reveal` puts it back. Only what is done is kept: `--force` does all again.",
+        description="A folder outside of the store (relative to where the command runs) that keeps, encrypted with `key`, what "
+        "pseudonyms and surrogates stand for: `curate privacy reveal` puts it back. Only what is done is kept: `--force` does "
+        "all again.",
     )
     placeholders: dict[AnyEntity, str] = Field(
         {}, description="What stands in its place, by entity: in angle or square brackets, without digits, `@` or `:`."

@@ -71,7 +71,14 @@ _ANCHORS: dict[str, re.Pattern[str]] = {
 _SIX_DIGITS = re.compile(TRIGGERS["phone"])
 _WORDS = re.compile(r"[<\[][^\s<>\[\]]+[>\]]|[^\W\d_]+")
 _CONTEXT_WORDS, _CONTEXT_BOOST, _CONTEXT_LEAST = 5, 0.35, 0.4
-_DECIMAL = re.compile(r"\d\.$")
+_OTHERWISE = {
+    "card": re.compile(r"\d\.$"),
+    "ip": re.compile(
+        r"(?i:\b(?:v|ver|vers|version|release|rel|build|firmware|revision|rev|section|sec|chapter|clause)[.:=]?[ ]?"
+        r"|\b(?!(?:\w*(?:ip|host|addr|address|server)==))[\w.\]-]{1,24}(?:==|>=|<=|~=))$"
+    ),
+}
+"""What stands before a number that is something else: a decimal; the version of a program, a section of a text."""
 _EMPHASIS = re.compile(r"(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)")
 _DOTS_IN_CARD = re.compile(r"(?<=\d{4})\.(?=\d{4}(?:\D|$))|(?<=\d{4})\.(?=\d{4}\.\d)")
 
@@ -129,7 +136,7 @@ def _finder(entity: Entity, recognizer: Any, accept: Callable[[str], bool] | Non
             for start, end in around(way, _ANCHORS[entity]):
                 for found in recognizer.analyze(way[start:end], [kind], None):
                     first, last = start + found.start, start + found.end
-                    if entity == "card" and _DECIMAL.search(plain, max(0, first - 2), first):
+                    if (other := _OTHERWISE.get(entity)) and other.search(plain, max(0, first - 32), first):
                         continue
                     if accept is None or accept(plain[first:last]):
                         score = found.score if found.score >= 1 else with_context(plain, first, found.score, context)

@@ -40,6 +40,9 @@ def phones():
         ("Puh. (03) 534 1129 Fax", "(03) 534 1129"),
         ("call +55 (11) 91234-5678", "+55 (11) 91234-5678"),
         ("gratis 1-800-948-4267.", "1-800-948-4267"),
+        ("phone = 2125550199", "2125550199"),
+        ('{"tel": 2125550199}', "2125550199"),
+        ("she gave 2125550199 and left", "2125550199"),
     ],
 )
 def test_a_number_is_found_by_its_form_or_by_what_announces_it(phones, text, number):
@@ -64,6 +67,9 @@ def test_a_number_is_found_by_its_form_or_by_what_announces_it(phones, text, num
         "in 1,000,000,000 cases",
         "10.1000/182 and 2001:db8::1",
         "token 7f3a-212-555-0199-aa",
+        "id = 2125550199;",
+        '{"user_id": 2125550199, "parent": 2125550143}',
+        "if number_of_rows == 2125550199:",
     ],
 )
 def test_what_is_written_or_announced_as_something_else_is_no_phone(phones, text):

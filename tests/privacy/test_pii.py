@@ -45,6 +45,7 @@ def pii(opened, documents):
         ("ssn: 536904399", "ssn: <SSN>"),
         ("2600:: and 64:ff9b::5db8:d822 and ::ffff:93.184.216.34", "<IP> and <IP> and <IP>"),
         ("1. 4111111111111111", "1. <CARD>"),
+        ("host == 8.8.8.8, ip==8.8.4.4 and server_ip: 93.184.216.34", "host == <IP>, ip==<IP> and server_ip: <IP>"),
     ],
 )
 def test_structured_data_becomes_a_typed_placeholder(pii, text, edited):
@@ -61,6 +62,7 @@ def test_structured_data_becomes_a_typed_placeholder(pii, text, edited):
         "a = 0.31547076166137211, b = [0.82687265, -0.40144163], c = [[-0.52487006, 0.31508988], ((0.342931,",
         "every[::2] back[9::-1] odd[1::2] netmask='ffff:ffff:ffff:ffff::'",
         "",
+        "version 1.2.3.4, v1.2.3.4, pkg==1.2.3.4, other>=8.8.4.4, Release 8.8.8.8 and section 8.8.4.4",
         "no digit, no sign",
         "v3.5.0 2024-08-17 and 0.41.0 - 0.43.0  14.x.x of 51.9 15 39 52.32 -23 50 26.1 12.9",
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from curate.privacy.vault import VaultWriter, read_vault, reveal
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 EMAIL = ("EMAIL_ADDRESS", "<EMAIL_aaaaaaaaaaaaaa>", "ann@example.co.uk")
-STAGES = "stages: [{stage: pii, operators: {email: pseudonym, phone: surrogate}, key: 'env:PII_KEY', vault: ../vault}]"
+STAGES = "stages: [{stage: pii, operators: {email: pseudonym, phone: surrogate}, key: 'env:PII_KEY', vault: VAULT}]"
 
 
 @pytest.fixture
@@ -25,7 +24,11 @@ def run(project, monkeypatch):
     """A project whose run writes a vault beside it; what a run gives."""
     monkeypatch.setenv("PII_KEY", KEY.decode())
     project.write("in.txt", "mail ann@example.co.uk or call 212-555-0143")
-    project.pipeline(f"{{dataset: toy, sources: [{{stage: files, paths: in.txt}}], {STAGES}}}")
+    project.pipeline(
+        f"{{dataset: toy, sources: [{{stage: files, paths: in.txt}}], {STAGES}}}".replace(
+            "VAULT", f"{project.root}/vault"
+        )
+    )
     return project.run
 
 
@@ -34,18 +37,18 @@ def test_what_a_run_took_out_comes_back_with_the_key(run, project):
     [text] = project.texts()
     assert "ann@" not in text
     project.write("out.txt", text)
-    done = project.cli("privacy", "reveal", "out.txt", "--vault", "../vault", "--key", "env:PII_KEY")
+    done = project.cli("privacy", "reveal", "out.txt", "--vault", "vault", "--key", "env:PII_KEY")
     assert done.out.startswith("mail ann@example.co.uk or call 212-555-0143")
     assert "2 put back" in done.err
     told = json.loads(
-        project.cli("privacy", "reveal", "out.txt", "--vault", "../vault", "--key", "env:PII_KEY", "--json").out
+        project.cli("privacy", "reveal", "out.txt", "--vault", "vault", "--key", "env:PII_KEY", "--json").out
     )
     assert (told["schema"], told["revealed"], told["ambiguous"], told["unknown"]) == (1, 2, {}, [])
 
 
 def test_nothing_of_it_stands_in_clear_and_the_version_does_not_depend_on_its_bytes(run, project):
     first = run().version
-    vault = project.root.parent / "vault"
+    vault = project.root / "vault"
     [path] = vault.glob("*.vault")
     assert (vault.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
     for secret in (b"ann", b"example.co.uk", b"0143", KEY, b"EMAIL"):
@@ -59,7 +62,7 @@ def test_another_key_is_told_and_reveals_nothing(run, project, monkeypatch):
     run()
     project.write("out.txt", project.texts()[0])
     monkeypatch.setenv("OTHER_KEY", OTHER.decode())
-    done = project.cli("privacy", "reveal", "out.txt", "--vault", "../vault", "--key", "env:OTHER_KEY")
+    done = project.cli("privacy", "reveal", "out.txt", "--vault", "vault", "--key", "env:OTHER_KEY")
     assert (done.code, done.out) == (2, "")
     assert "the vault was written with another key" in done.err
 
@@ -150,6 +153,6 @@ def test_a_vault_in_a_store_or_open_to_others_is_refused(tmp_path, monkeypatch):
         stage(tmp_path / "vault").facts()
     (tmp_path / "store.json").unlink()
     (tmp_path / "vault").mkdir()
-    os.chmod(tmp_path / "vault", 0o755)
+    (tmp_path / "vault").chmod(0o755)
     with pytest.raises(CurateError, match="nobody else may read"):
         stage(tmp_path / "vault").facts()
