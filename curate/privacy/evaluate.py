@@ -30,7 +30,16 @@ __all__ = ["ALIASES", "Gold", "evaluate", "read_gold"]
 
 DRAWS, SEED, HALF = 2000, 1, 0.5
 _Z, _BETAS = 1.959964, {"f1": 1.0, "f2": 2.0}
-ALIASES = {"SSN": "US_SSN", "IBAN": "IBAN_CODE", "EMAIL": "EMAIL_ADDRESS", "PHONE": "PHONE_NUMBER", "IP": "IP_ADDRESS"}
+ALIASES = {
+    "SSN": "US_SSN",
+    "IBAN": "IBAN_CODE",
+    "EMAIL": "EMAIL_ADDRESS",
+    "PHONE": "PHONE_NUMBER",
+    "IP": "IP_ADDRESS",
+    "GPE": "LOCATION",
+    "ADDRESS": "LOCATION",
+    "STREET_ADDRESS": "LOCATION",
+}
 """Other names of types in gold files."""
 KNOWN = frozenset({
     *TYPES.values(), *ALIASES, "PERSON", "LOCATION", "GPE", "STREET_ADDRESS", "ADDRESS", "ORGANIZATION", "DATE_TIME", "DATE",

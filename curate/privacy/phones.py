@@ -42,7 +42,7 @@ _ANOTHER_FORM = re.compile(
     rf"|{_YEAR}([-./ ])[01]?\d\3[0-3]?\d(?:[ T]\d\d?)?|(?:19|20)\d\d[01]\d[0-3]\d"
     rf"|{_YEAR}[ ]?[-/.\u2013 ][ ]?{_YEAR}(?:\D.*)?"  # years
     r"|\d+\.\d+(?:-\d+\.\d+)?|\d{1,3}(?:\.\d{1,3}){3}|\d{1,3}(?:[ ,.]000)+"  # decimals, addresses, thousands
-    r"|\d{3,}-\d{3}x\d{3,4}"  # resolutions
+    r"|\d{3,}-\d{3}x\d{3,4}|\d{1,3}\.\d\.\d{3,5}\.\d{1,4}"  # resolutions, versions of browsers
 )
 _OPENED = re.compile(r"^(?:\[|\((?![^()]*\)))[ ]?-?")
 """What opens before a number and does not close in it."""

@@ -68,6 +68,7 @@ def test_a_number_is_found_by_its_form_or_by_what_announces_it(phones, text, num
         "10.1000/182 and 2001:db8::1",
         "token 7f3a-212-555-0199-aa",
         "id = 2125550199;",
+        "Chrome/96.0.4664.110 Safari",
         '{"user_id": 2125550199, "parent": 2125550143}',
         "if number_of_rows == 2125550199:",
     ],
