@@ -51,6 +51,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "privacy": {
         "evaluate": ("curate.commands.privacy:evaluate", "Measure what the stage `pii` finds of what people marked."),
+        "reveal": (
+            "curate.commands.privacy:reveal",
+            "Put back what pseudonyms and surrogates stand for, from a vault.",
+        ),
     },
 }
 """Commands with a subject before the verb: `curate data list`."""

@@ -1,4 +1,4 @@
-"""`curate privacy evaluate`."""
+"""`curate privacy evaluate`, `curate privacy reveal`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from curate.terminal import echo
 if TYPE_CHECKING:
     from curate.privacy.pii import Pii
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "reveal"]
 
 
 def evaluate(
@@ -34,8 +34,9 @@ def evaluate(
     from curate.privacy.evaluate import evaluate as measure
     from curate.privacy.evaluate import read_gold
 
-    golds = read_gold(gold)
-    told = measure(golds, _stage(pipeline, stage, overrides or []))
+    chosen = _stage(pipeline, stage, overrides or [])
+    golds = read_gold(gold, chosen.types().values())
+    told = measure(golds, chosen)
     if as_json:
         print_json({"gold": str(gold), **told})
         return
@@ -48,6 +49,49 @@ def evaluate(
     for kind, other in told["others"].items():
         echo(f"not looked for: {other['n']:,} {kind}, {other['leaked']:,} of {other['characters']:,} characters stay")
     echo(f"{told['texts']:,} texts; in brackets 95 % intervals over texts", err=True)
+
+
+def reveal(
+    file: Annotated[
+        Path, typer.Argument(help="A text with pseudonyms or surrogates; `-` is standard input.", metavar="FILE")
+    ],
+    vault: Annotated[Path, typer.Option(help="The folder that `vault:` of the stage `pii` named.")],
+    key: Annotated[str, typer.Option(help="Where the key of that stage is: env:NAME or file:PATH.")],
+    as_json: Json = False,
+) -> None:
+    """Put back what pseudonyms and surrogates stand for, from the vault that a run wrote.
+
+    What stands for several values stays, and is told, like pseudonyms that are not in the vault.
+    """
+    from curate.commands.options import print_json
+    from curate.privacy.keys import load_key
+    from curate.privacy.vault import read_vault
+    from curate.privacy.vault import reveal as put_back
+
+    pairs = read_vault(vault.expanduser(), load_key(key, "the vault"))
+    told = put_back(_text_of(file), pairs)
+    if as_json:
+        print_json(told._asdict())
+        return
+    typer.echo(told.text, nl=False)
+    for stands, count in told.ambiguous.items():
+        echo(f"`{stands}` stands for {count:,} values, and stays", err=True)
+    unknown = f"; {len(told.unknown):,} are not in the vault" if told.unknown else ""
+    echo(f"{told.revealed:,} put back{unknown}", err=True)
+
+
+def _text_of(file: Path) -> str:
+    import sys
+
+    from curate.errors import CurateError
+
+    try:
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        return content.decode("utf-8")
+    except OSError as error:
+        raise CurateError(f"the text cannot be read: {error.strerror}", str(file)) from None
+    except UnicodeDecodeError:
+        raise CurateError("the text is not UTF-8", str(file)) from None
 
 
 def _words(measure: dict[str, Any]) -> str:

@@ -46,7 +46,8 @@ def _print_story(told: dict[str, Any], before: str = "") -> None:
     for event in told["history"]:
         echo(visible(_line(event), in_one_line=True))
         for span in event.get("spans", []):
-            echo(f"    {span['type']} at {span['start']}-{span['end']}")
+            rule = f" ({span['rule']})" if span.get("rule") else ""
+            echo(visible(f"    {span['type']} at {span['start']}-{span['end']}{rule}", in_one_line=True))
     echo(visible(f"  => {_end(told)}", in_one_line=True))
     if told["parent"]:
         _print_story(told["parent"], "made of ")

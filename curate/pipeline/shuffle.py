@@ -24,7 +24,7 @@ from curate.pipeline.steps import ABSENT, count_verdicts
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Global
 from curate.stages.selectors import framed, is_plain
-from curate.stages.verdicts import check_rows, verdict_schema
+from curate.stages.verdicts import as_one, check_rows, verdict_schema
 from curate.stages.work import SHARD_BITS, Cut, OfGroup
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _apply_one(
     said = effect.verdicts.select(verdict_schema().names)
     said = said.set_column(0, "row", pa.array(rows[said.column("row").to_numpy()]))
     if record["verdicts"]:
-        said = pa.concat_tables([said, store.read_table(record["verdicts"]).select(verdict_schema().names)])
+        said = as_one([said, store.read_table(record["verdicts"]).select(verdict_schema().names)])
     said = said.sort_by("row")
     columns = dict(effect.columns)
     held = None

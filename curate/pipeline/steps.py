@@ -24,7 +24,7 @@ from curate.pipeline.measured import Measured
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Audit, Filter, Global, Mapper, Stage, Verdicts
 from curate.stages.selectors import COMPARED, PLACES, framed, is_plain, joined, mapped, roots
-from curate.stages.verdicts import check_rows, verdict_schema
+from curate.stages.verdicts import as_one, check_rows, verdict_schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -189,7 +189,7 @@ class Section:
                 verdicts.append(said.set_column(0, "row", pa.array(rows[said.column("row").to_numpy() + start])))
             columns.append(added)
         types = self.opened.declared(spec, stage, table.schema)
-        return pa.concat_tables(verdicts), stacked(spec.id, columns, len(rows), types)
+        return as_one(verdicts), stacked(spec.id, columns, len(rows), types)
 
     def _record(self, spec: StageSpec, stage: Any, verdicts: pa.Table, features: pa.Table, said: pa.Table) -> Step:
         """Store what the stage said, count it, and remember what was measured."""
@@ -253,10 +253,9 @@ def _not_among(column: Any, values: Any) -> Any:
 
 
 def _whole(stage_id: str, verdicts: list[pa.Table], features: list[pa.Table]) -> tuple[pa.Table, pa.Table]:
-    import pyarrow as pa
 
     whole = together(stage_id, features) if features else _no_rows()
-    return pa.concat_tables(verdicts).sort_by("row"), whole.sort_by("row")
+    return as_one(verdicts).sort_by("row"), whole.sort_by("row")
 
 
 def _no_rows() -> pa.Table:
@@ -317,7 +316,7 @@ def _decided(stage_id: str, stage: Stage, said: pa.Table, features: pa.Table) ->
     decided = decided.set_column(0, "row", pa.array(rows[sound][decided.column("row").to_numpy()]))
     if "path" not in decided.column_names:
         decided = decided.append_column("path", pa.nulls(decided.num_rows, pa.string()))
-    return pa.concat_tables([said, decided.select(verdict_schema().names)]).sort_by("row")
+    return as_one([said, decided.select(verdict_schema().names)]).sort_by("row")
 
 
 def count_verdicts(verdicts: pa.Table) -> dict[str, dict[str, int]]:

@@ -12,7 +12,7 @@ that is wider, Wilson's: of 20 found in 20 the bootstrap would say that recall i
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,7 +30,16 @@ __all__ = ["ALIASES", "Gold", "evaluate", "read_gold"]
 
 DRAWS, SEED, HALF = 2000, 1, 0.5
 _Z, _BETAS = 1.959964, {"f1": 1.0, "f2": 2.0}
-ALIASES = {"SSN": "US_SSN", "IBAN": "IBAN_CODE", "EMAIL": "EMAIL_ADDRESS", "PHONE": "PHONE_NUMBER", "IP": "IP_ADDRESS"}
+ALIASES = {
+    "SSN": "US_SSN",
+    "IBAN": "IBAN_CODE",
+    "EMAIL": "EMAIL_ADDRESS",
+    "PHONE": "PHONE_NUMBER",
+    "IP": "IP_ADDRESS",
+    "GPE": "LOCATION",
+    "ADDRESS": "LOCATION",
+    "STREET_ADDRESS": "LOCATION",
+}
 """Other names of types in gold files."""
 KNOWN = frozenset({
     *TYPES.values(), *ALIASES, "PERSON", "LOCATION", "GPE", "STREET_ADDRESS", "ADDRESS", "ORGANIZATION", "DATE_TIME", "DATE",
@@ -47,8 +56,12 @@ class Gold(NamedTuple):
     spans: list[Span]
 
 
-def read_gold(path: Path) -> list[Gold]:
+def read_gold(path: Path, more: Iterable[str] = ()) -> list[Gold]:
     """The texts of a gold file.
+
+    Args:
+        path: The file.
+        more: Types that it may have beside `KNOWN`: what the user's recognizers find.
 
     Raises:
         CurateError: It is no such file, or a span overlaps another, lies outside of its text, or has an unknown type.
@@ -62,10 +75,11 @@ def read_gold(path: Path) -> list[Gold]:
     hint = 'a list of {"full_text": ..., "spans": [{"entity_type", "start_position", "end_position"}]}'
     if not isinstance(records, list) or not records:
         raise CurateError("gold texts are a JSON list, and this is none or empty", str(path), hint)
-    return [_gold(record, f"{path}, text {number}", hint) for number, record in enumerate(records)]
+    known = KNOWN.union(more)
+    return [_gold(record, f"{path}, text {number}", hint, known) for number, record in enumerate(records)]
 
 
-def _gold(record: Any, where: str, hint: str) -> Gold:
+def _gold(record: Any, where: str, hint: str, known: frozenset[str]) -> Gold:
     text = record.get("full_text") if isinstance(record, dict) else None
     if not isinstance(text, str) or not isinstance(record.get("spans", []), list):
         raise CurateError("a gold text needs `full_text` and `spans`", where, hint)
@@ -79,8 +93,8 @@ def _gold(record: Any, where: str, hint: str) -> Gold:
             start = end = kind = None
         if type(start) is not int or type(end) is not int or kind is None:
             raise CurateError("a gold span needs `entity_type`, `start_position` and `end_position`", where, hint)
-        if kind not in KNOWN:
-            raise CurateError(f"no entity is called `{kind}`", where, did_you_mean(kind, sorted(KNOWN)) or "see `pii`")
+        if kind not in known:
+            raise CurateError(f"no entity is called `{kind}`", where, did_you_mean(kind, sorted(known)) or "see `pii`")
         if not 0 <= start < end <= len(text):
             raise CurateError(
                 f"the span {start}-{end} lies outside of the text, which has {len(text)} characters", where
@@ -109,7 +123,7 @@ def evaluate(golds: Sequence[Gold], stage: Pii) -> dict[str, Any]:
     import numpy as np
     import pyarrow as pa
 
-    looked = [TYPES[entity] for entity in dict.fromkeys(stage.entities)]
+    looked = list(dict.fromkeys(stage.types().values()))
     counts = {kind: np.zeros((len(golds), 7), np.int64) for kind in looked}
     others: dict[str, dict[str, int]] = {}
     found_in = {row: spans for row, _, spans in stage.finder()(pa.array([gold.text for gold in golds], pa.string()))}

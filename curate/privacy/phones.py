@@ -42,13 +42,15 @@ _ANOTHER_FORM = re.compile(
     rf"|{_YEAR}([-./ ])[01]?\d\3[0-3]?\d(?:[ T]\d\d?)?|(?:19|20)\d\d[01]\d[0-3]\d"
     rf"|{_YEAR}[ ]?[-/.\u2013 ][ ]?{_YEAR}(?:\D.*)?"  # years
     r"|\d+\.\d+(?:-\d+\.\d+)?|\d{1,3}(?:\.\d{1,3}){3}|\d{1,3}(?:[ ,.]000)+"  # decimals, addresses, thousands
-    r"|\d{3,}-\d{3}x\d{3,4}"  # resolutions
+    r"|\d{3,}-\d{3}x\d{3,4}|\d{1,3}\.\d\.\d{3,5}\.\d{1,4}"  # resolutions, versions of browsers
 )
 _OPENED = re.compile(r"^(?:\[|\((?![^()]*\)))[ ]?-?")
 """What opens before a number and does not close in it."""
 _ISO_DATE = re.compile(r"(?:19|20)\d\d-[01]\d-[0-3]\d")
 _DECIMAL, _LOOSE = re.compile(r"\d\.\d"), re.compile(r"\d\s+[-\d]")
 _NO_BEGINNING = re.compile(r"(?:\d[.,]|[=<>$]|\d[ ]?[*]|\d [-+*/] ?|\b\w{0,16}\d\w{0,16}-)$")
+_ASSIGNED = re.compile(r"(?:[\w\])][ ]?[-+*/%|&<>!:]?==?|[\"']\s?:)[ ]?$")
+"""Before a number of a program: `id = 2125550199`, `"id": 2125550199`."""
 _SUM = re.compile(r"[ ]?[=\u00d7<>]|[*]\d|[ ][-+/][ ]|[ ]?(?:%|USD|EUR|dollars|kg|km)\b")
 _LABEL = re.compile(
     r"\b(?:(?:tele|cell|i)?phones?|telefon\w*|t[e\u00e9]l(?:[e\u00e9](?:fonos?|phone|fone))?|ph|fon[eo]?|puh|"
@@ -84,16 +86,16 @@ _ANOTHER = re.compile(
 )
 
 
-def find_phones(text: str) -> Iterator[tuple[int, int, float]]:
-    """Where a text has phone numbers by form and words, each with how certain that is (0 to 1)."""
+def find_phones(text: str) -> Iterator[tuple[int, int, float, str]]:
+    """Where a text has phone numbers by form and words, each with how certain that is (0 to 1), and by what."""
     for match in _CANDIDATE.finditer(text):
         start, end = match.span()
         number = _EXTENSION.sub("", match[0])
         digits = sum(map(str.isdigit, number))
         if FEWEST_LABELLED <= digits <= MOST and is_phone(text, start, end):
-            score = _certainty(text, start, end, number, digits)
+            score, rule = _certainty(text, start, end, number, digits)
             if score:
-                yield start, end, score
+                yield start, end, score, rule
 
 
 def is_phone(text: str, start: int, end: int) -> bool:
@@ -108,6 +110,8 @@ def is_phone(text: str, start: int, end: int) -> bool:
             return False
         if "/" in number and number[0] not in "0(":
             return False
+        if number.isdigit() and _ASSIGNED.search(text, max(0, start - 20), start) and not _announced(text, start):
+            return False
         if number.isdigit() and len(number) <= FEWEST_BARE and number[0] != "0" and not _announced(text, start):
             return False
     before = text[max(0, start - AROUND) : start]
@@ -115,17 +119,19 @@ def is_phone(text: str, start: int, end: int) -> bool:
     return another < 0 or _last(_LABEL, before) > another or _last(_VERB, before) > another
 
 
-def _certainty(text: str, start: int, end: int, number: str, digits: int) -> float:
+def _certainty(text: str, start: int, end: int, number: str, digits: int) -> tuple[float, str]:
     near = _words_before(text, start)
     if _is_labelled(near):
-        return 0.75 if digits >= FEWEST else 0.5
+        return 0.75 if digits >= FEWEST else 0.5, "labelled"
     if digits < FEWEST:
-        return 0.0
+        return 0.0, ""
     if number.startswith(("+", "00")) and digits > FEWEST and _has_country(number):
-        return 0.6
-    if _FORMS.fullmatch(number) or _BEHIND.match(text, end) or _VERB.search(near):
-        return 0.5
-    return 0.5 if _NUMBER.search(near) and not _ANOTHER.search(near) and "/" not in number else 0.0
+        return 0.6, "international"
+    if _FORMS.fullmatch(number):
+        return 0.5, "form"
+    if _BEHIND.match(text, end) or _VERB.search(near):
+        return 0.5, "announced"
+    return 0.5 if _NUMBER.search(near) and not _ANOTHER.search(near) and "/" not in number else 0.0, "announced"
 
 
 def _announced(text: str, start: int) -> bool:

@@ -11,12 +11,17 @@ Speed, and recall and precision against Presidio, are in benchmarks/RESULTS.md. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
+from curate.errors import did_you_mean
+from curate.privacy.custom import CustomRecognizer, load_custom
+from curate.privacy.names import DEFAULT_MODEL, NAMES, Name, check_model, load_names, model_facts
 from curate.privacy.operators import KEYED, Operator, operator
-from curate.privacy.recognizers import TYPES, Entity, Recognizer, load_recognizers, resolve
+from curate.privacy.recognizers import TYPES, Entity, load_recognizers
+from curate.privacy.spans import beside, find_all, rendered
 from curate.privacy.windows import triggered
 from curate.stages.contract import Effect, Mapper, Span, Verdicts
 from curate.stages.missing import needing
@@ -24,12 +29,18 @@ from curate.stages.missing import needing
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from curate.privacy.vault import VaultWriter
+
 __all__ = ["Pii"]
 
 _PLACEHOLDERS: dict[Entity, str] = {
     "email": "<EMAIL>", "phone": "<PHONE>", "ip": "<IP>", "card": "<CARD>", "iban": "<IBAN>", "ssn": "<SSN>",
     "crypto": "<CRYPTO>", "mac": "<MAC>", "secret": "<SECRET>",
 }  # fmt: skip
+_KNOWN: dict[str, str] = {**TYPES, **NAMES}
+_KEYS = {"anyOf": [{"enum": list(_KNOWN)}, {"type": "string", "pattern": "^[A-Z][A-Z0-9_]*$"}]}
+AnyEntity = Annotated[str, WithJsonSchema(_KEYS)]
+"""One of `entities`, a name, or what a recognizer of the user's finds."""
 
 
 class Pii(Mapper):
@@ -48,9 +59,13 @@ class Pii(Mapper):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
+    @property
+    def batch(self) -> int:  # type: ignore[override]
+        """Fewer where a model runs: a call has a time limit."""
+        return 64 if self.names else 2000
+
     version = 3
     libraries = ("presidio-analyzer", "phonenumbers", "tldextract", "regex")
-    batch = 2000
     protects = True
 
     reasons = {
@@ -58,8 +73,22 @@ class Pii(Mapper):
         "personal_data": "it holds personal data whose operator is `drop`; the value is how many",
     }
 
-    entities: tuple[Entity, ...] = Field(tuple(TYPES), min_length=1, description="What is looked for.")
-    operators: dict[Entity, Operator] = Field(
+    entities: tuple[Entity, ...] = Field(tuple(TYPES), description="What is looked for.")
+    recognizers: tuple[CustomRecognizer, ...] = Field(
+        (),
+        description="What else is looked for: names of Presidio's recognizers (`UkNinoRecognizer`), `{use: module:Class, "
+        "entity: EMPLOYEE_ID}`, or `{entity: EMPLOYEE_ID, patterns: [...]}`, with `name`, `context`, `score` and `trigger`.",
+    )
+    names: bool = Field(
+        False,
+        description="Look for names of people and places, too, with a language model (English): about 40 documents of 1.5 kB a "
+        "second. `pip install 'curate-lm[ner]'`.",
+    )
+    name_entities: tuple[Name, ...] = Field(
+        ("person", "location"), min_length=1, description="Which names; organisations are found badly."
+    )
+    names_model: str = Field(DEFAULT_MODEL, description="spaCy's model for them: a package, or a folder.")
+    operators: dict[AnyEntity, Operator] = Field(
         {}, description="What becomes of it, by entity; `placeholder` unless told."
     )
     key: str | None = Field(
@@ -68,13 +97,19 @@ class Pii(Mapper):
         description="Where the key of pseudonyms and surrogates is: `env:NAME` (a variable of the environment) or `file:PATH` "
         "(readable by its owner alone); at least 32 bytes. The key itself stands in no file of the project or the store.",
     )
-    placeholders: dict[Entity, str] = Field(
+    vault: str | None = Field(
+        None,
+        description="A folder outside of the store (relative to where the command runs) that keeps, encrypted with `key`, what "
+        "pseudonyms and surrogates stand for: `curate privacy reveal` puts it back. Only what is done is kept: `--force` does "
+        "all again.",
+    )
+    placeholders: dict[AnyEntity, str] = Field(
         {}, description="What stands in its place, by entity: in angle or square brackets, without digits, `@` or `:`."
     )
     min_score: float = Field(
         0.35, ge=0, le=1, description="Least confidence, from Presidio's scores: 1 is proven by a checksum."
     )
-    min_scores: dict[Entity, float] = Field({}, description="Least confidence by entity, instead of `min_score`.")
+    min_scores: dict[AnyEntity, float] = Field({}, description="Least confidence by entity, instead of `min_score`.")
     phone_regions: tuple[str, ...] = Field(
         ("US", "GB", "DE", "FR", "IL", "IN", "CA", "BR"),
         description="Countries (ISO 3166) whose national numbers are found by their numbering plans; all others by their form "
@@ -84,7 +119,7 @@ class Pii(Mapper):
 
     @field_validator("placeholders")
     @classmethod
-    def _placeholders_are_no_data(cls, placeholders: dict[Entity, str]) -> dict[Entity, str]:
+    def _placeholders_are_no_data(cls, placeholders: dict[str, str]) -> dict[str, str]:
         """A placeholder must not be found as personal data itself, nor together with what stands beside it."""
         for entity, placeholder in placeholders.items():
             inner, brackets = placeholder[1:-1], placeholder[:1] + placeholder[-1:]
@@ -107,10 +142,26 @@ class Pii(Mapper):
         return key
 
     @model_validator(mode="after")
+    def _entities_are_looked_for(self) -> Self:
+        known = self.types()
+        if not known:
+            raise ValueError("nothing is looked for: name `entities` or `recognizers`")
+        for setting in ("operators", "placeholders", "min_scores"):
+            for entity in getattr(self, setting):
+                if entity not in known and entity not in _KNOWN:
+                    hint = did_you_mean(entity, {**_KNOWN, **known}) or f"there are: {', '.join({**_KNOWN, **known})}"
+                    raise ValueError(f"`{setting}`: no entity is called `{entity}`; {hint}")
+        return self
+
+    @model_validator(mode="after")
     def _keyed_operators_have_a_key(self) -> Self:
         for entity, name in self.operators.items():
             if name in KEYED and self.key is None:
                 raise ValueError(f"the operator `{name}` of `{entity}` needs `key: env:NAME` or `key: file:PATH`")
+        if self.vault is not None and KEYED.isdisjoint(self.operators.values()):
+            raise ValueError(
+                "a `vault` keeps what pseudonyms and surrogates stand for, and no operator is one of these"
+            )
         return self
 
     def columns(self) -> Sequence[str]:
@@ -121,14 +172,40 @@ class Pii(Mapper):
         """Nothing."""
         return ()
 
+    def types(self) -> dict[str, str]:
+        """What is looked for, by entity: what its spans are called."""
+        custom = (one.finds for one in self.recognizers)
+        names = self.name_entities if self.names else ()
+        return {one: _KNOWN.get(one, one) for one in (*self.entities, *custom, *names)}
+
+    def model_files(self) -> Sequence[Path]:
+        """Those of a language model in a folder."""
+        folder = Path(self.names_model)
+        there = self.names and "/" in self.names_model and folder.is_dir()
+        return sorted(one for one in folder.rglob("*") if one.is_file()) if there else ()
+
+    def code_modules(self) -> Sequence[str]:
+        """Those of the user's recognizers."""
+        return [one.module for one in self.recognizers if one.module]
+
     def facts(self) -> Mapping[str, str]:
-        """Which key it is: another one makes other texts."""
+        """Which key it is: another one makes other texts. And which patterns have no trigger."""
+        for one in self.recognizers:
+            one.check()
+        everywhere = [one.name or one.finds for one in self.recognizers if one.sees_every_text]
+        told = {"looked for in every text": ", ".join(everywhere)} if everywhere else {}
+        if self.names:
+            check_model(self.names_model)
+            told["names"] = model_facts(self.names_model)
         key = self._key()
         if key is None:
-            return {}
+            return told
         from curate.privacy.keys import key_id
+        from curate.privacy.vault import check_vault
 
-        return {"key": key_id(key)}
+        if self.vault is not None:
+            check_vault(Path(self.vault).expanduser())
+        return {"key": key_id(key), **told}
 
     def _key(self) -> bytes | None:
         if KEYED.isdisjoint(self.operators.values()):
@@ -136,6 +213,11 @@ class Pii(Mapper):
         from curate.privacy.keys import load_key
 
         return load_key(self.key, "the stage `pii`")
+
+    def _vault(self, key: bytes | None) -> VaultWriter | None:
+        from curate.privacy.vault import VaultWriter
+
+        return VaultWriter(Path(self.vault).expanduser(), key) if self.vault is not None and key is not None else None
 
     @needing("pii")
     def finder(
@@ -148,31 +230,50 @@ class Pii(Mapper):
         """
         entities = tuple(dict.fromkeys(self.entities))
         recognizers = load_recognizers(entities, phone_regions=self.phone_regions, public_ips_only=self.public_ips_only)
-        least = {TYPES[entity]: self.min_scores.get(entity, self.min_score) for entity in entities}
+        recognizers += load_custom(self.recognizers)
+        least = {kind: self.min_scores.get(entity, self.min_score) for entity, kind in self.types().items()}
         triggers = [one.trigger for one in recognizers]
         instead = instead or self._placeholders()
+        named = load_names(self.names_model, self.name_entities) if self.names else None
 
         def find(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, str, list[Span]]]:
             for row in triggered(texts, triggers).tolist():
                 text = texts[row].as_py()
-                if spans := _all_spans(text, recognizers, least, instead):
+                if spans := find_all(text, recognizers, least, instead):
                     yield row, text, spans
 
-        return find
+        def find_names(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, str, list[Span]]]:
+            assert named is not None
+            structured = {row: spans for row, _, spans in find(texts)}
+            plain = texts.to_pylist()
+            for row, (text, names) in enumerate(zip(plain, named(plain), strict=True)):
+                sure = [span for span in names if span.score >= least[span.type]]
+                if spans := beside(structured.get(row, []), sure):
+                    yield row, text, spans
+
+        return find if named is None else find_names
 
     def _placeholders(self) -> dict[str, str]:
-        return {TYPES[entity]: text for entity, text in (_PLACEHOLDERS | self.placeholders).items()}
+        """By type; what has no other is called as it is, without digits."""
+        default = {kind: f"<{''.join(one for one in kind if not one.isdigit())}>" for kind in self.types().values()}
+        known = self.types()
+        told = {**_PLACEHOLDERS, **self.placeholders}
+        return default | {known[entity]: text for entity, text in told.items() if entity in known}
 
     def open(self) -> Callable[[pa.Table], Effect]:
         """Load the recognizers; the function takes out what they find."""
         key, placeholders = self._key(), self._placeholders()
-        names: dict[str, Operator] = {TYPES[one]: self.operators.get(one, "placeholder") for one in self.entities}
+        names: dict[str, Operator] = {
+            kind: self.operators.get(one, "placeholder") for one, kind in self.types().items()
+        }
         render = {kind: operator(name, kind, placeholders[kind], key) for kind, name in names.items()}
         stays = {kind: render[kind] for kind, name in names.items() if name in ("mask", "pseudonym")}
         find = self.finder(placeholders | stays)
+        keyed = {kind for kind, name in names.items() if name in KEYED}
+        vault = self._vault(key)
 
         def apply(batch: pa.Table) -> Effect:
-            verdicts = Verdicts()
+            verdicts, pairs = Verdicts(), []
             for row, text, spans in find(batch.column("text")):
                 dropping = [span for span in spans if names[span.type] == "drop"]
                 changed = [span for span in spans if names[span.type] != "keep"]
@@ -180,79 +281,11 @@ class Pii(Mapper):
                     kinds = ", ".join(sorted({span.type for span in dropping}))
                     verdicts.drop(row, "personal_data", value=len(dropping), detail=kinds)
                 elif changed:
-                    verdicts.edit(row, _rendered(text, changed, render), "pii", value=len(changed), spans=changed)
+                    verdicts.edit(row, rendered(text, changed, render), "pii", value=len(changed), spans=changed)
+                    values = [(one.type, text[one.start : one.end]) for one in changed if vault and one.type in keyed]
+                    pairs += [(kind, render[kind](value), value) for kind, value in values]
+            if vault:
+                vault.add(pairs)
             return Effect(verdicts.table())
 
         return apply
-
-
-def _all_spans(
-    text: str,
-    recognizers: Sequence[Recognizer],
-    least: Mapping[str, float],
-    instead: Mapping[str, str | Callable[[str], str]],
-) -> list[Span]:
-    """All disjoint spans of a text, in its order.
-
-    What is left without them may hold data that only shows now (two numbers run together): it is searched again until
-    nothing is found. What only what stands instead is found in is left out, so every round takes characters of the text, and
-    the rounds end.
-    """
-    spans = _found(text, recognizers, least)
-    more = spans
-    while more:
-        made = _made(text, spans, instead)
-        found = _found(_joined(text, spans, made), recognizers, least)
-        more = [one for new in found if not _covered(one := _original(new, spans, made), spans)]
-        spans = _merged(spans, more)
-    return spans
-
-
-def _found(text: str, recognizers: Sequence[Recognizer], least: Mapping[str, float]) -> list[Span]:
-    """The disjoint spans of a text that are certain enough."""
-    spans = [span for recognizer in recognizers for span in recognizer.find(text) if span.score >= least[span.type]]
-    return resolve(spans)
-
-
-def _rendered(text: str, spans: Sequence[Span], instead: Mapping[str, str | Callable[[str], str]]) -> str:
-    """The text with something else in the place of each span: a string, or what a function makes of the value."""
-    return _joined(text, spans, _made(text, spans, instead))
-
-
-def _made(text: str, spans: Sequence[Span], instead: Mapping[str, str | Callable[[str], str]]) -> list[str]:
-    return [one if isinstance(one := instead[s.type], str) else one(text[s.start : s.end]) for s in spans]
-
-
-def _joined(text: str, spans: Sequence[Span], made: Sequence[str]) -> str:
-    pieces, position = [], 0
-    for span, one in zip(spans, made, strict=True):
-        pieces += [text[position : span.start], one]
-        position = span.end
-    return "".join([*pieces, text[position:]])
-
-
-def _original(found: Span, spans: Sequence[Span], made: Sequence[str]) -> Span:
-    """A span of the edited text in the coordinates of the text as given; what stands instead counts whole if it meets it."""
-    start, end, shift = found.start, found.end, 0
-    first = last = None
-    for span, one in zip(spans, made, strict=True):
-        begin = span.start + shift
-        finish = begin + len(one)
-        if first is None and start < finish:
-            first = span.start if start >= begin else start - shift
-        if last is None and end <= finish:
-            last = end - shift if end <= begin else span.end
-        shift += len(one) - (span.end - span.start)
-    return found._replace(start=start - shift if first is None else first, end=end - shift if last is None else last)
-
-
-def _covered(one: Span, spans: Sequence[Span]) -> bool:
-    """Whether spans take all characters of one."""
-    taken = sum(max(0, min(one.end, span.end) - max(one.start, span.start)) for span in spans)
-    return taken == one.end - one.start
-
-
-def _merged(spans: Sequence[Span], more: Sequence[Span]) -> list[Span]:
-    """Both, in order; a new span swallows the old ones inside it."""
-    left = [old for old in spans if not any(new.start <= old.start and old.end <= new.end for new in more)]
-    return sorted([*left, *more])

@@ -15,12 +15,12 @@ network, ever.
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from curate.errors import CurateError, did_you_mean
+from curate.privacy.limits import bound
 from curate.privacy.phones import find_phones, is_phone
+from curate.privacy.plans import check_regions, find_by_plans
 from curate.privacy.scripts import FOREIGN, apart, narrow
 from curate.privacy.secrets import SECRET_TRIGGER, find_secrets
 from curate.privacy.windows import MARGIN, TRIGGERS, addresses_around, margins_around, pieces, words_around
@@ -30,7 +30,15 @@ from curate.stages.lean import without
 if TYPE_CHECKING:
     from presidio_analyzer import PatternRecognizer, RecognizerResult
 
-__all__ = ["CHECKED", "TYPES", "Entity", "Recognizer", "load_recognizers", "resolve"]
+__all__ = [
+    "TYPES",
+    "AllScripts",
+    "Entity",
+    "Recognizer",
+    "load_recognizers",
+    "rule_of",
+    "with_context",
+]
 
 Entity = Literal["email", "phone", "ip", "card", "iban", "ssn", "crypto", "mac", "secret"]
 
@@ -46,9 +54,6 @@ TYPES: dict[Entity, str] = {
     "secret": "SECRET",
 }
 """What spans are called: Presidio's names, where it has one."""
-
-CHECKED = frozenset({"EMAIL_ADDRESS", "IP_ADDRESS", "CREDIT_CARD", "IBAN_CODE", "CRYPTO"})
-"""Types proven by more than their shape: a checksum, a parser, a list of domains."""
 
 _DIGIT_RUN = r"\d(?:[ .-]?\d){8,}"
 _ANCHORS: dict[str, re.Pattern[str]] = {
@@ -66,7 +71,14 @@ _ANCHORS: dict[str, re.Pattern[str]] = {
 _SIX_DIGITS = re.compile(TRIGGERS["phone"])
 _WORDS = re.compile(r"[<\[][^\s<>\[\]]+[>\]]|[^\W\d_]+")
 _CONTEXT_WORDS, _CONTEXT_BOOST, _CONTEXT_LEAST = 5, 0.35, 0.4
-_DECIMAL = re.compile(r"\d\.$")
+_OTHERWISE = {
+    "card": re.compile(r"\d\.$"),
+    "ip": re.compile(
+        r"(?i:\b(?:v|ver|vers|version|release|rel|build|firmware|revision|rev|section|sec|chapter|clause)[.:=]?[ ]?"
+        r"|\b(?!(?:\w*(?:ip|host|addr|address|server)==))[\w.\]-]{1,24}(?:==|>=|<=|~=))$"
+    ),
+}
+"""What stands before a number that is something else: a decimal; the version of a program, a section of a text."""
 _EMPHASIS = re.compile(r"(?<!\w)_+(?=\w)|(?<=\w)_+(?!\w)")
 _DOTS_IN_CARD = re.compile(r"(?<=\d{4})\.(?=\d{4}(?:\D|$))|(?<=\d{4})\.(?=\d{4}\.\d)")
 
@@ -100,10 +112,13 @@ def load_recognizers(
         if entity == "secret":
             made.append(Recognizer((TYPES[entity],), _secrets, SECRET_TRIGGER))
             continue
+        if entity == "phone":
+            made.append(Recognizer((TYPES[entity],), _phones(phone_regions), TRIGGERS[entity]))
+            continue
         with without("torch", "transformers"):
-            recognizer = _presidio(entity, phone_regions)
+            recognizer = _presidio(entity)
         accept = _is_public if entity == "ip" and public_ips_only else None
-        find = _phones(recognizer) if entity == "phone" else _finder(entity, recognizer, accept)
+        find = _finder(entity, recognizer, accept)
         made.append(Recognizer((TYPES[entity],), find, TRIGGERS[entity]))
     return made
 
@@ -121,41 +136,55 @@ def _finder(entity: Entity, recognizer: Any, accept: Callable[[str], bool] | Non
             for start, end in around(way, _ANCHORS[entity]):
                 for found in recognizer.analyze(way[start:end], [kind], None):
                     first, last = start + found.start, start + found.end
-                    if entity == "card" and _DECIMAL.search(plain, max(0, first - 2), first):
+                    if (other := _OTHERWISE.get(entity)) and other.search(plain, max(0, first - 32), first):
                         continue
                     if accept is None or accept(plain[first:last]):
-                        score = found.score if found.score >= 1 else _with_context(plain, first, found.score, context)
-                        spans.append(Span(first, last, kind, score))
+                        score = found.score if found.score >= 1 else with_context(plain, first, found.score, context)
+                        spans.append(Span(first, last, kind, score, rule_of(found)))
         return list(dict.fromkeys(spans))
 
     return find
 
 
-def _phones(recognizer: Any) -> Callable[[str], list[Span]]:
+def rule_of(found: RecognizerResult, name: str | None = None) -> str:
+    """Which pattern of which recognizer of Presidio it was, by the name it is to have or its own."""
+    told = found.analysis_explanation
+    name = name or told.recognizer
+    return f"{name}: {told.pattern_name}" if told and told.pattern_name else str(name)
+
+
+def _phones(regions: Sequence[str]) -> Callable[[str], list[Span]]:
     """By numbering plans, which know the digits and dashes of all scripts; and by form and words.
 
     In pieces: phonenumbers gives up without a word after 65,535 numbers that are none, and what stood behind them would stay.
     """
-    kind, context = TYPES["phone"], tuple(word.lower() for word in recognizer.context or ())
+    check_regions(regions)
+    with without("torch", "transformers"):
+        from presidio_analyzer.predefined_recognizers import PhoneRecognizer
+    kind, context = TYPES["phone"], tuple(word.lower() for word in PhoneRecognizer.CONTEXT)
+    least = PhoneRecognizer.SCORE
 
     def find(text: str) -> list[Span]:
         plain = narrow(text)
         spans: list[Span] = []
         windows = margins_around(text, _ANCHORS["phone"])
         for start, end, begins, ends in (piece for window in windows for piece in pieces(*window)):
-            for found in recognizer.analyze(text[start:end], [kind], None):
-                first, last = start + found.start, start + found.end
+            for first, last, region in find_by_plans(text, start, end, regions):
                 if begins <= first < ends and is_phone(plain, first, last):
-                    spans.append(Span(first, last, kind, _with_context(plain, first, found.score, context)))
+                    score = with_context(plain, first, least, context)
+                    spans.append(Span(first, last, kind, score, f"phonenumbers: {region}"))
         if _SIX_DIGITS.search(plain):
-            spans += [Span(start, end, kind, score) for start, end, score in find_phones(_plainly(apart(plain)))]
+            found = find_phones(_plainly(apart(plain)))
+            spans += [Span(start, end, kind, score, f"phone: {rule}") for start, end, score, rule in found]
         return list(dict.fromkeys(spans))
 
     return find
 
 
 def _secrets(text: str) -> list[Span]:
-    return [Span(start, end, TYPES["secret"], score) for start, end, _, score in find_secrets(text)]
+    return [
+        Span(start, end, TYPES["secret"], score, f"secret: {name}") for start, end, name, score in find_secrets(text)
+    ]
 
 
 def _ways(entity: Entity, text: str) -> list[str]:
@@ -175,7 +204,7 @@ def _plainly(text: str) -> str:
     return _EMPHASIS.sub(lambda found: " " * len(found[0]), text) if "_" in text else text
 
 
-def _with_context(text: str, start: int, score: float, context: Sequence[str]) -> float:
+def with_context(text: str, start: int, score: float, context: Sequence[str]) -> float:
     """The score, raised where one of the five words before the match holds a context word.
 
     Numbers and placeholders are no words.
@@ -191,33 +220,10 @@ def _with_context(text: str, start: int, score: float, context: Sequence[str]) -
     return score
 
 
-# ---- what overlaps
-
-
-def resolve(spans: Sequence[Span]) -> list[Span]:
-    """Disjoint spans in the order of the text.
-
-    A secret goes first (the password in a URL is no part of an address), then a checked type before a shape, then the
-    score, then the length.
-    """
-
-    def rank(span: Span) -> tuple[Any, ...]:
-        return span.type != TYPES["secret"], span.type not in CHECKED, -span.score, span.start - span.end, span.start
-
-    taken: list[Span] = []
-    for span in sorted(spans, key=rank):
-        place = bisect_left(taken, span)
-        before_ends = taken[place - 1].end if place else 0
-        after_starts = taken[place].start if place < len(taken) else span.end
-        if before_ends <= span.start and span.end <= after_starts:
-            taken.insert(place, span)
-    return taken
-
-
 # ---- the recognizers
 
 
-def _presidio(entity: Entity, phone_regions: Sequence[str]) -> Any:
+def _presidio(entity: Entity) -> Any:
     """Presidio's recognizer, for texts of all scripts."""
     from presidio_analyzer.predefined_recognizers import (
         CreditCardRecognizer,
@@ -225,21 +231,17 @@ def _presidio(entity: Entity, phone_regions: Sequence[str]) -> Any:
         IbanRecognizer,
         IpRecognizer,
         MacAddressRecognizer,
-        PhoneRecognizer,
         UsSsnRecognizer,
     )
 
-    if entity == "phone":  # phonenumbers knows all scripts
-        _check_regions(phone_regions)
-        return PhoneRecognizer(supported_regions=tuple(phone_regions))
     if entity == "email":
-        return _AllScripts(_offline_email(), foreign=True)
+        return AllScripts(bound(_offline_email()), foreign=True)
     if entity == "card":
-        return _AllScripts(CreditCardRecognizer(patterns=[*CreditCardRecognizer.PATTERNS, *_more_cards()]))
+        return AllScripts(bound(CreditCardRecognizer(patterns=[*CreditCardRecognizer.PATTERNS, *_more_cards()])))
     if entity == "crypto":
-        return _AllScripts(_Wallets(CryptoRecognizer()))
+        return AllScripts(_Wallets(bound(CryptoRecognizer())))
     others = {"ip": IpRecognizer, "iban": IbanRecognizer, "ssn": UsSsnRecognizer, "mac": MacAddressRecognizer}
-    return _AllScripts(others[entity]())
+    return AllScripts(bound(others[entity]()))
 
 
 class _Wallets:
@@ -250,14 +252,15 @@ class _Wallets:
 
     def analyze(self, text: str, kinds: list[str], artifacts: Any = None) -> list[RecognizerResult]:
         """As Presidio's."""
-        from presidio_analyzer import RecognizerResult
+        from presidio_analyzer import AnalysisExplanation, RecognizerResult
 
         found = self.recognizer.analyze(text, kinds, artifacts)
+        told = AnalysisExplanation("Ethereum", 0.6, "0x and 40 digits")
         others = re.finditer(r"\b0x[0-9a-fA-F]{40}\b", text)
-        return found + [RecognizerResult(kinds[0], one.start(), one.end(), 0.6) for one in others]
+        return found + [RecognizerResult(kinds[0], one.start(), one.end(), 0.6, told) for one in others]
 
 
-class _AllScripts:
+class AllScripts:
     """A recognizer whose word boundaries know one script, for texts of all.
 
     Args:
@@ -282,17 +285,6 @@ class _AllScripts:
         ]
 
 
-def _check_regions(regions: Sequence[str]) -> None:
-    from phonenumbers import SUPPORTED_REGIONS
-
-    for region in regions:
-        if region not in SUPPORTED_REGIONS:
-            hint = did_you_mean(region, SUPPORTED_REGIONS)
-            raise CurateError(
-                f"`{region}` in `phone_regions` is no country with phone numbers", hint=hint or "ISO 3166, like `US`"
-            )
-
-
 def _offline_email() -> PatternRecognizer:
     """Presidio's e-mail recognizer, with the list of domains that tldextract ships instead of one from the network."""
     import tldextract
@@ -304,7 +296,7 @@ def _offline_email() -> PatternRecognizer:
         def validate_result(self, pattern_text: str) -> bool:
             return extract(pattern_text).fqdn != ""
 
-    return OfflineEmailRecognizer()
+    return OfflineEmailRecognizer(name="EmailRecognizer")
 
 
 def _more_cards() -> list:

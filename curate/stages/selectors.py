@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.errors import CurateError, did_you_mean
 from curate.jsontext import dumps, loads
-from curate.stages.verdicts import verdict_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -350,7 +349,7 @@ def _of_documents(verdicts: pa.Table, found: Selected) -> pa.Table:
             leaving.setdefault(verdict["row"], verdict)
     kept = [verdict for verdict in placed if verdict["row"] not in leaving]
     rows = sorted([*kept, *leaving.values()], key=lambda verdict: verdict["row"])
-    return type(verdicts).from_pylist(rows, schema=verdict_schema())
+    return type(verdicts).from_pylist(rows, schema=verdicts.schema)
 
 
 def _spread(column: Any, rows: pa.Array, count: int) -> pa.Array:

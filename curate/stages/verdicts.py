@@ -11,16 +11,25 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Rule", "Span", "Verdicts", "check_rows", "verdict_schema"]
+__all__ = ["Rule", "Span", "Verdicts", "as_one", "check_rows", "verdict_schema"]
 
 
 class Span(NamedTuple):
-    """A stretch of the text before the edit, in characters, end exclusive; never the text itself."""
+    """A stretch of the text before the edit, in characters, end exclusive; never the text itself.
+
+    Attributes:
+        start: Its first character.
+        end: The first behind it.
+        type: What it is.
+        score: How certain that is, 0 to 1.
+        rule: What found it, where the stage says so.
+    """
 
     start: int
     end: int
     type: str
     score: float = 1.0
+    rule: str | None = None
 
 
 class Rule(NamedTuple):
@@ -52,7 +61,7 @@ class Verdicts:
         spans: Sequence[Span] = (),
     ) -> None:
         """The document's text becomes `text`; `reason` says what was edited, `value` how much."""
-        self._add(row, "edited", reason, value, text=text, detail=detail, spans=spans)
+        self._add(row, "edited", reason, value, text=text, detail=detail, spans=[span._asdict() for span in spans])
 
     def drop(
         self,
@@ -78,17 +87,23 @@ class Verdicts:
         """The verdicts as a table of `verdict_schema()`, in the order of the rows."""
         import pyarrow as pa
 
-        return pa.Table.from_pylist(sorted(self.rows, key=lambda verdict: verdict["row"]), schema=verdict_schema())
+        rules = any(span["rule"] for row in self.rows for span in row.get("spans", ()))
+        rows = sorted(self.rows, key=lambda verdict: verdict["row"])
+        return pa.Table.from_pylist(rows, schema=verdict_schema(rules=rules))
 
 
-def verdict_schema() -> pa.Schema:
+def verdict_schema(*, rules: bool = False) -> pa.Schema:
     """Columns of a verdict table: which row, what, why, the value against the threshold, the new text, the spans.
 
-    `path` is where in the document the edited text stands; null is its column `text`.
+    `path` is where in the document the edited text stands; null is its column `text`. Spans have a `rule` where the stage
+    gives them one, so that tables of all other stages are the bytes that they always were.
     """
     import pyarrow as pa
 
-    span = pa.struct([("start", pa.int32()), ("end", pa.int32()), ("type", pa.string()), ("score", pa.float32())])
+    rule = [("rule", pa.string())] if rules else []
+    span = pa.struct(
+        [("start", pa.int32()), ("end", pa.int32()), ("type", pa.string()), ("score", pa.float32()), *rule]
+    )
     return pa.schema([
         ("row", pa.int64()),
         ("verdict", pa.string()),
@@ -101,6 +116,19 @@ def verdict_schema() -> pa.Schema:
         ("spans", pa.list_(span)),
         ("path", pa.string()),
     ])  # fmt: skip
+
+
+def as_one(verdicts: Sequence[pa.Table]) -> pa.Table:
+    """Tables of verdicts as one; where spans of some have a rule, those of the others have none said."""
+    import pyarrow as pa
+
+    kind = max((table.schema.field("spans").type for table in verdicts), key=lambda kind: kind.value_type.num_fields)
+    same = [
+        table if table.schema.field("spans").type == kind
+        else table.set_column(table.schema.get_field_index("spans"), "spans", table.column("spans").cast(kind))
+        for table in verdicts
+    ]  # fmt: skip
+    return pa.concat_tables(same)
 
 
 def check_rows(verdicts: pa.Table, count: int, stage: str) -> None:

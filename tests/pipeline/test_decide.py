@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from curate.stages.contract import Rule, Span, Verdicts, verdict_schema
 from curate.stages.decide import decide_by_rules, verdict_table
+from curate.stages.verdicts import as_one
 
 RULES = [Rule("short", "length", minimum=3), Rule("long", "length", maximum=8), Rule("odd", "share", maximum=0.5)]
 
@@ -92,3 +93,12 @@ def test_a_verdict_table_is_made_of_whole_columns():
 def test_no_features_and_no_verdicts_are_tables_too(count):
     features = pa.table({"length": pa.array([5] * count, pa.int64()), "share": pa.array([0.1] * count)})
     assert decide_by_rules(features, RULES).num_rows == 0
+
+
+def test_spans_with_a_rule_stand_beside_those_that_an_earlier_curate_stored():
+    old, new = Verdicts(), Verdicts()
+    old.edit(0, "new", "cleaned", spans=[Span(0, 3, "email")])
+    new.edit(1, "new", "cleaned", spans=[Span(0, 3, "email", rule="EmailRecognizer: 1")])
+    assert old.table().schema == verdict_schema()
+    whole = as_one([verdict_schema().empty_table(), old.table(), new.table()])
+    assert [span["rule"] for row in whole.column("spans").to_pylist() for span in row] == [None, "EmailRecognizer: 1"]

@@ -141,6 +141,15 @@ def test_a_document_may_leave_for_what_it_holds_and_what_is_kept_stays(documents
     assert [span["type"] for span in last["spans"]] == ["IP_ADDRESS"]
 
 
+def test_why_tells_the_rule_and_not_the_value(project):
+    project.write("in.txt", "mail ann@example.co.uk now")
+    project.pipeline("{dataset: toy, sources: [{stage: files, paths: in.txt}], stages: [{stage: pii}]}")
+    project.run()
+    told = project.cli("why", "in.txt#0").out
+    assert "EMAIL_ADDRESS at 5-22 (EmailRecognizer: Email (Medium))" in told
+    assert "ann@" not in told
+
+
 # ---- keys
 
 

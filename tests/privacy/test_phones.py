@@ -40,6 +40,9 @@ def phones():
         ("Puh. (03) 534 1129 Fax", "(03) 534 1129"),
         ("call +55 (11) 91234-5678", "+55 (11) 91234-5678"),
         ("gratis 1-800-948-4267.", "1-800-948-4267"),
+        ("phone = 2125550199", "2125550199"),
+        ('{"tel": 2125550199}', "2125550199"),
+        ("she gave 2125550199 and left", "2125550199"),
     ],
 )
 def test_a_number_is_found_by_its_form_or_by_what_announces_it(phones, text, number):
@@ -64,6 +67,10 @@ def test_a_number_is_found_by_its_form_or_by_what_announces_it(phones, text, num
         "in 1,000,000,000 cases",
         "10.1000/182 and 2001:db8::1",
         "token 7f3a-212-555-0199-aa",
+        "id = 2125550199;",
+        "Chrome/96.0.4664.110 Safari",
+        '{"user_id": 2125550199, "parent": 2125550143}',
+        "if number_of_rows == 2125550199:",
     ],
 )
 def test_what_is_written_or_announced_as_something_else_is_no_phone(phones, text):
@@ -90,6 +97,33 @@ def test_a_number_behind_a_long_table_of_numbers_is_found(before):
     text = before * (140_000 // len(before)) + "and 2125550199 ok"
     [phones] = load_recognizers(("phone",), phone_regions=("US",), public_ips_only=True)
     assert text[phones.find(text)[-1].start :] == "2125550199 ok"
+
+
+@pytest.mark.parametrize("between", ["\n", " ", ", ", "; ", "\t"])
+def test_a_dense_list_of_bare_numbers_is_found_without_trying_every_way_to_cut_it(monkeypatch, between):
+    import phonenumbers
+
+    def tried(*arguments, **keywords):
+        raise AssertionError("every way to cut the list was tried")
+
+    monkeypatch.setattr(phonenumbers, "PhoneNumberMatcher", tried)
+    [phones] = load_recognizers(("phone",), phone_regions=("US",), public_ips_only=True)
+    numbers = [f"212555{last}" for last in range(1000, 1020)]
+    text = between.join(numbers)
+    assert sorted({text[span.start : span.end] for span in phones.find(text)}) == numbers
+    assert phones.find("12 345.6 7890 " * 60) == []
+
+
+def test_a_span_says_by_which_rule_it_was_found():
+    [phones] = load_recognizers(("phone",), phone_regions=("US", "DE"), public_ips_only=True)
+    rules = {
+        "212 555 0199": "phonenumbers: US",
+        "Mobile: 0490 39 07 81": "phone: labelled",
+        "+421 2 9999": "phone: international",
+        "ask at (32) 484-557": "phone: form",
+        "ring 78 651 450": "phone: announced",
+    }
+    assert {text: rule for text, rule in rules.items() if rule in {span.rule for span in phones.find(text)}} == rules
 
 
 def test_pieces_of_a_window_count_every_place_once_and_see_beyond_it():

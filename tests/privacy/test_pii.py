@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from curate.errors import CurateError
 from curate.privacy.pii import Pii
-from curate.privacy.recognizers import TYPES, load_recognizers, resolve
+from curate.privacy.recognizers import TYPES, load_recognizers
+from curate.privacy.spans import resolve
 from curate.stages.contract import Span
 
 PLACEHOLDERS = ("<EMAIL>", "<PHONE>", "<IP>", "<CARD>", "<IBAN>", "<SSN>")
@@ -44,6 +45,7 @@ def pii(opened, documents):
         ("ssn: 536904399", "ssn: <SSN>"),
         ("2600:: and 64:ff9b::5db8:d822 and ::ffff:93.184.216.34", "<IP> and <IP> and <IP>"),
         ("1. 4111111111111111", "1. <CARD>"),
+        ("host == 8.8.8.8, ip==8.8.4.4 and server_ip: 93.184.216.34", "host == <IP>, ip==<IP> and server_ip: <IP>"),
     ],
 )
 def test_structured_data_becomes_a_typed_placeholder(pii, text, edited):
@@ -60,6 +62,7 @@ def test_structured_data_becomes_a_typed_placeholder(pii, text, edited):
         "a = 0.31547076166137211, b = [0.82687265, -0.40144163], c = [[-0.52487006, 0.31508988], ((0.342931,",
         "every[::2] back[9::-1] odd[1::2] netmask='ffff:ffff:ffff:ffff::'",
         "",
+        "version 1.2.3.4, v1.2.3.4, pkg==1.2.3.4, other>=8.8.4.4, Release 8.8.8.8 and section 8.8.4.4",
         "no digit, no sign",
         "v3.5.0 2024-08-17 and 0.41.0 - 0.43.0  14.x.x of 51.9 15 39 52.32 -23 50 26.1 12.9",
     ],
@@ -187,6 +190,14 @@ def test_the_verdict_has_the_count_and_the_spans_in_the_text_as_it_was(pii):
     assert spans == [(3, 12, "EMAIL_ADDRESS"), (18, 31, "IP_ADDRESS")]
 
 
+def test_a_span_names_the_rule_that_found_it(pii):
+    text = "a.b@c.org 93.184.216.34 4111111111111111 AKIAQYLPMN5HFIQR7XYA 0x52908400098527886e0f7030069857d2e4169ee7"
+    assert [span["rule"] for span in pii(text)[0]["spans"]] == [
+        "EmailRecognizer: Email (Medium)", "IpRecognizer: IPv4", "CreditCardRecognizer: All Credit Cards (weak)",
+        "secret: aws_access_key", "Ethereum: 0x and 40 digits",
+    ]  # fmt: skip
+
+
 def test_the_verdict_never_holds_the_value(pii):
     verdict = pii("To a.b@c.org, card 4111111111111111")[0]
     assert "a.b@c" not in json.dumps(verdict)
@@ -298,7 +309,7 @@ def both():
 
     kinds = ("email", "ip", "card", "iban", "ssn")
     ours = load_recognizers(kinds, phone_regions=(), public_ips_only=False)
-    return [(kind, _presidio(kind, ()), recognizer.find) for kind, recognizer in zip(kinds, ours, strict=True)]
+    return [(kind, _presidio(kind), recognizer.find) for kind, recognizer in zip(kinds, ours, strict=True)]
 
 
 @pytest.mark.slow

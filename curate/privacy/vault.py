@@ -1,0 +1,195 @@
+"""The vault: what pseudonyms and surrogates stand for, encrypted, outside of the store.
+
+A folder of files, each written by one process, record after record: a length, a nonce and what AES-256-GCM makes of new
+pairs of what stands in the text and the value. A record is on the disk before the texts that it belongs to are handed on,
+so a run that is killed loses nothing that a version has; a record that was being written then is cut off, and ends its
+file. Each file begins with the id of its key; the key of the records is made of it (HMAC-SHA256). Nothing stands in clear.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+import stat
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from curate.errors import CurateError
+from curate.privacy.keys import key_id
+from curate.privacy.operators import normal_form
+from curate.stages.missing import needing
+
+__all__ = ["Revealed", "VaultWriter", "check_vault", "read_vault", "reveal"]
+
+MAGIC = b"curate vault 1\n"
+_LENGTH, _NONCE, _TAG, MOST = struct.Struct(">I"), 12, 16, 1 << 26
+Pair = tuple[str, str, str]
+"""Type, what stands in the text, the value."""
+
+
+def check_vault(folder: Path) -> None:
+    """Raise a `CurateError` unless the folder may be a vault: of its owner alone, and in no store."""
+    inside = folder.absolute()
+    if any((parent / "store.json").is_file() for parent in (inside, *inside.parents)):
+        raise CurateError(f"the vault `{folder}` is inside a store", hint="keep it apart from the data: another folder")
+    if folder.exists() and (not folder.is_dir() or stat.S_IMODE(folder.stat().st_mode) & 0o077):
+        how = f"chmod 700 {folder}" if folder.is_dir() else "name a folder"
+        raise CurateError(f"the vault `{folder}` must be a folder that nobody else may read", hint=how)
+
+
+class VaultWriter:
+    """Adds pairs to a vault; its file is made at the first one.
+
+    Args:
+        folder: The vault; made where it is not there.
+        key: Of the pseudonyms.
+    """
+
+    def __init__(self, folder: Path, key: bytes) -> None:
+        check_vault(folder)
+        self._folder, self._key, self._cipher = folder, key, _cipher(key)
+        self._file: int | None = None
+        self._known: set[bytes] = set()
+
+    def add(self, pairs: Sequence[Pair]) -> None:
+        """Write those that this writer has not written, and see them on the disk."""
+        new = [pair for pair in dict.fromkeys(pairs) if _mark(pair) not in self._known]
+        if not new:
+            return
+        nonce = secrets.token_bytes(_NONCE)
+        sealed = self._cipher.encrypt(nonce, json.dumps(new).encode(), MAGIC)
+        if self._file is None:
+            self._file = self._create()
+        record = _LENGTH.pack(len(sealed)) + nonce + sealed
+        while record:
+            record = record[os.write(self._file, record) :]
+        os.fsync(self._file)
+        self._known.update(map(_mark, new))
+
+    def _create(self) -> int:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_vault(self._folder)
+        path = self._folder / f"{secrets.token_hex(16)}.vault"
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.write(file, MAGIC + key_id(self._key).encode())
+        folder = os.open(self._folder, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+        return file
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+
+
+def _mark(pair: Pair) -> bytes:
+    return hashlib.blake2b("\0".join(pair).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@needing("pii")
+def _cipher(key: bytes) -> Any:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    return AESGCM(hmac.new(key, b"curate vault", hashlib.sha256).digest())
+
+
+# ---- reading
+
+
+def read_vault(folder: Path, key: bytes) -> list[Pair]:
+    """All pairs of a vault, each once.
+
+    Raises:
+        CurateError: It is no vault, was made with another key, or is damaged.
+    """
+    try:
+        paths = sorted(folder.glob("*.vault"))
+    except OSError:
+        paths = []
+    if not paths:
+        raise CurateError(
+            f"there is no vault in `{folder}`", hint="`vault:` of the stage `pii` says where a run writes one"
+        )
+    return list(dict.fromkeys(pair for path in paths for pair in _pairs(path, key)))
+
+
+def _pairs(path: Path, key: bytes) -> Iterator[Pair]:
+    content = path.read_bytes()
+    head = len(MAGIC) + 16
+    if not content.startswith(MAGIC) or len(content) < head:
+        if MAGIC.startswith(content[: len(MAGIC)]):
+            return  # killed when it began
+        raise CurateError(f"`{path}` is no file of a vault")
+    if content[len(MAGIC) : head] != key_id(key).encode():
+        made = content[len(MAGIC) : head].decode("ascii", "replace")
+        raise CurateError(
+            f"the vault was written with another key: with that of the id {made}, not {key_id(key)}",
+            str(path),
+            "the `key` of the stage `pii` at the time of the run",
+        )
+    cipher, at = _cipher(key), head
+    while at + _LENGTH.size <= len(content):
+        length = _LENGTH.unpack_from(content, at)[0]
+        start = at + _LENGTH.size + _NONCE
+        if start + length > len(content):
+            return  # cut off when its writer was killed; what it belongs to was not handed on
+        try:
+            plain = cipher.decrypt(content[start - _NONCE : start], content[start : start + length], MAGIC)
+        except Exception as error:  # cryptography's InvalidTag, without importing it here
+            raise CurateError(
+                f"the vault is damaged at byte {at}", str(path), "restore the file from a copy"
+            ) from error
+        yield from ((kind, stands, value) for kind, stands, value in json.loads(plain))
+        at = start + length
+
+
+# ---- revealing
+
+
+class Revealed(NamedTuple):
+    """A text with values again.
+
+    Attributes:
+        text: The text.
+        revealed: How many values were put back.
+        ambiguous: What stands for several values, with how many, and stays.
+        unknown: Pseudonyms that are not in the vault, and stay.
+    """
+
+    text: str
+    revealed: int
+    ambiguous: Mapping[str, int]
+    unknown: Sequence[str]
+
+
+_PSEUDONYM = re.compile(r"[<\[][^\s<>\[\]]{1,64}_[a-p]{14}[>\]]")
+
+
+def reveal(text: str, pairs: Sequence[Pair]) -> Revealed:
+    """Put back what pseudonyms and surrogates stand for.
+
+    A surrogate is put back wherever it stands: also where the text had the same by itself.
+    """
+    meant: dict[str, dict[str, str]] = {}
+    for kind, stands, value in pairs:
+        if stands in text:
+            meant.setdefault(stands, {}).setdefault(normal_form(kind, value), value)
+    known = {stands: next(iter(values.values())) for stands, values in meant.items() if len(values) == 1}
+    ambiguous = {stands: len(values) for stands, values in meant.items() if len(values) > 1}
+    unknown = [one for one in dict.fromkeys(_PSEUDONYM.findall(text)) if one not in meant]
+    if not known:
+        return Revealed(text, 0, ambiguous, unknown)
+    longest = sorted([*known, *ambiguous], key=len, reverse=True)
+    pattern = re.compile(
+        "|".join(rf"(?<!\w){re.escape(one)}(?!\w)" if one[0].isalnum() else re.escape(one) for one in longest)
+    )
+    count = sum(one[0] in known for one in pattern.finditer(text))
+    return Revealed(pattern.sub(lambda found: known.get(found[0], found[0]), text), count, ambiguous, unknown)

@@ -1,0 +1,158 @@
+"""The vault: what pseudonyms stand for comes back with the key, and without it nothing does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from pydantic import ValidationError
+
+from curate.errors import CurateError
+from curate.privacy.pii import Pii
+from curate.privacy.vault import VaultWriter, read_vault, reveal
+
+KEY, OTHER = b"k" * 32, b"o" * 32
+EMAIL = ("EMAIL_ADDRESS", "<EMAIL_aaaaaaaaaaaaaa>", "ann@example.co.uk")
+STAGES = "stages: [{stage: pii, operators: {email: pseudonym, phone: surrogate}, key: 'env:PII_KEY', vault: VAULT}]"
+
+
+@pytest.fixture
+def run(project, monkeypatch):
+    """A project whose run writes a vault beside it; what a run gives."""
+    monkeypatch.setenv("PII_KEY", KEY.decode())
+    project.write("in.txt", "mail ann@example.co.uk or call 212-555-0143")
+    project.pipeline(
+        f"{{dataset: toy, sources: [{{stage: files, paths: in.txt}}], {STAGES}}}".replace(
+            "VAULT", f"{project.root}/vault"
+        )
+    )
+    return project.run
+
+
+def test_what_a_run_took_out_comes_back_with_the_key(run, project):
+    run()
+    [text] = project.texts()
+    assert "ann@" not in text
+    project.write("out.txt", text)
+    done = project.cli("privacy", "reveal", "out.txt", "--vault", "vault", "--key", "env:PII_KEY")
+    assert done.out.startswith("mail ann@example.co.uk or call 212-555-0143")
+    assert "2 put back" in done.err
+    told = json.loads(
+        project.cli("privacy", "reveal", "out.txt", "--vault", "vault", "--key", "env:PII_KEY", "--json").out
+    )
+    assert (told["schema"], told["revealed"], told["ambiguous"], told["unknown"]) == (1, 2, {}, [])
+
+
+def test_nothing_of_it_stands_in_clear_and_the_version_does_not_depend_on_its_bytes(run, project):
+    first = run().version
+    vault = project.root / "vault"
+    [path] = vault.glob("*.vault")
+    assert (vault.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
+    for secret in (b"ann", b"example.co.uk", b"0143", KEY, b"EMAIL"):
+        assert secret not in path.read_bytes()
+    assert run().version == first
+    assert len(list(vault.glob("*.vault"))) == 1, "what is done is not done twice"
+    assert run(force=["pii"]).version == first
+
+
+def test_another_key_is_told_and_reveals_nothing(run, project, monkeypatch):
+    run()
+    project.write("out.txt", project.texts()[0])
+    monkeypatch.setenv("OTHER_KEY", OTHER.decode())
+    done = project.cli("privacy", "reveal", "out.txt", "--vault", "vault", "--key", "env:OTHER_KEY")
+    assert (done.code, done.out) == (2, "")
+    assert "the vault was written with another key" in done.err
+
+
+def test_a_vault_that_is_not_there_is_told(project, monkeypatch):
+    monkeypatch.setenv("PII_KEY", KEY.decode())
+    project.write("out.txt", "text")
+    done = project.cli("privacy", "reveal", "out.txt", "--vault", "nowhere", "--key", "env:PII_KEY")
+    assert (done.code, "there is no vault in `nowhere`" in done.err) == (2, True)
+
+
+# ---- records
+
+
+def test_many_writers_at_once_lose_nothing(tmp_path):
+    pairs = [("EMAIL_ADDRESS", f"<EMAIL_{number}>", f"{number}@example.org") for number in range(400)]
+
+    def write(part):
+        writer = VaultWriter(tmp_path / "vault", KEY)
+        for pair in pairs[part::8]:
+            writer.add([pair, pair])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert sorted(read_vault(tmp_path / "vault", KEY)) == sorted(pairs)
+
+
+@pytest.mark.parametrize("cut", [1, 10, 40])
+def test_a_record_that_was_cut_off_ends_its_file_and_harms_nothing_else(tmp_path, cut):
+    writer = VaultWriter(tmp_path / "vault", KEY)
+    writer.add([EMAIL])
+    writer.add([("CRYPTO", "<CRYPTO_bbbbbbbbbbbbbb>", "1abc")])
+    [path] = (tmp_path / "vault").iterdir()
+    path.write_bytes(path.read_bytes()[:-cut])
+    assert read_vault(tmp_path / "vault", KEY) == [EMAIL]
+
+
+def test_a_writer_that_is_killed_leaves_what_it_had_handed_on(tmp_path):
+    code = (
+        "import os, signal, pathlib; from curate.privacy.vault import VaultWriter;"
+        f"VaultWriter(pathlib.Path({str(tmp_path / 'vault')!r}), {KEY!r}).add([{EMAIL!r}]);"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    assert read_vault(tmp_path / "vault", KEY) == [EMAIL]
+
+
+def test_a_changed_byte_is_damage_and_told_with_its_place(tmp_path):
+    VaultWriter(tmp_path / "vault", KEY).add([EMAIL])
+    [path] = (tmp_path / "vault").iterdir()
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CurateError, match="the vault is damaged at byte 31"):
+        read_vault(tmp_path / "vault", KEY)
+
+
+# ---- revealing
+
+
+def test_what_stands_for_several_values_or_is_not_there_stays_and_is_told():
+    pairs = [
+        ("PERSON", "Kim Ito", "Ann Lee"), ("PERSON", "Kim Ito", "Bob Ray"), EMAIL,
+        ("PHONE_NUMBER", "<PHONE_aaaaaaaaaaaaaa>", "+1 212 555 0143"),
+        ("PHONE_NUMBER", "<PHONE_aaaaaaaaaaaaaa>", "+12125550143"),
+    ]  # fmt: skip
+    told = reveal("Kim Ito <EMAIL_aaaaaaaaaaaaaa> <EMAIL_bbbbbbbbbbbbbb> <PHONE_aaaaaaaaaaaaaa>", pairs)
+    assert told.text == "Kim Ito ann@example.co.uk <EMAIL_bbbbbbbbbbbbbb> +1 212 555 0143"
+    assert (told.revealed, told.ambiguous, told.unknown) == (2, {"Kim Ito": 2}, ["<EMAIL_bbbbbbbbbbbbbb>"])
+
+
+# ---- settings
+
+
+def test_a_vault_needs_an_operator_that_is_reversible():
+    with pytest.raises(ValidationError, match="no operator is one of these"):
+        Pii(vault="v")
+
+
+def test_a_vault_in_a_store_or_open_to_others_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PII_KEY", KEY.decode())
+    (tmp_path / "store.json").write_text("{}")
+
+    def stage(folder):
+        return Pii(operators={"email": "pseudonym"}, key="env:PII_KEY", vault=str(folder))
+
+    with pytest.raises(CurateError, match="is inside a store"):
+        stage(tmp_path / "vault").facts()
+    (tmp_path / "store.json").unlink()
+    (tmp_path / "vault").mkdir()
+    (tmp_path / "vault").chmod(0o755)
+    with pytest.raises(CurateError, match="nobody else may read"):
+        stage(tmp_path / "vault").facts()
