@@ -7,7 +7,7 @@ letter are one letter (`baaad`, `bad`); where they could have been two, the word
 
 Every word is 64 bits (FNV-1a, then MurmurHash3's finalizer), every sequence of words a polynomial of them.
 Source of the folding: Unicode 3.2, which every Python carries, so that results do not depend on the interpreter.
-Cost: about 100 MB of text a CPU second; 0.2 s and 256 kB for the table.
+Cost: with the model and the lexicon, which each hash the words, 30 MB of text a CPU second (benchmarks/toxicity.py).
 """
 
 from __future__ import annotations
