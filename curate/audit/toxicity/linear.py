@@ -6,7 +6,7 @@ its score is bias + sum(weights) / sqrt(number of n-grams), put on the scale of 
 sentence shows in a long text (the greatest window), and how much of it is like that, too (the mean).
 
 How the weights were made, of what data, and how they do is in `card.json` beside them; `benchmarks/toxicity_model.py` makes
-both. What they cannot see: hate without a word that is used for it, other languages than English, quotation and irony.
+both. What they hardly see: hate without a word that is used for it, other languages than English, quotation and irony.
 """
 
 from __future__ import annotations

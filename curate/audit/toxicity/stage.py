@@ -4,7 +4,8 @@ It tags: `toxicity` and the rest are columns of every document, and none leaves 
 hits is what to look at first: the model's card (card.json) says what it does to neutral sentences about fifty groups, and that
 it takes quotation and casual speech of some for the thing itself.
 
-Cost, without Detoxify: benchmarks/RESULTS.md; 0.3 s and 2 MB to load. Detoxify's take about a second a document on a core.
+Cost, without Detoxify: benchmarks/RESULTS.md; a second to load, once for each worker. Detoxify's take about a second a
+document on a core.
 """
 
 from __future__ import annotations

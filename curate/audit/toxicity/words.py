@@ -7,7 +7,7 @@ letter are one letter (`baaad`, `bad`); where they could have been two, the word
 
 Every word is 64 bits (FNV-1a, then MurmurHash3's finalizer), every sequence of words a polynomial of them.
 Source of the folding: Unicode 3.2, which every Python carries, so that results do not depend on the interpreter.
-Cost: about 100 MB of text a CPU second; 0.2 s and 256 kB for the table.
+Cost: with the model and the lexicon, which each hash the words, 30 MB of text a CPU second (benchmarks/toxicity.py).
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _decode(data, position: int, stop: int):  # noqa: ANN001, ANN202
     lead = np.int64(data[position])
     width = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
     if position + width > stop:
-        return 0, stop
+        return np.int64(0), stop
     code = lead & (0xFF >> (width + 1))
     for offset in range(1, width):
         code = (code << 6) | (np.int64(data[position + offset]) & 0x3F)
@@ -117,6 +117,15 @@ def _disguised(code, data, position: int, stop: int) -> int:  # noqa: ANN001
     return 0x65 if code == 0x33 else 0
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _next(data, position: int, stop: int):  # noqa: ANN001, ANN202
+    """The character at `position` and the position after it; a space behind the last one."""
+    if position >= stop:
+        return np.int64(0x20), position + 1
+    code = np.int64(data[position])
+    return (code, position + 1) if code < 0x80 else _decode(data, position, stop)
+
+
 @njit(cache=True, nogil=True)
 def hash_words(data, start: int, stop: int, table, words, second) -> int:  # noqa: ANN001
     """Hash the words of data[start:stop].
@@ -135,15 +144,7 @@ def hash_words(data, start: int, stop: int, table, words, second) -> int:  # noq
     count, position, letters, before, run = 0, start, 0, 0, 0
     one, two = _START, _START  # a run of three or more as one letter, as two
     while position <= stop:
-        code = 0x20
-        if position < stop:
-            code = np.int64(data[position])
-            if code < 0x80:
-                position += 1
-            else:
-                code, position = _decode(data, position, stop)
-        else:
-            position += 1
+        code, position = _next(data, position, stop)
         entry = table[code] if code < 0x10000 else _wide_entry(code)
         if letters and 0x20 < code <= 0x40:
             letter = _disguised(code, data, position, stop)
