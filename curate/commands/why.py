@@ -42,7 +42,8 @@ def why(
 
 def _print_story(told: dict[str, Any], before: str = "") -> None:
     """A document's story, and then its parent's."""
-    echo(visible(f"{before}{told['id']} ({told['source']}): {told['verdict']}", in_one_line=True))
+    source = f" ({told['source']})" if told["source"] else ""
+    echo(visible(f"{before}{told['id']}{source}: {told['verdict']}", in_one_line=True))
     for event in told["history"]:
         echo(visible(_line(event), in_one_line=True))
         for span in event.get("spans", []):

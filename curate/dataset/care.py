@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from curate.dataset import refs
 from curate.dataset.annotations import annotation_objects
 from curate.dataset.blobs import Blob
+from curate.dataset.erased import suppressed_objects
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import check_values, objects_of
 from curate.dataset.reader import Dataset
@@ -131,6 +132,7 @@ def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
     stay = _staying(store, oldest, keep_last)
     needed = {name for version in stay for name, _ in objects_of(store, store.manifest(version))}
     needed.update(annotation_objects(store))
+    needed.update(suppressed_objects(store))
     versions = [blob for blob in store.blobs.list("versions") if _stem(blob) not in stay]
     receipts = _old_receipts(store, needed, oldest)
     objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
