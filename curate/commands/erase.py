@@ -22,7 +22,8 @@ def erase(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look and count.")] = False,
     proof: Annotated[
-        Path | None, typer.Option(help="Write the proof here too, as JSON; and for people, ending in .txt.", metavar="FILE")
+        Path | None,
+        typer.Option(help="Write the proof here too, as JSON; and for people, ending in .txt.", metavar="FILE"),
     ] = None,
     store: StoreOption = None,
     as_json: Json = False,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ERASED",
+    "FEWEST",
     "REASON",
     "Edit",
     "Erased",
@@ -160,9 +161,7 @@ def write_suppressed(store: Store, entries: Iterable[Suppressed]) -> str:
     import pyarrow as pa
 
     edit = pa.struct([("start", pa.int64()), ("stop", pa.int64()), ("by", pa.string())])
-    schema = pa.schema(
-        [("kind", pa.string()), ("hash", pa.string()), ("size", pa.int64()), ("edits", pa.list_(edit))]
-    )
+    schema = pa.schema([("kind", pa.string()), ("hash", pa.string()), ("size", pa.int64()), ("edits", pa.list_(edit))])
     rows = [one._asdict() | {"edits": [edit._asdict() for edit in one.edits]} for one in sorted(set(entries), key=str)]
     return store.write_table(pa.Table.from_pylist(rows, schema=schema))
 
@@ -281,7 +280,9 @@ def cells_of(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if pa.types.is_integer(kind):
         return column.cast(pa.string())
     if pa.types.is_floating(kind):
-        whole = [None if one is None or one != one or one % 1 or abs(one) > 2**53 else int(one) for one in column.to_pylist()]
+        whole = [
+            None if one is None or one != one or one % 1 or abs(one) > 2**53 else int(one) for one in column.to_pylist()
+        ]
         return pa.chunked_array([pa.array(whole, pa.int64()).cast(pa.string())])
     return None
 

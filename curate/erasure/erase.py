@@ -82,7 +82,9 @@ def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool
             files = list(small_files(store, matcher))
             if not found and not _to_change(files):
                 left = [name for name, _, _ in files]
-                proofs = [_prove(store, one, matcher, left=left) for one in journals or [_nothing(hashes, remove=remove)]]
+                proofs = [
+                    _prove(store, one, matcher, left=left) for one in journals or [_nothing(hashes, remove=remove)]
+                ]
                 return proofs[-1]
             identity = _identity(store, hashes)
             journals.append(_prepare(store, there, found, matcher, files, identity, hashes, remove=remove))
@@ -109,7 +111,7 @@ def _counted(store: Store, subject: Subject, matcher: Matcher, *, remove: bool, 
     files = [matcher.redacted(name) for name, _, _ in small_files(store, matcher)]
     return {
         "dry_run": True, "counts": dict(found.counts), "documents": _documents(found), "objects": len(found.hits),
-        "files": sorted(files), "versions": told, "inputs": _inputs(found, matcher),
+        "files": sorted(files), "similar": sorted(found.similar), "versions": told, "inputs": _inputs(found, matcher),
     }  # fmt: skip
 
 
@@ -126,7 +128,9 @@ def _inputs(found: Found, matcher: Matcher) -> list[str]:
 
 def _to_change(files: list[tuple[str, Any, Any]]) -> list[str]:
     """The small files that are written anew or removed; names that people gave are theirs to change."""
-    return [name for name, _, _ in files if name.startswith(("receipts/", "measured/", "annotations/", "runs/", "plans/"))]
+    return [
+        name for name, _, _ in files if name.startswith(("receipts/", "measured/", "annotations/", "runs/", "plans/"))
+    ]
 
 
 def _subject_hashes(subject: Subject, key: bytes) -> dict[str, list[str]]:
@@ -164,7 +168,11 @@ def _prepare(
     entries, projects = outside.annotations(store, there, found, rewriter)
     for name, said, new in files:  # facts of entries
         if name.startswith("annotations/"):
-            entries[name] = {**new, "object": (entries.get(name) or said)["object"], "rows": (entries.get(name) or said)["rows"]}
+            entries[name] = {
+                **new,
+                "object": (entries.get(name) or said)["object"],
+                "rows": (entries.get(name) or said)["rows"],
+            }
     touched = {*found.hits, *rewriter.replaced, *found.naming, *found.gone, *found.mentions}
     named = {name: new for name, _, new in files if name.startswith("runs/") and new}
     receipts, also = _stale(store, touched, {name for name, _, _ in files})
@@ -175,7 +183,7 @@ def _prepare(
         "counts": dict(found.counts), "documents": _documents(found),
         "versions": [one._asdict() for one in made],
         "exports": list(outside.exports(store, made)), "reports": list(outside.reports(store, made)),
-        "trainings": outside.trainings(store, made), "labeling": projects, "inputs": _inputs(found, matcher),
+        "trainings": outside.trainings(store, made), "labeling": projects, "inputs": _inputs(found, matcher), "similar": sorted(found.similar),
         "suppressed": write_suppressed(store, found.suppressed), "write": {**named, **entries},
         "purge": {"files": receipts, "objects": sorted(touched | also | old),
                   "tokens": sorted(_tokens(store, {one.of for one in made}))},
@@ -252,7 +260,9 @@ def _apply(store: Store, journal: dict[str, Any], say: Say) -> None:
     store.blobs.delete(*manifests)
     if versions_in_use(store) & becomes.keys():
         raise ResumableError(
-            "somebody began to read a version that has to go", store.location, "run the same command again when it is done"
+            "somebody began to read a version that has to go",
+            store.location,
+            "run the same command again when it is done",
         )
     needed = _needed(store)
     gone = [name for name in journal["purge"]["objects"] if name not in needed]
@@ -295,7 +305,7 @@ def _nothing(hashes: dict[str, list[str]], *, remove: bool) -> dict[str, Any]:
         "schema": 1, "id": None, "state": "done", "began": now(), "ended": now(), "subject": hashes,
         "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced", "counts": {},
         "documents": {"removed": 0, "redacted": 0}, "versions": [], "exports": [], "reports": [], "trainings": [],
-        "labeling": [], "inputs": [], "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
+        "labeling": [], "inputs": [], "similar": [], "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
     }  # fmt: skip
 
 
@@ -320,7 +330,8 @@ def _prove(store: Store, journal: dict[str, Any], matcher: Matcher, *, left: lis
         return proof
     proof["purge"] = {**proof["purge"], "files": len(journal["purge"]["files"])}
     inputs, outputs = (
-        [Thing(kind="version", id=one[key], name=one["dataset"]) for one in proof["versions"]] for key in ("of", "version")
+        [Thing(kind="version", id=one[key], name=one["dataset"]) for one in proof["versions"]]
+        for key in ("of", "version")
     )
     facts = {"documents": proof["documents"], "counts": proof["counts"]}
     record(

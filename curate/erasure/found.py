@@ -1,7 +1,8 @@
 """What of a person a store holds: which objects, which documents go as a whole, in which only mentions are replaced.
 
 Documents that are named by their ids go, and so do those whose id holds an identifier, those whose payload holds one that cannot
-be replaced in it, and the whole family of each: what an expander made of it, what it was made of, and what was made of that.
+be replaced in it, exact copies of each, and the whole family of each: what an expander made of it, what it was made of, and what
+was made of that. Near copies are named, and stay: whether they are of the person, somebody has to look.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.erased import Suppressed, content_of, hashed
+from curate.dataset.erased import FEWEST, Suppressed, content_of, hashed
 from curate.dataset.fragments import Fragment, read_fragments, read_ledger
 from curate.dataset.ledger import Shard
 from curate.dataset.store import Store
@@ -23,7 +24,9 @@ from curate.pipeline.task import make_ids
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Found", "Version", "find", "versions"]
+NAMING = ("id", "parent", "duplicate_of")
+"""Columns that hold ids of documents."""
+__all__ = ["NAMING", "Found", "Version", "find", "versions"]
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class Found:
         places: Where they came from, and places that have an identifier in their name.
         noted: Ids of the documents in which something is replaced.
         naming: Objects that name one of `ids`.
+        similar: Ids of documents that were near copies of one that goes.
         counts: How many of each kind of identifier were found.
         inputs: Places of all these documents.
         suppressed: What the next run is to leave out.
@@ -77,6 +81,7 @@ class Found:
     places: set[str] = field(default_factory=set)
     noted: set[str] = field(default_factory=set)
     naming: set[str] = field(default_factory=set)
+    similar: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     inputs: set[str] = field(default_factory=set)
     suppressed: set[Suppressed] = field(default_factory=set)
@@ -85,9 +90,7 @@ class Found:
         return bool(self.hits or self.ids)
 
 
-def find(
-    store: Store, there: list[Version], subject: Subject, matcher: Matcher, key: bytes, *, remove: bool
-) -> Found:
+def find(store: Store, there: list[Version], subject: Subject, matcher: Matcher, key: bytes, *, remove: bool) -> Found:
     """Look through the whole store.
 
     Args:
@@ -109,8 +112,9 @@ def find(
     for name, hits in found.hits.items():
         found.counts.update(hits.kinds if name in shards else {})
     found.counts["document"] = len(found.ids & set(subject.documents))
-    if found.ids:
-        found.naming = set(_naming(store, found.ids))
+    for name, similar in _naming(store, found.ids) if found.ids else ():
+        found.naming.add(name)
+        found.similar |= similar - found.ids
     return found
 
 
@@ -133,9 +137,7 @@ def _in_receipt(said: Any) -> Iterator[Shard]:
             yield from _in_receipt(list(said.values()))
 
 
-def _mentions(
-    store: Store, there: list[Version], shards: Iterable[str], hits: dict[str, Hits]
-) -> dict[str, set[int]]:
+def _mentions(store: Store, there: list[Version], shards: Iterable[str], hits: dict[str, Hits]) -> dict[str, set[int]]:
     """The rows of documents as read in which, or in what became of which, something is."""
     found: dict[str, set[int]] = defaultdict(set)
     for name in shards:
@@ -175,18 +177,37 @@ def _go(
             mentioned = row in found.mentions.get(name, ())
             if identity in named or row in sealed or (mentioned and (remove or matcher.find(identity))):
                 found.ids.add(identity)
-    while True:
+    while found.ids:
         before = len(found.ids)
         for ids, parents in families.values():
             for identity, parent in zip(ids, parents, strict=True):
                 if identity is not None and parent is not None and (identity in found.ids or parent in found.ids):
                     found.ids |= {identity, parent}
+        found.ids |= _copies(store, families, found.ids)
         if len(found.ids) == before:
             break
     for name, (ids, _) in families.items():
         rows = {row for row, identity in enumerate(ids) if identity in found.ids}
         if rows:
             found.gone[name] = rows
+
+
+def _copies(store: Store, families: dict[str, Any], ids: set[str]) -> set[str]:
+    """Ids of documents that say the same as some that go, where that is enough to tell them from others."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    texts = set[str]()
+    for name, (there, _) in families.items():
+        rows = [row for row, identity in enumerate(there) if identity in ids]
+        if rows:
+            said = content_of(store.read_table(name).take(pa.array(rows, pa.int64()))).to_pylist()
+            texts |= {text for text in said if len(text.encode()) >= FEWEST}
+    found = set[str]()
+    for name, (there, _) in families.items() if texts else ():
+        same = compute.is_in(content_of(store.read_table(name)), pa.array(sorted(texts), pa.string()))
+        found |= {there[row] for row in compute.indices_nonzero(same).to_pylist() if there[row] is not None}
+    return found
 
 
 def _sealed(store: Store, name: str, rows: set[int], hits: Hits | None) -> set[int]:
@@ -217,7 +238,9 @@ def _describe(store: Store, shard: Shard, name: str, found: Found, matcher: Matc
     found.noted |= {ids[row] for row in kept if ids[row]}
     found.suppressed |= {Suppressed("note", hashed(key, "note", ids[row])) for row in kept if ids[row]}
     found.inputs |= {uris[row] for row in gone | rows if uris[row]} if not shard.parent else set()
-    found.places |= {uris[row] for row in gone if uris[row]} | {uris[row] for row in rows if uris[row] and matcher.find(uris[row])}
+    found.places |= {uris[row] for row in gone if uris[row]} | {
+        uris[row] for row in rows if uris[row] and matcher.find(uris[row])
+    }
     for row in gone:
         found.suppressed |= {Suppressed("was", hashed(key, "was", ids[row]))} if ids[row] else set()
         found.suppressed |= {Suppressed("place", hashed(key, "place", uris[row]))} if uris[row] else set()
@@ -239,7 +262,7 @@ def _to_leave_out(store: Store, name: str, rows: list[int], key: bytes) -> Itera
     for identity, own, text in zip(ids, made, texts, strict=True):
         if identity is not None and identity != own:
             yield Suppressed("id", hashed(key, "id", identity))
-        elif text:
+        if text and (identity == own or len(text.encode()) >= FEWEST):
             yield Suppressed("text", hashed(key, "text", text), len(text.encode()))
 
 
@@ -248,8 +271,8 @@ def _columns(store: Store, name: str, wanted: list[str]) -> pa.Table:
     return store.read_table(name, [one for one in wanted if one in there])
 
 
-def _naming(store: Store, ids: set[str]) -> Iterator[str]:
-    """Objects in which another document names one that goes."""
+def _naming(store: Store, ids: set[str]) -> Iterator[tuple[str, set[str]]]:
+    """Objects in which another document names one that goes, and the ids of those that were dropped as like it."""
     import pyarrow as pa
     import pyarrow.compute as compute
 
@@ -257,7 +280,11 @@ def _naming(store: Store, ids: set[str]) -> Iterator[str]:
     for blob in store.blobs.list("objects"):
         name = blob.name.rpartition("/")[2].partition(".")[0]
         schema = store.read_schema(name)
-        columns = [one for one in ("id", "parent", "duplicate_of") if one in schema.names and pa.types.is_string(schema.field(one).type)]
-        table = store.read_table(name, columns) if columns else None
-        if table is not None and any(compute.any(compute.is_in(one, wanted)).as_py() for one in table.columns):
-            yield name
+        columns = [one for one in NAMING if one in schema.names and pa.types.is_string(schema.field(one).type)]
+        if not columns:
+            continue
+        table = store.read_table(name, columns)
+        if any(compute.any(compute.is_in(one, wanted)).as_py() for one in table.columns):
+            like = compute.is_in(table.column("duplicate_of"), wanted) if "duplicate_of" in columns else None
+            similar = table.filter(like).column("id").to_pylist() if like is not None and "id" in columns else []
+            yield name, {one for one in similar if one is not None}

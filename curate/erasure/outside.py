@@ -61,7 +61,9 @@ def _files(one: dict[str, Any]) -> dict[str, str]:
 
 def write_anew(store: Store, one: dict[str, Any]) -> str:
     """Write an export anew; what was done, in words. Done twice, it is done once."""
-    again = next((other for other in reversed(records(store, "export")) if other["facts"]["folder"] == one["place"]), None)
+    again = next(
+        (other for other in reversed(records(store, "export")) if other["facts"]["folder"] == one["place"]), None
+    )
     if again and again["inputs"][0]["id"] == one["version"] and _state(_files(again)) == "sound":
         return ANEW
     state = _state(one["files"])
@@ -93,7 +95,11 @@ def _state(files: Mapping[str, str]) -> str:
     there = [name for name in files if Path(name).is_file()]
     if not there:
         return "missing"
-    return "sound" if len(there) == len(files) and all(file_hash(Path(name)) == files[name] for name in there) else "changed"
+    return (
+        "sound"
+        if len(there) == len(files) and all(file_hash(Path(name)) == files[name] for name in there)
+        else "changed"
+    )
 
 
 # ---- models

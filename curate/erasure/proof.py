@@ -35,6 +35,8 @@ def _counted(told: dict[str, Any]) -> Iterator[str]:
 
 
 def _inputs(told: dict[str, Any]) -> Iterator[str]:
+    if told["similar"]:
+        yield f"near copies of removed documents, to be looked at: {', '.join(told['similar'])}"
     if told["inputs"]:
         yield "the input files still hold the data, and are yours to change:"
         yield from (f"  {name}" for name in told["inputs"])

@@ -14,6 +14,7 @@ from curate.dataset.erased import ERASED, blanked, exchanged
 from curate.dataset.index import hash_names
 from curate.dataset.state import SIZE
 from curate.dataset.store import Store
+from curate.erasure.found import NAMING
 from curate.erasure.matching import Matcher
 from curate.erasure.scan import Hits, redact
 from curate.pipeline.task import document_bytes
@@ -86,7 +87,7 @@ class Rewriter:
 
         def change(table: pa.Table) -> pa.Table:
             table = redact(table, self.matcher)
-            return table.filter(~self._gone_in(table, shard)) if self.gone.get(shard) else table
+            return table.filter(self._gone_in(table, shard, there=False)) if self.gone.get(shard) else table
 
         return name and self._changed(name, shard, change)
 
@@ -141,12 +142,13 @@ class Rewriter:
     def _pairs(self) -> set[tuple[int, int]]:
         return set(zip(*(half.tolist() for half in self._hashes), strict=True))
 
-    def _gone_in(self, table: pa.Table, shard: str) -> Any:
+    def _gone_in(self, table: pa.Table, shard: str, *, there: bool = True) -> Any:
         import pyarrow as pa
         import pyarrow.compute as compute
 
         rows = pa.array(sorted(self.gone.get(shard, ())), pa.int64())
-        return compute.is_in(table.column("row").cast(pa.int64()), rows).combine_chunks()
+        gone = compute.is_in(table.column("row").cast(pa.int64()), rows).combine_chunks()
+        return gone if there else compute.invert(gone)
 
     def _without_ids(self, table: pa.Table) -> pa.Table:
         """A table in which no other document names one that is gone."""
@@ -154,7 +156,7 @@ class Rewriter:
         import pyarrow.compute as compute
 
         wanted = pa.array(sorted(self.ids), pa.string())
-        for name in ("id", "parent", "duplicate_of"):
+        for name in NAMING:
             if not self.ids or name not in table.column_names or not pa.types.is_string(table.schema.field(name).type):
                 continue
             rows = compute.indices_nonzero(compute.is_in(table.column(name), wanted)).to_pylist()

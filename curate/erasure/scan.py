@@ -90,7 +90,13 @@ def _may_hold(kind: pa.DataType) -> bool:
         return any(_may_hold(kind.field(number).type) for number in range(kind.num_fields))
     return any(
         is_kind(kind)
-        for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_integer, pa.types.is_floating)
+        for is_kind in (
+            pa.types.is_string,
+            pa.types.is_large_string,
+            pa.types.is_binary,
+            pa.types.is_integer,
+            pa.types.is_floating,
+        )
     )
 
 

@@ -1,9 +1,9 @@
 """Who is to be erased: a file of identifiers. They stand in a file so that they stand in no shell history, log or process list.
 
-    emails: [jane.doe@example.com]
-    phones: ["+49 30 901820"]
-    names: [Jane Doe]
-    documents: [ticket-1742]
+emails: [jane.doe@example.com]
+phones: ["+49 30 901820"]
+names: [Jane Doe]
+documents: [ticket-1742]
 """
 
 from __future__ import annotations

@@ -84,9 +84,7 @@ class _Writer:
         if manifest is None:
             return None
         version = self.store.write_manifest(manifest)
-        return Successor(
-            manifest["dataset"], self.one.id, version, self.removed, self.redacted, self.held
-        )
+        return Successor(manifest["dataset"], self.one.id, version, self.removed, self.redacted, self.held)
 
     def _shard(self, shard: Shard, fragment: Fragment | None) -> tuple[Shard, Fragment | None]:
         made, name = self.rewriter, shard.object
@@ -188,7 +186,9 @@ class _Writer:
             "columns": redacted_json(before["columns"], made.matcher),
             "schema_object": made.plain(before["schema_object"]),
             "stages": stages,
-            "fragments": write_fragments(self.store, fragments) if fragments != self.one.fragments else before["fragments"],
+            "fragments": write_fragments(self.store, fragments)
+            if fragments != self.one.fragments
+            else before["fragments"],
             "ledger": write_ledger(self.store, shards) if shards != self.one.shards else before["ledger"],
             "indexes": [[made.index(name) for name in buckets] for buckets in before["indexes"]],
             "lineage": lineage,
