@@ -49,6 +49,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "privacy": {
         "evaluate": ("curate.commands.privacy:evaluate", "Measure what the stage `pii` finds of what people marked."),
+        "risk": ("curate.commands.privacy:risk", "Estimate how likely somebody is recognized in a version."),
     },
 }
 """Commands with a subject before the verb: `curate data list`."""

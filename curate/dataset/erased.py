@@ -214,11 +214,20 @@ class Erased:
     def clean(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
         """Documents as read without what was erased, and the rows that are gone: they are blank."""
         gone = sorted({*self._by_id(table), *self._by_text(table)})
+        table = self.without_mentions(table)
+        return (blanked(table, gone) if gone else table), gone
+
+    def without_mentions(self, table: pa.Table) -> pa.Table:
+        """A table with the mentions replaced."""
         for number, field in enumerate(table.schema):
             values = self._edited(table.column(number))
             if values is not None:
                 table = table.set_column(number, field, values)
-        return (blanked(table, gone) if gone else table), gone
+        return table
+
+    def name(self, name: str) -> str:
+        """The name of a file with the mentions replaced."""
+        return replaced(name, self._edits.get(hashed(self.key, "cell", name), ()))
 
     def _by_id(self, table: pa.Table) -> Iterator[int]:
         for name in ("id", "parent"):

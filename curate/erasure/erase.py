@@ -30,7 +30,7 @@ from curate.erasure.matching import Matcher
 from curate.erasure.rewrite import Rewriter
 from curate.erasure.scan import redacted_json, small_files
 from curate.erasure.subject import KINDS, Subject
-from curate.erasure.successor import Successor, successors
+from curate.erasure.successor import successors
 from curate.errors import CurateError, ResumableError
 from curate.files import sweep, sync_all
 from curate.tokenize.place import packs_folder

@@ -8,7 +8,7 @@ was made of that. Near copies are named, and stay: whether they are of the perso
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +109,9 @@ def find(store: Store, there: list[Version], subject: Subject, matcher: Matcher,
     _go(store, shards, found, subject, matcher, remove=remove)
     for name, one in shards.items():
         _describe(store, one, name, found, matcher, key)
+    others = {one.manifest["lineage"]["inputs"] for one in there} | {one.rejected for one in shards.values()}
+    for name in others & found.hits.keys():  # names of files, and what could not be read
+        found.suppressed |= set(_cells(found.hits[str(name)], key))
     for name, hits in found.hits.items():
         found.counts.update(hits.kinds if name in shards else {})
     found.counts["document"] = len(found.ids & set(subject.documents))
@@ -248,9 +251,15 @@ def _describe(store: Store, shard: Shard, name: str, found: Found, matcher: Matc
         return
     if gone:
         found.suppressed |= set(_to_leave_out(store, name, sorted(gone), key))
-    for row, _, value, edits in found.hits[name].cells if name in found.hits else ():
+    if name in found.hits:
+        found.suppressed |= set(_cells(found.hits[name], key, gone))
+
+
+def _cells(hits: Hits, key: bytes, gone: Collection[int] = ()) -> Iterator[Suppressed]:
+    """What is replaced in strings, where their documents stay."""
+    for row, _, value, edits in hits.cells:
         if edits and row not in gone:
-            found.suppressed.add(Suppressed("cell", hashed(key, "cell", value), len(value.encode()), tuple(edits)))
+            yield Suppressed("cell", hashed(key, "cell", value), len(value.encode()), tuple(edits))
 
 
 def _to_leave_out(store: Store, name: str, rows: list[int], key: bytes) -> Iterator[Suppressed]:

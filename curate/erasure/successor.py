@@ -21,7 +21,6 @@ from curate.stages.decide import verdict_table
 
 if TYPE_CHECKING:
     import numpy as np
-    import pyarrow as pa
 
 __all__ = ["Successor", "successors"]
 
@@ -176,7 +175,10 @@ class _Writer:
         made, before = self.rewriter, self.one.manifest
         lineage = redacted_json(before["lineage"], made.matcher)
         lineage["inputs"] = made.plain(before["lineage"]["inputs"])
-        lineage["parents"] = [self.becomes.get(one, one) for one in before["lineage"]["parents"]]
+        own = {
+            one["of"] for one in before["lineage"].get("erasures", [])
+        }  # an erasure that was killed may have written it
+        lineage["parents"] = [one if one in own else self.becomes.get(one, one) for one in before["lineage"]["parents"]]
         stages = redacted_json(before["stages"], made.matcher)
         for stage in stages:
             for held in stage["artifacts"].values():

@@ -203,8 +203,10 @@ def file_identity(location: str) -> list[int] | None:
 class _Reading:
     """Shards as they grow: documents and rejects until there is enough for one."""
 
-    def __init__(self, store: Store, source: str, name: str) -> None:
-        self.store, self.source, self.name, self.erased = store, source, name, Erased.of(store)
+    def __init__(self, store: Store, source: str, parts: Sequence[Part]) -> None:
+        self.store, self.source, self.erased = store, source, Erased.of(store)
+        first = self.erased.name(parts[0].name) if self.erased else parts[0].name
+        self.name = first + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
         self.shards: list[Shard] = []
         self.tables: list[pa.Table] = []
         self.rejects: list[tuple[str, Rejected]] = []
@@ -229,7 +231,7 @@ class _Reading:
         """Make a shard of what there is."""
         if self.tables or self.rejects or self.passed:
             tables = [_with_ids(table) for table in self.tables]
-            rejected, rejects = _rejected(self.store, self.rejects)
+            rejected, rejects = _rejected(self.store, self.rejects, self.erased)
             self.shards.append(
                 shard_of(self.store, tables, part=self.name, source=self.source, rejected=rejected, rejects=rejects,
                          passed=self.passed, erased=self.erased)
@@ -263,8 +265,7 @@ def collect(
         ResumableError: A file has changed since it was planned: what was read would stand under the hash of another
             content, for ever.
     """
-    name = parts[0].name + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
-    reading, documents = _Reading(store, source_id, name), 0
+    reading, documents = _Reading(store, source_id, parts), 0
     progress((source_id, 0, 0))
     for part in parts:
         if limit is not None and documents >= limit:
@@ -329,7 +330,9 @@ def make_ids(names: Sequence[str]) -> pa.Array:
     return pa.array([xxh3_128_hexdigest(name.encode()) for name in names], pa.string())
 
 
-def _rejected(store: Store, rejects: list[tuple[str, Rejected]]) -> tuple[str | None, dict[str, int]]:
+def _rejected(
+    store: Store, rejects: list[tuple[str, Rejected]], erased: Erased | None
+) -> tuple[str | None, dict[str, int]]:
     """What could not be read, as an object, and counted by reason."""
     import pyarrow as pa
 
@@ -345,7 +348,7 @@ def _rejected(store: Store, rejects: list[tuple[str, Rejected]]) -> tuple[str | 
         "reason": pa.array([reject.reason for _, reject in rejects], pa.string()),
         "detail": pa.array([reject.detail for _, reject in rejects], pa.string()),
     })  # fmt: skip
-    return store.write_table(table), counts
+    return store.write_table(erased.without_mentions(table) if erased else table), counts
 
 
 def shard_of(
