@@ -30,8 +30,8 @@ def erase(
 ) -> None:
     """Erase a person from every version, cache, label and recorded export of the store; then look again, and prove it.
 
-    Documents that are named by id go. In others, e-mail addresses, phone numbers and names are replaced. Killed at any moment, the
-    same command goes on.
+    Documents that are named by id go. In others, e-mail addresses, phone numbers and names are replaced. Killed at any
+    moment, the same command goes on.
     """
     from curate.commands.options import print_json
     from curate.dataset.find import find_store

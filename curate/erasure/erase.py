@@ -3,7 +3,7 @@
     look       every object and small file of the store
     write      what versions, annotations and records become, beside what is there
     journal    erasures/<id>.json, state `applying`: from here on the work can be finished without knowing whom it is about
-    do         the list for the next run, names of versions, annotations; then the old: receipts, manifests, objects, tokens; exports
+    do         names of versions, annotations, records, exports; then the old goes: receipts, manifests, objects, tokens
     look again until nothing is found; the journal becomes the proof, state `done`
 
 Killed before the journal, nothing has changed; killed later, the same command goes on. Nobody may run, plan or collect
@@ -103,7 +103,7 @@ def _counted(store: Store, subject: Subject, matcher: Matcher, *, remove: bool, 
     told = []
     for one in there:
         removed = redacted = 0
-        for shard, fragment in one.pairs():
+        for shard in one.shards:
             gone, noted = (len(rows.get(shard.object, ())) for rows in (found.gone, found.mentions))
             removed, redacted = removed + gone, redacted + noted
         if removed or redacted:
@@ -165,7 +165,7 @@ def _prepare(
     if reading:
         names = ", ".join(f"{one.dataset}@{one.of[:12]}" for one in made if one.of in reading)
         raise CurateError(f"somebody is reading {names}, which has to go", store.location, "try again when it is done")
-    entries, projects = outside.annotations(store, there, found, rewriter)
+    entries, projects = outside.rewritten_annotations(store, there, found, rewriter)
     for name, said, new in files:  # facts of entries
         if name.startswith("annotations/"):
             entries[name] = {

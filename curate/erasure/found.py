@@ -1,8 +1,8 @@
 """What of a person a store holds: which objects, which documents go as a whole, in which only mentions are replaced.
 
-Documents that are named by their ids go, and so do those whose id holds an identifier, those whose payload holds one that cannot
-be replaced in it, exact copies of each, and the whole family of each: what an expander made of it, what it was made of, and what
-was made of that. Near copies are named, and stay: whether they are of the person, somebody has to look.
+Documents that are named by their ids go, and so do those whose id holds an identifier, those whose payload holds one that
+cannot be replaced in it, exact copies of each, and the whole family of each: what an expander made of it, what it was made
+of, and what was made of that. Near copies are named, and stay: whether they are of the person, somebody has to look.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _go(
     named = set(subject.documents)
     if not (named or found.mentions):
         return
-    families: dict[str, tuple[list[str | None], list[str | None]]] = {}
+    families: dict[str, tuple[list[Any], list[Any]]] = {}
     for name in shards:
         table = _columns(store, name, ["id", "parent"])
         ids = table.column("id").to_pylist()

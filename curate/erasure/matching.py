@@ -29,7 +29,10 @@ _INVISIBLE = "(?:[\u00ad\u200b-\u200d\u2060\ufeff]|\\\\u(?:00[aA][dD]|200[b-dB-D
 _SPACE = "[ \t\r\n\u00a0\u2000-\u200a\u202f\u3000]"
 _BETWEEN_WORDS = f"(?:{_SPACE}|\\\\[nrt]|\\\\u(?:00[aA]0|3000)|&nbsp;|%20|[+._-])"
 _QUICK_GAP = "(?:[^0-9a-z]|&nbsp;)*"
-_SEPARATOR = "(?:[ \t\u00a0\u2000-\u200a\u202f\u3000()\\[\\]./\u00b7\u2010-\u2015\u2212\uff08\uff09\uff0d\uff0e-]|\\\\u00[aA]0|&nbsp;)"
+_SEPARATOR = (
+    "(?:[ \t\u00a0\u2000-\u200a\u202f\u3000()\\[\\]./\u00b7\u2010-\u2015\u2212\uff08\uff09\uff0d\uff0e-]"
+    "|\\\\u00[aA]0|&nbsp;)"
+)
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7ff\uf900-\ufaff"
 """Scripts that write no spaces between words, or particles without one (Thai, Khmer, Chinese, Japanese, Korean)."""
 _UNUSUAL = (

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from curate.erasure.rewrite import Rewriter
     from curate.erasure.successor import Successor
 
-__all__ = ["annotations", "exports", "remove_report", "reports", "trainings", "write_anew"]
+__all__ = ["exports", "remove_report", "reports", "rewritten_annotations", "trainings", "write_anew"]
 
 ANEW, REMOVED, GONE, CHANGED = "written anew", "removed", "not there", "changed since: erase it by hand"
 
@@ -133,13 +133,13 @@ def _checkpoints(folder: Path) -> list[str]:
 # ---- labels
 
 
-def annotations(
+def rewritten_annotations(
     store: Store, there: Collection[Version], found: Found, rewriter: Rewriter
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Entries of annotations as they are to be, by name, and the projects that held something.
 
-    What was said of a document that goes, goes; what was said of one in which something was replaced is still about it: the hash of
-    what was judged becomes that of what stands there now.
+    What was said of a document that goes, goes; what was said of one in which something was replaced is still about it: the
+    hash of what was judged becomes that of what stands there now.
     """
     import pyarrow as pa
     import pyarrow.compute as compute

@@ -1,11 +1,11 @@
-"""How likely it is that somebody is recognized in what stays: by attributes that can be known elsewhere, and by what is left in texts.
+"""How likely somebody is recognized in what stays: by attributes that can be known elsewhere, and by what is left in texts.
 
-k-anonymity (Sweeney 2002): documents that have the same quasi-identifiers (age, place, job) form a class; k is the size of the
-smallest. l-diversity (Machanavajjhala et al. 2007): the fewest different values that a sensitive column has in a class; in a class
-with one value, whoever is known to be in it has that. A missing value is a value.
+k-anonymity (Sweeney 2002): documents that have the same quasi-identifiers (age, place, job) form a class; k is the size of
+the smallest. l-diversity (Machanavajjhala et al. 2007): the fewest different values that a sensitive column has in a class;
+in a class with one value, whoever is known to be in it has that. A missing value is a value.
 
-Residual personal data: a random sample that a person has reviewed, and the exact upper bound of Clopper and Pearson (1934) for the
-share of documents with something in them: with none in 300, at most 1.2 % (97.5 %, one-sided).
+Residual personal data: a random sample that a person has reviewed, and the exact upper bound of Clopper and Pearson (1934)
+for the share of documents with something in them: with none in 300, at most 1.2 % (97.5 %, one-sided).
 
 Memory: one row a document of the columns asked for; one of the sample's documents.
 """
@@ -43,8 +43,8 @@ def anonymity(dataset: Dataset, quasi: Sequence[str], sensitive: Sequence[str] =
         sensitive: Columns that nobody shall learn.
 
     Returns:
-        `documents`, `classes`, `k`, `unique` (documents alone in their class) and their `share`, `below`: documents in classes smaller
-        than 2, 5, 10; `sensitive`: by column `l`, and `documents` and `classes` that have one value only.
+        `documents`, `classes`, `k`, `unique` (documents alone in their class) and their `share`, `below`: documents in
+        classes smaller than 2, 5, 10; `sensitive`: by column `l`, and `documents` and `classes` that have one value only.
 
     Raises:
         CurateError: There is no such column, or no document.
@@ -62,7 +62,7 @@ def anonymity(dataset: Dataset, quasi: Sequence[str], sensitive: Sequence[str] =
         raise CurateError(f"{dataset.name}@{dataset.version[:12]} has no documents")
     keys = list(dict.fromkeys(quasi))
     counted = table.group_by(keys).aggregate(
-        [([], "count_all"), *((one, "count_distinct", _ALL()) for one in sensitive)]
+        [([], "count_all"), *((one, "count_distinct", _all()) for one in sensitive)]
     )
     sizes = counted.column("count_all")
     told: dict[str, Any] = {
@@ -79,7 +79,7 @@ def anonymity(dataset: Dataset, quasi: Sequence[str], sensitive: Sequence[str] =
     return told
 
 
-def _ALL() -> Any:
+def _all() -> Any:
     import pyarrow.compute as compute
 
     return compute.CountOptions(mode="all")
@@ -124,8 +124,8 @@ def residual(dataset: Dataset, reviewed: Path) -> dict[str, Any]:
     """What a review says of the whole version.
 
     Returns:
-        `reviewed`, `found` (documents with something in them), `share`, `upper` (of the share in the version, one-sided) and its
-        `confidence`, `documents`: how many that is of the version at most.
+        `reviewed`, `found` (documents with something in them), `share`, `upper` (of the share in the version, one-sided)
+        and its `confidence`, `documents`: how many that is of the version at most.
 
     Raises:
         CurateError: It cannot be read, is a sample of another version, or has documents that are not reviewed, or twice.

@@ -65,8 +65,8 @@ def documents():
     return rows
 
 
-def fill(project):
-    folder = project.root / "in"
+def fill(made_project):
+    folder = made_project.root / "in"
     folder.mkdir()
     lines = [json.dumps(row) for row in documents()]
     (folder / "tickets.jsonl").write_text("\n".join([*lines, f'{{"broken {EMAIL}', ""]))
@@ -75,8 +75,8 @@ def fill(project):
         for n in range(5)
     ]
     (folder / "jane-doe.jsonl").write_text("\n".join([*made, ""]))
-    project.pipeline(PIPELINE)
-    return project
+    made_project.pipeline(PIPELINE)
+    return made_project
 
 
 @pytest.fixture(scope="session")

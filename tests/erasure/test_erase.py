@@ -127,7 +127,8 @@ def test_the_next_run_does_not_bring_the_person_back(person):
     assert done.documents["in"] == sum(done.documents[key] for key in ("kept", "dropped", "quarantined"))
     assert done.stages[0]["dropped"] == 3
     after = person.open().arrow()
-    assert {row["id"]: row for row in after.to_pylist()} == {row["id"]: row for row in left.to_pylist()}
+    same = ["id", "text", "messages", "phone", "source_uri"]  # a split by the text may be another
+    assert after.select(same).to_pylist() == left.select(same).to_pylist()
     assert sound(person)
     assert sound(person, "toy@v1")
 
