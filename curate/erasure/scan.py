@@ -112,7 +112,7 @@ def _redacted_cells(one: pa.Field, column: pa.ChunkedArray, matcher: Matcher, hi
     number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if number and not matcher.numbers:
         return None
-    cells = column if not number else cells_of(column)
+    cells: Any = cells_of(column)
     new: dict[int, Any] = {}
     is_json = JSON_FIELD in (one.metadata or {})
     for row in _candidates(cells, matcher, number=number):
