@@ -5,8 +5,8 @@ composed and decomposed accents (`unicodedata`, NFKC and case folding), the esca
 URLs and HTML. Invisible characters may stand between any two. An e-mail address may not go on to the left or right, nor a
 number; a name is a whole word (or several, whatever white space, dot or hyphen stands between them, also as `Doe, Jane`),
 but in scripts without spaces. The quick expression knows plain writing, and which texts have characters that may be others
-(full-width, combining, invisible, escaped); the thorough one is tried on what it lets through. Alone, the thorough one made
-RE2 800 times slower (benchmarks/LOG.md).
+(full-width, combining, invisible, escaped); these are brought to plain writing and tried again, and the thorough one is for
+what is left. With the thorough one alone RE2 takes some 300 times as long (benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -70,11 +70,12 @@ class Matcher:
         self.forms = forms
         self.pattern = "|".join([*dict.fromkeys(f"(?i:{one.quick})" for one in forms), _UNUSUAL])
         """For RE2: matches every text in which something can be found."""
+        self._quick = re.compile("|".join(dict.fromkeys(one.quick for one in forms)), re.IGNORECASE)
         self._exact = re.compile("|".join(f"({one.exact})" for one in forms)) if forms else None
 
     def find(self, text: str) -> list[tuple[int, int, str]]:
         """Start, stop and kind of what is in a text, in order, disjoint."""
-        if self._exact is None:
+        if self._exact is None or not self._quick.search(_usual(text)):
             return []
         return [
             (one.start(), one.end(), self.forms[(one.lastindex or 1) - 1].kind) for one in self._exact.finditer(text)
@@ -99,6 +100,17 @@ def _is_bare(text: str, start: int, stop: int) -> bool:
     """Whether a match in JSON text is a number, not in a string."""
     before, after = text[:start].rstrip()[-1:], text[stop:].lstrip()[:1]
     return before in (":", ",", "[", "") and after in (",", "}", "]", "")
+
+
+def _usual(text: str) -> str:
+    """The text in the writing that the quick expression knows."""
+    text = re.sub(r"%40|&#64;|&commat;", "@", text)
+    if "\\u" in text:
+        text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text)
+    if text.isascii():
+        return text
+    text = re.sub("[\u00ad\u200b-\u200d\u2060\ufeff]", "", text)
+    return re.sub(r"[^\D0-9]", lambda found: str(unicodedata.decimal(found[0])), _folded(text))
 
 
 # ---- characters
