@@ -30,11 +30,14 @@ from curate.erasure.subject import Subject
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 LENGTH = 1500
 SUBJECT = Subject(
-    ("wilhelmina.vandermolen@example.org",), ("+49 30 90182023", "+1 212-555-0199"), ("Wilhelmina Vandermolen", "Zoltan Kovacs")
+    ("wilhelmina.vandermolen@example.org",),
+    ("+49 30 90182023", "+1 212-555-0199"),
+    ("Wilhelmina Vandermolen", "Zoltan Kovacs"),
 )
 
 
 def main() -> None:
+    """Print the rows."""
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--data", type=Path, default=DATA)
     arguments.add_argument("--runs", type=int, default=5)

@@ -43,13 +43,14 @@ __all__ = [
     "cells_of",
     "content_of",
     "edited",
+    "erasure_objects",
     "erasures",
     "exchanged",
     "hashed",
     "open_key",
     "read_key",
     "replaced",
-    "suppressed_objects",
+    "succeeding",
     "write_suppressed",
 ]
 
@@ -151,9 +152,16 @@ def erasures(store: Store) -> list[dict[str, Any]]:
     return sorted(found, key=lambda one: (one["began"], one["id"]))
 
 
-def suppressed_objects(store: Store) -> list[str]:
-    """The objects of all lists: nothing makes them again."""
-    return [one["suppressed"] for one in erasures(store) if one["suppressed"]]
+def erasure_objects(store: Store) -> list[str]:
+    """The objects of all lists, and of what an erasure that was interrupted is to write: nothing makes them again."""
+    records = erasures(store)
+    waiting = [one for record in records for one in record.get("write", {}).values() if "object" in one]
+    return [one["suppressed"] for one in records if one["suppressed"]] + [one["object"] for one in waiting]
+
+
+def succeeding(store: Store) -> set[str]:
+    """Versions that an erasure that was interrupted is to give names."""
+    return {one["version"] for record in erasures(store) if record["state"] != "done" for one in record["versions"]}
 
 
 def write_suppressed(store: Store, entries: Iterable[Suppressed]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from curate.dataset import refs
 from curate.dataset.annotations import annotation_objects
-from curate.dataset.erased import erasures, hashed, open_key, read_key, suppressed_objects, write_suppressed
+from curate.dataset.erased import erasure_objects, erasures, hashed, open_key, read_key, write_suppressed
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import objects_of
 from curate.dataset.runs import Thing, now, record
@@ -280,7 +280,7 @@ def _apply(store: Store, journal: dict[str, Any], say: Say) -> None:
 
 def _needed(store: Store) -> set[str]:
     """Objects that something left needs."""
-    needed = {*annotation_objects(store), *suppressed_objects(store)}
+    needed = {*annotation_objects(store), *erasure_objects(store)}
     for blob in store.blobs.list("versions"):
         manifest = store.manifest(blob.name.rpartition("/")[2].partition(".")[0])
         needed |= {name for name, _ in objects_of(store, manifest)}

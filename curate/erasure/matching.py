@@ -33,7 +33,10 @@ _SEPARATOR = (
     "(?:[ \t\u00a0\u2000-\u200a\u202f\u3000()\\[\\]./\u00b7\u2010-\u2015\u2212\uff08\uff09\uff0d\uff0e-]"
     "|\\\\u00[aA]0|&nbsp;)"
 )
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7ff\uf900-\ufaff"
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff"
+    "\u3130-\u318f\u3400-\u9fff\uac00-\ud7ff\uf900-\ufaff"
+)
 """Scripts that write no spaces between words, or particles without one (Thai, Khmer, Chinese, Japanese, Korean)."""
 _UNUSUAL = (
     "[\u00ad\u0300-\u036f\u200b-\u200d\u2060\ufeff\ufb00-\ufb06\uff0b\uff0d\uff0e\uff10-\uff19\uff20-\uff3a\uff41-\uff5a"

@@ -109,6 +109,26 @@ def test_why_says_that_a_document_was_erased_and_no_more(person):
     assert person.cli("why", "ticket-5").out.splitlines()[0] == "ticket-5: erased"
 
 
+def test_why_says_so_in_a_store_of_several_datasets_too(person):
+    person.run(sample=3)
+    erase(person)
+    assert person.cli("why", "ticket-5").out.splitlines()[0] == "ticket-5: erased"
+
+
+def test_the_log_still_has_the_runs_that_made_the_versions(person):
+    before = [one["id"] for one in json.loads(person.cli("data", "log", "toy", "--json").out)["runs"]]
+    erase(person)
+    after = [one["id"] for one in json.loads(person.cli("data", "log", "toy", "--json").out)["runs"]]
+    assert set(before) < set(after)
+
+
+def test_a_tag_that_names_the_person_is_named_and_stays(person):
+    person.cli("data", "tag", "toy", "jane-doe")
+    told = erase(person)
+    assert told["left"] == ["refs/toy.json"]
+    assert sound(person, "toy@jane-doe")
+
+
 def test_no_other_document_names_one_that_is_gone(person):
     erase(person)
     listed = json.loads(person.cli("data", "show", "toy", "--dropped", "--json").out)["dropped"]

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from curate.dataset.blobs import LocalBlobs
-from curate.dataset.care import verify
+from curate.dataset.care import collect_garbage, verify
 from curate.dataset.erased import erasures
 from curate.dataset.store import Store
 from curate.erasure.erase import erase
@@ -100,6 +100,18 @@ def test_a_run_between_a_killed_erasure_and_its_end_does_no_harm(restored, part)
         assert verify(restored.open(name))["problems"] == []
     restored.run()
     assert canaries(restored.store) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [0.4, 0.6, 0.8])
+def test_garbage_collection_after_a_killed_erasure_removes_nothing_that_its_end_needs(restored, part):
+    count = changes(restored)
+    again(restored)
+    assert killed(restored, int(count * part))
+    collect_garbage(restored.store, keep_days=0, keep_last=0, dry_run=False)
+    erased(restored)
+    assert canaries(restored.store) == []
+    assert verify(restored.open())["problems"] == []
 
 
 def test_what_was_interrupted_is_finished_by_the_erasure_of_somebody_else(restored):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.erasure.conftest import CANARIES, EMAIL, PIPELINE, SECRET, canaries
 
 from curate.dataset.care import verify
 from curate.dataset.export import export
 from curate.dataset.runs import records
+from tests.erasure.conftest import CANARIES, EMAIL, PIPELINE, SECRET, canaries
 
 
 def erase(project, *options):
