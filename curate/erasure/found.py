@@ -115,9 +115,13 @@ def find(store: Store, there: list[Version], subject: Subject, matcher: Matcher,
     for name, hits in found.hits.items():
         found.counts.update(hits.kinds if name in shards else {})
     found.counts["document"] = len(found.ids & set(subject.documents))
-    for name, similar in _naming(store, found.ids) if found.ids else ():
+    named = set(subject.documents)
+    for name, similar in _naming(store, found.ids | named) if found.ids or named else ():
         found.naming.add(name)
         found.similar |= similar - found.ids
+    if found.naming:  # also those that only labels, or what could not be read, know of
+        found.ids |= named
+        found.suppressed |= {Suppressed("was", hashed(key, "was", one)) for one in named}
     return found
 
 

@@ -249,6 +249,15 @@ def test_annotations_go_with_their_documents_and_stay_with_the_others(person):
     assert (found.documents, found.changed) == (len(person.open("toy@v1")), 0)
 
 
+def test_labels_of_a_document_that_is_in_no_version_go_too(person):
+    said = pa.table({"id": ["ticket-99", "ticket-12"], "hash": ["a" * 64, "b" * 64], "label": ["x", "y"]})
+    annotate(person.store, "tone", said)
+    subject(person, "documents: [ticket-99]")
+    assert erase(person)["labeling"] == ["tone"]
+    assert read_annotations(person.store, "tone").column("id").to_pylist() == ["ticket-12"]
+    assert erase(person)["id"] is None
+
+
 def test_a_version_that_was_derived_has_a_successor_that_is_derived(person):
     number = label(person)
     told = erase(person)
