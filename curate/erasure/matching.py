@@ -11,6 +11,7 @@ what is left. With the thorough one alone RE2 takes some 300 times as long (benc
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections import defaultdict
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
-from curate.dataset.erased import Edit
+from curate.dataset.erased import Edit, replaced
 from curate.erasure.subject import FEWEST_DIGITS, Subject
 
 __all__ = ["PLACEHOLDERS", "Matcher"]
@@ -90,6 +91,8 @@ class Matcher:
         for start, stop, kind in self.find(text):
             bare = is_json and kind == "phone" and _is_bare(text, start, stop)
             found.append((Edit(start, stop, "null" if bare else PLACEHOLDERS[kind]), kind))
+        if found and is_json and not _is_json(replaced(text, [edit for edit, _ in found])):
+            return [(Edit(0, len(text), "null"), kind) for _, kind in found[:1]]
         return found
 
     def redacted(self, text: str) -> str:
@@ -97,6 +100,14 @@ class Matcher:
         for start, stop, kind in reversed(self.find(text)):
             text = text[:start] + PLACEHOLDERS[kind] + text[stop:]
         return text
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_bare(text: str, start: int, stop: int) -> bool:

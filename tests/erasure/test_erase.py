@@ -315,6 +315,29 @@ def test_nothing_is_erased_while_somebody_reads(person):
     assert person.open().version == version
 
 
+def test_somebody_who_begins_to_read_meanwhile_is_left_in_peace_and_the_same_command_goes_on(person, monkeypatch):
+    answers = iter([set(), {person.open().version}])
+    monkeypatch.setattr("curate.erasure.erase.versions_in_use", lambda store: next(answers, set()))
+    problem = erase(person, code=4)["errors"][0]["problem"]
+    assert problem == "somebody began to read a version that has to go"
+    assert sound(person)
+    assert erase(person)["documents"]["removed"] == 3
+    assert canaries(person.store) == []
+
+
+def test_an_object_that_is_damaged_is_told_for_nobody_knows_what_was_in_it(person):
+    name = next(iter(person.store.blobs.list("objects"))).name
+    person.store.blobs.write(name, b"damaged")
+    assert erase(person, code=2)["errors"][0]["problem"].endswith("is damaged")
+
+
+def test_the_record_of_an_erasure_that_is_damaged_is_told(person):
+    told = erase(person)
+    person.store.blobs.write(f"erasures/{told['id']}.json", b"{")
+    with pytest.raises(CurateError, match="the record of an erasure is damaged"):
+        person.run()
+
+
 def test_a_store_whose_key_is_lost_is_not_read_as_if_nothing_was_erased(person):
     erase(person)
     person.store.blobs.delete("erasures/key")

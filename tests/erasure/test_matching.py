@@ -62,6 +62,11 @@ def test_a_number_in_json_becomes_null_and_a_string_a_placeholder(matcher):
     assert [edit.by for edit, _ in said] == ["null", "<PHONE>"]
 
 
+def test_json_in_which_nothing_can_be_replaced_becomes_null(matcher):
+    said = matcher.edits('{"a": -2125550199}', is_json=True)
+    assert [(edit.start, edit.by) for edit, _ in said] == [(0, "null")]
+
+
 def test_other_domains_stay_whole(matcher):
     only = Matcher(Subject(("jane.doe@example.com",)))
     assert only.find("jane.doe@example.com.uk jane.doe@example.community") == []
