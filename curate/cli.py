@@ -43,6 +43,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "sample": ("curate.commands.data:sample", "Print some documents of a version."),
         "verify": ("curate.commands.data_care:verify", "Check every object of a version against its hash."),
         "export": ("curate.commands.data_care:export", "Write a version as jsonl, csv, parquet, hf or tfrecord."),
+        "erase": ("curate.commands.erase:erase", "Erase a person from every version, and prove it."),
         "gc": ("curate.commands.data_care:gc", "Remove objects that no version needs."),
         "upgrade": ("curate.commands.data_care:upgrade", "Bring a store of an older curate to the format of today."),
     },
@@ -55,6 +56,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "curate.commands.privacy:reveal",
             "Put back what pseudonyms and surrogates stand for, from a vault.",
         ),
+        "risk": ("curate.commands.privacy:risk", "Estimate how likely somebody is recognized in a version."),
     },
 }
 """Commands with a subject before the verb: `curate data list`."""

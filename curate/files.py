@@ -166,12 +166,17 @@ def sync_all(folder: Path) -> None:
         os.close(opened)
 
 
-def sweep(folder: Path) -> int:
-    """Remove the files and folders that dead processes left half written in a folder; returns how many."""
+def sweep(folder: Path, age: float = SWEEP_SECONDS) -> int:
+    """Remove the files and folders that dead processes left half written in a folder; returns how many.
+
+    Args:
+        folder: Where to look.
+        age: Seconds from which on they are removed; 0 where nobody can be about to lock one.
+    """
     swept = 0
     for path in folder.glob(f"{WRITING}*"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime >= SWEEP_SECONDS:
+            if time.time() - path.stat().st_mtime >= age:
                 swept += _remove_unlocked(path)
     return swept
 

@@ -5,13 +5,14 @@ Equal versions and runs give equal bytes: a report tells facts of the data, and 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from curate.dataset.refs import Reference, datasets, resolve
-from curate.dataset.runs import records
+from curate.dataset.runs import now, record, records, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError, did_you_mean
-from curate.files import write_durably
+from curate.files import file_hash, write_durably
 from curate.reports.collect import collect_report
 from curate.reports.data import RunData
 from curate.reports.html import render_run, render_version
@@ -52,7 +53,17 @@ def build_report(store: Store, version: str, out: Path) -> Path:
     Raises:
         CurateError: The version or one of its objects is missing, or the file cannot be written.
     """
-    return _write(out, render_version(collect_report(store, version)))
+    began, page = now(), collect_report(store, version)
+    path = _write(out, render_version(page))
+    name = f"{page.dataset}@{version[:12]}"
+    with suppress(OSError, CurateError):  # who may only read the store may have a report; it then is on no record
+        record(
+            store, "report", run_id(), name=name, state="done", began=began,
+            inputs=[{"kind": "version", "id": version, "name": name}],
+            outputs=[{"kind": "file", "id": file_hash(path), "name": str(path.resolve())}],
+            facts={"folder": str(path.resolve())},
+        )  # fmt: skip
+    return path
 
 
 def build_run_report(run: RunData, out: Path) -> Path:

@@ -163,7 +163,7 @@ def log(
 
     opened = find_store(store)
     entries = refs.log(opened, dataset)
-    versions = {entry["version"] for entry in entries}
+    versions = {entry["version"] for entry in entries} | {one for entry in entries for one in entry.get("succeeds", ())}
     runs = [one for one in reversed(records(opened)) if versions & {thing.get("id") for thing in _things(one)}]
     if as_json:
         print_json({"dataset": dataset, "log": entries, "runs": runs})

@@ -1,4 +1,4 @@
-"""`curate privacy evaluate`, `curate privacy reveal`."""
+"""`curate privacy evaluate | reveal | risk`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.options import Json, Overrides
+from curate.commands.options import Json, Overrides, StoreOption
 from curate.terminal import echo
 
 if TYPE_CHECKING:
     from curate.privacy.pii import Pii
 
-__all__ = ["evaluate", "reveal"]
+__all__ = ["evaluate", "reveal", "risk"]
 
 
 def evaluate(
@@ -117,3 +117,77 @@ def _stage(pipeline: Path | None, name: str | None, overrides: list[str]) -> Pii
     found = chosen[0].stage
     assert isinstance(found, Pii)
     return found
+
+
+def risk(
+    version: Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")],
+    quasi: Annotated[
+        str | None, typer.Option(help="Columns that somebody may know of a person.", metavar="COLUMN,COLUMN,...")
+    ] = None,
+    sensitive: Annotated[
+        str | None, typer.Option(help="Columns that nobody shall learn.", metavar="COLUMN,COLUMN,...")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, help="Write so many documents, drawn at random, for review.", metavar="N")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File of the sample to write.", metavar="FILE")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other documents.")] = 1,
+    reviewed: Annotated[
+        Path | None, typer.Option(help="The sample with `found` filled in: true, false, or how many.", metavar="FILE")
+    ] = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Estimate how likely somebody is recognized: k-anonymity, l-diversity, and what a reviewed sample says is left.
+
+    `--quasi` tells of columns. `--sample N --out FILE` writes documents to review; `--reviewed FILE` gives the upper bound.
+    """
+    from curate.commands.options import print_json
+    from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
+    from curate.errors import CurateError
+    from curate.privacy.risk import anonymity, residual, write_sample
+
+    if sensitive and not quasi:
+        raise CurateError("`--sensitive` is about classes of quasi-identifiers", hint="name them with --quasi")
+    if (sample is None) != (out is None):
+        raise CurateError("`--sample` and `--out` go together", hint="--sample 300 --out sample.jsonl")
+    if not (quasi or sample or reviewed):
+        raise CurateError("what is to be estimated?", hint="--quasi COLUMNS, --sample N --out FILE, or --reviewed FILE")
+    one = open_dataset(version, find_store(store))
+    told: dict[str, Any] = {"dataset": one.name, "version": one.version}
+    if quasi:
+        told["anonymity"] = anonymity(one, _names(quasi), _names(sensitive or ""))
+    if reviewed:
+        told["residual"] = residual(one, reviewed)
+    if sample and out:
+        told["sample"] = {"file": str(out), "documents": write_sample(one, sample, out, seed=seed), "seed": seed}
+    if as_json:
+        print_json(told)
+    else:
+        _print_risk(told)
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def _print_risk(told: dict[str, Any]) -> None:
+    from curate.commands.tables import print_table
+
+    if one := told.get("anonymity"):
+        echo(f"k = {one['k']}: {one['documents']:,} documents in {one['classes']:,} classes of equal quasi-identifiers")
+        rows = [
+            [f"below {limit}", f"{count:,}", f"{count / one['documents']:.1%}"] for limit, count in one["below"].items()
+        ]
+        print_table(("class size", "documents", "share"), rows)
+        for name, facts in one["sensitive"].items():
+            echo(f"`{name}`: l = {facts['l']}; {facts['documents']:,} documents are in classes with one value")
+    if one := told.get("residual"):
+        echo(f"found in {one['found']:,} of {one['reviewed']:,} reviewed documents ({one['share']:.1%})")
+        most = f"{one['upper']:.2%} of the version, {one['documents']:,} documents"
+        echo(f"at most {most} ({one['confidence']:.1%} confidence, Clopper-Pearson)")
+    if one := told.get("sample"):
+        echo(
+            f"{one['documents']:,} documents in {one['file']}; fill in `found` in each line, then --reviewed {one['file']}"
+        )

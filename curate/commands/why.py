@@ -42,7 +42,8 @@ def why(
 
 def _print_story(told: dict[str, Any], before: str = "") -> None:
     """A document's story, and then its parent's."""
-    echo(visible(f"{before}{told['id']} ({told['source']}): {told['verdict']}", in_one_line=True))
+    source = f" ({told['source']})" if told["source"] else ""
+    echo(visible(f"{before}{told['id']}{source}: {told['verdict']}", in_one_line=True))
     for event in told["history"]:
         echo(visible(_line(event), in_one_line=True))
         for span in event.get("spans", []):
@@ -87,6 +88,7 @@ def _line(event: dict[str, Any]) -> str:
 
 def _dataset_of(store: Store, document: str) -> str:
     """The only dataset, or the only one that has the document, by its id or place; those that passed no gate have none."""
+    from curate.dataset.erased import Erased
     from curate.dataset.reader import open_dataset
     from curate.dataset.refs import datasets
     from curate.dataset.why import has
@@ -101,6 +103,9 @@ def _dataset_of(store: Store, document: str) -> str:
         for name in names:
             with suppress(CurateError):  # no version of it has passed its gates
                 having += [name] if has(open_dataset(name, store), document) else []
+    erased = None if having else Erased.of(store)
+    if erased and erased.gone(document):
+        return names[0]  # which one it was in, nobody knows any more
     if len(having) == 1:
         return having[0]
     problem = f"`{document}` is in several datasets" if having else f"no dataset has `{document}`"

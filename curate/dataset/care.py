@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from curate.dataset import refs
 from curate.dataset.annotations import annotation_objects
 from curate.dataset.blobs import Blob
+from curate.dataset.erased import erasure_objects, succeeding
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import check_values, objects_of
 from curate.dataset.reader import Dataset
@@ -131,6 +132,7 @@ def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
     stay = _staying(store, oldest, keep_last)
     needed = {name for version in stay for name, _ in objects_of(store, store.manifest(version))}
     needed.update(annotation_objects(store))
+    needed.update(erasure_objects(store))
     versions = [blob for blob in store.blobs.list("versions") if _stem(blob) not in stay]
     receipts = _old_receipts(store, needed, oldest)
     objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
@@ -143,7 +145,7 @@ def _stem(blob: Blob) -> str:
 
 def _staying(store: Store, oldest: float, keep_last: int) -> set[str]:
     """Versions that are not removed."""
-    stay = versions_in_use(store)
+    stay = versions_in_use(store) | succeeding(store)
     for dataset in refs.datasets(store):
         stay |= refs.pinned(store, dataset)
         committed = [entry["version"] for entry in refs.log(store, dataset) if entry["action"] == "commit"]

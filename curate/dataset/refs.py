@@ -4,13 +4,14 @@ Everything about one dataset's names stands in one small file that is replaced a
 meanwhile. Every new version gets the next free number `v1`, `v2`, ... by itself; committing what is the head already
 changes nothing. Numbers stand in the log; tags are what somebody gave, and what they name garbage collection keeps. A
 version that failed a gate gets no number and is not the head; the log has it, so its id finds it. Where a store was brought
-to another format, `upgraded_from` in the log is the id that a version had before, which finds it too.
+to another format, `upgraded_from` in the log is the id that a version had before, which finds it too; where a person was
+erased, `succeeds` are the ids that it had.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ __all__ = [
     "remove_tag",
     "resolve",
     "set_tag",
+    "succeed",
     "tags_of",
 ]
 
@@ -167,6 +169,26 @@ def collected(gone: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"action": "collect", "version": gone[-1]["version"], "tag": highest, "versions": versions}
 
 
+def succeed(store: Store, dataset: str, becomes: Mapping[str, str], erasure: str) -> None:
+    """Let all names of versions lead to what comes after them: head, tags, numbers, and ids, which stand in the log."""
+
+    def change(refs: dict[str, Any]) -> dict[str, Any] | None:
+        named = {refs["head"], *refs["tags"].values(), *(entry["version"] for entry in refs["log"])} & becomes.keys()
+        if not named:
+            return None
+        for entry in refs["log"]:
+            if entry["version"] in becomes:
+                entry["succeeds"] = [*entry.get("succeeds", []), entry["version"]]
+                entry["version"] = becomes[entry["version"]]
+        last = refs["log"][-1]["version"]
+        refs["head"] = becomes.get(refs["head"], refs["head"])
+        refs["tags"] = {tag: becomes.get(version, version) for tag, version in refs["tags"].items()}
+        version = refs["head"] or last
+        return {"action": "erase", "version": version, "tag": None, "erasure": erasure, "versions": len(named)}
+
+    _change(store, dataset, change)
+
+
 def set_tag(store: Store, reference: Reference, tag: str) -> None:
     """Give a version one more name.
 
@@ -229,7 +251,7 @@ def resolve(store: Store, name: str) -> Reference:
         return Reference(dataset, names[wanted], wanted)
     ids = {
         (entry[key], entry["version"]) for entry in refs["log"] for key in ("version", "upgraded_from") if key in entry
-    }
+    } | {(before, entry["version"]) for entry in refs["log"] for before in entry.get("succeeds", ())}
     matches = {version for name, version in ids if len(wanted) >= SHORTEST_PREFIX and name.startswith(wanted)}
     if len(matches) != 1:
         problem = (

@@ -18,7 +18,9 @@ from curate.dataset.store import Store, canonical_json
 
 __all__ = ["State", "Thing", "now", "record", "records", "run_id"]
 
-Kind = Literal["run", "training", "export", "evaluation", "comparison", "ablation", "labeling", "audit", "erasure"]
+Kind = Literal[
+    "run", "training", "export", "report", "evaluation", "comparison", "ablation", "labeling", "audit", "erasure"
+]
 State = Literal["running", "done", "failed", "interrupted"]
 
 

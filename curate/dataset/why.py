@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from curate.dataset.erased import REASON, Erased
 from curate.dataset.index import Address, find
 from curate.dataset.ledger import DUPLICATE_ID, REMOVED, Shard
 from curate.dataset.reader import Dataset
@@ -22,6 +23,7 @@ REASONS = ("reason", "value", "threshold", "duplicate_of", "detail", "path")
 SHORTEST_PREFIX = 4
 CHILDREN = 5
 """How many of the documents made of one are named."""
+_ERASURE = "erasure {id}, begun {began}"
 _COPY = "another document with this id, from {}"
 
 
@@ -47,7 +49,10 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
     Raises:
         CurateError: No document of that id or from that place went into the version, or several came from there.
     """
+    erased = Erased.of(dataset.store)
     found = _by_id(dataset, document) or _by_place(dataset, document)
+    if not found and erased and (record := erased.gone(document)):
+        return _erased_story(document, record)
     if not found:
         document = _only_beginning(dataset, document)
         found = _by_id(dataset, document)
@@ -59,7 +64,18 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
     told = _story(dataset, first, copy_of)
     if document == first.row["id"]:  # the later ones of equal ids are no documents, and are told of at the end
         told["history"] += [_copy(other) for other in found[1:]]
+    if erased and (record := erased.noted(first.row["id"])):
+        told["history"].append({"stage": REASON, "event": "redacted", "detail": _ERASURE.format(**record)})
     return {**told, "children": _children(dataset, first) if told["verdict"] == "expanded" else None}
+
+
+def _erased_story(document: str, record: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a document that was erased: no more than that."""
+    event = {"stage": REASON, "event": "erased", "reason": REASON, "detail": _ERASURE.format(**record)}
+    told = dict.fromkeys(("source", "stage", *REASONS, "split", "parent", "children"))
+    told.pop("path")
+    facts = {"stage": REASON, "reason": REASON, "detail": event["detail"]}
+    return {"id": document, **told, "verdict": "erased", **facts, "edits": [], "history": [event]}
 
 
 def has(dataset: Dataset, document: str) -> bool:

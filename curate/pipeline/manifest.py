@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Any
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
+from curate.dataset.erased import Erased
 from curate.dataset.fragments import Fragment
 from curate.dataset.ledger import REMOVED, Shard
 from curate.dataset.manifest import Lineage, write_inputs
@@ -123,8 +124,10 @@ def pipeline_lineage(
 ) -> Lineage:
     """Where a version comes from: the pipeline as it was written, and every file that was read."""
     read: dict[tuple[str, str], dict[str, Any]] = {}
+    erased = Erased.of(store)
     for entry, part in parts:
-        facts = {"source": entry.id, "name": part.name, "content": part.content, "bytes": inputs.size(part)}
+        name = erased.name(part.name) if erased else part.name
+        facts = {"source": entry.id, "name": name, "content": part.content, "bytes": inputs.size(part)}
         read[entry.id, part.name] = facts
     return Lineage(
         pipeline=as_written(pipeline),

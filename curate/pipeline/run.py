@@ -295,8 +295,10 @@ class _Run:
         """Whether ids come from the data, by the first documents of some shards: made ones are 32 hexadecimal digits."""
         for shard in [one for one in walk.shards if one.documents][:16]:
             with self.store.parquet(shard.object) as file:
-                first = next(file.iter_batches(1, columns=["id"])).column(0)[0].as_py()
-            if not MADE_ID.fullmatch(first):
+                ids = (
+                    next(file.iter_batches(16, columns=["id"])).column(0).drop_null()
+                )  # those that were erased have none
+            if len(ids) and not MADE_ID.fullmatch(ids[0].as_py()):
                 return True
         return False
 

@@ -28,7 +28,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.ledger import Shard
+from curate.dataset.erased import ERASED, REASON, Erased
+from curate.dataset.ledger import Shard, Step
 from curate.dataset.schema import conform, plain_schema, unify_tables
 from curate.dataset.state import SIZE
 from curate.dataset.store import Store, canonical_json
@@ -202,8 +203,10 @@ def file_identity(location: str) -> list[int] | None:
 class _Reading:
     """Shards as they grow: documents and rejects until there is enough for one."""
 
-    def __init__(self, store: Store, source: str, name: str) -> None:
-        self.store, self.source, self.name = store, source, name
+    def __init__(self, store: Store, source: str, parts: Sequence[Part]) -> None:
+        self.store, self.source, self.erased = store, source, Erased.of(store)
+        first = self.erased.name(parts[0].name) if self.erased else parts[0].name
+        self.name = first + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
         self.shards: list[Shard] = []
         self.tables: list[pa.Table] = []
         self.rejects: list[tuple[str, Rejected]] = []
@@ -228,10 +231,10 @@ class _Reading:
         """Make a shard of what there is."""
         if self.tables or self.rejects or self.passed:
             tables = [_with_ids(table) for table in self.tables]
-            rejected, rejects = _rejected(self.store, self.rejects)
+            rejected, rejects = _rejected(self.store, self.rejects, self.erased)
             self.shards.append(
                 shard_of(self.store, tables, part=self.name, source=self.source, rejected=rejected, rejects=rejects,
-                         passed=self.passed)
+                         passed=self.passed, erased=self.erased)
             )  # fmt: skip
         self.tables, self.rejects, self.passed, self.size = [], [], {}, 0
 
@@ -262,8 +265,7 @@ def collect(
         ResumableError: A file has changed since it was planned: what was read would stand under the hash of another
             content, for ever.
     """
-    name = parts[0].name + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
-    reading, documents = _Reading(store, source_id, name), 0
+    reading, documents = _Reading(store, source_id, parts), 0
     progress((source_id, 0, 0))
     for part in parts:
         if limit is not None and documents >= limit:
@@ -328,7 +330,9 @@ def make_ids(names: Sequence[str]) -> pa.Array:
     return pa.array([xxh3_128_hexdigest(name.encode()) for name in names], pa.string())
 
 
-def _rejected(store: Store, rejects: list[tuple[str, Rejected]]) -> tuple[str | None, dict[str, int]]:
+def _rejected(
+    store: Store, rejects: list[tuple[str, Rejected]], erased: Erased | None
+) -> tuple[str | None, dict[str, int]]:
     """What could not be read, as an object, and counted by reason."""
     import pyarrow as pa
 
@@ -344,7 +348,7 @@ def _rejected(store: Store, rejects: list[tuple[str, Rejected]]) -> tuple[str | 
         "reason": pa.array([reject.reason for _, reject in rejects], pa.string()),
         "detail": pa.array([reject.detail for _, reject in rejects], pa.string()),
     })  # fmt: skip
-    return store.write_table(table), counts
+    return store.write_table(erased.without_mentions(table) if erased else table), counts
 
 
 def shard_of(
@@ -357,16 +361,34 @@ def shard_of(
     rejects: dict[str, int] | None = None,
     passed: dict[str, int] | None = None,
     parent: str | None = None,
+    erased: Erased | None = None,
 ) -> Shard:
-    """Store documents as a shard; their columns are brought together, and the size of each is written beside it."""
+    """Store documents as a shard; their columns are brought together, and the size of each is written beside it.
+
+    What was `erased` comes back as blank rows, which are dropped in the shard's first step.
+    """
     import pyarrow as pa
 
     has_text = any("text" in table.column_names for table in tables)
     schema = unify_tables(tables, [plain_schema(text=has_text)])
     whole = pa.concat_tables([conform(table, schema) for table in tables]) if tables else schema.empty_table()
+    whole, gone = erased.clean(whole) if erased else (whole, [])
     sizes = document_bytes(whole)
+    size = sum(sizes.to_pylist())
+    steps = (_erased_step(store, source, whole.num_rows, size, gone),) if gone else ()
     return Shard(
         part=part, source=source, object=store.write_table(whole.append_column(SIZE, sizes)), documents=whole.num_rows,
-        bytes=sum(sizes.to_pylist()), schema=store.write_table(schema.empty_table()), rejected=rejected,
-        rejects=rejects or {}, passed=passed or {}, parent=parent,
+        bytes=size, schema=store.write_table(schema.empty_table()), rejected=rejected,
+        rejects=rejects or {}, passed=passed or {}, parent=parent, steps=steps,
     )  # fmt: skip
+
+
+def _erased_step(store: Store, source: str, count: int, size: int, gone: Sequence[int]) -> Step:
+    import numpy as np
+    import pyarrow as pa
+
+    from curate.stages.decide import verdict_table
+
+    said = verdict_table(np.array(gone, np.int64), "dropped", REASON)
+    said = said.append_column("id", pa.array([ERASED] * len(gone), pa.string()))
+    return Step(source, count, size, verdicts=store.write_table(said), reasons={"dropped": {REASON: len(gone)}})

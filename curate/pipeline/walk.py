@@ -17,6 +17,7 @@ from typing import Any
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.dataset.fragments import Fragment
 from curate.dataset.ledger import Shard, Step
+from curate.dataset.state import State
 from curate.dataset.store import Store
 from curate.pipeline.agree import agree_key, targets
 from curate.pipeline.expand import expand_key
@@ -158,7 +159,7 @@ class Walk:
     def _add(self, result: dict[str, Any] | None) -> None:
         for record in result["shards"] if result else ():
             shard = Shard.from_json(record)
-            self.live.append(Live(len(self.live), shard, shard.object, shard.bytes))
+            self.live.append(Live(len(self.live), shard, self._identity(shard), shard.bytes))
         if result is None:
             self.live.append(Live(len(self.live), Shard("?", "?", "?", 0, 0, "?"), None, 0))
 
@@ -177,7 +178,11 @@ class Walk:
             jobs.append(Job(agree_key(one.shard, packed), record, label, (one.shard.source,), small=small))
         for (one, _), result in zip(differing, self.done(jobs), strict=True):
             one.shard = Shard.from_json(result["shard"]) if result else one.shard
-            one.identity = one.shard.object if result else None
+            one.identity = self._identity(one.shard) if result else None
+
+    def _identity(self, shard: Shard) -> str:
+        """What the documents of a shard are that was just read: all of its object, but for those that were erased."""
+        return State(self.store, shard).identity() if shard.steps else shard.object
 
     def _collect_job(self, one: Bundle, limit: int | None) -> Job:
         _, spec, fingerprint = self.described[one.entry.id]

@@ -1,0 +1,356 @@
+"""What was erased: records of erasures, and lists of keyed hashes by which the next run knows what not to bring back.
+
+    erasures/key          32 random bytes in hexadecimal, readable by the store's owner alone
+    erasures/<id>.json    what an erasure did (curate/erasure); `suppressed` names an object:
+                          kind   hash                                                            size   edits
+                          id     of a document that is gone                                      -      -
+                          place  the `source_uri` of one                                         -      -
+                          text   what one said, where its id only tells where it stood           bytes  -
+                          cell   a string in which a mention was replaced                        bytes  what to replace
+                          note   the id of a document in which one was                           -      -
+
+Hashes are the first 16 bytes of HMAC-SHA256. Sources honour the list: a document that is gone is read as a blank row and
+dropped as `erased`, mentions are replaced again, so that what was read equals what the erasure left. Only strings of the
+same size as one on the list are hashed, so reading costs next to nothing more.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from curate.dataset.store import Store
+from curate.errors import CurateError
+from curate.files import sync_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "ERASED",
+    "FEWEST",
+    "REASON",
+    "Edit",
+    "Erased",
+    "Suppressed",
+    "as_text",
+    "blanked",
+    "cells_of",
+    "content_of",
+    "edited",
+    "erasure_objects",
+    "erasures",
+    "exchanged",
+    "hashed",
+    "open_key",
+    "read_key",
+    "replaced",
+    "succeeding",
+    "write_suppressed",
+]
+
+KEY = "erasures/key"
+REASON = "erased"
+"""Why a document is dropped that is on the list."""
+ERASED = "<ERASED>"
+"""Stands for the id of a document that is gone."""
+FEWEST = 32
+"""Bytes of text that tell a document from others; of a shorter one all strings are compared."""
+PLACES = ("id", "source_uri", "parent")
+
+
+class Edit(NamedTuple):
+    """Characters [start, stop) of a string, and what stands there now."""
+
+    start: int
+    stop: int
+    by: str
+
+
+class Suppressed(NamedTuple):
+    """An entry of the list."""
+
+    kind: str
+    hash: str
+    size: int | None = None
+    edits: tuple[Edit, ...] = ()
+
+
+# ---- the key
+
+
+def read_key(store: Store) -> bytes | None:
+    """The key of the store's hashes; None where nothing was ever erased.
+
+    Raises:
+        CurateError: It cannot be read.
+    """
+    try:
+        return bytes.fromhex(store.blobs.read(KEY).decode())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        raise CurateError(
+            "the key by which a run knows what was erased cannot be read",
+            f"{store.location}/{KEY}",
+            "run as the store's owner; or restore it from a backup",
+        ) from None
+
+
+def open_key(store: Store) -> bytes:
+    """The key of the store's hashes; it is made where there is none."""
+    found = read_key(store)
+    if found is None:
+        content, path = secrets.token_hex(32).encode(), store.blobs.local_path(KEY)
+        if path is None:
+            store.blobs.swap(KEY, None, content)
+        else:
+            _write_privately(path, content)
+        found = read_key(store)
+        assert found
+    return found
+
+
+def _write_privately(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream, name = tempfile.mkstemp(dir=path.parent, prefix=".")  # for the owner alone
+    with os.fdopen(stream, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).replace(path)
+    sync_folder(path.parent)
+
+
+def hashed(key: bytes, purpose: str, value: str) -> str:
+    """What stands for a string: 32 hexadecimal digits."""
+    return hmac.digest(key, f"{purpose}\0{value}".encode("utf-8", "surrogatepass"), "sha256")[:16].hex()
+
+
+# ---- records and lists
+
+
+def erasures(store: Store) -> list[dict[str, Any]]:
+    """The records of erasures, oldest first.
+
+    Raises:
+        CurateError: One is damaged.
+    """
+    found = []
+    for blob in store.blobs.list("erasures"):
+        if blob.name.endswith(".json"):
+            one = store.read_json(blob.name)
+            if one is None:
+                where = f"{store.location}/{blob.name}"
+                raise CurateError("the record of an erasure is damaged", where, "restore it from a backup")
+            found.append(one)
+    return sorted(found, key=lambda one: (one["began"], one["id"]))
+
+
+def erasure_objects(store: Store) -> list[str]:
+    """The objects of all lists, and of what an erasure that was interrupted is to write: nothing makes them again."""
+    records = erasures(store)
+    waiting = [one for record in records for one in record.get("write", {}).values() if "object" in one]
+    return [one["suppressed"] for one in records if one["suppressed"]] + [one["object"] for one in waiting]
+
+
+def succeeding(store: Store) -> set[str]:
+    """Versions that an erasure that was interrupted is to give names."""
+    return {one["version"] for record in erasures(store) if record["state"] != "done" for one in record["versions"]}
+
+
+def write_suppressed(store: Store, entries: Iterable[Suppressed]) -> str:
+    """Store a list; returns the object."""
+    import pyarrow as pa
+
+    edit = pa.struct([("start", pa.int64()), ("stop", pa.int64()), ("by", pa.string())])
+    schema = pa.schema([("kind", pa.string()), ("hash", pa.string()), ("size", pa.int64()), ("edits", pa.list_(edit))])
+    rows = [one._asdict() | {"edits": [edit._asdict() for edit in one.edits]} for one in sorted(set(entries), key=str)]
+    return store.write_table(pa.Table.from_pylist(rows, schema=schema))
+
+
+class Erased:
+    """What was erased of a store, as a run and `why` ask for it.
+
+    Args:
+        key: The key of the hashes.
+        records: The erasures, oldest first, each with its list.
+    """
+
+    def __init__(self, key: bytes, records: Sequence[tuple[dict[str, Any], Sequence[dict[str, Any]]]]) -> None:
+        self.key = key
+        self._when: dict[tuple[str, str], dict[str, Any]] = {}
+        self._edits: dict[str, list[Edit]] = {}
+        for record, entries in records:
+            for one in entries:
+                if one["kind"] == "cell":
+                    self._edits[one["hash"]] = [Edit(**edit) for edit in one["edits"]]
+                self._when.setdefault((one["kind"], one["hash"]), record)
+        sizes = [(one["kind"], one["size"]) for _, entries in records for one in entries]
+        self._sizes = {kind: {size for name, size in sizes if name == kind} for kind in ("text", "cell")}
+
+    @classmethod
+    def of(cls, store: Store) -> Erased | None:
+        """What the store knows; None where nothing was erased."""
+        records = [one for one in erasures(store) if one["suppressed"]]
+        if not records:
+            return None
+        key = read_key(store)
+        if key is None:
+            where, hint = f"{store.location}/{KEY}", "restore it from a backup"
+            raise CurateError("the key by which a run knows what was erased is missing", where, hint)
+        return cls(key, [(one, store.read_table(one["suppressed"]).to_pylist()) for one in records])
+
+    def gone(self, name: str) -> dict[str, Any] | None:
+        """The record of the erasure that removed the document of this id, or from this place."""
+        return self._record("was", name) or self._record("place", name)
+
+    def noted(self, identity: str) -> dict[str, Any] | None:
+        """The record of the erasure that replaced a mention in the document of this id."""
+        return self._record("note", identity)
+
+    def _record(self, kind: str, value: str) -> dict[str, Any] | None:
+        return self._when.get((kind, hashed(self.key, kind, value)))
+
+    # ---- reading
+
+    def clean(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
+        """Documents as read without what was erased, and the rows that are gone: they are blank."""
+        gone = sorted({*self._by_id(table), *self._by_text(table)})
+        table = self.without_mentions(table)
+        return (blanked(table, gone) if gone else table), gone
+
+    def without_mentions(self, table: pa.Table) -> pa.Table:
+        """A table with the mentions replaced."""
+        for number, field in enumerate(table.schema):
+            values = self._edited(table.column(number))
+            if values is not None:
+                table = table.set_column(number, field, values)
+        return table
+
+    def name(self, name: str) -> str:
+        """The name of a file with the mentions replaced."""
+        return replaced(name, self._edits.get(hashed(self.key, "cell", name), ()))
+
+    def _by_id(self, table: pa.Table) -> Iterator[int]:
+        for name in ("id", "parent"):
+            ids = table.column(name).to_pylist() if name in table.column_names else []
+            yield from (row for row, one in enumerate(ids) if one is not None and self._record("id", str(one)))
+
+    def _by_text(self, table: pa.Table) -> Iterator[int]:
+        if self._sizes["text"]:
+            texts = content_of(table)
+            for row in _of_sizes(texts, self._sizes["text"]):
+                if self._record("text", texts[row].as_py()):
+                    yield row
+
+    def _edited(self, column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+        """A column with the mentions replaced; None where there is none."""
+        cells = cells_of(column) if self._edits else None
+        if cells is None:
+            return None
+        new: dict[int, Any] = {}
+        for row in _of_sizes(cells, self._sizes["cell"]):
+            value = as_text(cells[row].as_py())
+            edits = self._edits.get(hashed(self.key, "cell", value))
+            if edits:
+                new[row] = edited(column.type, value, edits)
+        return exchanged(column, new) if new else None
+
+
+def _of_sizes(values: Any, sizes: set[int]) -> list[int]:
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    lengths = compute.binary_length(values).cast(pa.int64())
+    return compute.indices_nonzero(compute.is_in(lengths, pa.array(sorted(sizes), pa.int64()))).to_pylist()
+
+
+def content_of(table: pa.Table) -> pa.Array:
+    """What each document says, by which it is known again where its id only tells where it stood: its text, or all strings."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    names = [one.name for one in table.schema if pa.types.is_string(one.type) and one.name not in PLACES]
+    strings = [compute.fill_null(table.column(name), "").combine_chunks() for name in sorted(names)]
+    if not strings:
+        return pa.array([""] * table.num_rows, pa.string())
+    whole = compute.binary_join_element_wise(*strings, "\n")
+    if "text" not in names:
+        return whole
+    text = compute.fill_null(table.column("text"), "").combine_chunks()
+    return compute.if_else(compute.greater_equal(compute.binary_length(text), FEWEST), text, whole)
+
+
+def cells_of(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """A column whose values may name somebody, as strings or bytes; None for other columns. Whole numbers are their digits."""
+    import pyarrow as pa
+
+    kind = column.type
+    if any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string)):
+        return column
+    if pa.types.is_integer(kind):
+        return column.cast(pa.string())
+    if pa.types.is_floating(kind):
+        whole = [
+            None if one is None or one != one or one % 1 or abs(one) > 2**53 else int(one) for one in column.to_pylist()
+        ]
+        return pa.chunked_array([pa.array(whole, pa.int64()).cast(pa.string())])
+    return None
+
+
+def as_text(value: str | bytes) -> str:
+    """A cell as it is hashed and looked at; bytes that are no UTF-8 byte by byte."""
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def edited(kind: pa.DataType, value: str, edits: Sequence[Edit]) -> Any:
+    """What stands in a cell after edits: numbers that name somebody become null."""
+    import pyarrow as pa
+
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return None
+    text = replaced(value, edits)
+    return text.encode() if pa.types.is_binary(kind) else text
+
+
+def replaced(text: str, edits: Sequence[Edit]) -> str:
+    """The string with the edits made; they are in order and disjoint."""
+    parts, last = [], 0
+    for edit in edits:
+        parts += [text[last : edit.start], edit.by]
+        last = edit.stop
+    return "".join([*parts, text[last:]])
+
+
+def exchanged(column: pa.ChunkedArray, new: dict[int, Any]) -> pa.ChunkedArray:
+    """A column with other values in some rows."""
+    import numpy as np
+    import pyarrow as pa
+
+    rows = sorted(new)
+    place = np.arange(len(column))
+    place[rows] = len(column) + np.arange(len(rows))
+    chunks = [*column.chunks, pa.array([new[row] for row in rows], column.type)]
+    return pa.chunked_array(chunks, column.type).take(pa.array(place))
+
+
+def blanked(table: pa.Table, rows: Sequence[int]) -> pa.Table:
+    """The table with null in every column of some rows."""
+    import numpy as np
+    import pyarrow as pa
+
+    mask = np.zeros(table.num_rows, dtype=bool)
+    mask[list(rows)] = True
+    place = pa.array(np.arange(table.num_rows), mask=mask)
+    return table.combine_chunks().take(place)

@@ -1,0 +1,1 @@
+"""Erasing a person from everything that a store holds, and proving it without the data."""

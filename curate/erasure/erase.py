@@ -1,0 +1,343 @@
+"""Erasing: look, write what comes after, say what is to be done, do it, look again, prove it.
+
+    look       every object and small file of the store
+    write      what versions, annotations and records become, beside what is there
+    journal    erasures/<id>.json, state `applying`: from here on the work can be finished without knowing whom it is about
+    do         names of versions, annotations, records, exports; then the old goes: receipts, manifests, objects, tokens
+    look again until nothing is found; the journal becomes the proof, state `done`
+
+Killed before the journal, nothing has changed; killed later, the same command goes on. Nobody may run, plan or collect
+garbage beside it, nor read a version that is to go.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any
+
+from curate.dataset import refs
+from curate.dataset.annotations import annotation_objects
+from curate.dataset.erased import erasure_objects, erasures, hashed, open_key, read_key, write_suppressed
+from curate.dataset.leases import lease, versions_in_use
+from curate.dataset.manifest import objects_of
+from curate.dataset.runs import Thing, now, record
+from curate.dataset.store import Store, canonical_json, object_name
+from curate.erasure import outside
+from curate.erasure.found import Found, Version, find, versions
+from curate.erasure.matching import Matcher
+from curate.erasure.rewrite import Rewriter
+from curate.erasure.scan import redacted_json, small_files
+from curate.erasure.subject import KINDS, Subject
+from curate.erasure.successor import successors
+from curate.errors import CurateError, ResumableError
+from curate.files import sweep, sync_all
+from curate.tokenize.place import packs_folder
+
+__all__ = ["erase"]
+
+PASSES = 4
+"""How often the store is looked through at most: once to erase, once to see that it is done, and once more for each
+erasure that was interrupted while others wrote."""
+Say = Callable[[str], None]
+
+
+def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool = False, say: Say) -> dict[str, Any]:
+    """Erase a person from everything that the store holds.
+
+    Args:
+        store: The store.
+        subject: The identifiers.
+        remove: Whether documents that mention the person go as a whole; by default the mentions are replaced.
+        dry_run: Only look and count.
+        say: Told what is going on; never with data.
+
+    Returns:
+        The proof: see docs/format.md.
+
+    Raises:
+        CurateError: The store is in use, or something in it cannot be read.
+        ResumableError: Somebody began to read an old version meanwhile; the same command goes on.
+    """
+    matcher = Matcher(subject)
+    if dry_run:
+        with lease(store, "plan"):
+            return _counted(store, subject, matcher, remove=remove, say=say)
+    with lease(store, "collect"):
+        _sweep(store)
+        key = open_key(store)
+        hashes, journals = _subject_hashes(subject, key), list[dict[str, Any]]()
+        for journal in [one for one in erasures(store) if one["state"] != "done"]:
+            say(f"going on with erasure {journal['id']}")
+            _apply(store, journal, say)
+            if journal["subject"] == hashes:
+                journals.append(journal)
+            else:  # of somebody else: whether anything is left, only who has that file can ask
+                _prove(store, journal, matcher, left=None)
+        for _ in range(PASSES):
+            say("looking through the store")
+            there = versions(store)
+            found = find(store, there, subject, matcher, key, remove=remove)
+            files = list(small_files(store, matcher))
+            if not found and not _to_change(files):
+                left = [name for name, _, _ in files]
+                proofs = [
+                    _prove(store, one, matcher, left=left) for one in journals or [_nothing(hashes, remove=remove)]
+                ]
+                return proofs[-1]
+            identity = _identity(store, hashes)
+            journals.append(_prepare(store, there, found, matcher, files, identity, hashes, remove=remove))
+            _apply(store, journals[-1], say)
+        raise AssertionError("what was erased is still found")
+
+
+# ---- looking
+
+
+def _counted(store: Store, subject: Subject, matcher: Matcher, *, remove: bool, say: Say) -> dict[str, Any]:
+    say("looking through the store")
+    there = versions(store)
+    key = read_key(store) or b"\0" * 32  # what is hashed by it is not kept
+    found = find(store, there, subject, matcher, key, remove=remove)
+    told = []
+    for one in there:
+        removed = redacted = 0
+        for shard in one.shards:
+            gone, noted = (len(rows.get(shard.object, ())) for rows in (found.gone, found.mentions))
+            removed, redacted = removed + gone, redacted + noted
+        if removed or redacted:
+            told.append({"dataset": one.manifest["dataset"], "of": one.id, "removed": removed, "redacted": redacted})
+    files = [matcher.redacted(name) for name, _, _ in small_files(store, matcher)]
+    return {
+        "dry_run": True, "counts": dict(found.counts), "documents": _documents(found), "objects": len(found.hits),
+        "files": sorted(files), "similar": sorted(found.similar), "versions": told, "inputs": _inputs(found, matcher),
+    }  # fmt: skip
+
+
+def _documents(found: Found) -> dict[str, int]:
+    gone = {(name, row) for name, rows in found.gone.items() for row in rows}
+    noted = {(name, row) for name, rows in found.mentions.items() for row in rows}
+    return {"removed": len(gone), "redacted": len(noted - gone)}
+
+
+def _inputs(found: Found, matcher: Matcher) -> list[str]:
+    """The files that still name the person, as the documents' places name them."""
+    return sorted({matcher.redacted(place.partition("#")[0]) for place in found.inputs})
+
+
+def _to_change(files: list[tuple[str, Any, Any]]) -> list[str]:
+    """The small files that are written anew or removed; names that people gave are theirs to change."""
+    return [
+        name for name, _, _ in files if name.startswith(("receipts/", "measured/", "annotations/", "runs/", "plans/"))
+    ]
+
+
+def _subject_hashes(subject: Subject, key: bytes) -> dict[str, list[str]]:
+    return {
+        kind: sorted(hashed(key, f"subject {kind}", value.casefold()) for value in getattr(subject, name))
+        for name, kind in KINDS.items()
+    }
+
+
+def _identity(store: Store, hashes: dict[str, list[str]]) -> str:
+    """The id of an erasure: of the same person the same, so that what is begun twice is one, and a number behind it."""
+    import hashlib
+
+    stem = hashlib.sha256(canonical_json(hashes)).hexdigest()[:16]
+    done = sum(one["id"].startswith(stem) for one in erasures(store))
+    return f"{stem}-{done + 1}"
+
+
+# ---- writing what comes after
+
+
+def _prepare(
+    store: Store, there: list[Version], found: Found, matcher: Matcher, files: list[tuple[str, Any, Any]], identity: str,
+    hashes: dict[str, list[str]], *, remove: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Write what versions and annotations become, and the journal of what is to be done."""
+    rewriter = Rewriter(
+        store, matcher, hits=found.hits, gone=found.gone, ids=found.ids, naming=found.naming, places=found.places
+    )
+    made = successors(store, there, found, rewriter, identity)
+    reading = versions_in_use(store) & {one.of for one in made}
+    if reading:
+        names = ", ".join(f"{one.dataset}@{one.of[:12]}" for one in made if one.of in reading)
+        raise CurateError(f"somebody is reading {names}, which has to go", store.location, "try again when it is done")
+    entries, projects = outside.rewritten_annotations(store, there, found, rewriter)
+    for name, said, new in files:  # facts of entries
+        if name.startswith("annotations/"):
+            entries[name] = {
+                **new,
+                "object": (entries.get(name) or said)["object"],
+                "rows": (entries.get(name) or said)["rows"],
+            }
+    touched = {*found.hits, *rewriter.replaced, *found.naming, *found.gone, *found.mentions}
+    named = {name: new for name, _, new in files if name.startswith("runs/") and new}
+    receipts, also = _stale(store, touched, {name for name, _, _ in files})
+    old = {name for one in there if one.id in {two.of for two in made} for name, _ in objects_of(store, one.manifest)}
+    journal = {
+        "schema": 1, "id": identity, "state": "applying", "began": now(), "ended": None, "subject": hashes,
+        "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced",
+        "counts": dict(found.counts), "documents": _documents(found),
+        "versions": [one._asdict() for one in made],
+        "exports": list(outside.exports(store, made)), "reports": list(outside.reports(store, made)),
+        "trainings": outside.trainings(store, made), "labeling": projects, "inputs": _inputs(found, matcher),
+        "similar": sorted(found.similar),
+        "suppressed": write_suppressed(store, found.suppressed), "write": {**named, **entries},
+        "purge": {"files": receipts, "objects": sorted(touched | also | old),
+                  "tokens": sorted(_tokens(store, {one.of for one in made}))},
+    }  # fmt: skip
+    store.write(f"erasures/{identity}.json", canonical_json(journal))
+    return journal
+
+
+def _stale(store: Store, touched: set[str], found: set[str]) -> tuple[list[str], set[str]]:
+    """Receipts and measurements that name what is touched, or are of calls about all documents; and what they name."""
+    from curate.pipeline.task import engine_key
+
+    measured = {engine_key("measured", name) for name in touched}
+    files, objects = [], set[str]()
+    for folder in ("receipts", "measured"):
+        for blob in store.blobs.list(folder):
+            said = store.read_json(blob.name)
+            names = set(_strings(said))
+            stem = blob.name.rpartition("/")[2].removesuffix(".json")
+            if said is None or names & touched or blob.name in found or stem in measured or _is_call(said):
+                files.append(blob.name)
+                objects |= {name for name in names if len(name) == 64}
+    files += [name for name in found if name.startswith("plans/")]
+    return sorted(files), objects
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from _strings(one)
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _strings(one)
+
+
+def _is_call(said: Any) -> bool:
+    """Whether it is what a call about all documents gave: runs of hashes, of ids too."""
+    if isinstance(said, list):
+        return any(map(_is_call, said))
+    return isinstance(said, dict) and ("result" in said or any(map(_is_call, said.values())))
+
+
+def _tokens(store: Store, old: set[str]) -> Iterator[str]:
+    """Folders of token shards of versions that go, and of writers that are dead."""
+    folders: dict[str, bool] = {}
+    for blob in store.blobs.list("tokens"):
+        folder, _, name = blob.name.rpartition("/")
+        if folder != "tokens":
+            stays = name == "manifest.json" and (store.read_json(blob.name) or {}).get("version") not in old
+            folders[folder] = folders.get(folder, False) or stays
+    yield from (folder for folder, stays in folders.items() if not stays)
+
+
+# ---- doing it
+
+
+def _apply(store: Store, journal: dict[str, Any], say: Say) -> None:
+    """Do what a journal says; done twice, it is done once."""
+    becomes = {one["of"]: one["version"] for one in journal["versions"]}
+    for dataset in refs.datasets(store):
+        refs.succeed(store, dataset, becomes, journal["id"])
+    for name, content in journal["write"].items():
+        store.write(name, canonical_json(content))
+    for one in journal["exports"]:
+        one["done"] = one.get("done") or outside.write_anew(store, one)
+    for one in journal["reports"]:
+        one["done"] = one.get("done") or outside.remove_report(one)
+    store.write(f"erasures/{journal['id']}.json", canonical_json(journal))
+    say("removing what was there")
+    store.blobs.delete(*journal["purge"]["files"])
+    manifests = [f"versions/{version}.json" for version in becomes]
+    store.blobs.delete(*manifests)
+    if versions_in_use(store) & becomes.keys():
+        raise ResumableError(
+            "somebody began to read a version that has to go",
+            store.location,
+            "run the same command again when it is done",
+        )
+    needed = _needed(store)
+    gone = [name for name in journal["purge"]["objects"] if name not in needed]
+    store.blobs.delete(*map(object_name, gone))
+    here = packs_folder(store)
+    for folder in journal["purge"]["tokens"]:
+        store.blobs.delete_folder(folder)
+        shutil.rmtree(here / folder.removeprefix("tokens/"), ignore_errors=True)
+    root = store.blobs.local_path("store.json")
+    if root is not None:
+        sync_all(root.parent)
+    journal["purge"] = {**journal["purge"], "objects": gone}
+
+
+def _needed(store: Store) -> set[str]:
+    """Objects that something left needs."""
+    needed = {*annotation_objects(store), *erasure_objects(store)}
+    for blob in store.blobs.list("versions"):
+        manifest = store.manifest(blob.name.rpartition("/")[2].partition(".")[0])
+        needed |= {name for name, _ in objects_of(store, manifest)}
+    for folder in ("receipts", "measured"):
+        for blob in store.blobs.list(folder):
+            needed |= set(_strings(store.read_json(blob.name)))
+    return needed
+
+
+def _sweep(store: Store) -> None:
+    """Remove what dead writers left half written: nobody else is writing now."""
+    for folder in ("temporary", "tokens"):
+        path = store.blobs.local_path(folder)
+        if path is not None:
+            sweep(path, age=0)
+
+
+# ---- the proof
+
+
+def _nothing(hashes: dict[str, list[str]], *, remove: bool) -> dict[str, Any]:
+    return {
+        "schema": 1, "id": None, "state": "done", "began": now(), "ended": now(), "subject": hashes,
+        "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced", "counts": {},
+        "documents": {"removed": 0, "redacted": 0}, "versions": [], "exports": [], "reports": [], "trainings": [],
+        "labeling": [], "inputs": [], "similar": [], "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
+    }  # fmt: skip
+
+
+def _prove(store: Store, journal: dict[str, Any], matcher: Matcher, *, left: list[str] | None) -> dict[str, Any]:
+    """The journal as a proof: without what was to be written, and without data.
+
+    Args:
+        store: The store.
+        journal: What was done.
+        matcher: Finds the person in names of files.
+        left: Small files that name the person and are not ours to change; None where nobody has looked.
+    """
+    proof = redacted_json({key: value for key, value in journal.items() if key != "write"}, matcher)
+    objects = sum(1 for _ in store.blobs.list("objects"))
+    proof |= {
+        "state": "done", "ended": now(), "left": left and sorted(map(matcher.redacted, left)),
+        "checked": None if left is None else {"objects": objects, "found": 0},
+    }  # fmt: skip
+    for one in (*proof["exports"], *proof["reports"]):
+        one.pop("files", None)
+    if proof["id"] is None:
+        return proof
+    proof["purge"] = {**proof["purge"], "files": len(journal["purge"]["files"])}
+    inputs, outputs = (
+        [Thing(kind="version", id=one[key], name=one["dataset"]) for one in proof["versions"]]
+        for key in ("of", "version")
+    )
+    facts = {"documents": proof["documents"], "counts": proof["counts"]}
+    record(
+        store, "erasure", proof["id"], name=proof["id"], state="done", began=proof["began"], inputs=inputs,
+        outputs=outputs, facts=facts,
+    )  # fmt: skip
+    store.write(f"erasures/{proof['id']}.json", canonical_json(proof))
+    return proof

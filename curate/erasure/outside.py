@@ -1,0 +1,193 @@
+"""What stands outside of the store's objects and yet was made of a person's data: exports, reports, models, labels.
+
+Run records say what there is. An export whose files are still what was written is written anew, from the successor; a report
+is removed, and can be made again. What somebody has changed since is only named: it may be theirs. Models cannot be erased
+from; they are named with their checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from curate.dataset.annotations import hashes
+from curate.dataset.export import export
+from curate.dataset.reader import Dataset
+from curate.dataset.refs import Reference
+from curate.dataset.runs import records
+from curate.dataset.store import Store
+from curate.errors import CurateError
+from curate.files import file_hash
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from curate.erasure.found import Found, Version
+    from curate.erasure.rewrite import Rewriter
+    from curate.erasure.successor import Successor
+
+__all__ = ["exports", "remove_report", "reports", "rewritten_annotations", "trainings", "write_anew"]
+
+ANEW, REMOVED, GONE, CHANGED = "written anew", "removed", "not there", "changed since: erase it by hand"
+
+
+# ---- exports and reports
+
+
+def exports(store: Store, made: Collection[Successor]) -> Iterator[dict[str, Any]]:
+    """The exports of versions that had the data, as they are asked for again; of one place the newest."""
+    becomes = {one.of: one for one in made if one.removed or one.redacted}
+    newest = {one["facts"]["folder"]: one for one in records(store, "export")}
+    for place, one in newest.items():
+        version = one["inputs"][0]["id"]
+        if version in becomes:
+            asked = {key: one["facts"][key] for key in ("format", "split", "columns", "escape_formulas")}
+            after = becomes[version]
+            yield {"place": place, "files": _files(one), "dataset": after.dataset, "version": after.version, **asked}
+
+
+def reports(store: Store, made: Collection[Successor]) -> Iterator[dict[str, Any]]:
+    """The reports of versions that had the data."""
+    held = {one.of for one in made if one.held}
+    for one in records(store, "report"):
+        if any(thing.get("id") in held for thing in one["inputs"]):
+            yield {"place": one["facts"]["folder"], "files": _files(one)}
+
+
+def _files(one: dict[str, Any]) -> dict[str, str]:
+    return {thing["name"]: thing["id"] for thing in one["outputs"]}
+
+
+def write_anew(store: Store, one: dict[str, Any]) -> str:
+    """Write an export anew; what was done, in words. Done twice, it is done once."""
+    again = next(
+        (other for other in reversed(records(store, "export")) if other["facts"]["folder"] == one["place"]), None
+    )
+    if again and again["inputs"][0]["id"] == one["version"] and _state(_files(again)) == "sound":
+        return ANEW
+    state = _state(one["files"])
+    if state != "sound":
+        return GONE if state == "missing" else CHANGED
+    try:
+        dataset = Dataset(store, Reference(one["dataset"], one["version"], None))
+        export(
+            dataset, one["format"], Path(one["place"]), split=one["split"], columns=one["columns"],
+            escape_formulas=one["escape_formulas"], overwrite=True,
+        )  # fmt: skip
+    except CurateError as error:
+        return f"cannot be written anew ({error.problem}): erase it by hand"
+    return ANEW
+
+
+def remove_report(one: dict[str, Any]) -> str:
+    """Remove a report; what was done, in words."""
+    state = _state(one["files"])
+    if state == "sound":
+        for name in one["files"]:
+            Path(name).unlink()
+        return REMOVED
+    return GONE if state == "missing" else CHANGED
+
+
+def _state(files: Mapping[str, str]) -> str:
+    """`sound` where all files are what was recorded, `missing` where none is there, else `changed`."""
+    there = [name for name in files if Path(name).is_file()]
+    if not there:
+        return "missing"
+    return (
+        "sound"
+        if len(there) == len(files) and all(file_hash(Path(name)) == files[name] for name in there)
+        else "changed"
+    )
+
+
+# ---- models
+
+
+def trainings(store: Store, made: Collection[Successor]) -> list[dict[str, Any]]:
+    """The training runs that saw the documents, and those that began with what they made."""
+    seen = {one.of for one in made if one.removed or one.redacted}
+    runs, found = records(store, "training"), dict[str, dict[str, Any]]()
+    while True:
+        before = len(found)
+        for one in runs:
+            if one["id"] not in found and seen & {thing.get("id") for thing in one["inputs"]}:
+                found[one["id"]] = one
+                seen |= {str(thing.get("id")) for thing in one["outputs"]}
+        if len(found) == before:
+            break
+    return [
+        {
+            "run": one["name"], "folder": one["facts"]["folder"], "state": one["state"], "began": one["began"],
+            "outputs": one["outputs"], "checkpoints": _checkpoints(Path(one["facts"]["folder"])),
+        }
+        for one in found.values()
+    ]  # fmt: skip
+
+
+def _checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "checkpoints").glob("step-*")) if folder.is_dir() else []
+
+
+# ---- labels
+
+
+def rewritten_annotations(
+    store: Store, there: Collection[Version], found: Found, rewriter: Rewriter
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Entries of annotations as they are to be, by name, and the projects that held something.
+
+    What was said of a document that goes, goes; what was said of one in which something was replaced is still about it: the
+    hash of what was judged becomes that of what stands there now.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    entries, projects = dict[str, dict[str, Any]](), set[str]()
+    becomes: dict[tuple[str, ...], dict[str, str]] = {}
+    for blob in store.blobs.list("annotations"):
+        entry = store.read_json(blob.name) or {}
+        table = store.read_table(entry["object"])
+        ids = table.column("id")
+        gone = compute.is_in(ids, pa.array(sorted(found.ids), pa.string()))
+        noted = compute.is_in(ids, pa.array(sorted(found.noted), pa.string()))
+        name = rewriter.plain(entry["object"])
+        if name == entry["object"] and not compute.any(compute.or_(gone, noted)).as_py():
+            continue
+        projects.add(blob.name.split("/")[1])
+        after = store.read_table(str(name)).filter(compute.invert(gone))
+        on = tuple(entry["on"])
+        if on not in becomes:
+            becomes[on] = dict(_hashes(store, there, found, rewriter, on))
+        new = [becomes[on].get(one, one) for one in after.column("hash").to_pylist()]
+        where = after.schema.get_field_index("hash")
+        after = after.set_column(where, after.schema.field(where), pa.chunked_array([pa.array(new, pa.string())]))
+        facts = {**entry, "object": store.write_table(after), "rows": after.num_rows}
+        if facts != entry:
+            entries[blob.name] = facts
+    return entries, sorted(projects)
+
+
+def _hashes(
+    store: Store, there: Collection[Version], found: Found, rewriter: Rewriter, on: tuple[str, ...]
+) -> Iterator[tuple[str, str]]:
+    """What was judged, and what stands there now, as hashes."""
+    import pyarrow as pa
+
+    for version in there:
+        for shard, fragment in version.pairs():
+            rows = found.mentions.get(shard.object, set()) - found.gone.get(shard.object, set())
+            if fragment is None or not rows:
+                continue
+            take = pa.array(sorted(rows), pa.int64())
+            names = fragment.object, rewriter.documents(fragment.object, shard.object)
+            before, after = (_judged(store.read_table(name).take(take), on) for name in names)
+            yield from ((one, other) for one, other in zip(before, after, strict=True) if one and other)
+
+
+def _judged(table: pa.Table, on: tuple[str, ...]) -> list[str | None]:
+    try:
+        return hashes(table, on).to_pylist()
+    except CurateError:  # it has no such column
+        return [None] * table.num_rows

@@ -1,0 +1,72 @@
+"""What an erasure did, or would do, in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["lines"]
+
+_NOT_KNOWN = (
+    "What this cannot know: backups, and copies that an object store or a file system keeps of what was deleted; exports and "
+    "reports of which there is no record, or on other machines; machines that have token shards in their cache; the person by "
+    "other names than those in the subject file."
+)
+
+
+def lines(told: dict[str, Any]) -> list[str]:
+    """The lines, without data."""
+    return list(_counted(told) if told.get("dry_run") else _proof(told))
+
+
+def _counts(told: dict[str, Any]) -> str:
+    found = ", ".join(f"{kind} {count:,}" for kind, count in sorted(told["counts"].items()) if count)
+    return found or "nothing"
+
+
+def _counted(told: dict[str, Any]) -> Iterator[str]:
+    documents = told["documents"]
+    yield f"found in documents as they were read: {_counts(told)}"
+    yield f"would remove {documents['removed']:,} document(s), and replace mentions in {documents['redacted']:,}"
+    yield f"in {told['objects']:,} object(s), {len(told['versions'])} version(s) and {len(told['files'])} small file(s)"
+    for one in told["versions"]:
+        yield f"  {one['dataset']}@{one['of'][:12]}: {one['removed']:,} to remove, {one['redacted']:,} with mentions"
+    yield from _inputs(told)
+
+
+def _inputs(told: dict[str, Any]) -> Iterator[str]:
+    if told["similar"]:
+        yield f"near copies of removed documents, to be looked at: {', '.join(told['similar'])}"
+    if told["inputs"]:
+        yield "the input files still hold the data, and are yours to change:"
+        yield from (f"  {name}" for name in told["inputs"])
+
+
+def _proof(told: dict[str, Any]) -> Iterator[str]:
+    if told["id"] is None:
+        yield "nothing of this person is in the store"
+    else:
+        documents = told["documents"]
+        yield f"erasure {told['id']}, {told['began']} to {told['ended']}, curate-lm {told['tool']}"
+        yield f"found in documents as they were read: {_counts(told)}; mentions were {told['mentions']}"
+        yield f"documents: {documents['removed']:,} removed, {documents['redacted']:,} with mentions replaced"
+        for one in told["versions"]:
+            yield f"  {one['dataset']}: {one['of'][:12]} -> {one['version'][:12]}, {one['removed']:,} documents fewer"
+        purge = told["purge"]
+        yield (
+            f"purged: {len(purge['objects']):,} objects, {len(told['versions'])} manifests, {purge['files']:,} cached records, "
+            f"{len(purge['tokens'])} folders of token shards"
+        )
+    for kind in ("exports", "reports"):
+        yield from (f"{kind[:-1]} {one['place']}: {one['done']}" for one in told[kind])
+    for one in told["trainings"]:
+        steps = f", checkpoints {', '.join(one['checkpoints'])}" if one["checkpoints"] else ""
+        yield f"training run {one['run']} in {one['folder']} saw the documents{steps}"
+    if told["labeling"]:
+        yield f"labeling projects that held documents: {', '.join(told['labeling'])}"
+    yield from _inputs(told)
+    if told["left"]:
+        yield f"these name the person and are yours to change: {', '.join(told['left'])}"
+    if told["checked"]:
+        yield f"looked through again: {told['checked']['objects']:,} objects and all small files, nothing found"
+    yield _NOT_KNOWN

@@ -1,0 +1,125 @@
+"""What was made of a person's data outside of the store: exports, reports, proofs; and what the store cannot see into."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from curate.dataset.care import verify
+from curate.dataset.export import export
+from curate.dataset.runs import records
+from tests.erasure.conftest import CANARIES, EMAIL, PIPELINE, SECRET, canaries
+
+
+def erase(project, *options):
+    outcome = project.cli("data", "erase", "--subject-file", "subject.yaml", "--json", *options)
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+def clean(path):
+    said = path.read_bytes().decode("utf-8", "replace").casefold()
+    return not [word for word in CANARIES if word.casefold() in said]
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "folder"])
+def test_an_export_is_written_anew(person, name):
+    done = export(person.open(), "jsonl", person.root / name)
+    assert not all(map(clean, done.files))
+    told = erase(person)
+    assert [(one["place"], one["done"]) for one in told["exports"]] == [(str(person.root / name), "written anew")]
+    assert all(map(clean, done.files))
+    lines = [json.loads(line) for path in done.files for line in path.read_text().splitlines()]
+    assert len(lines) == len(person.open())
+
+
+def test_an_export_of_some_columns_is_written_anew_with_these(person):
+    export(person.open(), "csv", person.root / "out.csv", columns=["text", "phone"], split="train")
+    erase(person)
+    assert (person.root / "out.csv").read_text().splitlines()[0] == '"text","phone"'
+    assert clean(person.root / "out.csv")
+
+
+def test_an_export_that_somebody_changed_is_named_and_stays(person):
+    export(person.open(), "jsonl", person.root / "out.jsonl")
+    (person.root / "out.jsonl").write_text(f"mine now, {EMAIL}")
+    told = erase(person)
+    assert [one["done"] for one in told["exports"]] == ["changed since: erase it by hand"]
+    assert (person.root / "out.jsonl").read_text() == f"mine now, {EMAIL}"
+
+
+def test_an_export_that_is_not_there_is_told(person):
+    export(person.open(), "jsonl", person.root / "out.jsonl")
+    (person.root / "out.jsonl").unlink()
+    assert [one["done"] for one in erase(person)["exports"]] == ["not there"]
+
+
+def test_a_report_is_removed_and_can_be_made_again(person):
+    assert person.cli("report", "toy", "--out", "report.html").code == 0
+    assert [one["kind"] for one in records(person.store, "report")] == ["report"]
+    told = erase(person)
+    assert [one["done"] for one in told["reports"]] == ["removed"]
+    assert not (person.root / "report.html").exists()
+    assert person.cli("report", "toy", "--out", "report.html").code == 0
+    assert clean(person.root / "report.html")
+
+
+def test_the_proof_says_all_but_the_data(person):
+    outcome = person.cli("data", "erase", "--subject-file", "subject.yaml", "--proof", "proof.json")
+    assert outcome.code == 0
+    told = json.loads((person.root / "proof.json").read_text())
+    assert clean(person.root / "proof.json")
+    assert clean(person.root / "proof.txt")
+    assert {kind: len(one) for kind, one in told["subject"].items()} == {
+        "email": 1,
+        "phone": 1,
+        "name": 1,
+        "document": 1,
+    }
+    assert told["purge"]["objects"]
+    assert told["checked"]["found"] == 0
+    assert not [name for name in told["purge"]["objects"] if person.store.has_object(name)]
+    assert outcome.out == (person.root / "proof.txt").read_text()
+    assert "the input files still hold the data" in outcome.out
+
+
+def test_documents_that_were_made_of_one_go_with_it(person):
+    chunked = PIPELINE.replace("  - {stage: split", "  - {stage: chunk, by: words, size: 5}\n  - {stage: split")
+    person.pipeline(chunked)
+    person.run()
+    one = next(row["id"] for row in person.open().arrow().to_pylist() if SECRET in row["text"])
+    (person.root / "subject.yaml").write_text(f"documents: [{one}]")
+    erase(person)
+    assert canaries(person.store, [SECRET]) == []
+    assert not [row for row in person.open().arrow().to_pylist() if row["parent"] == "ticket-5"]
+    assert verify(person.open())["problems"] == []
+    person.run()
+    assert canaries(person.store, [SECRET]) == []
+
+
+def test_a_page_in_which_nothing_can_be_replaced_goes(person):
+    folder = person.root / "pages"
+    folder.mkdir()
+    (folder / "a.html").write_bytes(f"<p>A page about {EMAIL} in plain letters, long enough.</p>".encode())
+    (folder / "b.html").write_bytes(f"<meta charset=utf-16>{SECRET} and {EMAIL}, and more words.".encode("utf-16"))
+    (folder / "c.html").write_bytes(b"<p>Nobody is named on this page of the folder.</p>")
+    person.pipeline(
+        'dataset: toy\nsources: [{stage: files, paths: ["pages/*.html"], format: binary}]\nstages: [{stage: extract}]\n'
+    )
+    person.run()
+    before = {row["source_uri"][6:12] for row in person.open().arrow().to_pylist()}
+    erase(person)
+    after = {row["source_uri"][6:12]: row["text"] for row in person.open().arrow().to_pylist()}
+    assert canaries(person.store) == []
+    assert before - after.keys() == {"b.html"} & before
+    assert "<EMAIL>" in after["a.html"]
+    person.run()
+    assert canaries(person.store) == []
+
+
+def test_a_sample_and_what_it_left_in_the_store_is_erased_too(person):
+    person.run(sample=8)
+    told = erase(person)
+    assert {one["dataset"] for one in told["versions"]} == {"toy", "toy-sample"}
+    assert canaries(person.store) == []
