@@ -45,8 +45,11 @@ def _all(corpus: Corpus) -> Iterator[Measure]:
         all_of, of = whole["len"].to_numpy().astype(float), np.zeros(len(documents))
         of[np.searchsorted(documents, mine["document"].to_numpy())] = mine["len"].to_numpy()
         for attribute, (topic, name) in enumerate(corpus.attributes):
-            hits, all_hits = (_spread(joint.get((key, attribute)), documents) for key in (number, -1 - axes.index(axis)))
+            hits, all_hits = (
+                _spread(joint.get((key, attribute)), documents) for key in (number, -1 - axes.index(axis))
+            )
             table = np.stack([hits, of - hits, all_hits - hits, all_of - of - (all_hits - hits)], axis=1)
+            table = _by_cluster(table, corpus.clusters[documents])
             yield _measure(f"{topic}.{name}", axis, group, table)
 
 
@@ -62,10 +65,25 @@ def _spread(rows: polars.DataFrame | None, documents: np.ndarray) -> np.ndarray:
     return values
 
 
+def _by_cluster(table: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """The sums of documents that are one observation."""
+    names, of = np.unique(clusters, return_inverse=True)
+    if len(names) == len(table):
+        return table
+    sums = np.zeros((len(names), 4))
+    np.add.at(sums, of, table)
+    return sums
+
+
 def _measure(attribute: str, axis: str, group: str, table: np.ndarray) -> Measure:
     hits, misses, hits_other, misses_other = (int(one) for one in table.sum(axis=0))
     n, others, both = hits + misses, hits_other + misses_other, hits + hits_other
-    facts = {"hits": hits, "hits_others": hits_other, "share": hits / max(n, 1), "share_others": hits_other / max(others, 1)}
+    facts = {
+        "hits": hits,
+        "hits_others": hits_other,
+        "share": hits / max(n, 1),
+        "share_others": hits_other / max(others, 1),
+    }
     measure = Measure("association", attribute, axis, group, n, others, "odds ratio", facts=facts)
     if min(n, others) < LEAST_SENTENCES or both < LEAST_JOINT or both * n / (n + others) < LEAST_JOINT / 2:
         return measure

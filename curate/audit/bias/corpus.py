@@ -7,7 +7,7 @@ scores and sentences those of `MEASURED` documents, in shards taken at even dist
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +47,14 @@ class Wanted:
         by: Columns (as read, or given by a stage) whose values are groups, too.
         scores: Numbers that are compared: columns, or features as `stage.feature`.
         columns: Other columns that are kept of measured documents (labels).
+        cluster: Column whose equal values are one observation (an author, a host); by default every document is one.
     """
 
     on: tuple[str, ...] = ("text",)
     by: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    cluster: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Corpus:
         members: (measured, groups) bool; which measured documents are in which group.
         values: By name, of measured documents (nan: none).
         alive: Whether the measured documents are in the version.
-        clusters: Number of the file or part that each measured document is from.
+        clusters: Number of the observation that each measured document belongs to.
         labels: Other columns, of measured documents.
         sentences: By kept measured document and group (or axis, as group -1 - axis): sentences.
         joint: By kept measured document, group and attribute: sentences with both.
@@ -141,6 +143,7 @@ class _Collector:
         self.parts: dict[str, list[Any]] = {}
         self.seen: set[str] = set()
         self.strings: dict[str, None] = {}
+        self.cluster_of: dict[Any, int] = {}
 
     def run(self, tell: Callable[[int], None]) -> Corpus:
         found = self.found
@@ -300,7 +303,10 @@ class _Collector:
         self.found.measured += shard.documents
         add("members", []).append(members)
         add("alive", []).append(alive)
-        add("clusters", []).append(np.full(shard.documents, len(add("clusters", []))))
+        cluster = self._column(state, shard, self.wanted.cluster) if self.wanted.cluster else [None] * shard.documents
+        alone = [("", before + row) for row in range(shard.documents)]
+        keys = [one if value is None else value for value, one in zip(cluster, alone, strict=True)]
+        add("clusters", []).append(np.array([self.cluster_of.setdefault(key, len(self.cluster_of)) for key in keys]))
         for name in self.wanted.scores:
             values = self._column(state, shard, name)
             add(f"score {name}", []).append(
@@ -327,7 +333,8 @@ class _Collector:
 
         found, parts = self.found, self.parts
         used = [at for at, (_, name) in enumerate(found.groups) if at < self.named or name]
-        missing = [name for name in (*self.wanted.by, *self.wanted.scores, *self.wanted.columns) if f"#{name}" not in parts]
+        asked = (*self.wanted.by, *self.wanted.scores, *self.wanted.columns, *filter(None, [self.wanted.cluster]))
+        missing = [name for name in asked if f"#{name}" not in parts]
         if missing and found.read[-1]:
             raise CurateError(
                 f"no document has a column or feature `{missing[0]}`",
@@ -350,7 +357,6 @@ class _Collector:
         if not self.seen and found.without_text:
             there = ", ".join(self.strings) or "none"
             raise CurateError(
-                f"no document has strings at {', '.join(self.wanted.on)}", hint=f"--on COLUMN; with strings are: {there}"
+                f"no document has strings at {', '.join(self.wanted.on)}",
+                hint=f"--on COLUMN; with strings are: {there}",
             )
-
-

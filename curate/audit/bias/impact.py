@@ -50,7 +50,12 @@ def _measure(corpus: Corpus, stage: str, number: int) -> Measure:
     (kept, removed), (kept_other, removed_other) = mine.sum(axis=0).tolist(), others.sum(axis=0).tolist()
     n, n_other = kept + removed, kept_other + removed_other
     rate, rate_other = wilson(removed, n), wilson(removed_other, n_other)
-    facts = {"removed": removed, "rate": _plain(rate), "removed_others": removed_other, "rate_others": _plain(rate_other)}
+    facts = {
+        "removed": removed,
+        "rate": _plain(rate),
+        "removed_others": removed_other,
+        "rate_others": _plain(rate_other),
+    }
     measure = Measure("impact", stage, axis, group, n, n_other, "odds ratio", facts=facts)
     pooled = (removed + removed_other) / max(n + n_other, 1)
     least = min(pooled, 1 - pooled) * min(n, n_other)

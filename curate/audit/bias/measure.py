@@ -25,7 +25,7 @@ DELTA = 0.147
 LEAST_DOCUMENTS = 30
 LEAST_JOINT = 10
 Verdict = Literal["flagged", "explained", "none", "insufficient"]
-THRESHOLDS = {"odds ratio": RATIO, "ratio": 2.0, "delta": DELTA}
+THRESHOLDS = {"odds ratio": RATIO, "ratio": 2.0, "delta": DELTA, "d": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Measure:
         group: Whose difference.
         n: Documents (or sentences) of the group.
         others: Those that it is compared with.
-        effect: Name of `value`: `odds ratio`, `ratio` (of shares), `delta`.
+        effect: Name of `value`: `odds ratio`, `ratio` (of shares), `delta`, `d` (WEAT).
         estimate: The effect with its interval; None where there is too little to tell.
         q: Of the family.
         verdict: What follows.
@@ -70,7 +70,7 @@ class Measure:
 def passes(estimate: Estimate, effect: str) -> bool:
     """Whether an effect is large, and its interval ends beyond half of the threshold."""
     threshold = THRESHOLDS[effect]
-    if effect == "delta":
+    if effect in ("delta", "d"):
         low, value, high, half = estimate.low, estimate.value, estimate.high, threshold / 2
     else:
         low, value, high = (math.log(max(one, 1e-300)) for one in (estimate.low, estimate.value, estimate.high))

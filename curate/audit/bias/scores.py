@@ -20,7 +20,16 @@ from numpy.typing import NDArray
 
 from curate.audit.bias.statistics import POWER, Estimate, Z, normal_p
 
-__all__ = ["auc", "bootstrap", "cliffs_delta", "detectable_delta", "difference", "krippendorff", "power_mean"]
+__all__ = [
+    "auc",
+    "bootstrap",
+    "cliffs_delta",
+    "detectable_delta",
+    "difference",
+    "krippendorff",
+    "placements",
+    "power_mean",
+]
 
 DRAWS = 2000
 CHUNK = 100
@@ -37,7 +46,7 @@ def _spread(influence: Numbers, clusters: Integers | None) -> float:
     return float((sums**2).sum()) * len(sums) / max(len(sums) - 1, 1)
 
 
-def _placements(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
+def placements(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
     """By value of `x` the share of `y` below it less that above it, and the reverse of each of `y`."""
     below_x, upto_x = (np.searchsorted(np.sort(y), x, side=side) for side in ("left", "right"))
     below_y, upto_y = (np.searchsorted(np.sort(x), y, side=side) for side in ("left", "right"))
@@ -51,7 +60,7 @@ def cliffs_delta(
 
     The interval is made on the scale of the inverse hyperbolic tangent, so that it stays inside.
     """
-    of_x, of_y = _placements(x, y)
+    of_x, of_y = placements(x, y)
     delta = float(of_x.mean())
     influence = np.concatenate([(of_x - delta) / max(len(x) - 1, 1), (of_y - delta) / max(len(y) - 1, 1)])
     variance = _spread(
