@@ -46,6 +46,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "gc": ("curate.commands.data_care:gc", "Remove objects that no version needs."),
         "upgrade": ("curate.commands.data_care:upgrade", "Bring a store of an older curate to the format of today."),
     },
+    "audit": {
+        "bias": ("curate.commands.audit:bias", "Measure how groups of people differ in a version."),
+    },
     "privacy": {
         "evaluate": ("curate.commands.privacy:evaluate", "Measure what the stage `pii` finds of what people marked."),
     },
@@ -94,6 +97,10 @@ class _DataTable(_Table):
     table = GROUPS["data"]
 
 
+class _AuditTable(_Table):
+    table = GROUPS["audit"]
+
+
 class _PrivacyTable(_Table):
     table = GROUPS["privacy"]
 
@@ -107,6 +114,11 @@ data = typer.Typer(
     help="Datasets and their versions: list, show, compare, export, check.",
 )  # fmt: skip
 app.add_typer(data, name="data")
+audit = typer.Typer(
+    cls=_AuditTable, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
+    help="Audits: what a version holds of whom, and what its stages did to whom.",
+)  # fmt: skip
+app.add_typer(audit, name="audit")
 privacy = typer.Typer(
     cls=_PrivacyTable, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
     help="Personal data: how well it is found.",

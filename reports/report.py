@@ -17,7 +17,7 @@ from curate.reports.data import RunData
 from curate.reports.html import render_run, render_version
 from curate.reports.runs import find_run
 
-__all__ = ["build_report", "build_run_report", "find_target"]
+__all__ = ["build_report", "build_run_report", "find_target", "write_page"]
 
 
 def find_target(store: Store, target: str) -> Reference | RunData:
@@ -52,7 +52,7 @@ def build_report(store: Store, version: str, out: Path) -> Path:
     Raises:
         CurateError: The version or one of its objects is missing, or the file cannot be written.
     """
-    return _write(out, render_version(collect_report(store, version)))
+    return write_page(out, render_version(collect_report(store, version)))
 
 
 def build_run_report(run: RunData, out: Path) -> Path:
@@ -61,10 +61,15 @@ def build_run_report(run: RunData, out: Path) -> Path:
     Raises:
         CurateError: The file cannot be written.
     """
-    return _write(out, render_run(run))
+    return write_page(out, render_run(run))
 
 
-def _write(out: Path, page: str) -> Path:
+def write_page(out: Path, page: str) -> Path:
+    """Write a page whole, or not at all.
+
+    Raises:
+        CurateError: The file cannot be written.
+    """
     try:
         write_durably(out, page.encode())
     except OSError as error:

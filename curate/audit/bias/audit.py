@@ -29,7 +29,7 @@ from curate.stages.selectors import is_plain, joined, roots
 
 __all__ = ["FAMILIES", "NOT_HERE", "Audited", "Question", "audit"]
 
-FAMILIES = ("representation", "association", "scores", "impact", "classifier", "labels", "annotators", "embedding")
+FAMILIES = ("impact", "representation", "association", "scores", "classifier", "labels", "annotators", "embedding")
 NOT_HERE = "measures of trained models"
 
 
@@ -133,10 +133,10 @@ def audit(
     corpus = collect(dataset, question.lexicon, wanted, lambda documents: tell("count", documents))
     tools = {name: instrument(dataset.manifest["stages"], name, question.lexicon) for name in corpus.values}
     families: dict[str, list[Measure]] = {
+        "impact": impact(corpus),
         "representation": representation(corpus, question.lexicon),
         "association": association(corpus),
         "scores": scored(corpus, tools),
-        "impact": impact(corpus),
     }
     skipped = asker.skipped(scores)
     absent = [pair for number, pair in enumerate(corpus.groups) if not corpus.read[number]]
