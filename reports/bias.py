@@ -26,7 +26,7 @@ from curate.reports.text import excerpt
 
 __all__ = ["build_bias_report", "render_bias"]
 
-MOST_DRAWN, MOST_SENTENCES, MOST_EXAMPLES = 24, 8, 12
+MOST_DRAWN, MOST_SENTENCES, MOST_EXAMPLES = 40, 8, 12
 COLOURS = {"flagged": "dropped", "explained": "edited", "none": "kept", "insufficient": "ghost"}
 TITLES = {
     "impact": "Whom each stage removes",
@@ -186,9 +186,8 @@ def _parts(name: str, audited: Audited, examples: dict[tuple[str, str, str], _Re
     for at, title in enumerate(titles):
         some = [one for one in measures if by(one) == title]
         told = [one for one in some if one.estimate]
-        if name == "association":
-            told = sorted(told, key=lambda one: (one.verdict != "flagged", -_weight(one)))
-        shown = told[:MOST_DRAWN]
+        clearest = sorted(told, key=lambda one: (one.verdict != "flagged", -_weight(one)))[:MOST_DRAWN]
+        shown = clearest if name == "association" else [one for one in told if one in clearest]
         removed = [found for one in shown if (found := examples.get((one.subject, one.axis, one.group)))]
         key = f"{name}-{at + 1}"
         yield _Part(key, title, _note(some, told), _figure(key, name, title, shown) if shown else None, removed)
@@ -199,7 +198,7 @@ def _note(some: Sequence[Measure], told: Sequence[Measure]) -> str:
     little = sorted({one.group for one in some if one.verdict == "insufficient"})
     notes = []
     if len(told) > MOST_DRAWN:
-        notes.append(f"The {MOST_DRAWN} clearest of {number(len(told))} are shown; `--json` has all.")
+        notes.append(f"The {MOST_DRAWN} clearest of {number(len(told))} are shown; the JSON of the audit has all.")
     if little:
         named = ", ".join(little[:12]) + (f" and {len(little) - 12} more" if len(little) > 12 else "")
         notes.append(f"Insufficient for {named}.")

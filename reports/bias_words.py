@@ -63,7 +63,9 @@ def sentence(one: Measure, axes: dict[str, list[str]]) -> str:
     often = "more" if more(one) else "less"
     who = mention(one, axes)
     if one.family == "impact":
-        among = "Among documents of the same source, language and length" if facts["adjusted"] else "In all"
+        among = "Among documents of the same source, language and length"
+        if not facts["adjusted"]:
+            among = "No other documents of the same source, language and length are there to compare with; in all"
         what = "All stages together" if one.subject == "all stages" else f"The stage \u201c{one.subject}\u201d"
         return (
             f"{what} removed {who} {often} often than others: {number(facts['removed'])} of {number(one.n)} "

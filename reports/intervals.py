@@ -68,7 +68,7 @@ def intervals(
         for tick in axis.ticks:
             kind = "axis" if tick == middle else "grid"
             content.append(line((axis.at(tick), top), (axis.at(tick), base), kind))
-            content.append(text(axis.at(tick), base + 16, compact(tick), "tick", "middle"))
+            content.append(text(axis.at(tick), base + 16, _tick(tick), "tick", "middle"))
         for index, item in enumerate(items):
             y = top + index * row + (32.0 if narrow else 15.0)
             if narrow:
@@ -84,6 +84,12 @@ def intervals(
         return base + 42, content
 
     return make_figure(key, caption, description, draw, header=header, rows=rows, legend=legend)
+
+
+def _tick(value: float) -> str:
+    """Halves as people say them: 1/8."""
+    inverse = 1 / value if 0 < value < 1 else 0.0
+    return f"1/{inverse:.0f}" if inverse and math.log2(inverse).is_integer() else compact(value)
 
 
 class _Axis:

@@ -34,6 +34,7 @@ BUILT_IN: dict[str, str] = {
     "sample": "curate.mix.sample:Sample",
     "split": "curate.mix.split:Split",
     "text_statistics": "curate.audit.statistics:TextStatistics",
+    "bias_audit": "curate.audit.mentions:BiasAudit",
 }
 
 

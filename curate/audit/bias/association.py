@@ -1,8 +1,8 @@
 """What is said beside whom: attributes in sentences that mention a group, held against sentences that mention others.
 
 The unit is the sentence, and the others are sentences that mention another group of the same axis and not this one. Sentences
-of one document are no independent evidence: the interval of the odds ratio is over documents, and its p-value is the larger
-of that and of the table (Fisher, or G2). The log odds with a Dirichlet prior of 5 sentences draw rare words to no
+of one document are no independent evidence: the interval of the odds ratio is over documents, and its p-value is the largest
+of that, of the drawn odds, and (where these are below 0.05) of the table (Fisher, or G2). The log odds with a Dirichlet prior of 5 sentences draw rare words to no
 difference; nPMI and its gap are told beside.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 import polars
 
 from curate.audit.bias.corpus import Corpus
-from curate.audit.bias.measure import LEAST_JOINT, Measure, decide
-from curate.audit.bias.statistics import clustered_odds, detectable_ratio, independence, log_odds, normal_p, npmi
+from curate.audit.bias.measure import LEAST_JOINT, SIGNIFICANT, Measure, decide
+from curate.audit.bias.statistics import clustered_odds, detectable_ratio, independence, log_odds, npmi
 
 __all__ = ["association"]
 
@@ -89,7 +89,9 @@ def _measure(attribute: str, axis: str, group: str, table: np.ndarray) -> Measur
         return measure
     odds = clustered_odds(table)
     drawn = log_odds(hits, n, hits_other, others, both / (n + others), PRIOR)
-    exact = independence(hits, misses, hits_other, misses_other)
+    p = max(odds.p or 0.0, drawn.p or 0.0)
+    if p < SIGNIFICANT:  # a larger one is none anyway, and what it is changes no other's q-value below that
+        p = max(p, independence(hits, misses, hits_other, misses_other))
     mine = npmi(hits, n, both, n + others)
     facts |= {
         "log_odds": drawn.value,
@@ -98,6 +100,5 @@ def _measure(attribute: str, axis: str, group: str, table: np.ndarray) -> Measur
         "npmi_gap": mine - npmi(hits_other, others, both, n + others),
         "documents": int((table[:, 0] + table[:, 2] > 0).sum()),
     }
-    p = max(odds.p or normal_p(0), exact, drawn.p or 1.0)
     least = detectable_ratio(both / (n + others), n, others)
     return replace(measure, estimate=odds._replace(p=p), facts=facts, detectable=least)

@@ -6,7 +6,8 @@
     odds ratio       Mantel and Haenszel, among documents of the same source, language and length (quarters of a doubling)
 
 The odds ratio is what is tested and flagged: it is not moved by a group that is mentioned in longer texts, or in one source. A
-group that fails the four-fifths rule where the odds ratio does not show it is `explained` by source, language and length.
+group that fails the four-fifths rule where the odds ratio does not show it is `explained` by source, language and length. Where
+no other document is like any of the group's, the plain odds are tested, and `adjusted` is false.
 """
 
 from __future__ import annotations
@@ -62,30 +63,35 @@ def _measure(corpus: Corpus, stage: str, number: int) -> Measure:
     if min(n, n_other) < LEAST_DOCUMENTS or (least < LEAST_JOINT / 2 and removed < LEAST_JOINT):
         return measure
     odds = mantel_haenszel(mine[:, 1], mine[:, 0], others[:, 1], others[:, 0])
-    adjusted = not math.isnan(odds.value)
-    if not adjusted:  # no two documents to compare stand in one stratum
-        cells = np.array([removed, kept, removed_other, kept_other], float) + (0.5 if 0 in (removed, kept) else 0)
-        odds = mantel_haenszel(*(np.array([one]) for one in cells))._replace(
-            p=independence(removed, kept, removed_other, kept_other)
-        )
-        if math.isnan(odds.value):
-            return measure
+    alike = bool(((mine.sum(axis=1) > 0) & (others.sum(axis=1) > 0)).any())
+    crude_p = independence(removed, kept, removed_other, kept_other)
+    if not alike:
+        whole = (removed, kept, removed_other, kept_other)
+        odds = mantel_haenszel(*(np.array([one]) for one in whole))._replace(p=crude_p)
     keep = risk_ratio(kept, n, kept_other, n_other)
     facts |= {
         "ratio": _plain(risk_ratio(removed, n, removed_other, n_other)),
         "keep_ratio": _plain(keep),
         "difference": (removed / n - removed_other / n_other),
         "four_fifths": keep.value >= FOUR_FIFTHS,
-        "crude_p": independence(removed, kept, removed_other, kept_other),
-        "adjusted": adjusted,
+        "crude_p": crude_p,
+        "adjusted": alike,
     }
+    if math.isnan(odds.value):  # all documents that are alike had one fate
+        return replace(measure, facts=facts)
     return replace(measure, estimate=odds, facts=facts, detectable=detectable_ratio(pooled, n, n_other))
 
 
 def _explained(one: Measure) -> Measure:
     """A plain difference that is none among documents that are alike."""
     keep, p = one.facts.get("keep_ratio"), one.facts.get("crude_p", 1.0)
-    if one.verdict == "none" and keep and p < SIGNIFICANT and keep["value"] < FOUR_FIFTHS and keep["high"] < 0.9:
+    if (
+        one.verdict in ("none", "insufficient")
+        and keep
+        and p < SIGNIFICANT
+        and keep["value"] < FOUR_FIFTHS
+        and keep["high"] < 0.9
+    ):
         return replace(one, verdict="explained")
     return one
 

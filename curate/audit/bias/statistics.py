@@ -86,25 +86,28 @@ def risk_ratio(hits: int, of: int, hits_other: int, of_other: int) -> Estimate:
 def mantel_haenszel(hits: Numbers, misses: Numbers, hits_other: Numbers, misses_other: Numbers) -> Estimate:
     """Odds ratio over strata, each an entry of the four arrays; nan where no stratum has both samples and both outcomes.
 
-    The p-value is that of Cochran, Mantel and Haenszel, without correction.
+    Where one sample has no hits or no misses in all of these, it is Peto's one-step estimate (Yusuf et al. 1985). The p-value
+    is that of Cochran, Mantel and Haenszel, without correction.
     """
     a, b, c, d = (np.asarray(one, np.float64) for one in (hits, misses, hits_other, misses_other))
-    total = a + b + c + d
     some = (a + b > 0) & (c + d > 0) & (a + c > 0) & (b + d > 0)
-    a, b, c, d, total = a[some], b[some], c[some], d[some], total[some]
-    r, s = a * d / total, b * c / total
-    if not len(a) or not r.sum() or not s.sum():
+    a, b, c, d = a[some], b[some], c[some], d[some]
+    if not len(a):
         return Estimate(math.nan, 0.0, math.inf)
-    p, q = (a + d) / total, (b + c) / total
+    total = a + b + c + d
+    spread = float(((a + b) * (c + d) * (a + c) * (b + d) / (total**2 * np.maximum(total - 1, 1))).sum())
+    surplus = float((a - (a + b) * (a + c) / total).sum())
+    p = normal_p(surplus / math.sqrt(spread))
+    r, s = a * d / total, b * c / total
+    if not r.sum() or not s.sum():
+        return _log(surplus / spread, 1 / math.sqrt(spread))._replace(p=p)
+    agree, differ = (a + d) / total, (b + c) / total
     variance = (
-        (p * r).sum() / (2 * r.sum() ** 2)
-        + (p * s + q * r).sum() / (2 * r.sum() * s.sum())
-        + (q * s).sum() / (2 * s.sum() ** 2)
+        (agree * r).sum() / (2 * r.sum() ** 2)
+        + (agree * s + differ * r).sum() / (2 * r.sum() * s.sum())
+        + (differ * s).sum() / (2 * s.sum() ** 2)
     )
-    ratio = _log(math.log(r.sum() / s.sum()), math.sqrt(variance))
-    spread = ((a + b) * (c + d) * (a + c) * (b + d) / (total**2 * np.maximum(total - 1, 1))).sum()
-    z = (a - (a + b) * (a + c) / total).sum() / math.sqrt(spread) if spread else 0.0
-    return ratio._replace(p=normal_p(float(z)))
+    return _log(math.log(r.sum() / s.sum()), math.sqrt(variance))._replace(p=p)
 
 
 def independence(hits: int, misses: int, hits_other: int, misses_other: int) -> float:
