@@ -124,6 +124,7 @@ def complete(tmp_path):
         ("curate va", ["validate"]),
         ("curate ", [*COMMANDS, *GROUPS]),
         ("curate data ", list(GROUPS["data"])),
+        ("curate audit ", list(GROUPS["audit"])),
         ("curate privacy ", list(GROUPS["privacy"])),
         ("curate validate --s", ["--set"]),
         ("curate data sample --s", ["--split", "--seed", "--store"]),

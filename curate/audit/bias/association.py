@@ -2,8 +2,8 @@
 
 The unit is the sentence, and the others are sentences that mention another group of the same axis and not this one. Sentences
 of one document are no independent evidence: the interval of the odds ratio is over documents, and its p-value is the largest
-of that, of the drawn odds, and (where these are below 0.05) of the table (Fisher, or G2). The log odds with a Dirichlet prior of 5 sentences draw rare words to no
-difference; nPMI and its gap are told beside.
+of that, of the drawn odds, and (where these are below 0.05) of the table (Fisher, or G2). The log odds with a Dirichlet prior
+of 5 sentences draw rare words to no difference; nPMI and its gap are told beside.
 """
 
 from __future__ import annotations
@@ -85,7 +85,11 @@ def _measure(attribute: str, axis: str, group: str, table: np.ndarray) -> Measur
         "share_others": hits_other / max(others, 1),
     }
     measure = Measure("association", attribute, axis, group, n, others, "odds ratio", facts=facts)
-    if min(n, others) < LEAST_SENTENCES or both < LEAST_JOINT or both * n / (n + others) < LEAST_JOINT / 2:
+    if (
+        min(n, others) < LEAST_SENTENCES
+        or min(both, misses + misses_other) < LEAST_JOINT
+        or both * n / (n + others) < LEAST_JOINT / 2
+    ):
         return measure
     odds = clustered_odds(table)
     drawn = log_odds(hits, n, hits_other, others, both / (n + others), PRIOR)

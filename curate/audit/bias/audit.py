@@ -131,7 +131,9 @@ def audit(
         question.on, question.by, scores, (*columns, *(("id",) if question.annotations else ())), question.cluster
     )
     corpus = collect(dataset, question.lexicon, wanted, lambda documents: tell("count", documents))
-    tools = {name: instrument(dataset.manifest["stages"], name, question.lexicon) for name in corpus.values}
+    tools = {
+        name: instrument(dataset.manifest["stages"], name, question.lexicon, corpus.terms) for name in corpus.values
+    }
     families: dict[str, list[Measure]] = {
         "impact": impact(corpus),
         "representation": representation(corpus, question.lexicon),

@@ -77,6 +77,7 @@ class Corpus:
         read: Documents of each group, and in all, as read (or made).
         kept: The same of those that the version has.
         mentions: How often kept documents mention each group.
+        terms: How often each term of the lexicon was found, in all documents.
         removal: By stage: (strata, groups + 1, 2) kept and removed of each group, and of all documents.
         examples: By stage and group, removed documents.
         looked: Columns that were looked at; `unseen`: columns with strings that were not.
@@ -97,6 +98,7 @@ class Corpus:
     kept: np.ndarray = field(default_factory=lambda: np.zeros(0))
     axis_kept: dict[str, int] = field(default_factory=dict)
     mentions: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    terms: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     removal: dict[str, np.ndarray] = field(default_factory=dict)
     examples: dict[tuple[str, int], list[Example]] = field(default_factory=dict)
     looked: list[str] = field(default_factory=list)
@@ -149,6 +151,7 @@ class _Collector:
         found = self.found
         found.read, found.kept = (np.zeros(self.width + 1, np.int64) for _ in range(2))
         found.mentions = np.zeros(self.width, np.int64)
+        found.terms = np.zeros(len(self.group_of), np.int64)
         found.axis_kept = dict.fromkeys(self.axes, 0)
         found.removal = {stage: np.zeros((0, self.width + 1, 2), np.int64) for stage in found.stages}
         step = max(1, -(-sum(shard.documents for shard in self.shards) // MEASURED))
@@ -168,6 +171,7 @@ class _Collector:
             self.found.without_text += shard.documents
             return
         hits = self.scan(texts)
+        self.found.terms += np.bincount(hits.term, minlength=len(self.found.terms))
         counts = np.zeros((shard.documents, self.width), np.int32)
         counts[:, : self.named] = counted(hits, self.group_of, self.named)
         self._values(state, shard, counts)

@@ -88,29 +88,42 @@ def _measure(
     return replace(measure, estimate=estimate, facts=facts, detectable=detectable_delta(n, others))
 
 
-def instrument(stages: list[dict[str, Any]], score: str, lexicon: Lexicon) -> Instrument:
-    """Run the stage that measured a score on the templates; `stages` are those of the version's manifest."""
+def instrument(stages: list[dict[str, Any]], score: str, lexicon: Lexicon, found: np.ndarray) -> Instrument:
+    """Run the stage that measured a score on the templates.
+
+    Args:
+        stages: Those of the version's manifest.
+        score: `stage.feature`.
+        lexicon: Terms and templates.
+        found: How often each term was found: a group's gap is that of its terms as they occur.
+    """
     stage, _, feature = score.rpartition(".")
     record = next((one for one in stages if one["id"] == stage), None)
     if record is None:
         return Instrument({}, "no stage of this version measured it", 0)
-    by_group: dict[tuple[str, str], list[str]] = {}
-    for term in lexicon.terms:
-        texts = by_group.setdefault((term.axis, term.group), [])
-        if term.section == "groups" and len(texts) < MOST_TERMS * max(len(lexicon.templates), 1):
-            texts += [one.replace("{term}", " ".join(term.words)) for one in lexicon.templates]
-    pairs = [(pair, text) for pair, texts in by_group.items() for text in texts]
-    if not pairs:
+    by_group: dict[tuple[str, str], list[int]] = {}
+    for number in np.argsort(-found, kind="stable").tolist():
+        term = lexicon.terms[number]
+        chosen = by_group.setdefault((term.axis, term.group), [])
+        if term.section == "groups" and len(chosen) < MOST_TERMS:
+            chosen.append(number)
+    numbers = [number for chosen in by_group.values() for number in chosen]
+    texts = [one.replace("{term}", " ".join(lexicon.terms[at].words)) for at in numbers for one in lexicon.templates]
+    if not texts:
         return Instrument({}, "the lexicon has no templates", 0)
     try:
-        values = _run(record, feature, [text for _, text in pairs])
+        values = np.array(_run(record, feature, texts)).reshape(len(numbers), -1).mean(axis=1)
     except Exception as error:  # a stage's own code, which may need what is not on this machine
         told = error.problem if isinstance(error, CurateError) else f"{type(error).__name__}: {error}"
         return Instrument({}, f"`{stage}` could not be run again: {told}", 0)
-    means = {pair: float(np.nanmean([v for (one, _), v in zip(pairs, values, strict=True) if one == pair])) for pair in by_group
-             if by_group[pair]}  # fmt: skip
+    by_term = dict(zip(numbers, values.tolist(), strict=True))
+    means = {
+        pair: float(np.average([by_term[at] for at in chosen], weights=[max(found[at], 1e-6) for at in chosen]))
+        for pair, chosen in by_group.items()
+        if chosen
+    }
     middle = float(np.mean([*means.values()]))
-    return Instrument({pair: mean - middle for pair, mean in means.items()}, None, len(pairs))
+    return Instrument({pair: mean - middle for pair, mean in means.items()}, None, len(texts))
 
 
 def _run(record: dict[str, Any], feature: str, texts: list[str]) -> list[float]:
