@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "audit": {
         "bias": ("curate.commands.audit:bias", "Measure how groups of people differ in a version."),
+        "compare": ("curate.commands.audit:compare", "Show what a mitigation changed for each group, and its cost."),
     },
     "privacy": {
         "evaluate": ("curate.commands.privacy:evaluate", "Measure what the stage `pii` finds of what people marked."),

@@ -95,6 +95,7 @@ def render_bias(dataset: Dataset, audited: Audited) -> str:
         axes=[(axis, ", ".join(groups)) for axis, groups in audited.question.lexicon.axes.items()],
         absent=", ".join(f"{group} ({axis})" for axis, group in audited.absent),
         done=_done(dataset),
+        weights=_weights(dataset),
         contents=[
             ("measured", "What was measured", []),
             ("found", "What was found", []),
@@ -155,6 +156,18 @@ def _done(dataset: Dataset) -> list[tuple[str, ...]]:
     """What each stage did to how many documents."""
     keys = ("in", "kept", "dropped", "edited", "quarantined")
     return [(row["id"], row["stage"], *(number(row[key]) for key in keys)) for row in dataset.manifest["stages"]]
+
+
+def _weights(dataset: Dataset) -> list[tuple[str, int, float]]:
+    """Stages that gave weights, to how many documents, and what these are worth."""
+    found = []
+    for row in dataset.manifest["stages"]:
+        for name in row["artifacts"].get("weights", {}).get("objects", []):
+            table = dataset.store.read_table(name)
+            if "documents" in table.column_names:
+                documents = sum(table.column("documents").to_pylist())
+                found.append((row["id"], documents, table.column("effective_n")[0].as_py()))
+    return found
 
 
 def _means(means: dict[str, dict[str, Any] | None]) -> Iterator[tuple[str, ...]]:

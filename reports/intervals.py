@@ -58,32 +58,35 @@ def intervals(
     """
 
     def draw(width: float) -> Drawing:
-        narrow = width == NARROW
-        left = 12.0 if narrow else 240.0
-        right = width - (12.0 if narrow else 26.0 + LETTER * max((len(item.note) for item in items), default=0))
-        row, top = (46.0, 4.0) if narrow else (27.0, 4.0)
-        axis = _Axis(items, middle, logarithmic=logarithmic, left=left, right=right, count=3 if narrow else 5)
-        base = top + row * len(items)
-        content: list[Markup] = []
-        for tick in axis.ticks:
-            kind = "axis" if tick == middle else "grid"
-            content.append(line((axis.at(tick), top), (axis.at(tick), base), kind))
-            content.append(text(axis.at(tick), base + 16, _tick(tick), "tick", "middle"))
-        for index, item in enumerate(items):
-            y = top + index * row + (32.0 if narrow else 15.0)
-            if narrow:
-                content.append(text(0, y - 15, shortened(item.name, width - len(item.note) * LETTER - 8), "label"))
-                content.append(text(width, y - 15, item.note, "value", "end"))
-            else:
-                content.append(text(left - 14, y + 4, shortened(item.name, left - 14), "label", "end"))
-                content.append(text(right + 14, y + 4, item.note, "value"))
-            content.append(line((axis.at(item.low), y), (axis.at(item.high), y), f"whisker {item.kind}"))
-            dot = Markup('<circle cx="{}" cy="{}" r="4" class="value-dot {}"/>')
-            content.append(dot.format(rounded(axis.at(item.value)), rounded(y), item.kind))
-        content.append(text((left + right) / 2, base + 36, shortened(x_name, width), "tick", "middle"))
-        return base + 42, content
+        return _drawn(items, middle, width, logarithmic=logarithmic, x_name=x_name)
 
     return make_figure(key, caption, description, draw, header=header, rows=rows, legend=legend)
+
+
+def _drawn(items: Sequence[Interval], middle: float | None, width: float, *, logarithmic: bool, x_name: str) -> Drawing:
+    narrow = width == NARROW
+    left = 12.0 if narrow else 240.0
+    right = width - (12.0 if narrow else 26.0 + LETTER * max((len(item.note) for item in items), default=0))
+    row, top = (46.0, 4.0) if narrow else (27.0, 4.0)
+    axis = _Axis(items, middle, logarithmic=logarithmic, left=left, right=right, count=3 if narrow else 5)
+    base = top + row * len(items)
+    content: list[Markup] = []
+    for tick in axis.ticks:
+        content.append(line((axis.at(tick), top), (axis.at(tick), base), "axis" if tick == middle else "grid"))
+        content.append(text(axis.at(tick), base + 16, _tick(tick), "tick", "middle"))
+    for index, item in enumerate(items):
+        y = top + index * row + (32.0 if narrow else 15.0)
+        if narrow:
+            content.append(text(0, y - 15, shortened(item.name, width - len(item.note) * LETTER - 8), "label"))
+            content.append(text(width, y - 15, item.note, "value", "end"))
+        else:
+            content.append(text(left - 14, y + 4, shortened(item.name, left - 14), "label", "end"))
+            content.append(text(right + 14, y + 4, item.note, "value"))
+        content.append(line((axis.at(item.low), y), (axis.at(item.high), y), f"whisker {item.kind}"))
+        dot = Markup('<circle cx="{}" cy="{}" r="4" class="value-dot {}"/>')
+        content.append(dot.format(rounded(axis.at(item.value)), rounded(y), item.kind))
+    content.append(text((left + right) / 2, base + 36, shortened(x_name, width), "tick", "middle"))
+    return base + 42, content
 
 
 def _tick(value: float) -> str:

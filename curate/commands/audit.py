@@ -1,4 +1,4 @@
-"""`curate audit bias`."""
+"""`curate audit bias | compare`."""
 
 from __future__ import annotations
 
@@ -11,25 +11,31 @@ from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
 
 if TYPE_CHECKING:
-    from curate.audit.bias.audit import Audited
+    from curate.audit.bias.audit import Audited, Question
+    from curate.dataset.reader import Dataset
 
-__all__ = ["bias"]
+__all__ = ["bias", "compare"]
 
 MOST_PRINTED = 40
+Lexicons = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--lexicon", help="YAML file of words; several are put together. By default curate's own, in English."
+    ),
+]
+Axes = Annotated[
+    list[str] | None, typer.Option("--axis", help="Only this axis of the lexicon (repeat it for several).")
+]
+Strings = Annotated[
+    list[str] | None, typer.Option("--on", help="Which strings: `text` (the default), `messages[].content`, `*`, ...")
+]
 
 
 def bias(
     name: Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")],
-    lexicon: Annotated[
-        list[Path] | None,
-        typer.Option(help="YAML file of words; several are put together. By default curate's own, in English."),
-    ] = None,
-    axis: Annotated[
-        list[str] | None, typer.Option(help="Only this axis of the lexicon (repeat it for several).")
-    ] = None,
-    on: Annotated[
-        list[str] | None, typer.Option(help="Which strings: `text` (the default), `messages[].content`, `*`, ...")
-    ] = None,
+    lexicon: Lexicons = None,
+    axis: Axes = None,
+    on: Strings = None,
     by: Annotated[
         list[str] | None, typer.Option(help="Column, or STAGE.FEATURE, whose values are groups, too (a dialect tag).")
     ] = None,
@@ -56,21 +62,34 @@ def bias(
 
     Exits with 0 whatever is found; `--json` has every measure with its interval, and `findings` what is flagged.
     """
-    from curate.audit.bias.audit import Question, audit
+    from curate.audit.bias.audit import Question
     from curate.audit.bias.lexicon import load_lexicon
     from curate.commands.options import print_json
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
+
+    words = load_lexicon(lexicon or ())
+    question = Question(
+        words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), by=tuple(by or ()),
+        scores=None if score is None else tuple(score), label=label, annotations=annotations, annotator=annotator,
+        cluster=cluster, embedding=embedding,
+    )  # fmt: skip
+    one = open_dataset(name, find_store(store))
+    found, told = _measured(one, question, out)
+    if as_json:
+        print_json({"dataset": one.name, "version": one.version, **told})
+        return
+    _print(found, told)
+    echo(str(out) if out else "--out FILE writes a page with charts; --json has every measure")
+
+
+def _measured(one: Dataset, question: Question, out: Path | None) -> tuple[Audited, dict[str, Any]]:
+    """The audit, its page, and the record of it."""
+    from curate.audit.bias.audit import audit
     from curate.dataset.runs import now, record, run_id
     from curate.pipeline.progress import progress_for_terminal
 
-    words = load_lexicon(lexicon or ())
-    words = words.of_axis(axis) if axis else words
-    one, began = open_dataset(name, find_store(store)), now()
-    question = Question(
-        words, on=tuple(on or ("text",)), by=tuple(by or ()), scores=None if score is None else tuple(score), label=label,
-        annotations=annotations, annotator=annotator, cluster=cluster, embedding=embedding,
-    )  # fmt: skip
+    began = now()
     with progress_for_terminal() as progress:
         progress.begin("counting", len(one.ledger()))
 
@@ -81,12 +100,11 @@ def bias(
                 progress.begin(phase, 1)
 
         found = audit(one, question, tell)
-    told = found.to_json()
     if out:
         from curate.reports.bias import build_bias_report
 
         build_bias_report(one, found, out)
-    identity, tag = run_id(), f"{one.name}@{one.tag or one.version[:12]}"
+    told, identity, tag = found.to_json(), run_id(), f"{one.name}@{one.tag or one.version[:12]}"
     facts = {
         "audit": "bias", "lexicon": told["lexicon"], "verdicts": told["verdicts"],
         "flagged": [[row[key] for key in ("family", "subject", "axis", "group")] for row in told["findings"]],
@@ -94,11 +112,7 @@ def bias(
     }  # fmt: skip
     record(one.store, "audit", identity, name=tag, state="done", began=began,
            inputs=[{"kind": "version", "id": one.version, "name": tag}], outputs=[], facts=facts)  # fmt: skip
-    if as_json:
-        print_json({"dataset": one.name, "version": one.version, "audit": identity, "report": facts["report"], **told})
-        return
-    _print(found, told)
-    echo(str(out) if out else "--out FILE writes the page with charts, --json every measure", err=not out)
+    return found, {"audit": identity, "report": facts["report"], **told}
 
 
 def _print(found: Audited, told: dict[str, Any]) -> None:
@@ -129,3 +143,65 @@ def _print(found: Audited, told: dict[str, Any]) -> None:
 def _numbers(one: Any) -> tuple[str, str, str]:
     value = one.estimate
     return f"{one.effect} {value.value:.2f}", f"{value.low:.2f} to {value.high:.2f}", f"{one.q:.2g}"
+
+
+def compare(
+    before: Annotated[str, typer.Argument(help="The version before.", metavar="A")],
+    after: Annotated[str, typer.Argument(help="The version after.", metavar="B")],
+    lexicon: Lexicons = None,
+    axis: Axes = None,
+    on: Strings = None,
+    weight: Annotated[str, typer.Option(help="Column of weights, where a version has it.")] = "weight",
+    every: Annotated[bool, typer.Option("--all", help="Show every group, not those alone that changed.")] = False,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a mitigation changed for each group, beside dropping at random, and what it cost.
+
+    Documents are paired by id: `share` is the group's among documents that mention its axis, `kept` how often its documents
+    were kept, over how often all others were.
+    """
+    from curate.audit.bias.comparison import compare as measure
+    from curate.audit.bias.lexicon import load_lexicon
+    from curate.commands.options import print_json
+    from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
+    from curate.dataset.runs import now, record, run_id
+
+    words, opened, began = load_lexicon(lexicon or ()), find_store(store), now()
+    sides = open_dataset(before, opened), open_dataset(after, opened)
+    found = measure(*sides, words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), weight=weight)
+    changes, identity = found["changes"], run_id()
+    names = [f"{one.name}@{one.tag or one.version[:12]}" for one in sides]
+    changed = [[one.measure, one.axis, one.group] for one in changes if one.verdict == "changed"]
+    record(opened, "audit", identity, name=f"{names[0]} {names[1]}", state="done", began=began,
+           inputs=[{"kind": "version", "id": one.version, "name": name} for one, name in zip(sides, names, strict=True)],
+           outputs=[], facts={"audit": "compare", "changed": changed, "cost": found["cost"]})  # fmt: skip
+    if as_json:
+        versions = {"before": sides[0].version, "after": sides[1].version}
+        print_json({**versions, "audit": identity, **found, "changes": [one.to_json() for one in changes]})
+        return
+    _print_changes([one for one in changes if every or one.verdict == "changed"], found["cost"])
+    insufficient = sum(one.verdict == "insufficient" for one in changes)
+    echo(
+        f"{len(changed):,} of {len(changes):,} changed, {insufficient:,} insufficient; {found['paired']:,} documents in both"
+    )
+
+
+def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:
+    from curate.commands.tables import print_table
+
+    rows = []
+    for one in changes:
+        told = one.difference
+        interval = f"{told.value:+.3f} ({told.low:+.3f} to {told.high:+.3f})" if told else ""
+        if told and one.measure == "kept":
+            interval = f"x {told.value:.2f} ({told.low:.2f} to {told.high:.2f})"
+        random = f"{one.random[0]:+.3f} to {one.random[1]:+.3f}" if one.random else ""
+        values = [f"{value:.3f}" if value is not None else "" for value in (one.before, one.after)]
+        rows.append([one.measure, f"{one.axis}: {one.group}", one.n, *values, interval, random, one.verdict])
+    if rows:
+        print_table(("measure", "group", "n", "before", "after", "change (95 %)", "at random", "verdict"), rows)
+        echo("")
+    print_table(("cost", "before", "after"), [[name.replace("_", " "), *pair] for name, pair in cost.items()])
+    echo("")

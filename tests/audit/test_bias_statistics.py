@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from curate.audit.bias import scores, statistics
+from curate.audit.bias import comparison, scores, statistics
 from curate.audit.bias.statistics import Estimate
 
 DRAWS = 2000
@@ -177,10 +177,20 @@ def _bootstrap(generator) -> tuple[list[Estimate], float]:
     return found, 0.3
 
 
+def _paired(generator) -> tuple[list[Estimate], float]:
+    found = []
+    for _ in range(DRAWS):  # a filter that keeps 9 of 10 of one group and 6 of 10 of the other
+        group = generator.random(600) < 0.4
+        kept = generator.random(600) < np.where(group, 0.9, 0.6)
+        whole = np.ones(600)
+        found.append(comparison.paired_difference(whole * group, whole * (group & kept), whole, whole * kept))
+    return found, 0.36 / 0.72 - 0.4
+
+
 KINDS = {
     "wilson": _wilson, "risk ratio": _risk_ratio, "mantel-haenszel": _mantel_haenszel, "odds of clusters": _clustered_odds,
     "log odds": _log_odds, "cliff's delta": _delta, "cliff's delta of clusters": _delta_of_clusters, "auc": _auc,
-    "difference": _difference, "bootstrap": _bootstrap,
+    "difference": _difference, "bootstrap": _bootstrap, "paired difference": _paired,
 }  # fmt: skip
 
 

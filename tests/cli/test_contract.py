@@ -41,6 +41,7 @@ FIELDS = {
     "data export toy --out out.jsonl": "dataset version format out files documents bytes notes",
     "audit bias toy": "dataset version audit report lexicon looked_at not_looked_at documents verdicts findings families "
     "skipped groups_without_documents evenness instruments power_means agreement examples",
+    "audit compare toy@v1 toy": "before after audit changes cost paired",
     "data gc --dry-run": "versions objects receipts token_shards temporary bytes dry_run",
 }
 

@@ -215,10 +215,10 @@ def test_the_page_is_whole_on_a_phone_and_asks_for_nothing(page, tmp_path):
 # ---- the command
 
 
-def run(capsys, monkeypatch, project, *arguments: str) -> tuple[int, str, str]:
+def run(capsys, monkeypatch, project, *arguments: str, verb: str = "bias") -> tuple[int, str, str]:
     monkeypatch.chdir(project.root)
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.setattr("sys.argv", ["curate", "audit", "bias", *arguments])
+    monkeypatch.setattr("sys.argv", ["curate", "audit", verb, *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
     return ended.value.code or 0, *capsys.readouterr()
@@ -250,3 +250,63 @@ def test_a_lexicon_and_an_axis_can_be_named(capsys, monkeypatch, project, tmp_pa
     code, _, err = run(capsys, monkeypatch, project, "books", "--lexicon", str(words))
     assert (code, err) == (2, f"error: a term is text, and `3` is none\n  at: {words}:6:19\n  hint: quote it: YAML reads `on` "
                            "and `1` otherwise\n")  # fmt: skip
+
+
+# ---- mitigations, and what they changed
+
+
+@pytest.fixture(scope="module")
+def mitigated(make):
+    """The same documents with a filter that cannot see who is meant, shares, copies and weights."""
+    stages = [
+        "{stage: mask_identities}", stage("Biased", "filter", ", on: masked_text"),
+        "{stage: balance, axis: orientation, targets: {lesbian: 0.5, gay: 0.5}}",
+        "{stage: reweigh, axis: orientation, label: label}",
+    ]  # fmt: skip
+    return make("mitigated", {"texts/a.jsonl": texts()}, stages)
+
+
+def test_a_filter_that_reads_masked_text_removes_all_groups_alike(mitigated):
+    found = audit(open_dataset("books", mitigated.store), Question(load_lexicon(), embedding=False))
+    assert of(found, "impact", "lesbian", "filter").verdict == "none"
+    assert of(found, "impact", "gay", "filter").facts["rate"]["value"] == pytest.approx(0.1, abs=0.03)
+
+
+def test_shares_are_reached_and_weights_are_beside_the_documents(mitigated, tmp_path):
+    dataset = open_dataset("books", mitigated.store)
+    kept = [
+        "lesbian" if "lesbian" in text else "gay" if "gay" in text else ""
+        for text in dataset.arrow()["text"].to_pylist()
+    ]
+    assert kept.count("lesbian") == pytest.approx(kept.count("gay"), abs=10)
+    assert all(weight > 0 for weight in dataset.arrow()["weight"].to_pylist())
+    page = build_bias_report(dataset, audit(dataset, Question(load_lexicon(), embedding=False)), tmp_path / "page.html")
+    assert re.search(r"gave weights to \d+ documents: weighted, they are worth \d+", Page(page.read_text()).text)
+
+
+def test_before_and_after_are_compared_with_the_cost_and_a_random_control(
+    capsys, monkeypatch, project, mitigated, tmp_path
+):
+    from curate import run as run_pipeline
+
+    root = tmp_path / "both"
+    shutil.copytree(project.root, root)
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"))
+    text = (mitigated.root / "pipeline.yaml").read_text()
+    (root / "pipeline.yaml").write_text(text)
+    run_pipeline(root / "pipeline.yaml", workers=1)
+    copied = type(project)(root)
+    code, out, _ = run(capsys, monkeypatch, copied, "books@v1", "books", "--json", verb="compare")
+    told = json.loads(out)
+    assert code == 0
+    changes = {(one["measure"], one["group"]): one for one in told["changes"]}
+    kept, share = changes["kept", "lesbian"], changes["share", "lesbian"]
+    assert kept["verdict"] == share["verdict"] == "changed"
+    assert kept["before"] < 0.5 < 0.9 < kept["after"] and kept["low"] > 1.5
+    assert share["difference"] > 0.1 and share["low"] > 0 and share["random"] is None
+    assert told["cost"]["documents"][1] > told["cost"]["documents"][0]
+    assert told["cost"]["effective_documents"][1] < told["cost"]["documents"][1]
+    code, out, _ = run(capsys, monkeypatch, copied, "books", "books@v1", verb="compare")
+    assert code == 0 and re.search(r"share +orientation: lesbian .* to .* changed", out)
+    assert len(records(copied.store, "audit")) == 2
