@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,17 @@ def test_hostile_documents_are_text(page):
     assert "default-src 'none'" in content
 
 
+def test_the_page_is_in_order_for_readers_of_screens_and_keyboards(page):
+    told = Page(page.read_text(encoding="utf-8"))
+    levels = [int(tag[1]) for tag, _ in told.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1 and all(after - before <= 1 for before, after in pairwise(levels))
+    ids = [attributes["id"] for _, attributes in told.elements if "id" in attributes]
+    assert len(ids) == len(set(ids)) and {link["href"][1:] for link in told.of("a")} <= set(ids)
+    assert len(told.of("caption")) == len(told.of("table")) > 5
+    regions = [one["aria-label"] for _, one in told.elements if "scroll" in one.get("class", "").split()]
+    assert len(set(regions)) == len(regions)
+
+
 def test_equal_audits_give_equal_bytes(dataset, audited, page, tmp_path):
     assert build_bias_report(dataset, audited, tmp_path / "again.html").read_bytes() == page.read_bytes()
 
@@ -309,4 +321,4 @@ def test_before_and_after_are_compared_with_the_cost_and_a_random_control(
     assert told["cost"]["effective_documents"][1] < told["cost"]["documents"][1]
     code, out, _ = run(capsys, monkeypatch, copied, "books", "books@v1", verb="compare")
     assert code == 0 and re.search(r"share +orientation: lesbian .* to .* changed", out)
-    assert len(records(copied.store, "audit")) == 2
+    assert [one["facts"]["audit"] for one in records(copied.store, "audit")].count("compare") == 2
