@@ -49,6 +49,21 @@ def test_an_odds_ratio_over_strata_takes_confounding_out():
     assert statistics.clustered_odds(np.array([[82, 98, 30, 190]])).value > 5
 
 
+def test_strata_with_few_hits_are_tested_exactly():
+    cells = [np.array([one]) for one in (4, 20, 1, 60)]
+    exact = stats.fisher_exact([[4, 20], [1, 60]], alternative="greater").pvalue
+    assert statistics.mantel_haenszel(*cells).p == pytest.approx(2 * exact)
+    # two strata, one of which says nothing
+    cells = [np.array([one, other]) for one, other in ((4, 0), (20, 9), (1, 0), (60, 9))]
+    assert statistics.mantel_haenszel(*cells).p == pytest.approx(2 * exact)
+
+
+def test_a_sample_without_misses_has_odds_and_strata_of_one_outcome_say_nothing():
+    found = statistics.mantel_haenszel(*(np.array([one]) for one in (30, 0, 100, 100)))
+    assert found.low > 2 and found.p is not None and found.p < 1e-6
+    assert math.isnan(statistics.mantel_haenszel(*(np.array([one]) for one in (30, 0, 100, 0))).value)
+
+
 def test_a_table_with_small_cells_is_fishers_and_else_g2():
     assert statistics.independence(1, 9, 9, 3) == pytest.approx(stats.fisher_exact([[1, 9], [9, 3]]).pvalue)
     theirs = stats.chi2_contingency([[40, 60], [20, 80]], correction=False, lambda_="log-likelihood").pvalue

@@ -23,6 +23,7 @@ from curate.audit.bias.statistics import (
     Estimate,
     detectable_ratio,
     independence,
+    informative,
     mantel_haenszel,
     risk_ratio,
     wilson,
@@ -77,9 +78,17 @@ def _measure(corpus: Corpus, stage: str, number: int) -> Measure:
         "crude_p": crude_p,
         "adjusted": alike,
     }
-    if math.isnan(odds.value):  # all documents that are alike had one fate
+    if math.isnan(odds.value) or (alike and not _enough(mine, others)):  # too few alike, or all of them had one fate
         return replace(measure, facts=facts)
     return replace(measure, estimate=odds, facts=facts, detectable=detectable_ratio(pooled, n, n_other))
+
+
+def _enough(mine: np.ndarray, others: np.ndarray) -> bool:
+    """Whether 5 of the group's documents were removed, or could be expected to, and 5 kept, among documents that are alike."""
+    a, b, c, d = informative(mine[:, 1], mine[:, 0], others[:, 1], others[:, 0])
+    expected = ((a + b) * (a + c) / (a + b + c + d)).sum()
+    expected_kept = (a + b).sum() - expected
+    return max(a.sum(), expected) >= LEAST_JOINT / 2 and max(b.sum(), expected_kept) >= LEAST_JOINT / 2
 
 
 def _explained(one: Measure) -> Measure:

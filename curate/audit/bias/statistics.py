@@ -28,6 +28,7 @@ __all__ = [
     "detectable_ratio",
     "effective_n",
     "independence",
+    "informative",
     "log_odds",
     "mantel_haenszel",
     "normal_p",
@@ -87,17 +88,19 @@ def mantel_haenszel(hits: Numbers, misses: Numbers, hits_other: Numbers, misses_
     """Odds ratio over strata, each an entry of the four arrays; nan where no stratum has both samples and both outcomes.
 
     Where one sample has no hits or no misses in all of these, it is Peto's one-step estimate (Yusuf et al. 1985). The p-value
-    is that of Cochran, Mantel and Haenszel, without correction.
+    is that of Cochran, Mantel and Haenszel, without correction; where hits could not be 5 more and 5 fewer than expected
+    (Mantel and Fleiss 1980), the exact conditional one.
     """
-    a, b, c, d = (np.asarray(one, np.float64) for one in (hits, misses, hits_other, misses_other))
-    some = (a + b > 0) & (c + d > 0) & (a + c > 0) & (b + d > 0)
-    a, b, c, d = a[some], b[some], c[some], d[some]
+    a, b, c, d = strata = informative(hits, misses, hits_other, misses_other)
     if not len(a):
         return Estimate(math.nan, 0.0, math.inf)
     total = a + b + c + d
     spread = float(((a + b) * (c + d) * (a + c) * (b + d) / (total**2 * np.maximum(total - 1, 1))).sum())
-    surplus = float((a - (a + b) * (a + c) / total).sum())
-    p = normal_p(surplus / math.sqrt(spread))
+    expected = (a + b) * (a + c) / total
+    surplus = float((a - expected).sum())
+    least = float((expected - np.maximum(0, a - d)).sum())
+    most = float((np.minimum(a + b, a + c) - expected).sum())
+    p = normal_p(surplus / math.sqrt(spread)) if min(least, most) >= EXPECTED else _exact(*strata)
     r, s = a * d / total, b * c / total
     if not r.sum() or not s.sum():
         return _log(surplus / spread, 1 / math.sqrt(spread))._replace(p=p)
@@ -108,6 +111,28 @@ def mantel_haenszel(hits: Numbers, misses: Numbers, hits_other: Numbers, misses_
         + (differ * s).sum() / (2 * s.sum() ** 2)
     )
     return _log(math.log(r.sum() / s.sum()), math.sqrt(variance))._replace(p=p)
+
+
+def informative(hits: Numbers, misses: Numbers, hits_other: Numbers, misses_other: Numbers) -> tuple[Numbers, ...]:
+    """The strata that have both samples and both outcomes: all others say nothing of odds."""
+    a, b, c, d = (np.asarray(one, np.float64) for one in (hits, misses, hits_other, misses_other))
+    some = (a + b > 0) & (c + d > 0) & (a + c > 0) & (b + d > 0)
+    return a[some], b[some], c[some], d[some]
+
+
+def _exact(a: Numbers, b: Numbers, c: Numbers, d: Numbers) -> float:
+    """Two-sided p-value of the sum of hits, given the margins of every stratum: twice the smaller tail."""
+    from scipy.stats import hypergeom
+
+    chances, least = np.ones(1), 0
+    for one in zip(a, b, c, d, strict=True):
+        hits, misses, hits_other, misses_other = (int(cell) for cell in one)
+        mine, whole = hits + misses, hits + misses + hits_other + misses_other
+        low, high = max(0, hits - misses_other), min(mine, hits + hits_other)
+        chances = np.convolve(chances, hypergeom.pmf(np.arange(low, high + 1), whole, hits + hits_other, mine))
+        least += low
+    at = int(a.sum()) - least
+    return min(1.0, 2 * float(min(chances[: at + 1].sum(), chances[at:].sum())))
 
 
 def independence(hits: int, misses: int, hits_other: int, misses_other: int) -> float:
