@@ -5,7 +5,7 @@ through a trie of hashes; the longest term counts, and terms do not overlap. Wor
 hyphens only. A sentence ends at `.`, `!` or `?` before white space, or at an empty line.
 
 Source: Aho and Corasick (1975) for the idea of one pass; words in place of bytes, so that borders come for free.
-Cost: about 300 MB per CPU second, whatever the number of terms (benchmarks/bias.py); compiled once a machine.
+Cost: about 150 MB of books per CPU second, whatever the number of terms (benchmarks/bias.py); compiled once a machine.
 """
 
 from __future__ import annotations
