@@ -17,8 +17,8 @@ from tests.object_store import Server as ObjectStore
 SHOWN = 12
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where the folders stand: hundreds of small files a run, each written durably, and no power cut is tested here."""
-REFUSED = {2, 4}
-"""Exit codes of a run that says why it gives no version."""
+REFUSED = {2, 3, 4}
+"""Exit codes of a run that says why it gives no newest version."""
 
 
 class Project:
