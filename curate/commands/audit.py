@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["bias", "compare", "toxicity"]
 
 MOST_PRINTED = 40
+MEANINGS = {
+    "impact": "odds that a stage removes a document of the group, over those of others of its source, language and length",
+    "representation": "share among documents that mention the axis, over what equal shares (or `reference:`) would give",
+    "association": "odds that a word stands in a sentence about the group, over those in sentences about others of the axis",
+    "scores": "how much more often a document of the group scores higher than another one than lower (-1 to 1)",
+}
+"""What the effect of a family is, for the table."""
 Lexicons = Annotated[
     list[Path] | None,
     typer.Option(
@@ -129,6 +136,10 @@ def _print(found: Audited, told: dict[str, Any]) -> None:
         print_table(("family", "about", "group", "n", "effect", "95 % interval", "q"), rows[:MOST_PRINTED])
         if len(rows) > MOST_PRINTED:
             echo(f"... and {len(rows) - MOST_PRINTED:,} more flagged")
+        echo("")
+        for family in dict.fromkeys(row[0] for row in rows):
+            if family in MEANINGS:
+                echo(f"{family}: {MEANINGS[family]}")
         echo("")
     echo(
         f"{counts['flagged']:,} flagged, {counts['explained']:,} explained by source and length, {counts['none']:,} without a "

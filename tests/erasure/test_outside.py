@@ -55,13 +55,16 @@ def test_an_export_that_is_not_there_is_told(person):
     assert [one["done"] for one in erase(person)["exports"]] == ["not there"]
 
 
-def test_a_report_is_removed_and_can_be_made_again(person):
-    assert person.cli("report", "toy", "--out", "report.html").code == 0
-    assert [one["kind"] for one in records(person.store, "report")] == ["report"]
+@pytest.mark.parametrize("command", [("report", "toy"), ("audit", "bias", "toy", "--no-embedding")])
+def test_a_report_is_removed_and_can_be_made_again(person, command):
+    assert person.cli(*command, "--out", "report.html").code == 0
+    assert [one["outputs"][0]["name"] for one in records(person.store) if one["kind"] in ("report", "audit")] == [
+        str(person.root / "report.html")
+    ]
     told = erase(person)
     assert [one["done"] for one in told["reports"]] == ["removed"]
     assert not (person.root / "report.html").exists()
-    assert person.cli("report", "toy", "--out", "report.html").code == 0
+    assert person.cli(*command, "--out", "report.html").code == 0
     assert clean(person.root / "report.html")
 
 

@@ -7,12 +7,20 @@ import json
 import os
 import select
 import subprocess
+from importlib.resources import files
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 MOST_SECONDS = 60.0
 """For one answer; a test does not wait by the clock, this only ends one that would hang."""
+
+AXE = files("axe_core_python").joinpath("axe.min.js").read_text()
+SERIOUS = """
+axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).then(found => found.violations
+  .filter(one => one.impact == "serious" || one.impact == "critical")
+  .map(one => one.id + ": " + one.nodes.slice(0, 3).map(node => node.html.slice(0, 200)).join(" ")))
+"""
 
 
 class Browser:
@@ -101,6 +109,11 @@ class Tab:
         found = self.browser.call("Runtime.evaluate", self.session, **asked)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def serious(self) -> list[str]:
+        """What axe-core finds of the rules of WCAG 2.1, A and AA, that is serious or critical."""
+        self.evaluate(AXE)
+        return self.evaluate(SERIOUS)
 
     def complaints(self) -> list[str]:
         """What the page wrote to the console, and what the browser said of it."""

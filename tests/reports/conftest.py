@@ -15,6 +15,7 @@ from curate import run
 from curate.dataset.refs import resolve
 from curate.dataset.runs import record, run_id
 from curate.dataset.store import Store
+from tests.reports.browser import Browser
 
 HERE = Path(__file__).resolve().parent
 LONG = "many words that make a text which no filter drops at all"
@@ -185,3 +186,14 @@ def chats(make) -> Project:
 @pytest.fixture(scope="session")
 def empty(make) -> Project:
     return make("empty", {"texts/a.jsonl": []}, [])
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        reason = "Chromium is not installed: `make services` does that"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    opened = Browser(program, tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()

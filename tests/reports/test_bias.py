@@ -20,7 +20,6 @@ from curate.dataset.reader import open_dataset
 from curate.dataset.runs import records
 from curate.errors import CurateError
 from curate.reports.bias import build_bias_report
-from tests.reports.browser import Browser
 from tests.reports.conftest import HOSTILE, stage
 from tests.reports.page import Page
 
@@ -211,17 +210,12 @@ def test_no_output_calls_anything_unbiased(page, audited):
 
 
 @pytest.mark.slow
-def test_the_page_is_whole_on_a_phone_and_asks_for_nothing(page, tmp_path):
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        reason = "Chromium is not installed: `make services` does that"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    browser = Browser(program, tmp_path)
+def test_the_page_is_whole_on_a_phone_runs_nothing_and_asks_for_nothing(page, browser):
     tab = browser.open(page, width=390, height=844)
     tab.evaluate('document.querySelectorAll("details").forEach(one => one.open = true)')
     assert tab.evaluate("document.documentElement.scrollWidth == document.documentElement.clientWidth")
-    assert (tab.requests(), tab.complaints()) == ([page.as_uri()], [])
-    browser.close()
+    assert (tab.requests(), tab.complaints(), tab.dialogs()) == ([page.as_uri()], [], [])
+    assert tab.serious() == []
 
 
 # ---- the command

@@ -5,15 +5,10 @@ Needs Chromium (`make services`); without it these tests are skipped, and fail w
 
 from __future__ import annotations
 
-import os
-import shutil
-from importlib.resources import files
-
 import pytest
 
 from curate.dataset.runs import records
 from curate.reports.report import build_report, build_run_report, find_target
-from tests.reports.browser import Browser
 from tests.reports.page import LONG
 
 pytestmark = pytest.mark.slow
@@ -52,23 +47,6 @@ seen.filter(one => one.matches("svg text")).filter(one => {
 UNREACHABLE = """
 seen.filter(one => one.matches(REGION)).filter(one => { one.focus(); return document.activeElement !== one; }).map(told)
 """
-AXE = files("axe_core_python").joinpath("axe.min.js").read_text()
-SERIOUS = """
-axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).then(found => found.violations
-  .filter(one => one.impact == "serious" || one.impact == "critical")
-  .map(one => one.id + ": " + one.nodes.slice(0, 3).map(node => node.html.slice(0, 200)).join(" ")))
-"""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        reason = "Chromium is not installed: `make services` does that"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    opened = Browser(program, tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -124,8 +102,7 @@ def test_a_page_that_does_any_of_this_is_seen(browser, tmp_path):
     tab = browser.open(file, width=DESK[0], height=DESK[1])
     assert tab.dialogs() == ["2"]
     assert len(tab.requests()) == 2 and any("oh is not defined" in one for one in tab.complaints())
-    tab.evaluate(AXE)
-    assert {one.partition(":")[0] for one in tab.evaluate(SERIOUS)} >= {"image-alt", "color-contrast"}
+    assert {one.partition(":")[0] for one in tab.serious()} >= {"image-alt", "color-contrast"}
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -134,8 +111,7 @@ def test_axe_finds_nothing_serious(browser, pages, hostile_pages, dark):
     for file in (*pages, *hostile_pages):
         tab = browser.open(file, width=DESK[0], height=DESK[1], dark=dark)
         tab.evaluate(PREPARE)
-        tab.evaluate(AXE)
-        assert tab.evaluate(SERIOUS) == []
+        assert tab.serious() == []
 
 
 def test_the_contents_are_folded_on_a_phone_and_open_on_a_desk(browser, pages):
