@@ -16,7 +16,7 @@ from curate.errors import ConfigurationErrors, CurateError, did_you_mean
 from curate.pipeline.agree import whole_schema
 from curate.stages.contract import Audit, Expander, Mapper, Part, Passed, Rejected, Source, SourceContext
 from curate.stages.extractor import CONTENT, MEDIA_TYPE
-from curate.stages.selectors import is_json, roots, string_columns
+from curate.stages.selectors import EVERYTHING, is_json, roots, string_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -180,7 +180,7 @@ class _Follower:
             return
         if isinstance(stage, Mapper) and stage.protects:
             there = pa.schema([field for field in self.columns if field.name in self.read])  # what stages add is theirs
-            self.notes += unscanned(entry.id, there, [name for name in seen if name in self.read])
+            self.notes += unscanned(entry.id, there, [name for name in seen if name in self.read], stage.on)
             if self.own_ids and "id" not in seen:
                 self.notes.append(
                     f"`{entry.id}` never changes ids: those of the data are published as they are; `make_ids: true` at a "
@@ -208,7 +208,7 @@ class _Follower:
                 self.columns = self.columns.append(pa.field(name, kind))
 
 
-def unscanned(stage_id: str, columns: pa.Schema, seen: Sequence[str]) -> list[str]:
+def unscanned(stage_id: str, columns: pa.Schema, seen: Sequence[str], on: Sequence[str]) -> list[str]:
     """What a stage that protects people is not given, in words: strings, names inside of JSON, bytes."""
     import pyarrow as pa
 
@@ -222,6 +222,12 @@ def unscanned(stage_id: str, columns: pa.Schema, seen: Sequence[str]) -> list[st
         notes.append(
             f"`{stage_id}` does not look at the columns {left}: what stands there is published; "
             '`on: ["*"]` is every string of a document'
+        )
+    inside = [one for one in on if one != EVERYTHING and one not in seen]
+    if inside and EVERYTHING not in on:
+        notes.append(
+            f"`{stage_id}` looks at {_listed(inside)} alone where a column has several strings; the others are published "
+            '(all of them, where a name is misspelt); `on: ["*"]` is every string of a document'
         )
     parts = [f"the names of members in {keys}"] if keys else []
     parts += [f"the bytes of {raw}"] if raw else []

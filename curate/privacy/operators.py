@@ -102,6 +102,10 @@ def _phone(value: str, digest: bytes) -> str:
     made = "".join(str(one % 10) for one in digest)[:count]
     if count >= 10:
         made = ("2" + made[1:3] + "55501" + made[8:10]).rjust(count, "1")
+    elif count == 7:
+        made = "55501" + made[5:]
+    if count >= 12 and "".join(filter(str.isdigit, value)).startswith("00"):
+        made = "00" + made[2:]
     return _with_digits(value, made)
 
 
@@ -114,7 +118,8 @@ def _card(value: str, digest: bytes) -> str:
 
 
 def _ssn(value: str, digest: bytes) -> str:
-    made = "9" + "".join(str(one % 10) for one in digest)[:8]
+    """Of the area 666, which no number has; those from 900 on are tax numbers."""
+    made = "666" + "".join(str(one % 10) for one in digest)[:6]
     return _with_digits(value, made[: sum(map(str.isdigit, value))])
 
 

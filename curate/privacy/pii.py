@@ -53,8 +53,8 @@ class Pii(Mapper):
 
     `operators` says what becomes of each entity: `placeholder` (`<EMAIL>`), `mask` (its letters and digits become `*`),
     `pseudonym` (`<EMAIL_kfbaopmnegcdij>`: the same for the same value everywhere, made with a key), `surrogate` (a made-up
-    value of the same kind, the same for the same value, made with the key, in ranges that are nobody's), `drop` (the document
-    leaves), `keep`.
+    value of the same kind, the same for the same value, made with the key, in ranges that are nobody's where there are such;
+    of 768 IPv4 addresses two values may get one, so link by pseudonyms), `drop` (the document leaves), `keep`.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)

@@ -2,7 +2,8 @@
 
 Most begin with letters that little else begins with (`AKIA`, `ghp_`, `xoxb-`): a text is looked at only where it has some of
 them. What has no form of its own is a secret where it is called one (`api_key = "..."`) and is as random as a key is: at
-least 3.2 bits a character, three digits, and not the name of something in a program.
+least 3.2 bits a character, three digits, and not the name of something in a program; and where it is called a password and has
+lower and upper case, digits and signs, or three of these.
 """
 
 from __future__ import annotations
@@ -102,11 +103,16 @@ FORMS = {
 """By name; the names are the rules that the documentation lists."""
 _CALLED = (
     r"(?:api|access|secret|auth|private|signing|encryption|client|account|storage|bearer)[ _.-]?(?:key|token|secret)s?"
-    r"|secret|token|passw(?:or)?d|passwd|pwd|authorization"
+    r"|secret|token|passw(?:or)?d|passwort|passwd|pwd|authorization"
 )
 _ASSIGNED = re.compile(
     rf"\b\w{{0,40}}(?:{_CALLED})\w{{0,20}}[\"']?\s{{0,3}}(?:=>|:=|[=:])\s{{0,3}}(?:bearer |basic )?[\"'`]?"
     r"(?P<secret>[A-Za-z0-9+/_.=~!$%^&*-]{12,200})",
+    re.IGNORECASE,
+)
+_PASSWORD = re.compile(
+    r"\b\w{0,40}(?:passw(?:or)?d|passwort|passwd|pwd)\w{0,20}[\"']?\s{0,3}(?:=>|:=|[=:])\s{0,3}[\"'`]?"
+    r"(?P<secret>[^\s\"'`,;()<>\[\]{}/\\$]{8,64})",
     re.IGNORECASE,
 )
 _ASSIGNED_TRIGGER = rf"(?i:(?:{_CALLED})\w{{0,20}}[\"']?\s{{0,3}}(?:=>|:=|[=:]))"
@@ -116,6 +122,7 @@ SECRET_TRIGGER = "|".join([*dict.fromkeys(form.trigger for form in FORMS.values(
 _NAME = re.compile(r"\d{0,4}[a-z_.]+\d{0,4}|[A-Z_]+\d{0,4}|\w+(?:\.[A-Za-z_]\w*)+|(?:[A-Z]?[a-z]+[\d_]{0,4}){3,}")
 """Names of things in a program."""
 _BITS, _BITS_OF_FORM, _DIGITS = 3.2, 2.5, 3
+_LONG, _BITS_OF_LONG = 32, 4.2
 """Shannon entropy of a character: English words have 2 to 3, random hexadecimal digits 3.3 to 4."""
 
 
@@ -127,9 +134,16 @@ def find_secrets(text: str) -> Iterator[tuple[int, int, str, float]]:
                 apart = not form.is_word or _stands_apart(text, *match.span())
                 if apart and (not form.is_random or _bits(match[0]) >= _BITS_OF_FORM):
                     yield match.start(), match.end(), name, 0.95
-    for match in _ASSIGNED.finditer(text) if _NAMED.search(text) else ():
+    if not _NAMED.search(text):
+        return
+    told = set[int]()
+    for match in _ASSIGNED.finditer(text):
         if _is_random(match["secret"]):
+            told.add(match.start("secret"))
             yield match.start("secret"), match.end("secret"), "assigned", 0.6
+    for match in _PASSWORD.finditer(text):
+        if match.start("secret") not in told and _is_password(match["secret"]):
+            yield match.start("secret"), match.end("secret"), "password", 0.5
 
 
 def _stands_apart(text: str, start: int, end: int) -> bool:
@@ -137,8 +151,16 @@ def _stands_apart(text: str, start: int, end: int) -> bool:
     return not any(one.isascii() and (one.isalnum() or one in "_-") for one in around if one)
 
 
+def _is_password(word: str) -> bool:
+    """Of three of the four kinds of characters, a digit among them: what those who give out passwords ask for."""
+    kinds = [any(map(kind, word)) for kind in (str.islower, str.isupper, lambda one: not one.isalnum())]
+    return any(map(str.isdigit, word)) and sum(kinds) >= 2 and not _NAME.fullmatch(word)
+
+
 def _is_random(secret: str) -> bool:
     digits = sum(map(str.isdigit, secret))
+    if len(secret) >= _LONG and digits and _bits(secret) >= _BITS_OF_LONG and not _NAME.fullmatch(secret):
+        return True
     return _DIGITS <= digits < len(secret) and _bits(secret) >= _BITS and not _NAME.fullmatch(secret)
 
 

@@ -29,7 +29,8 @@ from curate.stages.missing import needing
 __all__ = ["Revealed", "VaultWriter", "check_vault", "read_vault", "reveal"]
 
 MAGIC = b"curate vault 1\n"
-_LENGTH, _NONCE, _TAG, MOST = struct.Struct(">I"), 12, 16, 1 << 26
+_LENGTH, _NONCE = struct.Struct(">I"), 12
+_HEAD = len(MAGIC) + 16
 Pair = tuple[str, str, str]
 """Type, what stands in the text, the value."""
 
@@ -105,10 +106,10 @@ def _cipher(key: bytes) -> Any:
 
 
 def read_vault(folder: Path, key: bytes) -> list[Pair]:
-    """All pairs of a vault, each once.
+    """All pairs of a vault that were written with a key, each once.
 
     Raises:
-        CurateError: It is no vault, was made with another key, or is damaged.
+        CurateError: It is no vault, was made with other keys alone, or is damaged.
     """
     try:
         paths = sorted(folder.glob("*.vault"))
@@ -118,24 +119,28 @@ def read_vault(folder: Path, key: bytes) -> list[Pair]:
         raise CurateError(
             f"there is no vault in `{folder}`", hint="`vault:` of the stage `pii` says where a run writes one"
         )
-    return list(dict.fromkeys(pair for path in paths for pair in _pairs(path, key)))
+    made = {path: _made_with(path) for path in paths}
+    mine, others = [path for path in paths if made[path] == key_id(key)], {one for one in made.values() if one}
+    if others and not mine:
+        raise CurateError(
+            f"the vault was written with another key: with that of the id {', '.join(sorted(others))}, not {key_id(key)}",
+            str(folder),
+            "the `key` of the stage `pii` at the time of the run",
+        )
+    return list(dict.fromkeys(pair for path in mine for pair in _pairs(path, key)))
+
+
+def _made_with(path: Path) -> str | None:
+    """The id of the key of a file; None where its writer was killed when it began."""
+    with path.open("rb") as file:
+        content = file.read(_HEAD)
+    if not MAGIC.startswith(content[: len(MAGIC)]):
+        raise CurateError(f"`{path}` is no file of a vault")
+    return content[len(MAGIC) :].decode("ascii", "replace") if len(content) == _HEAD else None
 
 
 def _pairs(path: Path, key: bytes) -> Iterator[Pair]:
-    content = path.read_bytes()
-    head = len(MAGIC) + 16
-    if not content.startswith(MAGIC) or len(content) < head:
-        if MAGIC.startswith(content[: len(MAGIC)]):
-            return  # killed when it began
-        raise CurateError(f"`{path}` is no file of a vault")
-    if content[len(MAGIC) : head] != key_id(key).encode():
-        made = content[len(MAGIC) : head].decode("ascii", "replace")
-        raise CurateError(
-            f"the vault was written with another key: with that of the id {made}, not {key_id(key)}",
-            str(path),
-            "the `key` of the stage `pii` at the time of the run",
-        )
-    cipher, at = _cipher(key), head
+    content, cipher, at = path.read_bytes(), _cipher(key), _HEAD
     while at + _LENGTH.size <= len(content):
         length = _LENGTH.unpack_from(content, at)[0]
         start = at + _LENGTH.size + _NONCE

@@ -149,6 +149,7 @@ def test_a_term_of_a_language_counts_in_documents_of_it(apply_stage, tmp_path):
     ("lines", "problem", "line"),
     [
         (["rat", "rat\tx"], "the severity `x` is not a number from 1 to 9", 2),
+        (["idiot,1", "fool,2"], "columns are separated by tabs, not by commas", 1),
         (["rat\t0"], "the severity `0` is not a number from 1 to 9", 1),
         (["rat\t1\ten\tmore"], "the line has 4 columns", 1),
         (["# terms", "", "!?"], "`!?` is no term: it has no letter", 3),

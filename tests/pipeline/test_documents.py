@@ -86,11 +86,19 @@ def test_ids_that_curate_makes_are_nobodys_and_not_told(project):
         assert "never changes ids" not in project.cli(*command).err
 
 
+def test_strings_beside_a_selected_one_are_told(chats):
+    note = "`pii` looks at `messages[].contnt` alone where a column has several strings; the others are published"
+    pipeline(chats, '{stage: pii, on: "messages[].contnt"}')
+    assert note in chats.cli("validate", "pipeline.yaml").err
+    assert note in chats.cli("run", "pipeline.yaml", "--workers", 1).err
+
+
 def test_with_every_string_selected_only_the_id_is_told(chats):
     pipeline(chats, '{stage: pii, on: "*"}')
     err = chats.cli("validate", "pipeline.yaml").err
     assert "`pii` never changes ids" in err
     assert "does not look at the columns" not in err
+    assert "alone where" not in err
     assert "`pii` does not look at the names of members in `messages`, with any `on`" in err
 
 

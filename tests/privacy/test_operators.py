@@ -67,6 +67,22 @@ def test_surrogates_look_like_the_value_are_the_same_for_it_and_nobodys(edit):
     assert edit(TEXT, operators=everything) == edit(TEXT, operators=everything)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "form"),
+    [
+        ("US_SSN", "078-05-1120", r"666-\d\d-\d{4}"),  # an area that no number has
+        ("PHONE_NUMBER", "769-3540", r"555-01\d\d"),
+        ("PHONE_NUMBER", "0049-30-901820", r"00\d\d-\d\d-\d{6}"),
+        ("PHONE_NUMBER", "212-555-0143", r"2\d\d-555-01\d\d"),
+    ],
+)
+def test_a_surrogate_is_in_a_range_that_is_nobodys_and_keeps_its_form(kind, value, form):
+    import re
+
+    for number in range(20):
+        assert re.fullmatch(form, operator("surrogate", kind, "<X>", bytes([number]) * 32)(value))
+
+
 def test_a_surrogate_of_a_card_has_a_right_check_digit_and_of_an_iban_a_right_check():
     from presidio_analyzer.predefined_recognizers import CreditCardRecognizer
 

@@ -105,11 +105,26 @@ def test_what_is_called_a_secret_and_is_random_is_one(text):
 @pytest.mark.parametrize(
     "text",
     [
+        "password: Xk9!mQ2zPw", "password: Xk9!mQ2zPw#7", "password=Xk9mQ2zPw77", "pwd: Tr0ub4dor&3", "Passwort: Sommer2024!",
+        "DB_PASSWORD=s3cr3tP4ss", "AWS_SECRET_ACCESS_KEY=kJalrXUtnFEMIaK7MDENGabPxRfiCYzzKKPLqKEY",
+    ],
+)  # fmt: skip
+def test_what_is_called_a_password_and_looks_like_one_is_one(documents, text):
+    rows = Pii(entities=("secret",)).open()(documents([f"it was {text} then"])).verdicts.to_pylist()
+    kept = re.match(r"it was \w+[:=]\s?", f"it was {text}")
+    assert rows[0]["text"] == f"{kept[0]}<SECRET> then"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "tokenizer = GPT2Tokenizer.from_pretrained",
         "next_token = self.wafv2_backend.list_ip_sets",
         "embed_tokens = Gemma4TextScaledWordEmbedding",
         "The secret: nobody knows it. The password is easy.",
         "password: correcthorsebatterystaple",
+        'password=os.environ["DB1"], pwd = getpass.getpass(), passwd: Optional[str] = None',
+        "PWD=/home/User1/Project2 and password=$DB_PASSWORD1",
         "AKIA is a name, ghp_ a beginning, sk-learn a package and https://example.com:8080/x an address",
         "token: 00000000000000000000",
         "-----BEGIN PUBLIC KEY-----\nMIIB\n-----END PUBLIC KEY-----",

@@ -67,6 +67,18 @@ def test_another_key_is_told_and_reveals_nothing(run, project, monkeypatch):
     assert "the vault was written with another key" in done.err
 
 
+def test_each_of_two_keys_reveals_what_was_written_with_it(run, project, monkeypatch):
+    run()
+    with_first = project.texts()[0]
+    first, other = read_vault(project.root / "vault", KEY), OTHER
+    monkeypatch.setenv("PII_KEY", other.decode())
+    run()
+    again = read_vault(project.root / "vault", other)
+    assert first and again and not {stands for _, stands, _ in first} & {stands for _, stands, _ in again}
+    assert read_vault(project.root / "vault", KEY) == first
+    assert reveal(with_first, first).revealed
+
+
 def test_a_vault_that_is_not_there_is_told(project, monkeypatch):
     monkeypatch.setenv("PII_KEY", KEY.decode())
     project.write("out.txt", "text")

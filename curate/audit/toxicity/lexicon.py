@@ -89,6 +89,8 @@ def _entry(line: str, where: str) -> tuple[str, int, str]:
     cells = [cell.strip() for cell in line.rstrip("\r").split("\t")]
     if len(cells) > 3:
         raise CurateError(f"the line has {len(cells)} columns", where, _COLUMNS)
+    if len(cells) == 1 and re.search(r",\s*[1-9]\s*(?:,|$)", line):
+        raise CurateError("columns are separated by tabs, not by commas", where, _COLUMNS)
     term, severity, language = [*cells, "", ""][:3]
     words = len(_WORD.findall(term))
     if words == 0:
