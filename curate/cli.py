@@ -48,6 +48,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "upgrade": ("curate.commands.data_care:upgrade", "Bring a store of an older curate to the format of today."),
     },
     "audit": {
+        "bias": ("curate.commands.audit:bias", "Measure how groups of people differ in a version."),
+        "compare": ("curate.commands.audit:compare", "Show what a mitigation changed for each group, and its cost."),
         "toxicity": ("curate.commands.audit:toxicity", "Tell how toxic documents are, by source and split."),
     },
     "privacy": {
@@ -127,7 +129,7 @@ audit = typer.Typer(
 app.add_typer(audit, name="audit")
 privacy = typer.Typer(
     cls=_PrivacyTable, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
-    help="Personal data: how well it is found.",
+    help="Personal data: how well it is found, what stays, and what pseudonyms stand for.",
 )  # fmt: skip
 app.add_typer(privacy, name="privacy")
 

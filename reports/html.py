@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-__all__ = ["render_run", "render_version"]
+__all__ = ["render", "render_run", "render_version"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIRST_KEYS = ("dataset", "id", "stage", "use", "run")
@@ -36,7 +36,7 @@ def render_version(data: ReportData) -> str:
     """The report of a version."""
     shown = [(f"stage-{number}", stage) for number, stage in enumerate(data.stages, start=1)]
     inputs, lineage = data.inputs, data.manifest["lineage"]
-    return _render(
+    return render(
         "version.html",
         data=data,
         manifest=data.manifest,
@@ -68,7 +68,7 @@ def render_run(run: RunData) -> str:
     """The page of a training run."""
     validation = [(figures.metric_name(name), *map(numbers.measure, values)) for name, values in run.validation]
     sections = {"results": "Results", "validation": "Validation", "curves": "Training curves", "settings": "Settings"}
-    return _render(
+    return render(
         "run.html",
         run=run,
         validation=validation,
@@ -130,7 +130,8 @@ def _splits(splits: dict[str, dict[str, int]]) -> list[tuple[str, dict[str, int]
     return [(name, splits[name]) for name in names]
 
 
-def _render(template: str, **facts: Any) -> str:
+def render(template: str, **facts: Any) -> str:
+    """A page of a template, with the style sheet and its hash; `contents` is the table of contents."""
     style = _style()
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     text = _environment().get_template(template).render(style=style, style_hash=digest, **facts)

@@ -18,7 +18,7 @@ from curate.reports.data import RunData
 from curate.reports.html import render_run, render_version
 from curate.reports.runs import find_run
 
-__all__ = ["build_report", "build_run_report", "find_target"]
+__all__ = ["build_report", "build_run_report", "find_target", "write_page"]
 
 
 def find_target(store: Store, target: str) -> Reference | RunData:
@@ -54,7 +54,7 @@ def build_report(store: Store, version: str, out: Path) -> Path:
         CurateError: The version or one of its objects is missing, or the file cannot be written.
     """
     began, page = now(), collect_report(store, version)
-    path = _write(out, render_version(page))
+    path = write_page(out, render_version(page))
     name = f"{page.dataset}@{version[:12]}"
     with suppress(OSError, CurateError):  # who may only read the store may have a report; it then is on no record
         record(
@@ -72,10 +72,15 @@ def build_run_report(run: RunData, out: Path) -> Path:
     Raises:
         CurateError: The file cannot be written.
     """
-    return _write(out, render_run(run))
+    return write_page(out, render_run(run))
 
 
-def _write(out: Path, page: str) -> Path:
+def write_page(out: Path, page: str) -> Path:
+    """Write a page whole, or not at all.
+
+    Raises:
+        CurateError: The file cannot be written.
+    """
     try:
         write_durably(out, page.encode())
     except OSError as error:

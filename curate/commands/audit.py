@@ -1,15 +1,212 @@
-"""`curate audit toxicity`."""
+"""`curate audit bias | compare | toxicity`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
 
-__all__ = ["toxicity"]
+if TYPE_CHECKING:
+    from curate.audit.bias.audit import Audited, Question
+    from curate.dataset.reader import Dataset
+
+__all__ = ["bias", "compare", "toxicity"]
+
+MOST_PRINTED = 40
+Lexicons = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--lexicon", help="YAML file of words; several are put together. By default curate's own, in English."
+    ),
+]
+Axes = Annotated[
+    list[str] | None, typer.Option("--axis", help="Only this axis of the lexicon (repeat it for several).")
+]
+Strings = Annotated[
+    list[str] | None, typer.Option("--on", help="Which strings: `text` (the default), `messages[].content`, `*`, ...")
+]
+
+
+def bias(
+    name: Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")],
+    lexicon: Lexicons = None,
+    axis: Axes = None,
+    on: Strings = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Column, or STAGE.FEATURE, whose values are groups, too (a dialect tag).")
+    ] = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(help="STAGE.FEATURE or column to compare; by default what is called toxicity, ..."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option(help="Column of labels, compared by group and held against scores.")
+    ] = None,
+    annotations: Annotated[
+        str | None, typer.Option(help="Project whose annotations are compared, by `--annotator` and `--label`.")
+    ] = None,
+    annotator: Annotated[str, typer.Option(help="Column of the annotations that says who.")] = "annotator",
+    cluster: Annotated[
+        str | None, typer.Option(help="Column whose equal values are one observation: an author, a host.")
+    ] = None,
+    embedding: Annotated[bool, typer.Option(help="Train an embedding on the version, and compare words in it.")] = True,
+    out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how groups of people differ in a version: who is mentioned, what is said, how it scores, whom stages removed.
+
+    Exits with 0 whatever is found; `--json` has every measure with its interval, and `findings` what is flagged.
+    """
+    from curate.audit.bias.audit import Question
+    from curate.audit.bias.lexicon import load_lexicon
+    from curate.commands.options import print_json
+    from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
+
+    words = load_lexicon(lexicon or ())
+    question = Question(
+        words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), by=tuple(by or ()),
+        scores=None if score is None else tuple(score), label=label, annotations=annotations, annotator=annotator,
+        cluster=cluster, embedding=embedding,
+    )  # fmt: skip
+    one = open_dataset(name, find_store(store))
+    found, told = _measured(one, question, out)
+    if as_json:
+        print_json({"dataset": one.name, "version": one.version, **told})
+        return
+    _print(found, told)
+    echo(str(out) if out else "--out FILE writes a page with charts; --json has every measure")
+
+
+def _measured(one: Dataset, question: Question, out: Path | None) -> tuple[Audited, dict[str, Any]]:
+    """The audit, its page, and the record of it."""
+    from curate.audit.bias.audit import audit
+    from curate.dataset.runs import Thing, now, record, run_id
+    from curate.files import file_hash
+    from curate.pipeline.progress import progress_for_terminal
+
+    began = now()
+    with progress_for_terminal() as progress:
+        progress.begin("counting", len(one.ledger()))
+
+        def tell(phase: str, documents: int) -> None:
+            if phase == "count":
+                progress.advance(documents)
+            else:
+                progress.begin(phase, 1)
+
+        found = audit(one, question, tell)
+    if out:
+        from curate.reports.bias import build_bias_report
+
+        build_bias_report(one, found, out)
+    told, identity, tag = found.to_json(), run_id(), f"{one.name}@{one.tag or one.version[:12]}"
+    facts = {
+        "audit": "bias", "lexicon": told["lexicon"], "verdicts": told["verdicts"],
+        "flagged": [[row[key] for key in ("family", "subject", "axis", "group")] for row in told["findings"]],
+        "report": str(out) if out else None,
+    }  # fmt: skip
+    page: list[Thing] = [{"kind": "file", "id": file_hash(out), "name": str(out.resolve())}] if out else []
+    record(one.store, "audit", identity, name=tag, state="done", began=began,
+           inputs=[{"kind": "version", "id": one.version, "name": tag}], outputs=page, facts=facts)  # fmt: skip
+    return found, {"audit": identity, "report": facts["report"], **told}
+
+
+def _print(found: Audited, told: dict[str, Any]) -> None:
+    from curate.commands.tables import print_table
+
+    counts = told["verdicts"]
+    rows = [
+        [one.family, one.subject, f"{one.axis}: {one.group}", one.n, *_numbers(one)]
+        for one in found.with_verdict("flagged")
+    ]
+    if rows:
+        print_table(("family", "about", "group", "n", "effect", "95 % interval", "q"), rows[:MOST_PRINTED])
+        if len(rows) > MOST_PRINTED:
+            echo(f"... and {len(rows) - MOST_PRINTED:,} more flagged")
+        echo("")
+    echo(
+        f"{counts['flagged']:,} flagged, {counts['explained']:,} explained by source and length, {counts['none']:,} without a "
+        f"difference shown, {counts['insufficient']:,} insufficient"
+    )
+    for family, reason in told["skipped"].items():
+        echo(f"not measured: {family}: {reason}")
+    if told["groups_without_documents"]:
+        echo(f"groups without documents: {', '.join(told['groups_without_documents'])}")
+    if told["not_looked_at"]:
+        echo(f"columns not looked at: {', '.join(told['not_looked_at'])}")
+
+
+def _numbers(one: Any) -> tuple[str, str, str]:
+    value = one.estimate
+    return f"{one.effect} {value.value:.2f}", f"{value.low:.2f} to {value.high:.2f}", f"{one.q:.2g}"
+
+
+def compare(
+    before: Annotated[str, typer.Argument(help="The version before.", metavar="A")],
+    after: Annotated[str, typer.Argument(help="The version after.", metavar="B")],
+    lexicon: Lexicons = None,
+    axis: Axes = None,
+    on: Strings = None,
+    weight: Annotated[str, typer.Option(help="Column of weights, where a version has it.")] = "weight",
+    every: Annotated[bool, typer.Option("--all", help="Show every group, not those alone that changed.")] = False,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a mitigation changed for each group, beside dropping at random, and what it cost.
+
+    Documents are paired by id: `share` is the group's among documents that mention its axis, `kept` how often its documents
+    were kept, over how often all others were.
+    """
+    from curate.audit.bias.comparison import compare as measure
+    from curate.audit.bias.lexicon import load_lexicon
+    from curate.commands.options import print_json
+    from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
+    from curate.dataset.runs import now, record, run_id
+
+    words, opened, began = load_lexicon(lexicon or ()), find_store(store), now()
+    sides = open_dataset(before, opened), open_dataset(after, opened)
+    found = measure(*sides, words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), weight=weight)
+    changes, identity = found["changes"], run_id()
+    names = [f"{one.name}@{one.tag or one.version[:12]}" for one in sides]
+    changed = [[one.measure, one.axis, one.group] for one in changes if one.verdict == "changed"]
+    record(opened, "audit", identity, name=f"{names[0]} {names[1]}", state="done", began=began,
+           inputs=[{"kind": "version", "id": one.version, "name": name} for one, name in zip(sides, names, strict=True)],
+           outputs=[], facts={"audit": "compare", "changed": changed, "cost": found["cost"]})  # fmt: skip
+    if as_json:
+        versions = {"before": sides[0].version, "after": sides[1].version}
+        print_json({**versions, "audit": identity, **found, "changes": [one.to_json() for one in changes]})
+        return
+    _print_changes([one for one in changes if every or one.verdict == "changed"], found["cost"])
+    insufficient = sum(one.verdict == "insufficient" for one in changes)
+    echo(
+        f"{len(changed):,} of {len(changes):,} changed, {insufficient:,} insufficient; {found['paired']:,} documents in both"
+    )
+
+
+def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:
+    from curate.commands.tables import print_table
+
+    rows = []
+    for one in changes:
+        told = one.difference
+        interval = f"{told.value:+.3f} ({told.low:+.3f} to {told.high:+.3f})" if told else ""
+        if told and one.measure == "kept":
+            interval = f"x {told.value:.2f} ({told.low:.2f} to {told.high:.2f})"
+        random = f"{one.random[0]:+.3f} to {one.random[1]:+.3f}" if one.random else ""
+        values = [f"{value:.3f}" if value is not None else "" for value in (one.before, one.after)]
+        rows.append([one.measure, f"{one.axis}: {one.group}", one.n, *values, interval, random, one.verdict])
+    if rows:
+        print_table(("measure", "group", "n", "before", "after", "change (95 %)", "at random", "verdict"), rows)
+        echo("")
+    print_table(("cost", "before", "after"), [[name.replace("_", " "), *pair] for name, pair in cost.items()])
+    echo("")
 
 
 def toxicity(

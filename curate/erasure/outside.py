@@ -48,11 +48,11 @@ def exports(store: Store, made: Collection[Successor]) -> Iterator[dict[str, Any
 
 
 def reports(store: Store, made: Collection[Successor]) -> Iterator[dict[str, Any]]:
-    """The reports of versions that had the data."""
+    """The pages about versions that had the data: reports and audits."""
     held = {one.of for one in made if one.held}
-    for one in records(store, "report"):
-        if any(thing.get("id") in held for thing in one["inputs"]):
-            yield {"place": one["facts"]["folder"], "files": _files(one)}
+    for one in (*records(store, "report"), *records(store, "audit")):
+        if one["outputs"] and any(thing.get("id") in held for thing in one["inputs"]):
+            yield {"place": one["outputs"][0]["name"], "files": _files(one)}
 
 
 def _files(one: dict[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import masked
 from curate.errors import ConfigurationErrors, CurateError, did_you_mean
 from curate.pipeline.agree import whole_schema
-from curate.stages.contract import Expander, Mapper, Part, Passed, Rejected, Source, SourceContext
+from curate.stages.contract import Audit, Expander, Mapper, Part, Passed, Rejected, Source, SourceContext
 from curate.stages.extractor import CONTENT, MEDIA_TYPE
 from curate.stages.selectors import is_json, roots, string_columns
 
@@ -186,6 +186,10 @@ class _Follower:
                     f"`{entry.id}` never changes ids: those of the data are published as they are; `make_ids: true` at a "
                     "source makes others"
                 )
+
+        if isinstance(stage, Audit) and stage.surveys:
+            others = _listed(name for name in string_columns(self.columns) if name not in (*seen, "id", "source_uri"))
+            self.notes += [f"`{entry.id}` does not look at the columns {others}"] if others else []
 
     def _behind(self, stage: Any) -> None:
         import pyarrow as pa

@@ -217,6 +217,8 @@ class Audit(_OfTexts):
     """Measures features of every document and changes nothing."""
 
     kind = "audit"
+    surveys: ClassVar[bool] = False
+    """Whether it is asked what documents hold: then a run says which columns it was not given."""
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """The function that measures: a table of features, one row for every document of the batch."""

@@ -35,6 +35,11 @@ BUILT_IN: dict[str, str] = {
     "split": "curate.mix.split:Split",
     "toxicity": "curate.audit.toxicity.stage:Toxicity",
     "text_statistics": "curate.audit.statistics:TextStatistics",
+    "bias_audit": "curate.audit.mentions:BiasAudit",
+    "counterfactuals": "curate.audit.identities:Counterfactuals",
+    "mask_identities": "curate.audit.identities:MaskIdentities",
+    "reweigh": "curate.audit.balance:Reweigh",
+    "balance": "curate.audit.balance:Balance",
 }
 
 

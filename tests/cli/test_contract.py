@@ -39,6 +39,9 @@ FIELDS = {
     "data sample toy -n 2": "dataset version documents",
     "data verify toy": "dataset version objects bytes problems hint",
     "data export toy --out out.jsonl": "dataset version format out files documents bytes notes",
+    "audit bias toy": "dataset version audit report lexicon looked_at not_looked_at documents verdicts findings families "
+    "skipped groups_without_documents evenness instruments power_means agreement examples",
+    "audit compare toy@v1 toy": "before after audit changes cost paired",
     "data gc --dry-run": "versions objects receipts token_shards temporary bytes dry_run",
 }
 

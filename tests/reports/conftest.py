@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def make(tmp_path_factory) -> Callable[..., Project]:
         (root / "pipeline.yaml").write_text("\n".join([*head, *listed, ""]))
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(str(HERE))
-            patch.setenv("PYTHONPATH", str(HERE))
+            patch.setenv("PYTHONPATH", f"{HERE}:{os.environ.get('PYTHONPATH', '')}".rstrip(":"))
             patch.delenv("CURATE_STORE", raising=False)
             run(root / "pipeline.yaml", workers=1)
         return Project(root)

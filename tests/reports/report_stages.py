@@ -155,6 +155,35 @@ class Hostile(Mapper):
         return act
 
 
+class Biased(Filter):
+    """Drops three of four texts with a word, and one of ten others."""
+
+    word: str = "lesbian"
+
+    def open(self):
+        def measure(batch):
+            texts, ids = batch.column("text").to_pylist(), batch.column("id").to_pylist()
+            draws = [int("".join(one for one in name if one.isdigit()) or 0) % 20 for name in ids]
+            bad = [draw < (15 if self.word in text else 2) for text, draw in zip(texts, draws, strict=True)]
+            return pa.table({"bad": pa.array([float(one) for one in bad])})
+
+        return measure
+
+    def rules(self):
+        return [Rule("unwanted", "bad", maximum=0.5)]
+
+
+class Rude(Audit):
+    """Scores texts: some words, and one innocent name."""
+
+    def open(self):
+        def measure(batch):
+            texts = batch.column("text").to_pylist()
+            return pa.table({"toxicity": [("hate" in one) * 0.6 + ("gay" in one) * 0.3 for one in texts]})
+
+        return measure
+
+
 class Look(Audit):
     """Measures how long texts are."""
 

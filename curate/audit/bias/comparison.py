@@ -1,0 +1,218 @@
+"""Before and after: what a mitigation changed for each group, and what it cost.
+
+    share         of the group among documents that mention its axis, in each version (weighted where there are weights)
+    kept          how often the group's documents were kept, over how often all others were: 1 is alike
+    random        the change of the share when as many documents of the version before are dropped at random, 95 % of draws
+
+Documents are paired by id: both versions hold mostly the same ones, so the interval of a difference is that of the sum of each
+document's influence on it, which is much narrower than two intervals apart. A group has `changed` where q < 0.05, the change
+is at least 0.01 of a share or 5 % of a ratio, and a share's is beyond what random dropping gives.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.audit.bias.corpus import Corpus, Wanted, collect
+from curate.audit.bias.lexicon import Lexicon
+from curate.audit.bias.measure import LEAST_DOCUMENTS, SIGNIFICANT
+from curate.audit.bias.statistics import Estimate, Z, adjusted, effective_n, normal_p
+from curate.dataset.reader import Dataset
+
+__all__ = ["Change", "compare", "paired_difference", "random_drops"]
+
+DRAWS, SEED, CHUNK = 400, 1, 20
+LEAST_SHARE, LEAST_RATIO = 0.01, 1.05
+Numbers = NDArray[np.float64]
+
+
+@dataclass
+class Change:
+    """A group before and after; intervals of 95 %.
+
+    Attributes:
+        before: Its value in the first version.
+        after: Its value in the second.
+        difference: After less before (of ratios: the ratio).
+        random: What random dropping gives, from and to; None where nothing was dropped.
+    """
+
+    measure: str
+    axis: str
+    group: str
+    n: int
+    before: float | None = None
+    after: float | None = None
+    difference: Estimate | None = None
+    random: tuple[float, float] | None = None
+    q: float | None = None
+    verdict: str = "insufficient"
+
+    def to_json(self) -> dict[str, Any]:
+        """Flat."""
+        numbers = self.difference._asdict() if self.difference else dict.fromkeys(Estimate._fields)
+        return {
+            "measure": self.measure, "axis": self.axis, "group": self.group, "n": self.n, "before": self.before,
+            "after": self.after, **{"difference" if key == "value" else key: one for key, one in numbers.items()},
+            "random": self.random, "q": self.q, "verdict": self.verdict,
+        }  # fmt: skip
+
+
+@dataclass
+class _Side:
+    """The union's documents in one version: read, kept, and their weights."""
+
+    read: NDArray[np.bool_]
+    kept: NDArray[np.bool_]
+    weight: Numbers
+
+
+def compare(
+    before: Dataset, after: Dataset, lexicon: Lexicon, *, on: tuple[str, ...] = ("text",), weight: str = "weight"
+) -> dict[str, Any]:
+    """Compare two versions.
+
+    Args:
+        before: The version without the mitigation.
+        after: The version with it.
+        lexicon: The words.
+        on: Selectors of the strings that are looked at.
+        weight: Column of weights, where a version has it.
+
+    Returns:
+        `changes` (of each group `share` and `kept`), and `cost`: documents, bytes of text and effective documents of both.
+    """
+    corpora = [
+        collect(one, lexicon, Wanted(on, columns=("id", *((weight,) if weight in one.columns else ()))))
+        for one in (before, after)
+    ]
+    members, sides = _paired(corpora, weight)
+    changes = [*_shares(corpora[0].groups, lexicon, members, sides), *_kept(corpora[0].groups, members, sides)]
+    for measure in ("share", "kept"):
+        some = [one for one in changes if one.measure == measure and one.difference and one.difference.p is not None]
+        for one, q in zip(some, adjusted([one.difference.p or 0.0 for one in some if one.difference]), strict=True):
+            one.q = q
+            one.verdict = "changed" if q < SIGNIFICANT and _matters(one) else "no change shown"
+    return {
+        "changes": changes,
+        "cost": _cost(before, after, sides),
+        "paired": int((sides[0].read & sides[1].read).sum()),
+    }
+
+
+def _matters(one: Change) -> bool:
+    """Whether a change is large enough, and no work of chance."""
+    assert one.difference
+    value = one.difference.value
+    if one.measure == "kept":
+        return abs(math.log(value)) >= math.log(LEAST_RATIO)
+    return abs(value) >= LEAST_SHARE and (one.random is None or not one.random[0] <= value <= one.random[1])
+
+
+def _paired(corpora: list[Corpus], weight: str) -> tuple[NDArray[np.bool_], list[_Side]]:
+    """Groups of all documents of both versions, and what each version has of them."""
+    places: dict[str, int] = {}
+    for corpus in corpora:
+        for name in corpus.labels.get("id", ()):
+            places.setdefault(name, len(places))
+    members = np.zeros((len(places), len(corpora[0].groups)), bool)
+    sides = []
+    for corpus in corpora[::-1]:  # the groups are those of the version before, where it has the document
+        rows = np.array([places[name] for name in corpus.labels.get("id", ())], np.int64)
+        side = _Side(np.zeros(len(places), bool), np.zeros(len(places), bool), np.zeros(len(places)))
+        if len(rows):
+            members[rows], side.read[rows] = corpus.members, True
+            side.kept[rows] = corpus.alive
+            given = corpus.labels.get(weight, [1.0] * len(rows))
+            side.weight[rows] = [1.0 if one is None else float(one) for one in given]
+        side.weight *= side.kept
+        sides.append(side)
+    return members, sides[::-1]
+
+
+def paired_difference(parts: Numbers, parts_after: Numbers, wholes: Numbers, wholes_after: Numbers) -> Estimate:
+    """A share after less the share before, of documents that stand in both: each adds to both parts and wholes."""
+    of, of_after = wholes.sum(), wholes_after.sum()
+    share, share_after = parts.sum() / of, parts_after.sum() / of_after
+    influence = (parts_after - share_after * wholes_after) / of_after - (parts - share * wholes) / of
+    value, deviation = float(share_after - share), math.sqrt(float((influence**2).sum()))
+    p = normal_p(value / deviation) if deviation else None
+    return Estimate(value, value - Z * deviation, value + Z * deviation, p)
+
+
+def random_drops(members: NDArray[np.bool_], axis: NDArray[np.bool_], left: int) -> tuple[Numbers, Numbers]:
+    """From and to which change of each group's share 95 % of random choices of `left` documents lead."""
+    generator, documents = np.random.default_rng(SEED), len(members)
+    whole = members.sum(axis=0) / max(int(axis.sum()), 1)
+    table = np.concatenate([members, axis[:, None]], axis=1).astype(np.float32)
+    drawn = []
+    for _ in range(0, DRAWS, CHUNK):
+        keys = generator.random((CHUNK, documents), np.float32)
+        chosen = keys <= np.partition(keys, left - 1, axis=1)[:, left - 1 : left] if left else np.zeros_like(keys, bool)
+        sums = chosen.astype(np.float32) @ table
+        drawn.append(sums[:, :-1] / np.maximum(sums[:, -1:], 1) - whole)
+    low, high = np.quantile(np.concatenate(drawn), [0.025, 0.975], axis=0)
+    return low, high
+
+
+def _shares(
+    groups: list[tuple[str, str]], lexicon: Lexicon, members: NDArray[np.bool_], sides: list[_Side]
+) -> list[Change]:
+    before, after = sides
+    found: list[Change] = []
+    for axis in lexicon.axes:
+        numbers = [at for at, (name, _) in enumerate(groups) if name == axis]
+        some = np.asarray(members[:, numbers].any(axis=1), bool)
+        fewer = int(before.kept.sum()) - int(after.kept.sum())
+        ranges = None
+        if fewer > 0 and some.any():
+            ranges = random_drops(members[before.kept][:, numbers], some[before.kept], int(after.kept.sum()))
+        for nth, number in enumerate(numbers):
+            mine = members[:, number]
+            one = Change("share", axis, groups[number][1], int((mine & before.kept).sum()))
+            if min((some & side.kept).sum() for side in sides) >= LEAST_DOCUMENTS and one.n:
+                weights = [side.weight * some for side in sides]
+                one.before, one.after = (float((weight * mine).sum() / weight.sum()) for weight in weights)
+                one.difference = paired_difference(weights[0] * mine, weights[1] * mine, *weights)
+                one.random = None if ranges is None else (float(ranges[0][nth]), float(ranges[1][nth]))
+            found.append(one)
+    return found
+
+
+def _kept(groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: list[_Side]) -> list[Change]:
+    """How the ratio of kept shares changed: log ratios, with the influence of every document on both."""
+    found = []
+    for number, (axis, group) in enumerate(groups):
+        mine = members[:, number]
+        one = Change("kept", axis, group, int((mine & sides[0].read).sum()))
+        values, influence = [], np.zeros(len(members))
+        for sign, side in zip((-1, 1), sides, strict=True):
+            cells = [(side.read & part, side.kept & part) for part in (mine, ~mine)]
+            if min(read.sum() for read, _ in cells) < LEAST_DOCUMENTS or not all(kept.any() for _, kept in cells):
+                break
+            shares = [kept.sum() / read.sum() for read, kept in cells]
+            values.append(float(shares[0] / shares[1]))
+            for direction, (read, kept) in zip((1, -1), cells, strict=True):
+                influence += sign * direction * (kept / kept.sum() - read / read.sum())
+        if len(values) == 2:
+            one.before, one.after = values
+            change, deviation = math.log(values[1] / values[0]), math.sqrt(float((influence**2).sum()))
+            low, middle, high = (math.exp(change + z * deviation) for z in (-Z, 0.0, Z))
+            p = normal_p(change / deviation) if deviation > 1e-12 else None
+            one.difference = Estimate(middle, low, high, p)
+            one.verdict = "no change shown"
+        found.append(one)
+    return found
+
+
+def _cost(before: Dataset, after: Dataset, sides: list[_Side]) -> dict[str, list[float]]:
+    return {
+        "documents": [len(before), len(after)],
+        "text_bytes": [before.manifest["text_bytes"], after.manifest["text_bytes"]],
+        "effective_documents": [round(effective_n(side.weight), 1) for side in sides],
+    }

@@ -1,0 +1,147 @@
+"""Scores and labels by group: differences, ranks, agreement, with intervals over clusters.
+
+    cliffs_delta         Cliff (1993): P(x > y) - P(x < y); variance by placements (DeLong et al. 1988)
+    auc                  area under the ROC curve, the same placements
+    difference           difference of means
+    power_mean           Borkan et al. (2019), of the AUCs of subgroups, p = -5
+    krippendorff         Krippendorff (2011): alpha of nominal labels with missing ones
+    bootstrap            percentiles over resampled clusters (a document, a source), 2,000 draws
+
+Every variance is a sum over clusters of squared sums of influences: ten sentences of one document are one observation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.audit.bias.statistics import POWER, Estimate, Z, normal_p
+
+__all__ = [
+    "auc",
+    "bootstrap",
+    "cliffs_delta",
+    "detectable_delta",
+    "difference",
+    "krippendorff",
+    "placements",
+    "power_mean",
+]
+
+DRAWS = 2000
+CHUNK = 100
+Numbers = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+def _spread(influence: Numbers, clusters: Integers | None) -> float:
+    """Variance of a sum of influences."""
+    if clusters is None:
+        return float((influence**2).sum())
+    _, of = np.unique(clusters, return_inverse=True)
+    sums = np.bincount(of, influence)
+    return float((sums**2).sum()) * len(sums) / max(len(sums) - 1, 1)
+
+
+def placements(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
+    """By value of `x` the share of `y` below it less that above it, and the reverse of each of `y`."""
+    below_x, upto_x = (np.searchsorted(np.sort(y), x, side=side) for side in ("left", "right"))
+    below_y, upto_y = (np.searchsorted(np.sort(x), y, side=side) for side in ("left", "right"))
+    return (below_x + upto_x - len(y)) / len(y), (len(x) - below_y - upto_y) / len(x)
+
+
+def cliffs_delta(
+    x: Numbers, y: Numbers, clusters_x: Integers | None = None, clusters_y: Integers | None = None
+) -> Estimate:
+    """How much more often a value of `x` is above one of `y` than below it: from -1 to 1.
+
+    The interval is made on the scale of the inverse hyperbolic tangent, so that it stays inside.
+    """
+    of_x, of_y = placements(x, y)
+    delta = float(of_x.mean())
+    influence = np.concatenate([(of_x - delta) / max(len(x) - 1, 1), (of_y - delta) / max(len(y) - 1, 1)])
+    variance = _spread(
+        influence, None if clusters_x is None or clusters_y is None else np.concatenate([clusters_x, clusters_y])
+    )
+    if abs(delta) >= 1 or not variance:
+        return Estimate(delta, delta if variance or abs(delta) < 1 else -1.0, delta, None)
+    deviation = math.sqrt(variance) / (1 - delta**2)
+    low, high = math.tanh(math.atanh(delta) - Z * deviation), math.tanh(math.atanh(delta) + Z * deviation)
+    return Estimate(delta, low, high, normal_p(delta / math.sqrt(variance)))
+
+
+def auc(positive: Numbers, negative: Numbers) -> Estimate:
+    """How often a positive's score is above a negative's."""
+    delta = cliffs_delta(positive, negative)
+    return Estimate((delta.value + 1) / 2, (delta.low + 1) / 2, (delta.high + 1) / 2)
+
+
+def difference(
+    x: Numbers, y: Numbers, clusters_x: Integers | None = None, clusters_y: Integers | None = None
+) -> Estimate:
+    """Mean of `x` less mean of `y`."""
+    value = float(x.mean() - y.mean())
+    influence = np.concatenate([(x - x.mean()) / (len(x) - 0.5), (y.mean() - y) / (len(y) - 0.5)])
+    both = None if clusters_x is None or clusters_y is None else np.concatenate([clusters_x, clusters_y])
+    deviation = math.sqrt(_spread(influence, both))
+    p = normal_p(value / deviation) if deviation else None
+    return Estimate(value, value - Z * deviation, value + Z * deviation, p)
+
+
+def detectable_delta(of: int, of_other: int) -> float:
+    """The least Cliff's delta that is found with 80 % power, of scores without ties."""
+    if not of or not of_other:
+        return math.inf
+    return min(1.0, (Z + POWER) * math.sqrt((of + of_other + 1) / (3 * of * of_other)))
+
+
+def power_mean(values: Sequence[float], power: float = -5.0) -> float:
+    """The generalized mean: at -5 the worst values count most."""
+    found = np.asarray(values, np.float64)
+    return float((found**power).mean() ** (1 / power)) if len(found) and (found > 0).all() else math.nan
+
+
+def krippendorff(units: Iterable[Sequence[object]]) -> float:
+    """Agreement on nominal labels: 1 is perfect, 0 is chance; nan where nothing can be compared.
+
+    Args:
+        units: The labels that each thing was given; things with fewer than two do not count.
+    """
+    names: dict[object, int] = {}
+    rows: list[tuple[list[int], int]] = []
+    for labels in units:
+        if len(labels) > 1:
+            rows.append(([names.setdefault(label, len(names)) for label in labels], len(labels)))
+    if not rows:
+        return math.nan
+    counts = np.array([np.bincount(row, minlength=len(names)) for row, _ in rows], np.float64)
+    sizes = counts.sum(axis=1)
+    observed = float(((sizes**2 - (counts**2).sum(axis=1)) / (sizes - 1)).sum())
+    whole, total = counts.sum(axis=0), float(sizes.sum())
+    expected = (total**2 - float((whole**2).sum())) / (total - 1)
+    return 1 - observed / expected if expected else math.nan
+
+
+def bootstrap(sums: Numbers, statistic: Callable[[Numbers], Numbers], *, seed: int, draws: int = DRAWS) -> Estimate:
+    """A statistic of sums over clusters, and its percentiles over resampled clusters.
+
+    Args:
+        sums: (clusters, k): what each cluster adds.
+        statistic: From (..., k) sums to (...) values.
+        seed: Of the draws.
+        draws: How many.
+    """
+    generator, clusters = np.random.default_rng(seed), len(sums)
+    value = float(statistic(sums.sum(axis=0)))
+    drawn = []
+    for start in range(0, draws, CHUNK):
+        size = min(CHUNK, draws - start)
+        weights = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=size)
+        drawn.append(statistic(weights @ sums))
+    found = np.concatenate(drawn)
+    found = found[np.isfinite(found)]
+    low, high = np.quantile(found, [0.025, 0.975]) if len(found) else (math.nan, math.nan)
+    return Estimate(value, float(low), float(high))
