@@ -24,8 +24,8 @@ from curate.pipeline.task import make_ids
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NAMING = ("id", "parent", "duplicate_of")
-"""Columns that hold ids of documents."""
+NAMING = ("id", "parent", "duplicate_of", "duplicate_cluster", "id_a", "id_b")
+"""Columns that hold ids of documents: of documents themselves, of verdicts, of what `near_duplicates` adds and keeps."""
 __all__ = ["NAMING", "Found", "Version", "find", "versions"]
 
 
