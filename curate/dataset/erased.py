@@ -302,9 +302,11 @@ def content_of(table: pa.Table) -> pa.Array:
     names = [one.name for one in table.schema if pa.types.is_string(one.type) and one.name not in PLACES]
     if not names:
         return pa.array([""] * table.num_rows, pa.string())
-    strings = [table.column(name).combine_chunks() for name in sorted(names)]
-    said = [compute.if_else(compute.greater(compute.binary_length(one), 0), one, None) for one in strings]
-    whole = compute.binary_join_element_wise(*said, "\n", null_handling="skip")
+    lines = [compute.fill_null(table.column(name), "").combine_chunks() for name in sorted(names)]
+    ended = [
+        compute.if_else(compute.equal(one, ""), "", compute.binary_join_element_wise(one, "", "\n")) for one in lines
+    ]
+    whole = compute.utf8_rtrim(compute.binary_join_element_wise(*ended, ""), "\n")
     if "text" not in names:
         return whole
     text = compute.fill_null(table.column("text"), "").combine_chunks()
