@@ -320,7 +320,7 @@ def cells_of(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     kind = column.type
     if any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string)):
         return column
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.string())
     if pa.types.is_floating(kind):
         whole = [
@@ -344,7 +344,7 @@ def edited(kind: pa.DataType, value: str, edits: Sequence[Edit]) -> Any:
     """What stands in a cell after edits: numbers that name somebody become null."""
     import pyarrow as pa
 
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    if not (pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind)):
         return None
     text = replaced(value, edits)
     return text.encode() if pa.types.is_binary(kind) else text

@@ -36,14 +36,6 @@ def sound(project, name="toy"):
     return verify(project.open(name))["problems"] == []
 
 
-def texts(project, rows, *stages):
-    """A run over some documents."""
-    project.write("rows.jsonl", *map(json.dumps, rows))
-    listed = "".join(f"\n  - stage: {one}" for one in stages) or " []"
-    project.pipeline(f"dataset: toy\nsources:\n  - {{stage: files, paths: [rows.jsonl]}}\nstages:{listed}\n")
-    return project.run()
-
-
 # ---- what is left
 
 
@@ -144,17 +136,6 @@ def test_no_other_document_names_one_that_is_gone(person):
     assert not GONE & {row["duplicate_of"] for row in listed}
 
 
-def test_no_cluster_or_pair_of_near_copies_names_one_that_is_gone(project):
-    words = " ".join(f"word{number}" for number in range(60))
-    rows = {"first-one": words, "second-one": f"{words} more", "third-one": "Of something else, and no copy of any."}
-    texts(project, [{"id": name, "text": text} for name, text in rows.items()], "near_duplicates")
-    assert canaries(project.store, ["first-one"])
-    subject(project, "documents: [first-one]")
-    assert erase(project)["similar"] == ["second-one"]
-    assert canaries(project.store, ["first-one"]) == []
-    assert sound(project)
-
-
 # ---- afterwards
 
 
@@ -190,29 +171,6 @@ def test_a_document_that_has_no_id_of_its_own_is_known_again_when_it_stands_else
     assert one not in person.open().arrow().column("id").to_pylist()
     assert not [text for text in person.texts() if OTHER in text]
     assert "A line before all others, which is new." in person.texts()
-
-
-def test_two_people_in_one_document_stay_away_both(project):
-    texts(
-        project, [{"id": "one", "text": "Alice Alison and Robert Bobson write letters."}, {"text": "Alice Alison " * 9}]
-    )
-    own = next(row["id"] for row in project.open().arrow().to_pylist() if row["id"] != "one")
-    subject(project, "names: [Alice Alison]")
-    erase(project)
-    subject(project, f"names: [Robert Bobson]\ndocuments: [{own}]")
-    erase(project)
-    project.run()
-    assert project.texts() == ["<PERSON> and <PERSON> write letters."]
-
-
-def test_a_chat_without_an_id_is_known_again_among_documents_with_other_columns(project):
-    rows = [{"messages": [{"role": "user", "content": f"hello number {n}"}], "language": "en"} for n in range(3)]
-    texts(project, rows)
-    (one,) = [row["id"] for row in project.open().arrow().to_pylist() if "number 1" in row["messages"]]
-    subject(project, f"documents: [{one}]")
-    erase(project)
-    texts(project, [{**rows[0], "tone": "kind"}, *rows[1:]])
-    assert len(project.open()) == 2
 
 
 def test_erasing_again_finds_nothing_and_changes_nothing(person):
