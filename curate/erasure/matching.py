@@ -98,9 +98,7 @@ class Matcher:
 
     def redacted(self, text: str) -> str:
         """The text with placeholders."""
-        for start, stop, kind in reversed(self.find(text)):
-            text = text[:start] + PLACEHOLDERS[kind] + text[stop:]
-        return text
+        return replaced(text, [Edit(start, stop, PLACEHOLDERS[kind]) for start, stop, kind in self.find(text)])
 
 
 def _is_json(text: str) -> bool:
