@@ -174,6 +174,14 @@ def write_suppressed(store: Store, entries: Iterable[Suppressed]) -> str:
     return store.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
+class _Listed(NamedTuple):
+    """What a source does for one erasure: hashes of texts, edits by the hash of a cell, and the sizes of each."""
+
+    texts: set[str]
+    edits: dict[str, list[Edit]]
+    sizes: dict[str, set[int]]
+
+
 class Erased:
     """What was erased of a store, as a run and `why` ask for it.
 
@@ -185,14 +193,10 @@ class Erased:
     def __init__(self, key: bytes, records: Sequence[tuple[dict[str, Any], Sequence[dict[str, Any]]]]) -> None:
         self.key = key
         self._when: dict[tuple[str, str], dict[str, Any]] = {}
-        self._edits: dict[str, list[Edit]] = {}
         for record, entries in records:
             for one in entries:
-                if one["kind"] == "cell":
-                    self._edits[one["hash"]] = [Edit(**edit) for edit in one["edits"]]
                 self._when.setdefault((one["kind"], one["hash"]), record)
-        sizes = [(one["kind"], one["size"]) for _, entries in records for one in entries]
-        self._sizes = {kind: {size for name, size in sizes if name == kind} for kind in ("text", "cell")}
+        self._lists = [_listed(entries) for _, entries in records]
 
     @classmethod
     def of(cls, store: Store) -> Erased | None:
@@ -221,46 +225,62 @@ class Erased:
 
     def clean(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
         """Documents as read without what was erased, and the rows that are gone: they are blank."""
-        gone = sorted({*self._by_id(table), *self._by_text(table)})
-        table = self.without_mentions(table)
+        rows = set(self._by_id(table))
+        for listed in self._lists:  # each knows texts as the one before left them
+            rows.update(self._by_text(table, listed))
+            table = self._without(table, listed)
+        gone = sorted(rows)
         return (blanked(table, gone) if gone else table), gone
 
     def without_mentions(self, table: pa.Table) -> pa.Table:
         """A table with the mentions replaced."""
-        for number, field in enumerate(table.schema):
-            values = self._edited(table.column(number))
-            if values is not None:
-                table = table.set_column(number, field, values)
+        for listed in self._lists:
+            table = self._without(table, listed)
         return table
 
     def name(self, name: str) -> str:
         """The name of a file with the mentions replaced."""
-        return replaced(name, self._edits.get(hashed(self.key, "cell", name), ()))
+        for listed in self._lists:
+            name = replaced(name, listed.edits.get(hashed(self.key, "cell", name), ()))
+        return name
+
+    def _without(self, table: pa.Table, listed: _Listed) -> pa.Table:
+        for number, field in enumerate(table.schema):
+            values = self._edited(table.column(number), listed)
+            if values is not None:
+                table = table.set_column(number, field, values)
+        return table
 
     def _by_id(self, table: pa.Table) -> Iterator[int]:
         for name in ("id", "parent"):
             ids = table.column(name).to_pylist() if name in table.column_names else []
             yield from (row for row, one in enumerate(ids) if one is not None and self._record("id", str(one)))
 
-    def _by_text(self, table: pa.Table) -> Iterator[int]:
-        if self._sizes["text"]:
+    def _by_text(self, table: pa.Table, listed: _Listed) -> Iterator[int]:
+        if listed.texts:
             texts = content_of(table)
-            for row in _of_sizes(texts, self._sizes["text"]):
-                if self._record("text", texts[row].as_py()):
+            for row in _of_sizes(texts, listed.sizes["text"]):
+                if hashed(self.key, "text", texts[row].as_py()) in listed.texts:
                     yield row
 
-    def _edited(self, column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    def _edited(self, column: pa.ChunkedArray, listed: _Listed) -> pa.ChunkedArray | None:
         """A column with the mentions replaced; None where there is none."""
-        cells = cells_of(column) if self._edits else None
+        cells = cells_of(column) if listed.edits else None
         if cells is None:
             return None
         new: dict[int, Any] = {}
-        for row in _of_sizes(cells, self._sizes["cell"]):
+        for row in _of_sizes(cells, listed.sizes["cell"]):
             value = as_text(cells[row].as_py())
-            edits = self._edits.get(hashed(self.key, "cell", value))
+            edits = listed.edits.get(hashed(self.key, "cell", value))
             if edits:
                 new[row] = edited(column.type, value, edits)
         return exchanged(column, new) if new else None
+
+
+def _listed(entries: Sequence[dict[str, Any]]) -> _Listed:
+    edits = {one["hash"]: [Edit(**edit) for edit in one["edits"]] for one in entries if one["kind"] == "cell"}
+    sizes = {kind: {one["size"] for one in entries if one["kind"] == kind} for kind in ("text", "cell")}
+    return _Listed({one["hash"] for one in entries if one["kind"] == "text"}, edits, sizes)
 
 
 def _of_sizes(values: Any, sizes: set[int]) -> list[int]:
@@ -272,15 +292,21 @@ def _of_sizes(values: Any, sizes: set[int]) -> list[int]:
 
 
 def content_of(table: pa.Table) -> pa.Array:
-    """What each document says, by which it is known again where its id only tells where it stood: its text, or all strings."""
+    """What each document says, by which it is known again where its id only tells where it stood: its text, or all strings.
+
+    Columns in which it has nothing do not count: which there are depends on the documents that it is read with.
+    """
     import pyarrow as pa
     import pyarrow.compute as compute
 
     names = [one.name for one in table.schema if pa.types.is_string(one.type) and one.name not in PLACES]
-    strings = [compute.fill_null(table.column(name), "").combine_chunks() for name in sorted(names)]
-    if not strings:
+    if not names:
         return pa.array([""] * table.num_rows, pa.string())
-    whole = compute.binary_join_element_wise(*strings, "\n")
+    lines = [compute.fill_null(table.column(name), "").combine_chunks() for name in sorted(names)]
+    ended = [
+        compute.if_else(compute.equal(one, ""), "", compute.binary_join_element_wise(one, "", "\n")) for one in lines
+    ]
+    whole = compute.utf8_rtrim(compute.binary_join_element_wise(*ended, ""), "\n")
     if "text" not in names:
         return whole
     text = compute.fill_null(table.column("text"), "").combine_chunks()
@@ -294,7 +320,7 @@ def cells_of(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     kind = column.type
     if any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string)):
         return column
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
         return column.cast(pa.string())
     if pa.types.is_floating(kind):
         whole = [
@@ -318,7 +344,7 @@ def edited(kind: pa.DataType, value: str, edits: Sequence[Edit]) -> Any:
     """What stands in a cell after edits: numbers that name somebody become null."""
     import pyarrow as pa
 
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    if not (pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind)):
         return None
     text = replaced(value, edits)
     return text.encode() if pa.types.is_binary(kind) else text

@@ -175,6 +175,10 @@ def _prepare(
             }
     touched = {*found.hits, *rewriter.replaced, *found.naming, *found.gone, *found.mentions}
     named = {name: new for name, _, new in files if name.startswith("runs/") and new}
+    for one in erasures(store):  # what was only like a document that went, and goes now
+        if one["state"] == "done" and found.ids.intersection(one["similar"]):
+            left = [name for name in one["similar"] if name not in found.ids]
+            named[f"erasures/{one['id']}.json"] = {**one, "similar": left}
     receipts, also = _stale(store, touched, {name for name, _, _ in files})
     old = {name for one in there if one.id in {two.of for two in made} for name, _ in objects_of(store, one.manifest)}
     journal = {

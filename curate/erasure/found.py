@@ -24,8 +24,8 @@ from curate.pipeline.task import make_ids
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NAMING = ("id", "parent", "duplicate_of")
-"""Columns that hold ids of documents."""
+NAMING = ("id", "parent", "duplicate_of", "duplicate_cluster", "id_a", "id_b")
+"""Columns that hold ids of documents: of documents themselves, of verdicts, of what `near_duplicates` adds and keeps."""
 __all__ = ["NAMING", "Found", "Version", "find", "versions"]
 
 
@@ -184,15 +184,18 @@ def _go(
             mentioned = row in found.mentions.get(name, ())
             if identity in named or row in sealed or (mentioned and (remove or matcher.find(identity))):
                 found.ids.add(identity)
-    while found.ids:
-        before = len(found.ids)
-        for ids, parents in families.values():
-            for identity, parent in zip(ids, parents, strict=True):
-                if identity is not None and parent is not None and (identity in found.ids or parent in found.ids):
-                    found.ids |= {identity, parent}
-        found.ids |= _copies(store, families, found.ids)
-        if len(found.ids) == before:
-            break
+    beside: dict[str, set[str]] = defaultdict(set)
+    for ids, parents in families.values():
+        for identity, parent in zip(ids, parents, strict=True):
+            if identity is not None and parent is not None:
+                beside[identity].add(parent)
+                beside[parent].add(identity)
+    fresh = set(found.ids)
+    while fresh:
+        while fresh:
+            found.ids |= fresh
+            fresh = {other for one in fresh for other in beside.get(one, ())} - found.ids
+        fresh = _copies(store, families, found.ids) - found.ids
     for name, (ids, _) in families.items():
         rows = {row for row, identity in enumerate(ids) if identity in found.ids}
         if rows:

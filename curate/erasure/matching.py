@@ -15,7 +15,7 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -28,7 +28,8 @@ PLACEHOLDERS = {"email": "<EMAIL>", "phone": "<PHONE>", "name": "<PERSON>"}
 """What stands for a mention afterwards; `pii` writes the same."""
 _INVISIBLE = "(?:[\u00ad\u200b-\u200d\u2060\ufeff]|\\\\u(?:00[aA][dD]|200[b-dB-D]|2060|[fF][eE][fF][fF]))"
 _SPACE = "[ \t\r\n\u00a0\u2000-\u200a\u202f\u3000]"
-_BETWEEN_WORDS = f"(?:{_SPACE}|\\\\[nrt]|\\\\u(?:00[aA]0|3000)|&nbsp;|%20|[+._-])"
+_BETWEEN_WORDS = f"(?:{_SPACE}|\\\\[nrt]|\\\\u(?:00[aA]0|3000|201[01])|&nbsp;|%20|[+._\u2010\u2011-])"
+_APOSTROPHES = "'\u2019\u2018\u02bc`"
 _QUICK_GAP = "(?:[^0-9a-z]|&nbsp;)*"
 _SEPARATOR = (
     "(?:[ \t\u00a0\u2000-\u200a\u202f\u3000()\\[\\]./\u00b7\u2010-\u2015\u2212\uff08\uff09\uff0d\uff0e-]"
@@ -46,9 +47,9 @@ _UNUSUAL = (
 )
 """Characters and escapes that may stand for others."""
 _ESCAPED = r"(?<=\\[nrtbf])"
-_NO_WORD_BEFORE = rf"(?:(?<![^\W{_UNSPACED}])|{_ESCAPED})"
-_NO_WORD_AFTER = rf"(?![^\W{_UNSPACED}])"
-_NO_ADDRESS_BEFORE = rf"(?:(?<![A-Za-z0-9.%+-])|(?<=%3[aA])|{_ESCAPED})"
+_NO_WORD_BEFORE = rf"(?:(?<![^\W_{_UNSPACED}])|{_ESCAPED})"
+_NO_WORD_AFTER = rf"(?![^\W_{_UNSPACED}])"
+_NO_ADDRESS_BEFORE = rf"(?:(?<![A-Za-z0-9.%+-])(?<![A-Za-z0-9]_)|(?<=%3[aA])|{_ESCAPED})"
 _NO_ADDRESS_AFTER = r"(?![A-Za-z0-9-]|\.[A-Za-z0-9])"
 _NO_DIGIT_BEFORE, _NO_DIGIT_AFTER = r"(?<!\d)(?<!\d[.,-])", r"(?![.,-]?\d)"
 
@@ -97,9 +98,7 @@ class Matcher:
 
     def redacted(self, text: str) -> str:
         """The text with placeholders."""
-        for start, stop, kind in reversed(self.find(text)):
-            text = text[:start] + PLACEHOLDERS[kind] + text[stop:]
-        return text
+        return replaced(text, [Edit(start, stop, PLACEHOLDERS[kind]) for start, stop, kind in self.find(text)])
 
 
 def _is_json(text: str) -> bool:
@@ -132,13 +131,14 @@ def _usual(text: str) -> str:
 
 @cache
 def _same() -> dict[str, list[str]]:
-    """For each character, those that Unicode takes for it."""
+    """For each character, and each sequence that one character stands for (`ss`), those that Unicode takes for it."""
     found: dict[str, list[str]] = defaultdict(list)
     for code in (*range(0x20, 0xD800), *range(0xE000, 0x20000)):
         one = chr(code)
         plain = str(unicodedata.decimal(one, "")) or unicodedata.normalize("NFKC", one).casefold()
-        if len(plain) == 1:
-            found[plain].append(one)
+        found[plain].append(one)
+    for one in _APOSTROPHES:
+        found[one] = list(_APOSTROPHES)
     return found
 
 
@@ -173,7 +173,33 @@ def _escape(one: str) -> str:
 
 
 def _word(text: str) -> str:
-    return f"{_INVISIBLE}*".join(map(_character, _folded(text)))
+    return f"{_INVISIBLE}*".join(_thorough(one) for one in _pieces(_folded(text)))
+
+
+def _thorough(piece: str) -> str:
+    apart = f"{_INVISIBLE}*".join(map(_character, piece))
+    return f"(?:{apart}|{'|'.join(map(_character, _same()[piece]))})" if len(piece) > 1 else apart
+
+
+def _quick(text: str) -> str:
+    """A regular expression for RE2, in which case means nothing."""
+    return "".join(
+        f"(?:{'|'.join(map(re.escape, dict.fromkeys([one, *_same()[one]])))})"
+        if len(one) > 1 or one in _APOSTROPHES
+        else re.escape(one)
+        for one in _pieces(_folded(text))
+    )
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The characters of a folded text; those that one character may stand for (`ss`) together."""
+    start = 0
+    while start < len(text):
+        length = next(
+            (size for size in (3, 2) if len(text[start:]) >= size and text[start : start + size] in _same()), 1
+        )
+        yield text[start : start + length]
+        start += length
 
 
 # ---- identifiers
@@ -184,7 +210,7 @@ def _folded(text: str) -> str:
 
 
 def _email(address: str) -> _Forms:
-    return _forms("email", re.escape(_folded(address)), _word(address), _NO_ADDRESS_BEFORE, _NO_ADDRESS_AFTER)
+    return _forms("email", _quick(address), _word(address), _NO_ADDRESS_BEFORE, _NO_ADDRESS_AFTER)
 
 
 def _forms(kind: str, quick: str, exact: str, before: str, after: str) -> _Forms:
@@ -192,9 +218,9 @@ def _forms(kind: str, quick: str, exact: str, before: str, after: str) -> _Forms
 
 
 def _name(name: str) -> list[_Forms]:
-    parts = [one for one in re.split(r"[\s._-]+", name.strip()) if one]
-    words, quick = [_word(one) for one in parts], re.escape(_folded(max(parts, key=len)))
-    between = f"{_INVISIBLE}*{_BETWEEN_WORDS}{{1,4}}{_INVISIBLE}*"
+    parts = [one for one in re.split(r"[\s._\u2010\u2011-]+", name.strip()) if one]
+    words, quick = [_word(one) for one in parts], _quick(max(parts, key=len))
+    between = f"{_INVISIBLE}*(?:{_BETWEEN_WORDS}{{1,4}}|{_SPACE}{{5,80}}){_INVISIBLE}*"
     orders = [between.join(words)]
     if len(words) > 1:
         orders.append(f"{words[-1]},{_BETWEEN_WORDS}{{0,4}}{between.join(words[:-1])}")

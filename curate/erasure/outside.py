@@ -30,17 +30,23 @@ if TYPE_CHECKING:
 __all__ = ["exports", "remove_report", "reports", "rewritten_annotations", "trainings", "write_anew"]
 
 ANEW, REMOVED, GONE, CHANGED = "written anew", "removed", "not there", "changed since: erase it by hand"
+UNKNOWN = "of a version that is no more: look at it by hand"
 
 
 # ---- exports and reports
 
 
 def exports(store: Store, made: Collection[Successor]) -> Iterator[dict[str, Any]]:
-    """The exports of versions that had the data, as they are asked for again; of one place the newest."""
+    """The exports of versions that had the data, as they are asked for again; of one file the newest.
+
+    What was in a version that garbage collection has removed nobody can tell: its exports are named.
+    """
     becomes = {one.of: one for one in made if one.removed or one.redacted}
-    newest = {one["facts"]["folder"]: one for one in records(store, "export")}
-    for place, one in newest.items():
-        version = one["inputs"][0]["id"]
+    newest = {name: one for one in records(store, "export") for name in _files(one)}
+    for one in {one["id"]: one for one in newest.values()}.values():
+        place, version = one["facts"]["folder"], one["inputs"][0]["id"]
+        if not store.blobs.exists(f"versions/{version}.json") and _state(_files(one)) != "missing":
+            yield {"place": place, "files": _files(one), "done": UNKNOWN}
         if version in becomes:
             asked = {key: one["facts"][key] for key in ("format", "split", "columns", "escape_formulas")}
             after = becomes[version]
@@ -61,11 +67,11 @@ def _files(one: dict[str, Any]) -> dict[str, str]:
 
 def write_anew(store: Store, one: dict[str, Any]) -> str:
     """Write an export anew; what was done, in words. Done twice, it is done once."""
-    again = next(
-        (other for other in reversed(records(store, "export")) if other["facts"]["folder"] == one["place"]), None
-    )
-    if again and again["inputs"][0]["id"] == one["version"] and _state(_files(again)) == "sound":
-        return ANEW
+    for again in records(store, "export"):
+        asked = {**again["facts"], "place": again["facts"]["folder"], "version": again["inputs"][0]["id"]}
+        same = all(asked[key] == one[key] for key in ("place", "version", "format", "split"))
+        if same and _state(_files(again)) == "sound":
+            return ANEW
     state = _state(one["files"])
     if state != "sound":
         return GONE if state == "missing" else CHANGED

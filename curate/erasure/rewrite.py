@@ -86,7 +86,7 @@ class Rewriter:
         """An object with `row`, of what lies beside documents."""
 
         def change(table: pa.Table) -> pa.Table:
-            table = redact(table, self.matcher)
+            table = self._without_ids(redact(table, self.matcher))
             return table.filter(self._gone_in(table, shard, there=False)) if self.gone.get(shard) else table
 
         return name and self._changed(name, shard, change)

@@ -96,6 +96,7 @@ def _may_hold(kind: pa.DataType) -> bool:
             pa.types.is_binary,
             pa.types.is_integer,
             pa.types.is_floating,
+            pa.types.is_decimal,
         )
     )
 
@@ -109,7 +110,7 @@ def _is_nested(kind: pa.DataType) -> bool:
 def _redacted_cells(one: pa.Field, column: pa.ChunkedArray, matcher: Matcher, hits: Hits) -> pa.ChunkedArray | None:
     import pyarrow as pa
 
-    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    number = any(is_kind(column.type) for is_kind in (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal))
     if number and not matcher.numbers:
         return None
     cells: Any = cells_of(column)

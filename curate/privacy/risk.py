@@ -165,7 +165,7 @@ def residual(dataset: Dataset, reviewed: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> list[tuple[int, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # documents may have the ends of lines that Unicode knows
     except OSError as error:
         raise CurateError(f"the sample cannot be read: {error.strerror}", str(path)) from None
     except ValueError:

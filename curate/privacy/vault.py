@@ -69,9 +69,14 @@ class VaultWriter:
         if self._file is None:
             self._file = self._create()
         record = _LENGTH.pack(len(sealed)) + nonce + sealed
-        while record:
-            record = record[os.write(self._file, record) :]
-        os.fsync(self._file)
+        try:
+            while record:
+                record = record[os.write(self._file, record) :]
+            os.fsync(self._file)
+        except BaseException:  # a record that is cut off ends its file
+            os.close(self._file)
+            self._file = None
+            raise
         self._known.update(map(_mark, new))
 
     def _create(self) -> int:

@@ -16,7 +16,7 @@ from curate.errors import CurateError
 SUBJECT = Subject(
     ("jane.doe@example.com",),
     ("+49 30 901820", "+1 212-555-0199", "030 1234567"),
-    ("Jos\u00e9 M\u00fcller", "Jane Doe", "\u5f20\u4e09"),
+    ("Jos\u00e9 M\u00fcller", "Jane Doe", "\u5f20\u4e09", "Anna Wei\u00df", "\u0130brahim Y\u0131lmaz", "Sean O'Brien"),
 )
 WRITINGS = [
     "jane.doe@example.com", "JANE.DOE@Example.COM", "mailto:jane.doe@example.com.", "<jane.doe@example.com>",
@@ -29,7 +29,10 @@ WRITINGS = [
     "Jos\u00e9 M\u00fcller", unicodedata.normalize("NFD", "JOS\u00c9 M\u00dcLLER"), "jos\u00e9\nm\u00fcller",
     json.dumps("Jos\u00e9 M\u00fcller"), "M\u00fcller, Jos\u00e9", "Jos\u00e9\u00a0M\u00fcller",
     "Doe, Jane", "jane-doe", "JANE   DOE's", r"Jane\nDoe", r"\u004aane Doe", "\U0001d409\U0001d41a\U0001d427\U0001d41e Doe",
-    "\u6211\u53eb\u5f20\u4e09\u3002",
+    "\u6211\u53eb\u5f20\u4e09\u3002", "Anna Wei\u00df", "ANNA WEISS", "Wei\u1e9e, Anna", r"Anna Wei\u00df",
+    "\u0130brahim Y\u0131lmaz",
+    "Sean O\u2019Brien", "SEAN O'BRIEN", "_Jane Doe_", "user_jane_doe_2020", "Jane\u2011Doe", "Jane\n          Doe",
+    "_jane.doe@example.com_",
 ]  # fmt: skip
 OTHERS = [
     "xjane.doe@example.com", "jane.doe2@example.com", "12125550199123", "1.030901820", "4930901820.5", "91 212 555 01990",
@@ -67,9 +70,9 @@ def test_json_in_which_nothing_can_be_replaced_becomes_null(matcher):
     assert [(edit.start, edit.by) for edit, _ in said] == [(0, "null")]
 
 
-def test_other_domains_stay_whole(matcher):
+def test_other_domains_and_longer_addresses_stay_whole():
     only = Matcher(Subject(("jane.doe@example.com",)))
-    assert only.find("jane.doe@example.com.uk jane.doe@example.community") == []
+    assert only.find("jane.doe@example.com.uk jane.doe@example.community mary_jane.doe@example.com") == []
 
 
 # ---- the file

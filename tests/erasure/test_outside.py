@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
 
-from curate.dataset.care import verify
+from curate.dataset.care import collect_garbage, verify
 from curate.dataset.export import export
 from curate.dataset.runs import records
 from tests.erasure.conftest import CANARIES, EMAIL, PIPELINE, SECRET, canaries
@@ -47,6 +48,30 @@ def test_an_export_that_somebody_changed_is_named_and_stays(person):
     told = erase(person)
     assert [one["done"] for one in told["exports"]] == ["changed since: erase it by hand"]
     assert (person.root / "out.jsonl").read_text() == f"mine now, {EMAIL}"
+
+
+def test_exports_in_one_folder_are_all_written_anew(person):
+    done = [export(person.open(), "jsonl", person.root / "out"), export(person.open(), "csv", person.root / "out")]
+    files = [path for one in done for path in one.files]
+    assert [one["done"] for one in erase(person)["exports"]] == ["written anew"] * 2
+    assert all(map(clean, files))
+
+
+def test_an_export_of_a_version_that_was_collected_is_named(person):
+    export(person.open(), "jsonl", person.root / "out.jsonl")
+    person.run("long.minimum=21")
+    collect_garbage(person.store, keep_days=0, keep_last=1, dry_run=False)
+    told = erase(person)
+    assert [(one["place"], one["done"]) for one in told["exports"]] == [
+        (str(person.root / "out.jsonl"), "of a version that is no more: look at it by hand")
+    ]
+
+
+def test_the_page_of_an_audit_is_removed_as_a_report_is(person):
+    assert person.cli("audit", "bias", "toy", "--out", "bias.html").code == 0
+    gc.collect()  # who has opened a version reads it
+    (told,) = erase(person)["reports"]
+    assert (told["place"], told["done"]) == (str(person.root / "bias.html"), "removed")
 
 
 def test_an_export_that_is_not_there_is_told(person):

@@ -87,6 +87,16 @@ def review(project, lines, found):  # noqa: F811
     (project.root / "s.jsonl").write_text("".join(json.dumps(line) + "\n" for line in said))
 
 
+def test_a_text_with_the_ends_of_lines_that_unicode_knows_is_one_line_of_a_sample(people):
+    row = {"id": "lines", "text": "one\u2028two\u2029three\x85four"}
+    (people.root / "people.jsonl").write_text(json.dumps(row) + "\n")
+    people.run()
+    risk(people, "--sample", "5", "--out", "s.jsonl")
+    file = people.root / "s.jsonl"
+    file.write_text(file.read_text(encoding="utf-8").replace('"found": null', '"found": false'), encoding="utf-8")
+    assert risk(people, "--reviewed", "s.jsonl")["residual"]["reviewed"] == 1
+
+
 def test_a_whole_version_that_was_reviewed_has_no_doubt(people):
     risk(people, "--sample", "300", "--out", "s.jsonl")
     lines = [json.loads(line) for line in (people.root / "s.jsonl").read_text().splitlines()]

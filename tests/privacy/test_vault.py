@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -110,6 +112,24 @@ def test_a_record_that_was_cut_off_ends_its_file_and_harms_nothing_else(tmp_path
     [path] = (tmp_path / "vault").iterdir()
     path.write_bytes(path.read_bytes()[:-cut])
     assert read_vault(tmp_path / "vault", KEY) == [EMAIL]
+
+
+def test_a_write_that_fails_half_way_harms_nothing_that_comes_after(tmp_path, monkeypatch):
+    writer, whole = VaultWriter(tmp_path / "vault", KEY), os.write
+    writer.add([EMAIL])
+    left = [20]  # bytes that the disk has room for
+
+    def full(file, content):
+        if not left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(file, bytes(content)[: left.pop()])
+
+    other = ("CRYPTO", "<CRYPTO_bbbbbbbbbbbbbb>", "1abc")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="space"):
+        patch.setattr("os.write", full)
+        writer.add([other])
+    writer.add([other])
+    assert set(read_vault(tmp_path / "vault", KEY)) == {EMAIL, other}
 
 
 def test_a_writer_that_is_killed_leaves_what_it_had_handed_on(tmp_path):
