@@ -81,7 +81,8 @@ def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool
             found = find(store, there, subject, matcher, key, remove=remove)
             files = list(small_files(store, matcher))
             if not found and not _to_change(files):
-                left = [name for name, _, _ in files]
+                own = {f"erasures/{one['id']}.json" for one in journals}  # what they were to write is still in them
+                left = [name for name, _, _ in files if name not in own]
                 proofs = [
                     _prove(store, one, matcher, left=left) for one in journals or [_nothing(hashes, remove=remove)]
                 ]

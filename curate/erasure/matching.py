@@ -222,8 +222,9 @@ def _name(name: str) -> list[_Forms]:
     words, quick = [_word(one) for one in parts], _quick(max(parts, key=len))
     between = f"{_INVISIBLE}*(?:{_BETWEEN_WORDS}{{1,4}}|{_SPACE}{{5,80}}){_INVISIBLE}*"
     orders = [between.join(words)]
-    if len(words) > 1:
-        orders.append(f"{words[-1]},{_BETWEEN_WORDS}{{0,4}}{between.join(words[:-1])}")
+    for first in range(1, len(words)):  # wherever the surname begins
+        behind = f"(?:,{_BETWEEN_WORDS}{{0,4}}|{between})"
+        orders.append(f"{between.join(words[first:])}{behind}{between.join(words[:first])}")
     edges = re.compile(f"[{_UNSPACED}]")
     before = "" if edges.match(name.strip()[0]) else _NO_WORD_BEFORE
     after = "" if edges.match(name.strip()[-1]) else _NO_WORD_AFTER

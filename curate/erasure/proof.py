@@ -10,7 +10,8 @@ __all__ = ["lines"]
 _NOT_KNOWN = (
     "What this cannot know: backups, and copies that an object store or a file system keeps of what was deleted; exports and "
     "reports of which there is no record, or on other machines; machines that have token shards in their cache; the person by "
-    "other names than those in the subject file."
+    "other names than those in the subject file, or in a document whose file was changed since; vaults, and who has the key of "
+    "pseudonyms: these can still be linked."
 )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from curate.config.pipeline import ConfiguredStage, Pipeline, load_pipeline
 from curate.config.validation import mask
 from curate.dataset import refs
+from curate.dataset.erased import erasures
 from curate.dataset.leases import lease
 from curate.dataset.manifest import check_values, make_manifest, version_schema
 from curate.dataset.runs import State, Thing, now, record, run_id
@@ -166,6 +167,10 @@ class _Run:
 
     def result(self, sample: int | None) -> RunResult:
         clock = time.monotonic()
+        if any(one["state"] != "done" for one in erasures(self.store)):
+            self.progress.note(
+                "an erasure was interrupted: what it is to remove may be in this version; the same `curate data erase` goes on"
+            )
         inputs = Inputs(self.store)
         walk = Walk(self.pipeline, self.store, inputs, self, force=self.force, accept=self.accept)
         parts = plan_parts(self.pipeline, inputs)

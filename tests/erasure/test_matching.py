@@ -16,7 +16,16 @@ from curate.errors import CurateError
 SUBJECT = Subject(
     ("jane.doe@example.com",),
     ("+49 30 901820", "+1 212-555-0199", "030 1234567"),
-    ("Jos\u00e9 M\u00fcller", "Jane Doe", "\u5f20\u4e09", "Anna Wei\u00df", "\u0130brahim Y\u0131lmaz", "Sean O'Brien"),
+    (
+        "Jos\u00e9 M\u00fcller",
+        "Jane Doe",
+        "\u5f20\u4e09",
+        "Anna Wei\u00df",
+        "\u0130brahim Y\u0131lmaz",
+        "Sean O'Brien",
+        "Zo\u00eb M\u00fcller-L\u00fcdenscheidt",
+        "Mar\u00eda Garc\u00eda L\u00f3pez",
+    ),
 )
 WRITINGS = [
     "jane.doe@example.com", "JANE.DOE@Example.COM", "mailto:jane.doe@example.com.", "<jane.doe@example.com>",
@@ -32,7 +41,8 @@ WRITINGS = [
     "\u6211\u53eb\u5f20\u4e09\u3002", "Anna Wei\u00df", "ANNA WEISS", "Wei\u1e9e, Anna", r"Anna Wei\u00df",
     "\u0130brahim Y\u0131lmaz",
     "Sean O\u2019Brien", "SEAN O'BRIEN", "_Jane Doe_", "user_jane_doe_2020", "Jane\u2011Doe", "Jane\n          Doe",
-    "_jane.doe@example.com_",
+    "_jane.doe@example.com_", "Doe Jane", "M\u00fcller-L\u00fcdenscheidt, Zo\u00eb", "GARC\u00cdA L\u00d3PEZ, Mar\u00eda",
+    "Garc\u00eda L\u00f3pez Mar\u00eda",
 ]  # fmt: skip
 OTHERS = [
     "xjane.doe@example.com", "jane.doe2@example.com", "12125550199123", "1.030901820", "4930901820.5", "91 212 555 01990",

@@ -151,3 +151,10 @@ def test_a_sample_and_what_it_left_in_the_store_is_erased_too(person):
     told = erase(person)
     assert {one["dataset"] for one in told["versions"]} == {"toy", "toy-sample"}
     assert canaries(person.store) == []
+
+
+def test_a_run_tells_of_an_erasure_that_was_interrupted(person):
+    name = f"erasures/{erase(person)['id']}.json"
+    assert "an erasure was interrupted" not in person.cli("run", "pipeline.yaml", "--workers", 1).err
+    person.store.write(name, json.dumps({**person.store.read_json(name), "state": "applying"}).encode())
+    assert "an erasure was interrupted" in person.cli("run", "pipeline.yaml", "--workers", 1).err
