@@ -121,7 +121,7 @@ class Project:
         said, truth = self.says(ran, asked(self.world.files())), self.truth()
         self.check(said == truth, _told(said, truth))
         if said["exit"] == 0:
-            self.head, self.has_lost = said, False
+            self.head = said
 
     def compare_with_both(self, ran, before):
         """A run under which a file was edited refuses, or says what a fresh store says of the files before or after."""
@@ -170,7 +170,7 @@ class Project:
             self.head, self.tags, self.has_lost = None, {}, True
 
     def collect_garbage(self):
-        """Where an object was lost, nobody may know what the newest version needs: then nothing is removed."""
+        """Where an object was lost, nobody may know what a version that stays needs: then nothing is removed."""
         self.note("collect garbage")
         done = self.curate("data", "gc", "--keep-days", 0)
         refused = self.has_lost and done.code == 2 and "is missing" in done.err
