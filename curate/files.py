@@ -166,17 +166,18 @@ def sync_all(folder: Path) -> None:
         os.close(opened)
 
 
-def sweep(folder: Path, age: float = SWEEP_SECONDS) -> int:
+def sweep(folder: Path, age: float | None = None) -> int:
     """Remove the files and folders that dead processes left half written in a folder; returns how many.
 
     Args:
         folder: Where to look.
-        age: Seconds from which on they are removed; 0 where nobody can be about to lock one.
+        age: Seconds from which on they are removed, by default `SWEEP_SECONDS`; 0 where nobody can be about to lock one.
     """
+    oldest = SWEEP_SECONDS if age is None else age
     swept = 0
     for path in folder.glob(f"{WRITING}*"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime >= age:
+            if time.time() - path.stat().st_mtime >= oldest:
                 swept += _remove_unlocked(path)
     return swept
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["PYRIGHT_PYTHON_IGNORE_WARNINGS"] = "1"  # else it asks whether there is a newer one
 
 from pathlib import Path
 
