@@ -24,7 +24,16 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Lineage", "attach", "check_values", "make_manifest", "objects_of", "version_schema", "write_inputs"]
+__all__ = [
+    "Lineage",
+    "attach",
+    "check_values",
+    "make_manifest",
+    "objects_of",
+    "splits_of",
+    "version_schema",
+    "write_inputs",
+]
 
 MANIFEST_SCHEMA = 2
 
@@ -80,6 +89,17 @@ def check_values(store: Store, fragments: Sequence[Fragment], schema: pa.Schema)
                 conform(column, pa.schema([schema.field(name)]))
 
 
+def splits_of(fragments: Sequence[Fragment]) -> dict[str, dict[str, int]]:
+    """Documents and bytes of text by split."""
+    splits: dict[str, dict[str, int]] = {}
+    for fragment in fragments:
+        for split, counts in fragment.splits.items():
+            facts = splits.setdefault(split, {"documents": 0, "text_bytes": 0})
+            facts["documents"] += counts["documents"]
+            facts["text_bytes"] += counts["text_bytes"]
+    return splits
+
+
 def make_manifest(
     store: Store,
     *,
@@ -92,12 +112,7 @@ def make_manifest(
     lineage: Lineage,
 ) -> dict[str, Any]:
     """The manifest: everything that is true of the version, and nothing that differs between equal runs."""
-    splits: dict[str, dict[str, int]] = {}
-    for fragment in fragments:
-        for split, counts in fragment.splits.items():
-            facts = splits.setdefault(split, {"documents": 0, "text_bytes": 0})
-            facts["documents"] += counts["documents"]
-            facts["text_bytes"] += counts["text_bytes"]
+    splits = splits_of(fragments)
     counts = {
         "in": sum(shard.documents + sum(shard.rejects.values()) for shard in shards if not shard.parent),
         "kept": sum(fragment.documents for fragment in fragments),

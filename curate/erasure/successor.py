@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from curate.dataset.erased import ERASED, REASON
 from curate.dataset.fragments import Fragment, Sidecar, write_fragments, write_ledger
 from curate.dataset.ledger import Shard, Step
+from curate.dataset.manifest import splits_of
 from curate.dataset.store import Store
 from curate.erasure.found import Found, Version
 from curate.erasure.rewrite import Rewriter
@@ -205,18 +206,12 @@ class _Writer:
 
     def _count(self, manifest: dict[str, Any], fragments: list[Fragment]) -> None:
         """Bring the numbers of a manifest to what is left."""
-        splits: dict[str, dict[str, int]] = {}
-        for fragment in fragments:
-            for split, counts in fragment.splits.items():
-                facts = splits.setdefault(split, {"documents": 0, "text_bytes": 0})
-                facts["documents"] += counts["documents"]
-                facts["text_bytes"] += counts["text_bytes"]
         documents, size = dict(manifest["documents"]), manifest["text_bytes"]
         kept = documents["kept"]
         documents["kept"] -= self.removed
         documents["dropped"] += self.removed
         sizes = {key: sum(getattr(one, key) for one in fragments) for key in ("bytes", "text_bytes")}
-        manifest |= {"documents": documents, "splits": splits, **sizes}
+        manifest |= {"documents": documents, "splits": splits_of(fragments), **sizes}
         if self.removed:
             manifest["stages"] = _with_row(manifest["stages"], kept, self.removed, size)
 

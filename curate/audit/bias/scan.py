@@ -243,13 +243,8 @@ def _scan(data, offsets, fold, keys, nodes, accepts, first, found, sentences) ->
                         sentence, fresh = sentence + 1, True
                 at += width
                 continue
-            fresh, start, value = False, at, np.uint64(_START)
-            while at < stop:
-                folded = fold[data[at]]
-                if folded == 0 or (folded == 1 and _sign(data, at, stop)):
-                    break
-                value = (value ^ np.uint64(folded)) * np.uint64(_PRIME)
-                at += 1
+            fresh, start = False, at
+            value, at = _word(data, at, stop, fold)
             if first[np.int64(value >> np.uint64(64 - _FILTER_BITS))]:
                 term, last = _longest(data, value, at, stop, fold, keys, nodes, accepts, False)
                 if term < 0 and 65 <= data[start] <= 90:
