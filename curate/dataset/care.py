@@ -12,7 +12,7 @@ from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import check_values, objects_of
 from curate.dataset.reader import Dataset
 from curate.dataset.store import Store, object_name
-from curate.errors import CurateError
+from curate.errors import CurateError, DamagedError
 
 __all__ = ["KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
 
@@ -130,13 +130,25 @@ def _without_manifests(store: Store, found: _Garbage, oldest: float, keep_last: 
 
 def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
     stay = _staying(store, oldest, keep_last)
-    needed = {name for version in stay for name, _ in objects_of(store, store.manifest(version))}
+    needed = {name for version in stay for name in _needed_by(store, version)}
     needed.update(annotation_objects(store))
     needed.update(erasure_objects(store))
     versions = [blob for blob in store.blobs.list("versions") if _stem(blob) not in stay]
     receipts = _old_receipts(store, needed, oldest)
     objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
     return _Garbage(versions, receipts, objects, _token_folders(store, stay, oldest))
+
+
+def _needed_by(store: Store, version: str) -> set[str]:
+    try:
+        return {name for name, _ in objects_of(store, store.manifest(version))}
+    except DamagedError as error:
+        raise DamagedError(
+            f"{error.problem}, and version {version[:12]} needs it: what it holds cannot be told, so nothing was removed",
+            error.where,
+            "run its pipeline again, which makes the object anew if the inputs are as they were; to give the version up, "
+            "take its tags away and collect with `--keep-last 0 --keep-days 0` (a head stays: commit another one first)",
+        ) from error
 
 
 def _stem(blob: Blob) -> str:

@@ -191,6 +191,20 @@ def test_a_refused_version_goes_by_its_age(done, place):
     assert caught.value.hint == "`curate data gc` removes versions that nothing names"
 
 
+def test_a_damaged_version_stops_the_collection_and_the_hint_says_how_to_give_it_up(done, place):
+    done.run("long.minimum=16")
+    place.age(done.store)
+    old = done.open("toy@v1")
+    table, identity = old.manifest["fragments"], old.version[:12]
+    del old
+    done.store.blobs.delete(object_name(table))
+    with pytest.raises(CurateError, match=f"version {identity} needs it.*nothing was removed") as caught:
+        collect(done, keep_last=5)
+    assert "`--keep-last 0 --keep-days 0`" in caught.value.hint
+    assert collect(done, keep_last=0, keep_days=0)["versions"] == 1
+    assert verify(done.open())["problems"] == []
+
+
 def test_a_version_that_somebody_reads_stays_until_they_have_done(done, place):
     done.run("long.minimum=16")
     place.age(done.store)
