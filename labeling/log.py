@@ -1,0 +1,181 @@
+"""The four logs of a task: rounds, answers, suggestions, decisions. Append-only; each an annotation project of the store.
+
+An answer counts once: it has a `source` (which annotation of which server in which state), so whatever was pulled before is
+not written again. Of one person on one document, as it was shown, the last answer holds; all are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from curate.dataset.annotations import annotate, annotation_objects, read_annotations
+from curate.dataset.store import Store
+from curate.jsontext import dumps, loads
+from curate.labeling.task import Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "LOGS", "Answer", "Decision", "Item", "Suggestion", "append", "answers", "decisions", "items", "suggestions", "text_of",
+    "value_of",
+]  # fmt: skip
+
+LOGS = {"rounds": ".rounds", "answers": "", "suggestions": ".predictions", "decisions": ".decided"}
+"""Suffix of the annotation project's name."""
+
+
+class Item(NamedTuple):
+    """A document that is to be labelled.
+
+    Attributes:
+        id: Its id.
+        hash: Of what is shown of it.
+        round: Which round asked for it, from 1.
+        role: Why: `label`, `audit`, `gold` or `review`.
+        annotators: How many people are to answer.
+        blind: Whether nobody may see a suggestion.
+        place: Where it stands in its round, from 0.
+        drawn: How it was chosen: `random`, `margin`, ...
+        gold: The right answer as JSON, where it is known.
+    """
+
+    id: str
+    hash: str
+    round: int
+    role: str
+    annotators: int
+    blind: bool
+    place: int
+    drawn: str
+    gold: str | None = None
+
+
+class Answer(NamedTuple):
+    """What a person said.
+
+    Attributes:
+        id: The document.
+        hash: Of what was shown of it.
+        value: The answer as JSON; None: skipped.
+        annotator: Who: an e-mail address or a name.
+        origin: `manual`, `prediction` (a suggestion taken as it is) or `prediction-changed`.
+        suggested: The suggestion that was shown, as JSON.
+        model: Its model.
+        seconds: Lead time.
+        created: When, in UTC.
+        source: What makes it this answer and no other one: `terminal/...`, `studio/...`.
+    """
+
+    id: str
+    hash: str
+    value: str | None
+    annotator: str
+    origin: str
+    suggested: str | None
+    model: str | None
+    seconds: float | None
+    created: datetime
+    source: str
+
+
+class Suggestion(NamedTuple):
+    """What a model says: `value` as JSON, its probability (None: it gives none), the model's version."""
+
+    id: str
+    hash: str
+    value: str
+    probability: float | None
+    model: str
+
+
+class Decision(NamedTuple):
+    """The label of a document: `value` as JSON, whose it is, how sure, by what.
+
+    Attributes:
+        source: `human`, `aggregated`, `weak`, `automatic` or `adjudicated`.
+        annotators: Names, with commas; None where nobody was asked.
+        certificate: Of automatic ones: the run record that proves them.
+    """
+
+    id: str
+    hash: str
+    value: str
+    source: str
+    probability: float | None
+    model: str | None
+    round: int | None
+    annotators: str | None
+    certificate: str | None = None
+
+
+_T = TypeVar("_T")
+Row = Item | Answer | Suggestion | Decision
+
+
+def _types(log: str) -> pa.Schema:
+    import pyarrow as pa
+
+    text, number, real = pa.string(), pa.int32(), pa.float64()
+    columns: dict[str, list[tuple[str, pa.DataType]]] = {
+        "rounds": [("round", number), ("role", text), ("annotators", number), ("blind", pa.bool_()), ("place", number),
+                   ("drawn", text), ("gold", text)],
+        "answers": [("value", text), ("annotator", text), ("origin", text), ("suggested", text), ("model", text),
+                    ("seconds", real), ("created", pa.timestamp("us", tz="UTC")), ("source", text)],
+        "suggestions": [("value", text), ("probability", real), ("model", text)],
+        "decisions": [("value", text), ("source", text), ("probability", real), ("model", text), ("round", number),
+                      ("annotators", text), ("certificate", text)],
+    }  # fmt: skip
+    return pa.schema([("id", text), ("hash", text), *columns[log]])
+
+
+def append(store: Store, task: Task, log: str, rows: Sequence[Row], facts: dict[str, Any] | None = None) -> str | None:
+    """Add rows to a log, all or none; the name of the entry, None where there is nothing to add."""
+    import pyarrow as pa
+
+    if not rows:
+        return None
+    table = pa.Table.from_pylist([row._asdict() for row in rows], schema=_types(log))
+    return annotate(store, task.name + LOGS[log], table, on=task.on, facts={"kind": task.kind, **(facts or {})})
+
+
+def _read(store: Store, task: Task, log: str) -> list[dict[str, Any]]:
+    project = task.name + LOGS[log]
+    return read_annotations(store, project).to_pylist() if annotation_objects(store, project) else []
+
+
+def items(store: Store, task: Task) -> list[Item]:
+    """What is to be labelled, in order; a document that stands in several rounds, several times."""
+    return [Item(**row) for row in _read(store, task, "rounds")]
+
+
+def answers(store: Store, task: Task, *, every: bool = False) -> list[Answer]:
+    """The last answer of each person on each document as it was shown; all there are with `every`, oldest first."""
+    found = [Answer(**row) for row in _read(store, task, "answers")]
+    return found if every else _last(found, lambda one: (one.id, one.hash, one.annotator))
+
+
+def suggestions(store: Store, task: Task) -> list[Suggestion]:
+    """The last suggestion for each document as it was shown."""
+    return _last([Suggestion(**row) for row in _read(store, task, "suggestions")], lambda one: (one.id, one.hash))
+
+
+def decisions(store: Store, task: Task) -> list[Decision]:
+    """The last decision on each document as it was shown."""
+    return _last([Decision(**row) for row in _read(store, task, "decisions")], lambda one: (one.id, one.hash))
+
+
+def _last(rows: Iterable[_T], key: Callable[[_T], Hashable]) -> list[_T]:
+    return list({key(row): row for row in rows}.values())
+
+
+def value_of(row: Answer | Suggestion | Decision) -> Any:
+    """The answer that a row holds; None for one that was skipped."""
+    return None if row.value is None else loads(row.value)
+
+
+def text_of(value: Any) -> str:
+    """An answer as it stands in a log."""
+    return dumps(value)
