@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "LOGS", "Answer", "Decision", "Item", "Suggestion", "append", "answers", "decisions", "items", "suggestions", "text_of",
+    "LOGS",
+    "Answer",
+    "Decision",
+    "Item",
+    "Suggestion",
+    "answers",
+    "append",
+    "decisions",
+    "items",
+    "suggestions",
+    "text_of",
     "value_of",
 ]  # fmt: skip
 
