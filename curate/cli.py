@@ -52,6 +52,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "compare": ("curate.commands.audit:compare", "Show what a mitigation changed for each group, and its cost."),
         "toxicity": ("curate.commands.audit:toxicity", "Tell how toxic documents are, by source and split."),
     },
+    "label": {
+        "init": ("curate.commands.label:init", "Make a labeling task: labels, what is shown, instructions."),
+        "next": ("curate.commands.label:next_round", "Draw the documents that are labelled next."),
+        "annotate": ("curate.commands.label:annotate", "Label in the terminal."),
+        "status": ("curate.commands.label:status", "Show what was asked for and what was answered."),
+        "commit": ("curate.commands.label:commit", "Make a version with the labels as columns."),
+    },
     "privacy": {
         "evaluate": ("curate.commands.privacy:evaluate", "Measure what the stage `pii` finds of what people marked."),
         "reveal": (
@@ -113,6 +120,10 @@ class _PrivacyTable(_Table):
     table = GROUPS["privacy"]
 
 
+class _LabelTable(_Table):
+    table = GROUPS["label"]
+
+
 app = typer.Typer(
     cls=_Table, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
     help="Build training data for language models, with every document accounted for, and train on it.",
@@ -127,6 +138,11 @@ audit = typer.Typer(
     help="Audits: what a version holds of whom, and what its stages did to whom.",
 )  # fmt: skip
 app.add_typer(audit, name="audit")
+label = typer.Typer(
+    cls=_LabelTable, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
+    help="Labels: tasks for people and models, in the terminal and in Label Studio, and a version with what they say.",
+)  # fmt: skip
+app.add_typer(label, name="label")
 privacy = typer.Typer(
     cls=_PrivacyTable, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
     help="Personal data: how well it is found, what stays, and what pseudonyms stand for.",

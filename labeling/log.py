@@ -50,6 +50,7 @@ class Item(NamedTuple):
         place: Where it stands in its round, from 0.
         drawn: How it was chosen: `random`, `margin`, ...
         gold: The right answer as JSON, where it is known.
+        asked: When, in UTC: what was answered before is no answer to a review.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Item(NamedTuple):
     place: int
     drawn: str
     gold: str | None = None
+    asked: datetime | None = None
 
 
 class Answer(NamedTuple):
@@ -128,12 +130,12 @@ Row = Item | Answer | Suggestion | Decision
 def _types(log: str) -> pa.Schema:
     import pyarrow as pa
 
-    text, number, real = pa.string(), pa.int32(), pa.float64()
+    text, number, real, time = pa.string(), pa.int32(), pa.float64(), pa.timestamp("us", tz="UTC")
     columns: dict[str, list[tuple[str, pa.DataType]]] = {
         "rounds": [("round", number), ("role", text), ("annotators", number), ("blind", pa.bool_()), ("place", number),
-                   ("drawn", text), ("gold", text)],
+                   ("drawn", text), ("gold", text), ("asked", time)],
         "answers": [("value", text), ("annotator", text), ("origin", text), ("suggested", text), ("model", text),
-                    ("seconds", real), ("created", pa.timestamp("us", tz="UTC")), ("source", text)],
+                    ("seconds", real), ("created", time), ("source", text)],
         "suggestions": [("value", text), ("probability", real), ("model", text)],
         "decisions": [("value", text), ("source", text), ("probability", real), ("model", text), ("round", number),
                       ("annotators", text), ("certificate", text)],

@@ -28,16 +28,21 @@ def why(
 ) -> None:
     """Tell what became of a document: stage, reason, value against threshold, what it duplicates, every edit."""
     from curate.commands.options import print_json
+    from curate.dataset.annotations import said_of
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
     from curate.dataset.why import why as explain
 
     opened = find_store(store)
-    told = explain(open_dataset(version or _dataset_of(opened, document), opened), document)
+    dataset = open_dataset(version or _dataset_of(opened, document), opened)
+    told = explain(dataset, document)
+    told["labels"] = said_of(dataset, told["id"])
     if as_json:
         print_json(told)
         return
     _print_story(told)
+    for said in told["labels"]:
+        echo(visible(f"  {_said(said)}", in_one_line=True))
 
 
 def _print_story(told: dict[str, Any], before: str = "") -> None:
@@ -52,6 +57,14 @@ def _print_story(told: dict[str, Any], before: str = "") -> None:
     echo(visible(f"  => {_end(told)}", in_one_line=True))
     if told["parent"]:
         _print_story(told["parent"], "made of ")
+
+
+def _said(said: dict[str, Any]) -> str:
+    """An annotation in one line: its log, then what it has."""
+    facts = [
+        f"{name} {value}" for name, value in said.items() if value is not None and name not in ("project", "id", "hash")
+    ]
+    return f"{said['project']}: {', '.join(facts)}"
 
 
 def _end(told: dict[str, Any]) -> str:

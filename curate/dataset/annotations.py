@@ -25,7 +25,16 @@ from curate.stages.selectors import framed, roots
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Annotated", "annotate", "annotated", "annotation_objects", "hashes", "read_annotations"]
+__all__ = [
+    "Annotated",
+    "annotate",
+    "annotated",
+    "annotation_objects",
+    "entries",
+    "hashes",
+    "put_beside",
+    "read_annotations",
+]
 
 KEYS = ("id", "hash")
 
@@ -86,7 +95,7 @@ def annotate(
             "facts": facts or {},
         }
         while True:
-            names = [name for name, _ in _entries(store, project)]
+            names = [name for name, _ in entries(store, project)]
             if names and _shown(store, project) != [*on]:
                 shown = ", ".join(_shown(store, project))
                 raise CurateError(f"the annotations of `{project}` are about {shown}", hint="take another project")
@@ -105,7 +114,7 @@ def read_annotations(store: Store, project: str) -> pa.Table:
     """
     import pyarrow as pa
 
-    tables = [store.read_table(entry["object"]) for _, entry in _entries(store, project)]
+    tables = [store.read_table(entry["object"]) for _, entry in entries(store, project)]
     if not tables:
         raise CurateError(f"there are no annotations of `{project}`", store.location)
     try:
@@ -118,10 +127,23 @@ def read_annotations(store: Store, project: str) -> pa.Table:
 
 def annotated(dataset: Dataset, project: str) -> Annotated:
     """A version derived from another one: each document with the last that was said of it as it is, null in the others."""
+    store = dataset.store
+    made_by = {"kind": "annotations", "project": project, "objects": annotation_objects(store, project)}
+    return put_beside(dataset, read_annotations(store, project), _shown(store, project), made_by)
+
+
+def put_beside(dataset: Dataset, said: pa.Table, on: Sequence[str], made_by: dict[str, Any]) -> Annotated:
+    """A version derived from another one, with columns beside those documents that they are about.
+
+    Args:
+        dataset: The version.
+        said: `id`, `hash` and the columns; of several rows for a document as it is, the last one.
+        on: The strings that `hash` is of.
+        made_by: What was done: a kind, and its facts.
+    """
     import pyarrow as pa
 
-    store, said = dataset.store, read_annotations(dataset.store, project)
-    on, names = _shown(store, project), [name for name in said.column_names if name not in KEYS]
+    store, names = dataset.store, [name for name in said.column_names if name not in KEYS]
     last: dict[str, dict[str | None, int]] = {}
     for place, (identity, digest) in enumerate(zip(*(said.column(key).to_pylist() for key in KEYS), strict=True)):
         last.setdefault(identity, {})[digest] = place
@@ -135,9 +157,36 @@ def annotated(dataset: Dataset, project: str) -> Annotated:
             beside = said.select(names).take(pa.array([place for _, place in chosen], pa.int64()))
             beside = beside.add_column(0, "row", pa.array([row for row, _ in chosen], pa.int32()))
             columns.append((number, store.write_table(beside), names))
-    made_by = {"kind": "annotations", "project": project, "objects": annotation_objects(store, project)}
-    version = attach(store, dataset.version, columns, made_by)
-    return Annotated(version, documents, met - documents, len(last) - met)
+    return Annotated(attach(store, dataset.version, columns, made_by), documents, met - documents, len(last) - met)
+
+
+def said_of(dataset: Dataset, identity: str) -> list[dict[str, Any]]:
+    """What was said of a document in the logs that the version's columns come from, oldest first; `project` names the log.
+
+    Of rows that an erasure or garbage collection has taken nothing is told.
+    """
+    import pyarrow.compute as compute
+
+    projects: dict[str, None] = {}
+    for manifest in _lineage(dataset):
+        made_by = manifest["lineage"].get("made_by") or {}
+        projects |= dict.fromkeys(made_by.get("logs") or ([made_by["project"]] if "project" in made_by else []))
+    found: list[dict[str, Any]] = []
+    for project in projects:
+        for _, entry in entries(dataset.store, project):
+            table = dataset.store.read_table(entry["object"])
+            rows = table.filter(compute.equal(table.column("id"), identity)).to_pylist()
+            found += [{"project": project, **row} for row in rows]
+    return found
+
+
+def _lineage(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """The manifests of a version and of those that it was derived from, as far as they are there."""
+    manifest: dict[str, Any] | None = dataset.manifest
+    while manifest:
+        yield manifest
+        parents = manifest["lineage"]["parents"] if manifest["lineage"].get("made_by") else []
+        manifest = dataset.store.read_json(f"versions/{parents[0]}.json") if parents else None
 
 
 def _documents(
@@ -162,10 +211,10 @@ def _documents(
 
 def annotation_objects(store: Store, project: str | None = None) -> list[str]:
     """The objects of all annotations, or of a project's: nothing makes them again."""
-    return [entry["object"] for _, entry in _entries(store, project)]
+    return [entry["object"] for _, entry in entries(store, project)]
 
 
-def _entries(store: Store, project: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def entries(store: Store, project: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The entries with their names, in their order."""
     folder = "annotations" + (f"/{project}" if project else "")
     for name in sorted(blob.name for blob in store.blobs.list(folder)):
@@ -179,4 +228,4 @@ def _entries(store: Store, project: str | None) -> Iterator[tuple[str, dict[str,
 
 def _shown(store: Store, project: str) -> list[str]:
     """What the annotations of a project are about."""
-    return next((entry["on"] for _, entry in _entries(store, project)), [])
+    return next((entry["on"] for _, entry in entries(store, project)), [])

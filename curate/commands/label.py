@@ -1,0 +1,234 @@
+"""`curate label init | next | annotate | status`: a task, its rounds, and labeling in the terminal."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.commands.options import Json, StoreOption
+from curate.terminal import echo
+
+if TYPE_CHECKING:
+    from curate.dataset.reader import Dataset
+    from curate.labeling.task import Task
+
+__all__ = ["TaskOption", "VersionArgument", "annotate", "commit", "init", "next_round", "opened", "status"]
+
+TaskOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--task", help="The task: its folder or task.yaml; by default the one here, or the only one in labeling/.",
+        metavar="PLACE",
+    ),
+]  # fmt: skip
+VersionArgument = Annotated[
+    str | None,
+    typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX; by default the task's dataset.", metavar="[VERSION]"),
+]
+
+
+def opened(task: Path | None, version: str | None, store: str | None) -> tuple[Task, Path, Dataset]:
+    """The task, its file, and the version that it labels; answers of ended sessions are brought in."""
+    from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
+    from curate.labeling.session import collect
+    from curate.labeling.task import find_task, load_task
+
+    path = find_task(task, Path.cwd())
+    said = load_task(path)
+    dataset = open_dataset(version or said.dataset, find_store(store))
+    collect(dataset.store, said, path.parent)
+    return said, path, dataset
+
+
+def init(
+    name: Annotated[str, typer.Argument(help="What the task is called.")],
+    dataset: Annotated[str, typer.Option(help="The dataset that is labelled.", metavar="NAME")],
+    kind: Annotated[
+        str,
+        typer.Option(help="classification, multilabel, spans, preference, answer, rating or rewrite."),
+    ] = "classification",
+    label: Annotated[
+        list[str] | None, typer.Option(help="A label; repeat it, or give several with commas.", metavar="LABEL")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Column that is labelled.", metavar="COLUMN")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Column with the question.", metavar="COLUMN")] = None,
+    folder: Annotated[Path, typer.Option(help="Where the task's folder is made.")] = Path("labeling"),
+    as_json: Json = False,
+) -> None:
+    """Make a labeling task: a task.yaml to complete, with instructions for the people who label."""
+    from curate.commands.options import print_json
+    from curate.labeling.write import new_task
+
+    labels = [one.strip() for given in label or () for one in given.split(",") if one.strip()]
+    made = new_task(folder / name, name=name, dataset=dataset, kind=kind, labels=labels, text=text, prompt=prompt)
+    if as_json:
+        print_json({"task": name, "file": str(made)})
+        return
+    echo(f"wrote {made}")
+    echo("write the instructions there; then `curate label next -n 50`, and `curate label annotate`")
+
+
+def next_round(
+    version: VersionArgument = None,
+    documents: Annotated[int, typer.Option("-n", min=1, help="How many documents.")] = 50,
+    by: Annotated[
+        str | None, typer.Option(help="Column whose values get their share of the round.", metavar="COLUMN")
+    ] = None,
+    annotators: Annotated[int, typer.Option(min=1, help="How many people see a document of the overlap.")] = 1,
+    overlap: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of documents that several people see; by default 0.2 with several annotators."
+        ),
+    ] = None,
+    gold: Annotated[
+        Path | None, typer.Option(help="JSON lines with `id` and `label` of known documents to mix in.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    blind: Annotated[bool, typer.Option("--blind", help="Nobody sees a suggestion.")] = False,
+    task: TaskOption = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Draw the documents that are labelled next; those of earlier rounds are left out."""
+    from curate.commands.options import print_json
+    from curate.labeling.rounds import Wanted, draw, gold_items, read_gold
+
+    said, _, dataset = opened(task, version, store)
+    share = overlap if overlap is not None else 0.2 if annotators > 1 else 0.0
+    wanted = Wanted(documents, "stratified" if by else "random", "label", annotators, share, seed, blind, by)
+    known = gold_items(dataset, said, read_gold(gold)) if gold else []
+    drawn = draw(dataset, said, wanted, gold=known, new=True)
+    several = sum(one.annotators > 1 for one in drawn.items)
+    told = {"task": said.name, "round": drawn.number, "version": dataset.version, "documents": len(drawn.items),
+            "gold": len(known), "overlap": several, "pool": drawn.pool}  # fmt: skip
+    if as_json:
+        print_json(told)
+        return
+    echo(f"round {drawn.number}: {len(drawn.items):,} of {drawn.pool:,} documents"
+         f"{f', {several:,} of them for {annotators} people' if several else ''}"
+         f"{f', {len(known):,} with a known answer among them' if known else ''}")  # fmt: skip
+    echo("`curate label annotate` labels them here, `curate label push` in Label Studio")
+
+
+def annotate(
+    version: VersionArgument = None,
+    name: Annotated[
+        str | None, typer.Option("--as", help="Who labels; by default the name of this account.", metavar="NAME")
+    ] = None,
+    task: TaskOption = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Label in the terminal: a key for each answer, `-` skips, `<` goes back, `.` ends; each answer is kept at once."""
+    import getpass
+
+    from curate.commands.options import print_json
+    from curate.commands.tables import reading_width
+    from curate.labeling.ask import Given, ask, terminal_reader
+    from curate.labeling.log import Answer, text_of
+    from curate.labeling.progress import open_questions
+    from curate.labeling.session import Session, collect
+
+    said, path, dataset = opened(task, version, store)
+    who = name or getpass.getuser()
+    questions = open_questions(dataset, said, who)
+
+    with Session(path.parent) as session:
+
+        def keep(given: Given) -> None:
+            one = given.question
+            value = None if given.skipped else text_of(given.value)
+            suggested = None if one.suggested is None else text_of(one.suggested)
+            origin = "manual" if suggested is None else "prediction" if value == suggested else "prediction-changed"
+            session.add(Answer(one.id, one.hash, value, who, origin, suggested, one.model, given.seconds,
+                               datetime.now(UTC), ""))  # fmt: skip
+
+        given = ask(
+            said, questions, terminal_reader(said), lambda text: echo(text, err=True), keep, width=reading_width()
+        )
+    collect(dataset.store, said, path.parent)
+    told = {"task": said.name, "annotator": who, "asked": len(questions), "answered": given}
+    if as_json:
+        print_json(told)
+    else:
+        echo(f"{given:,} answered, {len(questions) - given:,} left for {who}")
+
+
+def status(
+    version: VersionArgument = None, task: TaskOption = None, store: StoreOption = None, as_json: Json = False
+) -> None:
+    """Show what was asked for and what was answered, by round and by person."""
+    from curate.commands.options import print_json
+    from curate.commands.tables import print_table
+    from curate.labeling.progress import progress
+
+    said, _, dataset = opened(task, version, store)
+    told: dict[str, Any] = progress(dataset, said)
+    if as_json:
+        print_json(told)
+        return
+    echo(f"{said.name}: {told['done']:,} of {told['items']:,} documents have all their answers, {told['left']:,} are left"
+         f"{_aside(told)}")  # fmt: skip
+    if told["rounds"]:
+        names = ("round", "strategy", "role", "documents", "answered")
+        print_table(names, [[one[name] for name in names] for one in told["rounds"]])
+    if told["annotators"]:
+        echo()
+        print_table(
+            ("annotator", "answers", "skipped", "median s", "took suggestion", "changed it", "gold right", "of"),
+            [(one["annotator"], one["answers"], one["skipped"], one["median_seconds"], one["accepted"], one["changed"],
+              one["gold_right"], one["gold"]) for one in told["annotators"]],
+        )  # fmt: skip
+
+
+def _aside(told: dict[str, Any]) -> str:
+    words = [(told["changed"], "show something else now"), (told["absent"], "are not in this version")]
+    return "".join(f"; {count:,} {what}" for count, what in words if count)
+
+
+def commit(
+    version: VersionArgument = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--as", help="Dataset that gets the version; by default the one labelled.", metavar="NAME"),
+    ] = None,
+    task: TaskOption = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Make a version with the labels as columns; texts are not written again."""
+    from curate.commands.options import print_json
+    from curate.dataset.refs import commit as make_head
+    from curate.dataset.runs import Thing, now, record, run_id
+    from curate.labeling.commit import unlabelled, with_labels
+
+    began, (said, _, dataset) = now(), opened(task, version, store)
+    dataset = unlabelled(dataset, said)
+    done = with_labels(dataset, said)
+    new = done.annotated.version
+    tag = make_head(dataset.store, name or dataset.name, new)
+    facts = {"task": said.name, "labels": done.annotated.documents, "sources": done.sources, "ties": done.ties,
+             "changed": done.annotated.changed, "absent": done.annotated.absent}  # fmt: skip
+    before: Thing = {
+        "kind": "version",
+        "id": dataset.version,
+        "name": f"{dataset.name}@{dataset.tag or dataset.version[:12]}",
+    }
+    after: Thing = {"kind": "version", "id": new, "name": f"{name or dataset.name}@{tag}"}
+    record(dataset.store, "labeling", run_id(), name=said.name, state="done", began=began, inputs=[before],
+           outputs=[after], facts=facts)  # fmt: skip
+    if as_json:
+        print_json({"dataset": name or dataset.name, "version": new, "tag": tag, **facts})
+        return
+    echo(f"version: {name or dataset.name}@{tag} ({new[:12]})")
+    sources = ", ".join(f"{count:,} {source}" for source, count in done.sources.items())
+    echo(f"{done.annotated.documents:,} of {len(dataset):,} documents have `{said.column}`: {sources}")
+    for count, what in ((done.ties, "are tied and have none"), (done.annotated.changed, "have labels for another text"),
+                        (done.annotated.absent, "labelled documents are not in this version")):  # fmt: skip
+        if count:
+            echo(f"note: {count:,} {what}", err=True)

@@ -1,0 +1,134 @@
+"""A version with labels: columns beside its documents, and where each label comes from.
+
+| column | what it says |
+|---|---|
+| `label` | the label (`column:` of the task calls it otherwise, and the others after it) |
+| `label_source` | `human`, `aggregated` (of several people), `adjudicated` (a review), `weak`, `automatic` |
+| `label_probability` | how sure: the share of the people, or the model's probability |
+| `label_model`, `label_round`, `label_annotators` | which model, round and people |
+| `label_chosen`, `label_rejected` | of a preference the two answers in their order; null for a tie |
+| `label_messages` | of a rewrite the conversation with the better turn; `label_rejected` is the old one |
+
+Documents without a label have nulls. What people said goes before what models say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from curate.dataset.annotations import Annotated, annotation_objects, put_beside
+from curate.dataset.reader import Dataset
+from curate.dataset.refs import Reference
+from curate.dataset.schema import JSON_FIELD
+from curate.errors import CurateError
+from curate.jsontext import dumps
+from curate.labeling.decide import decided
+from curate.labeling.documents import Shown, find
+from curate.labeling.log import LOGS, Decision, answers, decisions, items, value_of
+from curate.labeling.task import Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Committed", "labels", "unlabelled", "with_labels"]
+
+
+class Committed(NamedTuple):
+    """A version with labels.
+
+    Attributes:
+        annotated: The version, and how many documents have a label, changed, or are not in it.
+        sources: Labels by where they come from.
+        ties: Documents whose answers are tied: they have none.
+    """
+
+    annotated: Annotated
+    sources: dict[str, int]
+    ties: int
+
+
+def labels(dataset: Dataset, task: Task) -> tuple[list[Decision], list[tuple[str, str]]]:
+    """The label of every document that has one, and the ties; people before models."""
+    store = dataset.store
+    people = decided(task, items(store, task), answers(store, task))
+    known = {(one.id, one.hash) for one in people.decisions} | {*people.ties}
+    models = [one for one in decisions(store, task) if (one.id, one.hash) not in known]
+    return [*models, *people.decisions], people.ties
+
+
+def unlabelled(dataset: Dataset, task: Task) -> Dataset:
+    """The version that one with this task's labels was derived from, where it is there: labelling again begins from it."""
+    made_by = dataset.manifest["lineage"].get("made_by") or {}
+    if made_by.get("kind") != "labels" or made_by["task"] != task.name:
+        return dataset
+    (parent,) = dataset.manifest["lineage"]["parents"]
+    try:
+        return Dataset(dataset.store, Reference(dataset.name, parent, None))
+    except CurateError:
+        return dataset
+
+
+def with_labels(dataset: Dataset, task: Task) -> Committed:
+    """Derive a version with the labels; committing it is the caller's.
+
+    Raises:
+        CurateError: There is no label.
+    """
+    found, ties = labels(dataset, task)
+    if not found:
+        raise CurateError(
+            f"nobody has labelled anything for `{task.name}`", hint="`curate label annotate`, or `curate label pull`"
+        )
+    projects = [task.name + suffix for suffix in LOGS.values()]
+    made_by = {
+        "kind": "labels", "task": task.name, "column": task.column, "instructions": task.instructions,
+        "logs": {project: annotation_objects(dataset.store, project) for project in projects},
+    }  # fmt: skip
+    there = find(dataset, task, {one.id for one in found}) if task.kind in ("preference", "rewrite") else {}
+    annotated = put_beside(dataset, _table(task, found, there), task.on, made_by)
+    sources = {name: sum(one.source == name for one in found) for name in sorted({one.source for one in found})}
+    return Committed(annotated, sources, len(ties))
+
+
+def _table(task: Task, found: Sequence[Decision], there: dict[str, Shown]) -> pa.Table:
+    import pyarrow as pa
+
+    text, name = pa.string(), task.column
+    values = [value_of(one) for one in found]
+    kind: pa.DataType = {"multilabel": pa.list_(text), "rating": pa.int32()}.get(task.kind, text)
+    if task.kind == "spans":
+        values = [dumps(value) for value in values]
+    columns: list[tuple[pa.Field, Iterable[Any]]] = [
+        (pa.field("id", text), [one.id for one in found]),
+        (pa.field("hash", text), [one.hash for one in found]),
+        (pa.field(name, kind, metadata={JSON_FIELD: b""} if task.kind == "spans" else None), values),
+        (pa.field(f"{name}_source", text), [one.source for one in found]),
+        (pa.field(f"{name}_probability", pa.float64()), [one.probability for one in found]),
+        (pa.field(f"{name}_model", text), [one.model for one in found]),
+        (pa.field(f"{name}_round", pa.int32()), [one.round for one in found]),
+        (pa.field(f"{name}_annotators", text), [one.annotators for one in found]),
+    ]
+    if task.kind == "preference":
+        pairs = [_in_order(there.get(one.id), value) for one, value in zip(found, values, strict=True)]
+        for place, role in enumerate(("chosen", "rejected")):
+            columns.append((pa.field(f"{name}_{role}", text), [pair[place] for pair in pairs]))
+    if task.kind == "rewrite":
+        turns = [_rewritten(there.get(one.id), value) for one, value in zip(found, values, strict=True)]
+        columns.append((pa.field(f"{name}_messages", text, metadata={JSON_FIELD: b""}), [one[0] for one in turns]))
+        columns.append((pa.field(f"{name}_rejected", text), [one[1] for one in turns]))
+    return pa.table([pa.array(held, field.type) for field, held in columns], pa.schema([field for field, _ in columns]))
+
+
+def _in_order(one: Shown | None, value: str) -> tuple[str | None, str | None]:
+    if one is None or value == "tie":
+        return None, None
+    other = "second" if value == "first" else "first"
+    return one.data[value], one.data[other]
+
+
+def _rewritten(one: Shown | None, value: str) -> tuple[str | None, str | None]:
+    if one is None or not one.data["messages"]:
+        return None, None
+    *before, last = one.data["messages"]
+    return dumps([*before, {**last, "content": value}]), last["content"]
