@@ -15,6 +15,7 @@ Documents without a label have nulls. What people said goes before what models s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.dataset.annotations import Annotated, annotation_objects, put_beside
@@ -62,11 +63,10 @@ def unlabelled(dataset: Dataset, task: Task) -> Dataset:
     made_by = dataset.manifest["lineage"].get("made_by") or {}
     if made_by.get("kind") != "labels" or made_by["task"] != task.name:
         return dataset
-    (parent,) = dataset.manifest["lineage"]["parents"]
-    try:
-        return Dataset(dataset.store, Reference(dataset.name, parent, None))
-    except CurateError:
-        return dataset
+    for parent in dataset.manifest["lineage"]["parents"]:
+        with suppress(CurateError):
+            return Dataset(dataset.store, Reference(dataset.name, parent, None))
+    return dataset
 
 
 def with_labels(dataset: Dataset, task: Task) -> Committed:

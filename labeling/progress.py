@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from curate.dataset.reader import Dataset
+from curate.errors import CurateError
 from curate.labeling.ask import Question
 from curate.labeling.documents import find
 from curate.labeling.log import Answer, answers, items, suggestions, value_of
@@ -17,9 +18,17 @@ __all__ = ["open_questions", "progress"]
 
 
 def open_questions(dataset: Dataset, task: Task, who: str) -> list[Question]:
-    """What a person has not answered yet of what is left, in order; with suggestions where they may be seen."""
+    """What a person has not answered yet of what is left, in order; with suggestions where they may be seen.
+
+    Raises:
+        CurateError: No round was drawn.
+    """
     store = dataset.store
     wanted, said = items(store, task), answers(store, task)
+    if not wanted:
+        raise CurateError(
+            f"nothing was drawn to be labelled for `{task.name}`", hint="`curate label next -n 50` draws a round"
+        )
     there = find(dataset, task, {one.id for one in wanted})
     left = queue(wanted, said, {one.id: one.hash for one in there.values()}).left
     mine = {(one.id, one.hash) for one in said if one.annotator == who}

@@ -182,11 +182,13 @@ def said_of(dataset: Dataset, identity: str) -> list[dict[str, Any]]:
 
 def _lineage(dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The manifests of a version and of those that it was derived from, as far as they are there."""
-    manifest: dict[str, Any] | None = dataset.manifest
-    while manifest:
+    left = [dataset.manifest]
+    while left:
+        manifest = left.pop()
         yield manifest
-        parents = manifest["lineage"]["parents"] if manifest["lineage"].get("made_by") else []
-        manifest = dataset.store.read_json(f"versions/{parents[0]}.json") if parents else None
+        if manifest["lineage"].get("made_by"):
+            parents = [dataset.store.read_json(f"versions/{one}.json") for one in manifest["lineage"]["parents"]]
+            left += [one for one in parents if one]
 
 
 def _documents(

@@ -1,0 +1,142 @@
+"""Labeling in the terminal: what is shown, what may be typed, and that nothing is lost."""
+
+import os
+import signal
+
+import pytest
+
+from curate.labeling.ask import Question, ask, keys
+from curate.labeling.log import answers, value_of
+from curate.labeling.task import Task
+
+LABELS = {"labels": ["ham", {"name": "spam", "key": "s"}]}
+
+
+def task(kind="classification", **settings):
+    given = LABELS if kind in ("classification", "multilabel", "spans") else {}
+    return Task.model_validate({"task": "t1", "dataset": "sms", "kind": kind, **given, **settings})
+
+
+def asked(one, questions, *typed):
+    """Answers that were kept, and what was shown."""
+    lines, kept, seen = iter(typed), [], []
+
+    def read(prompt):
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    ask(one, questions, read, seen.append, kept.append)
+    return [(given.question.id, None if given.skipped else given.value) for given in kept], "\n".join(seen)
+
+
+def question(name="a", digest="00", suggested=None, **data):
+    return Question(name, digest, data or {"text": "some words and some more"}, suggested, "m" if suggested else None)
+
+
+def test_labels_have_keys_those_of_the_task_first():
+    assert keys(task()) == {"1": "ham", "s": "spam"}
+
+
+def test_more_labels_than_keys_are_for_label_studio():
+    many = task(labels=[f"label {number}" for number in range(40)])
+    with pytest.raises(Exception, match="has 40 labels, more than keys"):
+        keys(many)
+
+
+def test_a_key_or_a_name_answers_skipping_and_going_back_work():
+    kept, seen = asked(task(), [question("a"), question("b"), question("c")], "1", "-", "<", "spam", "?", "x", "s", "s")
+    assert kept == [("a", "ham"), ("b", None), ("b", "spam"), ("c", "spam")]
+    assert "`x` is no label" in seen
+    assert "[1] ham  [s] spam" in seen
+
+
+def test_the_end_may_be_typed_or_come():
+    assert asked(task(), [question("a"), question("b")], "1", ".", "s")[0] == [("a", "ham")]
+    assert asked(task(), [question("a"), question("b")], "1")[0] == [("a", "ham")]
+
+
+def test_a_suggestion_is_taken_with_enter():
+    kept, seen = asked(task(), [question(suggested="spam")], "")
+    assert kept == [("a", "spam")]
+    assert "suggested: spam" in seen
+    assert asked(task(), [question()], "", "1")[0] == [("a", "ham")]  # without one Enter is no answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "data", "typed", "value"),
+    [
+        ("multilabel", {}, {"text": "x"}, ["1s"], ["ham", "spam"]),
+        ("multilabel", {}, {"text": "x"}, ["spam, ham"], ["ham", "spam"]),
+        ("multilabel", {}, {"text": "x"}, [""], []),
+        ("spans", {}, {"text": "some words and some more"}, ["ham: some #2", "spam: words", ""],
+         [{"start": 5, "end": 10, "label": "spam"}, {"start": 15, "end": 19, "label": "ham"}]),
+        ("spans", {}, {"text": "x"}, [""], []),
+        ("rating", {}, {"messages": [{"role": "user", "content": "hi"}]}, ["4"], 4),
+        ("answer", {"prompt": "question"}, {"prompt": "why?"}, ["because"], "because"),
+        ("rewrite", {}, {"messages": [{"role": "user", "content": "hi"}]}, ["hello"], "hello"),
+    ],
+)  # fmt: skip
+def test_each_kind_is_answered(kind, settings, data, typed, value):
+    assert asked(task(kind, **settings), [question(**data)], *typed)[0] == [("a", value)]
+
+
+@pytest.mark.parametrize("typed", [["eggs: some", ""], ["some", ""], ["ham: nowhere", ""], ["ham: some #3", ""]])
+def test_what_is_no_span_is_said_and_asked_again(typed):
+    kept, _ = asked(task("spans"), [question()], *typed, "ham: some", "")
+    assert kept == [("a", [{"start": 0, "end": 4, "label": "ham"}])]
+
+
+@pytest.mark.parametrize(("digest", "value", "left"), [("00", "first", "A"), ("01", "second", "B")])
+def test_the_sides_of_a_preference_change_and_the_answer_means_what_stood_there(digest, value, left):
+    data = {"prompt": "p", "first": "A", "second": "B"}
+    kept, seen = asked(task("preference", prompt="question"), [question(digest=digest, **data)], "1")
+    assert kept == [("a", value)]
+    assert f"[1] {left}" in seen
+
+
+def test_a_session_is_asked_kept_and_counted(messages):
+    file = messages.task()
+    messages.json("next", "-n", 5)
+    told = messages.json("annotate", "--as", "ann", typed="1\n2\n-\n")
+    assert (told["asked"], told["answered"]) == (5, 3)
+    said = answers(messages.project.store, Task.model_validate({"task": "spam", "dataset": "sms", "kind": "rating"}))
+    assert [value_of(one) for one in said] == ["ham", "spam", None]
+    assert {one.origin for one in said} == {"manual"}
+    assert not list(file.parent.glob(".answers-*"))
+    state = messages.json("status")
+    assert (state["items"], state["done"], state["left"]) == (5, 3, 2)
+    assert state["annotators"][0]["skipped"] == 1
+    assert messages.json("annotate", "--as", "ann", typed="")["asked"] == 2
+
+
+def test_nothing_is_asked_where_nothing_was_drawn(messages):
+    messages.task()
+    outcome = messages.cli("annotate", typed="")
+    assert outcome.code == 2
+    assert "curate label next" in outcome.err
+
+
+@pytest.mark.slow
+def test_a_killed_session_loses_nothing_and_counts_once(messages):
+    file = messages.task()
+    messages.json("next", "-n", 5)
+    process = messages.project.start("label", "annotate", "--as", "ann", stdin=-1)
+    process.stdin.write("1\n2\n")
+    process.stdin.flush()
+    for line in iter(process.stderr.readline, ""):
+        if line.startswith("> --- 3"):
+            break
+    live = messages.json("status")
+    assert live["done"] == 0  # the session is still open
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    (journal,) = file.parent.glob(".answers-*")
+    whole = journal.read_bytes()
+    with journal.open("ab") as stream:
+        stream.write(b'{"id": "cut')
+    assert messages.json("status")["done"] == 2
+    assert not journal.exists()
+    journal.write_bytes(whole)  # as if killed between the log and the removal
+    assert messages.json("status")["answers"] == 2

@@ -1,0 +1,120 @@
+"""A version with labels: columns beside the documents, where each comes from, and nothing else changed."""
+
+import json
+
+import pytest
+
+from curate.dataset.care import verify
+
+
+def labelled(messages, typed, *, kind="classification", documents=4, **settings):
+    messages.task(kind, **settings)
+    messages.json("next", "-n", documents)
+    messages.json("annotate", "--as", "ann", typed=typed)
+    return messages.json("commit")
+
+
+def test_labels_are_columns_and_the_version_stays_what_it_is(messages):
+    before = messages.project.open("sms")
+    told = labelled(messages, "1\n2\n-\n1\n")
+    assert (told["labels"], told["sources"], told["tag"]) == (3, {"human": 3}, "v2")
+    rows = messages.rows_of()
+    given = {name: row for name, row in rows.items() if row["label"] is not None}
+    assert sorted(row["label"] for row in given.values()) == ["ham", "ham", "spam"]
+    assert {(row["label_source"], row["label_annotators"], row["label_round"]) for row in given.values()} == {
+        ("human", "ann", 1)
+    }
+    assert [row["text"] for row in rows.values()] == before.arrow().column("text").to_pylist()
+    assert verify(messages.project.open("sms"))["problems"] == []
+    assert messages.json("commit")["version"] == told["version"]  # once more is the same version
+
+
+def test_more_labels_are_another_version_of_the_same_one(messages):
+    first = labelled(messages, "1\n2\n.\n")
+    messages.json("annotate", "--as", "ann", typed="1\n1\n")
+    second = messages.json("commit")
+    assert (first["labels"], second["labels"]) == (2, 4)
+    lineage = [messages.project.store.manifest(one["version"])["lineage"] for one in (first, second)]
+    assert lineage[0]["parents"] == lineage[1]["parents"]
+
+
+def test_several_people_decide_together_and_a_tie_has_no_label(messages):
+    messages.task()
+    messages.json("next", "-n", 3, "--annotators", 3, "--overlap", 1)
+    for who, typed in (("ann", "1\n1\n1\n"), ("bob", "1\n2\n2\n"), ("cleo", "1\n2\n-\n")):
+        messages.json("annotate", "--as", who, typed=typed)
+    told = messages.json("commit")
+    assert (told["labels"], told["ties"], told["sources"]) == (2, 1, {"aggregated": 2})
+    given = sorted((row["label"], row["label_probability"]) for row in messages.rows_of().values() if row["label"])
+    assert given == [("ham", 1.0), ("spam", pytest.approx(2 / 3))]
+
+
+def test_labels_of_another_text_are_counted_and_left_out(messages):
+    labelled(messages, "1\n2\n1\n1\n")
+    (first, *_), version = sorted(name for name, row in messages.rows_of().items() if row["label"]), None
+    messages.rows = [{**row, "text": "another text"} if row["id"] == first else row for row in messages.rows]
+    messages.write()
+    messages.project.run()
+    told = messages.json("commit")
+    assert (told["labels"], told["changed"]) == (3, 1), version
+    assert messages.rows_of()[first]["label"] is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "typed", "column", "values"),
+    [
+        ("multilabel", {}, "12\n\n", "label", [["ham", "spam"], []]),
+        ("rating", {}, "4\n2\n", "label", [4, 2]),
+        ("answer", {"prompt": "question", "column": "reply"}, "because\nwhy not\n", "reply", ["because", "why not"]),
+        ("rewrite", {}, "Not yet.\nYes.\n", "label_messages", None),
+        ("preference", {"prompt": "question"}, "t\nt\n", "label", ["tie", "tie"]),
+        ("spans", {}, "\n\n", "label", ["[]", "[]"]),
+    ],
+)
+def test_each_kind_has_its_columns(messages, kind, settings, typed, column, values):
+    labelled(messages, typed, kind=kind, documents=2, **settings)
+    given = [row[column] for row in messages.rows_of().values() if row[column] is not None]
+    if values is None:
+        turns = sorted(json.loads(one)[-1]["content"] for one in given)
+        assert turns == ["Not yet.", "Yes."]
+        assert {row["label_rejected"] for row in messages.rows_of().values()} == {None, "No."}
+    else:
+        assert sorted(given, key=str) == sorted(values, key=str)
+
+
+def test_a_preference_is_a_chosen_and_a_rejected_answer(messages):
+    labelled(messages, "1\n1\n1\n2\n2\n2\n", kind="preference", documents=6, prompt="question")
+    given = [row for row in messages.rows_of().values() if row["label"]]
+    assert len(given) == 6
+    for row in given:
+        better, worse = (row["chosen"], row["rejected"])[:: 1 if row["label"] == "first" else -1]
+        assert (row["label_chosen"], row["label_rejected"]) == (better, worse)
+
+
+def test_without_a_label_there_is_no_version(messages):
+    messages.task()
+    messages.json("next", "-n", 2)
+    outcome = messages.cli("commit")
+    assert outcome.code == 2
+    assert "nobody has labelled anything for `spam`" in outcome.err
+
+
+def test_why_tells_the_history_of_a_label(messages):
+    labelled(messages, "1\n2\n1\n1\n")
+    name = next(name for name, row in messages.rows_of().items() if row["label"] == "spam")
+    told = json.loads(messages.project.cli("why", name, "--json").out)
+    said = {one["project"]: one.get("value") for one in told["labels"]}
+    assert said == {"spam": '"spam"', "spam.rounds": None}
+    assert 'spam: value "spam", annotator ann' in messages.project.cli("why", name).out
+
+
+def test_an_erasure_takes_labels_and_rounds_too(messages):
+    labelled(messages, "1\n2\n1\n1\n")
+    name = next(name for name, row in messages.rows_of().items() if row["label"] == "spam")
+    subject = messages.project.write("subject.yaml", f"documents: [{name}]")
+    outcome = messages.project.cli("data", "erase", "--subject-file", subject, "--json")
+    assert outcome.code == 0, outcome.err
+    assert name not in messages.rows_of()
+    assert verify(messages.project.open("sms"))["problems"] == []
+    assert messages.json("status")["answers"] == 3
+    assert messages.json("commit")["labels"] == 3
