@@ -1,6 +1,7 @@
 """How far annotators agree, beyond what chance gives, with bootstrap intervals.
 
-Answers are three arrays of one length: `items`, `workers` and `labels` (0 to classes - 1). A worker answers an item at most once.
+Answers are three arrays of one length: `items`, `workers` and `labels` (0 to classes - 1). A worker answers an item at most
+once.
 
 observed_agreement    share of pairs of answers on an item that agree, mean over items (Fleiss 1971)
 cohen_kappa           two annotators (Cohen 1960; `interval` is quadratically weighted, Cohen 1968)
@@ -11,15 +12,16 @@ masi_alpha            alpha of sets of labels, by MASI, which counts a subset as
 
 All are None where the data cannot say: no item with two answers, or one label only, where chance agrees as well.
 
-Intervals are percentiles of a bootstrap over items, or over groups of items (tokens of a document). Each statistic is a function
-of sums over items, and items of the same answers are drawn together, so that a million answers take a second. An interval for
-100 items holds the truth in 92 to 95 of 100 (tests/labeling/test_agreement.py); below 30 items in fewer.
+Intervals are percentiles of a bootstrap over items, or over groups of items (tokens of a document). Each statistic is a
+function of sums over items, and items of the same answers are drawn together: a million answers take .3 CPU seconds. An
+interval of 95 % for 100 items holds the truth in 92 to 95 of 100 (tests/labeling/test_agreement.py), for fewer items in fewer;
+where all items are alike it has no width, and says nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +68,7 @@ def bootstrap(
     Returns:
         The value and its interval; None where there is no value, or none in half of the draws.
     """
-    matrix = sparse.csr_array(rows)
+    matrix: Any = sparse.csr_array(rows)
     items, width = matrix.shape
     if items == 0:
         return None
@@ -74,9 +76,11 @@ def bootstrap(
     if np.isnan(value):
         return None
     # equal rows have equal projections: they are drawn as one, with their number
+    matrix.sum_duplicates()
     keys = matrix @ np.random.default_rng(0).standard_normal(width)
     _, first, counts = np.unique(keys, return_index=True, return_counts=True)
-    different, shares = matrix[first], counts / items
+    different = matrix[first]
+    shares = counts / items
     random, drawn = np.random.default_rng(seed), []
     step = max(1, _CELLS // max(width, len(first)))
     for start in range(0, resamples, step):
@@ -149,7 +153,7 @@ def fleiss_kappa(
         shares = sums[:, 2:] / np.maximum(sums[:, 2:].sum(1, keepdims=True), 1)
         return _beyond_chance(1 - _ratio(sums[:, 0], sums[:, 1]), 1 - (shares**2).sum(1))
 
-    return bootstrap(rows.tocsr(), kappa, seed=seed, resamples=resamples)
+    return bootstrap(sparse.csr_array(rows), kappa, seed=seed, resamples=resamples)
 
 
 def krippendorff_alpha(
@@ -187,8 +191,9 @@ def krippendorff_alpha(
 def masi_alpha(items: Integers, sets: NDArray[np.bool_], *, seed: int, resamples: int = _RESAMPLES) -> Estimate | None:
     """Krippendorff's alpha of sets of labels (answers by classes), a difference being 1 - MASI.
 
-    MASI is Jaccard's index times 1 for equal sets, 2/3 for a subset, 1/3 for sets that overlap, 0 for others; two empty sets are
-    equal. Memory: the square of the number of different sets.
+    MASI is Jaccard's index times 1 for equal sets, 2/3 for a subset, 1/3 for sets that overlap, 0 for others; two empty
+    sets are equal.
+    Memory: the square of the number of different sets.
     """
     if not len(sets):
         return None
@@ -215,7 +220,7 @@ def _coincidences(items: Integers, labels: Integers, classes: int, groups: Integ
     row, one, other = entries.row[left], entries.col[left].astype(np.int64), entries.col[right].astype(np.int64)
     pairs = counts.data[left] * (counts.data[right] - (one == other)) / (answers[row] - 1)
     if groups is not None:
-        kept, first, times = np.unique(items, return_index=True, return_counts=True)
+        _, first, times = np.unique(items, return_index=True, return_counts=True)
         _, of_item = np.unique(groups[first][times > 1], return_inverse=True)
         row = of_item[row]
     shape = (int(row.max(initial=-1)) + 1, classes**2)

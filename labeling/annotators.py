@@ -47,7 +47,8 @@ def agreement_with_others(
 def most_disputed(items: Integers, labels: Integers, classes: int, limit: int) -> tuple[Integers, Numbers]:
     """Items whose answers differ most, and the share of pairs of answers that differ.
 
-    Of equal shares the item with more answers comes first, then the lower number; items that nobody disputes are not among them.
+    Of equal shares the item with more answers comes first, then the lower number. Items that nobody disputes
+    are not among them.
     """
     if not len(items):
         return np.zeros(0, np.int64), np.zeros(0)

@@ -1,7 +1,7 @@
 """Spans of text as labels: how far annotators agree on them, and spans as labels of tokens and back.
 
-Answers are `items` and `workers` of one length; spans are an array of four columns: which answer, first character, character after the
-last, label. An answer without a span says that there is none.
+Answers are `items` and `workers` of one length; spans are an array of four columns: which answer, first character, character
+after the last, label. An answer without a span says that there is none.
 
 strict        F1 of two annotators' spans, equal in place and label, pooled over all pairs who had the same item
 overlapping   the same, a span being found where another of its label shares a character
@@ -89,7 +89,7 @@ def _pairs(items: Integers, spans: Integers) -> tuple[Numbers, Numbers]:
         answer, start, end, label = own.T[:, :, None]
         candidates = (answer != answer.T) & (label == label.T)
         equal = candidates & (start == start.T) & (end == end.T)
-        meets = candidates & (start < end.T) & (start.T < end)
+        meets = candidates & (start < end.T) & (end > start.T)
         # an answer counts once for a span, however many of its spans meet it
         _, columns = np.unique(own[:, 0], return_inverse=True)
         found = sum(meets[:, columns == other].any(1).sum() for other in range(columns.max(initial=-1) + 1))
