@@ -57,6 +57,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "next": ("curate.commands.label:next_round", "Draw the documents that are labelled next."),
         "annotate": ("curate.commands.label:annotate", "Label in the terminal."),
         "status": ("curate.commands.label:status", "Show what was asked for and what was answered."),
+        "agree": ("curate.commands.label_quality:agree", "Tell how far people agree, with intervals."),
+        "aggregate": ("curate.commands.label_quality:aggregate", "Show what several people's answers are together."),
         "commit": ("curate.commands.label:commit", "Make a version with the labels as columns."),
     },
     "privacy": {

@@ -24,7 +24,7 @@ from curate.dataset.refs import Reference
 from curate.dataset.schema import JSON_FIELD
 from curate.errors import CurateError
 from curate.jsontext import dumps
-from curate.labeling.decide import decided
+from curate.labeling.decide import Decided, Method, decided
 from curate.labeling.documents import Shown, find
 from curate.labeling.log import LOGS, Decision, answers, decisions, items, value_of
 from curate.labeling.task import Task
@@ -49,13 +49,16 @@ class Committed(NamedTuple):
     ties: int
 
 
-def labels(dataset: Dataset, task: Task) -> tuple[list[Decision], list[tuple[str, str]]]:
-    """The label of every document that has one, and the ties; people before models."""
+def labels(dataset: Dataset, task: Task, method: Method = "majority") -> Decided:
+    """The label of every document that has one, people before models, and the documents whose answers are tied."""
     store = dataset.store
-    people = decided(task, items(store, task), answers(store, task))
+    wanted, said = items(store, task), answers(store, task)
+    there = find(dataset, task, {one.id for one in said}) if task.kind == "spans" else {}
+    texts = {(one.id, one.hash): one.data["text"] for one in there.values()}
+    people = decided(task, wanted, said, texts, method)
     known = {(one.id, one.hash) for one in people.decisions} | {*people.ties}
     models = [one for one in decisions(store, task) if (one.id, one.hash) not in known]
-    return [*models, *people.decisions], people.ties
+    return Decided([*models, *people.decisions], people.ties)
 
 
 def unlabelled(dataset: Dataset, task: Task) -> Dataset:
@@ -69,20 +72,20 @@ def unlabelled(dataset: Dataset, task: Task) -> Dataset:
     return dataset
 
 
-def with_labels(dataset: Dataset, task: Task) -> Committed:
+def with_labels(dataset: Dataset, task: Task, method: Method = "majority") -> Committed:
     """Derive a version with the labels; committing it is the caller's.
 
     Raises:
         CurateError: There is no label.
     """
-    found, ties = labels(dataset, task)
+    found, ties = labels(dataset, task, method)
     if not found:
         raise CurateError(
             f"nobody has labelled anything for `{task.name}`", hint="`curate label annotate`, or `curate label pull`"
         )
     projects = [task.name + suffix for suffix in LOGS.values()]
     made_by = {
-        "kind": "labels", "task": task.name, "column": task.column, "instructions": task.instructions,
+        "kind": "labels", "task": task.name, "column": task.column, "instructions": task.instructions, "method": method,
         "logs": {project: annotation_objects(dataset.store, project) for project in projects},
     }  # fmt: skip
     there = find(dataset, task, {one.id for one in found}) if task.kind in ("preference", "rewrite") else {}

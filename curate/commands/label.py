@@ -193,6 +193,9 @@ def _aside(told: dict[str, Any]) -> str:
 
 def commit(
     version: VersionArgument = None,
+    method: Annotated[
+        str, typer.Option(help="How several answers become one: majority, or dawid-skene.", metavar="METHOD")
+    ] = "majority",
     name: Annotated[
         str | None,
         typer.Option("--as", help="Dataset that gets the version; by default the one labelled.", metavar="NAME"),
@@ -202,6 +205,7 @@ def commit(
     as_json: Json = False,
 ) -> None:
     """Make a version with the labels as columns; texts are not written again."""
+    from curate.commands.label_quality import method_of
     from curate.commands.options import print_json
     from curate.dataset.refs import commit as make_head
     from curate.dataset.runs import Thing, now, record, run_id
@@ -209,7 +213,7 @@ def commit(
 
     began, (said, _, dataset) = now(), opened(task, version, store)
     dataset = unlabelled(dataset, said)
-    done = with_labels(dataset, said)
+    done = with_labels(dataset, said, method_of(method))
     new = done.annotated.version
     tag = make_head(dataset.store, name or dataset.name, new)
     facts = {"task": said.name, "labels": done.annotated.documents, "sources": done.sources, "ties": done.ties,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,7 +14,9 @@ FOLDER = str(Path(__file__).resolve().parent.parent / "pipeline")
 if FOLDER not in sys.path:
     sys.path.append(FOLDER)
 
-from toy_project import Project, project  # noqa: E402, F401
+import toy_project  # noqa: E402
+
+project = toy_project.project
 
 PIPELINE = """\
 dataset: sms
@@ -26,11 +29,8 @@ TURNS = [{"role": "user", "content": "Is it late?"}, {"role": "assistant", "cont
 class Messages:
     """A project with labelled messages: what they say, and what is typed about them."""
 
-    def __init__(self, project: Project, rows: list[dict], truth: dict[str, str]) -> None:
+    def __init__(self, project: toy_project.Project, rows: list[dict], truth: dict[str, str]) -> None:
         self.project, self.rows, self.truth = project, rows, truth
-        self.write()
-        project.pipeline(PIPELINE)
-        project.run()
 
     def write(self) -> None:
         path = self.project.root / "in" / "sms.jsonl"
@@ -60,13 +60,37 @@ class Messages:
         return {row["id"]: row for row in self.project.open(name).arrow().to_pylist()}
 
 
-@pytest.fixture
-def messages(project, shared_data) -> Messages:  # noqa: F811
-    lines = (shared_data / "sms_spam" / "sms.tsv").read_text(encoding="utf8").splitlines()[:60]
-    pairs = [line.split("\t", 1) for line in lines]
+@pytest.fixture(scope="session")
+def lines(shared_data) -> list[list[str]]:
+    """Labels and texts."""
+    return [line.split("\t", 1) for line in (shared_data / "sms_spam" / "sms.tsv").read_text("utf8").splitlines()[:60]]
+
+
+def filled(root, lines) -> Messages:
     rows = [
         {"id": f"sms-{number}", "text": text, "half": number % 2, "question": f"Question {number}?", "chosen": "yes",
          "rejected": f"no {number}", "messages": TURNS}
-        for number, (_, text) in enumerate(pairs)
+        for number, (_, text) in enumerate(lines)
     ]  # fmt: skip
-    return Messages(project, rows, {f"sms-{number}": label for number, (label, _) in enumerate(pairs)})
+    truth = {f"sms-{number}": label for number, (label, _) in enumerate(lines)}
+    return Messages(toy_project.Project(root, None, None), rows, truth)
+
+
+@pytest.fixture(scope="session")
+def after_a_run(tmp_path_factory, lines) -> Path:
+    """The project's folder after its run, which all tests share."""
+    root = tmp_path_factory.mktemp("messages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("CURATE_STORE", raising=False)
+        made = filled(root, lines)
+        made.write()
+        made.project.pipeline(PIPELINE)
+        made.project.run()
+    return root
+
+
+@pytest.fixture
+def messages(project, after_a_run, lines) -> Messages:
+    shutil.copytree(after_a_run, project.root, dirs_exist_ok=True)
+    made = filled(project.root, lines)
+    return Messages(project, made.rows, made.truth)

@@ -48,7 +48,7 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path, changed, message):
 
 
 def test_the_only_task_is_found_and_several_are_named(tmp_path):
-    with pytest.raises(CurateError, match="there is no task.yaml here"):
+    with pytest.raises(CurateError, match=r"there is no task\.yaml here"):
         find_task(None, tmp_path)
     for name in ("one", "two"):
         (tmp_path / "labeling" / name).mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_each_kind_takes_its_answers_and_no_others(tmp_path, kind):
         once = checked(task, value, {"text": "some words"})
         assert checked(task, once, {"text": "some words"}) == once
     for value in bad:
-        with pytest.raises(CurateError, match="is no (answer|label)"):
+        with pytest.raises(CurateError, match=r"is no (answer|label)"):
             checked(task, value, {"text": "some words"})
 
 
