@@ -27,6 +27,7 @@ from curate.jsontext import dumps
 from curate.labeling.decide import Decided, Method, decided
 from curate.labeling.documents import Shown, find
 from curate.labeling.log import LOGS, Decision, answers, decisions, items, value_of
+from curate.labeling.only import labelled_only
 from curate.labeling.task import Task
 
 if TYPE_CHECKING:
@@ -72,8 +73,14 @@ def unlabelled(dataset: Dataset, task: Task) -> Dataset:
     return dataset
 
 
-def with_labels(dataset: Dataset, task: Task, method: Method = "majority") -> Committed:
+def with_labels(dataset: Dataset, task: Task, method: Method = "majority", *, only: bool = False) -> Committed:
     """Derive a version with the labels; committing it is the caller's.
+
+    Args:
+        dataset: The version.
+        task: The task.
+        method: How several answers become one.
+        only: Leave documents out that have none; of preferences also ties.
 
     Raises:
         CurateError: There is no label.
@@ -90,6 +97,12 @@ def with_labels(dataset: Dataset, task: Task, method: Method = "majority") -> Co
     }  # fmt: skip
     there = find(dataset, task, {one.id for one in found}) if task.kind in ("preference", "rewrite") else {}
     annotated = put_beside(dataset, _table(task, found, there), task.on, made_by)
+    if only:
+        beside = {"preference": f"{task.column}_chosen", "rewrite": f"{task.column}_messages"}.get(
+            task.kind, task.column
+        )
+        labelled = Dataset(dataset.store, Reference(dataset.name, annotated.version, None))
+        annotated = annotated._replace(version=labelled_only(labelled, beside))
     sources = {name: sum(one.source == name for one in found) for name in sorted({one.source for one in found})}
     return Committed(annotated, sources, len(ties))
 

@@ -200,6 +200,9 @@ def commit(
         str | None,
         typer.Option("--as", help="Dataset that gets the version; by default the one labelled.", metavar="NAME"),
     ] = None,
+    only: Annotated[
+        bool, typer.Option("--only", help="Leave out documents without a label, to train on the rest.")
+    ] = False,
     task: TaskOption = None,
     store: StoreOption = None,
     as_json: Json = False,
@@ -213,7 +216,7 @@ def commit(
 
     began, (said, _, dataset) = now(), opened(task, version, store)
     dataset = unlabelled(dataset, said)
-    done = with_labels(dataset, said, method_of(method))
+    done = with_labels(dataset, said, method_of(method), only=only)
     new = done.annotated.version
     tag = make_head(dataset.store, name or dataset.name, new)
     facts = {"task": said.name, "labels": done.annotated.documents, "sources": done.sources, "ties": done.ties,

@@ -118,3 +118,47 @@ def test_an_erasure_takes_labels_and_rounds_too(messages):
     assert verify(messages.project.open("sms"))["problems"] == []
     assert messages.json("status")["answers"] == 3
     assert messages.json("commit")["labels"] == 3
+
+
+def test_a_version_of_labelled_documents_alone_accounts_for_the_others(messages):
+    messages.task("preference", prompt="question")
+    messages.json("next", "-n", 6)
+    messages.json("annotate", "--as", "ann", typed="1\n1\nt\n2\n")
+    told = messages.json("commit", "--only", "--as", "pairs")
+    made = messages.project.open("pairs")
+    assert (len(made), made.manifest["documents"]["in"]) == (3, 60)
+    assert verify(made)["problems"] == []
+    table = made.arrow()
+    assert None not in table.column("label_chosen").to_pylist()
+    assert made.splits == {"train": 3}
+    assert made.manifest["text_bytes"] == sum(len(text.encode()) for text in table.column("text").to_pylist())
+    left = next(name for name in messages.rows_of() if name not in table.column("id").to_pylist())
+    story = json.loads(messages.project.cli("why", left, "--version", "pairs", "--json").out)
+    assert (story["verdict"], story["reason"]) == ("dropped", "unlabelled")
+    assert messages.json("commit", "--only", "--as", "pairs")["version"] == told["version"]
+    assert messages.project.cli("report", "pairs").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "settings", "typed", "objective", "data"),
+    [
+        ("preference", {"prompt": "question"}, "1\n2\n" * 4, "{kind: preference}",
+         "{prompt: question, chosen: label_chosen, rejected: label_rejected}"),
+        ("rewrite", {}, "Not yet.\nYes.\n" * 4, "{kind: sft}", "{messages: label_messages}"),
+        ("classification", {}, "1\n2\n" * 4, "{kind: classification}", "{label: label}"),
+    ],
+)  # fmt: skip
+def test_labels_are_trained_on_without_a_script_between(messages, kind, settings, typed, objective, data):
+    messages.task(kind, **settings)
+    messages.json("next", "-n", 8)
+    messages.json("annotate", "--as", "ann", typed=typed)
+    messages.json("commit", "--only", "--as", "labelled")
+    messages.project.write(
+        "train.yaml", "dataset: labelled", "run: small", "steps: 2", "seed: 1",
+        "model: {width: 16, layers: 1, heads: 2, key_value_heads: 2}", "batch: {sequences: 2, length: 128}", "tokenizer: {vocabulary: 300}",
+        f"objective: {objective}", f"data: {data}",
+    )  # fmt: skip
+    outcome = messages.project.cli("train", "train.yaml", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["steps"] == 2
