@@ -156,7 +156,8 @@ def test_labels_are_trained_on_without_a_script_between(messages, kind, settings
     messages.json("commit", "--only", "--as", "labelled")
     messages.project.write(
         "train.yaml", "dataset: labelled", "run: small", "steps: 2", "seed: 1",
-        "model: {width: 16, layers: 1, heads: 2, key_value_heads: 2}", "batch: {sequences: 2, length: 128}", "tokenizer: {vocabulary: 300}",
+        "model: {width: 16, layers: 1, heads: 2, key_value_heads: 2}", "batch: {sequences: 2, length: 128}",
+        "tokenizer: {vocabulary: 300}",
         f"objective: {objective}", f"data: {data}",
     )  # fmt: skip
     outcome = messages.project.cli("train", "train.yaml", "--json")
