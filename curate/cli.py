@@ -57,6 +57,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "next": ("curate.commands.label:next_round", "Draw the documents that are labelled next."),
         "annotate": ("curate.commands.label:annotate", "Label in the terminal."),
         "status": ("curate.commands.label:status", "Show what was asked for and what was answered."),
+        "fit": ("curate.commands.label_models:fit", "Fit a model to what people said."),
+        "preannotate": (
+            "curate.commands.label_models:preannotate",
+            "Suggest answers for what is still to be labelled.",
+        ),
         "agree": ("curate.commands.label_quality:agree", "Tell how far people agree, with intervals."),
         "aggregate": ("curate.commands.label_quality:aggregate", "Show what several people's answers are together."),
         "commit": ("curate.commands.label:commit", "Make a version with the labels as columns."),

@@ -7,7 +7,7 @@ Intervals are of the texts that judge (a bootstrap); that other texts to learn f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray

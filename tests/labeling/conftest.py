@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import toy_project  # noqa: E402
 
 project = toy_project.project
 
+TIME = datetime(2026, 11, 29, tzinfo=UTC)
 PIPELINE = """\
 dataset: sms
 sources: [{stage: files, paths: ["in/*.jsonl"]}]
@@ -94,3 +96,19 @@ def messages(project, after_a_run, lines) -> Messages:
     shutil.copytree(after_a_run, project.root, dirs_exist_ok=True)
     made = filled(project.root, lines)
     return Messages(project, made.rows, made.truth)
+
+
+def answered_truly(messages: Messages, name: str = "spam", *, who: str = "truth") -> int:
+    """Answer all that is open as the data says, as a person would have in a session; how many."""
+    from curate.labeling.log import Answer, text_of
+    from curate.labeling.progress import open_questions
+    from curate.labeling.session import Session
+    from curate.labeling.task import load_task
+
+    path = messages.project.root / "labeling" / name / "task.yaml"
+    questions = open_questions(messages.project.open("sms"), load_task(path), who)
+    with Session(path.parent) as session:
+        for one in questions:
+            value = text_of(messages.truth[one.id])
+            session.add(Answer(one.id, one.hash, value, who, "manual", None, None, 1.0, TIME, ""))
+    return len(questions)
