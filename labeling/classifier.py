@@ -25,7 +25,7 @@ from curate.labeling.calibration import log_loss, probabilities, temperature
 from curate.labeling.features import hashed, rarity, spread, weighted
 from curate.labeling.logistic import Problem, rotate, solve
 
-__all__ = ["FOLDS", "PENALTIES", "Classifier", "Fitted", "fit", "fit_matrix", "folds", "load", "save"]
+__all__ = ["FOLDS", "PENALTIES", "Classifier", "Fitted", "fit", "fit_matrix", "folds", "learnable", "load", "save"]
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -117,12 +117,17 @@ def fit(
     Raises:
         CurateError: All labels are the same, or there is no other text of any but one label.
     """
-    counts = hashed(texts)
-    rare = rarity(counts)
-    columns = np.flatnonzero(np.bincount(counts.indices) >= min(FEWEST, len(texts)))
-    features = weighted(counts, spread(rare[columns], columns, counts.shape[1]))[:, columns]
+    features, columns, scale = learnable(texts)
     fitted = _fitted(features, labels, classes, seed, penalties, class_weights, parts)
-    return fitted._replace(model=fitted.model._replace(columns=columns, scale=rare[columns]))
+    return fitted._replace(model=fitted.model._replace(columns=columns, scale=scale))
+
+
+def learnable(texts: Sequence[str]) -> tuple[Any, Integers, NDArray[np.float32]]:
+    """What labelled texts teach: features of n-grams that two of them share, which these are, and how rare."""
+    counts = hashed(texts)
+    columns = np.flatnonzero(np.bincount(counts.indices) >= min(FEWEST, len(texts)))
+    scale = rarity(counts)[columns]
+    return weighted(counts, spread(scale, columns, counts.shape[1]))[:, columns], columns, scale
 
 
 def fit_matrix(
@@ -178,7 +183,7 @@ def _check(of_classes: Integers, texts: int, multilabel: bool) -> None:
 
 
 def save(model: Classifier, path: Path) -> None:
-    """Write a model as safetensors, with what is no tensor as JSON in its header; durably, with equal bytes for equal models."""
+    """Write a model as safetensors, the rest as JSON in its header; durably, and equal models as equal bytes."""
     from safetensors.numpy import save as to_bytes
 
     tensors = {"columns": model.columns, "scale": model.scale, "weights": model.weights, "bias": model.bias}

@@ -1,7 +1,7 @@
 """How accuracy grows with labels: whether more of them are worth their price.
 
-At each size a model learns from so many of the labelled texts and is held to others, in folds, so that every text is judged once.
-Intervals are of the texts that judge (a bootstrap); that other texts to learn from would have made another model is not in them.
+At each size a model learns from so many of the labelled texts and is held to others, in folds, so that every text is judged
+once. Intervals are a bootstrap of the texts that judge; that other texts would have taught another model is not in them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from curate.audit.bias.statistics import Estimate
 from curate.labeling.agreement import bootstrap
-from curate.labeling.classifier import FOLDS, folds
-from curate.labeling.features import hashed, rarity, weighted
-from curate.labeling.logistic import Problem, solve
+from curate.labeling.classifier import FOLDS, folds, learnable
+from curate.labeling.logistic import Problem, rotate, solve
 
 __all__ = ["Point", "learning_curve", "macro_f1", "outcomes"]
 
@@ -51,8 +50,7 @@ def learning_curve(
         penalty: The strength of L2, as `fit` chose it.
         seed: Of the folds, of which labels come first, and of the intervals.
     """
-    counts = hashed(texts)
-    features = weighted(counts, rarity(counts))[:, np.unique(counts.indices)]
+    features, _ = rotate(learnable(texts)[0])
     targets = labels.astype(np.float64) if labels.ndim == 2 else np.eye(classes)[labels]
     problem = Problem(targets, np.ones(classes), labels.ndim == 2)
     held = folds(labels, FOLDS, seed=seed)
@@ -82,6 +80,6 @@ def outcomes(labels: Integers, predicted: Integers, classes: int) -> Numbers:
 def macro_f1(sums: Numbers) -> Numbers:
     """The mean of F1 over the classes that are true or predicted of any text, for sums of `outcomes` (draws by sums)."""
     hits, false, missed = np.split(sums, 3, axis=1)
-    whole = 2 * hits + false + missed
-    scores = np.divide(2 * hits, whole, out=np.zeros_like(whole), where=whole > 0)
-    return scores.sum(1) / np.maximum((whole > 0).sum(1), 1)
+    whole: Numbers = 2 * hits + false + missed
+    scores: Numbers = 2 * hits / np.maximum(whole, 1)
+    return (scores.sum(1) / np.maximum(np.count_nonzero(whole, axis=1), 1)).astype(np.float64)

@@ -1,8 +1,8 @@
 """Logistic regression with L2: multinomial, or one against the rest, by L-BFGS (Liu and Nocedal 1989).
 
 Few texts have many features, but a model of n texts lies in the n directions that they span: up to 1,000 texts, features are
-rotated into these once (a Cholesky factor of their inner products), and all fits are of n by n numbers, with the same result. Four
-hundred texts, five folds, three strengths of L2 and two classes: .2 CPU seconds instead of 2.
+rotated into these once (a Cholesky factor of their inner products), and all fits are of n by n numbers, with the same
+result. Four hundred texts, five folds, three strengths of L2 and two classes: .2 CPU seconds instead of 1.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def rotate(features: Any) -> tuple[Any, Callable[[Numbers], Numbers]]:
     texts, width = features.shape
     if texts > min(MOST_ROTATED, width):
         return features, lambda weights: weights
-    products = features @ features.T
-    products = (products.toarray() if sparse.issparse(products) else products).astype(np.float64)
+    exact = features.astype(np.float64)
+    products = exact @ exact.T
+    products = products.toarray() if sparse.issparse(products) else products
     # texts that are equal have no factor without it
     lower = cholesky(products + _JITTER * np.eye(texts), lower=True)
     return lower, lambda weights: features.T @ solve_triangular(lower, weights, lower=True, trans=1)
