@@ -62,6 +62,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "curate.commands.label_models:preannotate",
             "Suggest answers for what is still to be labelled.",
         ),
+        "auto": ("curate.commands.label_models:auto", "Label automatically, with a certificate."),
         "agree": ("curate.commands.label_quality:agree", "Tell how far people agree, with intervals."),
         "aggregate": ("curate.commands.label_quality:aggregate", "Show what several people's answers are together."),
         "commit": ("curate.commands.label:commit", "Make a version with the labels as columns."),

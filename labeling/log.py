@@ -169,9 +169,10 @@ def answers(store: Store, task: Task, *, every: bool = False) -> list[Answer]:
     return found if every else _last(found, lambda one: (one.id, one.hash, one.annotator))
 
 
-def suggestions(store: Store, task: Task) -> list[Suggestion]:
-    """The last suggestion for each document as it was shown."""
-    return _last([Suggestion(**row) for row in _read(store, task, "suggestions")], lambda one: (one.id, one.hash))
+def suggestions(store: Store, task: Task, *, model: str | None = None) -> list[Suggestion]:
+    """The last suggestion for each document as it was shown; of one model where it is named."""
+    found = [Suggestion(**row) for row in _read(store, task, "suggestions")]
+    return _last((one for one in found if model in (None, one.model)), lambda one: (one.id, one.hash))
 
 
 def decisions(store: Store, task: Task) -> list[Decision]:

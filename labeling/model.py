@@ -23,7 +23,7 @@ from curate.errors import CurateError
 from curate.files import file_hash, write_durably
 from curate.jsontext import dumps, loads
 from curate.labeling.calibration import brier, expected_calibration_error, probabilities
-from curate.labeling.classifier import Classifier, fit, load, save
+from curate.labeling.classifier import Classifier, Fitted, fit, load, save
 from curate.labeling.commit import labels
 from curate.labeling.crowd import Key
 from curate.labeling.documents import Shown, documents, find, text_to_learn
@@ -31,7 +31,16 @@ from curate.labeling.learning_curve import learning_curve, macro_f1, outcomes
 from curate.labeling.log import value_of
 from curate.labeling.task import Task
 
-__all__ = ["LearnedFrom", "TaskModel", "answer_of", "fit_model", "learned_from", "load_model", "predicted"]
+__all__ = [
+    "FittedTask",
+    "LearnedFrom",
+    "TaskModel",
+    "answer_of",
+    "fit_model",
+    "learned_from",
+    "load_model",
+    "predicted",
+]
 
 SIZES = (25, 50, 100, 200, 400, 800, 1600, 3200, 6400)
 BATCH = 10_000
@@ -59,8 +68,13 @@ class TaskModel(NamedTuple):
     facts: dict[str, Any]
 
 
-def learned_from(dataset: Dataset, task: Task) -> LearnedFrom:
+def learned_from(dataset: Dataset, task: Task, *, automatic: bool = False) -> LearnedFrom:
     """What people said of documents as they are, in an order that does not depend on who labelled first.
+
+    Args:
+        dataset: The version.
+        task: The task.
+        automatic: Take certified automatic labels, too (self-training).
 
     Raises:
         CurateError: The task has no model.
@@ -70,11 +84,9 @@ def learned_from(dataset: Dataset, task: Task) -> LearnedFrom:
             f"there is no model for {task.kind}",
             hint="`classification` and `multilabel` have one; suggest with --endpoint",
         )
-    said = {
-        (one.id, one.hash): value_of(one)
-        for one in labels(dataset, task).decisions
-        if one.source not in ("weak", "automatic")
-    }
+    without = {"weak"} if automatic else {"weak", "automatic"}
+    found = labels(dataset, task).decisions
+    said = {(one.id, one.hash): value_of(one) for one in found if one.source not in without}
     there = find(dataset, task, {identity for identity, _ in said})
     texts = sorted((one for one in there.values() if (one.id, one.hash) in said), key=lambda one: one.id)
     number = {name: place for place, name in enumerate(task.label_names)}
@@ -86,13 +98,22 @@ def learned_from(dataset: Dataset, task: Task) -> LearnedFrom:
     return LearnedFrom([(one.id, one.hash) for one in texts], [text_to_learn(task, one.data) for one in texts], encoded)
 
 
-def fit_model(dataset: Dataset, task: Task, folder: Path, *, seed: int = 0) -> dict[str, Any]:
-    """Fit a model, write it beside the task, and record it; what model.json says.
+class FittedTask(NamedTuple):
+    """What model.json says, what was learned from, and what cross-validation says of it."""
+
+    facts: dict[str, Any]
+    learned: LearnedFrom
+    fitted: Fitted
+
+
+def fit_model(dataset: Dataset, task: Task, folder: Path, *, seed: int = 0, automatic: bool = False) -> FittedTask:
+    """Fit a model, write it beside the task, and record it.
 
     Raises:
         CurateError: There is nothing to learn.
     """
-    began, learned, classes = now(), learned_from(dataset, task), len(task.label_names)
+    began, classes = now(), len(task.label_names)
+    learned = learned_from(dataset, task, automatic=automatic)
     fitted = fit(learned.texts, learned.labels, classes, seed=seed)
     path = folder / "model.safetensors"
     save(fitted.model, path)
@@ -123,7 +144,7 @@ def fit_model(dataset: Dataset, task: Task, folder: Path, *, seed: int = 0) -> d
     told = {key: facts[key] for key in ("task", "documents", "accuracy", "macro_f1")}
     record(dataset.store, "labeling", run_id(), name=task.name, state="done", began=began, inputs=[source], outputs=[made],
            facts={"fit": facts["name"], **told})  # fmt: skip
-    return facts
+    return FittedTask(facts, learned, fitted)
 
 
 def load_model(task: Task, folder: Path) -> TaskModel:

@@ -73,6 +73,7 @@ def draw(
     chosen: Sequence[tuple[Shown, str]] | None = None,
     gold: Sequence[Item] = (),
     new: bool = False,
+    facts: dict[str, Any] | None = None,
 ) -> Round:
     """Draw a round and write it.
 
@@ -83,6 +84,7 @@ def draw(
         chosen: The documents, each with how it was chosen; by default random ones that no round has asked for.
         gold: Documents with known answers that come with it.
         new: Whether to draw one although there is one that was asked for in the same words.
+        facts: What else is to be known of it.
 
     Raises:
         CurateError: No document is left.
@@ -115,7 +117,7 @@ def draw(
     made = _mixed(
         made, [one._replace(round=number, annotators=max(1, wanted.annotators), asked=now) for one in gold], wanted.seed
     )
-    append(store, task, "rounds", made, {"round": number, "request": request, "pool": pool})
+    append(store, task, "rounds", made, {"round": number, "request": request, "pool": pool, **(facts or {})})
     return Round(number, False, made, pool)
 
 

@@ -1,4 +1,4 @@
-"""`curate label fit | preannotate`: models that learn from labels, and suggest them."""
+"""`curate label fit | preannotate | auto`: models that learn from labels, suggest them, and give them with a certificate."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from curate.commands.label import TaskOption, VersionArgument, opened
 from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
 
-__all__ = ["fit", "preannotate"]
+__all__ = ["auto", "fit", "preannotate"]
 
 
 def fit(
     version: VersionArgument = None,
     seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+    automatic: Annotated[
+        bool, typer.Option("--automatic", help="Learn from certified automatic labels, too (self-training).")
+    ] = False,
     task: TaskOption = None,
     store: StoreOption = None,
     as_json: Json = False,
@@ -26,7 +29,7 @@ def fit(
     from curate.labeling.model import fit_model
 
     said, path, dataset = opened(task, version, store)
-    told = fit_model(dataset, said, path.parent, seed=seed)
+    told = fit_model(dataset, said, path.parent, seed=seed, automatic=automatic).facts
     if as_json:
         print_json(told)
         return
@@ -61,3 +64,52 @@ def preannotate(
         print_json(told)
         return
     echo(f"{name}: {told['suggested']:,} suggested, {told['again']:,} there already, {told['blind']:,} blind")
+
+
+def auto(
+    version: VersionArgument = None,
+    target_precision: Annotated[
+        float, typer.Option("--target-precision", min=0.5, max=0.999, help="Share of automatic labels that is right.")
+    ] = 0.95,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="How sure of it.")] = 0.95,
+    audit: Annotated[int, typer.Option(min=1, help="How many documents people look at, to prove it.")] = 150,
+    certify: Annotated[
+        bool, typer.Option("--certify", help="Judge the audit, and write labels if it proves them.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the folds and the audit.")] = 0,
+    task: TaskOption = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Label automatically what the model is sure of: draw a blind audit, then `--certify` it; without proof, no label.
+
+    Exits with 3 where no threshold has a chance, or where the audit does not prove the precision.
+    """
+    from curate.commands.options import print_json
+    from curate.labeling.automatic import Goal, judge, propose
+
+    said, path, dataset = opened(task, version, store)
+    if certify:
+        told = judge(dataset, said)
+        if as_json:
+            print_json(told)
+        else:
+            echo(
+                f"{told['labelled']:,} documents are labelled automatically: {told['correct']:,} of {told['audited']:,} in"
+            )
+            echo(f"the audit are right, so the precision is at least {told['bound']:.3f} ({told['confidence']:.0%} confidence, "
+                 f"attempt {told['attempt']})")  # fmt: skip
+        return
+    told = propose(dataset, said, path.parent, Goal(target_precision, confidence, audit), seed=seed)
+    if as_json:
+        print_json(told)
+        return
+    echo(
+        f"{told['model']}: {told['above']:,} of {told['pool']:,} unlabelled documents score {told['threshold']:.3f} or more"
+    )
+    echo(f"(precision {told['expected_precision']:.3f} on labelled ones)")
+    echo(
+        f"round {told['round']}: {told['audited']:,} of them are to be labelled, blind; {told['allowed_errors']} may be wrong."
+    )
+    echo(f"The chance that this certifies is {told['chance']:.0%}")
+    echo("`curate label annotate` or `push`, then `curate label auto --certify`")
