@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from curate.audit.bias.audit import Audited
-from curate.audit.bias.corpus import ALL
 from curate.audit.bias.measure import LEAST_DOCUMENTS, Measure
 from curate.audit.bias.scan import scanner
+from curate.audit.bias.tables import ALL
 from curate.dataset.index import Address
 from curate.dataset.reader import Dataset
 from curate.reports.bias_words import VERDICTS, mention, more, percent, ratio, sentence, span

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.audit.bias.corpus import Corpus, Wanted, collect
+from curate.audit.bias.corpus import collect
 from curate.audit.bias.lexicon import Lexicon
 from curate.audit.bias.measure import LEAST_DOCUMENTS, SIGNIFICANT
 from curate.audit.bias.statistics import Estimate, Z, adjusted, effective_n, normal_p
+from curate.audit.bias.tables import Corpus, Wanted
 from curate.dataset.reader import Dataset
 
 __all__ = ["Change", "compare", "paired_difference", "random_drops"]
