@@ -93,6 +93,7 @@ def render_bias(dataset: Dataset, audited: Audited) -> str:
         least=LEAST_DOCUMENTS,
         power=_power(audited),
         axes=[(axis, ", ".join(groups)) for axis, groups in audited.question.lexicon.axes.items()],
+        cautions=audited.cautions(),
         absent=", ".join(f"{group} ({axis})" for axis, group in audited.absent),
         done=_done(dataset),
         weights=_weights(dataset),
@@ -337,6 +338,7 @@ def _cut(text: str, terms: Sequence[Any]) -> Segments:
     segments: Segments = []
     content, at = shown.encode("utf-8", "replace"), 0
     for start, end in zip(inside.start.tolist(), inside.end.tolist(), strict=True):
+        start = max(start, at)
         segments += [(content[at:start].decode(), False), (content[start:end].decode(), True)]
-        at = end
+        at = max(end, at)
     return [(part, marked) for part, marked in [*segments, (content[at:].decode(), False)] if part]

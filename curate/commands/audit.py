@@ -60,6 +60,10 @@ def bias(
     cluster: Annotated[
         str | None, typer.Option(help="Column whose equal values are one observation: an author, a host.")
     ] = None,
+    weight: Annotated[
+        str | None, typer.Option(help="Column of how much each document counts; by default `weight`, if there is one.")
+    ] = None,
+    unweighted: Annotated[bool, typer.Option("--unweighted", help="Let all documents count alike.")] = False,
     embedding: Annotated[bool, typer.Option(help="Train an embedding on the version, and compare words in it.")] = True,
     out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
     store: StoreOption = None,
@@ -79,7 +83,7 @@ def bias(
     question = Question(
         words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), by=tuple(by or ()),
         scores=None if score is None else tuple(score), label=label, annotations=annotations, annotator=annotator,
-        cluster=cluster, embedding=embedding,
+        cluster=cluster, embedding=embedding, weight=weight, unweighted=unweighted,
     )  # fmt: skip
     one = open_dataset(name, find_store(store))
     found, told = _measured(one, question, out)
@@ -147,6 +151,8 @@ def _print(found: Audited, told: dict[str, Any]) -> None:
     )
     for family, reason in told["skipped"].items():
         echo(f"not measured: {family}: {reason}")
+    for line in told["cautions"]:
+        echo(f"note: {line}")
     if told["groups_without_documents"]:
         echo(f"groups without documents: {', '.join(told['groups_without_documents'])}")
     if told["not_looked_at"]:

@@ -22,6 +22,7 @@ from curate.audit.bias.lexicon import Lexicon
 from curate.audit.bias.measure import Measure
 from curate.audit.bias.representation import Evenness, evenness, representation
 from curate.audit.bias.scored import Instrument, find_scores, instrument, scored
+from curate.audit.bias.statistics import effective_n
 from curate.audit.bias.tables import Corpus, Wanted
 from curate.audit.bias.values import weights_of
 from curate.dataset.annotations import read_annotations
@@ -93,6 +94,26 @@ class Audited:
         """The measures with a verdict, of all families."""
         return [one for measures in self.families.values() for one in measures if one.verdict == verdict]
 
+    def cautions(self) -> list[str]:
+        """What a reader has to know of this audit before believing it, in sentences."""
+        corpus, told = self.corpus, list[str]()
+        texts, without = corpus.foreign
+        languages = {str(one["language"]) for one in self.question.lexicon.files}
+        if languages == {"en"} and without > texts / 2:
+            told.append(f"the lexicon is English, and {without:,} of {texts:,} texts that were tried seem not to be: groups "
+                        "that they mention were not found")  # fmt: skip
+        if corpus.weights is not None:
+            told.append(f"documents count by the column `{self.weight}`, but for removal by stages and for false alarms, where "
+                        f"all count alike; {len(corpus.weights[corpus.alive]):,} weighted ones are worth "
+                        f"{effective_n(corpus.weights):,.0f}")  # fmt: skip
+        if corpus.rewritten:
+            told.append(f"{corpus.rewritten:,} documents of this version were edited by a stage after they were first there: "
+                        "they were looked at as they were, so what edits changed is seen by the embedding alone")  # fmt: skip
+        for name, (values, documents) in corpus.left_out.items():
+            told.append(f"`{name}` has too many values: {values:,} less common ones, of {documents:,} documents, are no groups "
+                        "and in no comparison of their own")  # fmt: skip
+        return told
+
     def to_json(self) -> dict[str, Any]:
         """All of it, for scripts."""
         verdicts = ("flagged", "explained", "none", "insufficient")
@@ -107,6 +128,7 @@ class Audited:
                                 for name, (values, documents) in self.corpus.left_out.items()},
             "documents_edited_later": self.corpus.rewritten,
             "texts_without_english": dict(zip(("texts", "without"), self.corpus.foreign, strict=True)),
+            "cautions": self.cautions(),
             "verdicts": {name: len(self.with_verdict(name)) for name in verdicts},
             "findings": [one.to_json() for one in self.with_verdict("flagged")],
             "families": {name: [one.to_json() for one in measures] for name, measures in self.families.items()},

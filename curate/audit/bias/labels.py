@@ -31,15 +31,11 @@ Said = tuple[int, Any, Any]
 def labels(corpus: Corpus, column: str, values: Sequence[Any]) -> list[Measure]:
     """For every value of a label and every group: how often the version's documents of the group have it, by their weights."""
     there = np.array([not is_missing(value) for value in values], bool) & corpus.alive
-    common = [
-        value
-        for value, _ in Counter(str(one) for one, some in zip(values, there, strict=True) if some).most_common(
-            MOST_VALUES
-        )
-    ]
-    common = common[1:] if len(common) == 2 else common  # the other one of two says the same
-    if others := len({str(one) for one, some in zip(values, there, strict=True) if some}) - MOST_VALUES:
-        corpus.left_out |= {column: (others, 0)} if others > 0 else {}
+    counts = Counter(str(value) for value, some in zip(values, there, strict=True) if some)
+    common = [value for value, _ in counts.most_common(MOST_VALUES)]
+    if len(counts) > MOST_VALUES:
+        corpus.left_out[column] = (len(counts) - MOST_VALUES, counts.total() - sum(counts[one] for one in common))
+    common = common[1:] if len(counts) == 2 else common  # the other one of two says the same
     found = []
     for value in common:
         has = np.array([str(one) == value for one in values], bool)

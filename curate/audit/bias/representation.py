@@ -1,9 +1,9 @@
 """Who is written about: the share of each group among the documents that mention anybody of its axis.
 
-A document may mention several groups, so the shares of documents add up to more than one. What is held against equal shares, or
-those that the lexicon expects (`reference`), is the share of mentions: each document mentions a group once, or not. These add up
-to one; flagged is more than twice or less than half of what is expected. Documents with weights count by them. The evenness of an axis is
-the entropy of its mentions over that of equal ones: 1 is even, 0 is one group alone.
+A document may mention several groups, so the shares of documents add up to more than one. What is held against equal shares,
+or those that the lexicon expects (`reference`), is the share of mentions, where each document mentions a group once or not at
+all: these add up to one. Flagged is more than twice or less than half of what is expected. Documents count by their weights.
+The evenness of an axis is the entropy of its mentions over that of equal ones: 1 is even, 0 is one group alone.
 """
 
 from __future__ import annotations

@@ -60,8 +60,8 @@ class Corpus:
         read: Documents of each group, and in all, as read (or made).
         kept: The same of those that the version has.
         mentions: How often kept documents mention each group.
-        shares: (3, groups): of kept documents of each group the sums of weights, of their squares, and of those times the groups
-            of the axis that the document mentions.
+        shares: (3, groups): of kept documents of each group the sums of weights, of their squares, and of those times the
+            groups of the axis that the document mentions.
         axis_shares: By axis, of kept documents: the sum of weights times groups mentioned, and of the squares of that.
         left_out: By column whose values are groups: values that are none, for there are too many, and their documents.
         foreign: Measured documents of some length, and how many of them have none of the commonest English words.
