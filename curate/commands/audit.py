@@ -171,7 +171,14 @@ def compare(
     axis: Axes = None,
     on: Strings = None,
     weight: Annotated[str, typer.Option(help="Column of weights, where a version has it.")] = "weight",
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="tokenizer.json that the cost is counted with; by default one that the store has, else words."
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every group, not those alone that changed.")] = False,
+    out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -185,26 +192,37 @@ def compare(
     from curate.commands.options import print_json
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
-    from curate.dataset.runs import now, record, run_id
+    from curate.dataset.runs import Thing, now, record, run_id
+    from curate.files import file_hash
+    from curate.reports.mitigation import build_comparison_report
+    from curate.tokenize.count import count_tokens
 
     words, opened, began = load_lexicon(lexicon or ()), find_store(store), now()
     sides = open_dataset(before, opened), open_dataset(after, opened)
     found = measure(*sides, words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), weight=weight)
-    changes, identity = found["changes"], run_id()
+    name, counts = count_tokens(sides, tuple(on or ("text",)), tokenizer)
+    found["cost"][name] = counts
+    changes, identity, pages = found["changes"], run_id(), list[Thing]()
+    if out:
+        build_comparison_report(*sides, found, words.files, out)
+        pages = [{"kind": "file", "id": file_hash(out), "name": str(out.resolve())}]
     names = [f"{one.name}@{one.tag or one.version[:12]}" for one in sides]
     changed = [[one.measure, one.axis, one.group] for one in changes if one.verdict == "changed"]
     record(opened, "audit", identity, name=f"{names[0]} {names[1]}", state="done", began=began,
            inputs=[{"kind": "version", "id": one.version, "name": name} for one, name in zip(sides, names, strict=True)],
-           outputs=[], facts={"audit": "compare", "changed": changed, "cost": found["cost"]})  # fmt: skip
+           outputs=pages, facts={"audit": "compare", "changed": changed, "cost": found["cost"]})  # fmt: skip
     if as_json:
         versions = {"before": sides[0].version, "after": sides[1].version}
         print_json({**versions, "audit": identity, **found, "changes": [one.to_json() for one in changes]})
         return
     _print_changes([one for one in changes if every or one.verdict == "changed"], found["cost"])
+    for line in found["cautions"]:
+        echo(f"note: {line}")
     insufficient = sum(one.verdict == "insufficient" for one in changes)
     echo(
         f"{len(changed):,} of {len(changes):,} changed, {insufficient:,} insufficient; {found['paired']:,} documents in both"
     )
+    echo(str(out) if out else "--out FILE writes a page with charts; --json has every change")
 
 
 def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:
@@ -222,7 +240,10 @@ def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:
     if rows:
         print_table(("measure", "group", "n", "before", "after", "change (95 %)", "at random", "verdict"), rows)
         echo("")
-    print_table(("cost", "before", "after"), [[name.replace("_", " "), *pair] for name, pair in cost.items()])
+    print_table(
+        ("cost", "before", "after"),
+        [[name.replace("_", " "), *(f"{one:,.0f}" for one in pair)] for name, pair in cost.items()],
+    )
     echo("")
 
 

@@ -27,7 +27,7 @@ from curate.dataset.state import State
 from curate.errors import CurateError
 from curate.stages.selectors import PLACES, is_plain, joined, roots, string_columns
 
-__all__ = ["collect"]
+__all__ = ["MEASURED", "collect"]
 
 REMOVED = ("dropped", "quarantined")
 MEASURED = 200_000

@@ -21,7 +21,7 @@ from curate.audit.bias.statistics import by_cluster, clustered_odds, detectable_
 from curate.audit.bias.tables import Corpus
 from curate.audit.bias.values import is_missing
 
-__all__ = ["agreement", "annotators", "labels"]
+__all__ = ["MOST_VALUES", "agreement", "annotators", "labels"]
 
 MOST_VALUES = 10
 Said = tuple[int, Any, Any]
