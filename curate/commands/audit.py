@@ -177,6 +177,7 @@ def compare(
             help="tokenizer.json that the cost is counted with; by default one that the store has, else words."
         ),
     ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of labels of both versions, compared by group.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every group, not those alone that changed.")] = False,
     out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
     store: StoreOption = None,
@@ -185,7 +186,7 @@ def compare(
     """Show what a mitigation changed for each group, beside dropping at random, and what it cost.
 
     Documents are paired by id: `share` is the group's among documents that mention its axis, `kept` how often its documents
-    were kept, over how often all others were.
+    were kept, over how often all others were; of `--label`, its share in the group less that in all others.
     """
     from curate.audit.bias.comparison import compare as measure
     from curate.audit.bias.lexicon import load_lexicon
@@ -199,13 +200,15 @@ def compare(
 
     words, opened, began = load_lexicon(lexicon or ()), find_store(store), now()
     sides = open_dataset(before, opened), open_dataset(after, opened)
-    found = measure(*sides, words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), weight=weight)
+    found = measure(
+        *sides, words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), weight=weight, label=label
+    )
     name, counts = count_tokens(sides, tuple(on or ("text",)), tokenizer)
     found["cost"][name] = counts
     changes, identity, pages = found["changes"], run_id(), list[Thing]()
     if out:
         build_comparison_report(*sides, found, words.files, out)
-        pages = [{"kind": "file", "id": file_hash(out), "name": str(out.resolve())}]
+        pages.append({"kind": "file", "id": file_hash(out), "name": str(out.resolve())})
     names = [f"{one.name}@{one.tag or one.version[:12]}" for one in sides]
     changed = [[one.measure, one.axis, one.group] for one in changes if one.verdict == "changed"]
     record(opened, "audit", identity, name=f"{names[0]} {names[1]}", state="done", began=began,
@@ -236,7 +239,9 @@ def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:
             interval = f"x {told.value:.2f} ({told.low:.2f} to {told.high:.2f})"
         random = f"{one.random[0]:+.3f} to {one.random[1]:+.3f}" if one.random else ""
         values = [f"{value:.3f}" if value is not None else "" for value in (one.before, one.after)]
-        rows.append([one.measure, f"{one.axis}: {one.group}", one.n, *values, interval, random, one.verdict])
+        rows.append(
+            [one.subject or one.measure, f"{one.axis}: {one.group}", one.n, *values, interval, random, one.verdict]
+        )
     if rows:
         print_table(("measure", "group", "n", "before", "after", "change (95 %)", "at random", "verdict"), rows)
         echo("")

@@ -66,7 +66,8 @@ class Change:
         numbers = self.difference._asdict() if self.difference else dict.fromkeys(Estimate._fields)
         return {
             "measure": self.measure, "subject": self.subject, "axis": self.axis, "group": self.group, "n": self.n,
-            "before": self.before, "after": self.after, **{"difference" if key == "value" else key: one for key, one in numbers.items()},
+            "before": self.before, "after": self.after,
+            **{"difference" if key == "value" else key: one for key, one in numbers.items()},
             "random": self.random, "q": self.q, "verdict": self.verdict,
         }  # fmt: skip
 
