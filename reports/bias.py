@@ -14,7 +14,7 @@ from curate.audit.bias.scan import scanner
 from curate.audit.bias.tables import ALL
 from curate.dataset.index import Address
 from curate.dataset.reader import Dataset
-from curate.reports.bias_words import VERDICTS, mention, more, percent, ratio, sentence, span
+from curate.reports.bias_words import VERDICTS, mention, more, percent, quoted, ratio, sentence, span
 from curate.reports.compare import Segments
 from curate.reports.drawing import Figure
 from curate.reports.history import Glimpse, Histories
@@ -93,7 +93,7 @@ def render_bias(dataset: Dataset, audited: Audited) -> str:
         least=LEAST_DOCUMENTS,
         power=_power(audited),
         axes=[(axis, ", ".join(groups)) for axis, groups in audited.question.lexicon.axes.items()],
-        cautions=audited.cautions(),
+        cautions=[quoted(one) for one in audited.cautions()],
         absent=", ".join(f"{group} ({axis})" for axis, group in audited.absent),
         done=_done(dataset),
         weights=_weights(dataset),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
 from curate.audit.bias.measure import Measure
 from curate.reports.numbers import number
 
-__all__ = ["VERDICTS", "mention", "more", "percent", "ratio", "sentence", "span"]
+__all__ = ["VERDICTS", "mention", "more", "percent", "quoted", "ratio", "sentence", "span"]
 
 VERDICTS = {
     "flagged": "flagged",
@@ -15,6 +16,11 @@ VERDICTS = {
     "none": "no difference shown",
     "insufficient": "insufficient",
 }
+
+
+def quoted(sentence: str) -> str:
+    """A sentence of the terminal, with names in quotation marks in place of backquotes."""
+    return re.sub(r"`([^`]*)`", "\u201c\\1\u201d", sentence)
 
 
 def percent(share: float) -> str:

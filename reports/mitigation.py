@@ -8,7 +8,7 @@ from typing import Any
 
 from curate.audit.bias.comparison import Change
 from curate.dataset.reader import Dataset
-from curate.reports.bias_words import percent, ratio
+from curate.reports.bias_words import percent, quoted, ratio
 from curate.reports.drawing import Figure
 from curate.reports.html import render
 from curate.reports.intervals import Interval, intervals
@@ -52,7 +52,7 @@ def render_comparison(
         names=[f"{one.name} {one.tag or one.version[:12]}" for one in (before, after)],
         versions=[before.version, after.version],
         paired=found["paired"],
-        cautions=found["cautions"],
+        cautions=[quoted(one) for one in found["cautions"]],
         compared=sum(one.q is not None for one in changes),
         insufficient=sum(one.verdict == "insufficient" for one in changes),
         changed=len(changed),
@@ -81,8 +81,8 @@ def sentence(one: Change) -> str:
     found = one.difference
     if one.measure == "label":
         return (
-            f"\u201c{one.subject}\u201d was {_points(one.before)} points more frequent in documents that mention "
-            f"\u201c{one.group}\u201d ({one.axis}) than in others before, and {_points(one.after)} after: "
+            f"Before, \u201c{one.subject}\u201d was {_gap(one.before)} in documents that mention \u201c{one.group}\u201d "
+            f"({one.axis}) than in others; after, {_gap(one.after)}. The change is "
             f"{_points(found.value)} points (95 % interval {_points(found.low)} to {_points(found.high)})."
         )
     if one.measure == "share":
@@ -97,6 +97,15 @@ def sentence(one: Change) -> str:
     return (
         f"Documents that mention \u201c{one.group}\u201d ({one.axis}) were kept {ratio(one.before)} times as often as others "
         f"before and {ratio(one.after)} times as often after: {_factor(one)}."
+    )
+
+
+def _gap(share: float) -> str:
+    points = abs(100 * share)
+    return (
+        f"{points:.1f} points {'more' if share > 0 else 'less'} frequent"
+        if points >= 0.05
+        else "no more and no less frequent"
     )
 
 
