@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from curate.audit.bias.audit import Audited
-from curate.audit.bias.corpus import ALL
 from curate.audit.bias.measure import LEAST_DOCUMENTS, Measure
 from curate.audit.bias.scan import scanner
+from curate.audit.bias.tables import ALL
 from curate.dataset.index import Address
 from curate.dataset.reader import Dataset
-from curate.reports.bias_words import VERDICTS, mention, more, percent, ratio, sentence, span
+from curate.reports.bias_words import VERDICTS, mention, more, percent, quoted, ratio, sentence, span
 from curate.reports.compare import Segments
 from curate.reports.drawing import Figure
 from curate.reports.history import Glimpse, Histories
@@ -93,6 +93,7 @@ def render_bias(dataset: Dataset, audited: Audited) -> str:
         least=LEAST_DOCUMENTS,
         power=_power(audited),
         axes=[(axis, ", ".join(groups)) for axis, groups in audited.question.lexicon.axes.items()],
+        cautions=[quoted(one) for one in audited.cautions()],
         absent=", ".join(f"{group} ({axis})" for axis, group in audited.absent),
         done=_done(dataset),
         weights=_weights(dataset),
@@ -337,6 +338,7 @@ def _cut(text: str, terms: Sequence[Any]) -> Segments:
     segments: Segments = []
     content, at = shown.encode("utf-8", "replace"), 0
     for start, end in zip(inside.start.tolist(), inside.end.tolist(), strict=True):
+        start = max(start, at)
         segments += [(content[at:start].decode(), False), (content[start:end].decode(), True)]
-        at = end
+        at = max(end, at)
     return [(part, marked) for part, marked in [*segments, (content[at:].decode(), False)] if part]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 
 from curate.audit.bias.measure import Measure
 from curate.reports.numbers import number
 
-__all__ = ["VERDICTS", "mention", "more", "percent", "ratio", "sentence", "span"]
+__all__ = ["VERDICTS", "mention", "more", "percent", "quoted", "ratio", "sentence", "span"]
 
 VERDICTS = {
     "flagged": "flagged",
@@ -15,6 +16,11 @@ VERDICTS = {
     "none": "no difference shown",
     "insufficient": "insufficient",
 }
+
+
+def quoted(sentence: str) -> str:
+    """A sentence of the terminal, with names in quotation marks in place of backquotes."""
+    return re.sub(r"`([^`]*)`", "\u201c\\1\u201d", sentence)
 
 
 def percent(share: float) -> str:
@@ -76,8 +82,8 @@ def sentence(one: Measure, axes: dict[str, list[str]]) -> str:
         given = "the lexicon expects" if facts["given"] else "equal shares would give"
         return (
             f"Of {number(one.others)} documents that mention anybody by {one.axis}, {number(one.n)} "
-            f"({percent(facts['share']['value'])}) mention \u201c{one.group}\u201d: {ratio(one.estimate.value)} times what "
-            f"{given} ({interval})."
+            f"({percent(facts['share']['value'])}) mention \u201c{one.group}\u201d. Of all mentions that are "
+            f"{percent(facts['share_of_mentions'])}: {ratio(one.estimate.value)} times what {given} ({interval})."
         )
     if one.family == "association":
         return (
@@ -98,9 +104,14 @@ def sentence(one: Measure, axes: dict[str, list[str]]) -> str:
             f"Trained on this corpus alone, words of {one.group} ({one.axis}) stand "
             f"{'nearer to the first' if more(one) else 'nearer to the second'} of {one.subject} (d = {span(one)})."
         )
-    kind = {"classifier": "has", "labels": "has", "annotators": "gives"}[one.family]
-    subject = one.subject if one.family != "annotators" else f"annotator {one.subject}"
+    subject = {
+        "classifier": one.subject.capitalize(),
+        "labels": f"The label \u201c{one.subject}\u201d",
+        "annotators": f"The annotator and label \u201c{one.subject}\u201d",
+    }[one.family]
+    verb = "are" if one.family == "classifier" else "is"
+    often = f"{often} frequent" if more(one) else "less frequent"
     return (
-        f"{subject}: {kind} {often} cases in {who} ({percent(facts['rate']['value'])}) than in others "
+        f"{subject} {verb} {often} in {who} ({percent(facts['rate']['value'])}) than in others "
         f"({percent(facts['rate_others']['value'])}); odds {ratio(one.estimate.value)} times as high ({interval})."
     )

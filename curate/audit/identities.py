@@ -206,8 +206,9 @@ class MaskIdentities(Mapper):
             for row, some in places.items():
                 content, parts, at = masked[row].encode(), [], 0
                 for start, end in some:
-                    parts += [content[at:start], instead]
-                    at = end
+                    if start >= at:
+                        parts += [content[at:start], instead]
+                        at = end
                 masked[row] = b"".join([*parts, content[at:]]).decode()
             return Effect(Verdicts().table(), {self.column: pa.array(masked, pa.string())})
 

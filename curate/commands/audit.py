@@ -60,6 +60,10 @@ def bias(
     cluster: Annotated[
         str | None, typer.Option(help="Column whose equal values are one observation: an author, a host.")
     ] = None,
+    weight: Annotated[
+        str | None, typer.Option(help="Column of how much each document counts; by default `weight`, if there is one.")
+    ] = None,
+    unweighted: Annotated[bool, typer.Option("--unweighted", help="Let all documents count alike.")] = False,
     embedding: Annotated[bool, typer.Option(help="Train an embedding on the version, and compare words in it.")] = True,
     out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
     store: StoreOption = None,
@@ -79,7 +83,7 @@ def bias(
     question = Question(
         words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), by=tuple(by or ()),
         scores=None if score is None else tuple(score), label=label, annotations=annotations, annotator=annotator,
-        cluster=cluster, embedding=embedding,
+        cluster=cluster, embedding=embedding, weight=weight, unweighted=unweighted,
     )  # fmt: skip
     one = open_dataset(name, find_store(store))
     found, told = _measured(one, question, out)
@@ -147,6 +151,8 @@ def _print(found: Audited, told: dict[str, Any]) -> None:
     )
     for family, reason in told["skipped"].items():
         echo(f"not measured: {family}: {reason}")
+    for line in told["cautions"]:
+        echo(f"note: {line}")
     if told["groups_without_documents"]:
         echo(f"groups without documents: {', '.join(told['groups_without_documents'])}")
     if told["not_looked_at"]:
@@ -165,40 +171,61 @@ def compare(
     axis: Axes = None,
     on: Strings = None,
     weight: Annotated[str, typer.Option(help="Column of weights, where a version has it.")] = "weight",
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            help="tokenizer.json that the cost is counted with; by default one that the store has, else words."
+        ),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of labels of both versions, compared by group.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every group, not those alone that changed.")] = False,
+    out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
     """Show what a mitigation changed for each group, beside dropping at random, and what it cost.
 
     Documents are paired by id: `share` is the group's among documents that mention its axis, `kept` how often its documents
-    were kept, over how often all others were.
+    were kept, over how often all others were; of `--label`, its share in the group less that in all others.
     """
     from curate.audit.bias.comparison import compare as measure
     from curate.audit.bias.lexicon import load_lexicon
     from curate.commands.options import print_json
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
-    from curate.dataset.runs import now, record, run_id
+    from curate.dataset.runs import Thing, now, record, run_id
+    from curate.files import file_hash
+    from curate.reports.mitigation import build_comparison_report
+    from curate.tokenize.count import count_tokens
 
     words, opened, began = load_lexicon(lexicon or ()), find_store(store), now()
     sides = open_dataset(before, opened), open_dataset(after, opened)
-    found = measure(*sides, words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), weight=weight)
-    changes, identity = found["changes"], run_id()
+    found = measure(
+        *sides, words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), weight=weight, label=label
+    )
+    name, counts = count_tokens(sides, tuple(on or ("text",)), tokenizer)
+    found["cost"][name] = counts
+    changes, identity, pages = found["changes"], run_id(), list[Thing]()
+    if out:
+        build_comparison_report(*sides, found, words.files, out)
+        pages.append({"kind": "file", "id": file_hash(out), "name": str(out.resolve())})
     names = [f"{one.name}@{one.tag or one.version[:12]}" for one in sides]
     changed = [[one.measure, one.axis, one.group] for one in changes if one.verdict == "changed"]
     record(opened, "audit", identity, name=f"{names[0]} {names[1]}", state="done", began=began,
            inputs=[{"kind": "version", "id": one.version, "name": name} for one, name in zip(sides, names, strict=True)],
-           outputs=[], facts={"audit": "compare", "changed": changed, "cost": found["cost"]})  # fmt: skip
+           outputs=pages, facts={"audit": "compare", "changed": changed, "cost": found["cost"]})  # fmt: skip
     if as_json:
         versions = {"before": sides[0].version, "after": sides[1].version}
         print_json({**versions, "audit": identity, **found, "changes": [one.to_json() for one in changes]})
         return
     _print_changes([one for one in changes if every or one.verdict == "changed"], found["cost"])
+    for line in found["cautions"]:
+        echo(f"note: {line}")
     insufficient = sum(one.verdict == "insufficient" for one in changes)
     echo(
         f"{len(changed):,} of {len(changes):,} changed, {insufficient:,} insufficient; {found['paired']:,} documents in both"
     )
+    echo(str(out) if out else "--out FILE writes a page with charts; --json has every change")
 
 
 def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:
@@ -212,11 +239,16 @@ def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:
             interval = f"x {told.value:.2f} ({told.low:.2f} to {told.high:.2f})"
         random = f"{one.random[0]:+.3f} to {one.random[1]:+.3f}" if one.random else ""
         values = [f"{value:.3f}" if value is not None else "" for value in (one.before, one.after)]
-        rows.append([one.measure, f"{one.axis}: {one.group}", one.n, *values, interval, random, one.verdict])
+        rows.append(
+            [one.subject or one.measure, f"{one.axis}: {one.group}", one.n, *values, interval, random, one.verdict]
+        )
     if rows:
         print_table(("measure", "group", "n", "before", "after", "change (95 %)", "at random", "verdict"), rows)
         echo("")
-    print_table(("cost", "before", "after"), [[name.replace("_", " "), *pair] for name, pair in cost.items()])
+    print_table(
+        ("cost", "before", "after"),
+        [[name.replace("_", " "), *(f"{one:,.0f}" for one in pair)] for name, pair in cost.items()],
+    )
     echo("")
 
 

@@ -12,9 +12,9 @@ import polars
 import pytest
 
 from curate.audit.bias.association import association
-from curate.audit.bias.corpus import ALL, Corpus
 from curate.audit.bias.impact import impact
 from curate.audit.bias.scored import scored
+from curate.audit.bias.tables import ALL, Corpus
 
 RUNS, ATTRIBUTES = int(os.environ.get("CURATE_BIAS_RUNS", "20")), 200
 
@@ -26,6 +26,7 @@ def corpus_of(members: np.ndarray, attributes: np.ndarray, *, removed: np.ndarra
         [("axis", f"g{at}") for at in range(groups)], [("topic", f"a{at}") for at in range(attributes.shape[1])], [ALL]
     )
     corpus.members, corpus.measured, corpus.clusters = members, documents, np.arange(documents)
+    corpus.alive = np.ones(documents, bool)
     corpus.read = np.append(members.sum(axis=0), documents)
     one, group = np.nonzero(members)
     named = polars.DataFrame({"document": one, "group": group})

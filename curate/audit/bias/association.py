@@ -14,9 +14,17 @@ from dataclasses import replace
 import numpy as np
 import polars
 
-from curate.audit.bias.corpus import Corpus
 from curate.audit.bias.measure import LEAST_JOINT, SIGNIFICANT, Measure, decide
-from curate.audit.bias.statistics import clustered_odds, detectable_ratio, independence, log_odds, npmi
+from curate.audit.bias.statistics import (
+    by_cluster,
+    clustered_odds,
+    detectable_ratio,
+    independence,
+    log_odds,
+    npmi,
+    weighted,
+)
+from curate.audit.bias.tables import Corpus
 
 __all__ = ["association"]
 
@@ -49,8 +57,8 @@ def _all(corpus: Corpus) -> Iterator[Measure]:
                 _spread(joint.get((key, attribute)), documents) for key in (number, -1 - axes.index(axis))
             )
             table = np.stack([hits, of - hits, all_hits - hits, all_of - of - (all_hits - hits)], axis=1)
-            table = _by_cluster(table, corpus.clusters[documents])
-            yield _measure(f"{topic}.{name}", axis, group, table)
+            counts = by_cluster(weighted(table, corpus, documents), corpus.clusters[documents])
+            yield _measure(f"{topic}.{name}", axis, group, table, counts)
 
 
 def _parts(frame: polars.DataFrame, *by: str) -> Iterator[tuple[tuple[int, ...], polars.DataFrame]]:
@@ -65,26 +73,20 @@ def _spread(rows: polars.DataFrame | None, documents: np.ndarray) -> np.ndarray:
     return values
 
 
-def _by_cluster(table: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """The sums of documents that are one observation."""
-    names, of = np.unique(clusters, return_inverse=True)
-    if len(names) == len(table):
-        return table
-    sums = np.zeros((len(names), 4))
-    np.add.at(sums, of, table)
-    return sums
-
-
-def _measure(attribute: str, axis: str, group: str, table: np.ndarray) -> Measure:
-    hits, misses, hits_other, misses_other = (int(one) for one in table.sum(axis=0))
+def _measure(attribute: str, axis: str, group: str, found: np.ndarray, table: np.ndarray) -> Measure:
+    """Of sentences as found, and by cluster and weight."""
+    plain = found.sum(axis=0).astype(int).tolist()
+    hits, misses, hits_other, misses_other = table.sum(axis=0).tolist()
     n, others, both = hits + misses, hits_other + misses_other, hits + hits_other
     facts = {
-        "hits": hits,
-        "hits_others": hits_other,
-        "share": hits / max(n, 1),
-        "share_others": hits_other / max(others, 1),
+        "hits": plain[0],
+        "hits_others": plain[2],
+        "share": hits / n if n else 0.0,
+        "share_others": hits_other / others if others else 0.0,
     }
-    measure = Measure("association", attribute, axis, group, n, others, "odds ratio", facts=facts)
+    measure = Measure(
+        "association", attribute, axis, group, plain[0] + plain[1], plain[2] + plain[3], "odds ratio", facts=facts
+    )
     if (
         min(n, others) < LEAST_SENTENCES
         or min(both, misses + misses_other) < LEAST_JOINT
@@ -95,7 +97,7 @@ def _measure(attribute: str, axis: str, group: str, table: np.ndarray) -> Measur
     drawn = log_odds(hits, n, hits_other, others, both / (n + others), PRIOR)
     p = max(odds.p or 0.0, drawn.p or 0.0)
     if p < SIGNIFICANT:  # a larger one is none anyway, and what it is changes no other's q-value below that
-        p = max(p, independence(hits, misses, hits_other, misses_other))
+        p = max(p, independence(*(round(one) for one in (hits, misses, hits_other, misses_other))))
     mine = npmi(hits, n, both, n + others)
     facts |= {
         "log_odds": drawn.value,

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from curate.audit.bias.association import association
-from curate.audit.bias.classifier import classifier, power_means, truths
-from curate.audit.bias.corpus import Corpus, Wanted, collect
+from curate.audit.bias.classifier import classifier, no_shares, not_truths, power_means, truths
+from curate.audit.bias.corpus import collect
 from curate.audit.bias.embedding import embedding
 from curate.audit.bias.impact import impact
 from curate.audit.bias.labels import agreement, annotators, labels
@@ -22,6 +22,9 @@ from curate.audit.bias.lexicon import Lexicon
 from curate.audit.bias.measure import Measure
 from curate.audit.bias.representation import Evenness, evenness, representation
 from curate.audit.bias.scored import Instrument, find_scores, instrument, scored
+from curate.audit.bias.statistics import effective_n
+from curate.audit.bias.tables import Corpus, Wanted
+from curate.audit.bias.values import weights_of
 from curate.dataset.annotations import read_annotations
 from curate.dataset.reader import Dataset
 from curate.errors import CurateError, did_you_mean
@@ -31,6 +34,8 @@ __all__ = ["FAMILIES", "NOT_HERE", "Audited", "Question", "audit"]
 
 FAMILIES = ("impact", "representation", "association", "scores", "classifier", "labels", "annotators", "embedding")
 NOT_HERE = "measures of trained models"
+WEIGHT = "weight"
+"""The column that `reweigh` writes and the trainer is told to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,8 @@ class Question:
         annotator: Column of the annotations.
         cluster: Column whose equal values are one observation.
         embedding: Whether to train one.
+        weight: Column of how much each document counts; None is `weight` where the version has one.
+        unweighted: All documents count alike, whatever columns there are.
     """
 
     lexicon: Lexicon
@@ -58,6 +65,8 @@ class Question:
     annotator: str = "annotator"
     cluster: str | None = None
     embedding: bool = True
+    weight: str | None = None
+    unweighted: bool = False
 
 
 @dataclass
@@ -79,10 +88,31 @@ class Audited:
     instruments: dict[str, Instrument]
     power_means: dict[str, dict[str, dict[str, Any] | None]] = field(default_factory=dict)
     agreement: list[dict[str, Any]] = field(default_factory=list)
+    weight: str | None = None
 
     def with_verdict(self, verdict: str) -> list[Measure]:
         """The measures with a verdict, of all families."""
         return [one for measures in self.families.values() for one in measures if one.verdict == verdict]
+
+    def cautions(self) -> list[str]:
+        """What a reader has to know of this audit before believing it, in sentences."""
+        corpus, told = self.corpus, list[str]()
+        texts, without = corpus.foreign
+        languages = {str(one["language"]) for one in self.question.lexicon.files}
+        if languages == {"en"} and without > texts / 2:
+            told.append(f"the lexicon is English, and {without:,} of {texts:,} texts that were tried seem not to be: groups "
+                        "that they mention were not found")  # fmt: skip
+        if corpus.weights is not None:
+            told.append(f"documents count by the column `{self.weight}`, but for removal by stages and for false alarms, where "
+                        f"all count alike; {len(corpus.weights[corpus.alive]):,} weighted ones are worth "
+                        f"{effective_n(corpus.weights):,.0f}")  # fmt: skip
+        if corpus.rewritten:
+            told.append(f"{corpus.rewritten:,} documents of this version were edited by a stage after they were first there: "
+                        "they were looked at as they were, so what edits changed is seen by the embedding alone")  # fmt: skip
+        for name, (values, documents) in corpus.left_out.items():
+            told.append(f"`{name}` has too many values: {values:,} less common ones, of {documents:,} documents, are no groups "
+                        "and in no comparison of their own")  # fmt: skip
+        return told
 
     def to_json(self) -> dict[str, Any]:
         """All of it, for scripts."""
@@ -93,6 +123,12 @@ class Audited:
             "not_looked_at": self.corpus.unseen,
             "documents": {"read": int(self.corpus.read[-1]), "kept": int(self.corpus.kept[-1]),
                           "without_text": self.corpus.without_text, "measured": self.corpus.measured},
+            "weight": (self.corpus.weights is not None and self.weight) or None,
+            "values_left_out": {name: {"values": values, "documents": documents}
+                                for name, (values, documents) in self.corpus.left_out.items()},
+            "documents_edited_later": self.corpus.rewritten,
+            "texts_without_english": dict(zip(("texts", "without"), self.corpus.foreign, strict=True)),
+            "cautions": self.cautions(),
             "verdicts": {name: len(self.with_verdict(name)) for name in verdicts},
             "findings": [one.to_json() for one in self.with_verdict("flagged")],
             "families": {name: [one.to_json() for one in measures] for name, measures in self.families.items()},
@@ -127,8 +163,15 @@ def audit(
     asker = _Asker(dataset, question)
     scores = question.scores if question.scores is not None else tuple(asker.found_scores)
     columns = tuple(name for name in (question.label if not question.annotations else None,) if name)
+    weight = question.weight or (WEIGHT if WEIGHT in dataset.columns else None)
+    weight = None if question.unweighted else weight
     wanted = Wanted(
-        question.on, question.by, scores, (*columns, *(("id",) if question.annotations else ())), question.cluster
+        question.on,
+        question.by,
+        scores,
+        (*columns, *(("id",) if question.annotations else ())),
+        question.cluster,
+        weight,
     )
     corpus = collect(dataset, question.lexicon, wanted, lambda documents: tell("count", documents))
     tools = {
@@ -142,11 +185,13 @@ def audit(
     }
     skipped = asker.skipped(scores)
     absent = [pair for number, pair in enumerate(corpus.groups) if not corpus.read[number]]
-    audited = Audited(question, corpus, families, skipped, absent, evenness(corpus, question.lexicon), {**tools})
+    audited = Audited(
+        question, corpus, families, skipped, absent, evenness(corpus, question.lexicon), {**tools}, weight=weight
+    )
     _labelled(audited, dataset)
     if question.embedding:
         tell("embedding", 0)
-        families["embedding"] = embedding(_texts(dataset, question.on), question.lexicon)
+        families["embedding"] = embedding(_texts(dataset, question.on, weight), question.lexicon)
     else:
         skipped["embedding"] = "it was left out"
     for name, measures in families.items():
@@ -168,8 +213,14 @@ def _labelled(audited: Audited, dataset: Dataset) -> None:
         return
     assert question.label
     audited.families["labels"] = labels(corpus, question.label, values)
+    if problem := not_truths(values):
+        audited.skipped["classifier"] = problem
+        return
     truth = truths(values)
     for name, score in corpus.values.items():
+        if no_shares(score):
+            audited.skipped["classifier"] = f"`{name}` is no score from 0 to 1"
+            continue
         audited.families.setdefault("classifier", []).extend(classifier(corpus, truth, score))
         audited.power_means[name] = power_means(corpus, truth, score)
 
@@ -186,15 +237,17 @@ def _said(dataset: Dataset, question: Question, corpus: Corpus) -> list[tuple[in
     return [(places[one], by, label) for one, by, label in rows if one in places and label is not None]
 
 
-def _texts(dataset: Dataset, on: Sequence[str]) -> Iterator[str]:
+def _texts(dataset: Dataset, on: Sequence[str], weight: str | None) -> Iterator[tuple[str, float]]:
     try:
         columns = roots(on, dataset.schema)
     except CurateError:
         return
-    for batch in dataset.batches(columns=columns):
+    of = weight if weight in dataset.columns else None
+    for batch in dataset.batches(columns=[*columns, *([of] if of and of not in columns else [])]):
         table = pa.Table.from_batches([batch])
         column = table.column("text") if is_plain(on) else joined(table, on)
-        yield from (text for text in column.to_pylist() if text)
+        weights = weights_of(table.column(of).to_pylist(), of).tolist() if of else [1.0] * len(column)
+        yield from ((text, one) for text, one in zip(column.to_pylist(), weights, strict=True) if text)
 
 
 class _Asker:

@@ -16,27 +16,42 @@ from typing import Any
 
 import numpy as np
 
-from curate.audit.bias.corpus import Corpus
 from curate.audit.bias.measure import LEAST_DOCUMENTS, LEAST_JOINT, Measure, decide
 from curate.audit.bias.scores import auc, placements, power_mean
-from curate.audit.bias.statistics import Z, clustered_odds, detectable_ratio, wilson
+from curate.audit.bias.statistics import Z, by_cluster, clustered_odds, detectable_ratio, wilson
+from curate.audit.bias.tables import Corpus
 
-__all__ = ["KINDS", "classifier", "power_means", "truths"]
+__all__ = ["KINDS", "classifier", "no_shares", "not_truths", "power_means", "truths"]
 
 LEAST_EACH = 20
 KINDS = ("subgroup", "bpsn", "bnsp")
+WORDS = {"true": 1.0, "yes": 1.0, "toxic": 1.0, "false": 0.0, "no": 0.0, "nontoxic": 0.0}
 
 
 def truths(values: list[Any]) -> np.ndarray:
     """Labels as 1, 0 or nan: numbers from one half, truth values, and the words for them."""
-    words = {"true": 1.0, "yes": 1.0, "toxic": 1.0, "false": 0.0, "no": 0.0, "nontoxic": 0.0}
     found = np.full(len(values), np.nan)
     for at, value in enumerate(values):
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and not math.isnan(value):
             found[at] = float(value >= 0.5)
         elif isinstance(value, str):
-            found[at] = words.get(value.strip().lower(), np.nan)
+            found[at] = WORDS.get(value.strip().lower(), np.nan)
     return found
+
+
+def not_truths(values: list[Any]) -> str | None:
+    """Why a column is no truth to hold a score against; None where it is."""
+    for value in values:
+        if isinstance(value, int | float) and not math.isnan(value) and not 0 <= value <= 1:
+            return f"the label has the value {value:g}: what is true or false is 0 or 1, or a share between them"
+        if isinstance(value, str) and value.strip().lower() not in WORDS:
+            return f"the label has other words than {', '.join(WORDS)}"
+    return None
+
+
+def no_shares(score: np.ndarray) -> bool:
+    """Whether a score is none of 0 to 1, for which alarms at 0.5 mean nothing."""
+    return bool(((score < 0) | (score > 1)).any())
 
 
 def classifier(corpus: Corpus, label: np.ndarray, score: np.ndarray, *, threshold: float = 0.5) -> list[Measure]:
@@ -63,6 +78,7 @@ def classifier(corpus: Corpus, label: np.ndarray, score: np.ndarray, *, threshol
                 rows = np.flatnonzero(of)
                 table = np.zeros((len(rows), 4))
                 table[np.arange(len(rows)), 2 * (~member[rows]) + (~wrong[rows])] = 1
+                table = by_cluster(table, corpus.clusters[rows])
                 pooled = (hits + hits_other) / (n + n_other)
                 measure = replace(
                     measure, estimate=clustered_odds(table), detectable=detectable_ratio(pooled, n, n_other)

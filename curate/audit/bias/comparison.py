@@ -2,6 +2,7 @@
 
     share         of the group among documents that mention its axis, in each version (weighted where there are weights)
     kept          how often the group's documents were kept, over how often all others were: 1 is alike
+    label         how often documents of the group have a value of a label, less how often all others of the version have it
     random        the change of the share when as many documents of the version before are dropped at random, 95 % of draws
 
 Documents are paired by id: both versions hold mostly the same ones, so the interval of a difference is that of the sum of each
@@ -12,17 +13,22 @@ is at least 0.01 of a share or 5 % of a ratio, and a share's is beyond what rand
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.audit.bias.corpus import Corpus, Wanted, collect
+from curate.audit.bias.corpus import MEASURED, collect
+from curate.audit.bias.labels import MOST_VALUES
 from curate.audit.bias.lexicon import Lexicon
 from curate.audit.bias.measure import LEAST_DOCUMENTS, SIGNIFICANT
 from curate.audit.bias.statistics import Estimate, Z, adjusted, effective_n, normal_p
+from curate.audit.bias.tables import Corpus, Wanted
+from curate.audit.bias.values import is_missing
 from curate.dataset.reader import Dataset
+from curate.errors import CurateError, did_you_mean
 
 __all__ = ["Change", "compare", "paired_difference", "random_drops"]
 
@@ -36,6 +42,7 @@ class Change:
     """A group before and after; intervals of 95 %.
 
     Attributes:
+        subject: The label and its value, of `label`.
         before: Its value in the first version.
         after: Its value in the second.
         difference: After less before (of ratios: the ratio).
@@ -52,13 +59,15 @@ class Change:
     random: tuple[float, float] | None = None
     q: float | None = None
     verdict: str = "insufficient"
+    subject: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Flat."""
         numbers = self.difference._asdict() if self.difference else dict.fromkeys(Estimate._fields)
         return {
-            "measure": self.measure, "axis": self.axis, "group": self.group, "n": self.n, "before": self.before,
-            "after": self.after, **{"difference" if key == "value" else key: one for key, one in numbers.items()},
+            "measure": self.measure, "subject": self.subject, "axis": self.axis, "group": self.group, "n": self.n,
+            "before": self.before, "after": self.after,
+            **{"difference" if key == "value" else key: one for key, one in numbers.items()},
             "random": self.random, "q": self.q, "verdict": self.verdict,
         }  # fmt: skip
 
@@ -70,10 +79,17 @@ class _Side:
     read: NDArray[np.bool_]
     kept: NDArray[np.bool_]
     weight: Numbers
+    label: NDArray[Any]
 
 
 def compare(
-    before: Dataset, after: Dataset, lexicon: Lexicon, *, on: tuple[str, ...] = ("text",), weight: str = "weight"
+    before: Dataset,
+    after: Dataset,
+    lexicon: Lexicon,
+    *,
+    on: tuple[str, ...] = ("text",),
+    weight: str = "weight",
+    label: str | None = None,
 ) -> dict[str, Any]:
     """Compare two versions.
 
@@ -83,17 +99,31 @@ def compare(
         lexicon: The words.
         on: Selectors of the strings that are looked at.
         weight: Column of weights, where a version has it.
+        label: Column of labels of both versions, whose shares are compared.
 
     Returns:
-        `changes` (of each group `share` and `kept`), and `cost`: documents, bytes of text and effective documents of both.
+        `changes` (of each group `share`, `kept` and `label`), and `cost`: documents, bytes of text and effective
+        documents of both; `one_in` and `cautions`: what was not looked at.
+
+    Raises:
+        CurateError: Weights are no numbers of at least 0, or neither version has a column of weights that was named.
     """
+    if weight != "weight" and not any(weight in one.columns for one in (before, after)):
+        known = did_you_mean(weight, (*before.columns, *after.columns))
+        raise CurateError(f"neither version has a column `{weight}`", hint=known or "leave out --weight")
+    total = max(sum(shard.documents for shard in one.ledger()) for one in (before, after))
+    one_in = max(1, -(-total // MEASURED))
+    columns = ("id", *((label,) if label else ()))
     corpora = [
-        collect(one, lexicon, Wanted(on, columns=("id", *((weight,) if weight in one.columns else ()))))
+        collect(
+            one, lexicon, Wanted(on, columns=columns, weight=weight if weight in one.columns else None, one_in=one_in)
+        )
         for one in (before, after)
     ]
-    members, sides = _paired(corpora, weight)
+    members, sides = _paired(corpora, label)
     changes = [*_shares(corpora[0].groups, lexicon, members, sides), *_kept(corpora[0].groups, members, sides)]
-    for measure in ("share", "kept"):
+    changes += _labels(corpora[0].groups, members, sides, label) if label else []
+    for measure in ("share", "kept", "label"):
         some = [one for one in changes if one.measure == measure and one.difference and one.difference.p is not None]
         for one, q in zip(some, adjusted([one.difference.p or 0.0 for one in some if one.difference]), strict=True):
             one.q = q
@@ -101,8 +131,29 @@ def compare(
     return {
         "changes": changes,
         "cost": _cost(before, after, sides),
+        "one_in": one_in,
+        "cautions": _cautions(corpora, one_in, weight),
         "paired": int((sides[0].read & sides[1].read).sum()),
     }
+
+
+def _cautions(corpora: list[Corpus], one_in: int, weight: str) -> list[str]:
+    """What a reader has to know, in sentences."""
+    told = []
+    if one_in > 1:
+        told.append(
+            f"groups were looked at in one of {one_in:,} documents, chosen by a hash of their ids, the same in both"
+        )
+    for name, corpus in zip(("before", "after"), corpora, strict=True):
+        if corpus.weights is not None:
+            told.append(f"documents of the version {name} count by the column `{weight}`")
+        if corpus.rewritten:
+            told.append(
+                f"{corpus.rewritten:,} documents of the version {name} were edited; they were looked at as first read"
+            )
+        if corpus.foreign[1] > corpus.foreign[0] / 2:
+            told.append(f"most texts of the version {name} seem not to be English, and curate's own lexicon is")
+    return told
 
 
 def _matters(one: Change) -> bool:
@@ -114,7 +165,7 @@ def _matters(one: Change) -> bool:
     return abs(value) >= LEAST_SHARE and (one.random is None or not one.random[0] <= value <= one.random[1])
 
 
-def _paired(corpora: list[Corpus], weight: str) -> tuple[NDArray[np.bool_], list[_Side]]:
+def _paired(corpora: list[Corpus], label: str | None) -> tuple[NDArray[np.bool_], list[_Side]]:
     """Groups of all documents of both versions, and what each version has of them."""
     places: dict[str, int] = {}
     for corpus in corpora:
@@ -124,12 +175,13 @@ def _paired(corpora: list[Corpus], weight: str) -> tuple[NDArray[np.bool_], list
     sides = []
     for corpus in corpora[::-1]:  # the groups are those of the version before, where it has the document
         rows = np.array([places[name] for name in corpus.labels.get("id", ())], np.int64)
-        side = _Side(np.zeros(len(places), bool), np.zeros(len(places), bool), np.zeros(len(places)))
+        read, kept = (np.zeros(len(places), bool) for _ in range(2))
+        side = _Side(read, kept, np.zeros(len(places)), np.full(len(places), None, object))
         if len(rows):
             members[rows], side.read[rows] = corpus.members, True
             side.kept[rows] = corpus.alive
-            given = corpus.labels.get(weight, [1.0] * len(rows))
-            side.weight[rows] = [1.0 if one is None else float(one) for one in given]
+            side.label[rows] = corpus.labels.get(label or "", [None] * len(rows))
+            side.weight[rows] = 1.0 if corpus.weights is None else corpus.weights
         side.weight *= side.kept
         sides.append(side)
     return members, sides[::-1]
@@ -175,8 +227,8 @@ def _shares(
         for nth, number in enumerate(numbers):
             mine = members[:, number]
             one = Change("share", axis, groups[number][1], int((mine & before.kept).sum()))
-            if min((some & side.kept).sum() for side in sides) >= LEAST_DOCUMENTS and one.n:
-                weights = [side.weight * some for side in sides]
+            weights = [side.weight * some for side in sides]
+            if min((weight > 0).sum() for weight in weights) >= LEAST_DOCUMENTS and one.n:
                 one.before, one.after = (float((weight * mine).sum() / weight.sum()) for weight in weights)
                 one.difference = paired_difference(weights[0] * mine, weights[1] * mine, *weights)
                 one.random = None if ranges is None else (float(ranges[0][nth]), float(ranges[1][nth]))
@@ -208,6 +260,42 @@ def _kept(groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: list
             one.verdict = "no change shown"
         found.append(one)
     return found
+
+
+def _labels(groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: list[_Side], label: str) -> list[Change]:
+    """How the gap between the share of a value in a group and in all others changed."""
+    given = [np.array(["" if is_missing(one) else str(one) for one in side.label], object) for side in sides]
+    counts = Counter(one for values, side in zip(given, sides, strict=True) for one in values[side.kept] if one)
+    common = [value for value, _ in counts.most_common(MOST_VALUES)]
+    found = []
+    for value in common[1:] if len(counts) == 2 else common:
+        for number, (axis, group) in enumerate(groups):
+            mine = members[:, number]
+            one = Change("label", axis, group, int((mine & sides[0].kept).sum()), subject=f"{label} = {value}")
+            found.append(one)
+            gaps = [
+                _gap(values == value, side.weight * (values != ""), mine)
+                for values, side in zip(given, sides, strict=True)
+            ]
+            if gaps[0] and gaps[1]:
+                one.before, one.after = gaps[0][0], gaps[1][0]
+                change, deviation = one.after - one.before, math.sqrt(float(((gaps[1][1] - gaps[0][1]) ** 2).sum()))
+                p = normal_p(change / deviation) if deviation > 1e-12 else None
+                one.difference = Estimate(change, change - Z * deviation, change + Z * deviation, p)
+                one.verdict = "no change shown"
+    return found
+
+
+def _gap(has: NDArray[np.bool_], weight: Numbers, mine: NDArray[np.bool_]) -> tuple[float, Numbers] | None:
+    """Share in the group less share in all others, with the influence of every document; None of too few."""
+    gap, influence = 0.0, np.zeros(len(has))
+    for sign, part in ((1, weight * mine), (-1, weight * ~mine)):
+        if (part > 0).sum() < LEAST_DOCUMENTS:
+            return None
+        share = float((part * has).sum() / part.sum())
+        gap += sign * share
+        influence += sign * part * (has - share) / part.sum()
+    return gap, influence
 
 
 def _cost(before: Dataset, after: Dataset, sides: list[_Side]) -> dict[str, list[float]]:

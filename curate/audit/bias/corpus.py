@@ -7,9 +7,10 @@ scores and sentences those of `MEASURED` documents, in shards taken at even dist
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,100 +19,21 @@ from xxhash import xxh3_64_intdigest
 
 from curate.audit.bias.lexicon import Lexicon
 from curate.audit.bias.scan import Hits, counted, scanner
+from curate.audit.bias.tables import ALL, Corpus, Example, Wanted
+from curate.audit.bias.values import check_sum, is_missing, numbers_of, weights_of, without_english
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.reader import Dataset
 from curate.dataset.state import State
 from curate.errors import CurateError
 from curate.stages.selectors import PLACES, is_plain, joined, roots, string_columns
 
-if TYPE_CHECKING:
-    import polars
+__all__ = ["MEASURED", "collect"]
 
-__all__ = ["ALL", "Corpus", "Example", "Wanted", "collect"]
-
-ALL = "all stages"
-"""What stands for the whole pipeline among the stages."""
 REMOVED = ("dropped", "quarantined")
 MEASURED = 200_000
 MOST_VALUES = 40
-"""Values of a column that become groups; the commonest of the first shards."""
+"""Values of a column that become groups: the commonest ones."""
 EXAMPLES, CANDIDATES = 3, 12
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to look at.
-
-    Attributes:
-        on: Selectors of the strings that are looked at.
-        by: Columns (as read, or given by a stage) whose values are groups, too.
-        scores: Numbers that are compared: columns, or features as `stage.feature`.
-        columns: Other columns that are kept of measured documents (labels).
-        cluster: Column whose equal values are one observation (an author, a host); by default every document is one.
-    """
-
-    on: tuple[str, ...] = ("text",)
-    by: tuple[str, ...] = ()
-    scores: tuple[str, ...] = ()
-    columns: tuple[str, ...] = ()
-    cluster: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A removed document: where it is, its id, and why."""
-
-    shard: int
-    row: int
-    id: str
-    reason: str
-
-
-@dataclass
-class Corpus:
-    """What was counted.
-
-    Attributes:
-        groups: Axis and group, in the order of all tables; those of columns stand last.
-        stages: Stages that removed something, in their order, and `ALL`.
-        read: Documents of each group, and in all, as read (or made).
-        kept: The same of those that the version has.
-        mentions: How often kept documents mention each group.
-        terms: How often each term of the lexicon was found, in all documents.
-        removal: By stage: (strata, groups + 1, 2) kept and removed of each group, and of all documents.
-        examples: By stage and group, removed documents.
-        looked: Columns that were looked at; `unseen`: columns with strings that were not.
-        members: (measured, groups) bool; which measured documents are in which group.
-        values: By name, of measured documents (nan: none).
-        alive: Whether the measured documents are in the version.
-        clusters: Number of the observation that each measured document belongs to.
-        labels: Other columns, of measured documents.
-        sentences: By kept measured document and group (or axis, as group -1 - axis): sentences.
-        joint: By kept measured document, group and attribute: sentences with both.
-        measured: How many documents scores and sentences were looked at.
-    """
-
-    groups: list[tuple[str, str]]
-    attributes: list[tuple[str, str]]
-    stages: list[str]
-    read: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    kept: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    axis_kept: dict[str, int] = field(default_factory=dict)
-    mentions: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    terms: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    removal: dict[str, np.ndarray] = field(default_factory=dict)
-    examples: dict[tuple[str, int], list[Example]] = field(default_factory=dict)
-    looked: list[str] = field(default_factory=list)
-    unseen: list[str] = field(default_factory=list)
-    without_text: int = 0
-    members: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))
-    values: dict[str, np.ndarray] = field(default_factory=dict)
-    alive: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
-    clusters: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    labels: dict[str, list[Any]] = field(default_factory=dict)
-    sentences: polars.DataFrame | None = None
-    joint: polars.DataFrame | None = None
-    measured: int = 0
 
 
 def collect(dataset: Dataset, lexicon: Lexicon, wanted: Wanted, tell: Callable[[int], None] = lambda _: None) -> Corpus:
@@ -140,7 +62,7 @@ class _Collector:
         self.group_of = np.array([places[axis, group] if kind == "groups" else -1 for kind, axis, group in of])
         self.attribute_of = np.array([attributes[axis, group] if kind != "groups" else -1 for kind, axis, group in of])
         self.scan = scanner(lexicon.terms)
-        self.values_of: dict[str, dict[str, int]] = {column: {} for column in wanted.by}
+        self.values_of: dict[str, dict[str, int]] = {}
         self.strata: dict[tuple[Any, ...], int] = {}
         self.parts: dict[str, list[Any]] = {}
         self.seen: set[str] = set()
@@ -153,11 +75,13 @@ class _Collector:
         found.mentions = np.zeros(self.width, np.int64)
         found.terms = np.zeros(len(self.group_of), np.int64)
         found.axis_kept = dict.fromkeys(self.axes, 0)
+        found.shares, found.axis_shares = np.zeros((3, self.width)), {axis: np.zeros(2) for axis in self.axes}
+        self._choose_values()
         found.removal = {stage: np.zeros((0, self.width + 1, 2), np.int64) for stage in found.stages}
         step = max(1, -(-sum(shard.documents for shard in self.shards) // MEASURED))
         for number, shard in enumerate(self.shards):
             if shard.documents:
-                self._shard(number, shard, measured=number % step == 0)
+                self._shard(number, shard, measured=bool(self.wanted.one_in) or number % step == 0)
             tell(shard.documents)
         self._finish()
         return found
@@ -190,11 +114,41 @@ class _Collector:
         self._add(self.found.read, members, begun)
         self._add(self.found.kept, members, alive)
         self.found.mentions += counts[alive].sum(axis=0)
+        weights = self._weights(state, shard, alive)
+        self._share(members[alive], weights[alive])
+        self.found.rewritten += self._rewritten(shard, at, alive)
+        if measured:
+            seen, foreign = self.found.foreign
+            self.found.foreign = tuple(np.add((seen, foreign), without_english(texts)).tolist())
+            self._measure(shard, state, members, alive, hits, weights)
+
+    def _share(self, members: np.ndarray, weights: np.ndarray) -> None:
+        """Add kept documents to the sums that shares of an axis are made of."""
         for axis in self.axes:
             of = [at for at, (name, _) in enumerate(self.found.groups[: self.named]) if name == axis]
-            self.found.axis_kept[axis] += int(members[alive][:, of].any(axis=1).sum())
-        if measured:
-            self._measure(shard, state, members, alive, hits)
+            mine = members[:, of]
+            each = mine.sum(axis=1)
+            self.found.axis_kept[axis] += int((each > 0).sum())
+            self.found.shares[:, of] += np.stack([weights, weights**2, weights**2 * each]) @ mine
+            self.found.axis_shares[axis] += ((weights * each).sum(), ((weights * each) ** 2).sum())
+
+    def _rewritten(self, shard: Shard, at: int, alive: np.ndarray) -> int:
+        """How many kept documents a later stage edited."""
+        edited = np.zeros(shard.documents, bool)
+        for step in shard.steps[at:]:
+            if step.verdicts and step.number("edited"):
+                table = self.store.read_table(step.verdicts, ["row", "verdict"])
+                rows = table.filter(compute.equal(table.column("verdict"), "edited")).column("row").to_numpy()
+                edited[rows] = True
+        return int((edited & alive).sum())
+
+    def _weights(self, state: State, shard: Shard, alive: np.ndarray) -> np.ndarray:
+        """How much each document counts; nothing where it is not in the version."""
+        name = self.wanted.weight
+        if not name:
+            return alive.astype(np.float64)
+        values = [value if there else 1.0 for value, there in zip(self._column(state, shard, name), alive, strict=True)]
+        return weights_of(values, name) * alive
 
     def _texts(self, state: State, shard: Shard) -> tuple[pa.Array | pa.ChunkedArray | None, int]:
         """The strings of all documents when they were first there, and how many steps there were before."""
@@ -269,18 +223,29 @@ class _Collector:
 
     # ---- columns and features
 
+    def _choose_values(self) -> None:
+        """Which values of columns are groups: the commonest ones."""
+        for nth, column in enumerate(self.wanted.by):
+            counts: Counter[str] = Counter()
+            for shard in self.shards:
+                values = self._column(State(self.store, replace(shard, steps=())), shard, column)
+                counts.update(str(value) for value in values if not is_missing(value))
+            order = sorted(counts, key=lambda name: (-counts[name], name))
+            self.values_of[column] = {name: at for at, name in enumerate(order[:MOST_VALUES])}
+            first = self.named + nth * MOST_VALUES
+            for name, at in self.values_of[column].items():
+                self.found.groups[first + at] = (column, name)
+            if others := order[MOST_VALUES:]:
+                self.found.left_out[column] = (len(others), sum(counts[name] for name in others))
+
     def _values(self, state: State, shard: Shard, counts: np.ndarray) -> None:
         """Groups by the values of columns."""
         for nth, column in enumerate(self.wanted.by):
             known, first = self.values_of[column], self.named + nth * MOST_VALUES
             for row, value in enumerate(self._column(state, shard, column)):
-                if value is not None:
-                    name = str(value)
-                    if name not in known and len(known) < MOST_VALUES:
-                        self.found.groups[first + len(known)] = (column, name)
-                        known[name] = len(known)
-                    if name in known:
-                        counts[row, first + known[name]] = 1
+                at = None if is_missing(value) else known.get(str(value))
+                if at is not None:
+                    counts[row, first + at] = 1
 
     def _column(self, state: State, shard: Shard, name: str) -> list[Any]:
         """A column of all documents as read, or as the last stage that measured it says; None where there is none."""
@@ -299,29 +264,38 @@ class _Collector:
 
     # ---- what is measured of some
 
-    def _measure(self, shard: Shard, state: State, members: np.ndarray, alive: np.ndarray, hits: Hits) -> None:
+    def _measure(
+        self, shard: Shard, state: State, members: np.ndarray, alive: np.ndarray, hits: Hits, weights: np.ndarray
+    ) -> None:
         import polars
 
-        add = self.parts.setdefault
-        before = self.found.measured
-        self.found.measured += shard.documents
-        add("members", []).append(members)
-        add("alive", []).append(alive)
-        cluster = self._column(state, shard, self.wanted.cluster) if self.wanted.cluster else [None] * shard.documents
-        alone = [("", before + row) for row in range(shard.documents)]
-        keys = [one if value is None else value for value, one in zip(cluster, alone, strict=True)]
-        add("clusters", []).append(np.array([self.cluster_of.setdefault(key, len(self.cluster_of)) for key in keys]))
-        for name in self.wanted.scores:
+        add, before, rows = self.parts.setdefault, self.found.measured, np.arange(shard.documents)
+        if self.wanted.one_in > 1:
+            ids = self._column(state, shard, "id")
+            rows = np.flatnonzero([xxh3_64_intdigest(one.encode()) % self.wanted.one_in == 0 for one in ids])
+
+        def of(name: str) -> list[Any]:
             values = self._column(state, shard, name)
-            add(f"score {name}", []).append(
-                np.array([np.nan if one is None else float(one) for one in values], np.float64)
-            )
+            return [values[row] for row in rows.tolist()]
+
+        self.found.measured += len(rows)
+        for name, values in (("members", members), ("alive", alive), ("weights", weights)):
+            add(name, []).append(values[rows])
+        cluster = of(self.wanted.cluster) if self.wanted.cluster else [None] * len(rows)
+        keys = [("", before + at) if is_missing(value) else value for at, value in enumerate(cluster)]
+        add("clusters", []).append(
+            np.array([self.cluster_of.setdefault(key, len(self.cluster_of)) for key in keys], np.int64)
+        )
+        for name in self.wanted.scores:
+            add(f"score {name}", []).append(numbers_of(of(name), name))
         for name in self.wanted.columns:
-            add(f"label {name}", []).extend(self._column(state, shard, name))
+            add(f"label {name}", []).extend(of(name))
+        place = np.full(shard.documents, -1)
+        place[rows] = np.arange(len(rows))
         axis_of = np.array([self.axes.index(axis) for axis, _ in self.found.groups[: self.named]], np.int64)
-        kept = alive[hits.row]
+        kept = alive[hits.row] & (place[hits.row] >= 0)
         frame = polars.DataFrame({
-            "document": hits.row[kept] + before, "sentence": hits.sentence[kept],
+            "document": place[hits.row[kept]] + before, "sentence": hits.sentence[kept],
             "group": self.group_of[hits.term][kept], "attribute": self.attribute_of[hits.term][kept],
         })  # fmt: skip
         groups = frame.filter(polars.col("group") >= 0).select("document", "sentence", "group")
@@ -337,7 +311,12 @@ class _Collector:
 
         found, parts = self.found, self.parts
         used = [at for at, (_, name) in enumerate(found.groups) if at < self.named or name]
-        asked = (*self.wanted.by, *self.wanted.scores, *self.wanted.columns, *filter(None, [self.wanted.cluster]))
+        asked = (
+            *self.wanted.by,
+            *self.wanted.scores,
+            *self.wanted.columns,
+            *filter(None, [self.wanted.cluster, self.wanted.weight]),
+        )
         missing = [name for name in asked if f"#{name}" not in parts]
         if missing and found.read[-1]:
             raise CurateError(
@@ -346,12 +325,15 @@ class _Collector:
             )
         found.groups = [found.groups[at] for at in used]
         found.read, found.kept = found.read[[*used, self.width]], found.kept[[*used, self.width]]
-        found.mentions = found.mentions[used]
+        found.mentions, found.shares = found.mentions[used], found.shares[:, used]
         found.removal = {stage: table[:, [*used, self.width]] for stage, table in found.removal.items()}
         place = {at: new for new, at in enumerate(used)}
         found.examples = {(stage, place[group]): some for (stage, group), some in found.examples.items()}
         if found.measured:
             found.members = np.concatenate(parts["members"])[:, used]
+            if self.wanted.weight:
+                found.weights = np.concatenate(parts["weights"])
+                check_sum(found.weights, self.wanted.weight)
             found.alive, found.clusters = np.concatenate(parts["alive"]), np.concatenate(parts["clusters"])
             found.sentences, found.joint = polars.concat(parts["sentences"]), polars.concat(parts["joint"])
         found.values = {name: np.concatenate(parts[f"score {name}"]) for name in self.wanted.scores if found.measured}

@@ -11,6 +11,7 @@ list, or a million words of text in all, are `insufficient`. At most `MOST_WORDS
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,23 +21,27 @@ from math import comb
 import numpy as np
 
 from curate.audit.bias.lexicon import Comparison, Lexicon
-from curate.audit.bias.measure import Measure, decide
+from curate.audit.bias.measure import SIGNIFICANT, Measure, decide
 from curate.audit.bias.statistics import Estimate
 
-__all__ = ["LEAST_CORPUS", "embedding", "weat"]
+__all__ = ["LEAST_CORPUS", "detectable_d", "embedding", "weat"]
 
 LEAST_CORPUS, LEAST_COUNT, LEAST_WORDS = 1_000_000, 50, 4
 MOST_WORDS, VOCABULARY, DIMENSIONS, WINDOW = 4_000_000, 6_000, 50, 5
+POWER_WANTED = 0.8
 SEEDS, EXACT, DRAWS, RESAMPLED = 5, 10_000, 10_000, 100
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-def embedding(texts: Iterable[str], lexicon: Lexicon, *, least_corpus: int = LEAST_CORPUS) -> list[Measure]:
-    """A measure for every comparison of the lexicon."""
+def embedding(
+    texts: Iterable[tuple[str, float]], lexicon: Lexicon, *, least_corpus: int = LEAST_CORPUS
+) -> list[Measure]:
+    """A measure for every comparison of the lexicon, in texts that count by their weights."""
     if not lexicon.comparisons:
         return []
     lists = {key: words for one in lexicon.comparisons for key, words in _lists(lexicon, one).items()}
-    documents = list(_read(texts))
+    read = list(_read(texts))
+    documents, weights = [words for words, _ in read], np.array([weight for _, weight in read])
     counts = Counter(word for words in documents for word in words)
     total = sum(counts.values())
     enough = {key: [word for word in words if counts[word] >= LEAST_COUNT] for key, words in lists.items()}
@@ -44,17 +49,17 @@ def embedding(texts: Iterable[str], lexicon: Lexicon, *, least_corpus: int = LEA
     common = [word for word, count in counts.most_common(VOCABULARY) if count >= LEAST_COUNT]
     places = {word: at for at, word in enumerate(dict.fromkeys([*sorted(wanted), *common]))}
     good = [one for one in lexicon.comparisons if all(len(enough[key]) >= LEAST_WORDS for key in _lists(lexicon, one))]
-    spaces = list(_spaces(documents, places)) if good and total >= least_corpus else []
+    spaces = list(_spaces(documents, weights, places)) if good and total >= least_corpus else []
     return decide([_measure(one, lexicon, enough, places, spaces if one in good else [], total)
                    for one in lexicon.comparisons])  # fmt: skip
 
 
-def _read(texts: Iterable[str]) -> Iterator[list[str]]:
+def _read(texts: Iterable[tuple[str, float]]) -> Iterator[tuple[list[str], float]]:
     left = MOST_WORDS
-    for text in texts:
+    for text, weight in texts:
         words = _WORD.findall(text.lower())[:left]
         left -= len(words)
-        yield words
+        yield words, weight
         if left <= 0:
             return
 
@@ -71,7 +76,7 @@ def _lists(lexicon: Lexicon, one: Comparison) -> dict[tuple[str, str, str], list
     }
 
 
-def _spaces(documents: list[list[str]], places: dict[str, int]) -> Iterator[np.ndarray]:
+def _spaces(documents: list[list[str]], counting: np.ndarray, places: dict[str, int]) -> Iterator[np.ndarray]:
     """(words, dimensions) vectors of length 1, for each seed."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.linalg import svds
@@ -85,9 +90,10 @@ def _spaces(documents: list[list[str]], places: dict[str, int]) -> Iterator[np.n
         pairs.append((left[both], right[both], of[:-apart][both]))
     left, right, document = (np.concatenate(part) for part in zip(*pairs, strict=True))
     for seed in range(1, SEEDS + 1):
-        weights = np.random.default_rng(seed).poisson(1, len(documents)).astype(np.float64)
+        weights = np.random.default_rng(seed).poisson(1, len(documents)) * counting
         counts = coo_matrix((weights[document], (left, right)), (len(places), len(places))).tocsr()
         counts = (counts + counts.T).tocoo()
+        counts.data, counts.row, counts.col = (one[counts.data > 0] for one in (counts.data, counts.row, counts.col))
         sums = np.asarray(counts.sum(axis=1)).ravel()
         total = sums.sum()
         with np.errstate(divide="ignore"):
@@ -115,6 +121,24 @@ def weat(near: np.ndarray, first: int, *, seed: int) -> tuple[float, float]:
     return d, exceeding / len(chosen) if exact else (exceeding + 1) / (len(chosen) + 1)
 
 
+def detectable_d(first: int, second: int) -> float | None:
+    """The least d that is found with 80 % power in words that differ by chance as normal numbers do; None where none is.
+
+    The deviation in d holds the difference itself, so that d cannot be above a limit, which for few words is near.
+    """
+    from scipy.stats import nct, t
+
+    free = first + second - 2
+    if 2 / comb(first + second, first) >= SIGNIFICANT:
+        return None
+    root, edge = math.sqrt(1 / first + 1 / second), float(t.ppf(1 - SIGNIFICANT / 2, free))
+    apart = next((one for one in np.arange(0.05, 12, 0.01) if nct.sf(edge, free, one / root) >= POWER_WANTED), None)
+    if apart is None:
+        return None
+    between = first * second / (first + second)
+    return float(apart / math.sqrt((free + between * apart**2) / (free + 1)))
+
+
 def _effect(near: np.ndarray, first: int) -> float:
     deviation = near.std(ddof=1)
     return float((near[:first].mean() - near[first:].mean()) / deviation) if deviation else 0.0
@@ -135,6 +159,7 @@ def _measure(
                       "d", facts=facts)  # fmt: skip
     if not spaces:
         return measure
+    least = detectable_d(len(groups), len(others))
     found, drawn = [], []
     for seed, space in enumerate(spaces, start=1):
         targets = space[[*groups, *others]]
@@ -148,4 +173,4 @@ def _measure(
     low, high = np.quantile(drawn, [0.025, 0.975])
     value, p = float(np.median([d for d, _ in found])), float(np.median([p for _, p in found]))
     return Measure("embedding", subject, one.axis, measure.group, len(groups), len(others), "d",
-                   Estimate(value, float(low), float(high), p), facts=facts)  # fmt: skip
+                   Estimate(value, float(low), float(high), p), detectable=least, facts=facts)  # fmt: skip

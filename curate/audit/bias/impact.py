@@ -17,7 +17,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from curate.audit.bias.corpus import Corpus
 from curate.audit.bias.measure import LEAST_DOCUMENTS, LEAST_JOINT, SIGNIFICANT, Measure, decide
 from curate.audit.bias.statistics import (
     Estimate,
@@ -28,6 +27,7 @@ from curate.audit.bias.statistics import (
     risk_ratio,
     wilson,
 )
+from curate.audit.bias.tables import Corpus
 
 __all__ = ["FOUR_FIFTHS", "impact"]
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from curate.audit.bias.corpus import Corpus
 from curate.audit.bias.measure import LEAST_DOCUMENTS, LEAST_JOINT, Measure, decide
 from curate.audit.bias.scores import krippendorff
-from curate.audit.bias.statistics import clustered_odds, detectable_ratio, wilson
+from curate.audit.bias.statistics import by_cluster, clustered_odds, detectable_ratio, weighted, wilson
+from curate.audit.bias.tables import Corpus
+from curate.audit.bias.values import is_missing
 
-__all__ = ["agreement", "annotators", "labels"]
+__all__ = ["MOST_VALUES", "agreement", "annotators", "labels"]
 
 MOST_VALUES = 10
 Said = tuple[int, Any, Any]
@@ -28,34 +29,41 @@ Said = tuple[int, Any, Any]
 
 
 def labels(corpus: Corpus, column: str, values: Sequence[Any]) -> list[Measure]:
-    """For every value of a label and every group: how often documents of the group have it."""
-    there = np.array([value is not None for value in values], bool)
-    common = [value for value, _ in Counter(str(one) for one in values if one is not None).most_common(MOST_VALUES)]
-    common = common[1:] if len(common) == 2 else common  # the other one of two says the same
+    """For every value of a label and every group: how often the version's documents of the group have it, by their weights."""
+    there = np.array([not is_missing(value) for value in values], bool) & corpus.alive
+    counts = Counter(str(value) for value, some in zip(values, there, strict=True) if some)
+    common = [value for value, _ in counts.most_common(MOST_VALUES)]
+    if len(counts) > MOST_VALUES:
+        corpus.left_out[column] = (len(counts) - MOST_VALUES, counts.total() - sum(counts[one] for one in common))
+    common = common[1:] if len(counts) == 2 else common  # the other one of two says the same
     found = []
     for value in common:
         has = np.array([str(one) == value for one in values], bool)
         for number, pair in enumerate(corpus.groups):
             member = corpus.members[:, number]
-            found.append(_measure("labels", f"{column} = {value}", pair, has, there & member, there & ~member))
+            found.append(_measure("labels", f"{column} = {value}", pair, has, there & member, there & ~member, corpus))
     return decide(found)
 
 
 def _measure(
-    family: str, subject: str, pair: tuple[str, str], has: np.ndarray, mine: np.ndarray, others: np.ndarray
-) -> Measure:
+    family: str, subject: str, pair: tuple[str, str], has: np.ndarray, mine: np.ndarray, others: np.ndarray,
+    corpus: Corpus | None = None,
+) -> Measure:  # fmt: skip
     n, n_other, hits, hits_other = (int(one.sum()) for one in (mine, others, has & mine, has & others))
+    rows = np.flatnonzero(mine | others)
+    table = np.zeros((len(rows), 4))
+    table[np.arange(len(rows)), 2 * others[rows] + (~has[rows])] = 1
+    if corpus is not None:
+        table = by_cluster(weighted(table, corpus, rows), corpus.clusters[rows])
+    cells = table.sum(axis=0)
     rates = {
-        "rate": wilson(hits, n)._asdict() | {"p": None},
-        "rate_others": wilson(hits_other, n_other)._asdict() | {"p": None},
+        "rate": wilson(cells[0], cells[0] + cells[1])._asdict() | {"p": None},
+        "rate_others": wilson(cells[2], cells[2] + cells[3])._asdict() | {"p": None},
     }
     measure = Measure(family, subject, *pair, n, n_other, "odds ratio", facts=rates)
     if min(n, n_other) < LEAST_DOCUMENTS or min(hits + hits_other, n + n_other - hits - hits_other) < LEAST_JOINT:
         return measure
-    rows = np.flatnonzero(mine | others)
-    table = np.zeros((len(rows), 4))
-    table[np.arange(len(rows)), 2 * others[rows] + (~has[rows])] = 1
-    least = detectable_ratio((hits + hits_other) / (n + n_other), n, n_other)
+    least = detectable_ratio((cells[0] + cells[2]) / cells.sum(), cells[0] + cells[1], cells[2] + cells[3])
     return replace(measure, estimate=clustered_odds(table), detectable=least)
 
 

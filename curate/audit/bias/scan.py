@@ -1,8 +1,9 @@
 """Where the terms of a lexicon stand in texts: one compiled pass over the bytes of a column, for all terms at once.
 
 Words are runs of letters and digits; every other sign parts them. Each word is hashed with ASCII letters folded, and walked
-through a trie of hashes; the longest term counts, and terms do not overlap. Words of a term may be parted by white space and
-hyphens only. A sentence ends at `.`, `!` or `?` before white space, or at an empty line.
+through a trie of hashes; the longest term counts. Terms do not overlap, but for the noun that
+settles an ambiguous word, which is looked at for itself ("black women" mentions women). Words of a term may be parted by white
+space and hyphens only. A sentence ends at `.`, `!` or `?` before white space, or at an empty line.
 
 Source: Aho and Corasick (1975) for the idea of one pass; words in place of bytes, so that borders come for free.
 Cost: about 150 MB of books per CPU second, whatever the number of terms (benchmarks/bias.py); compiled once a machine.
@@ -49,14 +50,16 @@ class Hits(NamedTuple):
 
 def scanner(terms: Sequence[Term]) -> Callable[[pa.Array | pa.ChunkedArray], Hits]:
     """The function that finds these terms in a column of strings (null is empty)."""
-    trie = _Trie(terms)
+    trie, again = _Trie(terms), np.array([term.ambiguous for term in terms], np.bool_)
 
     def scan(column: pa.Array | pa.ChunkedArray) -> Hits:
         data, offsets = _buffer(column)
         room = len(data) // 24 + 64
         while True:
             found, sentences = np.empty((5, room), np.int64), np.zeros(len(offsets) - 1, np.int64)
-            count = _scan(data, offsets, _FOLD, trie.keys, trie.nodes, trie.accepts, trie.first, found, sentences)
+            count = _scan(
+                data, offsets, _FOLD, trie.keys, trie.nodes, trie.accepts, trie.first, again, found, sentences
+            )
             if count <= room:
                 return Hits(
                     found[0, :count], found[1, :count], found[2, :count], found[3, :count], found[4, :count], sentences
@@ -226,7 +229,7 @@ def _longest(data, value, end, stop, fold, keys, nodes, accepts, capital):  # no
 
 
 @njit(cache=True, nogil=True)
-def _scan(data, offsets, fold, keys, nodes, accepts, first, found, sentences) -> int:  # noqa: ANN001
+def _scan(data, offsets, fold, keys, nodes, accepts, first, again, found, sentences) -> int:  # noqa: ANN001
     """Write what is found to `found` as far as there is room; how much there is."""
     count, room = 0, found.shape[1]
     for row in range(len(offsets) - 1):
@@ -255,6 +258,7 @@ def _scan(data, offsets, fold, keys, nodes, accepts, first, found, sentences) ->
                         found[2, count], found[3, count] = start - begin, last - begin
                         found[4, count] = sentence
                     count += 1
-                    at = last
+                    if not again[term]:
+                        at = last
         sentences[row] = sentence + (0 if fresh else 1)
     return count

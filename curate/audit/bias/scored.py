@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from curate.audit.bias.corpus import Corpus
 from curate.audit.bias.lexicon import Lexicon
 from curate.audit.bias.measure import LEAST_DOCUMENTS, Measure, decide
 from curate.audit.bias.scores import cliffs_delta, detectable_delta, difference
+from curate.audit.bias.statistics import effective_n
+from curate.audit.bias.tables import Corpus
 from curate.errors import CurateError
 from curate.stages.contract import Audit, Filter, Mapper
 from curate.stages.registry import find_stage
@@ -53,10 +54,10 @@ def find_scores(features: Mapping[str, list[str]], columns: list[str]) -> list[s
 
 
 def scored(corpus: Corpus, instruments: Mapping[str, Instrument]) -> list[Measure]:
-    """A measure for every score and group, of the documents that have the score."""
+    """A measure for every score and group, of the version's documents that have the score, by their weights."""
     found = []
     for name, values in corpus.values.items():
-        there = np.isfinite(values)
+        there = np.isfinite(values) & corpus.alive & (corpus.weights is None or corpus.weights > 0)
         tool = instruments.get(name, Instrument({}, "no stage measured it", 0))
         for number, pair in enumerate(corpus.groups):
             mine = corpus.members[:, number]
@@ -69,23 +70,35 @@ def _measure(
     corpus: Corpus, name: str, pair: tuple[str, str], values: np.ndarray, x: np.ndarray, y: np.ndarray, tool: Instrument
 ) -> Measure:
     n, others = int(x.sum()), int(y.sum())
-    measure = Measure("scores", name, *pair, n, others, "delta", facts={"instrument": tool.problem or "subtracted"})
+    measure = Measure(
+        "scores",
+        name,
+        *pair,
+        n,
+        others,
+        "delta",
+        facts={"instrument": tool.problem or ("subtracted" if pair in tool.gaps else "not known")},
+    )
     if min(n, others) < LEAST_DOCUMENTS:
         return measure
     gap = tool.gaps.get(pair, 0.0)
-    clusters = corpus.clusters[x], corpus.clusters[y]
-    plain, corrected = (cliffs_delta(values[x] - one, values[y], *clusters) for one in (0.0, gap))
-    means = difference(values[x] - gap, values[y], *clusters)
+    weights = (None, None) if corpus.weights is None else (corpus.weights[x], corpus.weights[y])
+    sides = corpus.clusters[x], corpus.clusters[y], *weights
+    plain, corrected = (cliffs_delta(values[x] - one, values[y], *sides) for one in (0.0, gap))
+    means = difference(values[x] - gap, values[y], *sides)
+    worth = (
+        (n, others) if corpus.weights is None else tuple(round(effective_n(one)) for one in weights if one is not None)
+    )
     facts = {
         **measure.facts,
-        "mean": float(values[x].mean()),
-        "mean_others": float(values[y].mean()),
+        "mean": float(np.average(values[x], weights=weights[0])),
+        "mean_others": float(np.average(values[y], weights=weights[1])),
         "gap": gap if pair in tool.gaps else None,
         "difference": means._asdict() | {"p": None},
         "plain": plain._asdict() | {"p": None},
     }
     estimate = corrected if corrected.p is not None else None
-    return replace(measure, estimate=estimate, facts=facts, detectable=detectable_delta(n, others))
+    return replace(measure, estimate=estimate, facts=facts, detectable=detectable_delta(*worth))
 
 
 def instrument(stages: list[dict[str, Any]], score: str, lexicon: Lexicon, found: np.ndarray) -> Instrument:
@@ -116,12 +129,15 @@ def instrument(stages: list[dict[str, Any]], score: str, lexicon: Lexicon, found
     except Exception as error:  # a stage's own code, which may need what is not on this machine
         told = error.problem if isinstance(error, CurateError) else f"{type(error).__name__}: {error}"
         return Instrument({}, f"`{stage}` could not be run again: {told}", 0)
-    by_term = dict(zip(numbers, values.tolist(), strict=True))
-    means = {
-        pair: float(np.average([by_term[at] for at in chosen], weights=[max(found[at], 1e-6) for at in chosen]))
-        for pair, chosen in by_group.items()
-        if chosen
-    }
+    by_term = {at: value for at, value in zip(numbers, values.tolist(), strict=True) if np.isfinite(value)}
+    means: dict[tuple[str, str], float] = {}
+    for pair, chosen in by_group.items():
+        some = [at for at in chosen if at in by_term]
+        if some:
+            weights = [max(found[at], 1e-6) for at in some]
+            means[pair] = float(np.average([by_term[at] for at in some], weights=weights))
+    if not means:
+        return Instrument({}, f"`{stage}` gives neutral sentences no score", 0)
     middle = float(np.mean([*means.values()]))
     return Instrument({pair: mean - middle for pair, mean in means.items()}, None, len(texts))
 

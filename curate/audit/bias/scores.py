@@ -46,23 +46,31 @@ def _spread(influence: Numbers, clusters: Integers | None) -> float:
     return float((sums**2).sum()) * len(sums) / max(len(sums) - 1, 1)
 
 
-def placements(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
-    """By value of `x` the share of `y` below it less that above it, and the reverse of each of `y`."""
-    below_x, upto_x = (np.searchsorted(np.sort(y), x, side=side) for side in ("left", "right"))
-    below_y, upto_y = (np.searchsorted(np.sort(x), y, side=side) for side in ("left", "right"))
-    return (below_x + upto_x - len(y)) / len(y), (len(x) - below_y - upto_y) / len(x)
+def placements(
+    x: Numbers, y: Numbers, weights_x: Numbers | None = None, weights_y: Numbers | None = None
+) -> tuple[Numbers, Numbers]:
+    """By value of `x` the (weighted) share of `y` below it less that above it, and the reverse of each of `y`."""
+    return _standing(x, y, weights_y), -_standing(y, x, weights_x)
+
+
+def _standing(values: Numbers, among: Numbers, weights: Numbers | None) -> Numbers:
+    order = np.argsort(among, kind="stable")
+    sums = np.arange(len(among) + 1.0) if weights is None else np.concatenate([[0.0], np.cumsum(weights[order])])
+    below, upto = (sums[np.searchsorted(among[order], values, side=side)] for side in ("left", "right"))
+    return (below + upto - sums[-1]) / sums[-1]
 
 
 def cliffs_delta(
-    x: Numbers, y: Numbers, clusters_x: Integers | None = None, clusters_y: Integers | None = None
-) -> Estimate:
+    x: Numbers, y: Numbers, clusters_x: Integers | None = None, clusters_y: Integers | None = None,
+    weights_x: Numbers | None = None, weights_y: Numbers | None = None,
+) -> Estimate:  # fmt: skip
     """How much more often a value of `x` is above one of `y` than below it: from -1 to 1.
 
     The interval is made on the scale of the inverse hyperbolic tangent, so that it stays inside.
     """
-    of_x, of_y = placements(x, y)
-    delta = float(of_x.mean())
-    influence = np.concatenate([(of_x - delta) / max(len(x) - 1, 1), (of_y - delta) / max(len(y) - 1, 1)])
+    of_x, of_y = placements(x, y, weights_x, weights_y)
+    delta = float(np.average(of_x, weights=weights_x))
+    influence = np.concatenate([_influence(of_x - delta, weights_x, 1.0), _influence(of_y - delta, weights_y, 1.0)])
     variance = _spread(
         influence, None if clusters_x is None or clusters_y is None else np.concatenate([clusters_x, clusters_y])
     )
@@ -73,6 +81,12 @@ def cliffs_delta(
     return Estimate(delta, low, high, normal_p(delta / math.sqrt(variance)))
 
 
+def _influence(apart: Numbers, weights: Numbers | None, less: float) -> Numbers:
+    """What each observation adds to a (weighted) mean; `less` is the degrees of freedom that it costs."""
+    shares = np.full(len(apart), 1 / len(apart)) if weights is None else weights / weights.sum()
+    return apart * shares * (len(apart) / max(len(apart) - less, 1))
+
+
 def auc(positive: Numbers, negative: Numbers) -> Estimate:
     """How often a positive's score is above a negative's."""
     delta = cliffs_delta(positive, negative)
@@ -80,11 +94,13 @@ def auc(positive: Numbers, negative: Numbers) -> Estimate:
 
 
 def difference(
-    x: Numbers, y: Numbers, clusters_x: Integers | None = None, clusters_y: Integers | None = None
-) -> Estimate:
+    x: Numbers, y: Numbers, clusters_x: Integers | None = None, clusters_y: Integers | None = None,
+    weights_x: Numbers | None = None, weights_y: Numbers | None = None,
+) -> Estimate:  # fmt: skip
     """Mean of `x` less mean of `y`."""
-    value = float(x.mean() - y.mean())
-    influence = np.concatenate([(x - x.mean()) / (len(x) - 0.5), (y.mean() - y) / (len(y) - 0.5)])
+    mean_x, mean_y = float(np.average(x, weights=weights_x)), float(np.average(y, weights=weights_y))
+    value = mean_x - mean_y
+    influence = np.concatenate([_influence(x - mean_x, weights_x, 0.5), _influence(mean_y - y, weights_y, 0.5)])
     both = None if clusters_x is None or clusters_y is None else np.concatenate([clusters_x, clusters_y])
     deviation = math.sqrt(_spread(influence, both))
     p = normal_p(value / deviation) if deviation else None

@@ -15,15 +15,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from curate.audit.bias.tables import Corpus
 
 __all__ = [
     "Estimate",
     "Z",
     "adjusted",
+    "by_cluster",
     "clustered_odds",
     "detectable_ratio",
     "effective_n",
@@ -34,6 +38,7 @@ __all__ = [
     "normal_p",
     "npmi",
     "risk_ratio",
+    "weighted",
     "wilson",
 ]  # fmt: skip
 
@@ -53,14 +58,15 @@ class Estimate(NamedTuple):
     p: float | None = None
 
 
-def wilson(hits: int, of: int) -> Estimate:
-    """A share; of nothing it may be anything."""
-    from scipy.stats import binomtest
-
+def wilson(hits: float, of: float) -> Estimate:
+    """A share; of nothing it may be anything. Weighted hits are of the effective number of observations."""
     if not of:
         return Estimate(math.nan, 0.0, 1.0)
-    interval = binomtest(hits, of).proportion_ci(0.95, "wilson")
-    return Estimate(hits / of, float(interval.low), float(interval.high))
+    share, square = hits / of, Z * Z / of
+    middle = (share + square / 2) / (1 + square)
+    half = Z * math.sqrt(share * (1 - share) / of + square / (4 * of)) / (1 + square) if 0 <= share <= 1 else 0.0
+    low = max(0.0, middle - half) if share > 0 else 0.0
+    return Estimate(share, low, min(1.0, middle + half) if share < 1 else 1.0)
 
 
 def normal_p(z: float) -> float:
@@ -164,7 +170,26 @@ def clustered_odds(table: Numbers) -> Estimate:
     return _log(float(np.log(cells) @ [1, -1, -1, 1]), math.sqrt(variance))
 
 
-def log_odds(hits: int, of: int, hits_other: int, of_other: int, share: float, weight: float) -> Estimate:
+def by_cluster(table: Numbers, clusters: NDArray[np.int64]) -> Numbers:
+    """The sums of rows that are one observation."""
+    names, of = np.unique(clusters, return_inverse=True)
+    if len(names) == len(table):
+        return table
+    sums = np.zeros((len(names), table.shape[1]))
+    np.add.at(sums, of, table)
+    return sums
+
+
+def weighted(table: Numbers, corpus: Corpus, rows: NDArray[np.int64]) -> Numbers:
+    """Counts of measured documents by their weights, as many in all as they are worth (`effective_n`)."""
+    if corpus.weights is None:
+        return table
+    weights = corpus.weights[rows]
+    square = float((weights**2).sum())
+    return table * (weights * (weights.sum() / square if square else 0.0))[:, None]
+
+
+def log_odds(hits: float, of: float, hits_other: float, of_other: float, share: float, weight: float) -> Estimate:
     """Log odds ratio, drawn to no difference by `weight` observations that hit as often as `share`."""
     prior, rest = share * weight, (1 - share) * weight
     cells = np.array([hits + prior, of - hits + rest, hits_other + prior, of_other - hits_other + rest])
@@ -172,12 +197,12 @@ def log_odds(hits: int, of: int, hits_other: int, of_other: int, share: float, w
     return Estimate(value, value - Z * deviation, value + Z * deviation, normal_p(value / deviation))
 
 
-def npmi(both: int, one: int, other: int, of: int) -> float:
+def npmi(both: float, one: float, other: float, of: float) -> float:
     """From -1 (never together) over 0 (as chance has it) to 1 (always together)."""
-    if not both or not of:
+    if both <= 0 or of <= 0:
         return -1.0
     joint = both / of
-    return 1.0 if joint == 1 else math.log(joint / (one / of * other / of)) / -math.log(joint)
+    return 1.0 if joint >= 1 else math.log(joint / (one / of * other / of)) / -math.log(joint)
 
 
 def adjusted(values: Sequence[float]) -> list[float]:
@@ -187,7 +212,7 @@ def adjusted(values: Sequence[float]) -> list[float]:
     return false_discovery_control(values).tolist() if len(values) else []
 
 
-def detectable_ratio(share: float, of: int, of_other: int) -> float:
+def detectable_ratio(share: float, of: float, of_other: float) -> float:
     """The least odds ratio that is found with 80 % power where the others' share is `share`; infinite where none is."""
     if not 0 < share < 1 or not of or not of_other:
         return math.inf
