@@ -11,7 +11,7 @@ import hmac
 import os
 from pathlib import Path
 
-from curate.errors import CurateError
+from curate.errors import CurateError, MachineError
 
 __all__ = ["FEWEST_BYTES", "key_id", "keyed_hash", "load_key"]
 
@@ -27,7 +27,8 @@ def load_key(source: str | None, user: str) -> bytes:
         user: What needs it, for errors.
 
     Raises:
-        CurateError: No key was named, there is none, it is too short, or others may read its file.
+        CurateError: No key was named.
+        MachineError: There is none here, it is too short, or others may read its file.
     """
     if source is None:
         raise CurateError(f"{user} needs a key", hint=f"`key: env:CURATE_PII_KEY` or `key: file:PATH`; {_HOW}")
@@ -35,7 +36,7 @@ def load_key(source: str | None, user: str) -> bytes:
     if kind == "env" and name:
         key = os.environ.get(name, "").encode("utf-8", "surrogateescape")
         if not key:
-            raise CurateError(f"{user} needs the key in the variable `{name}`, which is not set", hint=_HOW)
+            raise MachineError(f"{user} needs the key in the variable `{name}`, which is not set", hint=_HOW)
     elif kind == "file" and name:
         key = _from_file(Path(name).expanduser(), user)
     else:
@@ -44,7 +45,7 @@ def load_key(source: str | None, user: str) -> bytes:
             hint="`key: env:CURATE_PII_KEY` or `key: file:PATH`",
         )
     if len(key) < FEWEST_BYTES:
-        raise CurateError(f"the key of {user} has {len(key)} bytes; {FEWEST_BYTES} are needed", hint=_HOW)
+        raise MachineError(f"the key of {user} has {len(key)} bytes; {FEWEST_BYTES} are needed", hint=_HOW)
     return key
 
 
@@ -52,9 +53,9 @@ def _from_file(path: Path, user: str) -> bytes:
     try:
         facts, key = path.stat(), path.read_bytes().strip()
     except OSError as error:
-        raise CurateError(f"{user} needs the key in `{path}`: {error.strerror}", hint=_HOW) from None
+        raise MachineError(f"{user} needs the key in `{path}`: {error.strerror}", hint=_HOW) from None
     if facts.st_mode & 0o077:
-        raise CurateError(f"others may read the key in `{path}`", hint=f"chmod 600 {path}")
+        raise MachineError(f"others may read the key in `{path}`", hint=f"chmod 600 {path}")
     return key
 
 

@@ -20,6 +20,7 @@ from curate.errors import did_you_mean
 from curate.privacy.custom import CustomRecognizer, load_custom
 from curate.privacy.names import DEFAULT_MODEL, NAMES, Name, check_model, load_names, model_facts
 from curate.privacy.operators import KEYED, Operator, operator
+from curate.privacy.plans import check_regions
 from curate.privacy.recognizers import TYPES, Entity, load_recognizers
 from curate.privacy.spans import beside, find_all, rendered
 from curate.privacy.windows import triggered
@@ -190,6 +191,7 @@ class Pii(Mapper):
 
     def facts(self) -> Mapping[str, str]:
         """Which key it is: another one makes other texts. And which patterns have no trigger."""
+        self._check_regions()
         for one in self.recognizers:
             one.check()
         everywhere = [one.name or one.finds for one in self.recognizers if one.sees_every_text]
@@ -206,6 +208,11 @@ class Pii(Mapper):
         if self.vault is not None:
             check_vault(Path(self.vault).expanduser())
         return {"key": key_id(key), **told}
+
+    @needing("pii")
+    def _check_regions(self) -> None:
+        if "phone" in self.entities:
+            check_regions(self.phone_regions)
 
     def _key(self) -> bytes | None:
         if KEYED.isdisjoint(self.operators.values()):

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from curate.errors import CurateError
+from curate.errors import CurateError, MachineError
 from curate.privacy.keys import key_id
 from curate.privacy.operators import normal_form
 from curate.stages.missing import needing
@@ -42,7 +42,7 @@ def check_vault(folder: Path) -> None:
         raise CurateError(f"the vault `{folder}` is inside a store", hint="keep it apart from the data: another folder")
     if folder.exists() and (not folder.is_dir() or stat.S_IMODE(folder.stat().st_mode) & 0o077):
         how = f"chmod 700 {folder}" if folder.is_dir() else "name a folder"
-        raise CurateError(f"the vault `{folder}` must be a folder that nobody else may read", hint=how)
+        raise MachineError(f"the vault `{folder}` must be a folder that nobody else may read", hint=how)
 
 
 class VaultWriter:
