@@ -17,7 +17,7 @@ import re
 import secrets
 import stat
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -186,20 +186,50 @@ _PSEUDONYM = re.compile(r"[<\[][^\s<>\[\]]{1,64}_[a-p]{14}[>\]]")
 def reveal(text: str, pairs: Sequence[Pair]) -> Revealed:
     """Put back what pseudonyms and surrogates stand for.
 
-    A surrogate is put back wherever it stands: also where the text had the same by itself.
+    A surrogate is put back wherever it stands: also where the text had the same by itself. Costs in proportion to the text
+    and to the pairs, not to their product.
     """
-    meant: dict[str, dict[str, str]] = {}
+    meant: dict[str, list[tuple[str, str]]] = {}
     for kind, stands, value in pairs:
-        if stands in text:
-            meant.setdefault(stands, {}).setdefault(normal_form(kind, value), value)
-    known = {stands: next(iter(values.values())) for stands, values in meant.items() if len(values) == 1}
-    ambiguous = {stands: len(values) for stands, values in meant.items() if len(values) > 1}
+        meant.setdefault(stands, []).append((kind, value))
+    values: dict[str, list[str]] = {}
+    ambiguous: dict[str, int] = {}
+    pieces: list[str] = []
+    count = end = 0
+    for start, stop in _places(text, meant):
+        stands = text[start:stop]
+        if stands not in values:
+            values[stands] = list({normal_form(kind, value): value for kind, value in reversed(meant[stands])}.values())
+        if len(values[stands]) > 1:
+            ambiguous[stands] = len(values[stands])
+            continue
+        pieces += [text[end:start], values[stands][0]]
+        end, count = stop, count + 1
     unknown = [one for one in dict.fromkeys(_PSEUDONYM.findall(text)) if one not in meant]
-    if not known:
-        return Revealed(text, 0, ambiguous, unknown)
-    longest = sorted([*known, *ambiguous], key=len, reverse=True)
-    pattern = re.compile(
-        "|".join(rf"(?<!\w){re.escape(one)}(?!\w)" if one[0].isalnum() else re.escape(one) for one in longest)
-    )
-    count = sum(one[0] in known for one in pattern.finditer(text))
-    return Revealed(pattern.sub(lambda found: known.get(found[0], found[0]), text), count, ambiguous, unknown)
+    return Revealed("".join([*pieces, text[end:]]), count, ambiguous, unknown)
+
+
+def _places(text: str, known: Collection[str]) -> Iterator[tuple[int, int]]:
+    """Where known strings stand, disjoint, the longest first, in whole words: each place is held against a few lengths."""
+    lengths: dict[str, set[int]] = {}
+    for one in filter(None, known):
+        lengths.setdefault(one[0], set()).add(len(one))
+    longest = {first: sorted(those, reverse=True) for first, those in lengths.items()}
+    first, at = re.compile(f"[{''.join(map(re.escape, longest))}]") if longest else re.compile(r"(?!)"), 0
+    while found := first.search(text, at):
+        start = found.start()
+        stops = (start + length for length in longest[found[0]] if start + length <= len(text))
+        stop = next((one for one in stops if text[start:one] in known and _is_whole(text, start, one)), None)
+        if stop is not None:
+            yield start, stop
+        at = stop or start + 1
+
+
+def _is_whole(text: str, start: int, stop: int) -> bool:
+    """Whether no letter or digit goes on at either side."""
+    before, after = text[start - 1 : start], text[stop : stop + 1]
+    return not (text[start].isalnum() and _in_word(before)) and not (_in_word(text[stop - 1]) and _in_word(after))
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

@@ -166,6 +166,21 @@ def test_what_stands_for_several_values_or_is_not_there_stays_and_is_told():
     assert (told.revealed, told.ambiguous, told.unknown) == (2, {"Kim Ito": 2}, ["<EMAIL_bbbbbbbbbbbbbb>"])
 
 
+@pytest.mark.parametrize(
+    ("text", "put_back"),
+    [
+        ("+1 212 555 0143", "A"),
+        ("+1 212 555 01432 +1 212 555 0143x", "+1 212 555 01432 +1 212 555 0143x"),
+        ("Kim Itola, Kim Ito", "Kim Itola, B"),
+        ("Kim Kim", "Kim Kim"),
+        ("Kim It", "Kim It"),
+    ],
+)
+def test_a_surrogate_is_put_back_only_as_whole_words(text, put_back):
+    pairs = [("PHONE_NUMBER", "+1 212 555 0143", "A"), ("PERSON", "Kim Ito", "B")]
+    assert reveal(text, pairs).text == put_back
+
+
 # ---- settings
 
 
