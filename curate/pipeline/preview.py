@@ -7,7 +7,7 @@ the columns of all documents. Cost: one block (16 MB at most) of each source's f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline

@@ -226,6 +226,20 @@ class Pii(Mapper):
 
         return VaultWriter(Path(self.vault).expanduser(), key) if self.vault is not None and key is not None else None
 
+    def lost(self, stage: str) -> str | None:
+        """The vault, where it has no record of this key."""
+        key = self._key() if self.vault is not None else None
+        if self.vault is None or key is None:
+            return None
+        from curate.privacy.vault import has_records
+
+        if has_records(Path(self.vault).expanduser(), key):
+            return None
+        return (
+            f"the vault `{self.vault}` of `{stage}` has no record of this key, so pseudonyms and surrogates of this version "
+            f"cannot be put back; `--force {stage}` does the work again and writes it"
+        )
+
     @needing("pii")
     def finder(
         self, instead: Mapping[str, str | Callable[[str], str]] | None = None

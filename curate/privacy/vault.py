@@ -26,7 +26,7 @@ from curate.privacy.keys import key_id
 from curate.privacy.operators import normal_form
 from curate.stages.missing import needing
 
-__all__ = ["Revealed", "VaultWriter", "check_vault", "read_vault", "reveal"]
+__all__ = ["Revealed", "VaultWriter", "check_vault", "has_records", "read_vault", "reveal"]
 
 MAGIC = b"curate vault 1\n"
 _LENGTH, _NONCE = struct.Struct(">I"), 12
@@ -130,9 +130,17 @@ def read_vault(folder: Path, key: bytes) -> list[Pair]:
         raise CurateError(
             f"the vault was written with another key: with that of the id {', '.join(sorted(others))}, not {key_id(key)}",
             str(folder),
-            "the `key` of the stage `pii` at the time of the run",
+            "`--key` names the key of the stage `pii` at the time of the run; `curate data show VERSION --json` has its id",
         )
     return list(dict.fromkeys(pair for path in mine for pair in _pairs(path, key)))
+
+
+def has_records(folder: Path, key: bytes) -> bool:
+    """Whether anything in a folder was written with a key."""
+    try:
+        return any(_made_with(path) == key_id(key) for path in folder.glob("*.vault"))
+    except OSError:
+        return False
 
 
 def _made_with(path: Path) -> str | None:

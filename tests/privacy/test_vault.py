@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,20 @@ def test_nothing_of_it_stands_in_clear_and_the_version_does_not_depend_on_its_by
     assert run().version == first
     assert len(list(vault.glob("*.vault"))) == 1, "what is done is not done twice"
     assert run(force=["pii"]).version == first
+
+
+def test_a_vault_that_was_deleted_is_told_though_nothing_is_done_again(run, project):
+    version = run().version
+    shutil.rmtree(project.root / "vault")
+    done = project.cli("run", "pipeline.yaml")
+    assert done.code == 0
+    assert "the vault" in done.err
+    assert "has no record of this key" in done.err
+    assert "`--force pii` does the work again" in done.err
+    done = project.cli("run", "pipeline.yaml", "--force", "pii")
+    assert "has no record" not in done.err
+    assert read_vault(project.root / "vault", KEY)
+    assert project.open().version == version
 
 
 def test_another_key_is_told_and_reveals_nothing(run, project, monkeypatch):
