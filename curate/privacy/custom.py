@@ -170,8 +170,7 @@ class CustomRecognizer(BaseModel):
                 hint=f"is `{self.module}` on PYTHONPATH, or beside the pipeline file?",
             )
         with without("torch", "transformers"), needing("pii"):
-            import presidio_analyzer  # noqa: F401  # its absence is the machine's, not the module's
-
+            import_module("presidio_analyzer")  # its absence is the machine's fault, not the module's
             _of_class(self)
 
 

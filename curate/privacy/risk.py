@@ -3,7 +3,7 @@
 k-anonymity (Sweeney 2002): documents that have the same quasi-identifiers (age, place, job) form a class; k is the size of
 the smallest. l-diversity (Machanavajjhala et al. 2007): the fewest different values that a sensitive column has in a class;
 in a class with one value, whoever is known to be in it has that.
-Documents that lack a quasi-identifier are alike where they lack the same (`equal`), each alone (`unique`), or left out (`omit`).
+Documents that lack a quasi-identifier are alike where they lack the same (`equal`), each alone (`unique`), or left out.
 
 Residual personal data: a random sample that a person has reviewed, and the exact upper bound of Clopper and Pearson (1934)
 for the share of documents with something in them: with none in 300, at most 1.2 % (97.5 %, one-sided).
