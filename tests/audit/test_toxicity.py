@@ -212,6 +212,11 @@ def test_a_run_keeps_scores_and_tells_of_a_bad_lexicon_before_it_begins(tmp_path
     assert scores["a"][0] > 0.9 > 0.2 > scores["b"][0]
     assert (scores["a"][1], scores["b"][1]) == (2, 0)
     assert curate("run", "p.yaml", "--workers", "1", "--set", "toxicity.max_toxicity=0.8").returncode == 0
+    (why,) = json.loads(curate("why", "b", "--json").stdout)["measured"]
+    assert (why["stage"], why["settings"]) == ("toxicity", {"max_toxicity": 0.8})
+    assert why["features"]["toxicity"] < 0.2
+    assert why["features"]["lexicon_severity"] == 0
+    assert "toxicity measured: toxicity 0." in curate("why", "b").stdout
     told = curate("audit", "toxicity", "d", "--json")
     (one,) = json.loads(told.stdout)["stages"]
     del one["documents"]["mean"]
