@@ -3,7 +3,7 @@
 Of the model only `ner` runs (it has its own word vectors; tagger and parser cost twice the time and change nothing), over
 batches of windows of at most 5,000 characters, cut where lines or sentences end. What it calls people is corrected by rules
 (curate/privacy/persons.py); places and organisations are as it finds them, which is not well: see benchmarks/RESULTS.md.
-About 40 documents of 1.5 kB a second and core, so a hundredth of the speed of all else.
+About 30 documents of 1.5 kB a second and core, so a hundredth of the speed of all else.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -162,6 +163,20 @@ class Broken(Badge):
 class NotOne:
     pass
 """
+
+
+def test_the_class_and_the_settings_in_the_guide_work_as_written(project):
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "guide.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```text\n(.*?)```", guide, re.DOTALL)
+    project.write("badges.py", next(one for one in blocks if "class Badge(" in one))
+    (settings,) = (one for one in blocks if one.startswith("    recognizers:"))
+    settings = settings.replace("pseudonym", "mask")
+    project.write("in.txt", "badge B#1234, employee EMP-123456")
+    project.pipeline(
+        f"dataset: toy\nsources:\n  - {{stage: files, paths: in.txt}}\nstages:\n  - stage: pii\n{settings}"
+    )
+    project.run()
+    assert project.texts() == ["badge <BADGE>, employee ***-******\n"]
 
 
 @pytest.fixture
