@@ -65,11 +65,15 @@ def reveal(
     What stands for several values stays, and is told, like pseudonyms that are not in the vault.
     """
     from curate.commands.options import print_json
+    from curate.errors import CurateError
     from curate.privacy.keys import load_key
     from curate.privacy.vault import read_vault
     from curate.privacy.vault import reveal as put_back
 
-    pairs = read_vault(vault.expanduser(), load_key(key, "the vault"))
+    if not key.startswith(("env:", "file:")):
+        raise CurateError("`--key` says where the key is, not the key", hint="--key env:CURATE_PII_KEY or file:PATH")
+    how = "the key that the run had; with a new one nothing comes back"
+    pairs = read_vault(vault.expanduser(), load_key(key, "the vault", how))
     told = put_back(_text_of(file), pairs)
     if as_json:
         print_json(told._asdict())

@@ -103,6 +103,27 @@ def test_a_vault_that_is_not_there_is_told(project, monkeypatch):
     assert (done.code, "there is no vault in `nowhere`" in done.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("key", "problem", "hint"),
+    [
+        (OTHER.decode(), "`--key` says where the key is, not the key", "--key env:CURATE_PII_KEY or file:PATH"),
+        (
+            "env:NO_KEY",
+            "the vault needs the key in the variable `NO_KEY`, which is not set",
+            "the key that the run had",
+        ),
+        ("file:no.key", "the vault needs the key in `no.key`: No such file or directory", "the key that the run had"),
+    ],
+)
+def test_a_key_that_is_not_there_is_told_with_the_next_step_and_never_shown(project, key, problem, hint):
+    project.write("out.txt", "text")
+    done = project.cli("privacy", "reveal", "out.txt", "--vault", "vault", "--key", key)
+    assert done.code == 2
+    assert problem in done.err
+    assert hint in done.err
+    assert OTHER.decode() not in done.err
+
+
 # ---- records
 
 
