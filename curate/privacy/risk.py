@@ -77,19 +77,24 @@ def anonymity(
         [([], "count_all"), *((one, "count_distinct", _all()) for one in sensitive)]
     )
     sizes = counted.column("count_all")
-    told: dict[str, Any] = {
+    return {
         "missing": missing, "lacking": lacking,
         "documents": table.num_rows, "classes": counted.num_rows, "k": compute.min(sizes).as_py(),
         "unique": _within(sizes, 2), "share": _within(sizes, 2) / table.num_rows,
-        "below": {str(limit): _within(sizes, limit) for limit in LIMITS}, "sensitive": {},
+        "below": {str(limit): _within(sizes, limit) for limit in LIMITS},
+        "sensitive": {one: _diversity(counted, one) for one in sensitive},
     }  # fmt: skip
-    for one in sensitive:
-        kinds = counted.column(f"{one}_count_distinct")
-        alike = counted.filter(compute.equal(kinds, 1)).column("count_all")
-        told["sensitive"][one] = {
-            "l": compute.min(kinds).as_py(), "classes": len(alike), "documents": compute.sum(alike, min_count=0).as_py()
-        }  # fmt: skip
-    return told
+
+
+def _diversity(counted: pa.Table, name: str) -> dict[str, int]:
+    """l of a sensitive column, and the classes and documents with one value."""
+    import pyarrow.compute as compute
+
+    kinds = counted.column(f"{name}_count_distinct")
+    alike = counted.filter(compute.equal(kinds, 1)).column("count_all")
+    return {
+        "l": compute.min(kinds).as_py(), "classes": len(alike), "documents": compute.sum(alike, min_count=0).as_py()
+    }  # fmt: skip
 
 
 def _without_missing(table: pa.Table, keys: list[str], missing: Missing) -> tuple[pa.Table, list[str], int]:
