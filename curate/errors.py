@@ -3,6 +3,7 @@
     CurateError             problem, where, hint; exit 2
         ConfigurationErrors several at once, from one configuration; exit 2
         DamagedError        an object of a store is missing or has other bytes than it was written with; exit 2
+        MachineError        this machine lacks what a run needs (a key, a model, a package); exit 2
         GateError           a gate failed (too many quarantined, ...); exit 3
         ResumableError      partial work is kept, the same command goes on; exit 4
 
@@ -15,7 +16,15 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["ConfigurationErrors", "CurateError", "DamagedError", "GateError", "ResumableError", "did_you_mean"]
+__all__ = [
+    "ConfigurationErrors",
+    "CurateError",
+    "DamagedError",
+    "GateError",
+    "MachineError",
+    "ResumableError",
+    "did_you_mean",
+]
 
 
 class CurateError(Exception):
@@ -63,6 +72,10 @@ class ConfigurationErrors(CurateError):
 
 class DamagedError(CurateError):
     """An object of a store is missing, or its bytes are not those that it was written with."""
+
+
+class MachineError(CurateError):
+    """What a run needs is not on this machine, and may be on the one that runs: a key, a model, a package."""
 
 
 class GateError(CurateError):

@@ -12,6 +12,7 @@ from curate.terminal import echo
 
 if TYPE_CHECKING:
     from curate.privacy.pii import Pii
+    from curate.privacy.risk import Missing
 
 __all__ = ["evaluate", "reveal", "risk"]
 
@@ -64,11 +65,15 @@ def reveal(
     What stands for several values stays, and is told, like pseudonyms that are not in the vault.
     """
     from curate.commands.options import print_json
+    from curate.errors import CurateError
     from curate.privacy.keys import load_key
     from curate.privacy.vault import read_vault
     from curate.privacy.vault import reveal as put_back
 
-    pairs = read_vault(vault.expanduser(), load_key(key, "the vault"))
+    if not key.startswith(("env:", "file:")):
+        raise CurateError("`--key` says where the key is, not the key", hint="--key env:CURATE_PII_KEY or file:PATH")
+    how = "the key that the run had; with a new one nothing comes back"
+    pairs = read_vault(vault.expanduser(), load_key(key, "the vault", how))
     told = put_back(_text_of(file), pairs)
     if as_json:
         print_json(told._asdict())
@@ -127,6 +132,9 @@ def risk(
     sensitive: Annotated[
         str | None, typer.Option(help="Columns that nobody shall learn.", metavar="COLUMN,COLUMN,...")
     ] = None,
+    missing: Annotated[
+        str, typer.Option(help="Documents without a quasi-identifier: `equal` to each other, each `unique`, or `omit`.")
+    ] = "equal",
     sample: Annotated[
         int | None, typer.Option(min=1, help="Write so many documents, drawn at random, for review.", metavar="N")
     ] = None,
@@ -157,7 +165,7 @@ def risk(
     one = open_dataset(version, find_store(store))
     told: dict[str, Any] = {"dataset": one.name, "version": one.version}
     if quasi:
-        told["anonymity"] = anonymity(one, _names(quasi), _names(sensitive or ""))
+        told["anonymity"] = anonymity(one, _names(quasi), _names(sensitive or ""), missing=_missing(missing))
     if reviewed:
         told["residual"] = residual(one, reviewed)
     if sample and out:
@@ -168,8 +176,25 @@ def risk(
         _print_risk(told)
 
 
+def _missing(told: str) -> Missing:
+    from curate.errors import CurateError, did_you_mean
+
+    ways: tuple[Missing, ...] = ("equal", "unique", "omit")
+    for one in ways:
+        if told == one:
+            return one
+    raise CurateError(f"`--missing` is `{told}`", hint=did_you_mean(told, ways) or f"one of {', '.join(ways)}")
+
+
 def _names(listed: str) -> list[str]:
     return [name.strip() for name in listed.split(",") if name.strip()]
+
+
+_LACKING = {
+    "equal": "they count as equal where they lack the same (--missing unique: each alone; omit: left out)",
+    "unique": "each counts as alone, as if nobody else could be taken for it",
+    "omit": "they are left out",
+}
 
 
 def _print_risk(told: dict[str, Any]) -> None:
@@ -177,6 +202,8 @@ def _print_risk(told: dict[str, Any]) -> None:
 
     if one := told.get("anonymity"):
         echo(f"k = {one['k']}: {one['documents']:,} documents in {one['classes']:,} classes of equal quasi-identifiers")
+        if one["lacking"]:
+            echo(f"{one['lacking']:,} documents lack a quasi-identifier: {_LACKING[one['missing']]}")
         rows = [
             [f"below {limit}", f"{count:,}", f"{count / one['documents']:.1%}"] for limit, count in one["below"].items()
         ]

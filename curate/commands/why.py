@@ -54,6 +54,10 @@ def _print_story(told: dict[str, Any], before: str = "") -> None:
         for span in event.get("spans", []):
             rule = f" ({span['rule']})" if span.get("rule") else ""
             echo(visible(f"    {span['type']} at {span['start']}-{span['end']}{rule}", in_one_line=True))
+    for one in told["measured"]:
+        numbers = ", ".join(f"{name} {_number(value)}" for name, value in one["features"].items())
+        limits = ", ".join(f"{name} {value:g}" for name, value in one["settings"].items())
+        echo(visible(f"  {one['stage']} measured: {numbers}" + (f" ({limits})" if limits else ""), in_one_line=True))
     echo(visible(f"  => {_end(told)}", in_one_line=True))
     if told["parent"]:
         _print_story(told["parent"], "made of ")
@@ -65,6 +69,10 @@ def _said(said: dict[str, Any]) -> str:
         f"{name} {value}" for name, value in said.items() if value is not None and name not in ("project", "id", "hash")
     ]
     return f"{said['project']}: {', '.join(facts)}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _end(told: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from curate.dataset.erased import REASON, Erased
 from curate.dataset.index import Address, find
 from curate.dataset.ledger import DUPLICATE_ID, REMOVED, Shard
 from curate.dataset.reader import Dataset
+from curate.dataset.state import IDENT
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.plain import python_rows
@@ -44,7 +45,8 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
         kept, dropped, quarantined or expanded, the stage that removed it and why, or the split it is in, and everything
         that happened to it in order. Edits tell what, how much and where (spans in characters), and the lengths; not the
         text. `parent`: the same of the document that it was made of; `children`: of one that was expanded, how many
-        `documents` were made of it and the `ids` of the first.
+        `documents` were made of it and the `ids` of the first. `measured`: by stage that measured something of it, kept or
+        not, the numbers (`features`; None where there was nothing to measure) and the numbers set (`settings`, of filters).
 
     Raises:
         CurateError: No document of that id or from that place went into the version, or several came from there.
@@ -72,7 +74,8 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
 def _erased_story(document: str, record: dict[str, Any]) -> dict[str, Any]:
     """What is told of a document that was erased: no more than that."""
     event = {"stage": REASON, "event": "erased", "reason": REASON, "detail": _ERASURE.format(**record)}
-    told = dict.fromkeys(("source", "stage", *REASONS, "split", "parent", "children"))
+    told: dict[str, Any] = {"measured": []}
+    told |= dict.fromkeys(("source", "stage", *REASONS, "split", "parent", "children"))
     told.pop("path")
     facts = {"stage": REASON, "reason": REASON, "detail": event["detail"]}
     return {"id": document, **told, "verdict": "erased", **facts, "edits": [], "history": [event]}
@@ -94,7 +97,7 @@ def _story(dataset: Dataset, one: _Document, copy_of: str | None) -> dict[str, A
     return {
         "id": one.row["id"], "source": one.row["source_uri"], "verdict": verdict, **facts,
         "split": _split(dataset, one) if verdict == "kept" else None, "edits": edits, "history": history,
-        "parent": _story(dataset, parent, None) if parent else None,
+        "measured": _measured(dataset, one), "parent": _story(dataset, parent, None) if parent else None,
     }  # fmt: skip
 
 
@@ -230,6 +233,38 @@ def _history(
             told["detail"] = _COPY.format(copy_of)
         history.append(told)
     return history, edits
+
+
+def _measured(dataset: Dataset, one: _Document) -> list[dict[str, Any]]:
+    """Numbers alone: what else a stage attaches may be of the text."""
+    import pyarrow.compute as compute
+    import pyarrow.types as types
+
+    settings = {
+        row["id"]: {
+            key: value
+            for key, value in row["settings"].items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        for row in dataset.manifest["stages"]
+        if row["kind"] == "filter"
+    }
+    told: list[dict[str, Any]] = []
+    for step in one.shard.steps if not one.rejected else ():
+        if not step.features:
+            continue
+        with dataset.store.parquet(step.features) as file:
+            names = [
+                field.name
+                for field in file.schema_arrow
+                if field.name not in ("row", IDENT) and (types.is_integer(field.type) or types.is_floating(field.type))
+            ]
+        table = dataset.store.read_table(step.features, ["row", *names]) if names else None
+        rows = table.filter(compute.equal(table["row"], one.address.row)).to_pylist() if table is not None else []
+        for row in rows:
+            features = {name: None if row[name] != row[name] else row[name] for name in names}
+            told.append({"stage": step.stage, "features": features, "settings": settings.get(step.stage, {})})
+    return told
 
 
 def _said(store: Store, one: _Document) -> Iterator[dict[str, Any]]:

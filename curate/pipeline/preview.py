@@ -7,12 +7,12 @@ the columns of all documents. Cost: one block (16 MB at most) of each source's f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import masked
-from curate.errors import ConfigurationErrors, CurateError, did_you_mean
+from curate.errors import ConfigurationErrors, CurateError, MachineError, did_you_mean
 from curate.pipeline.agree import whole_schema
 from curate.stages.contract import Audit, Expander, Mapper, Part, Passed, Rejected, Source, SourceContext
 from curate.stages.extractor import CONTENT, MEDIA_TYPE
@@ -48,9 +48,10 @@ def preview(pipeline: Pipeline) -> Preview:
 
     A column that is not there is looked for in further files; where there are more than these, it is told as a note.
     """
+    refused, lacking = _facts(pipeline.stages)
     looked = _look(pipeline, files=1)
     if looked.errors or not looked.schemas:
-        return Preview(looked.errors, [], [])
+        return Preview([*refused, *looked.errors], lacking, [])
     errors, notes, columns = check_columns(pipeline.stages, looked.schemas, own_ids=looked.own_ids)
     if errors:
         looked = _look(pipeline, files=MOST_FILES)
@@ -58,16 +59,24 @@ def preview(pipeline: Pipeline) -> Preview:
     if errors and not looked.complete:
         notes += [f"{error.problem} in the documents that were looked at" for error in errors]
         errors = []
-    return Preview(errors, [*notes, *_lacking(pipeline.stages)], columns)
+    return Preview([*refused, *errors], [*notes, *lacking], columns)
 
 
-def _lacking(stages: Sequence[ConfiguredStage]) -> Iterator[str]:
-    """What a run would stop at, though all settings are right: a key that is elsewhere."""
+def _facts(stages: Sequence[ConfiguredStage]) -> tuple[list[CurateError], list[str]]:
+    """What a run refuses wherever it runs, and what it would only stop at here: a key or a package that is elsewhere."""
+    refused: list[CurateError] = []
+    lacking: list[str] = []
     for entry in stages:
         try:
             entry.stage.facts()
+        except MachineError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            lacking.append(f"on this machine a run would stop at `{entry.id}`: {error.problem}{hint}")
+        except ConfigurationErrors as several:
+            refused += [_placed(one, entry) for one in several.errors]
         except CurateError as error:
-            yield f"a run would stop at `{entry.id}`: {error.problem}"
+            refused.append(_placed(error, entry))
+    return refused, lacking
 
 
 def check_columns(

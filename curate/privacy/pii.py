@@ -20,6 +20,7 @@ from curate.errors import did_you_mean
 from curate.privacy.custom import CustomRecognizer, load_custom
 from curate.privacy.names import DEFAULT_MODEL, NAMES, Name, check_model, load_names, model_facts
 from curate.privacy.operators import KEYED, Operator, operator
+from curate.privacy.plans import check_regions
 from curate.privacy.recognizers import TYPES, Entity, load_recognizers
 from curate.privacy.spans import beside, find_all, rendered
 from curate.privacy.windows import triggered
@@ -81,7 +82,7 @@ class Pii(Mapper):
     )
     names: bool = Field(
         False,
-        description="Look for names of people and places, too, with a language model (English): about 40 documents of 1.5 kB a "
+        description="Look for names of people and places, too, with a language model (English): about 30 documents of 1.5 kB a "
         "second. `pip install 'curate-lm[ner]'`.",
     )
     name_entities: tuple[Name, ...] = Field(
@@ -190,6 +191,7 @@ class Pii(Mapper):
 
     def facts(self) -> Mapping[str, str]:
         """Which key it is: another one makes other texts. And which patterns have no trigger."""
+        self._check_regions()
         for one in self.recognizers:
             one.check()
         everywhere = [one.name or one.finds for one in self.recognizers if one.sees_every_text]
@@ -207,6 +209,11 @@ class Pii(Mapper):
             check_vault(Path(self.vault).expanduser())
         return {"key": key_id(key), **told}
 
+    @needing("pii")
+    def _check_regions(self) -> None:
+        if "phone" in self.entities:
+            check_regions(self.phone_regions)
+
     def _key(self) -> bytes | None:
         if KEYED.isdisjoint(self.operators.values()):
             return None
@@ -218,6 +225,20 @@ class Pii(Mapper):
         from curate.privacy.vault import VaultWriter
 
         return VaultWriter(Path(self.vault).expanduser(), key) if self.vault is not None and key is not None else None
+
+    def lost(self, stage: str) -> str | None:
+        """The vault, where it has no record of this key."""
+        key = self._key() if self.vault is not None else None
+        if self.vault is None or key is None:
+            return None
+        from curate.privacy.vault import has_records
+
+        if has_records(Path(self.vault).expanduser(), key):
+            return None
+        return (
+            f"the vault `{self.vault}` of `{stage}` has no record of this key, so pseudonyms and surrogates of this version "
+            f"cannot be put back; `--force {stage}` does the work again and writes it"
+        )
 
     @needing("pii")
     def finder(

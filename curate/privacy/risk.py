@@ -2,7 +2,8 @@
 
 k-anonymity (Sweeney 2002): documents that have the same quasi-identifiers (age, place, job) form a class; k is the size of
 the smallest. l-diversity (Machanavajjhala et al. 2007): the fewest different values that a sensitive column has in a class;
-in a class with one value, whoever is known to be in it has that. A missing value is a value.
+in a class with one value, whoever is known to be in it has that.
+Documents that lack a quasi-identifier are alike where they lack the same (`equal`), each alone (`unique`), or left out.
 
 Residual personal data: a random sample that a person has reviewed, and the exact upper bound of Clopper and Pearson (1934)
 for the share of documents with something in them: with none in 300, at most 1.2 % (97.5 %, one-sided).
@@ -16,7 +17,7 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from curate.dataset.reader import Dataset
 from curate.errors import CurateError
@@ -26,23 +27,29 @@ from curate.plain import python_rows
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["LIMITS", "anonymity", "residual", "upper_bound", "write_sample"]
+__all__ = ["LIMITS", "Missing", "anonymity", "residual", "upper_bound", "write_sample"]
 
+Missing = Literal["equal", "unique", "omit"]
 LIMITS = (2, 5, 10)
 CONFIDENCE = 0.975
+_ALONE = " alone"
 REVIEW = "found"
 """Field of a sample that the reviewer fills in: true, false, or how many."""
 
 
-def anonymity(dataset: Dataset, quasi: Sequence[str], sensitive: Sequence[str] = ()) -> dict[str, Any]:
+def anonymity(
+    dataset: Dataset, quasi: Sequence[str], sensitive: Sequence[str] = (), *, missing: Missing = "equal"
+) -> dict[str, Any]:
     """k-anonymity, uniqueness and l-diversity of a version.
 
     Args:
         dataset: The version.
         quasi: Columns that somebody may know of a person.
         sensitive: Columns that nobody shall learn.
+        missing: Whether documents without a quasi-identifier are alike where they lack the same, each alone, or left out.
 
     Returns:
+        `missing`: how they count, and `lacking`: how many documents lack one.
         `documents`, `classes`, `k`, `unique` (documents alone in their class) and their `share`, `below`: documents in
         classes smaller than 2, 5, 10; `sensitive`: by column `l`, and `documents` and `classes` that have one value only.
 
@@ -61,22 +68,51 @@ def anonymity(dataset: Dataset, quasi: Sequence[str], sensitive: Sequence[str] =
     if not table.num_rows:
         raise CurateError(f"{dataset.name}@{dataset.version[:12]} has no documents")
     keys = list(dict.fromkeys(quasi))
+    table, keys, lacking = _without_missing(table, keys, missing)
+    if not table.num_rows:
+        raise CurateError(
+            "every document lacks a quasi-identifier", hint="--missing equal, or fewer columns in --quasi"
+        )
     counted = table.group_by(keys).aggregate(
         [([], "count_all"), *((one, "count_distinct", _all()) for one in sensitive)]
     )
     sizes = counted.column("count_all")
-    told: dict[str, Any] = {
+    return {
+        "missing": missing, "lacking": lacking,
         "documents": table.num_rows, "classes": counted.num_rows, "k": compute.min(sizes).as_py(),
         "unique": _within(sizes, 2), "share": _within(sizes, 2) / table.num_rows,
-        "below": {str(limit): _within(sizes, limit) for limit in LIMITS}, "sensitive": {},
+        "below": {str(limit): _within(sizes, limit) for limit in LIMITS},
+        "sensitive": {one: _diversity(counted, one) for one in sensitive},
     }  # fmt: skip
-    for one in sensitive:
-        kinds = counted.column(f"{one}_count_distinct")
-        alike = counted.filter(compute.equal(kinds, 1)).column("count_all")
-        told["sensitive"][one] = {
-            "l": compute.min(kinds).as_py(), "classes": len(alike), "documents": compute.sum(alike, min_count=0).as_py()
-        }  # fmt: skip
-    return told
+
+
+def _diversity(counted: pa.Table, name: str) -> dict[str, int]:
+    """l of a sensitive column, and the classes and documents with one value."""
+    import pyarrow.compute as compute
+
+    kinds = counted.column(f"{name}_count_distinct")
+    alike = counted.filter(compute.equal(kinds, 1)).column("count_all")
+    return {
+        "l": compute.min(kinds).as_py(), "classes": len(alike), "documents": compute.sum(alike, min_count=0).as_py()
+    }  # fmt: skip
+
+
+def _without_missing(table: pa.Table, keys: list[str], missing: Missing) -> tuple[pa.Table, list[str], int]:
+    """The table and the columns of classes, and how many documents lack a value."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    lacks = np.zeros(table.num_rows, bool)
+    for name in keys:
+        lacks |= compute.is_null(table.column(name), nan_is_null=True).to_numpy()
+    count = int(lacks.sum())
+    if missing == "omit":
+        return table.filter(pa.array(~lacks)), keys, count
+    if missing == "unique":
+        alone = np.where(lacks, np.arange(1, table.num_rows + 1), 0)
+        return table.append_column(_ALONE, pa.array(alone)), [*keys, _ALONE], count
+    return table, keys, count
 
 
 def _all() -> Any:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from curate.stages.contract import Span
@@ -27,14 +27,13 @@ def resolve(spans: Sequence[Span]) -> list[Span]:
     def rank(span: Span) -> tuple[Any, ...]:
         return span.type != "SECRET", span.type not in CHECKED, -span.score, span.start - span.end, span.start
 
-    taken: list[Span] = []
+    taken = bytearray(max((span.end for span in spans), default=0))
+    left: list[Span] = []
     for span in sorted(spans, key=rank):
-        place = bisect_left(taken, span[:2], key=lambda one: one[:2])
-        before_ends = taken[place - 1].end if place else 0
-        after_starts = taken[place].start if place < len(taken) else span.end
-        if before_ends <= span.start and span.end <= after_starts:
-            taken.insert(place, span)
-    return taken
+        if taken.find(1, span.start, span.end) < 0:
+            taken[span.start : span.end] = bytes([1]) * (span.end - span.start)
+            left.append(span)
+    return sorted(left)
 
 
 def beside(spans: Sequence[Span], names: Sequence[Span]) -> list[Span]:
@@ -59,14 +58,14 @@ def find_all(
 
     What is left without them may hold data that only shows now (two numbers run together): it is searched again until
     nothing is found. What only what stands instead is found in is left out, so every round takes characters of the text, and
-    the rounds end.
+    the rounds end. A round costs in proportion to the text and to what is found, up to a logarithm.
     """
     spans = _found(text, recognizers, least)
     more = spans
     while more:
         made = _made(text, spans, instead)
         found = _found(_joined(text, spans, made), recognizers, least)
-        more = [one for new in found if not _covered(one := _original(new, spans, made), spans)]
+        more = list(_uncovered(_original(found, spans, made), spans))
         spans = _merged(spans, more)
     return spans
 
@@ -94,28 +93,50 @@ def _joined(text: str, spans: Sequence[Span], made: Sequence[str]) -> str:
     return "".join([*pieces, text[position:]])
 
 
-def _original(found: Span, spans: Sequence[Span], made: Sequence[str]) -> Span:
-    """A span of the edited text in the coordinates of the text as given; what stands instead counts whole if it meets it."""
-    start, end, shift = found.start, found.end, 0
-    first = last = None
+def _original(found: Sequence[Span], spans: Sequence[Span], made: Sequence[str]) -> Iterator[Span]:
+    """Spans of the edited text in the coordinates of the text as given; what stands instead counts whole if one meets it."""
+    begins: list[int] = []
+    finishes: list[int] = []
+    shift = 0
     for span, one in zip(spans, made, strict=True):
-        begin = span.start + shift
-        finish = begin + len(one)
-        if first is None and start < finish:
-            first = span.start if start >= begin else start - shift
-        if last is None and end <= finish:
-            last = end - shift if end <= begin else span.end
+        begins.append(span.start + shift)
+        finishes.append(begins[-1] + len(one))
         shift += len(one) - (span.end - span.start)
-    return found._replace(start=start - shift if first is None else first, end=end - shift if last is None else last)
+
+    for one in found:
+        first, last = bisect_right(finishes, one.start), bisect_left(finishes, one.end)
+        start_inside = first < len(spans) and one.start >= begins[first]
+        end_inside = last < len(spans) and one.end > begins[last]
+        yield one._replace(
+            start=spans[first].start if start_inside else _moved(one.start, first, spans, begins, shift),
+            end=spans[last].end if end_inside else _moved(one.end, last, spans, begins, shift),
+        )
 
 
-def _covered(one: Span, spans: Sequence[Span]) -> bool:
-    """Whether spans take all characters of one."""
-    taken = sum(max(0, min(one.end, span.end) - max(one.start, span.start)) for span in spans)
-    return taken == one.end - one.start
+def _moved(position: int, at: int, spans: Sequence[Span], begins: Sequence[int], shift: int) -> int:
+    """A place of the edited text before the span `at`, in the text as given."""
+    return position - (begins[at] - spans[at].start if at < len(spans) else shift)
+
+
+def _uncovered(found: Iterator[Span], spans: Sequence[Span]) -> Iterator[Span]:
+    """Those of which `spans`, disjoint and in order, leave a character."""
+    ends = [span.end for span in spans]
+    for one in found:
+        position = one.start
+        for span in spans[bisect_right(ends, one.start) : bisect_left(ends, one.end) + 1]:
+            if span.start > position:
+                break
+            position = span.end
+        if position < one.end:
+            yield one
 
 
 def _merged(spans: Sequence[Span], more: Sequence[Span]) -> list[Span]:
-    """Both, in order; a new span swallows the old ones inside it."""
-    left = [old for old in spans if not any(new.start <= old.start and old.end <= new.end for new in more)]
-    return sorted([*left, *more])
+    """Both, in order; a new span swallows the old ones inside it. The ends of the new ones ascend as their starts do."""
+    starts = [new.start for new in more]
+
+    def swallowed(old: Span) -> bool:
+        place = bisect_right(starts, old.start)
+        return place > 0 and old.end <= more[place - 1].end
+
+    return sorted([*(old for old in spans if not swallowed(old)), *more])

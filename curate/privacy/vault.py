@@ -17,16 +17,16 @@ import re
 import secrets
 import stat
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from curate.errors import CurateError
+from curate.errors import CurateError, MachineError
 from curate.privacy.keys import key_id
 from curate.privacy.operators import normal_form
 from curate.stages.missing import needing
 
-__all__ = ["Revealed", "VaultWriter", "check_vault", "read_vault", "reveal"]
+__all__ = ["Revealed", "VaultWriter", "check_vault", "has_records", "read_vault", "reveal"]
 
 MAGIC = b"curate vault 1\n"
 _LENGTH, _NONCE = struct.Struct(">I"), 12
@@ -42,7 +42,7 @@ def check_vault(folder: Path) -> None:
         raise CurateError(f"the vault `{folder}` is inside a store", hint="keep it apart from the data: another folder")
     if folder.exists() and (not folder.is_dir() or stat.S_IMODE(folder.stat().st_mode) & 0o077):
         how = f"chmod 700 {folder}" if folder.is_dir() else "name a folder"
-        raise CurateError(f"the vault `{folder}` must be a folder that nobody else may read", hint=how)
+        raise MachineError(f"the vault `{folder}` must be a folder that nobody else may read", hint=how)
 
 
 class VaultWriter:
@@ -130,9 +130,17 @@ def read_vault(folder: Path, key: bytes) -> list[Pair]:
         raise CurateError(
             f"the vault was written with another key: with that of the id {', '.join(sorted(others))}, not {key_id(key)}",
             str(folder),
-            "the `key` of the stage `pii` at the time of the run",
+            "`--key` names the key of the stage `pii` at the time of the run; `curate data show VERSION --json` has its id",
         )
     return list(dict.fromkeys(pair for path in mine for pair in _pairs(path, key)))
+
+
+def has_records(folder: Path, key: bytes) -> bool:
+    """Whether anything in a folder was written with a key."""
+    try:
+        return any(_made_with(path) == key_id(key) for path in folder.glob("*.vault"))
+    except OSError:
+        return False
 
 
 def _made_with(path: Path) -> str | None:
@@ -186,20 +194,50 @@ _PSEUDONYM = re.compile(r"[<\[][^\s<>\[\]]{1,64}_[a-p]{14}[>\]]")
 def reveal(text: str, pairs: Sequence[Pair]) -> Revealed:
     """Put back what pseudonyms and surrogates stand for.
 
-    A surrogate is put back wherever it stands: also where the text had the same by itself.
+    A surrogate is put back wherever it stands: also where the text had the same by itself. Costs in proportion to the text
+    and to the pairs, not to their product.
     """
-    meant: dict[str, dict[str, str]] = {}
+    meant: dict[str, list[tuple[str, str]]] = {}
     for kind, stands, value in pairs:
-        if stands in text:
-            meant.setdefault(stands, {}).setdefault(normal_form(kind, value), value)
-    known = {stands: next(iter(values.values())) for stands, values in meant.items() if len(values) == 1}
-    ambiguous = {stands: len(values) for stands, values in meant.items() if len(values) > 1}
+        meant.setdefault(stands, []).append((kind, value))
+    values: dict[str, list[str]] = {}
+    ambiguous: dict[str, int] = {}
+    pieces: list[str] = []
+    count = end = 0
+    for start, stop in _places(text, meant):
+        stands = text[start:stop]
+        if stands not in values:
+            values[stands] = list({normal_form(kind, value): value for kind, value in reversed(meant[stands])}.values())
+        if len(values[stands]) > 1:
+            ambiguous[stands] = len(values[stands])
+            continue
+        pieces += [text[end:start], values[stands][0]]
+        end, count = stop, count + 1
     unknown = [one for one in dict.fromkeys(_PSEUDONYM.findall(text)) if one not in meant]
-    if not known:
-        return Revealed(text, 0, ambiguous, unknown)
-    longest = sorted([*known, *ambiguous], key=len, reverse=True)
-    pattern = re.compile(
-        "|".join(rf"(?<!\w){re.escape(one)}(?!\w)" if one[0].isalnum() else re.escape(one) for one in longest)
-    )
-    count = sum(one[0] in known for one in pattern.finditer(text))
-    return Revealed(pattern.sub(lambda found: known.get(found[0], found[0]), text), count, ambiguous, unknown)
+    return Revealed("".join([*pieces, text[end:]]), count, ambiguous, unknown)
+
+
+def _places(text: str, known: Collection[str]) -> Iterator[tuple[int, int]]:
+    """Where known strings stand, disjoint, the longest first, in whole words: each place is held against a few lengths."""
+    lengths: dict[str, set[int]] = {}
+    for one in filter(None, known):
+        lengths.setdefault(one[0], set()).add(len(one))
+    longest = {first: sorted(those, reverse=True) for first, those in lengths.items()}
+    first, at = re.compile(f"[{''.join(map(re.escape, longest))}]") if longest else re.compile(r"(?!)"), 0
+    while found := first.search(text, at):
+        start = found.start()
+        stops = (start + length for length in longest[found[0]] if start + length <= len(text))
+        stop = next((one for one in stops if text[start:one] in known and _is_whole(text, start, one)), None)
+        if stop is not None:
+            yield start, stop
+        at = stop or start + 1
+
+
+def _is_whole(text: str, start: int, stop: int) -> bool:
+    """Whether no letter or digit goes on at either side."""
+    before, after = text[start - 1 : start], text[stop : stop + 1]
+    return not (text[start].isalnum() and _in_word(before)) and not (_in_word(text[stop - 1]) and _in_word(after))
+
+
+def _in_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

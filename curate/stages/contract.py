@@ -109,6 +109,14 @@ class Stage(BaseModel):
         """What the stage needs beside Python code."""
         return ()
 
+    def lost(self, stage: str) -> str | None:
+        """What is gone that its edits rely on, outside of the store, and what helps; asked after cached work, too.
+
+        Args:
+            stage: Its id in the pipeline.
+        """
+        return None
+
 
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value

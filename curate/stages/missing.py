@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from curate.errors import CurateError
+from curate.errors import MachineError
 
 __all__ = ["missing_package", "needing"]
 
@@ -14,7 +14,7 @@ _DISTRIBUTIONS = {"fasttext": "fasttext-predict", "indicnlp": "indic-nlp-library
 """Distributions by the packages they bring, where the names differ by more than `_` and `-`."""
 
 
-def missing_package(error: ImportError, problem: str) -> CurateError:
+def missing_package(error: ImportError, problem: str) -> MachineError:
     """The error of the user that a failed import is.
 
     Args:
@@ -25,7 +25,7 @@ def missing_package(error: ImportError, problem: str) -> CurateError:
     package = (error.name or "").partition(".")[0]
     name = _quoted(words) or _DISTRIBUTIONS.get(package, package.replace("_", "-"))
     hint = f"pip install {name}" if name else "`curate doctor` says what is installed and what is missing"
-    return CurateError(f"{problem}: {words}", hint=hint)
+    return MachineError(f"{problem}: {words}", hint=hint)
 
 
 def _quoted(words: str) -> str | None:
@@ -39,7 +39,7 @@ def needing(stage: str) -> Iterator[None]:
     """Around imports, or as a decorator of `open()`: a package that is missing is an error of the user.
 
     Raises:
-        CurateError: An import failed; it names the stage, the package, and how to install it.
+        MachineError: An import failed; it names the stage, the package, and how to install it.
     """
     try:
         yield

@@ -162,7 +162,8 @@ def test_a_bad_line_of_a_lexicon_is_named(tmp_path, lines, problem, line):
     path = lexicon(tmp_path, *lines)
     with pytest.raises(CurateError) as caught:
         Toxicity(lexicon=str(path)).facts()
-    assert (caught.value.problem, caught.value.where) == (problem, f"{path}:{line}")
+    told = caught.value.records()[0]
+    assert (told["problem"], told["where"]) == (problem, f"{path}:{line}")
 
 
 def test_a_lexicon_that_is_none_is_an_error(tmp_path):
@@ -193,13 +194,15 @@ def test_a_run_keeps_scores_and_tells_of_a_bad_lexicon_before_it_begins(tmp_path
     (tmp_path / "p.yaml").write_text(
         "dataset: d\nsources:\n  - {stage: files, paths: [in.jsonl]}\nstages:\n  - {stage: toxicity, lexicon: words.tsv}\n"
     )
-    lexicon(tmp_path, "loser\t2", "idiot\tx")
+    lexicon(tmp_path, "loser\t2", "idiot\tx", "fool\t10")
 
     def curate(*words):
         return subprocess.run([sys.executable, "-m", "curate", *words], cwd=tmp_path, capture_output=True, text=True)
 
     done = curate("validate", "p.yaml")
-    assert "a run would stop at `toxicity`: the severity `x` is not a number from 1 to 9" in done.stderr
+    assert done.returncode == 2
+    assert "the severity `x` is not a number from 1 to 9\n  at: words.tsv:2" in done.stderr
+    assert "the severity `10` is not a number from 1 to 9\n  at: words.tsv:3" in done.stderr
     done = curate("run", "p.yaml")
     assert (done.returncode, "words.tsv:2" in done.stderr) == (2, True)
     lexicon(tmp_path, "loser\t2", "idiot\t2")
@@ -209,6 +212,11 @@ def test_a_run_keeps_scores_and_tells_of_a_bad_lexicon_before_it_begins(tmp_path
     assert scores["a"][0] > 0.9 > 0.2 > scores["b"][0]
     assert (scores["a"][1], scores["b"][1]) == (2, 0)
     assert curate("run", "p.yaml", "--workers", "1", "--set", "toxicity.max_toxicity=0.8").returncode == 0
+    (why,) = json.loads(curate("why", "b", "--json").stdout)["measured"]
+    assert (why["stage"], why["settings"]) == ("toxicity", {"max_toxicity": 0.8})
+    assert why["features"]["toxicity"] < 0.2
+    assert why["features"]["lexicon_severity"] == 0
+    assert "toxicity measured: toxicity 0." in curate("why", "b").stdout
     told = curate("audit", "toxicity", "d", "--json")
     (one,) = json.loads(told.stdout)["stages"]
     del one["documents"]["mean"]

@@ -47,6 +47,10 @@ def test_a_kept_document_with_its_edits(done):
                 "characters_after": 14,
             },
         ],
+        "measured": [
+            {"stage": "long", "features": {"length": 14}, "settings": {"minimum": 5, "scale": 1}},
+            {"stage": "letters", "features": {"letters": 0}, "settings": {}},
+        ],
     }
 
 

@@ -197,7 +197,9 @@ def test_validating_without_the_key_says_that_a_run_would_stop(project, monkeypa
     project.pipeline(f"{{dataset: toy, sources: [{{stage: files, paths: in.txt}}], {stages}}}")
     done = project.cli("validate", "pipeline.yaml")
     assert done.code == 0
-    assert "a run would stop at `pii`: the stage `pii` needs the key in the variable `PII_KEY`" in done.err
+    assert (
+        "on this machine a run would stop at `pii`: the stage `pii` needs the key in the variable `PII_KEY`" in done.err
+    )
 
 
 @pytest.mark.parametrize(

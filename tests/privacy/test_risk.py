@@ -52,6 +52,26 @@ def test_k_anonymity_counts_documents_in_small_classes(people):
     assert told["below"] == {"2": 2, "5": 8, "10": 8}
 
 
+def test_documents_without_a_quasi_identifier_are_alike_or_alone_or_left_out_and_told(people):
+    ways = {}
+    for way in ("equal", "unique", "omit"):
+        told = risk(people, "--quasi", "age", "--missing", way)["anonymity"]
+        ways[way] = [told[key] for key in ("missing", "lacking", "documents", "classes", "unique")]
+    assert ways == {"equal": ["equal", 1, 8, 3, 2], "unique": ["unique", 1, 8, 3, 2], "omit": ["omit", 1, 7, 2, 1]}
+    said = people.cli("privacy", "risk", "toy", "--quasi", "age").out
+    assert "1 documents lack a quasi-identifier: they count as equal where they lack the same" in said
+    assert problem(people, "--quasi", "age", "--missing", "alone") == "`--missing` is `alone`"
+
+
+@pytest.mark.parametrize(("way", "unique", "k"), [("equal", 0, 3), ("unique", 3, 1), ("omit", 0, 3)])
+def test_those_who_lack_the_same_are_a_class_only_where_missing_is_equal(people, way, unique, k):
+    rows = [{"id": f"p{n}", "text": f"person {n}", "age": 30 if n < 3 else None} for n in range(6)]
+    (people.root / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    people.run()
+    told = risk(people, "--quasi", "age", "--missing", way)["anonymity"]
+    assert (told["unique"], told["k"]) == (unique, k)
+
+
 def test_l_diversity_counts_documents_whose_class_gives_them_away(people):
     told = risk(people, "--quasi", "zip", "--sensitive", "illness,job")["anonymity"]
     assert told["k"] == 2

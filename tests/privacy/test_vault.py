@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,20 @@ def test_nothing_of_it_stands_in_clear_and_the_version_does_not_depend_on_its_by
     assert run(force=["pii"]).version == first
 
 
+def test_a_vault_that_was_deleted_is_told_though_nothing_is_done_again(run, project):
+    version = run().version
+    shutil.rmtree(project.root / "vault")
+    done = project.cli("run", "pipeline.yaml")
+    assert done.code == 0
+    assert "the vault" in done.err
+    assert "has no record of this key" in done.err
+    assert "`--force pii` does the work again" in done.err
+    done = project.cli("run", "pipeline.yaml", "--force", "pii")
+    assert "has no record" not in done.err
+    assert read_vault(project.root / "vault", KEY)
+    assert project.open().version == version
+
+
 def test_another_key_is_told_and_reveals_nothing(run, project, monkeypatch):
     run()
     project.write("out.txt", project.texts()[0])
@@ -86,6 +101,27 @@ def test_a_vault_that_is_not_there_is_told(project, monkeypatch):
     project.write("out.txt", "text")
     done = project.cli("privacy", "reveal", "out.txt", "--vault", "nowhere", "--key", "env:PII_KEY")
     assert (done.code, "there is no vault in `nowhere`" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("key", "problem", "hint"),
+    [
+        (OTHER.decode(), "`--key` says where the key is, not the key", "--key env:CURATE_PII_KEY or file:PATH"),
+        (
+            "env:NO_KEY",
+            "the vault needs the key in the variable `NO_KEY`, which is not set",
+            "the key that the run had",
+        ),
+        ("file:no.key", "the vault needs the key in `no.key`: No such file or directory", "the key that the run had"),
+    ],
+)
+def test_a_key_that_is_not_there_is_told_with_the_next_step_and_never_shown(project, key, problem, hint):
+    project.write("out.txt", "text")
+    done = project.cli("privacy", "reveal", "out.txt", "--vault", "vault", "--key", key)
+    assert done.code == 2
+    assert problem in done.err
+    assert hint in done.err
+    assert OTHER.decode() not in done.err
 
 
 # ---- records
@@ -164,6 +200,21 @@ def test_what_stands_for_several_values_or_is_not_there_stays_and_is_told():
     told = reveal("Kim Ito <EMAIL_aaaaaaaaaaaaaa> <EMAIL_bbbbbbbbbbbbbb> <PHONE_aaaaaaaaaaaaaa>", pairs)
     assert told.text == "Kim Ito ann@example.co.uk <EMAIL_bbbbbbbbbbbbbb> +1 212 555 0143"
     assert (told.revealed, told.ambiguous, told.unknown) == (2, {"Kim Ito": 2}, ["<EMAIL_bbbbbbbbbbbbbb>"])
+
+
+@pytest.mark.parametrize(
+    ("text", "put_back"),
+    [
+        ("+1 212 555 0143", "A"),
+        ("+1 212 555 01432 +1 212 555 0143x", "+1 212 555 01432 +1 212 555 0143x"),
+        ("Kim Itola, Kim Ito", "Kim Itola, B"),
+        ("Kim Kim", "Kim Kim"),
+        ("Kim It", "Kim It"),
+    ],
+)
+def test_a_surrogate_is_put_back_only_as_whole_words(text, put_back):
+    pairs = [("PHONE_NUMBER", "+1 212 555 0143", "A"), ("PERSON", "Kim Ito", "B")]
+    assert reveal(text, pairs).text == put_back
 
 
 # ---- settings

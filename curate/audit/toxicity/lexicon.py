@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from curate.errors import CurateError
+from curate.errors import ConfigurationErrors, CurateError
 
 if TYPE_CHECKING:
     from curate.audit.toxicity.words import Terms
@@ -22,6 +22,7 @@ LEXICON = Path(__file__).parent / "lexicon.tsv"
 """The packaged one: about a hundred English terms, written for this project."""
 MOST_WORDS = 8
 MOST_BYTES = 16 << 20
+MOST_ERRORS = 20
 _WORD = re.compile(r"[^\W_]+")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 _COLUMNS = "a line is TERM, TERM<tab>SEVERITY or TERM<tab>SEVERITY<tab>LANGUAGE"
@@ -53,19 +54,28 @@ def read_lexicon(path: Path) -> Lexicon:
     """Read a lexicon; no library is loaded for it, so that `curate validate` can.
 
     Raises:
-        CurateError: It cannot be read, a line is not one, or it has no term; the place is `file:line`.
+        CurateError: It cannot be read, or has no term.
+        ConfigurationErrors: Lines are none, all of them at once; the place is `file:line`.
     """
     listed: list[str] = []
     severities: list[int] = []
     spoken: list[int] = []
     languages: dict[str, int] = {}
+    errors: list[CurateError] = []
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        term, severity, language = _entry(line, f"{path}:{number}")
+        try:
+            term, severity, language = _entry(line, f"{path}:{number}")
+        except CurateError as error:
+            errors.append(error)
+            continue
         listed.append(term)
         severities.append(severity)
         spoken.append(languages.setdefault(language, len(languages) + 1) if language else 0)
+    if errors:
+        more = [CurateError(f"and {len(errors) - MOST_ERRORS:,} lines more", str(path), _COLUMNS)]
+        raise ConfigurationErrors(errors[:MOST_ERRORS] + (more if len(errors) > MOST_ERRORS else []))
     if not listed:
         raise CurateError(f"the lexicon `{path}` has no term", str(path), _COLUMNS)
     return Lexicon(listed, severities, spoken, languages)

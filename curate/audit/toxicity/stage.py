@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from curate.audit.toxicity.lexicon import LEXICON, read_lexicon
-from curate.errors import CurateError
+from curate.errors import CurateError, MachineError
 from curate.stages.contract import Filter, Rule
 from curate.stages.missing import needing
 
@@ -139,7 +139,7 @@ class Toxicity(Filter):
                 try:
                     told[name] = metadata.version(name)
                 except metadata.PackageNotFoundError:
-                    raise CurateError(
+                    raise MachineError(
                         f"`detoxify` needs {name}, which is not installed", hint="pip install 'curate-lm[toxicity]'"
                     ) from None
         return told
