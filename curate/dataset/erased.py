@@ -3,11 +3,13 @@
     erasures/key          32 random bytes in hexadecimal, readable by the store's owner alone
     erasures/<id>.json    what an erasure did (curate/erasure); `suppressed` names an object:
                           kind   hash                                                            size   edits
-                          id     of a document that is gone                                      -      -
-                          place  the `source_uri` of one                                         -      -
-                          text   what one said, where its id only tells where it stood           bytes  -
+                          id     of a document that is gone, in its dataset or its file          -      -
+                          was    the same of one whose id only told where it stood, for `why`    -      -
+                          place  the `source_uri` of one, in its dataset                         -      -
+                          text   what one said, if that is enough to know it by                  bytes  -
+                          here   what one said and its `source_uri`, if it is not                bytes  -
                           cell   a string in which a mention was replaced                        bytes  what to replace
-                          note   the id of a document in which one was                           -      -
+                          note   the id of a document in which one was, in its dataset           -      -
 
 Hashes are the first 16 bytes of HMAC-SHA256. Sources honour the list: a document that is gone is read as a blank row and
 dropped as `erased`, mentions are replaced again, so that what was read equals what the erasure left. Only strings of the
@@ -42,15 +44,18 @@ __all__ = [
     "blanked",
     "cells_of",
     "content_of",
+    "dataset_of",
     "edited",
     "erasure_objects",
     "erasures",
     "exchanged",
+    "file_of",
     "hashed",
     "open_key",
     "read_key",
     "replaced",
     "succeeding",
+    "within",
     "write_suppressed",
 ]
 
@@ -132,6 +137,21 @@ def hashed(key: bytes, purpose: str, value: str) -> str:
     return hmac.digest(key, f"{purpose}\0{value}".encode("utf-8", "surrogatepass"), "sha256")[:16].hex()
 
 
+def dataset_of(name: str) -> str:
+    """The dataset that ids are of: a sample's are those of the whole."""
+    return name.removesuffix("-sample")
+
+
+def file_of(place: str) -> str:
+    """The file of a `source_uri`."""
+    return place.rpartition("#")[0] or place
+
+
+def within(scope: str, name: str) -> str:
+    """A name of a dataset, of a file, or at a place, as it is hashed."""
+    return f"{scope}\0{name}"
+
+
 # ---- records and lists
 
 
@@ -178,6 +198,7 @@ class _Listed(NamedTuple):
     """What a source does for one erasure: hashes of texts, edits by the hash of a cell, and the sizes of each."""
 
     texts: set[str]
+    here: set[str]
     edits: dict[str, list[Edit]]
     sizes: dict[str, set[int]]
 
@@ -210,22 +231,27 @@ class Erased:
             raise CurateError("the key by which a run knows what was erased is missing", where, hint)
         return cls(key, [(one, store.read_table(one["suppressed"]).to_pylist()) for one in records])
 
-    def gone(self, name: str) -> dict[str, Any] | None:
-        """The record of the erasure that removed the document of this id, or from this place."""
-        return self._record("was", name) or self._record("place", name)
+    def gone(self, name: str, dataset: str) -> dict[str, Any] | None:
+        """The record of the erasure that removed the document of this id, or from this place, of a dataset."""
+        return self._record("was", within(dataset, name)) or self._record("place", within(dataset, name))
 
-    def noted(self, identity: str) -> dict[str, Any] | None:
+    def noted(self, identity: str, dataset: str) -> dict[str, Any] | None:
         """The record of the erasure that replaced a mention in the document of this id."""
-        return self._record("note", identity)
+        return self._record("note", within(dataset, identity))
+
+    @property
+    def by_dataset(self) -> bool:
+        """Whether what a source gives depends on the dataset that it is read for."""
+        return any(kind == "id" for kind, _ in self._when)
 
     def _record(self, kind: str, value: str) -> dict[str, Any] | None:
         return self._when.get((kind, hashed(self.key, kind, value)))
 
     # ---- reading
 
-    def clean(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
-        """Documents as read without what was erased, and the rows that are gone: they are blank."""
-        rows = set(self._by_id(table))
+    def clean(self, table: pa.Table, dataset: str) -> tuple[pa.Table, list[int]]:
+        """Documents as read for a dataset without what was erased, and the rows that are gone: they are blank."""
+        rows = set(self._by_id(table, dataset))
         for listed in self._lists:  # each knows texts as the one before left them
             rows.update(self._by_text(table, listed))
             table = self._without(table, listed)
@@ -251,17 +277,26 @@ class Erased:
                 table = table.set_column(number, field, values)
         return table
 
-    def _by_id(self, table: pa.Table) -> Iterator[int]:
+    def _by_id(self, table: pa.Table, dataset: str) -> Iterator[int]:
+        if not self.by_dataset:
+            return
+        files = [file_of(place or "") for place in table.column("source_uri").to_pylist()]
         for name in ("id", "parent"):
             ids = table.column(name).to_pylist() if name in table.column_names else []
-            yield from (row for row, one in enumerate(ids) if one is not None and self._record("id", str(one)))
+            for row, one in enumerate(ids):
+                scopes = (within(dataset, str(one)), within(files[row], str(one))) if one is not None else ()
+                if any(self._record("id", scope) for scope in scopes):
+                    yield row
 
     def _by_text(self, table: pa.Table, listed: _Listed) -> Iterator[int]:
-        if listed.texts:
-            texts = content_of(table)
-            for row in _of_sizes(texts, listed.sizes["text"]):
-                if hashed(self.key, "text", texts[row].as_py()) in listed.texts:
-                    yield row
+        if not (listed.texts or listed.here):
+            return
+        texts, places = content_of(table), table.column("source_uri")
+        for row in _of_sizes(texts, listed.sizes["text"] | listed.sizes["here"]):
+            text = texts[row].as_py()
+            here = within(places[row].as_py() or "", text)
+            if hashed(self.key, "text", text) in listed.texts or hashed(self.key, "here", here) in listed.here:
+                yield row
 
     def _edited(self, column: pa.ChunkedArray, listed: _Listed) -> pa.ChunkedArray | None:
         """A column with the mentions replaced; None where there is none."""
@@ -279,8 +314,9 @@ class Erased:
 
 def _listed(entries: Sequence[dict[str, Any]]) -> _Listed:
     edits = {one["hash"]: [Edit(**edit) for edit in one["edits"]] for one in entries if one["kind"] == "cell"}
-    sizes = {kind: {one["size"] for one in entries if one["kind"] == kind} for kind in ("text", "cell")}
-    return _Listed({one["hash"] for one in entries if one["kind"] == "text"}, edits, sizes)
+    sizes = {kind: {one["size"] for one in entries if one["kind"] == kind} for kind in ("text", "here", "cell")}
+    texts, here = ({one["hash"] for one in entries if one["kind"] == kind} for kind in ("text", "here"))
+    return _Listed(texts, here, edits, sizes)
 
 
 def _of_sizes(values: Any, sizes: set[int]) -> list[int]:

@@ -112,7 +112,8 @@ def _counted(store: Store, subject: Subject, matcher: Matcher, *, remove: bool, 
     files = [matcher.redacted(name) for name, _, _ in small_files(store, matcher)]
     return {
         "dry_run": True, "counts": dict(found.counts), "documents": _documents(found), "objects": len(found.hits),
-        "files": sorted(files), "similar": sorted(found.similar), "versions": told, "inputs": _inputs(found, matcher),
+        "files": sorted(files), "similar": sorted(found.similar), "copies": found.copies, "shared": found.shared,
+        "versions": told, "inputs": _inputs(found, matcher),
     }  # fmt: skip
 
 
@@ -136,7 +137,7 @@ def _to_change(files: list[tuple[str, Any, Any]]) -> list[str]:
 
 def _subject_hashes(subject: Subject, key: bytes) -> dict[str, list[str]]:
     return {
-        kind: sorted(hashed(key, f"subject {kind}", value.casefold()) for value in getattr(subject, name))
+        kind: sorted(hashed(key, f"subject {kind}", str(value).casefold()) for value in getattr(subject, name))
         for name, kind in KINDS.items()
     }
 
@@ -159,8 +160,9 @@ def _prepare(
 ) -> dict[str, Any]:  # fmt: skip
     """Write what versions and annotations become, and the journal of what is to be done."""
     rewriter = Rewriter(
-        store, matcher, hits=found.hits, gone=found.gone, ids=found.ids, naming=found.naming, places=found.places
-    )
+        store, matcher, hits=found.hits, gone=found.gone, ids=found.ids, naming=found.naming, places=found.places,
+        scopes=found.scopes, key=open_key(store),
+    )  # fmt: skip
     made = successors(store, there, found, rewriter, identity)
     reading = versions_in_use(store) & {one.of for one in made}
     if reading:
@@ -177,8 +179,8 @@ def _prepare(
     touched = {*found.hits, *rewriter.replaced, *found.naming, *found.gone, *found.mentions}
     named = {name: new for name, _, new in files if name.startswith("runs/") and new}
     for one in erasures(store):  # what was only like a document that went, and goes now
-        if one["state"] == "done" and found.ids.intersection(one["similar"]):
-            left = [name for name in one["similar"] if name not in found.ids]
+        if one["state"] == "done" and found.names.intersection(one["similar"]):
+            left = [name for name in one["similar"] if name not in found.names]
             named[f"erasures/{one['id']}.json"] = {**one, "similar": left}
     receipts, also = _stale(store, touched, {name for name, _, _ in files})
     old = {name for one in there if one.id in {two.of for two in made} for name, _ in objects_of(store, one.manifest)}
@@ -189,7 +191,7 @@ def _prepare(
         "versions": [one._asdict() for one in made],
         "exports": list(outside.exports(store, made)), "reports": list(outside.reports(store, made)),
         "trainings": outside.trainings(store, made), "labeling": projects, "inputs": _inputs(found, matcher),
-        "similar": sorted(found.similar),
+        "similar": sorted(found.similar), "copies": found.copies, "shared": found.shared,
         "suppressed": write_suppressed(store, found.suppressed), "write": {**named, **entries},
         "purge": {"files": receipts, "objects": sorted(touched | also | old),
                   "tokens": sorted(_tokens(store, {one.of for one in made}))},
@@ -311,7 +313,8 @@ def _nothing(hashes: dict[str, list[str]], *, remove: bool) -> dict[str, Any]:
         "schema": 1, "id": None, "state": "done", "began": now(), "ended": now(), "subject": hashes,
         "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced", "counts": {},
         "documents": {"removed": 0, "redacted": 0}, "versions": [], "exports": [], "reports": [], "trainings": [],
-        "labeling": [], "inputs": [], "similar": [], "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
+        "labeling": [], "inputs": [], "similar": [], "copies": 0, "shared": 0,
+        "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
     }  # fmt: skip
 
 

@@ -152,11 +152,19 @@ def rewritten_annotations(
 
     entries, projects = dict[str, dict[str, Any]](), set[str]()
     becomes: dict[tuple[str, ...], dict[str, str]] = {}
+    went: dict[tuple[str, ...], set[str]] = {}
     for blob in store.blobs.list("annotations"):
         entry = store.read_json(blob.name) or {}
         table = store.read_table(entry["object"])
         ids = table.column("id")
-        gone = compute.is_in(ids, pa.array(sorted(found.ids), pa.string()))
+        gone = compute.is_in(ids, pa.array(sorted(found.names - found.others), pa.string()))
+        if found.others:  # a document of another dataset has the id, too: only what was judged tells them apart
+            on = tuple(entry["on"])
+            if on not in went:
+                went[on] = set(_of_gone(store, there, found, on))
+            same = compute.is_in(ids, pa.array(sorted(found.others), pa.string()))
+            said = compute.is_in(table.column("hash"), pa.array(sorted(went[on]), pa.string()))
+            gone = compute.or_(gone, compute.and_(same, said))
         noted = compute.is_in(ids, pa.array(sorted(found.noted), pa.string()))
         name = rewriter.plain(entry["object"])
         if name == entry["object"] and not compute.any(compute.or_(gone, noted)).as_py():
@@ -190,6 +198,18 @@ def _hashes(
             names = fragment.object, rewriter.documents(fragment.object, shard.object)
             before, after = (_judged(store.read_table(name).take(take), on) for name in names)
             yield from ((one, other) for one, other in zip(before, after, strict=True) if one and other)
+
+
+def _of_gone(store: Store, there: Collection[Version], found: Found, on: tuple[str, ...]) -> Iterator[str]:
+    """Hashes of what was judged of documents that go."""
+    import pyarrow as pa
+
+    for version in there:
+        for shard, fragment in version.pairs():
+            rows = found.gone.get(shard.object)
+            if fragment and rows:
+                table = store.read_table(fragment.object).take(pa.array(sorted(rows), pa.int64()))
+                yield from (one for one in _judged(table, on) if one)
 
 
 def _judged(table: pa.Table, on: tuple[str, ...]) -> list[str | None]:

@@ -29,10 +29,18 @@ def _counted(told: dict[str, Any]) -> Iterator[str]:
     documents = told["documents"]
     yield f"found in documents as they were read: {_counts(told)}"
     yield f"would remove {documents['removed']:,} document(s), and replace mentions in {documents['redacted']:,}"
+    yield from _copies(told)
     yield f"in {told['objects']:,} object(s), {len(told['versions'])} version(s) and {len(told['files'])} small file(s)"
     for one in told["versions"]:
         yield f"  {one['dataset']}@{one['of'][:12]}: {one['removed']:,} to remove, {one['redacted']:,} with mentions"
     yield from _inputs(told)
+
+
+def _copies(told: dict[str, Any]) -> Iterator[str]:
+    if told["copies"]:
+        yield f"of these {told['copies']:,} were not named, but say exactly what one of them says"
+    if told["shared"]:
+        yield f"{told['shared']:,} documents say exactly what one of them says, as many do: they stay; name those of the person"
 
 
 def _inputs(told: dict[str, Any]) -> Iterator[str]:
@@ -51,8 +59,10 @@ def _proof(told: dict[str, Any]) -> Iterator[str]:
         yield f"erasure {told['id']}, {told['began']} to {told['ended']}, curate-lm {told['tool']}"
         yield f"found in documents as they were read: {_counts(told)}; mentions were {told['mentions']}"
         yield f"documents: {documents['removed']:,} removed, {documents['redacted']:,} with mentions replaced"
+        yield from _copies(told)
         for one in told["versions"]:
-            yield f"  {one['dataset']}: {one['of'][:12]} -> {one['version'][:12]}, {one['removed']:,} documents fewer"
+            fewer = f"{one['removed']:,} document{'' if one['removed'] == 1 else 's'} fewer"
+            yield f"  {one['dataset']}: {one['of'][:12]} -> {one['version'][:12]}, {fewer}"
         purge = told["purge"]
         yield (
             f"purged: {len(purge['objects']):,} objects, {len(told['versions'])} manifests, {purge['files']:,} cached records, "

@@ -10,7 +10,7 @@ import pyarrow.compute as compute
 import pytest
 
 from curate.erasure.matching import Matcher
-from curate.erasure.subject import Subject, read_subject
+from curate.erasure.subject import Named, Subject, read_subject
 from curate.errors import CurateError
 
 SUBJECT = Subject(
@@ -119,4 +119,4 @@ def test_a_subject_file_that_is_not_there_is_told(tmp_path):
 def test_a_subject_file_may_be_json(tmp_path):
     path = tmp_path / "subject.json"
     path.write_text(json.dumps({"names": [" Jane Doe ", "Jane Doe"], "documents": ["d1"]}))
-    assert read_subject(path) == Subject(names=("Jane Doe",), documents=("d1",))
+    assert read_subject(path) == Subject(names=("Jane Doe",), documents=(Named("d1"),))
