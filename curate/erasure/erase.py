@@ -177,6 +177,7 @@ def _prepare(
                 "rows": (entries.get(name) or said)["rows"],
             }
     touched = {*found.hits, *rewriter.replaced, *found.naming, *found.gone, *found.mentions}
+    touched |= {str((store.read_json(name) or {}).get("object")) for name in entries}
     named = {name: new for name, _, new in files if name.startswith("runs/") and new}
     for one in erasures(store):  # what was only like a document that went, and goes now
         if one["state"] == "done" and found.names.intersection(one["similar"]):

@@ -100,7 +100,9 @@ def test_duplicates_and_labels_of_a_document_with_the_same_id_stay(two):
     said = []
     for name in ("letters", "people"):
         table = two.open(name).arrow(columns=["id", "text"])
-        said.append(table.select(["id"]).append_column("hash", hashes(table)).append_column("of", pa.array([name] * len(table))))
+        said.append(
+            table.select(["id"]).append_column("hash", hashes(table)).append_column("of", pa.array([name] * len(table)))
+        )
     annotate(two.store, "tone", pa.concat_tables(said))
     subject(two, 'documents: [{id: "17", dataset: people}]')
     told = erase(two)
@@ -152,9 +154,9 @@ def test_a_short_text_without_an_id_is_known_again_at_its_place_alone(project):
     subject(project, f"documents: [{one}]")
     erase(project)
     put(project, "answers", [{"text": "yes"}, {"text": "no"}, {"text": "yes"}])
-    assert project.texts(project.open("answers")) == ["no", "yes"]
+    assert project.texts("answers") == ["no", "yes"]
     put(project, "others", [{"text": "yes"}])
-    assert project.texts(project.open("others")) == ["yes"]
+    assert project.texts("others") == ["yes"]
 
 
 def test_clusters_of_near_copies_stay_apart(project):
