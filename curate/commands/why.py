@@ -67,8 +67,9 @@ def _end(told: dict[str, Any]) -> str:
 def _line(event: dict[str, Any]) -> str:
     from curate.stages.decide import limit_words
 
-    words = f"  {event['stage']}: {event['event']}" + (f" of `{event['parent']}`" if "parent" in event else "")
-    if "reason" in event:
+    stage = "" if event["stage"] == event["event"] else f"{event['stage']}: "
+    words = f"  {stage}{event['event']}" + (f" of `{event['parent']}`" if "parent" in event else "")
+    if event.get("reason", event["event"]) != event["event"]:
         words += f" {event['reason']}"
     if "value" in event:
         words += f", {event['value']:g}"

@@ -84,11 +84,12 @@ def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool
                 own = {f"erasures/{one['id']}.json" for one in journals}  # what they were to write is still in them
                 left = [name for name, _, _ in files if name not in own]
                 proofs = [
-                    _prove(store, one, matcher, left=left) for one in journals or [_nothing(hashes, remove=remove)]
+                    _prove(store, one, matcher, left=left)
+                    for one in journals or [_nothing(hashes, subject, remove=remove)]
                 ]
                 return proofs[-1]
             identity = _identity(store, hashes)
-            journals.append(_prepare(store, there, found, matcher, files, identity, hashes, remove=remove))
+            journals.append(_prepare(store, there, found, matcher, files, identity, hashes, subject, remove=remove))
             _apply(store, journals[-1], say)
         raise AssertionError("what was erased is still found")
 
@@ -111,7 +112,8 @@ def _counted(store: Store, subject: Subject, matcher: Matcher, *, remove: bool, 
             told.append({"dataset": one.manifest["dataset"], "of": one.id, "removed": removed, "redacted": redacted})
     files = [matcher.redacted(name) for name, _, _ in small_files(store, matcher)]
     return {
-        "dry_run": True, "counts": dict(found.counts), "documents": _documents(found), "objects": len(found.hits),
+        "dry_run": True, "counts": dict(found.counts), "identifiers": _identifiers(found, subject),
+        "documents": _documents(found), "objects": len(found.hits),
         "files": sorted(files), "similar": sorted(found.similar), "copies": found.copies, "shared": found.shared,
         "versions": told, "inputs": _inputs(found, matcher),
     }  # fmt: skip
@@ -121,6 +123,17 @@ def _documents(found: Found) -> dict[str, int]:
     gone = {(name, row) for name, rows in found.gone.items() for row in rows}
     noted = {(name, row) for name, rows in found.mentions.items() for row in rows}
     return {"removed": len(gone), "redacted": len(noted - gone)}
+
+
+def _identifiers(found: Found, subject: Subject) -> list[dict[str, Any]]:
+    """Where each identifier was found, and how often; by its number in the file, never what it is."""
+    told = []
+    for key, kind in KINDS.items():
+        for number in range(1, len(getattr(subject, key)) + 1):
+            where = found.identifiers.get((kind, number), {})
+            counts = {name: where.get(name, 0) for name in ("documents", "elsewhere")}
+            told.append({"kind": kind, "number": number, **counts})
+    return told
 
 
 def _inputs(found: Found, matcher: Matcher) -> list[str]:
@@ -156,7 +169,7 @@ def _identity(store: Store, hashes: dict[str, list[str]]) -> str:
 
 def _prepare(
     store: Store, there: list[Version], found: Found, matcher: Matcher, files: list[tuple[str, Any, Any]], identity: str,
-    hashes: dict[str, list[str]], *, remove: bool,
+    hashes: dict[str, list[str]], subject: Subject, *, remove: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Write what versions and annotations become, and the journal of what is to be done."""
     rewriter = Rewriter(
@@ -188,9 +201,9 @@ def _prepare(
     journal = {
         "schema": 1, "id": identity, "state": "applying", "began": now(), "ended": None, "subject": hashes,
         "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced",
-        "counts": dict(found.counts), "documents": _documents(found),
+        "counts": dict(found.counts), "identifiers": _identifiers(found, subject), "documents": _documents(found),
         "versions": [one._asdict() for one in made],
-        "exports": list(outside.exports(store, made)), "reports": list(outside.reports(store, made)),
+        "exports": list(outside.exports(store, made, matcher)), "reports": list(outside.reports(store, made, matcher)),
         "trainings": outside.trainings(store, made), "labeling": projects, "inputs": _inputs(found, matcher),
         "similar": sorted(found.similar), "copies": found.copies, "shared": found.shared,
         "suppressed": write_suppressed(store, found.suppressed), "write": {**named, **entries},
@@ -309,10 +322,11 @@ def _sweep(store: Store) -> None:
 # ---- the proof
 
 
-def _nothing(hashes: dict[str, list[str]], *, remove: bool) -> dict[str, Any]:
+def _nothing(hashes: dict[str, list[str]], subject: Subject, *, remove: bool) -> dict[str, Any]:
     return {
         "schema": 1, "id": None, "state": "done", "began": now(), "ended": now(), "subject": hashes,
         "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced", "counts": {},
+        "identifiers": _identifiers(Found(), subject),
         "documents": {"removed": 0, "redacted": 0}, "versions": [], "exports": [], "reports": [], "trainings": [],
         "labeling": [], "inputs": [], "similar": [], "copies": 0, "shared": 0,
         "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
@@ -336,6 +350,7 @@ def _prove(store: Store, journal: dict[str, Any], matcher: Matcher, *, left: lis
     }  # fmt: skip
     for one in (*proof["exports"], *proof["reports"]):
         one.pop("files", None)
+        one["place"] = one.pop("told", one["place"])
     if proof["id"] is None:
         return proof
     proof["purge"] = {**proof["purge"], "files": len(journal["purge"]["files"])}

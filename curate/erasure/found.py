@@ -84,6 +84,7 @@ class Found:
         shared: How many stay that say the same as one that goes: many do.
         common: What they say.
         counts: How many of each kind of identifier were found.
+        identifiers: The same of each identifier, by kind and number: in `documents` as read, and `elsewhere`.
         inputs: Places of all these documents.
         suppressed: What the next run is to leave out.
     """
@@ -102,6 +103,7 @@ class Found:
     shared: int = 0
     common: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    identifiers: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     inputs: set[str] = field(default_factory=set)
     suppressed: set[Suppressed] = field(default_factory=set)
 
@@ -142,11 +144,18 @@ def find(store: Store, there: list[Version], subject: Subject, matcher: Matcher,
     for name in others & found.hits.keys():  # names of files, and what could not be read
         found.suppressed |= set(_cells(found.hits[str(name)], key))
     for name, hits in found.hits.items():
-        found.counts.update(hits.kinds if name in shards else {})
+        if name in shards:
+            found.counts.update(kind for kind, _ in hits.kinds.elements())
+        for which, count in hits.kinds.items():
+            found.identifiers[which]["documents" if name in shards else "elsewhere"] += count
     gone = found.names
-    for name, similar in _naming(store, there, found, named) if gone or named else ():
+    met: Counter[str] = Counter()
+    for name, similar, names in _naming(store, there, found, named) if gone or named else ():
         found.naming.add(name)
         found.similar |= similar - gone
+        met.update(names if name not in shards else ())
+    for number, one in enumerate(subject.documents, 1):
+        found.identifiers["document", number]["elsewhere"] += met[one.id]
     if found.naming:  # also those that only labels, or what could not be read, know of
         found.known(named)
         found.suppressed |= {Suppressed("was", hashed(key, "was", within(*one))) for one in named}
@@ -206,6 +215,8 @@ def _go(
     documents = Documents(store, shards, datasets)
     found.scopes = documents.scopes
     chosen, named = documents.named(subject.documents, Erased.of(store), "the subject file")
+    for number, one in enumerate(subject.documents, 1):
+        found.identifiers["document", number]["documents"] += len({documents.name(row) for row in chosen[one]})
     found.counts["document"] = len({one.id for one, rows in chosen.items() if rows})
     rows = {row for some in chosen.values() for row in some}
     for name in shards:
@@ -307,8 +318,10 @@ def _to_leave_out(
             yield Suppressed("here", hashed(key, "here", within(uri, text)), size)
 
 
-def _naming(store: Store, there: list[Version], found: Found, named: Collection[Key]) -> Iterator[tuple[str, set[str]]]:
-    """Objects in which another document names one that goes, and the ids of those that were dropped as like it.
+def _naming(
+    store: Store, there: list[Version], found: Found, named: Collection[Key]
+) -> Iterator[tuple[str, set[str], set[str]]]:
+    """Objects in which another document names one that goes, the ids of those that were dropped as like it, and the ids.
 
     What no version holds is a cache, or labels: there an id means any document that has it, but where others do, too.
     """
@@ -336,4 +349,5 @@ def _naming(store: Store, there: list[Version], found: Found, named: Collection[
         if any(compute.any(compute.is_in(one, those)).as_py() for one in table.columns):
             like = compute.is_in(table.column("duplicate_of"), those) if "duplicate_of" in looked else None
             similar = table.filter(like).column("id").to_pylist() if like is not None and "id" in looked else []
-            yield name, {one for one in similar if one is not None}
+            names = {one for column in table.columns for one in column.filter(compute.is_in(column, those)).to_pylist()}
+            yield name, {one for one in similar if one is not None}, names

@@ -151,20 +151,21 @@ class Documents:
         copies = self._copies(texts, found)
         if copies:
             more, keys = self._closed(copies, self._made)
-            found.copies = len({self._name(row) for row in copies})
+            found.copies = len({self.name(row) for row in copies})
             for name, rows in more.items():
                 found.rows[name] |= rows
             found.keys |= keys
         return found
 
-    def _name(self, row: Row) -> str:
+    def name(self, row: Row) -> str:
+        """The id of a document."""
         return self.tables[row[0]].column("id")[row[1]].as_py()
 
     def _closed(
         self, chosen: Collection[Row], beside: Callable[[], Mapping[Key, set[Key]]]
     ) -> tuple[dict[str, set[int]], set[Key]]:
         """Rows and what they are called, with all that belongs to them."""
-        keys = {(scope, self._name(row)) for row in chosen for scope in self.scopes[row[0]]}
+        keys = {(scope, self.name(row)) for row in chosen for scope in self.scopes[row[0]]}
         rows: dict[str, set[int]] = defaultdict(set)
         near = beside() if chosen else {}
         fresh = set(keys)
@@ -251,7 +252,7 @@ class Documents:
                     same[said[row].as_py()].add((name, row))
         copies = set[Row]()
         for text, rows in same.items():
-            others = {self._name(row) for row in rows}
+            others = {self.name(row) for row in rows}
             if len(others) > MOST_COPIES:
                 found.common.add(text)
                 found.shared += len(others)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from curate.erasure.found import Found, Version
+    from curate.erasure.matching import Matcher
     from curate.erasure.rewrite import Rewriter
     from curate.erasure.successor import Successor
 
@@ -36,8 +37,10 @@ UNKNOWN = "of a version that is no more: look at it by hand"
 # ---- exports and reports
 
 
-def exports(store: Store, made: Collection[Successor]) -> Iterator[dict[str, Any]]:
+def exports(store: Store, made: Collection[Successor], matcher: Matcher) -> Iterator[dict[str, Any]]:
     """The exports of versions that had the data, as they are asked for again; of one file the newest.
+
+    `told` is how the proof is to call the place: whoever goes on with the erasure need not know whom it is about.
 
     What was in a version that garbage collection has removed nobody can tell: its exports are named.
     """
@@ -45,20 +48,24 @@ def exports(store: Store, made: Collection[Successor]) -> Iterator[dict[str, Any
     newest = {name: one for one in records(store, "export") for name in _files(one)}
     for one in {one["id"]: one for one in newest.values()}.values():
         place, version = one["facts"]["folder"], one["inputs"][0]["id"]
+        told = matcher.redacted(place)
         if not store.blobs.exists(f"versions/{version}.json") and _state(_files(one)) != "missing":
-            yield {"place": place, "files": _files(one), "done": UNKNOWN}
+            yield {"place": place, "told": told, "files": _files(one), "done": UNKNOWN}
         if version in becomes:
-            asked = {key: one["facts"][key] for key in ("format", "split", "columns", "escape_formulas")}
+            columns = one["facts"]["columns"] and [matcher.redacted(name) for name in one["facts"]["columns"]]
+            asked = {key: one["facts"][key] for key in ("format", "split", "escape_formulas")}
             after = becomes[version]
-            yield {"place": place, "files": _files(one), "dataset": after.dataset, "version": after.version, **asked}
+            asked |= {"columns": columns, "dataset": after.dataset, "version": after.version}
+            yield {"place": place, "told": told, "files": _files(one), **asked}
 
 
-def reports(store: Store, made: Collection[Successor]) -> Iterator[dict[str, Any]]:
-    """The pages about versions that had the data: reports and audits."""
+def reports(store: Store, made: Collection[Successor], matcher: Matcher) -> Iterator[dict[str, Any]]:
+    """The files about versions that had the data: reports, audits and samples to review."""
     held = {one.of for one in made if one.held}
     for one in (*records(store, "report"), *records(store, "audit")):
         if one["outputs"] and any(thing.get("id") in held for thing in one["inputs"]):
-            yield {"place": one["outputs"][0]["name"], "files": _files(one)}
+            place = one["outputs"][0]["name"]
+            yield {"place": place, "told": matcher.redacted(place), "files": _files(one)}
 
 
 def _files(one: dict[str, Any]) -> dict[str, str]:

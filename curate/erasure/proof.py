@@ -14,6 +14,8 @@ _NOT_KNOWN = (
     "pseudonyms: these can still be linked."
 )
 
+_PLACES = {"documents": "documents as they were read", "elsewhere": "caches, labels, and what stages made"}
+
 
 def lines(told: dict[str, Any]) -> list[str]:
     """The lines, without data."""
@@ -28,12 +30,19 @@ def _counts(told: dict[str, Any]) -> str:
 def _counted(told: dict[str, Any]) -> Iterator[str]:
     documents = told["documents"]
     yield f"found in documents as they were read: {_counts(told)}"
+    yield from _identifiers(told)
     yield f"would remove {documents['removed']:,} document(s), and replace mentions in {documents['redacted']:,}"
     yield from _copies(told)
     yield f"in {told['objects']:,} object(s), {len(told['versions'])} version(s) and {len(told['files'])} small file(s)"
     for one in told["versions"]:
         yield f"  {one['dataset']}@{one['of'][:12]}: {one['removed']:,} to remove, {one['redacted']:,} with mentions"
     yield from _inputs(told)
+
+
+def _identifiers(told: dict[str, Any]) -> Iterator[str]:
+    for one in told["identifiers"]:
+        where = [f"{one[name]:,} in {words}" for name, words in _PLACES.items() if one[name]]
+        yield f"  {one['kind']} {one['number']} of the subject file: {', '.join(where) or 'nowhere'}"
 
 
 def _copies(told: dict[str, Any]) -> Iterator[str]:
@@ -58,6 +67,7 @@ def _proof(told: dict[str, Any]) -> Iterator[str]:
         documents = told["documents"]
         yield f"erasure {told['id']}, {told['began']} to {told['ended']}, curate-lm {told['tool']}"
         yield f"found in documents as they were read: {_counts(told)}; mentions were {told['mentions']}"
+        yield from _identifiers(told)
         yield f"documents: {documents['removed']:,} removed, {documents['redacted']:,} with mentions replaced"
         yield from _copies(told)
         for one in told["versions"]:
