@@ -355,10 +355,10 @@ def _prove(store: Store, journal: dict[str, Any], matcher: Matcher, *, left: lis
         return proof
     proof["purge"] = {**proof["purge"], "files": len(journal["purge"]["files"])}
     inputs, outputs = (
-        [Thing(kind="version", id=one[key], name=one["dataset"]) for one in proof["versions"]]
+        [Thing(kind="version", id=one[key], name=f"{one['dataset']}@{one[key][:12]}") for one in proof["versions"]]
         for key in ("of", "version")
     )
-    facts = {"documents": proof["documents"], "counts": proof["counts"]}
+    facts = {"documents": proof["documents"], "counts": proof["counts"], "folder": f"erasures/{proof['id']}.json"}
     record(
         store, "erasure", proof["id"], name=proof["id"], state="done", began=proof["began"], inputs=inputs,
         outputs=outputs, facts=facts,

@@ -13,16 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curate.dataset.annotations import annotation_objects
-from curate.dataset.erased import (
-    FEWEST,
-    Erased,
-    Suppressed,
-    content_of,
-    dataset_of,
-    file_of,
-    hashed,
-    within,
-)
+from curate.dataset.cells import FEWEST, content_of
+from curate.dataset.erased import Erased, Suppressed, dataset_of, file_of, hashed, within
 from curate.dataset.fragments import Fragment, read_fragments, read_ledger
 from curate.dataset.ledger import Shard
 from curate.dataset.manifest import objects_of

@@ -15,7 +15,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.erased import FEWEST, Erased, content_of, dataset_of
+from curate.dataset.cells import FEWEST, content_of
+from curate.dataset.erased import Erased, dataset_of
 from curate.dataset.ledger import Shard
 from curate.dataset.store import Store
 from curate.erasure.subject import Named

@@ -23,7 +23,7 @@ from functools import cache
 from html.entities import html5
 from typing import NamedTuple
 
-from curate.dataset.erased import Edit, replaced
+from curate.dataset.cells import Edit, replaced
 from curate.erasure.subject import FEWEST_DIGITS, Subject
 
 __all__ = ["PLACEHOLDERS", "Matcher"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.erased import ERASED, blanked, exchanged, hashed
+from curate.dataset.cells import blanked, exchanged
+from curate.dataset.erased import ERASED, hashed
 from curate.dataset.index import hash_names
 from curate.dataset.state import SIZE
 from curate.dataset.store import Store

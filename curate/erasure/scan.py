@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.erased import Edit, as_text, cells_of, edited, exchanged
+from curate.dataset.cells import Edit, as_text, cells_of, edited, exchanged
 from curate.dataset.schema import JSON_FIELD
 from curate.dataset.store import Store
 from curate.erasure.matching import Matcher

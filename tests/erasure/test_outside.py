@@ -42,6 +42,27 @@ def test_an_export_of_some_columns_is_written_anew_with_these(person):
     assert clean(person.root / "out.csv")
 
 
+def test_an_export_with_a_column_that_is_called_by_an_address_is_written_anew(project):
+    (project.root / "rows.jsonl").write_text(json.dumps({"id": "a", "text": "A text.", EMAIL: "yes"}) + "\n")
+    project.pipeline("dataset: toy\nsources:\n  - {stage: files, paths: [rows.jsonl]}\nstages: []\n")
+    project.run()
+    export(project.open(), "csv", project.root / "out.csv", columns=["text", EMAIL])
+    (project.root / "subject.yaml").write_text(f"emails: [{EMAIL}]")
+    assert [one["done"] for one in erase(project)["exports"]] == ["written anew"]
+    assert (project.root / "out.csv").read_text().splitlines()[0] == '"text","<EMAIL>"'
+
+
+def test_a_sample_for_review_is_removed_and_one_that_was_reviewed_is_named(person):
+    for name in ("new", "done"):
+        assert person.cli("privacy", "risk", "toy", "--sample", "40", "--out", f"{name}.jsonl").code == 0
+    gc.collect()
+    reviewed = person.root / "done.jsonl"
+    reviewed.write_text(reviewed.read_text().replace("null", "true", 1))
+    assert {one["place"].rpartition("/")[2]: one["done"] for one in erase(person)["reports"]} == {
+        "new.jsonl": "removed", "done.jsonl": "changed since: erase it by hand",
+    }  # fmt: skip
+
+
 def test_an_export_that_somebody_changed_is_named_and_stays(person):
     export(person.open(), "jsonl", person.root / "out.jsonl")
     (person.root / "out.jsonl").write_text(f"mine now, {EMAIL}")
