@@ -44,7 +44,7 @@ def exports(store: Store, made: Collection[Successor], matcher: Matcher) -> Iter
 
     What was in a version that garbage collection has removed nobody can tell: its exports are named.
     """
-    becomes = {one.of: one for one in made if one.removed or one.redacted}
+    becomes = {one.of: one for one in made if one.removed or one.redacted or _renamed(store, one)}
     newest = {name: one for one in records(store, "export") for name in _files(one)}
     for one in {one["id"]: one for one in newest.values()}.values():
         place, version = one["facts"]["folder"], one["inputs"][0]["id"]
@@ -59,9 +59,15 @@ def exports(store: Store, made: Collection[Successor], matcher: Matcher) -> Iter
             yield {"place": place, "told": told, "files": _files(one), **asked}
 
 
+def _renamed(store: Store, one: Successor) -> bool:
+    """Whether a column is called otherwise."""
+    before, after = (store.manifest(name)["columns"] for name in (one.of, one.version))
+    return before != after
+
+
 def reports(store: Store, made: Collection[Successor], matcher: Matcher) -> Iterator[dict[str, Any]]:
     """The files about versions that had the data: reports, audits and samples to review."""
-    held = {one.of for one in made if one.held}
+    held = {one.of for one in made if one.held or _renamed(store, one)}
     for one in (*records(store, "report"), *records(store, "audit")):
         if one["outputs"] and any(thing.get("id") in held for thing in one["inputs"]):
             place = one["outputs"][0]["name"]

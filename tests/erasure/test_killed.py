@@ -118,10 +118,12 @@ def test_garbage_collection_after_a_killed_erasure_removes_nothing_that_its_end_
 def test_the_erasure_of_somebody_else_leaves_no_path_that_names_the_first(restored):
     folder = restored.root / "jane-doe"
     export(restored.open(), "jsonl", folder)
+    shutil.copytree(folder, restored.root / "exported")
     shutil.rmtree(restored.root / "before")
     shutil.copytree(restored.root / ".curate", restored.root / "before")
     count = changes(restored)
     again(restored)
+    shutil.copytree(restored.root / "exported", folder, dirs_exist_ok=True)
     assert killed(restored, count - 3)
     (restored.root / "subject.yaml").write_text("documents: [ticket-30]")
     erased(restored)
