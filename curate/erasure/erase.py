@@ -31,6 +31,7 @@ from curate.erasure.rewrite import Rewriter
 from curate.erasure.scan import redacted_json, small_files
 from curate.erasure.subject import KINDS, Subject
 from curate.erasure.successor import successors
+from curate.erasure.vaults import purge_vaults
 from curate.errors import CurateError, ResumableError
 from curate.files import sweep, sync_all
 from curate.tokenize.place import packs_folder
@@ -83,8 +84,9 @@ def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool
             if not found and not _to_change(files):
                 own = {f"erasures/{one['id']}.json" for one in journals}  # what they were to write is still in them
                 left = [name for name, _, _ in files if name not in own]
+                vaults = purge_vaults(there, matcher)
                 proofs = [
-                    _prove(store, one, matcher, left=left)
+                    _prove(store, {**one, "vaults": vaults}, matcher, left=left)
                     for one in journals or [_nothing(hashes, subject, remove=remove)]
                 ]
                 return proofs[-1]

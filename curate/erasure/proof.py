@@ -10,8 +10,8 @@ __all__ = ["lines"]
 _NOT_KNOWN = (
     "What this cannot know: backups, and copies that an object store or a file system keeps of what was deleted; exports and "
     "reports of which there is no record, or on other machines; machines that have token shards in their cache; the person by "
-    "other names than those in the subject file, or in a document whose file was changed since; vaults, and who has the key of "
-    "pseudonyms: these can still be linked."
+    "other names than those in the subject file, or in a document whose file was changed since; vaults that no pipeline of a "
+    "version names; who has the key of pseudonyms can still link them."
 )
 
 _PLACES = {"documents": "documents as they were read", "elsewhere": "caches, labels, and what stages made"}
@@ -80,6 +80,7 @@ def _proof(told: dict[str, Any]) -> Iterator[str]:
         )
     for kind in ("exports", "reports"):
         yield from (f"{kind[:-1]} {one['place']}: {one['done']}" for one in told[kind])
+    yield from (f"vault {one['place']}: {one['done']}" for one in told.get("vaults", ()))
     for one in told["trainings"]:
         steps = f", checkpoints {', '.join(one['checkpoints'])}" if one["checkpoints"] else ""
         yield f"training run {one['run']} in {one['folder']} saw the documents{steps}"

@@ -10,6 +10,8 @@ import pytest
 from curate.dataset.care import collect_garbage, verify
 from curate.dataset.export import export
 from curate.dataset.runs import records
+from curate.privacy.keys import load_key
+from curate.privacy.vault import read_vault
 from tests.erasure.conftest import CANARIES, EMAIL, PIPELINE, SECRET, canaries
 
 
@@ -93,6 +95,26 @@ def test_the_page_of_an_audit_is_removed_as_a_report_is(person):
     gc.collect()  # who has opened a version reads it
     (told,) = erase(person)["reports"]
     assert (told["place"], told["done"]) == (str(person.root / "bias.html"), "removed")
+
+
+def test_a_vault_is_purged_of_the_person_where_its_key_is_at_hand(project, monkeypatch):
+    monkeypatch.setenv("PII_KEY", "k" * 40)
+    (project.root / "rows.jsonl").write_text(json.dumps({"text": f"Of {EMAIL} and john@example.org."}) + "\n")
+    stage = "{stage: pii, operators: {email: pseudonym}, key: 'env:PII_KEY', vault: VAULT}"
+    project.pipeline(
+        "dataset: toy\nsources:\n  - {stage: files, paths: [rows.jsonl]}\n"
+        f"stages:\n  - {stage.replace('VAULT', str(project.root / 'vault'))}\n"
+    )
+    project.run()
+    key = load_key("env:PII_KEY", "a test")
+    assert {value for _, _, value in read_vault(project.root / "vault", key)} == {EMAIL, "john@example.org"}
+    (project.root / "subject.yaml").write_text(f"emails: [{EMAIL}]")
+    monkeypatch.delenv("PII_KEY")
+    (told,) = erase(project)["vaults"]
+    assert told["done"].endswith("mend that, and run the same command again")
+    monkeypatch.setenv("PII_KEY", "k" * 40)
+    assert [one["done"] for one in erase(project)["vaults"]] == ["1 entries removed"]
+    assert [value for _, _, value in read_vault(project.root / "vault", key)] == ["john@example.org"]
 
 
 def test_an_export_that_is_not_there_is_told(person):
