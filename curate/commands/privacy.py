@@ -153,7 +153,9 @@ def risk(
     from curate.commands.options import print_json
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
+    from curate.dataset.runs import Thing, now, record, run_id
     from curate.errors import CurateError
+    from curate.files import file_hash
     from curate.privacy.risk import anonymity, residual, write_sample
 
     if sensitive and not quasi:
@@ -169,7 +171,13 @@ def risk(
     if reviewed:
         told["residual"] = residual(one, reviewed)
     if sample and out:
+        began = now()
         told["sample"] = {"file": str(out), "documents": write_sample(one, sample, out, seed=seed), "seed": seed}
+        tag = f"{one.name}@{one.tag or one.version[:12]}"
+        written: list[Thing] = [{"kind": "file", "id": file_hash(out), "name": str(out.resolve())}]
+        record(one.store, "audit", run_id(), name=tag, state="done", began=began,
+               inputs=[{"kind": "version", "id": one.version, "name": tag}], outputs=written,
+               facts={"audit": "risk", **told["sample"]})  # fmt: skip
     if as_json:
         print_json(told)
     else:

@@ -88,8 +88,9 @@ def _end(told: dict[str, Any]) -> str:
 def _line(event: dict[str, Any]) -> str:
     from curate.stages.decide import limit_words
 
-    words = f"  {event['stage']}: {event['event']}" + (f" of `{event['parent']}`" if "parent" in event else "")
-    if "reason" in event:
+    stage = "" if event["stage"] == event["event"] else f"{event['stage']}: "
+    words = f"  {stage}{event['event']}" + (f" of `{event['parent']}`" if "parent" in event else "")
+    if event.get("reason", event["event"]) != event["event"]:
         words += f" {event['reason']}"
     if "value" in event:
         words += f", {event['value']:g}"
@@ -109,7 +110,7 @@ def _line(event: dict[str, Any]) -> str:
 
 def _dataset_of(store: Store, document: str) -> str:
     """The only dataset, or the only one that has the document, by its id or place; those that passed no gate have none."""
-    from curate.dataset.erased import Erased
+    from curate.dataset.erased import Erased, dataset_of
     from curate.dataset.reader import open_dataset
     from curate.dataset.refs import datasets
     from curate.dataset.why import has
@@ -125,8 +126,9 @@ def _dataset_of(store: Store, document: str) -> str:
             with suppress(CurateError):  # no version of it has passed its gates
                 having += [name] if has(open_dataset(name, store), document) else []
     erased = None if having else Erased.of(store)
-    if erased and erased.gone(document):
-        return names[0]  # which one it was in, nobody knows any more
+    if erased:
+        having = [name for name in names if erased.gone(document, dataset_of(name))]
+        having = having[:1] if len({dataset_of(name) for name in having}) == 1 else having  # of a sample the whole
     if len(having) == 1:
         return having[0]
     problem = f"`{document}` is in several datasets" if having else f"no dataset has `{document}`"

@@ -3,11 +3,13 @@
     erasures/key          32 random bytes in hexadecimal, readable by the store's owner alone
     erasures/<id>.json    what an erasure did (curate/erasure); `suppressed` names an object:
                           kind   hash                                                            size   edits
-                          id     of a document that is gone                                      -      -
-                          place  the `source_uri` of one                                         -      -
-                          text   what one said, where its id only tells where it stood           bytes  -
+                          id     of a document that is gone, in its dataset or its file          -      -
+                          was    the same of one whose id only told where it stood, for `why`    -      -
+                          place  the `source_uri` of one, in its dataset                         -      -
+                          text   what one said, if that is enough to know it by                  bytes  -
+                          here   what one said and its `source_uri`, if it is not                bytes  -
                           cell   a string in which a mention was replaced                        bytes  what to replace
-                          note   the id of a document in which one was                           -      -
+                          note   the id of a document in which one was, in its dataset           -      -
 
 Hashes are the first 16 bytes of HMAC-SHA256. Sources honour the list: a document that is gone is read as a blank row and
 dropped as `erased`, mentions are replaced again, so that what was read equals what the erasure left. Only strings of the
@@ -24,6 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from curate.dataset.cells import Edit, as_text, blanked, cells_of, content_of, edited, exchanged, replaced
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.files import sync_folder
@@ -33,24 +36,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ERASED",
-    "FEWEST",
     "REASON",
-    "Edit",
     "Erased",
     "Suppressed",
-    "as_text",
-    "blanked",
-    "cells_of",
-    "content_of",
-    "edited",
+    "dataset_of",
     "erasure_objects",
     "erasures",
-    "exchanged",
+    "file_of",
     "hashed",
     "open_key",
     "read_key",
-    "replaced",
     "succeeding",
+    "within",
     "write_suppressed",
 ]
 
@@ -59,17 +56,6 @@ REASON = "erased"
 """Why a document is dropped that is on the list."""
 ERASED = "<ERASED>"
 """Stands for the id of a document that is gone."""
-FEWEST = 32
-"""Bytes of text that tell a document from others; of a shorter one all strings are compared."""
-PLACES = ("id", "source_uri", "parent")
-
-
-class Edit(NamedTuple):
-    """Characters [start, stop) of a string, and what stands there now."""
-
-    start: int
-    stop: int
-    by: str
 
 
 class Suppressed(NamedTuple):
@@ -132,6 +118,21 @@ def hashed(key: bytes, purpose: str, value: str) -> str:
     return hmac.digest(key, f"{purpose}\0{value}".encode("utf-8", "surrogatepass"), "sha256")[:16].hex()
 
 
+def dataset_of(name: str) -> str:
+    """The dataset that ids are of: a sample's are those of the whole."""
+    return name.removesuffix("-sample")
+
+
+def file_of(place: str) -> str:
+    """The file of a `source_uri`."""
+    return place.rpartition("#")[0] or place
+
+
+def within(scope: str, name: str) -> str:
+    """A name of a dataset, of a file, or at a place, as it is hashed."""
+    return f"{scope}\0{name}"
+
+
 # ---- records and lists
 
 
@@ -178,6 +179,7 @@ class _Listed(NamedTuple):
     """What a source does for one erasure: hashes of texts, edits by the hash of a cell, and the sizes of each."""
 
     texts: set[str]
+    here: set[str]
     edits: dict[str, list[Edit]]
     sizes: dict[str, set[int]]
 
@@ -210,22 +212,27 @@ class Erased:
             raise CurateError("the key by which a run knows what was erased is missing", where, hint)
         return cls(key, [(one, store.read_table(one["suppressed"]).to_pylist()) for one in records])
 
-    def gone(self, name: str) -> dict[str, Any] | None:
-        """The record of the erasure that removed the document of this id, or from this place."""
-        return self._record("was", name) or self._record("place", name)
+    def gone(self, name: str, dataset: str) -> dict[str, Any] | None:
+        """The record of the erasure that removed the document of this id, or from this place, of a dataset."""
+        return self._record("was", within(dataset, name)) or self._record("place", within(dataset, name))
 
-    def noted(self, identity: str) -> dict[str, Any] | None:
+    def noted(self, identity: str, dataset: str) -> dict[str, Any] | None:
         """The record of the erasure that replaced a mention in the document of this id."""
-        return self._record("note", identity)
+        return self._record("note", within(dataset, identity))
+
+    @property
+    def by_dataset(self) -> bool:
+        """Whether what a source gives depends on the dataset that it is read for."""
+        return any(kind == "id" for kind, _ in self._when)
 
     def _record(self, kind: str, value: str) -> dict[str, Any] | None:
         return self._when.get((kind, hashed(self.key, kind, value)))
 
     # ---- reading
 
-    def clean(self, table: pa.Table) -> tuple[pa.Table, list[int]]:
-        """Documents as read without what was erased, and the rows that are gone: they are blank."""
-        rows = set(self._by_id(table))
+    def clean(self, table: pa.Table, dataset: str) -> tuple[pa.Table, list[int]]:
+        """Documents as read for a dataset without what was erased, and the rows that are gone: they are blank."""
+        rows = set(self._by_id(table, dataset))
         for listed in self._lists:  # each knows texts as the one before left them
             rows.update(self._by_text(table, listed))
             table = self._without(table, listed)
@@ -251,17 +258,26 @@ class Erased:
                 table = table.set_column(number, field, values)
         return table
 
-    def _by_id(self, table: pa.Table) -> Iterator[int]:
+    def _by_id(self, table: pa.Table, dataset: str) -> Iterator[int]:
+        if not self.by_dataset:
+            return
+        files = [file_of(place or "") for place in table.column("source_uri").to_pylist()]
         for name in ("id", "parent"):
             ids = table.column(name).to_pylist() if name in table.column_names else []
-            yield from (row for row, one in enumerate(ids) if one is not None and self._record("id", str(one)))
+            for row, one in enumerate(ids):
+                scopes = (within(dataset, str(one)), within(files[row], str(one))) if one is not None else ()
+                if any(self._record("id", scope) for scope in scopes):
+                    yield row
 
     def _by_text(self, table: pa.Table, listed: _Listed) -> Iterator[int]:
-        if listed.texts:
-            texts = content_of(table)
-            for row in _of_sizes(texts, listed.sizes["text"]):
-                if hashed(self.key, "text", texts[row].as_py()) in listed.texts:
-                    yield row
+        if not (listed.texts or listed.here):
+            return
+        texts, places = content_of(table), table.column("source_uri")
+        for row in _of_sizes(texts, listed.sizes["text"] | listed.sizes["here"]):
+            text = texts[row].as_py()
+            here = within(places[row].as_py() or "", text)
+            if hashed(self.key, "text", text) in listed.texts or hashed(self.key, "here", here) in listed.here:
+                yield row
 
     def _edited(self, column: pa.ChunkedArray, listed: _Listed) -> pa.ChunkedArray | None:
         """A column with the mentions replaced; None where there is none."""
@@ -279,8 +295,9 @@ class Erased:
 
 def _listed(entries: Sequence[dict[str, Any]]) -> _Listed:
     edits = {one["hash"]: [Edit(**edit) for edit in one["edits"]] for one in entries if one["kind"] == "cell"}
-    sizes = {kind: {one["size"] for one in entries if one["kind"] == kind} for kind in ("text", "cell")}
-    return _Listed({one["hash"] for one in entries if one["kind"] == "text"}, edits, sizes)
+    sizes = {kind: {one["size"] for one in entries if one["kind"] == kind} for kind in ("text", "here", "cell")}
+    texts, here = ({one["hash"] for one in entries if one["kind"] == kind} for kind in ("text", "here"))
+    return _Listed(texts, here, edits, sizes)
 
 
 def _of_sizes(values: Any, sizes: set[int]) -> list[int]:
@@ -289,94 +306,3 @@ def _of_sizes(values: Any, sizes: set[int]) -> list[int]:
 
     lengths = compute.binary_length(values).cast(pa.int64())
     return compute.indices_nonzero(compute.is_in(lengths, pa.array(sorted(sizes), pa.int64()))).to_pylist()
-
-
-def content_of(table: pa.Table) -> pa.Array:
-    """What each document says, by which it is known again where its id only tells where it stood: its text, or all strings.
-
-    Columns in which it has nothing do not count: which there are depends on the documents that it is read with.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as compute
-
-    names = [one.name for one in table.schema if pa.types.is_string(one.type) and one.name not in PLACES]
-    if not names:
-        return pa.array([""] * table.num_rows, pa.string())
-    lines = [compute.fill_null(table.column(name), "").combine_chunks() for name in sorted(names)]
-    ended = [
-        compute.if_else(compute.equal(one, ""), "", compute.binary_join_element_wise(one, "", "\n")) for one in lines
-    ]
-    whole = compute.utf8_rtrim(compute.binary_join_element_wise(*ended, ""), "\n")
-    if "text" not in names:
-        return whole
-    text = compute.fill_null(table.column("text"), "").combine_chunks()
-    return compute.if_else(compute.greater_equal(compute.binary_length(text), FEWEST), text, whole)
-
-
-def cells_of(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """A column whose values may name somebody, as strings or bytes; None for other columns. Whole numbers are their digits."""
-    import pyarrow as pa
-
-    kind = column.type
-    if any(is_kind(kind) for is_kind in (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string)):
-        return column
-    if pa.types.is_integer(kind) or pa.types.is_decimal(kind):
-        return column.cast(pa.string())
-    if pa.types.is_floating(kind):
-        whole = [
-            None if one is None or one != one or one % 1 or abs(one) > 2**53 else int(one) for one in column.to_pylist()
-        ]
-        return pa.chunked_array([pa.array(whole, pa.int64()).cast(pa.string())])
-    return None
-
-
-def as_text(value: str | bytes) -> str:
-    """A cell as it is hashed and looked at; bytes that are no UTF-8 byte by byte."""
-    if isinstance(value, str):
-        return value
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
-
-
-def edited(kind: pa.DataType, value: str, edits: Sequence[Edit]) -> Any:
-    """What stands in a cell after edits: numbers that name somebody become null."""
-    import pyarrow as pa
-
-    if not (pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_string(kind)):
-        return None
-    text = replaced(value, edits)
-    return text.encode() if pa.types.is_binary(kind) else text
-
-
-def replaced(text: str, edits: Sequence[Edit]) -> str:
-    """The string with the edits made; they are in order and disjoint."""
-    parts, last = [], 0
-    for edit in edits:
-        parts += [text[last : edit.start], edit.by]
-        last = edit.stop
-    return "".join([*parts, text[last:]])
-
-
-def exchanged(column: pa.ChunkedArray, new: dict[int, Any]) -> pa.ChunkedArray:
-    """A column with other values in some rows."""
-    import numpy as np
-    import pyarrow as pa
-
-    rows = sorted(new)
-    place = np.arange(len(column))
-    place[rows] = len(column) + np.arange(len(rows))
-    chunks = [*column.chunks, pa.array([new[row] for row in rows], column.type)]
-    return pa.chunked_array(chunks, column.type).take(pa.array(place))
-
-
-def blanked(table: pa.Table, rows: Sequence[int]) -> pa.Table:
-    """The table with null in every column of some rows."""
-    import numpy as np
-    import pyarrow as pa
-
-    mask = np.zeros(table.num_rows, dtype=bool)
-    mask[list(rows)] = True
-    place = pa.array(np.arange(table.num_rows), mask=mask)
-    return table.combine_chunks().take(place)

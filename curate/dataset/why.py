@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from curate.dataset.erased import REASON, Erased
+from curate.dataset.erased import REASON, Erased, dataset_of
 from curate.dataset.index import Address, find
 from curate.dataset.ledger import DUPLICATE_ID, REMOVED, Shard
 from curate.dataset.reader import Dataset
@@ -53,7 +53,7 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
     """
     erased = Erased.of(dataset.store)
     found = _by_id(dataset, document) or _by_place(dataset, document)
-    if not found and erased and (record := erased.gone(document)):
+    if not found and erased and (record := erased.gone(document, dataset_of(dataset.name))):
         return _erased_story(document, record)
     if not found:
         document = _only_beginning(dataset, document)
@@ -66,7 +66,7 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
     told = _story(dataset, first, copy_of)
     if document == first.row["id"]:  # the later ones of equal ids are no documents, and are told of at the end
         told["history"] += [_copy(other) for other in found[1:]]
-    if erased and (record := erased.noted(first.row["id"])):
+    if erased and (record := erased.noted(first.row["id"], dataset_of(dataset.name))):
         told["history"].append({"stage": REASON, "event": "redacted", "detail": _ERASURE.format(**record)})
     return {**told, "children": _children(dataset, first) if told["verdict"] == "expanded" else None}
 

@@ -31,6 +31,7 @@ from curate.erasure.rewrite import Rewriter
 from curate.erasure.scan import redacted_json, small_files
 from curate.erasure.subject import KINDS, Subject
 from curate.erasure.successor import successors
+from curate.erasure.vaults import purge_vaults
 from curate.errors import CurateError, ResumableError
 from curate.files import sweep, sync_all
 from curate.tokenize.place import packs_folder
@@ -83,12 +84,14 @@ def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool
             if not found and not _to_change(files):
                 own = {f"erasures/{one['id']}.json" for one in journals}  # what they were to write is still in them
                 left = [name for name, _, _ in files if name not in own]
+                vaults = purge_vaults(there, matcher)
                 proofs = [
-                    _prove(store, one, matcher, left=left) for one in journals or [_nothing(hashes, remove=remove)]
+                    _prove(store, {**one, "vaults": vaults}, matcher, left=left)
+                    for one in journals or [_nothing(hashes, subject, remove=remove)]
                 ]
                 return proofs[-1]
             identity = _identity(store, hashes)
-            journals.append(_prepare(store, there, found, matcher, files, identity, hashes, remove=remove))
+            journals.append(_prepare(store, there, found, matcher, files, identity, hashes, subject, remove=remove))
             _apply(store, journals[-1], say)
         raise AssertionError("what was erased is still found")
 
@@ -111,8 +114,10 @@ def _counted(store: Store, subject: Subject, matcher: Matcher, *, remove: bool, 
             told.append({"dataset": one.manifest["dataset"], "of": one.id, "removed": removed, "redacted": redacted})
     files = [matcher.redacted(name) for name, _, _ in small_files(store, matcher)]
     return {
-        "dry_run": True, "counts": dict(found.counts), "documents": _documents(found), "objects": len(found.hits),
-        "files": sorted(files), "similar": sorted(found.similar), "versions": told, "inputs": _inputs(found, matcher),
+        "dry_run": True, "counts": dict(found.counts), "identifiers": _identifiers(found, subject),
+        "documents": _documents(found), "objects": len(found.hits),
+        "files": sorted(files), "similar": sorted(found.similar), "copies": found.copies, "shared": found.shared,
+        "versions": told, "inputs": _inputs(found, matcher),
     }  # fmt: skip
 
 
@@ -120,6 +125,17 @@ def _documents(found: Found) -> dict[str, int]:
     gone = {(name, row) for name, rows in found.gone.items() for row in rows}
     noted = {(name, row) for name, rows in found.mentions.items() for row in rows}
     return {"removed": len(gone), "redacted": len(noted - gone)}
+
+
+def _identifiers(found: Found, subject: Subject) -> list[dict[str, Any]]:
+    """Where each identifier was found, and how often; by its number in the file, never what it is."""
+    told = []
+    for key, kind in KINDS.items():
+        for number in range(1, len(getattr(subject, key)) + 1):
+            where = found.identifiers.get((kind, number), {})
+            counts = {name: where.get(name, 0) for name in ("documents", "elsewhere")}
+            told.append({"kind": kind, "number": number, **counts})
+    return told
 
 
 def _inputs(found: Found, matcher: Matcher) -> list[str]:
@@ -136,7 +152,7 @@ def _to_change(files: list[tuple[str, Any, Any]]) -> list[str]:
 
 def _subject_hashes(subject: Subject, key: bytes) -> dict[str, list[str]]:
     return {
-        kind: sorted(hashed(key, f"subject {kind}", value.casefold()) for value in getattr(subject, name))
+        kind: sorted(hashed(key, f"subject {kind}", str(value).casefold()) for value in getattr(subject, name))
         for name, kind in KINDS.items()
     }
 
@@ -155,12 +171,13 @@ def _identity(store: Store, hashes: dict[str, list[str]]) -> str:
 
 def _prepare(
     store: Store, there: list[Version], found: Found, matcher: Matcher, files: list[tuple[str, Any, Any]], identity: str,
-    hashes: dict[str, list[str]], *, remove: bool,
+    hashes: dict[str, list[str]], subject: Subject, *, remove: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Write what versions and annotations become, and the journal of what is to be done."""
     rewriter = Rewriter(
-        store, matcher, hits=found.hits, gone=found.gone, ids=found.ids, naming=found.naming, places=found.places
-    )
+        store, matcher, hits=found.hits, gone=found.gone, ids=found.ids, naming=found.naming, places=found.places,
+        scopes=found.scopes, key=open_key(store),
+    )  # fmt: skip
     made = successors(store, there, found, rewriter, identity)
     reading = versions_in_use(store) & {one.of for one in made}
     if reading:
@@ -175,21 +192,22 @@ def _prepare(
                 "rows": (entries.get(name) or said)["rows"],
             }
     touched = {*found.hits, *rewriter.replaced, *found.naming, *found.gone, *found.mentions}
+    touched |= {str((store.read_json(name) or {}).get("object")) for name in entries}
     named = {name: new for name, _, new in files if name.startswith("runs/") and new}
     for one in erasures(store):  # what was only like a document that went, and goes now
-        if one["state"] == "done" and found.ids.intersection(one["similar"]):
-            left = [name for name in one["similar"] if name not in found.ids]
+        if one["state"] == "done" and found.names.intersection(one["similar"]):
+            left = [name for name in one["similar"] if name not in found.names]
             named[f"erasures/{one['id']}.json"] = {**one, "similar": left}
     receipts, also = _stale(store, touched, {name for name, _, _ in files})
     old = {name for one in there if one.id in {two.of for two in made} for name, _ in objects_of(store, one.manifest)}
     journal = {
         "schema": 1, "id": identity, "state": "applying", "began": now(), "ended": None, "subject": hashes,
         "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced",
-        "counts": dict(found.counts), "documents": _documents(found),
+        "counts": dict(found.counts), "identifiers": _identifiers(found, subject), "documents": _documents(found),
         "versions": [one._asdict() for one in made],
-        "exports": list(outside.exports(store, made)), "reports": list(outside.reports(store, made)),
+        "exports": list(outside.exports(store, made, matcher)), "reports": list(outside.reports(store, made, matcher)),
         "trainings": outside.trainings(store, made), "labeling": projects, "inputs": _inputs(found, matcher),
-        "similar": sorted(found.similar),
+        "similar": sorted(found.similar), "copies": found.copies, "shared": found.shared,
         "suppressed": write_suppressed(store, found.suppressed), "write": {**named, **entries},
         "purge": {"files": receipts, "objects": sorted(touched | also | old),
                   "tokens": sorted(_tokens(store, {one.of for one in made}))},
@@ -306,12 +324,14 @@ def _sweep(store: Store) -> None:
 # ---- the proof
 
 
-def _nothing(hashes: dict[str, list[str]], *, remove: bool) -> dict[str, Any]:
+def _nothing(hashes: dict[str, list[str]], subject: Subject, *, remove: bool) -> dict[str, Any]:
     return {
         "schema": 1, "id": None, "state": "done", "began": now(), "ended": now(), "subject": hashes,
         "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced", "counts": {},
+        "identifiers": _identifiers(Found(), subject),
         "documents": {"removed": 0, "redacted": 0}, "versions": [], "exports": [], "reports": [], "trainings": [],
-        "labeling": [], "inputs": [], "similar": [], "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
+        "labeling": [], "inputs": [], "similar": [], "copies": 0, "shared": 0,
+        "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
     }  # fmt: skip
 
 
@@ -332,14 +352,15 @@ def _prove(store: Store, journal: dict[str, Any], matcher: Matcher, *, left: lis
     }  # fmt: skip
     for one in (*proof["exports"], *proof["reports"]):
         one.pop("files", None)
+        one["place"] = one.pop("told", one["place"])
     if proof["id"] is None:
         return proof
     proof["purge"] = {**proof["purge"], "files": len(journal["purge"]["files"])}
     inputs, outputs = (
-        [Thing(kind="version", id=one[key], name=one["dataset"]) for one in proof["versions"]]
+        [Thing(kind="version", id=one[key], name=f"{one['dataset']}@{one[key][:12]}") for one in proof["versions"]]
         for key in ("of", "version")
     )
-    facts = {"documents": proof["documents"], "counts": proof["counts"]}
+    facts = {"documents": proof["documents"], "counts": proof["counts"], "folder": f"erasures/{proof['id']}.json"}
     record(
         store, "erasure", proof["id"], name=proof["id"], state="done", began=proof["began"], inputs=inputs,
         outputs=outputs, facts=facts,

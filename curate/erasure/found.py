@@ -1,8 +1,8 @@
 """What of a person a store holds: which objects, which documents go as a whole, in which only mentions are replaced.
 
 Documents that are named by their ids go, and so do those whose id holds an identifier, those whose payload holds one that
-cannot be replaced in it, exact copies of each, and the whole family of each: what an expander made of it, what it was made
-of, and what was made of that. Near copies are named, and stay: whether they are of the person, somebody has to look.
+cannot be replaced in it, and what belongs to each (curate/erasure/going.py). Near copies are named, and stay: whether they are
+of the person, somebody has to look.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from curate.dataset.erased import FEWEST, Suppressed, content_of, hashed
+from curate.dataset.annotations import annotation_objects
+from curate.dataset.cells import FEWEST, content_of
+from curate.dataset.erased import Erased, Suppressed, dataset_of, file_of, hashed, within
 from curate.dataset.fragments import Fragment, read_fragments, read_ledger
 from curate.dataset.ledger import Shard
+from curate.dataset.manifest import objects_of
 from curate.dataset.store import Store
+from curate.erasure.going import Documents, Key, Row, columns
 from curate.erasure.matching import Matcher
 from curate.erasure.scan import Hits, scan
 from curate.erasure.subject import Subject
 from curate.pipeline.task import make_ids
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 NAMING = ("id", "parent", "duplicate_of", "duplicate_cluster", "id_a", "id_b")
 """Columns that hold ids of documents: of documents themselves, of verdicts, of what `near_duplicates` adds and keeps."""
@@ -64,12 +65,18 @@ class Found:
         hits: Objects in which something is.
         gone: By object of documents as read, the rows that go.
         mentions: By object of documents as read, the rows in which something is replaced.
-        ids: Ids of the documents that go.
-        places: Where they came from, and places that have an identifier in their name.
+        ids: Of the documents that go, by dataset (or the object that a run read which made no version).
+        places: Where they came from, and places that have an identifier in their name; the same way.
+        scopes: The datasets of each object of documents as read.
+        others: Ids that documents of other datasets have, too.
         noted: Ids of the documents in which something is replaced.
         naming: Objects that name one of `ids`.
         similar: Ids of documents that were near copies of one that goes.
+        copies: How many documents go as exact copies.
+        shared: How many stay that say the same as one that goes: many do.
+        common: What they say.
         counts: How many of each kind of identifier were found.
+        identifiers: The same of each identifier, by kind and number: in `documents` as read, and `elsewhere`.
         inputs: Places of all these documents.
         suppressed: What the next run is to leave out.
     """
@@ -77,17 +84,33 @@ class Found:
     hits: dict[str, Hits] = field(default_factory=dict)
     gone: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     mentions: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    ids: set[str] = field(default_factory=set)
-    places: set[str] = field(default_factory=set)
+    ids: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    places: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    scopes: dict[str, frozenset[str]] = field(default_factory=dict)
+    others: set[str] = field(default_factory=set)
     noted: set[str] = field(default_factory=set)
     naming: set[str] = field(default_factory=set)
     similar: set[str] = field(default_factory=set)
+    copies: int = 0
+    shared: int = 0
+    common: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
+    identifiers: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     inputs: set[str] = field(default_factory=set)
     suppressed: set[Suppressed] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return bool(self.hits or self.ids)
+
+    @property
+    def names(self) -> set[str]:
+        """Ids of the documents that go, of whatever dataset."""
+        return set().union(*self.ids.values())
+
+    def known(self, keys: Iterable[Key]) -> None:
+        """Add ids to those that go."""
+        for scope, identity in keys:
+            self.ids[scope].add(identity)
 
 
 def find(store: Store, there: list[Version], subject: Subject, matcher: Matcher, key: bytes, *, remove: bool) -> Found:
@@ -106,22 +129,28 @@ def find(store: Store, there: list[Version], subject: Subject, matcher: Matcher,
         found.hits[name] = hits
     shards = {one.object: one for one in _shards(store, there)}
     found.mentions |= _mentions(store, there, shards, found.hits)
-    _go(store, shards, found, subject, matcher, remove=remove)
+    named = _go(store, there, shards, found, subject, matcher, remove=remove)
     for name, one in shards.items():
         _describe(store, one, name, found, matcher, key)
     others = {one.manifest["lineage"]["inputs"] for one in there} | {one.rejected for one in shards.values()}
     for name in others & found.hits.keys():  # names of files, and what could not be read
         found.suppressed |= set(_cells(found.hits[str(name)], key))
     for name, hits in found.hits.items():
-        found.counts.update(hits.kinds if name in shards else {})
-    found.counts["document"] = len(found.ids & set(subject.documents))
-    named = set(subject.documents)
-    for name, similar in _naming(store, found.ids | named) if found.ids or named else ():
+        if name in shards:
+            found.counts.update(kind for kind, _ in hits.kinds.elements())
+        for which, count in hits.kinds.items():
+            found.identifiers[which]["documents" if name in shards else "elsewhere"] += count
+    gone = found.names
+    met: Counter[str] = Counter()
+    for name, similar, names in _naming(store, there, found, named) if gone or named else ():
         found.naming.add(name)
-        found.similar |= similar - found.ids
+        found.similar |= similar - gone
+        met.update(names if name not in shards else ())
+    for number, one in enumerate(subject.documents, 1):
+        found.identifiers["document", number]["elsewhere"] += met[one.id]
     if found.naming:  # also those that only labels, or what could not be read, know of
-        found.ids |= named
-        found.suppressed |= {Suppressed("was", hashed(key, "was", one)) for one in named}
+        found.known(named)
+        found.suppressed |= {Suppressed("was", hashed(key, "was", within(*one))) for one in named}
     return found
 
 
@@ -165,59 +194,46 @@ def _mentions(store: Store, there: list[Version], shards: Iterable[str], hits: d
 
 
 def _go(
-    store: Store, shards: dict[str, Shard], found: Found, subject: Subject, matcher: Matcher, *, remove: bool
-) -> None:
-    """Which documents go: by their ids, and then their families."""
-    named = set(subject.documents)
-    if not (named or found.mentions):
-        return
-    families: dict[str, tuple[list[Any], list[Any]]] = {}
+    store: Store, there: list[Version], shards: dict[str, Shard], found: Found, subject: Subject, matcher: Matcher, *,
+    remove: bool,
+) -> set[Key]:  # fmt: skip
+    """Which documents go, and what those that are named are called."""
+    if not (subject.documents or found.mentions):
+        return set()
+    datasets: dict[str, set[str]] = defaultdict(set)
+    for version in there:
+        for shard in version.shards:
+            datasets[shard.object].add(dataset_of(version.manifest["dataset"]))
+    documents = Documents(store, shards, datasets)
+    found.scopes = documents.scopes
+    chosen, named = documents.named(subject.documents, Erased.of(store), "the subject file")
+    for number, one in enumerate(subject.documents, 1):
+        found.identifiers["document", number]["documents"] += len({documents.name(row) for row in chosen[one]})
+    found.counts["document"] = len({one.id for one, rows in chosen.items() if rows})
+    rows = {row for some in chosen.values() for row in some}
     for name in shards:
-        table = _columns(store, name, ["id", "parent"])
-        ids = table.column("id").to_pylist()
-        parents = table.column("parent").to_pylist() if "parent" in table.column_names else [None] * len(ids)
-        families[name] = ids, parents
-        sealed = _sealed(store, name, found.mentions.get(name, set()), found.hits.get(name))
-        for row, identity in enumerate(ids):
-            if identity is None:
-                continue
-            mentioned = row in found.mentions.get(name, ())
-            if identity in named or row in sealed or (mentioned and (remove or matcher.find(identity))):
-                found.ids.add(identity)
-    beside: dict[str, set[str]] = defaultdict(set)
-    for ids, parents in families.values():
-        for identity, parent in zip(ids, parents, strict=True):
-            if identity is not None and parent is not None:
-                beside[identity].add(parent)
-                beside[parent].add(identity)
-    fresh = set(found.ids)
-    while fresh:
-        while fresh:
-            found.ids |= fresh
-            fresh = {other for one in fresh for other in beside.get(one, ())} - found.ids
-        fresh = _copies(store, families, found.ids) - found.ids
-    for name, (ids, _) in families.items():
-        rows = {row for row, identity in enumerate(ids) if identity in found.ids}
-        if rows:
-            found.gone[name] = rows
+        mentioned = found.mentions.get(name, set())
+        ids = documents.column(name, "id")
+        also = {row for row in mentioned if remove or (ids[row] and matcher.find(ids[row]))}
+        rows |= {(name, row) for row in also | _sealed(store, name, mentioned, found.hits.get(name)) if ids[row]}
+    rows |= _sealed_above(store, documents, found)
+    going = documents.going(rows)
+    found.gone |= going.rows
+    found.known(going.keys)
+    found.copies, found.shared, found.common = going.copies, going.shared, going.common
+    gone = found.names | {one.id for one in subject.documents}
+    stay = (one for (name, row), one in documents.ids() if row not in going.rows.get(name, ()))
+    found.others = gone.intersection(stay)
+    return named
 
 
-def _copies(store: Store, families: dict[str, Any], ids: set[str]) -> set[str]:
-    """Ids of documents that say the same as some that go, where that is enough to tell them from others."""
-    import pyarrow as pa
-    import pyarrow.compute as compute
-
-    texts = set[str]()
-    for name, (there, _) in families.items():
-        rows = [row for row, identity in enumerate(there) if identity in ids]
-        if rows:
-            said = content_of(store.read_table(name).take(pa.array(rows, pa.int64()))).to_pylist()
-            texts |= {text for text in said if len(text.encode()) >= FEWEST}
-    found = set[str]()
-    for name, (there, _) in families.items() if texts else ():
-        same = compute.is_in(content_of(store.read_table(name)), pa.array(sorted(texts), pa.string()))
-        found |= {there[row] for row in compute.indices_nonzero(same).to_pylist() if there[row] is not None}
-    return found
+def _sealed_above(store: Store, documents: Documents, found: Found) -> set[Row]:
+    """The documents with a payload, of which an expander made one that mentions the person: it stands in the payload."""
+    made = {(name, row) for name, rows in found.mentions.items() if name in documents.shards for row in rows}
+    above: dict[str, set[int]] = defaultdict(set)
+    for name, row in documents.above(made):
+        above[name].add(row)
+    return {(name, row) for name, rows in above.items() for row in _sealed(store, name, rows, found.hits.get(name))}
 
 
 def _sealed(store: Store, name: str, rows: set[int], hits: Hits | None) -> set[int]:
@@ -242,22 +258,24 @@ def _describe(store: Store, shard: Shard, name: str, found: Found, matcher: Matc
     gone, rows = found.gone.get(name, set()), found.mentions.get(name, set())
     if not (gone or rows):
         return
-    table = _columns(store, name, ["id", "source_uri"])
+    table = columns(store, name, ["id", "source_uri"])
     ids, uris = table.column("id").to_pylist(), table.column("source_uri").to_pylist()
-    kept = rows - gone
+    kept, scopes = rows - gone, found.scopes.get(name, frozenset())
     found.noted |= {ids[row] for row in kept if ids[row]}
-    found.suppressed |= {Suppressed("note", hashed(key, "note", ids[row])) for row in kept if ids[row]}
     found.inputs |= {uris[row] for row in gone | rows if uris[row]} if not shard.parent else set()
-    found.places |= {uris[row] for row in gone if uris[row]} | {
-        uris[row] for row in rows if uris[row] and matcher.find(uris[row])
-    }
-    for row in gone:
-        found.suppressed |= {Suppressed("was", hashed(key, "was", ids[row]))} if ids[row] else set()
-        found.suppressed |= {Suppressed("place", hashed(key, "place", uris[row]))} if uris[row] else set()
+    for scope in scopes:
+        places = {uris[row] for row in gone if uris[row]}
+        found.places[scope] |= places | {uris[row] for row in rows if uris[row] and matcher.find(uris[row])}
+        for kind, words in (
+            ("note", {ids[row] for row in kept}),
+            ("was", {ids[row] for row in gone}),
+            ("place", places),
+        ):
+            found.suppressed |= {Suppressed(kind, hashed(key, kind, within(scope, one))) for one in words if one}
     if shard.parent:
         return
     if gone:
-        found.suppressed |= set(_to_leave_out(store, name, sorted(gone), key))
+        found.suppressed |= set(_to_leave_out(store, name, sorted(gone), scopes, found.common, key))
     if name in found.hits:
         found.suppressed |= set(_cells(found.hits[name], key, gone))
 
@@ -269,38 +287,59 @@ def _cells(hits: Hits, key: bytes, gone: Collection[int] = ()) -> Iterator[Suppr
             yield Suppressed("cell", hashed(key, "cell", value), len(value.encode()), tuple(edits))
 
 
-def _to_leave_out(store: Store, name: str, rows: list[int], key: bytes) -> Iterator[Suppressed]:
+def _to_leave_out(
+    store: Store, name: str, rows: list[int], scopes: Collection[str], common: Collection[str], key: bytes
+) -> Iterator[Suppressed]:
+    """How a source knows documents again: by the id, in its dataset and its file; by what they say, if that is enough.
+
+    What is short, or what many say, is only known at the same place.
+    """
     import pyarrow as pa
 
     table = store.read_table(name).take(pa.array(rows, pa.int64()))
     ids, texts = table.column("id").to_pylist(), content_of(table).to_pylist()
-    made = make_ids([uri or "" for uri in table.column("source_uri").to_pylist()]).to_pylist()
-    for identity, own, text in zip(ids, made, texts, strict=True):
+    uris = [uri or "" for uri in table.column("source_uri").to_pylist()]
+    for identity, own, uri, text in zip(ids, make_ids(uris).to_pylist(), uris, texts, strict=True):
         if identity is not None and identity != own:
-            yield Suppressed("id", hashed(key, "id", identity))
-        if text and (identity == own or len(text.encode()) >= FEWEST):
-            yield Suppressed("text", hashed(key, "text", text), len(text.encode()))
+            for scope in (*scopes, file_of(uri)):
+                yield Suppressed("id", hashed(key, "id", within(scope, identity)))
+        size = len(text.encode())
+        if size >= FEWEST and text not in common:
+            yield Suppressed("text", hashed(key, "text", text), size)
+        elif text and identity == own:
+            yield Suppressed("here", hashed(key, "here", within(uri, text)), size)
 
 
-def _columns(store: Store, name: str, wanted: list[str]) -> pa.Table:
-    there = store.read_schema(name).names
-    return store.read_table(name, [one for one in wanted if one in there])
+def _naming(
+    store: Store, there: list[Version], found: Found, named: Collection[Key]
+) -> Iterator[tuple[str, set[str], set[str]]]:
+    """Objects in which another document names one that goes, the ids of those that were dropped as like it, and the ids.
 
-
-def _naming(store: Store, ids: set[str]) -> Iterator[tuple[str, set[str]]]:
-    """Objects in which another document names one that goes, and the ids of those that were dropped as like it."""
+    What no version holds is a cache, or labels: there an id means any document that has it, but where others do, too.
+    """
     import pyarrow as pa
     import pyarrow.compute as compute
 
-    wanted = pa.array(sorted(ids), pa.string())
+    owners: dict[str, set[str]] = defaultdict(set)
+    for version in there:
+        for name, _ in objects_of(store, version.manifest):
+            owners[name].add(dataset_of(version.manifest["dataset"]))
+    wanted: dict[str, set[str]] = defaultdict(set, {scope: set(ids) for scope, ids in found.ids.items()})
+    for scope, identity in named:
+        wanted[scope].add(identity)
+    labels = {*annotation_objects(store)}
+    anything = set().union(*wanted.values())
     for blob in store.blobs.list("objects"):
         name = blob.name.rpartition("/")[2].partition(".")[0]
         schema = store.read_schema(name)
-        columns = [one for one in NAMING if one in schema.names and pa.types.is_string(schema.field(one).type)]
-        if not columns:
+        looked = [one for one in NAMING if one in schema.names and pa.types.is_string(schema.field(one).type)]
+        ids = set().union(*(wanted.get(one, ()) for one in owners[name])) if name in owners else anything
+        ids = ids - found.others if name in labels else ids
+        if not looked or not ids:
             continue
-        table = store.read_table(name, columns)
-        if any(compute.any(compute.is_in(one, wanted)).as_py() for one in table.columns):
-            like = compute.is_in(table.column("duplicate_of"), wanted) if "duplicate_of" in columns else None
-            similar = table.filter(like).column("id").to_pylist() if like is not None and "id" in columns else []
-            yield name, {one for one in similar if one is not None}
+        table, those = store.read_table(name, looked), pa.array(sorted(ids), pa.string())
+        if any(compute.any(compute.is_in(one, those)).as_py() for one in table.columns):
+            like = compute.is_in(table.column("duplicate_of"), those) if "duplicate_of" in looked else None
+            similar = table.filter(like).column("id").to_pylist() if like is not None and "id" in looked else []
+            names = {one for column in table.columns for one in column.filter(compute.is_in(column, those)).to_pylist()}
+            yield name, {one for one in similar if one is not None}, names

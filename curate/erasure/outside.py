@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from curate.erasure.found import Found, Version
+    from curate.erasure.matching import Matcher
     from curate.erasure.rewrite import Rewriter
     from curate.erasure.successor import Successor
 
@@ -36,29 +37,41 @@ UNKNOWN = "of a version that is no more: look at it by hand"
 # ---- exports and reports
 
 
-def exports(store: Store, made: Collection[Successor]) -> Iterator[dict[str, Any]]:
+def exports(store: Store, made: Collection[Successor], matcher: Matcher) -> Iterator[dict[str, Any]]:
     """The exports of versions that had the data, as they are asked for again; of one file the newest.
+
+    `told` is how the proof is to call the place: whoever goes on with the erasure need not know whom it is about.
 
     What was in a version that garbage collection has removed nobody can tell: its exports are named.
     """
-    becomes = {one.of: one for one in made if one.removed or one.redacted}
+    becomes = {one.of: one for one in made if one.removed or one.redacted or _renamed(store, one)}
     newest = {name: one for one in records(store, "export") for name in _files(one)}
     for one in {one["id"]: one for one in newest.values()}.values():
         place, version = one["facts"]["folder"], one["inputs"][0]["id"]
+        told = matcher.redacted(place)
         if not store.blobs.exists(f"versions/{version}.json") and _state(_files(one)) != "missing":
-            yield {"place": place, "files": _files(one), "done": UNKNOWN}
+            yield {"place": place, "told": told, "files": _files(one), "done": UNKNOWN}
         if version in becomes:
-            asked = {key: one["facts"][key] for key in ("format", "split", "columns", "escape_formulas")}
+            columns = one["facts"]["columns"] and [matcher.redacted(name) for name in one["facts"]["columns"]]
+            asked = {key: one["facts"][key] for key in ("format", "split", "escape_formulas")}
             after = becomes[version]
-            yield {"place": place, "files": _files(one), "dataset": after.dataset, "version": after.version, **asked}
+            asked |= {"columns": columns, "dataset": after.dataset, "version": after.version}
+            yield {"place": place, "told": told, "files": _files(one), **asked}
 
 
-def reports(store: Store, made: Collection[Successor]) -> Iterator[dict[str, Any]]:
-    """The pages about versions that had the data: reports and audits."""
-    held = {one.of for one in made if one.held}
+def _renamed(store: Store, one: Successor) -> bool:
+    """Whether a column is called otherwise."""
+    before, after = (store.manifest(name)["columns"] for name in (one.of, one.version))
+    return before != after
+
+
+def reports(store: Store, made: Collection[Successor], matcher: Matcher) -> Iterator[dict[str, Any]]:
+    """The files about versions that had the data: reports, audits and samples to review."""
+    held = {one.of for one in made if one.held or _renamed(store, one)}
     for one in (*records(store, "report"), *records(store, "audit")):
         if one["outputs"] and any(thing.get("id") in held for thing in one["inputs"]):
-            yield {"place": one["outputs"][0]["name"], "files": _files(one)}
+            place = one["outputs"][0]["name"]
+            yield {"place": place, "told": matcher.redacted(place), "files": _files(one)}
 
 
 def _files(one: dict[str, Any]) -> dict[str, str]:
@@ -152,11 +165,19 @@ def rewritten_annotations(
 
     entries, projects = dict[str, dict[str, Any]](), set[str]()
     becomes: dict[tuple[str, ...], dict[str, str]] = {}
+    went: dict[tuple[str, ...], set[str]] = {}
     for blob in store.blobs.list("annotations"):
         entry = store.read_json(blob.name) or {}
         table = store.read_table(entry["object"])
         ids = table.column("id")
-        gone = compute.is_in(ids, pa.array(sorted(found.ids), pa.string()))
+        gone = compute.is_in(ids, pa.array(sorted(found.names - found.others), pa.string()))
+        if found.others:  # a document of another dataset has the id, too: only what was judged tells them apart
+            on = tuple(entry["on"])
+            if on not in went:
+                went[on] = set(_of_gone(store, there, found, on))
+            same = compute.is_in(ids, pa.array(sorted(found.others), pa.string()))
+            said = compute.is_in(table.column("hash"), pa.array(sorted(went[on]), pa.string()))
+            gone = compute.or_(gone, compute.and_(same, said))
         noted = compute.is_in(ids, pa.array(sorted(found.noted), pa.string()))
         name = rewriter.plain(entry["object"])
         if name == entry["object"] and not compute.any(compute.or_(gone, noted)).as_py():
@@ -190,6 +211,18 @@ def _hashes(
             names = fragment.object, rewriter.documents(fragment.object, shard.object)
             before, after = (_judged(store.read_table(name).take(take), on) for name in names)
             yield from ((one, other) for one, other in zip(before, after, strict=True) if one and other)
+
+
+def _of_gone(store: Store, there: Collection[Version], found: Found, on: tuple[str, ...]) -> Iterator[str]:
+    """Hashes of what was judged of documents that go."""
+    import pyarrow as pa
+
+    for version in there:
+        for shard, fragment in version.pairs():
+            rows = found.gone.get(shard.object)
+            if fragment and rows:
+                table = store.read_table(fragment.object).take(pa.array(sorted(rows), pa.int64()))
+                yield from (one for one in _judged(table, on) if one)
 
 
 def _judged(table: pa.Table, on: tuple[str, ...]) -> list[str | None]:

@@ -10,9 +10,11 @@ __all__ = ["lines"]
 _NOT_KNOWN = (
     "What this cannot know: backups, and copies that an object store or a file system keeps of what was deleted; exports and "
     "reports of which there is no record, or on other machines; machines that have token shards in their cache; the person by "
-    "other names than those in the subject file, or in a document whose file was changed since; vaults, and who has the key of "
-    "pseudonyms: these can still be linked."
+    "other names than those in the subject file, or in a document whose file was changed since; vaults that no pipeline of a "
+    "version names; who has the key of pseudonyms can still link them."
 )
+
+_PLACES = {"documents": "documents as they were read", "elsewhere": "caches, labels, and what stages made"}
 
 
 def lines(told: dict[str, Any]) -> list[str]:
@@ -28,11 +30,26 @@ def _counts(told: dict[str, Any]) -> str:
 def _counted(told: dict[str, Any]) -> Iterator[str]:
     documents = told["documents"]
     yield f"found in documents as they were read: {_counts(told)}"
+    yield from _identifiers(told)
     yield f"would remove {documents['removed']:,} document(s), and replace mentions in {documents['redacted']:,}"
+    yield from _copies(told)
     yield f"in {told['objects']:,} object(s), {len(told['versions'])} version(s) and {len(told['files'])} small file(s)"
     for one in told["versions"]:
         yield f"  {one['dataset']}@{one['of'][:12]}: {one['removed']:,} to remove, {one['redacted']:,} with mentions"
     yield from _inputs(told)
+
+
+def _identifiers(told: dict[str, Any]) -> Iterator[str]:
+    for one in told["identifiers"]:
+        where = [f"{one[name]:,} in {words}" for name, words in _PLACES.items() if one[name]]
+        yield f"  {one['kind']} {one['number']} of the subject file: {', '.join(where) or 'nowhere'}"
+
+
+def _copies(told: dict[str, Any]) -> Iterator[str]:
+    if told["copies"]:
+        yield f"of these {told['copies']:,} were not named, but say exactly what one of them says"
+    if told["shared"]:
+        yield f"{told['shared']:,} documents say exactly what one of them says, as many do: they stay; name those of the person"
 
 
 def _inputs(told: dict[str, Any]) -> Iterator[str]:
@@ -50,9 +67,12 @@ def _proof(told: dict[str, Any]) -> Iterator[str]:
         documents = told["documents"]
         yield f"erasure {told['id']}, {told['began']} to {told['ended']}, curate-lm {told['tool']}"
         yield f"found in documents as they were read: {_counts(told)}; mentions were {told['mentions']}"
+        yield from _identifiers(told)
         yield f"documents: {documents['removed']:,} removed, {documents['redacted']:,} with mentions replaced"
+        yield from _copies(told)
         for one in told["versions"]:
-            yield f"  {one['dataset']}: {one['of'][:12]} -> {one['version'][:12]}, {one['removed']:,} documents fewer"
+            fewer = f"{one['removed']:,} document{'' if one['removed'] == 1 else 's'} fewer"
+            yield f"  {one['dataset']}: {one['of'][:12]} -> {one['version'][:12]}, {fewer}"
         purge = told["purge"]
         yield (
             f"purged: {len(purge['objects']):,} objects, {len(told['versions'])} manifests, {purge['files']:,} cached records, "
@@ -60,6 +80,7 @@ def _proof(told: dict[str, Any]) -> Iterator[str]:
         )
     for kind in ("exports", "reports"):
         yield from (f"{kind[:-1]} {one['place']}: {one['done']}" for one in told[kind])
+    yield from (f"vault {one['place']}: {one['done']}" for one in told.get("vaults", ()))
     for one in told["trainings"]:
         steps = f", checkpoints {', '.join(one['checkpoints'])}" if one["checkpoints"] else ""
         yield f"training run {one['run']} in {one['folder']} saw the documents{steps}"

@@ -6,11 +6,11 @@ documents that only mention the person, placeholders stand. What nothing is chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.erased import ERASED, blanked, exchanged
+from curate.dataset.cells import blanked, exchanged
+from curate.dataset.erased import ERASED, hashed
 from curate.dataset.index import hash_names
 from curate.dataset.state import SIZE
 from curate.dataset.store import Store
@@ -34,9 +34,11 @@ class Rewriter:
         matcher: What to look for.
         hits: Objects in which something is.
         gone: By object of documents as read, the rows that are gone.
-        ids: Their ids.
+        ids: Their ids, by dataset.
         naming: Objects that name one of these.
-        places: Ids and places that no index shall know.
+        places: Places that no index shall know, by dataset.
+        scopes: The datasets of each object of documents as read.
+        key: Of what stands for an id where others name it.
     """
 
     def __init__(
@@ -46,12 +48,16 @@ class Rewriter:
         *,
         hits: dict[str, Hits],
         gone: dict[str, set[int]],
-        ids: Collection[str],
+        ids: Mapping[str, Collection[str]],
         naming: Collection[str],
-        places: Collection[str],
+        places: Mapping[str, Collection[str]],
+        scopes: Mapping[str, Collection[str]],
+        key: bytes,
     ) -> None:
         self.store, self.matcher, self.naming = store, matcher, frozenset(naming)
-        self.hits, self.gone, self.ids, self.places = hits, gone, frozenset(ids), frozenset(places)
+        self.hits, self.gone, self.ids, self.places = hits, gone, ids, places
+        self.scopes, self.key = scopes, key
+        self._gone_names: dict[str, tuple[np.ndarray, set[tuple[int, int]]]] = {}
         self.made: dict[tuple[str, str], str] = {}
         """What an object became: by its name, and the object of its documents where that matters."""
 
@@ -64,15 +70,17 @@ class Rewriter:
         """Objects that became others."""
         return {before for (before, _), after in self.made.items() if before != after}
 
-    def plain(self, name: str | None) -> str | None:
-        """An object whose rows are no documents."""
-        return name and self._changed(name, "", lambda table: self._without_ids(redact(table, self.matcher)))
+    def plain(self, name: str | None, dataset: str = "") -> str | None:
+        """An object whose rows are no documents, of a dataset."""
+        return name and self._changed(
+            name, dataset, lambda table: self._without_ids(redact(table, self.matcher), [dataset])
+        )
 
     def documents(self, name: str, shard: str) -> str:
         """An object of documents."""
 
         def change(table: pa.Table) -> pa.Table:
-            table = self._without_ids(redact(table, self.matcher))
+            table = self._without_ids(redact(table, self.matcher), self.scopes.get(shard, ()))
             if rows := self.gone.get(shard):
                 table = blanked(table, sorted(rows))
             if SIZE in table.column_names:
@@ -86,7 +94,7 @@ class Rewriter:
         """An object with `row`, of what lies beside documents."""
 
         def change(table: pa.Table) -> pa.Table:
-            table = self._without_ids(redact(table, self.matcher))
+            table = self._without_ids(redact(table, self.matcher), self.scopes.get(shard, ()))
             return table.filter(self._gone_in(table, shard, there=False)) if self.gone.get(shard) else table
 
         return name and self._changed(name, shard, change)
@@ -95,7 +103,7 @@ class Rewriter:
         """An object of verdicts: those on documents that are gone say no more than which."""
 
         def change(table: pa.Table) -> pa.Table:
-            table = self._without_ids(redact(table, self.matcher))
+            table = self._without_ids(redact(table, self.matcher), self.scopes.get(shard, ()))
             rows = self._gone_in(table, shard).to_numpy(zero_copy_only=False).nonzero()[0].tolist()
             blank = {"id": ERASED, "text": "", "value": None, "detail": None, "duplicate_of": None, "spans": None}
             for column, value in blank.items() if rows else ():
@@ -113,34 +121,32 @@ class Rewriter:
 
         return None if mask.all() else self.store.write_table(pa.table({"kept": pa.array(mask)}))
 
-    def index(self, name: str) -> str:
-        """An object of an index without the ids and places that are gone."""
+    def index(self, name: str, dataset: str) -> str:
+        """An object of a dataset's index without the ids and places that are gone."""
 
         def of_index(table: pa.Table) -> pa.Table:
             import numpy as np
             import pyarrow as pa
 
             high, low = (table.column(name).to_numpy() for name in ("high", "low"))
-            order = np.searchsorted(self._hashes[0], high)
-            order = np.minimum(order, max(len(self._hashes[0]) - 1, 0))
+            names, pairs = self._hashes(dataset)
+            order = np.minimum(np.searchsorted(names, high), len(names) - 1)
             gone = np.zeros(len(high), dtype=bool)
-            for place in np.flatnonzero(self._hashes[0][order] == high) if len(self._hashes[0]) else ():
-                gone[place] = (int(high[place]), int(low[place])) in self._pairs
+            for place in np.flatnonzero(names[order] == high):
+                gone[place] = (int(high[place]), int(low[place])) in pairs
             return table.filter(pa.array(~gone))
 
-        return self._written(name, "", of_index) if self.ids or self.places else name
+        some = self.ids.get(dataset) or self.places.get(dataset)
+        return self._written(name, f"index of {dataset}", of_index) if some else name
 
-    @cached_property
-    def _hashes(self) -> tuple[np.ndarray, np.ndarray]:
-        import numpy as np
+    def _hashes(self, dataset: str) -> tuple[np.ndarray, set[tuple[int, int]]]:
+        """Hashes of the names that are gone: their upper halves in order, and whole."""
+        if dataset not in self._gone_names:
+            import numpy as np
 
-        high, low = hash_names(sorted(self.ids | self.places))
-        order = np.argsort(high)
-        return high[order], low[order]
-
-    @cached_property
-    def _pairs(self) -> set[tuple[int, int]]:
-        return set(zip(*(half.tolist() for half in self._hashes), strict=True))
+            high, low = hash_names(sorted({*self.ids.get(dataset, ()), *self.places.get(dataset, ())}))
+            self._gone_names[dataset] = np.sort(high), set(zip(high.tolist(), low.tolist(), strict=True))
+        return self._gone_names[dataset]
 
     def _gone_in(self, table: pa.Table, shard: str, *, there: bool = True) -> Any:
         import pyarrow as pa
@@ -150,21 +156,28 @@ class Rewriter:
         gone = compute.is_in(table.column("row").cast(pa.int64()), rows).combine_chunks()
         return gone if there else compute.invert(gone)
 
-    def _without_ids(self, table: pa.Table) -> pa.Table:
-        """A table in which no other document names one that is gone."""
+    def _without_ids(self, table: pa.Table, datasets: Collection[str]) -> pa.Table:
+        """A table in which no other document names one that is gone; two that are gone stay two."""
         import pyarrow as pa
         import pyarrow.compute as compute
 
-        wanted = pa.array(sorted(self.ids), pa.string())
+        ids = set().union(*(self.ids.get(one, ()) for one in datasets))
+        wanted = pa.array(sorted(ids), pa.string())
         for name in NAMING:
-            if not self.ids or name not in table.column_names or not pa.types.is_string(table.schema.field(name).type):
+            if not ids or name not in table.column_names or not pa.types.is_string(table.schema.field(name).type):
                 continue
             rows = compute.indices_nonzero(compute.is_in(table.column(name), wanted)).to_pylist()
             if rows:
                 where = table.schema.get_field_index(name)
-                new = exchanged(table.column(name), dict.fromkeys(rows, ERASED))
+                new = exchanged(
+                    table.column(name), {row: self._mark(name, table.column(name)[row].as_py()) for row in rows}
+                )
                 table = table.set_column(where, table.schema.field(where), new)
         return table
+
+    def _mark(self, column: str, identity: str) -> str:
+        """What stands for an id that is gone."""
+        return ERASED if column == "id" else f"{ERASED[:-1]} {hashed(self.key, 'mark', identity)[:12]}>"
 
     def _changed(self, name: str, shard: str, change: Callable[[pa.Table], pa.Table]) -> str:
         """An object in which something may have to change."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.erased import Edit, as_text, cells_of, edited, exchanged
+from curate.dataset.cells import Edit, as_text, cells_of, edited, exchanged
 from curate.dataset.schema import JSON_FIELD
 from curate.dataset.store import Store
 from curate.erasure.matching import Matcher
@@ -31,13 +31,13 @@ class Hits:
 
     Attributes:
         rows: The rows in which something was, by place in the table.
-        kinds: How many of each kind.
+        kinds: How many of each identifier: of its kind, and its number.
         cells: For cells of strings: row, column, what stood there and how it is replaced; None where it cannot be.
         names: Whether a column is called so.
     """
 
     rows: set[int] = field(default_factory=set)
-    kinds: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[tuple[str, int]] = field(default_factory=Counter)
     cells: list[tuple[int, str, str, list[Edit] | None]] = field(default_factory=list)
     names: bool = False
 
@@ -124,7 +124,7 @@ def _redacted_cells(one: pa.Field, column: pa.ChunkedArray, matcher: Matcher, hi
             edits = [edit for edit, _ in found]
             sound = not isinstance(given, bytes) or value.encode() == given
             hits.rows.add(row)
-            hits.kinds.update(kind for _, kind in found)
+            hits.kinds.update((one.kind, one.number) for _, one in found)
             hits.cells.append((row, one.name, value, edits if sound else None))
             new[row] = edited(column.type, value, edits) if sound else None
     return exchanged(column, new) if new else None
@@ -152,7 +152,9 @@ def _redacted_nested(column: pa.ChunkedArray, matcher: Matcher, hits: Hits) -> p
     after = [redacted_json(one, matcher) for one in before]
     changed = [row for row, (one, other) in enumerate(zip(before, after, strict=True)) if one != other]
     hits.rows.update(changed)
-    hits.kinds["name"] += len(changed)
+    for row in changed:
+        said = json.dumps(before[row], ensure_ascii=False, default=str)
+        hits.kinds.update((one.kind, one.number) for one in matcher.find(said))
     return pa.chunked_array([pa.array(after, column.type)]) if changed else None
 
 

@@ -3,7 +3,7 @@
 emails: [jane.doe@example.com]
 phones: ["+49 30 901820"]
 names: [Jane Doe]
-documents: [ticket-1742]
+documents: [ticket-1742, {id: "17", dataset: people}]
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from curate.errors import ConfigurationErrors, CurateError, did_you_mean
 
-__all__ = ["KINDS", "Subject", "read_subject"]
+__all__ = ["KINDS", "Named", "Subject", "read_subject"]
 
 KINDS = {"emails": "email", "phones": "phone", "names": "name", "documents": "document"}
 """Keys of the file, and what one of each is called."""
@@ -23,13 +23,23 @@ MOST_BYTES = 1 << 20
 _HINT = "keys: emails, phones, names, documents, each with a list; e.g. `emails: [jane@example.com]`"
 
 
+class Named(NamedTuple):
+    """A document by its id; where several datasets have the id, with the one that is meant."""
+
+    id: str
+    dataset: str | None = None
+
+    def __str__(self) -> str:
+        return self.id if self.dataset is None else f"{self.dataset}/{self.id}"
+
+
 class Subject(NamedTuple):
     """The identifiers, by kind; each list without repetitions."""
 
     emails: tuple[str, ...] = ()
     phones: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
-    documents: tuple[str, ...] = ()
+    documents: tuple[Named, ...] = ()
 
     @property
     def mentions(self) -> bool:
@@ -52,7 +62,7 @@ def read_subject(path: Path) -> Subject:
         if key not in KINDS:
             known = did_you_mean(str(key), KINDS) or _HINT
             errors.append(CurateError("a subject file has a key that means nothing", str(path), known))
-    found: dict[str, tuple[str, ...]] = {}
+    found: dict[str, tuple[Any, ...]] = {}
     for key in KINDS:
         values = given.get(key) or []
         if not isinstance(values, list):
@@ -61,7 +71,8 @@ def read_subject(path: Path) -> Subject:
         for number, value in enumerate(values, 1):
             if (problem := _problem(key, value)) is not None:
                 errors.append(CurateError(problem[0], f"{path}: {key}, number {number}", problem[1]))
-        found[key] = tuple(dict.fromkeys(value.strip() for value in values if isinstance(value, str)))
+        plain = (_plain(key, value) for value in values)
+        found[key] = tuple(dict.fromkeys(one for one in plain if one is not None))
     if not errors and not any(found.values()):
         errors.append(CurateError("the subject file names nobody", str(path), _HINT))
     if errors:
@@ -85,8 +96,21 @@ def _load(path: Path) -> Any:
         raise CurateError("the subject file is no YAML or JSON", where, _HINT) from None
 
 
+def _plain(key: str, value: Any) -> str | Named | None:
+    """An identifier as it is looked for; None where it is none."""
+    if key == "documents" and isinstance(value, dict):
+        value = Named(str(value.get("id")).strip(), value.get("dataset"))
+    elif isinstance(value, str):
+        value = Named(value.strip()) if key == "documents" else value.strip()
+    return value if isinstance(value, str | Named) else None
+
+
 def _problem(key: str, value: Any) -> tuple[str, str] | None:
     """What is wrong with an identifier, and what to do; None where it is fine."""
+    if isinstance(value, dict) and key == "documents":
+        if value.keys() - {"id", "dataset"} or not all(isinstance(one, str) and one.strip() for one in value.values()):
+            return "a document is an id, or an id and a dataset", 'e.g. `{id: "17", dataset: people}`'
+        value = value.get("id")
     if not isinstance(value, str) or not value.strip():
         return "an identifier is not a text", 'put it in quotes: `phones: ["+49 30 901820"]`'
     value = value.strip()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from curate.dataset.erased import ERASED, REASON
+from curate.dataset.erased import ERASED, REASON, dataset_of
 from curate.dataset.fragments import Fragment, Sidecar, write_fragments, write_ledger
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.manifest import splits_of
@@ -70,6 +70,7 @@ class _Writer:
     ) -> None:
         self.store, self.one, self.found, self.rewriter = store, one, found, rewriter
         self.erasure, self.becomes = erasure, becomes
+        self.dataset = dataset_of(one.manifest["dataset"])
         self.removed = self.redacted = self.held = 0
 
     def write(self) -> Successor | None:
@@ -91,8 +92,8 @@ class _Writer:
         gone, noted = self.found.gone.get(name, set()), self.found.mentions.get(name, set())
         self.held += len(gone | noted)
         new = replace(
-            shard, object=made.documents(name, name), schema=str(made.plain(shard.schema)),
-            part=made.matcher.redacted(shard.part), rejected=made.plain(shard.rejected),
+            shard, object=made.documents(name, name), schema=str(made.plain(shard.schema, self.dataset)),
+            part=made.matcher.redacted(shard.part), rejected=made.plain(shard.rejected, self.dataset),
             parent=shard.parent and made.documents(shard.parent, shard.parent),
             steps=tuple(self._step(step, name) for step in shard.steps),
         )  # fmt: skip
@@ -137,7 +138,7 @@ class _Writer:
             Sidecar(str(made.beside(one.object, shard)), tuple(map(made.matcher.redacted, one.columns)))
             for one in before.sidecars
         )
-        new = replace(before, object=name, schema=str(made.plain(before.schema)), sidecars=sidecars)
+        new = replace(before, object=name, schema=str(made.plain(before.schema, self.dataset)), sidecars=sidecars)
         if name == before.object and not gone:
             return new
         left = mask.copy()
@@ -175,7 +176,7 @@ class _Writer:
         """The successor's manifest; None where it would be the same."""
         made, before = self.rewriter, self.one.manifest
         lineage = redacted_json(before["lineage"], made.matcher)
-        lineage["inputs"] = made.plain(before["lineage"]["inputs"])
+        lineage["inputs"] = made.plain(before["lineage"]["inputs"], self.dataset)
         own = {
             one["of"] for one in before["lineage"].get("erasures", [])
         }  # an erasure that was killed may have written it
@@ -183,17 +184,17 @@ class _Writer:
         stages = redacted_json(before["stages"], made.matcher)
         for stage in stages:
             for held in stage["artifacts"].values():
-                held["objects"] = [made.plain(name) for name in held["objects"]]
+                held["objects"] = [made.plain(name, self.dataset) for name in held["objects"]]
         manifest = {
             **before,
             "columns": redacted_json(before["columns"], made.matcher),
-            "schema_object": made.plain(before["schema_object"]),
+            "schema_object": made.plain(before["schema_object"], self.dataset),
             "stages": stages,
             "fragments": write_fragments(self.store, fragments)
             if fragments != self.one.fragments
             else before["fragments"],
             "ledger": write_ledger(self.store, shards) if shards != self.one.shards else before["ledger"],
-            "indexes": [[made.index(name) for name in buckets] for buckets in before["indexes"]],
+            "indexes": [[made.index(name, self.dataset) for name in buckets] for buckets in before["indexes"]],
             "lineage": lineage,
         }
         if manifest == before:

@@ -192,7 +192,14 @@ def hash_file(path: Path) -> str:
     return f"xxh3-128:{digest.hexdigest()}"
 
 
-def collect_key(bundled: Bundle, fingerprint: str, shard_bytes: int, limit: int | None) -> str:
-    """Key of the receipt of parts that were read by a source with this fingerprint (`planning_fingerprint`)."""
+def collect_key(
+    bundled: Bundle, fingerprint: str, shard_bytes: int, limit: int | None, dataset: str | None = None
+) -> str:
+    """Key of the receipt of parts that were read by a source with this fingerprint (`planning_fingerprint`).
+
+    The dataset is part of it where documents were erased by ids, which are those of a dataset.
+    """
     facts = [[part.name, part.content, part.start, part.stop, part.extra] for part in bundled.parts]
-    return engine_key("collect", fingerprint, bundled.entry.id, facts, shard_bytes, limit)
+    return engine_key(
+        "collect", fingerprint, bundled.entry.id, facts, shard_bytes, limit, *([dataset] if dataset else [])
+    )

@@ -203,8 +203,8 @@ def file_identity(location: str) -> list[int] | None:
 class _Reading:
     """Shards as they grow: documents and rejects until there is enough for one."""
 
-    def __init__(self, store: Store, source: str, parts: Sequence[Part]) -> None:
-        self.store, self.source, self.erased = store, source, Erased.of(store)
+    def __init__(self, store: Store, source: str, parts: Sequence[Part], dataset: str) -> None:
+        self.store, self.source, self.erased, self.dataset = store, source, Erased.of(store), dataset
         first = self.erased.name(parts[0].name) if self.erased else parts[0].name
         self.name = first + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
         self.shards: list[Shard] = []
@@ -234,7 +234,7 @@ class _Reading:
             rejected, rejects = _rejected(self.store, self.rejects, self.erased)
             self.shards.append(
                 shard_of(self.store, tables, part=self.name, source=self.source, rejected=rejected, rejects=rejects,
-                         passed=self.passed, erased=self.erased)
+                         passed=self.passed, erased=self.erased, dataset=self.dataset)
             )  # fmt: skip
         self.tables, self.rejects, self.passed, self.size = [], [], {}, 0
 
@@ -248,6 +248,7 @@ def collect(
     shard_bytes: int,
     limit: int | None,
     progress: Progress,
+    dataset: str,
 ) -> list[Shard]:
     """Read parts into shards; at most `limit` documents (None: all).
 
@@ -260,12 +261,13 @@ def collect(
         shard_bytes: About how many bytes of documents (all columns) a shard gets.
         limit: Most documents.
         progress: Told how far it is.
+        dataset: What they are read for: of which the ids are.
 
     Raises:
         ResumableError: A file has changed since it was planned: what was read would stand under the hash of another
             content, for ever.
     """
-    reading, documents = _Reading(store, source_id, parts), 0
+    reading, documents = _Reading(store, source_id, parts, dataset), 0
     progress((source_id, 0, 0))
     for part in parts:
         if limit is not None and documents >= limit:
@@ -362,6 +364,7 @@ def shard_of(
     passed: dict[str, int] | None = None,
     parent: str | None = None,
     erased: Erased | None = None,
+    dataset: str = "",
 ) -> Shard:
     """Store documents as a shard; their columns are brought together, and the size of each is written beside it.
 
@@ -372,7 +375,7 @@ def shard_of(
     has_text = any("text" in table.column_names for table in tables)
     schema = unify_tables(tables, [plain_schema(text=has_text)])
     whole = pa.concat_tables([conform(table, schema) for table in tables]) if tables else schema.empty_table()
-    whole, gone = erased.clean(whole) if erased else (whole, [])
+    whole, gone = erased.clean(whole, dataset) if erased else (whole, [])
     sizes = document_bytes(whole)
     size = sum(sizes.to_pylist())
     steps = (_erased_step(store, source, whole.num_rows, size, gone),) if gone else ()

@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
+from curate.dataset.erased import Erased, dataset_of
 from curate.dataset.fragments import Fragment
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.state import State
@@ -184,9 +186,17 @@ class Walk:
         """What the documents of a shard are that was just read: all of its object, but for those that were erased."""
         return State(self.store, shard).identity() if shard.steps else shard.object
 
+    @cached_property
+    def _by_dataset(self) -> bool:
+        erased = Erased.of(self.store)
+        return erased is not None and erased.by_dataset
+
     def _collect_job(self, one: Bundle, limit: int | None) -> Job:
         _, spec, fingerprint = self.described[one.entry.id]
-        size = int(self.pipeline.settings.shard_megabytes * 1_000_000)
+        size, dataset = (
+            int(self.pipeline.settings.shard_megabytes * 1_000_000),
+            dataset_of(self.pipeline.settings.dataset),
+        )
 
         def record() -> dict[str, Any]:
             known = self.inputs.identities
@@ -194,10 +204,10 @@ class Walk:
             identities = {name: known[name] for name in files if name in known}
             return {
                 "kind": "collect", "stage": asdict(spec), "parts": [asdict(part) for part in one.parts],
-                "identities": identities, "shard_bytes": size, "limit": limit,
+                "identities": identities, "shard_bytes": size, "limit": limit, "dataset": dataset,
             }  # fmt: skip
 
-        name, key = one.entry.id, collect_key(one, fingerprint, size, limit)
+        name, key = one.entry.id, collect_key(one, fingerprint, size, limit, dataset if self._by_dataset else None)
         label = f"reading `{one.parts[0].name}`"
         return Job(key, record, label, (name,), name in self.force, time_limit=COLLECT_SECONDS)
 

@@ -93,8 +93,9 @@ def _collect(store: Store, task: dict[str, Any], progress: Progress) -> dict[str
     assert isinstance(source, Source)
     parts = [Part(**part) for part in task["parts"]]
     shards = collect(
-        store, source, task["stage"]["id"], parts, task["identities"], task["shard_bytes"], task["limit"], progress
-    )
+        store, source, task["stage"]["id"], parts, task["identities"], task["shard_bytes"], task["limit"], progress,
+        task["dataset"],
+    )  # fmt: skip
     result = {"shards": [shard.to_json() for shard in shards]}
     store.write_receipt(task["key"], result, [name for shard in shards for name in shard.objects])
     return {**result, "seconds": time.perf_counter() - began}

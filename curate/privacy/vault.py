@@ -17,16 +17,17 @@ import re
 import secrets
 import stat
 import struct
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.errors import CurateError, MachineError
+from curate.files import sync_folder
 from curate.privacy.keys import key_id
 from curate.privacy.operators import normal_form
 from curate.stages.missing import needing
 
-__all__ = ["Revealed", "VaultWriter", "check_vault", "has_records", "read_vault", "reveal"]
+__all__ = ["Revealed", "VaultWriter", "check_vault", "has_records", "purge", "read_vault", "reveal"]
 
 MAGIC = b"curate vault 1\n"
 _LENGTH, _NONCE = struct.Struct(">I"), 12
@@ -167,6 +168,25 @@ def _pairs(path: Path, key: bytes) -> Iterator[Pair]:
             ) from error
         yield from ((kind, stands, value) for kind, stands, value in json.loads(plain))
         at = start + length
+
+
+def purge(folder: Path, key: bytes, is_gone: Callable[[str], bool]) -> int:
+    """Take values out of a vault, in files written with a key; returns how many pairs. Nobody may be writing to it.
+
+    Raises:
+        CurateError: See `read_vault`.
+    """
+    removed = 0
+    read_vault(folder, key)
+    for path in sorted(folder.glob("*.vault")):
+        pairs = list(_pairs(path, key)) if _made_with(path) == key_id(key) else []
+        left = [pair for pair in pairs if not is_gone(pair[2])]
+        if len(left) < len(pairs):
+            VaultWriter(folder, key).add(left)  # on the disk before the old file goes
+            path.unlink()
+            sync_folder(folder)
+            removed += len(pairs) - len(left)
+    return removed
 
 
 # ---- revealing

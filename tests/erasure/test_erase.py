@@ -96,7 +96,9 @@ def test_the_log_says_that_something_was_erased(person):
         told["id"],
         told["versions"][0]["version"],
     )
-    assert "erase" in person.cli("data", "log", "toy").out
+    log = person.cli("data", "log", "toy").out
+    assert f"toy@{told['versions'][0]['of'][:12]}, toy@{entry['version'][:12]}" in log
+    assert f"erasures/{told['id']}.json" in log
 
 
 def test_why_says_that_a_document_was_erased_and_no_more(person):
@@ -106,7 +108,8 @@ def test_why_says_that_a_document_was_erased_and_no_more(person):
         assert (story["verdict"], story["reason"], story["source"]) == ("erased", "erased", None), name
     assert told["id"] in story["detail"]
     assert why(person.open(), "ticket-4")["history"][-1]["event"] == "redacted"
-    assert person.cli("why", "ticket-5").out.splitlines()[0] == "ticket-5: erased"
+    lines = person.cli("why", "ticket-5").out.splitlines()
+    assert lines[:2] == ["ticket-5: erased", f"  erased [{story['detail']}]"]
 
 
 def test_why_says_so_in_a_store_of_several_datasets_too(person):
@@ -223,6 +226,19 @@ def test_a_dry_run_counts_and_changes_nothing(person):
         blob.name: blob.size for folder in ("objects", "refs", "erasures") for blob in person.store.blobs.list(folder)
     }
     assert after == before
+
+
+def test_each_identifier_is_told_by_its_number_and_never_what_it_is(person):
+    subject(person, f"emails: [nobody@example.org, {EMAIL}]\nnames: [John Roe]\ndocuments: [ticket-5, ticket-77]")
+    dry, told = erase(person, "--dry-run"), erase(person)
+    assert dry["identifiers"] == told["identifiers"]
+    found = {(one["kind"], one["number"]): one["documents"] + one["elsewhere"] for one in told["identifiers"]}
+    assert {which for which, count in found.items() if not count} == {("email", 1), ("name", 1), ("document", 2)}
+    assert found["email", 2] > 4
+    subject(person, "names: [John Roe]\ndocuments: [ticket-6]")
+    lines = person.cli("data", "erase", "--subject-file", "subject.yaml").out.splitlines()
+    assert "  name 1 of the subject file: nowhere" in lines
+    assert "Roe" not in "".join(lines)
 
 
 # ---- derived versions, annotations, runs

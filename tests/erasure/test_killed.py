@@ -11,6 +11,7 @@ import pytest
 from curate.dataset.blobs import LocalBlobs
 from curate.dataset.care import collect_garbage, verify
 from curate.dataset.erased import erasures
+from curate.dataset.export import export
 from curate.dataset.store import Store
 from curate.erasure.erase import erase
 from curate.erasure.subject import read_subject
@@ -112,6 +113,21 @@ def test_garbage_collection_after_a_killed_erasure_removes_nothing_that_its_end_
     erased(restored)
     assert canaries(restored.store) == []
     assert verify(restored.open())["problems"] == []
+
+
+def test_the_erasure_of_somebody_else_leaves_no_path_that_names_the_first(restored):
+    folder = restored.root / "jane-doe"
+    export(restored.open(), "jsonl", folder)
+    shutil.copytree(folder, restored.root / "exported")
+    shutil.rmtree(restored.root / "before")
+    shutil.copytree(restored.root / ".curate", restored.root / "before")
+    count = changes(restored)
+    again(restored)
+    shutil.copytree(restored.root / "exported", folder, dirs_exist_ok=True)
+    assert killed(restored, count - 3)
+    (restored.root / "subject.yaml").write_text("documents: [ticket-30]")
+    erased(restored)
+    assert canaries(restored.store) == []
 
 
 def test_what_was_interrupted_is_finished_by_the_erasure_of_somebody_else(restored):

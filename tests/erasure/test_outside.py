@@ -10,6 +10,8 @@ import pytest
 from curate.dataset.care import collect_garbage, verify
 from curate.dataset.export import export
 from curate.dataset.runs import records
+from curate.privacy.keys import load_key
+from curate.privacy.vault import read_vault
 from tests.erasure.conftest import CANARIES, EMAIL, PIPELINE, SECRET, canaries
 
 
@@ -42,6 +44,27 @@ def test_an_export_of_some_columns_is_written_anew_with_these(person):
     assert clean(person.root / "out.csv")
 
 
+def test_an_export_with_a_column_that_is_called_by_an_address_is_written_anew(project):
+    (project.root / "rows.jsonl").write_text(json.dumps({"id": "a", "text": "A text.", EMAIL: "yes"}) + "\n")
+    project.pipeline("dataset: toy\nsources:\n  - {stage: files, paths: [rows.jsonl]}\nstages: []\n")
+    project.run()
+    export(project.open(), "csv", project.root / "out.csv", columns=["text", EMAIL])
+    (project.root / "subject.yaml").write_text(f"emails: [{EMAIL}]")
+    assert [one["done"] for one in erase(project)["exports"]] == ["written anew"]
+    assert (project.root / "out.csv").read_text().splitlines()[0] == '"text","<EMAIL>"'
+
+
+def test_a_sample_for_review_is_removed_and_one_that_was_reviewed_is_named(person):
+    for name in ("new", "done"):
+        assert person.cli("privacy", "risk", "toy", "--sample", "40", "--out", f"{name}.jsonl").code == 0
+    gc.collect()
+    reviewed = person.root / "done.jsonl"
+    reviewed.write_text(reviewed.read_text().replace("null", "true", 1))
+    assert {one["place"].rpartition("/")[2]: one["done"] for one in erase(person)["reports"]} == {
+        "new.jsonl": "removed", "done.jsonl": "changed since: erase it by hand",
+    }  # fmt: skip
+
+
 def test_an_export_that_somebody_changed_is_named_and_stays(person):
     export(person.open(), "jsonl", person.root / "out.jsonl")
     (person.root / "out.jsonl").write_text(f"mine now, {EMAIL}")
@@ -72,6 +95,26 @@ def test_the_page_of_an_audit_is_removed_as_a_report_is(person):
     gc.collect()  # who has opened a version reads it
     (told,) = erase(person)["reports"]
     assert (told["place"], told["done"]) == (str(person.root / "bias.html"), "removed")
+
+
+def test_a_vault_is_purged_of_the_person_where_its_key_is_at_hand(project, monkeypatch):
+    monkeypatch.setenv("PII_KEY", "k" * 40)
+    (project.root / "rows.jsonl").write_text(json.dumps({"text": f"Of {EMAIL} and john@example.org."}) + "\n")
+    stage = "{stage: pii, operators: {email: pseudonym}, key: 'env:PII_KEY', vault: VAULT}"
+    project.pipeline(
+        "dataset: toy\nsources:\n  - {stage: files, paths: [rows.jsonl]}\n"
+        f"stages:\n  - {stage.replace('VAULT', str(project.root / 'vault'))}\n"
+    )
+    project.run()
+    key = load_key("env:PII_KEY", "a test")
+    assert {value for _, _, value in read_vault(project.root / "vault", key)} == {EMAIL, "john@example.org"}
+    (project.root / "subject.yaml").write_text(f"emails: [{EMAIL}]")
+    monkeypatch.delenv("PII_KEY")
+    (told,) = erase(project)["vaults"]
+    assert told["done"].endswith("mend that, and run the same command again")
+    monkeypatch.setenv("PII_KEY", "k" * 40)
+    assert [one["done"] for one in erase(project)["vaults"]] == ["1 entries removed"]
+    assert [value for _, _, value in read_vault(project.root / "vault", key)] == ["john@example.org"]
 
 
 def test_an_export_that_is_not_there_is_told(person):
