@@ -4,9 +4,9 @@ A project belongs to a task by a mark in its description, so that nothing local 
 
     [curate {"configuration": ..., "dataset": ..., "id": ..., "pushed": ..., "task": ...}]
 
-`id` is random and stands in the source of every answer; `configuration` is a hash of the XML that we gave, and tells when somebody
-changed it there; `pushed` is one of all that the last push wanted there. The SDK's own retries are off: an import that failed
-half way would be done twice.
+`id` is random and stands in the source of every answer; `configuration` is a hash of the XML that we gave, and tells when
+somebody changed it there; `pushed` is one of all that the last push wanted there. The SDK's own retries are off: an import
+that failed half way would be done twice.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def find_project(client: Client, task: Task) -> Project | None:
     with client.asking("list its projects"):
         for one in client.api.projects.list(include="id,description"):
             mark = _mark(one.description or "")
-            if (mark.get("task"), mark.get("dataset")) == (task.name, task.dataset) and one.id is not None:
+            if (mark.get("task"), mark.get("dataset")) == (task.name, task.dataset):
                 return _project(client, one.id)
     return None
 
@@ -211,7 +211,8 @@ def _mark(description: str) -> dict[str, Any]:
     return mark if isinstance(mark, dict) and isinstance(mark.get("id"), str) else {}
 
 
-def _project(client: Client, number: int) -> Project:
+def _project(client: Client, number: int | None) -> Project:
+    assert number is not None
     found = client.api.projects.get(id=number)
     mark = _mark(found.description or "")
     return Project(

@@ -77,12 +77,10 @@ def _object(view: Element, task: Task, name: str, column: str) -> None:
 def _control(view: Element, task: Task) -> None:
     to = _shown_in(task)
     if task.kind in ("classification", "multilabel"):
-        how = (
-            {"choice": "single-radio", "required": "true"} if task.kind == "classification" else {"choice": "multiple"}
-        )
-        _labels(
-            SubElement(view, "Choices", name=ANSWER, toName=to, showInLine="true", **how), "Choice", _keyed(task.labels)
-        )
+        choices = SubElement(view, "Choices", name=ANSWER, toName=to, showInLine="true")
+        one = task.kind == "classification"
+        choices.attrib.update({"choice": "single-radio", "required": "true"} if one else {"choice": "multiple"})
+        _labels(choices, "Choice", _keyed(task.labels))
     elif task.kind == "preference":
         choices = SubElement(
             view, "Choices", name=ANSWER, toName=to, choice="single-radio", showInLine="true", required="true"

@@ -95,7 +95,7 @@ def pull(
         )  # fmt: skip
     with client.asking("export annotations"):
         exported = loads(b"".join(client.api.projects.exports.download_sync(project.number, export_type="JSON")))
-        emails = {one.id: one.email for one in client.api.users.list()}
+        emails = {one.id: one.email or "" for one in client.api.users.list() if one.id is not None}
     pulling = _Pulling(task, f"studio/{project.id}", set(known), emails, current or {}, erased)
     for row in cast("list[Any]", exported if isinstance(exported, list) else []):
         pulling.task_row(row if isinstance(row, dict) else {})

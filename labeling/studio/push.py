@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from curate.errors import ConfigurationErrors, CurateError
 from curate.jsontext import dumps
@@ -228,9 +228,10 @@ class _Run:
         for batch in _batches(new, self._body, MOST_TASKS):
             with self.client.asking("take tasks"):
                 done = self.client.api.projects.import_tasks(
-                    id=self.project.number, request=[body for _, body in batch], return_task_ids=True
+                    id=self.project.number, request=cast("Any", [body for _, body in batch]), return_task_ids=True
                 )
-            for (one, body), number in zip(batch, done.task_ids or [], strict=True):
+                numbers = cast("list[int]", cast("Any", done).task_ids or [])
+            for (one, body), number in zip(batch, numbers, strict=True):
                 self.there[one.item.id, one.item.hash] = _There(number, 1)
                 self.predicted += "predictions" in body
             self.progress(len(self.there), self.of)
