@@ -119,7 +119,9 @@ class World:
 
 def choice(label: str, kind="choices", to="text") -> list[dict[str, Any]]:
     """What Label Studio keeps when somebody chooses a label."""
-    return [{"from_name": "answer", "to_name": to, "type": "choices", "value": {"choices": [label]}, "origin": "manual"}]
+    return [
+        {"from_name": "answer", "to_name": to, "type": "choices", "value": {"choices": [label]}, "origin": "manual"}
+    ]
 
 
 @pytest.fixture
