@@ -87,7 +87,7 @@ def anonymity(
 
 
 def _diversity(counted: pa.Table, name: str) -> dict[str, int]:
-    """L of a sensitive column, and the classes and documents with one value."""
+    """How many values of a sensitive column a class has at least, and the classes and documents with one value."""
     import pyarrow.compute as compute
 
     kinds = counted.column(f"{name}_count_distinct")
