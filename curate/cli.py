@@ -56,6 +56,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "init": ("curate.commands.label:init", "Make a labeling task: labels, what is shown, instructions."),
         "next": ("curate.commands.label:next_round", "Draw the documents that are labelled next."),
         "annotate": ("curate.commands.label:annotate", "Label in the terminal."),
+        "serve": ("curate.commands.label_studio:serve", "Run a Label Studio on this machine."),
+        "push": ("curate.commands.label_studio:push", "Ask in Label Studio about what is to be labelled."),
+        "pull": ("curate.commands.label_studio:pull", "Bring what people answered there into the store."),
         "status": ("curate.commands.label:status", "Show what was asked for and what was answered."),
         "fit": ("curate.commands.label_models:fit", "Fit a model to what people said."),
         "preannotate": (

@@ -86,9 +86,8 @@ def propose(dataset: Dataset, task: Task, folder: Path, goal: Goal, *, seed: int
     auto = {"target": goal.precision, "confidence": goal.confidence, "attempt": attempt, "threshold": chosen.value,
             "model": model.name, "batch": batch, "above": len(sure)}  # fmt: skip
     wanted = Wanted(len(audited), "audit", "audit", seed=seed, blind=True)
-    drawn = draw(
-        dataset, task, wanted, chosen=[(pool[place], "audit") for place in audited], new=True, facts={"auto": auto}
-    )
+    documents = [(pool[place], "audit") for place in audited]
+    drawn = draw(dataset, task, wanted, chosen=lambda: (documents, len(pool)), new=True, facts={"auto": auto})
     allowed = allowed_errors(len(audited), target=goal.precision, error=error, pool=len(sure))
     return {
         "task": task.name, "round": drawn.number, **auto, "pool": len(pool), "audited": len(audited),

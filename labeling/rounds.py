@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,9 @@ from curate.labeling.log import LOGS, Answer, Item, append, items, text_of
 from curate.labeling.task import Task
 from curate.labeling.values import checked
 
-__all__ = ["Queue", "Round", "Wanted", "draw", "gold_items", "queue", "read_gold", "rounds"]
+__all__ = [
+    "Queue", "Round", "Wanted", "asked_before", "draw", "gold_items", "pool_sample", "queue", "read_gold", "rounds",
+]  # fmt: skip
 
 
 class Wanted(NamedTuple):
@@ -70,7 +72,7 @@ def draw(
     task: Task,
     wanted: Wanted,
     *,
-    chosen: Sequence[tuple[Shown, str]] | None = None,
+    chosen: Callable[[], tuple[Sequence[tuple[Shown, str]], int]] | None = None,
     gold: Sequence[Item] = (),
     new: bool = False,
     facts: dict[str, Any] | None = None,
@@ -81,7 +83,8 @@ def draw(
         dataset: The version.
         task: The task.
         wanted: What it is to be.
-        chosen: The documents, each with how it was chosen; by default random ones that no round has asked for.
+        chosen: Gives the documents, each with how it was chosen, and how many there were to choose from; by default random
+            ones that no round has asked for.
         gold: Documents with known answers that come with it.
         new: Whether to draw one although there is one that was asked for in the same words.
         facts: What else is to be known of it.
@@ -95,24 +98,26 @@ def draw(
         same = next((number for number, facts in enumerate(before, 1) if facts["request"] == request), None)
         if same is not None:
             return Round(same, True, [one for one in items(store, task) if one.round == same], before[same - 1]["pool"])
-    asked = {(one.id, one.hash) for one in items(store, task)} if wanted.role == "label" else set[tuple[str, str]]()
-    pool = 0
     if chosen is None:
-        asked |= {(one.id, one.hash) for one in gold}
-        picked, pool = _random(dataset, task, wanted, asked)
-        chosen = [(one, "random") for one in picked]
-    if not chosen and not gold:
+        picked, pool = pool_sample(
+            dataset, task, wanted, asked_before(store, task) | {(one.id, one.hash) for one in gold}
+        )
+        found: Sequence[tuple[Shown, str]] = [(one, "random") for one in picked]
+    else:
+        found, pool = chosen()
+    if not found and not gold:
         raise CurateError(
-            f"no document of `{dataset.name}` is left to be labelled", hint=f"{len(asked):,} are in earlier rounds"
+            f"no document of `{dataset.name}` is left to be labelled",
+            hint=f"{len(asked_before(store, task)):,} are in earlier rounds",
         )
     number = len(before) + 1
-    several, now = _several(chosen, wanted), datetime.now(UTC)
+    several, now = _several(found, wanted), datetime.now(UTC)
     made = [
         Item(
             one.id, one.hash, number, wanted.role, wanted.annotators if one.id in several else 1,
             wanted.blind or one.id in several, place, drawn, asked=now,
         )
-        for place, (one, drawn) in enumerate(chosen)
+        for place, (one, drawn) in enumerate(found)
     ]  # fmt: skip
     made = _mixed(
         made, [one._replace(round=number, annotators=max(1, wanted.annotators), asked=now) for one in gold], wanted.seed
@@ -121,8 +126,13 @@ def draw(
     return Round(number, False, made, pool)
 
 
-def _random(dataset: Dataset, task: Task, wanted: Wanted, asked: set[tuple[str, str]]) -> tuple[list[Shown], int]:
-    """The documents with the smallest hashes, for each stratum as many as its share gives; and how many there were."""
+def asked_before(store: Store, task: Task) -> set[tuple[str, str]]:
+    """Documents, as they were shown, that some round has asked for."""
+    return {(one.id, one.hash) for one in items(store, task)}
+
+
+def pool_sample(dataset: Dataset, task: Task, wanted: Wanted, asked: set[tuple[str, str]]) -> tuple[list[Shown], int]:
+    """Random documents that nobody has asked for, of each stratum its share; and how many there were."""
     from xxhash import xxh3_64_intdigest
 
     heaps: dict[Any, list[tuple[int, str, Shown]]] = defaultdict(list)

@@ -75,15 +75,15 @@ def init(
 def next_round(
     version: VersionArgument = None,
     documents: Annotated[int, typer.Option("-n", min=1, help="How many documents.")] = 50,
+    strategy: Annotated[
+        str, typer.Option(help="How: random, stratified, margin (least sure of) or diverse; a fifth is random.")
+    ] = "random",
     by: Annotated[
-        str | None, typer.Option(help="Column whose values get their share of the round.", metavar="COLUMN")
+        str | None, typer.Option(help="Column whose values are strata, which get their shares.", metavar="COLUMN")
     ] = None,
     annotators: Annotated[int, typer.Option(min=1, help="How many people see a document of the overlap.")] = 1,
     overlap: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Share of documents that several people see; by default 0.2 with several annotators."
-        ),
+        float | None, typer.Option(min=0, max=1, help="Share that several people see; by default 0.2 with several.")
     ] = None,
     gold: Annotated[
         Path | None, typer.Option(help="JSON lines with `id` and `label` of known documents to mix in.")
@@ -96,22 +96,20 @@ def next_round(
 ) -> None:
     """Draw the documents that are labelled next; those of earlier rounds are left out."""
     from curate.commands.options import print_json
-    from curate.labeling.rounds import Wanted, draw, gold_items, read_gold
+    from curate.labeling.strategy import Request, request_round
 
-    said, _, dataset = opened(task, version, store)
-    share = overlap if overlap is not None else 0.2 if annotators > 1 else 0.0
-    wanted = Wanted(documents, "stratified" if by else "random", "label", annotators, share, seed, blind, by)
-    known = gold_items(dataset, said, read_gold(gold)) if gold else []
-    drawn = draw(dataset, said, wanted, gold=known, new=True)
-    several = sum(one.annotators > 1 for one in drawn.items)
+    said, path, dataset = opened(task, version, store)
+    request = Request(documents, strategy, by, annotators, overlap, gold, seed, blind)
+    drawn = request_round(dataset, said, path.parent, request, new=True)
+    several, known = (sum(one.annotators > 1 for one in drawn.items), sum(one.role == "gold" for one in drawn.items))
     told = {"task": said.name, "round": drawn.number, "version": dataset.version, "documents": len(drawn.items),
-            "gold": len(known), "overlap": several, "pool": drawn.pool}  # fmt: skip
+            "gold": known, "overlap": several, "pool": drawn.pool}  # fmt: skip
     if as_json:
         print_json(told)
         return
     echo(f"round {drawn.number}: {len(drawn.items):,} of {drawn.pool:,} documents"
          f"{f', {several:,} of them for {annotators} people' if several else ''}"
-         f"{f', {len(known):,} with a known answer among them' if known else ''}")  # fmt: skip
+         f"{f', {known:,} with a known answer among them' if known else ''}")  # fmt: skip
     echo("`curate label annotate` labels them here, `curate label push` in Label Studio")
 
 

@@ -110,3 +110,29 @@ def test_a_review_wants_an_answer_after_it_was_asked_for():
     wanted = [item("a"), item("a", role="review", number=2, asked=TIME)]
     assert len(queue(wanted, [answer("a")], {"a": "h"}).left) == 1
     assert queue(wanted, [answer("a"), answer("a", created=later)], {"a": "h"}).left == []
+
+
+def test_a_strategy_is_one_of_four_and_needs_what_it_needs(messages):
+    messages.task()
+    for given, message in (
+        (("--strategy", "margins"), "there is no strategy `margins`"),
+        (("--strategy", "stratified"), "`stratified` and `--by COLUMN` go together"),
+        (("--by", "half"), "`stratified` and `--by COLUMN` go together"),
+        (("--strategy", "margin"), "has no model yet"),
+        (("--strategy", "stratified", "--by", "nothing"), "has no column `nothing`"),
+    ):
+        outcome = messages.cli("next", *given)
+        assert (outcome.code, message in outcome.err) == (2, True), outcome.err
+
+
+@pytest.mark.parametrize("strategy", ["margin", "diverse"])
+def test_a_fifth_is_random_whatever_the_strategy(messages, strategy):
+    file = messages.task()
+    messages.json("next", "-n", 20)
+    messages.json("annotate", "--as", "ann", typed="1\n2\n" * 10)
+    messages.json("fit")
+    told = messages.json("next", "-n", 10, "--strategy", strategy)
+    assert told["pool"] == 40
+    drawn = [one for one in items(messages.project.store, load_task(file)) if one.round == 2]
+    assert [one.drawn for one in drawn].count("random") == 2
+    assert {one.drawn for one in drawn} == {"random", strategy}

@@ -1,0 +1,166 @@
+"""`curate label serve | push | pull`: people who label in Label Studio."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.commands.label import TaskOption, VersionArgument, opened
+from curate.commands.options import Json, StoreOption
+from curate.terminal import echo
+
+if TYPE_CHECKING:
+    from curate.labeling.studio.client import Client
+
+__all__ = ["DataOption", "UrlOption", "connected", "pull", "push", "serve"]
+
+URL = "CURATE_LABEL_STUDIO_URL"
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url", metavar="URL",
+        help=f"The Label Studio; by default {URL}, then the one that `serve` runs. Its token is CURATE_LABEL_STUDIO_TOKEN.",
+    ),
+]  # fmt: skip
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Data folder of the local Label Studio; by default one for this account.", metavar="DIR"
+    ),
+]
+
+
+def _data(given: Path | None) -> Path:
+    home = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return given or home / "curate" / "label-studio"
+
+
+def connected(url: str | None, data: Path | None) -> Client:
+    """The Label Studio that a command means.
+
+    Raises:
+        CurateError: None is named or runs here, or it does not let us in.
+    """
+    from curate.errors import CurateError
+    from curate.labeling.studio.client import connect
+    from curate.labeling.studio.server import login
+
+    named = url or os.environ.get(URL)
+    if named:
+        return connect(named)
+    place = _data(data) / "url"
+    if not place.is_file():
+        raise CurateError(
+            "no Label Studio is named, and none runs here",
+            hint="`curate label serve` starts one; --url names another one",
+        )
+    return connect(place.read_text(), login(_data(data))["token"])
+
+
+def serve(
+    port: Annotated[int | None, typer.Option(min=1, max=65_535, help="By default 8080, or one that is free.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Install Label Studio without asking, if it is not there.")
+    ] = False,
+    data: DataOption = None,
+) -> None:
+    """Run a Label Studio on this machine, for this machine alone, until it is interrupted."""
+    from curate.labeling.studio.server import installed, running
+
+    if installed() is None and not yes:
+        typer.confirm(
+            "Label Studio is not there: install it in an environment of its own (1 GB)?", abort=True, err=True
+        )
+    folder = _data(data)
+    with running(folder, port=port, say=lambda line: echo(line, err=True)) as server:
+        place = folder / "url"
+        place.write_text(server.url)
+        try:
+            echo(f"Label Studio: {server.url}")
+            echo(f"log in as:    {server.email}")
+            echo(f"password:     {server.password}")
+            echo("Ctrl-C ends it; what people answered stays", err=True)
+            server.wait()
+        except KeyboardInterrupt:
+            echo("ended", err=True)
+        finally:
+            place.unlink(missing_ok=True)
+
+
+def push(
+    version: VersionArgument = None,
+    documents: Annotated[
+        int | None, typer.Option("-n", min=1, help="Draw so many documents first; the same words draw them once.")
+    ] = None,
+    strategy: Annotated[str, typer.Option(help="How: random, stratified, margin or diverse.")] = "random",
+    by: Annotated[str | None, typer.Option(help="Column whose values are strata.", metavar="COLUMN")] = None,
+    annotators: Annotated[int, typer.Option(min=1, help="How many people see a document of the overlap.")] = 1,
+    overlap: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share that several people see; by default 0.2 with several.")
+    ] = None,
+    gold: Annotated[
+        Path | None, typer.Option(help="JSON lines with `id` and `label` of known documents to mix in.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    url: UrlOption = None,
+    data: DataOption = None,
+    task: TaskOption = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Ask in Label Studio about everything that is still to be labelled; again, it adds what is missing."""
+    from curate.commands.options import print_json
+    from curate.labeling.exchange import send
+    from curate.labeling.strategy import Request, request_round
+    from curate.pipeline.progress import progress_for_terminal
+
+    said, path, dataset = opened(task, version, store)
+    client = connected(url, data)
+    if documents is not None:
+        request = Request(documents, strategy, by, annotators, overlap, gold, seed)
+        request_round(dataset, said, path.parent, request)
+    with progress_for_terminal() as progress:
+        told: dict[str, Any] = send(dataset, said, client, progress)
+    if as_json:
+        print_json({"task": said.name, "url": client.url, **told})
+        return
+    echo(f"{client.url}/projects/{told['project']}/data: {told['tasks']:,} new tasks, {told['there']:,} were there, "
+         f"{told['predictions']:,} suggestions")  # fmt: skip
+    for name, what in (("overlaps", "are for more people now"), ("removed", "removed that stood there twice or are blind now"),
+                       ("changed", "documents show something else now, and are not asked about"),
+                       ("absent", "documents are not in this version, and are not asked about")):  # fmt: skip
+        if told[name]:
+            echo(f"note: {told[name]:,} {what}", err=True)
+
+
+def pull(
+    version: VersionArgument = None,
+    url: UrlOption = None,
+    data: DataOption = None,
+    task: TaskOption = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Bring what people answered in Label Studio into the store; nothing that was there is changed or lost."""
+    from curate.commands.options import print_json
+    from curate.labeling.exchange import receive
+
+    said, _, dataset = opened(task, version, store)
+    client = connected(url, data)
+    told: dict[str, Any] = receive(dataset, said, client)
+    if as_json:
+        print_json({"task": said.name, "url": client.url, **told})
+        return
+    echo(f"{told['answers']:,} new answers")
+    for name, count in told["counts"].items():
+        if count and name != "new":
+            echo(f"  {name}: {count:,}")
+    for one in told["refused"][:20]:
+        echo(
+            f"not taken: {one['id']} by {one['annotator']} (annotation {one['annotation']}): {one['problem']}", err=True
+        )
+    if told["configuration_changed"]:
+        echo("note: somebody changed the labeling configuration there; `curate label push` says what to do", err=True)

@@ -1,0 +1,107 @@
+"""How the documents of a round are chosen: at random, by strata, by what the model is least sure of, or unlike each other.
+
+At least a fifth of each round is random: these alone say how good a model is, and whether a strategy pays. Whether it does was
+measured on four data sets (benchmarks/RESULTS.md); random is the default.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from curate.dataset.reader import Dataset
+from curate.errors import CurateError, did_you_mean
+from curate.labeling.classifier import learnable
+from curate.labeling.documents import Shown, text_to_learn
+from curate.labeling.model import load_model, predicted
+from curate.labeling.rounds import Round, Wanted, asked_before, draw, gold_items, pool_sample, read_gold
+from curate.labeling.selection import diverse, margin, margins, mixture
+from curate.labeling.task import Task
+
+__all__ = ["STRATEGIES", "Request", "request_round"]
+
+STRATEGIES = ("random", "stratified", "margin", "diverse")
+CANDIDATES = 20
+"""Documents looked at for each that `diverse` takes."""
+FEWEST_CANDIDATES = 2000
+
+
+class Request(NamedTuple):
+    """What a command asks for: see `Wanted`; `gold` is a file."""
+
+    documents: int
+    strategy: str = "random"
+    by: str | None = None
+    annotators: int = 1
+    overlap: float | None = None
+    gold: Path | None = None
+    seed: int = 0
+    blind: bool = False
+
+
+def request_round(dataset: Dataset, task: Task, folder: Path, request: Request, *, new: bool = False) -> Round:
+    """Draw the round that is asked for, or find the one that was drawn for the same words.
+
+    Raises:
+        CurateError: There is no such strategy, no model for it, a bad gold file, or no document is left.
+    """
+    if request.strategy not in STRATEGIES:
+        hint = did_you_mean(request.strategy, STRATEGIES) or f"there are: {', '.join(STRATEGIES)}"
+        raise CurateError(f"there is no strategy `{request.strategy}`", "--strategy", hint)
+    if (request.strategy == "stratified") != (request.by is not None):
+        raise CurateError("`stratified` and `--by COLUMN` go together", "--strategy")
+    share = request.overlap if request.overlap is not None else 0.2 if request.annotators > 1 else 0.0
+    wanted = Wanted(
+        request.documents, request.strategy, "label", request.annotators, share, request.seed, request.blind, request.by
+    )
+    gold = gold_items(dataset, task, read_gold(request.gold)) if request.gold else []
+    left_out = {(one.id, one.hash) for one in gold}
+    if request.strategy == "margin":
+        return draw(
+            dataset,
+            task,
+            wanted,
+            gold=gold,
+            new=new,
+            chosen=lambda: _least_sure(dataset, task, folder, wanted, left_out),
+        )
+    if request.strategy == "diverse":
+        return draw(dataset, task, wanted, gold=gold, new=new, chosen=lambda: _unlike(dataset, task, wanted, left_out))
+    return draw(dataset, task, wanted, gold=gold, new=new)
+
+
+def _least_sure(
+    dataset: Dataset, task: Task, folder: Path, wanted: Wanted, left_out: set[tuple[str, str]]
+) -> tuple[list[tuple[Shown, str]], int]:
+    model, asked = load_model(task, folder), asked_before(dataset.store, task) | left_out
+    pool, sure = list[Shown](), list[np.ndarray]()
+    for some, probable in predicted(dataset, task, model):
+        free = np.array([(one.id, one.hash) not in asked for one in some], bool)
+        pool += [one._replace(data={}) for one, here in zip(some, free, strict=True) if here]
+        sure.append(margins(probable, multilabel=task.kind == "multilabel")[free])
+    sureness = np.concatenate([*sure, np.zeros(0)])
+    rows = margin(sureness, min(wanted.documents, len(pool)), seed=wanted.seed)
+    return _mixed(pool, rows, wanted), len(pool)
+
+
+def _unlike(
+    dataset: Dataset, task: Task, wanted: Wanted, left_out: set[tuple[str, str]]
+) -> tuple[list[tuple[Shown, str]], int]:
+    many = max(CANDIDATES * wanted.documents, FEWEST_CANDIDATES)
+    candidates = wanted._replace(documents=many, strategy="random", by=None)
+    pool, there = pool_sample(dataset, task, candidates, asked_before(dataset.store, task) | left_out)
+    if not pool:
+        return [], 0
+    features, *_ = learnable([text_to_learn(task, one.data) for one in pool])
+    rows = diverse(features, min(wanted.documents, len(pool)), seed=wanted.seed)
+    return _mixed(pool, rows, wanted), there
+
+
+def _mixed(pool: list[Shown], rows: np.ndarray, wanted: Wanted) -> list[tuple[Shown, str]]:
+    made = mixture(rows, len(pool), wanted.documents, seed=wanted.seed)
+    return [
+        (pool[row], "random" if at_random else wanted.strategy)
+        for row, at_random in zip(made.rows.tolist(), made.at_random.tolist(), strict=True)
+    ]
