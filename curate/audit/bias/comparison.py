@@ -151,7 +151,7 @@ def _cautions(corpora: list[Corpus], one_in: int, weight: str) -> list[str]:
             told.append(
                 f"{corpus.rewritten:,} documents of the version {name} were edited; they were looked at as first read"
             )
-        if corpus.foreign[1] > corpus.foreign[0] / 2:
+        if corpus.foreign[0] >= LEAST_DOCUMENTS and corpus.foreign[1] > corpus.foreign[0] / 2:
             told.append(f"most texts of the version {name} seem not to be English, and curate's own lexicon is")
     return told
 
