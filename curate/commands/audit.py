@@ -44,6 +44,14 @@ TokenizerFile = Annotated[
     Path | None,
     typer.Option(help="tokenizer.json that the cost is counted with; by default one that the store has, else words."),
 ]
+Values = Annotated[
+    list[str] | None, typer.Option(help="Column, or STAGE.FEATURE, whose values are groups, too (a dialect tag).")
+]
+Scores = Annotated[
+    list[str] | None,
+    typer.Option(help="STAGE.FEATURE or column to compare; by default what is called toxicity, ..."),
+]
+Page = Annotated[Path | None, typer.Option(help="HTML file to write.")]
 
 
 def bias(
@@ -51,13 +59,8 @@ def bias(
     lexicon: Lexicons = None,
     axis: Axes = None,
     on: Strings = None,
-    by: Annotated[
-        list[str] | None, typer.Option(help="Column, or STAGE.FEATURE, whose values are groups, too (a dialect tag).")
-    ] = None,
-    score: Annotated[
-        list[str] | None,
-        typer.Option(help="STAGE.FEATURE or column to compare; by default what is called toxicity, ..."),
-    ] = None,
+    by: Values = None,
+    score: Scores = None,
     label: Annotated[
         str | None, typer.Option(help="Column of labels, compared by group and held against scores.")
     ] = None,
@@ -71,7 +74,7 @@ def bias(
     weight: Weight = None,
     unweighted: Unweighted = False,
     embedding: Annotated[bool, typer.Option(help="Train an embedding on the version, and compare words in it.")] = True,
-    out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    out: Page = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -180,7 +183,7 @@ def compare(
     tokenizer: TokenizerFile = None,
     label: Annotated[str | None, typer.Option(help="Column of labels of both versions, compared by group.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every group, not those alone that changed.")] = False,
-    out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    out: Page = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -201,10 +204,9 @@ def compare(
 
     words, opened, began = load_lexicon(lexicon or ()), find_store(store), now()
     sides = open_dataset(before, opened), open_dataset(after, opened)
-    found = measure(
-        *sides, words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), weight=weight, label=label
-    )
-    name, counts = count_tokens(sides, tuple(on or ("text",)), tokenizer)
+    words, strings = words.of_axis(axis) if axis else words, tuple(on or ("text",))
+    found = measure(*sides, words, on=strings, weight=weight, label=label)
+    name, counts = count_tokens(sides, strings, tokenizer)
     found["cost"][name] = counts
     changes, identity, pages = found["changes"], run_id(), list[Thing]()
     if out:
