@@ -104,13 +104,20 @@ def sentence(one: Measure, axes: dict[str, list[str]]) -> str:
             f"Trained on this corpus alone, words of {one.group} ({one.axis}) stand "
             f"{'nearer to the first' if more(one) else 'nearer to the second'} of {one.subject} (d = {span(one)})."
         )
+    return _of_rates(one, who, interval)
+
+
+def _of_rates(one: Measure, who: str, interval: str) -> str:
+    """Labels, annotators, false alarms and misses."""
+    assert one.estimate
+    facts = one.facts
     subject = {
         "classifier": one.subject.capitalize(),
         "labels": f"The label \u201c{one.subject}\u201d",
         "annotators": f"The annotator and label \u201c{one.subject}\u201d",
     }[one.family]
     verb = "are" if one.family == "classifier" else "is"
-    often = f"{often} frequent" if more(one) else "less frequent"
+    often = "more frequent" if more(one) else "less frequent"
     return (
         f"{subject} {verb} {often} in {who} ({percent(facts['rate']['value'])}) than in others "
         f"({percent(facts['rate_others']['value'])}); odds {ratio(one.estimate.value)} times as high ({interval})."

@@ -36,6 +36,22 @@ Axes = Annotated[
 Strings = Annotated[
     list[str] | None, typer.Option("--on", help="Which strings: `text` (the default), `messages[].content`, `*`, ...")
 ]
+Weight = Annotated[
+    str | None, typer.Option(help="Column of how much each document counts; by default `weight`, if there is one.")
+]
+Unweighted = Annotated[bool, typer.Option("--unweighted", help="Let all documents count alike.")]
+TokenizerFile = Annotated[
+    Path | None,
+    typer.Option(help="tokenizer.json that the cost is counted with; by default one that the store has, else words."),
+]
+Values = Annotated[
+    list[str] | None, typer.Option(help="Column, or STAGE.FEATURE, whose values are groups, too (a dialect tag).")
+]
+Scores = Annotated[
+    list[str] | None,
+    typer.Option(help="STAGE.FEATURE or column to compare; by default what is called toxicity, ..."),
+]
+Page = Annotated[Path | None, typer.Option(help="HTML file to write.")]
 
 
 def bias(
@@ -43,13 +59,8 @@ def bias(
     lexicon: Lexicons = None,
     axis: Axes = None,
     on: Strings = None,
-    by: Annotated[
-        list[str] | None, typer.Option(help="Column, or STAGE.FEATURE, whose values are groups, too (a dialect tag).")
-    ] = None,
-    score: Annotated[
-        list[str] | None,
-        typer.Option(help="STAGE.FEATURE or column to compare; by default what is called toxicity, ..."),
-    ] = None,
+    by: Values = None,
+    score: Scores = None,
     label: Annotated[
         str | None, typer.Option(help="Column of labels, compared by group and held against scores.")
     ] = None,
@@ -60,12 +71,10 @@ def bias(
     cluster: Annotated[
         str | None, typer.Option(help="Column whose equal values are one observation: an author, a host.")
     ] = None,
-    weight: Annotated[
-        str | None, typer.Option(help="Column of how much each document counts; by default `weight`, if there is one.")
-    ] = None,
-    unweighted: Annotated[bool, typer.Option("--unweighted", help="Let all documents count alike.")] = False,
+    weight: Weight = None,
+    unweighted: Unweighted = False,
     embedding: Annotated[bool, typer.Option(help="Train an embedding on the version, and compare words in it.")] = True,
-    out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    out: Page = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -171,15 +180,10 @@ def compare(
     axis: Axes = None,
     on: Strings = None,
     weight: Annotated[str, typer.Option(help="Column of weights, where a version has it.")] = "weight",
-    tokenizer: Annotated[
-        Path | None,
-        typer.Option(
-            help="tokenizer.json that the cost is counted with; by default one that the store has, else words."
-        ),
-    ] = None,
+    tokenizer: TokenizerFile = None,
     label: Annotated[str | None, typer.Option(help="Column of labels of both versions, compared by group.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Show every group, not those alone that changed.")] = False,
-    out: Annotated[Path | None, typer.Option(help="HTML file to write.")] = None,
+    out: Page = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -200,10 +204,9 @@ def compare(
 
     words, opened, began = load_lexicon(lexicon or ()), find_store(store), now()
     sides = open_dataset(before, opened), open_dataset(after, opened)
-    found = measure(
-        *sides, words.of_axis(axis) if axis else words, on=tuple(on or ("text",)), weight=weight, label=label
-    )
-    name, counts = count_tokens(sides, tuple(on or ("text",)), tokenizer)
+    words, strings = words.of_axis(axis) if axis else words, tuple(on or ("text",))
+    found = measure(*sides, words, on=strings, weight=weight, label=label)
+    name, counts = count_tokens(sides, strings, tokenizer)
     found["cost"][name] = counts
     changes, identity, pages = found["changes"], run_id(), list[Thing]()
     if out:
@@ -218,14 +221,20 @@ def compare(
         versions = {"before": sides[0].version, "after": sides[1].version}
         print_json({**versions, "audit": identity, **found, "changes": [one.to_json() for one in changes]})
         return
-    _print_changes([one for one in changes if every or one.verdict == "changed"], found["cost"])
+    _print_comparison(found, every=every)
+    echo(str(out) if out else "--out FILE writes a page with charts; --json has every change")
+
+
+def _print_comparison(found: dict[str, Any], *, every: bool) -> None:
+    changes = found["changes"]
+    changed = [one for one in changes if one.verdict == "changed"]
+    _print_changes(changes if every else changed, found["cost"])
     for line in found["cautions"]:
         echo(f"note: {line}")
     insufficient = sum(one.verdict == "insufficient" for one in changes)
     echo(
         f"{len(changed):,} of {len(changes):,} changed, {insufficient:,} insufficient; {found['paired']:,} documents in both"
     )
-    echo(str(out) if out else "--out FILE writes a page with charts; --json has every change")
 
 
 def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:

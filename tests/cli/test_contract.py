@@ -40,8 +40,9 @@ FIELDS = {
     "data verify toy": "dataset version objects bytes problems hint",
     "data export toy --out out.jsonl": "dataset version format out files documents bytes notes",
     "audit bias toy": "dataset version audit report lexicon looked_at not_looked_at documents verdicts findings families "
-    "skipped groups_without_documents evenness instruments power_means agreement examples",
-    "audit compare toy@v1 toy": "before after audit changes cost paired",
+    "skipped groups_without_documents evenness instruments power_means agreement examples weight values_left_out "
+    "documents_edited_later texts_without_english cautions",
+    "audit compare toy@v1 toy": "before after audit changes cost paired one_in cautions",
     "data gc --dry-run": "versions objects receipts token_shards temporary bytes dry_run",
 }
 

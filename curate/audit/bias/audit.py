@@ -19,7 +19,7 @@ from curate.audit.bias.embedding import embedding
 from curate.audit.bias.impact import impact
 from curate.audit.bias.labels import agreement, annotators, labels
 from curate.audit.bias.lexicon import Lexicon
-from curate.audit.bias.measure import Measure
+from curate.audit.bias.measure import LEAST_DOCUMENTS, Measure
 from curate.audit.bias.representation import Evenness, evenness, representation
 from curate.audit.bias.scored import Instrument, find_scores, instrument, scored
 from curate.audit.bias.statistics import effective_n
@@ -99,7 +99,7 @@ class Audited:
         corpus, told = self.corpus, list[str]()
         texts, without = corpus.foreign
         languages = {str(one["language"]) for one in self.question.lexicon.files}
-        if languages == {"en"} and without > texts / 2:
+        if languages == {"en"} and texts >= LEAST_DOCUMENTS and without > texts / 2:
             told.append(f"the lexicon is English, and {without:,} of {texts:,} texts that were tried seem not to be: groups "
                         "that they mention were not found")  # fmt: skip
         if corpus.weights is not None:

@@ -108,18 +108,7 @@ def compare(
     Raises:
         CurateError: Weights are no numbers of at least 0, or neither version has a column of weights that was named.
     """
-    if weight != "weight" and not any(weight in one.columns for one in (before, after)):
-        known = did_you_mean(weight, (*before.columns, *after.columns))
-        raise CurateError(f"neither version has a column `{weight}`", hint=known or "leave out --weight")
-    total = max(sum(shard.documents for shard in one.ledger()) for one in (before, after))
-    one_in = max(1, -(-total // MEASURED))
-    columns = ("id", *((label,) if label else ()))
-    corpora = [
-        collect(
-            one, lexicon, Wanted(on, columns=columns, weight=weight if weight in one.columns else None, one_in=one_in)
-        )
-        for one in (before, after)
-    ]
+    corpora, one_in = _collected(before, after, lexicon, on, weight, label)
     members, sides = _paired(corpora, label)
     changes = [*_shares(corpora[0].groups, lexicon, members, sides), *_kept(corpora[0].groups, members, sides)]
     changes += _labels(corpora[0].groups, members, sides, label) if label else []
@@ -137,6 +126,25 @@ def compare(
     }
 
 
+def _collected(
+    before: Dataset, after: Dataset, lexicon: Lexicon, on: tuple[str, ...], weight: str, label: str | None
+) -> tuple[list[Corpus], int]:
+    """What is counted of both, and of one in how many documents."""
+    if weight != "weight" and not any(weight in one.columns for one in (before, after)):
+        known = did_you_mean(weight, (*before.columns, *after.columns))
+        raise CurateError(f"neither version has a column `{weight}`", hint=known or "leave out --weight")
+    total = max(sum(shard.documents for shard in one.ledger()) for one in (before, after))
+    one_in = max(1, -(-total // MEASURED))
+    columns = ("id", *((label,) if label else ()))
+    corpora = [
+        collect(
+            one, lexicon, Wanted(on, columns=columns, weight=weight if weight in one.columns else None, one_in=one_in)
+        )
+        for one in (before, after)
+    ]
+    return corpora, one_in
+
+
 def _cautions(corpora: list[Corpus], one_in: int, weight: str) -> list[str]:
     """What a reader has to know, in sentences."""
     told = []
@@ -151,7 +159,7 @@ def _cautions(corpora: list[Corpus], one_in: int, weight: str) -> list[str]:
             told.append(
                 f"{corpus.rewritten:,} documents of the version {name} were edited; they were looked at as first read"
             )
-        if corpus.foreign[1] > corpus.foreign[0] / 2:
+        if corpus.foreign[0] >= LEAST_DOCUMENTS and corpus.foreign[1] > corpus.foreign[0] / 2:
             told.append(f"most texts of the version {name} seem not to be English, and curate's own lexicon is")
     return told
 
