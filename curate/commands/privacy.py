@@ -11,6 +11,7 @@ from curate.commands.options import Json, Overrides, StoreOption
 from curate.terminal import echo
 
 if TYPE_CHECKING:
+    from curate.dataset.reader import Dataset
     from curate.privacy.pii import Pii
     from curate.privacy.risk import Missing
 
@@ -153,9 +154,8 @@ def risk(
     from curate.commands.options import print_json
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
-    from curate.dataset.runs import Thing, now, record, run_id
+    from curate.dataset.runs import now
     from curate.errors import CurateError
-    from curate.files import file_hash
     from curate.privacy.risk import anonymity, residual, write_sample
 
     if sensitive and not quasi:
@@ -173,11 +173,7 @@ def risk(
     if sample and out:
         began = now()
         told["sample"] = {"file": str(out), "documents": write_sample(one, sample, out, seed=seed), "seed": seed}
-        tag = f"{one.name}@{one.tag or one.version[:12]}"
-        written: list[Thing] = [{"kind": "file", "id": file_hash(out), "name": str(out.resolve())}]
-        record(one.store, "audit", run_id(), name=tag, state="done", began=began,
-               inputs=[{"kind": "version", "id": one.version, "name": tag}], outputs=written,
-               facts={"audit": "risk", **told["sample"]})  # fmt: skip
+        _record_sample(one, began, out, told["sample"])
     if as_json:
         print_json(told)
     else:
@@ -192,6 +188,18 @@ def _missing(told: str) -> Missing:
         if told == one:
             return one
     raise CurateError(f"`--missing` is `{told}`", hint=did_you_mean(told, ways) or f"one of {', '.join(ways)}")
+
+
+def _record_sample(one: Dataset, began: str, out: Path, facts: dict[str, Any]) -> None:
+    """So that an erasure finds the file."""
+    from curate.dataset.runs import Thing, record, run_id
+    from curate.files import file_hash
+
+    tag = f"{one.name}@{one.tag or one.version[:12]}"
+    written: list[Thing] = [{"kind": "file", "id": file_hash(out), "name": str(out.resolve())}]
+    record(one.store, "audit", run_id(), name=tag, state="done", began=began,
+           inputs=[{"kind": "version", "id": one.version, "name": tag}], outputs=written,
+           facts={"audit": "risk", **facts})  # fmt: skip
 
 
 def _names(listed: str) -> list[str]:

@@ -193,6 +193,9 @@ def _prepare(
             }
     touched = {*found.hits, *rewriter.replaced, *found.naming, *found.gone, *found.mentions}
     touched |= {str((store.read_json(name) or {}).get("object")) for name in entries}
+    touched |= {
+        after for (_, scope), after in rewriter.made.items() if not scope
+    }  # labels on the way to what they become
     named = {name: new for name, _, new in files if name.startswith("runs/") and new}
     for one in erasures(store):  # what was only like a document that went, and goes now
         if one["state"] == "done" and found.names.intersection(one["similar"]):

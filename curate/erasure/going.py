@@ -149,7 +149,7 @@ class Documents:
         if not chosen:
             return found
         texts = self._texts(self._roots(chosen))
-        copies = self._copies(texts, found)
+        copies = self.copies_of(texts, found)
         if copies:
             more, keys = self._closed(copies, self._made)
             found.copies = len({self.name(row) for row in copies})
@@ -240,7 +240,7 @@ class Documents:
             found |= {text for text in said if len(text.encode()) >= FEWEST}
         return found
 
-    def _copies(self, texts: set[str], found: Going) -> set[Row]:
+    def copies_of(self, texts: set[str], found: Going) -> set[Row]:
         """Other documents with one of the texts, unless many have it."""
         import pyarrow as pa
         import pyarrow.compute as compute

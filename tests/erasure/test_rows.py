@@ -72,8 +72,8 @@ def test_a_chat_without_an_id_is_known_again_among_documents_with_other_columns(
 
 
 def test_a_long_chain_of_answers_goes_in_one_look_at_the_store(project, monkeypatch):
-    looked, copies = [], Documents._copies
-    monkeypatch.setattr(Documents, "_copies", lambda *given: looked.append(1) or copies(*given))
+    looked, copies = [], Documents.copies_of
+    monkeypatch.setattr(Documents, "copies_of", lambda *given: looked.append(1) or copies(*given))
     rows = [{"id": f"d{n}", "parent": f"d{n - 1}", "text": f"Answer {n}."} for n in range(50, 0, -1)]
     texts(project, [*rows, {"id": "d0", "text": "A question."}, {"id": "other", "text": "Another one."}])
     subject(project, "documents: [d0]")
