@@ -73,7 +73,9 @@ def learning_curve(
 
 def outcomes(labels: Integers, predicted: Integers, classes: int) -> Numbers:
     """True positives, false positives and misses of each class, by text (texts by 3 * classes)."""
-    one, other = (given if given.ndim == 2 else np.eye(classes)[given] for given in (labels, predicted))
+    one, other = (
+        given.astype(np.float64) if given.ndim == 2 else np.eye(classes)[given] for given in (labels, predicted)
+    )
     return np.concatenate([one * other, other * (1 - one), one * (1 - other)], axis=1)
 
 
