@@ -27,7 +27,7 @@ from curate.labeling.certification import certify, choose_threshold, error_of_at
 from curate.labeling.classifier import Fitted, fit, learnable
 from curate.labeling.features import hashed, spread, weighted
 from curate.labeling.learning_curve import macro_f1, outcomes
-from curate.labeling.logistic import Problem, solve
+from curate.labeling.logistic import Problem, rotate, solve
 from curate.labeling.selection import diverse, margin, margins, mixture
 from curate.labeling.suspects import suspects
 from curate.labeling.weak import label_model, weak_majority
@@ -96,6 +96,15 @@ def learned(data: Labelled, rows: np.ndarray, labels: np.ndarray | None = None, 
     return fit(data.features[rows], given, data.classes, seed=seed, penalties=PENALTY)
 
 
+def logits(data: Labelled, rows: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """What a model of these texts says of others, without cross-validation."""
+    features, columns, scale = learnable(data.features[rows])
+    rotated, back = rotate(features)
+    theta = solve(rotated, Problem(np.eye(data.classes)[labels], np.ones(data.classes), False), PENALTY[0])
+    seen = weighted(data.features[asked], spread(scale, columns, data.features.shape[1]))[:, columns]
+    return seen @ back(theta[:-1]) + theta[-1]
+
+
 def scores(predicted: np.ndarray, truth: np.ndarray, classes: int) -> tuple[float, float]:
     """Accuracy and macro-F1, in percent."""
     f1 = macro_f1(outcomes(truth, predicted, classes).sum(0)[None])[0]
@@ -118,14 +127,12 @@ def show(*cells: object) -> None:
 # ---- random against active
 
 
-def _round(data: Labelled, pool: np.ndarray, model: Fitted, strategy: str, count: int, seed: int) -> np.ndarray:
-    sureness = margins(model.model.predict_proba(data.features[pool]))
+def _round(data: Labelled, rows: np.ndarray, pool: np.ndarray, strategy: str, count: int, seed: int) -> np.ndarray:
+    sureness = margins(probabilities(logits(data, rows, data.labels[rows], pool)))
     if strategy == "margin":
         chosen = margin(sureness, count, seed=seed)
     else:
-        chosen = diverse(
-            _rows(data, pool), count, seed=seed, weights=(1 - sureness) ** 2 if "margin" in strategy else None
-        )
+        chosen = diverse(_rows(data, pool), count, seed=seed, weights=(1 - sureness) ** 2)
     return pool[mixture(chosen, len(pool), count, seed=seed).rows]
 
 
@@ -134,25 +141,25 @@ def _rows(data: Labelled, rows: np.ndarray) -> Any:
 
 
 def active(seeds: int) -> None:
-    """Test accuracy and macro-F1 at 100, 200 and 400 labels, drawn in rounds of 50 after 50 random ones."""
+    """Test accuracy and macro-F1 at 100, 200 and 400 labels: 50 random ones, then rounds of 50, 100, 100 and 100."""
     show("set", "labels", "strategy", "accuracy", "macro-F1", "accuracy - random", "macro-F1 - random")
     for data in sets():
         found: dict[tuple[int, str], list[tuple[float, float]]] = {}
         for seed in range(seeds):
             test, pool = parted(data, seed)
-            for strategy in ("random", "margin", "diverse", "diverse x margin"):
+            for strategy in ("random", "margin", "margin and diverse"):
                 rows = pool[:50]
-                while len(rows) < SIZES[-1]:
+                for size in (100, 200, 300, 400):
                     if strategy == "random":
-                        rows = pool[: len(rows) + 50]
+                        rows = pool[:size]
                     else:
-                        model, left = learned(data, rows), np.setdiff1d(pool, rows)
-                        rows = np.concatenate([rows, _round(data, left, model, strategy, 50, seed * 100 + len(rows))])
-                    if len(rows) in SIZES:
-                        predicted = learned(data, rows).model.logits(data.features[test]).argmax(1)
-                        own = scores(predicted, data.labels[test], data.classes)
-                        found.setdefault((len(rows), strategy), []).append(own)
-        for (size, strategy), values in sorted(found.items()):
+                        left = np.setdiff1d(pool, rows)
+                        drawn = _round(data, rows, left, strategy, size - len(rows), seed * 1000 + size)
+                        rows = np.concatenate([rows, drawn])
+                    if size in SIZES:
+                        own = _end_model(data, rows, data.labels[rows], test)
+                        found.setdefault((size, strategy), []).append(own)
+        for (size, strategy), values in sorted(found.items(), key=lambda one: one[0][0]):
             gain = np.array(values) - np.array(found[size, "random"])
             means = (interval(list(column)) for column in np.array(values).T)
             gains = ("-", "-") if strategy == "random" else tuple(interval(list(column)) for column in gain.T)
@@ -189,10 +196,7 @@ def _certified(
 
 
 def _end_model(data: Labelled, rows: np.ndarray, labels: np.ndarray, test: np.ndarray) -> tuple[float, float]:
-    features, columns, scale = learnable(data.features[rows])
-    theta = solve(features, Problem(np.eye(data.classes)[labels], np.ones(data.classes), False), PENALTY[0])
-    seen = weighted(data.features[test], spread(scale, columns, data.features.shape[1]))[:, columns]
-    return scores((seen @ theta[:-1] + theta[-1]).argmax(1), data.labels[test], data.classes)
+    return scores(logits(data, rows, labels, test).argmax(1), data.labels[test], data.classes)
 
 
 def certified(seeds: int) -> None:
@@ -208,9 +212,9 @@ def certified(seeds: int) -> None:
             shares.append(100 * len(own) / (len(pool) - 400))
             if len(own):
                 truths.append(100 * (labels == data.labels[own]).mean())
-            logits = fitted.model.logits(data.features[test])
+            said = fitted.model.logits(data.features[test])
             for heat, errors in ((1.0, before), (fitted.model.temperature, after)):
-                errors.append(100 * expected_calibration_error(probabilities(logits / heat), data.labels[test]))
+                errors.append(100 * expected_calibration_error(probabilities(said / heat), data.labels[test]))
             if len(own) and data.name in ("sms_spam", "trec"):
                 automatic = ~np.isin(own, rows)
                 both = np.concatenate([rows, own[automatic]])
@@ -238,7 +242,7 @@ def errors(seeds: int) -> None:
         "at 100",
         "recall at 50, %",
         "at 100",
-        "by self-confidence: at 50",
+        "by margin: at 50",
         "random",
     )
     for data in sets():
@@ -252,7 +256,7 @@ def errors(seeds: int) -> None:
             held = learned(data, rows, labels, seed).out_of_fold()
             ranked = suspects(labels, held).texts
             hits = [100 * np.isin(ranked[:size], wrong).sum() for size in (25, 50, 100)]
-            other = suspects(labels, held, ranking="self_confidence").texts[:50]
+            other = suspects(labels, held, ranking="normalized_margin").texts[:50]
             found.append([hits[0] / 25, hits[1] / 50, hits[2] / 100, hits[1] / len(wrong), hits[2] / len(wrong),
                           100 * np.isin(other, wrong).sum() / 50])  # fmt: skip
         show(data.name, *(interval(list(column)) for column in np.array(found).T), "5.0")

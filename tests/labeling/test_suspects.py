@@ -36,12 +36,13 @@ def test_quality_is_cleanlabs(ranking):
     assert label_quality(labels, probable, ranking=ranking) == pytest.approx(theirs)
 
 
-def test_suspects_are_cleanlabs_where_the_model_disagrees():
+@pytest.mark.parametrize("ranking", ["self_confidence", "normalized_margin"])
+def test_suspects_are_cleanlabs_where_the_model_disagrees(ranking):
     labels, probable, _ = planted(1)
     theirs = library("cleanlab.filter").find_label_issues(
-        labels, probable, filter_by="predicted_neq_given", return_indices_ranked_by="normalized_margin"
+        labels, probable, filter_by="predicted_neq_given", return_indices_ranked_by=ranking
     )
-    assert suspects(labels, probable).texts.tolist() == list(theirs)
+    assert suspects(labels, probable, ranking=ranking).texts.tolist() == list(theirs)
 
 
 def test_planted_errors_come_first_and_are_counted():
