@@ -31,6 +31,7 @@ __all__ = [
     "allowed_errors",
     "audit_size",
     "certify",
+    "choose_by_class",
     "choose_threshold",
     "error_of_attempt",
     "precision_bound",
@@ -165,6 +166,23 @@ def choose_threshold(
     return Threshold(
         float(values[best]), float(shares[best]), float(right[best] / (last[best] + 1)), float(chances[best])
     )
+
+
+def choose_by_class(
+    scores: Numbers, predicted: NDArray[np.int64], correct: NDArray[np.bool_], pool: Numbers, pool_predicted: NDArray[np.int64], *,
+    classes: int, target: float, audit: int, error: float,
+) -> list[Threshold | None]:  # fmt: skip
+    """A threshold for each label that a model gives, each to be certified by an audit of its own with its part of the error.
+
+    Arguments are those of `choose_threshold`, with the labels that the model gives; a share is of the texts that get the label.
+    """
+    return [
+        choose_threshold(
+            scores[predicted == one], correct[predicted == one], pool[pool_predicted == one],
+            target=target, audit=audit, error=error / classes,
+        )
+        for one in range(classes)
+    ]  # fmt: skip
 
 
 def certify(
