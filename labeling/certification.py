@@ -7,12 +7,12 @@ precision below that in about half of all runs. So:
 2. draw an audit      a random sample of the pool above it, labelled by people who see no suggestion
 3. certify            an exact one-sided bound of the share that is right (Clopper and Pearson 1934); with the size of the
                       pool, of the pool itself (Wright 1991), which is tighter for small ones
-4. after a failure    a higher threshold may be chosen, also on the audit's labels, and is proven on a new audit. Each attempt has
-                      half of the error that is left (Bonferroni with weights): together they are wrong in at most 1 - confidence of
-                      all runs, however many attempts there are
+4. after a failure    a higher threshold may be chosen, also on the audit's labels, and is proven on a new audit. Each
+                      attempt has half of the error that is left (Bonferroni with weights): all together are wrong in at
+                      most 1 - confidence of all runs, however many they are
 
-In simulations at a confidence of 95 % truth is below the target in at most 1 of 100 runs (tests/labeling/test_certification.py);
-halves certify as much as equal parts of three attempts, and more than two or one.
+In simulations at a confidence of 95 % truth is below the target in at most 1 of 100 runs
+(tests/labeling/test_certification.py); halves certify as much as equal parts of three attempts, and more than two or one.
 Labels of an audit that failed prove nothing any more. Several classes, each with a certificate of its own, share the
 error: give each `confidence=1 - (1 - confidence) / classes`.
 """
@@ -31,6 +31,7 @@ __all__ = [
     "allowed_errors",
     "audit_size",
     "certify",
+    "choose_by_class",
     "choose_threshold",
     "error_of_attempt",
     "precision_bound",
@@ -165,6 +166,23 @@ def choose_threshold(
     return Threshold(
         float(values[best]), float(shares[best]), float(right[best] / (last[best] + 1)), float(chances[best])
     )
+
+
+def choose_by_class(
+    scores: Numbers, predicted: NDArray[np.int64], correct: NDArray[np.bool_], pool: Numbers, pool_predicted: NDArray[np.int64], *,
+    classes: int, target: float, audit: int, error: float,
+) -> list[Threshold | None]:  # fmt: skip
+    """A threshold for each label that a model gives, each to be certified by an audit of its own with its part of the error.
+
+    Arguments are those of `choose_threshold`, with the labels that the model gives; a share is of the texts that get the label.
+    """
+    return [
+        choose_threshold(
+            scores[predicted == one], correct[predicted == one], pool[pool_predicted == one],
+            target=target, audit=audit, error=error / classes,
+        )
+        for one in range(classes)
+    ]  # fmt: skip
 
 
 def certify(

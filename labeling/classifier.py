@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from curate.errors import CurateError
 from curate.files import replacing
@@ -29,6 +30,8 @@ __all__ = ["FOLDS", "PENALTIES", "Classifier", "Fitted", "fit", "fit_matrix", "f
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
+Inputs = Sequence[str] | NDArray[Any] | sparse.csr_array
+"""Texts, embeddings (n, d), or what `hashed` made of texts."""
 FOLDS = 5
 PENALTIES = (1.0, 0.1, 0.01)
 """Weights of half the sum of squares beside the sum of losses: 1 / C of scikit-learn. The strongest first."""
@@ -61,15 +64,15 @@ class Classifier(NamedTuple):
     penalty: float
     multilabel: bool
 
-    def predict_proba(self, inputs: Sequence[str] | NDArray[Any]) -> Numbers:
-        """Probabilities, inputs by classes: of texts, or of embeddings (n, d), as it was fitted with."""
+    def predict_proba(self, inputs: Inputs) -> Numbers:
+        """Probabilities, inputs by classes: of texts (or what `hashed` made of them), or of embeddings."""
         return probabilities(self.logits(inputs) / self.temperature, multilabel=self.multilabel)
 
-    def logits(self, inputs: Sequence[str] | NDArray[Any]) -> Numbers:
+    def logits(self, inputs: Inputs) -> Numbers:
         """What the model says before temperature and link, inputs by classes; in parts, so that a pool may be large."""
         parts: list[Numbers] = [np.zeros((0, len(self.bias)))]
-        for start in range(0, len(inputs), _PART):
-            part = inputs[start : start + _PART]
+        for start in range(0, _count(inputs), _PART):
+            part = cast(Any, inputs)[start : start + _PART]
             made = self._features(part) @ self.weights
             parts.append(np.asarray(made, np.float64) + self.bias)
         return np.concatenate(parts)
@@ -77,7 +80,7 @@ class Classifier(NamedTuple):
     def _features(self, inputs: Any) -> Any:
         if self.center is not None:
             return (np.asarray(inputs, np.float32) - self.center) * self.scale
-        counts = hashed(inputs)
+        counts = inputs if sparse.issparse(inputs) else hashed(inputs)
         return weighted(counts, spread(self.scale, self.columns, counts.shape[1]))[:, self.columns]
 
 
@@ -100,13 +103,13 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    texts: Sequence[str], labels: Integers, classes: int, *, seed: int,
+    texts: Inputs, labels: Integers, classes: int, *, seed: int,
     penalties: Sequence[float] = PENALTIES, class_weights: Numbers | None = None, parts: int = FOLDS,
 ) -> Fitted:  # fmt: skip
     """Fit a classifier of texts.
 
     Args:
-        texts: What is labelled.
+        texts: What is labelled, or what `hashed` made of it.
         labels: Their labels (n,), or for sets of them 0 and 1 (n, classes).
         classes: How many labels there are.
         seed: Of the folds.
@@ -122,10 +125,14 @@ def fit(
     return fitted._replace(model=fitted.model._replace(columns=columns, scale=scale))
 
 
-def learnable(texts: Sequence[str]) -> tuple[Any, Integers, NDArray[np.float32]]:
+def _count(inputs: Any) -> int:
+    return inputs.shape[0] if sparse.issparse(inputs) else len(inputs)
+
+
+def learnable(texts: Inputs) -> tuple[Any, Integers, NDArray[np.float32]]:
     """What labelled texts teach: features of n-grams that two of them share, which these are, and how rare."""
-    counts = hashed(texts)
-    columns = np.flatnonzero(np.bincount(counts.indices) >= min(FEWEST, len(texts)))
+    counts: Any = texts if sparse.issparse(texts) else hashed(cast(Sequence[str], texts))
+    columns = np.flatnonzero(np.bincount(counts.indices) >= min(FEWEST, counts.shape[0]))
     scale = rarity(counts)[columns]
     return weighted(counts, spread(scale, columns, counts.shape[1]))[:, columns], columns, scale
 

@@ -81,7 +81,7 @@ def outcomes(labels: Integers, predicted: Integers, classes: int) -> Numbers:
 
 def macro_f1(sums: Numbers) -> Numbers:
     """The mean of F1 over the classes that are true or predicted of any text, for sums of `outcomes` (draws by sums)."""
-    hits, false, missed = np.split(sums, 3, axis=1)
+    hits, false, missed = sums.reshape(len(sums), 3, -1).transpose(1, 0, 2)
     whole: Numbers = 2 * hits + false + missed
-    scores: Numbers = 2 * hits / np.maximum(whole, 1)
-    return (scores.sum(1) / np.maximum(np.count_nonzero(whole, axis=1), 1)).astype(np.float64)
+    counted = np.maximum((whole > 0).sum(axis=1), 1).astype(np.float64)
+    return (2 * hits / np.maximum(whole, 1.0)).sum(axis=1) / counted

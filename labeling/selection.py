@@ -2,8 +2,8 @@
 
 random       every text alike
 stratified   as many of each stratum as it has of the pool, by largest remainders, at least one where the number allows
-margin       those whose two best labels are closest ("breaking ties", Luo et al. 2005), the top after a random thinning of the pool,
-             so that near-duplicates do not fill a round; for sets of labels the label closest to .5
+margin       those whose two best labels are closest ("breaking ties", Luo et al. 2005), in a random half of the pool, so that
+             near-duplicates do not fill a round; for sets of labels the label closest to .5
 diverse      k-means++ seeding on features (Arthur and Vassilvitskii 2007): each next text is drawn by its squared distance
              from those chosen, so that it is unlike them, and an outlier is no sure choice as in k-center
 mixture      the strategy, and at least a fifth at random, which alone measures how good the model is
@@ -93,8 +93,7 @@ def diverse(features: Any, count: int, *, seed: int, weights: Numbers | None = N
     chosen: list[int] = []
     for _ in range(min(count, len(looked_at))):
         chances = np.where(taken, 0, np.maximum(nearest, 1e-12) * np.maximum(welcome, 1e-12))
-        place = int(np.searchsorted(np.cumsum(chances), draw.random() * chances.sum(), "right"))
-        place = min(place, len(chances) - 1) if not taken[min(place, len(chances) - 1)] else int(np.argmin(taken))
+        place = int(draw.choice(len(chances), p=chances / chances.sum()))
         taken[place] = True
         row = own[[place]]
         products = own @ (row.toarray().ravel() if hasattr(row, "toarray") else row.ravel())

@@ -2,8 +2,9 @@
 
 A text counts as one of a class when the class's held-out probability is at least what texts of that label have on average; the
 table of given labels by such classes, scaled to the number of labels given, estimates how many labels are wrong. Suspects
-are texts whose probable class is not the label, ranked by how far. Flagged is not wrong: people confirmed about half of what it
-flagged in ten test sets (Northcutt, Athalye and Mueller 2021, arXiv:2103.14749). Tests compare with cleanlab.
+are texts whose probable class is not the label, ranked by the label's probability (with more than two classes that finds
+more than the margin does: benchmarks/RESULTS.md). Flagged is not wrong: people confirmed about half of what it flagged in
+ten test sets (Northcutt, Athalye and Mueller 2021, arXiv:2103.14749). Tests compare with cleanlab.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def confident_joint(labels: Integers, probable: Numbers) -> Numbers:
     return joint / np.maximum(joint.sum(axis=1, keepdims=True), 1) * given[:, None]
 
 
-def label_quality(labels: Integers, probable: Numbers, *, ranking: Ranking = "normalized_margin") -> Numbers:
+def label_quality(labels: Integers, probable: Numbers, *, ranking: Ranking = "self_confidence") -> Numbers:
     """How good each label is, from 0 to 1: its probability, or how far that is ahead of the best other (0.5: as good)."""
     rows = np.arange(len(labels))
     own = probable[rows, labels]
@@ -67,7 +68,7 @@ def label_quality(labels: Integers, probable: Numbers, *, ranking: Ranking = "no
     return (own - others.max(axis=1) + 1) / 2
 
 
-def suspects(labels: Integers, probable: Numbers, *, ranking: Ranking = "normalized_margin") -> Suspects:
+def suspects(labels: Integers, probable: Numbers, *, ranking: Ranking = "self_confidence") -> Suspects:
     """Labels that are probably wrong.
 
     Args:
