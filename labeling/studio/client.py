@@ -16,8 +16,8 @@ import ipaddress
 import os
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -45,11 +45,19 @@ class Client:
         url: Where Label Studio is.
         api: The SDK's client.
         seconds: How long an answer may take.
+        close: Ends it; leaving a `with` block does.
     """
 
     url: str
     api: LabelStudio
     seconds: float
+    close: Callable[[], None]
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def asking(self, what: str) -> AbstractContextManager[None]:
         """Errors of the SDK in our words; `what` is being done, as in `Label Studio could not ...`.
@@ -147,13 +155,14 @@ def connect(url: str, token: str | None = None, *, seconds: float = SECONDS) -> 
         raise CurateError("label-studio-sdk is not installed", hint="pip install 'curate-lm[labeling]'") from None
 
     url = url.rstrip("/")
-    direct = httpx.Client(timeout=seconds, follow_redirects=True, trust_env=not _is_loopback(parts.hostname))
-    with _asking(url, seconds, "let us in"):
-        api = LabelStudio(base_url=url, api_key=token, timeout=seconds, max_retries=0, httpx_client=direct)
-        client = Client(url, api, seconds)
-        if not getattr(api.users.whoami(), "email", None):
-            raise CurateError("what answers there is not a Label Studio", url)
-    return client
+    with ExitStack() as stack:
+        http = httpx.Client(timeout=seconds, follow_redirects=True, trust_env=not _is_loopback(parts.hostname))
+        stack.callback(http.close)
+        with _asking(url, seconds, "let us in"):
+            api = LabelStudio(base_url=url, api_key=token, timeout=seconds, max_retries=0, httpx_client=http)
+            if not getattr(api.users.whoami(), "email", None):
+                raise CurateError("what answers there is not a Label Studio", url)
+        return Client(url, api, seconds, stack.pop_all().close)
 
 
 def _is_loopback(host: str) -> bool:

@@ -17,7 +17,7 @@ from curate.errors import CurateError
 from curate.labeling.task import CHOICES, Label, Task
 from curate.labeling.values import checked, swapped
 
-__all__ = ["ANSWER", "configuration", "from_result", "instructions", "studio_task", "to_result"]
+__all__ = ["ANSWER", "configuration", "from_result", "instructions", "shown_at", "studio_task", "to_result"]
 
 ANSWER = "answer"
 """Name of the control that takes the answer."""
@@ -145,6 +145,17 @@ def studio_task(task: Task, id: str, digest: str, round: int, data: Mapping[str,
         seen["left"], seen["right"] = (second, first) if swapped(digest) else (first, second)
     seen |= {f"context{place}": data["context"][column] for place, column in enumerate(task.context)}
     return {"data": seen, "meta": {"document": id, "hash": digest, "round": round}}
+
+
+def shown_at(task: Task, digest: str, seen: Mapping[str, Any]) -> dict[str, Any]:
+    """What is shown of a document (`values.shown`), from the `data` of its task at Label Studio."""
+    names = {"first": "left", "second": "right"} if task.kind == "preference" else {}
+    if names and swapped(digest):
+        names = {"first": "right", "second": "left"}
+    data = {name: seen[names.get(name, name)] for name, _ in task.main}
+    if task.context:
+        data["context"] = {column: seen[f"context{place}"] for place, column in enumerate(task.context)}
+    return data
 
 
 def to_result(task: Task, value: Any, digest: str, data: Mapping[str, Any]) -> list[dict[str, Any]]:

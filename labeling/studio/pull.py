@@ -169,18 +169,26 @@ class _Pulling:
             found, ignored = from_result(self.task, one.get("result"), digest, data)
             self.counts["ignored"] += ignored
             value = text_of(found)
-        shown = one.get("prediction")
-        if one.get("parent_prediction") is not None and isinstance(shown, dict) and shown.get("result") is not None:
-            suggested = text_of(from_result(self.task, shown["result"], digest, data)[0])
-            model = str(shown.get("model_version") or "")
-        if suggested is not None:
-            origin = "prediction" if suggested == value else "prediction-changed"
-        elif one.get("parent_prediction") is not None:
+        if one.get("parent_prediction") is not None:
+            suggested, model = self._suggested(one.get("prediction"), digest, data)
             origin = _origin(one.get("result"))
+            if suggested is not None:
+                origin = "prediction" if suggested == value else "prediction-changed"
         return Answer(
             id, digest, value, self._annotator(one), origin, suggested, model,
             float(seconds) if isinstance(seconds, int | float) else None, created, source,
         )  # fmt: skip
+
+    def _suggested(self, shown: Any, digest: str, data: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """What was suggested, and by which model; nothing where the prediction is gone or is no answer."""
+        if not isinstance(shown, dict) or shown.get("result") is None:
+            return None, None
+        try:
+            return text_of(from_result(self.task, shown["result"], digest, data)[0]), str(
+                shown.get("model_version") or ""
+            )
+        except CurateError:
+            return None, None
 
 
 def _origin(result: Any) -> str:

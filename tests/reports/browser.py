@@ -21,6 +21,14 @@ axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}).then(
   .filter(one => one.impact == "serious" || one.impact == "critical")
   .map(one => one.id + ": " + one.nodes.slice(0, 3).map(node => node.html.slice(0, 200)).join(" ")))
 """
+WHEN = """
+new Promise(done => {
+  const look = () => { const found = (%s); if (found) { watch.disconnect(); done(found) } };
+  const watch = new MutationObserver(look);
+  watch.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+  const found = (%s);
+  if (found) { watch.disconnect(); done(found) }
+})"""
 
 
 class Browser:
@@ -82,8 +90,8 @@ class Browser:
             self._send("Page.handleJavaScriptDialog", found["sessionId"], accept=False)
         return found
 
-    def open(self, file: Path, *, width: int, height: int, dark: bool = False) -> Tab:
-        """A file on a screen of this size; one under 600 pixels wide is a phone's."""
+    def open(self, file: Path | str, *, width: int, height: int, dark: bool = False) -> Tab:
+        """A file, or a URL, on a screen of this size; one under 600 pixels wide is a phone's."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -92,7 +100,7 @@ class Browser:
         self.call("Emulation.setDeviceMetricsOverride", session, **screen)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", session, features=[scheme])
-        self.call("Page.navigate", session, url=file.as_uri())
+        self.call("Page.navigate", session, url=file if isinstance(file, str) else file.as_uri())
         self.wait_for("Page.loadEventFired", session)
         return Tab(self, session)
 
@@ -109,6 +117,16 @@ class Tab:
         found = self.browser.call("Runtime.evaluate", self.session, **asked)
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
+
+    def go(self, url: str) -> None:
+        """Open another page in this tab."""
+        self.browser.events.clear()
+        self.browser.call("Page.navigate", self.session, url=url)
+        self.browser.wait_for("Page.loadEventFired", self.session)
+
+    def when(self, condition: str) -> Any:
+        """The value of an expression once it is true: after changes of the page, not by the clock."""
+        return self.evaluate(WHEN % (condition, condition))
 
     def serious(self) -> list[str]:
         """What axe-core finds of the rules of WCAG 2.1, A and AA, that is serious or critical."""

@@ -55,21 +55,24 @@ def studio(studio_data) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def client(studio) -> Client:
-    return connect(studio.url, studio.token)
+def client(studio) -> Iterator[Client]:
+    with connect(studio.url, studio.token) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
-def other(studio) -> Client:
+def other(studio) -> Iterator[Client]:
     """A second person, who signed up by the link that the first one sends."""
-    admin = httpx.Client(base_url=studio.url, headers={"Authorization": f"Token {studio.token}"})
-    invite = admin.get("/api/invite").json()["invite_url"]
+    known = {"Authorization": f"Token {studio.token}"}
+    invite = httpx.get(f"{studio.url}/api/invite", headers=known).json()["invite_url"]
     with httpx.Client(base_url=studio.url, follow_redirects=True) as one:
         page = one.get(invite).text
         secret = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page)[1]
         form = {"email": "carol@curate.local", "password": "carol-secret-1", "csrfmiddlewaretoken": secret}
         one.post(invite, data=form, headers={"Referer": studio.url + invite}).raise_for_status()
-        return connect(studio.url, one.get("/api/current-user/token").json()["token"])
+        token = one.get("/api/current-user/token").json()["token"]
+    with connect(studio.url, token) as made:
+        yield made
 
 
 @dataclass
