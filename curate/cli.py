@@ -65,9 +65,14 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "curate.commands.label_models:preannotate",
             "Suggest answers for what is still to be labelled.",
         ),
+        "weak": ("curate.commands.label_models:weak", "Ask labeling functions about every document."),
         "auto": ("curate.commands.label_models:auto", "Label automatically, with a certificate."),
         "agree": ("curate.commands.label_quality:agree", "Tell how far people agree, with intervals."),
         "aggregate": ("curate.commands.label_quality:aggregate", "Show what several people's answers are together."),
+        "review": (
+            "curate.commands.label_quality:review",
+            "Draw what to ask about once more: ties, suspicious labels.",
+        ),
         "commit": ("curate.commands.label:commit", "Make a version with the labels as columns."),
     },
     "privacy": {

@@ -1,4 +1,4 @@
-"""`curate label fit | preannotate | auto`: models that learn from labels, suggest them, and give them with a certificate."""
+"""`curate label fit | preannotate | weak | auto`: models and rules that suggest labels, or give them with a certificate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from curate.commands.label import TaskOption, VersionArgument, opened
 from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
 
-__all__ = ["auto", "fit", "preannotate"]
+__all__ = ["auto", "fit", "preannotate", "weak"]
 
 
 def fit(
@@ -64,6 +64,33 @@ def preannotate(
         print_json(told)
         return
     echo(f"{name}: {told['suggested']:,} suggested, {told['again']:,} there already, {told['blind']:,} blind")
+
+
+def weak(
+    version: VersionArgument = None,
+    method: Annotated[str, typer.Option(help="majority, or label-model, which learns how good each is.")] = "majority",
+    least: Annotated[float, typer.Option(min=0, max=1, help="Probability below which there is no label.")] = 0.0,
+    write: Annotated[bool, typer.Option("--write", help="Label with them what nobody else has labelled.")] = False,
+    task: TaskOption = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Ask labeling functions (functions.yaml beside the task) about every document: coverage, conflicts, how often right."""
+    from curate.commands.options import print_json
+    from curate.commands.tables import print_table
+    from curate.labeling.weakly import weakly
+
+    said, path, dataset = opened(task, version, store)
+    told = weakly(dataset, said, path.parent, method=method, least=least, write=write)
+    if as_json:
+        print_json(told)
+        return
+    rows = [(one["name"], ", ".join(one["labels"]), f"{one['coverage']:.1%}", f"{one['overlap']:.1%}", f"{one['conflict']:.1%}",
+             _shown(one["accuracy"])) for one in told["functions"]]  # fmt: skip
+    print_table(("function", "says", "coverage", "overlap", "conflict", "right on labelled ones"), rows)
+    echo(f"\ntogether ({method}): {told['labelled']:,} of {told['documents']:,} documents, {told['tied']:,} tied; "
+         f"right on labelled ones: {_shown(told['accuracy'])}")  # fmt: skip
+    echo("written" if write else "--write labels with them what nobody else has labelled")
 
 
 def auto(

@@ -1,4 +1,4 @@
-"""`curate label agree | aggregate`: how far people agree, and what their answers are together."""
+"""`curate label agree | aggregate | review`: how far people agree, and what their answers are together."""
 
 from __future__ import annotations
 
@@ -111,3 +111,27 @@ def aggregate(
         names = ", ".join(identity for identity, _ in ties[:SHOWN])
         echo(f"{len(ties):,} tied: {names}{', ...' if len(ties) > SHOWN else ''}")
         echo("`curate label review --ties` asks about them once more")
+
+
+def review(
+    version: VersionArgument = None,
+    documents: Annotated[int, typer.Option("-n", min=1, help="At most so many.")] = 50,
+    ties: Annotated[bool, typer.Option("--ties", help="Only where several answers are tied.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the model's folds.")] = 0,
+    task: TaskOption = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Draw what to ask about once more: tied answers, and labels that a model takes for wrong; the next answer decides."""
+    from curate.commands.options import print_json
+    from curate.labeling.review import review as draw
+
+    said, path, dataset = opened(task, version, store)
+    told = draw(dataset, said, path.parent, most=documents, ties=ties, seed=seed)
+    if as_json:
+        print_json(told)
+        return
+    echo(
+        f"round {told['round']}: {told['documents']:,} documents, {told['ties']:,} tied, {told['suspects']:,} suspicious"
+    )
+    echo("`curate label annotate` or `push`; what is answered there decides")

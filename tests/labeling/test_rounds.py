@@ -114,14 +114,14 @@ def test_a_review_wants_an_answer_after_it_was_asked_for():
 
 def test_a_strategy_is_one_of_four_and_needs_what_it_needs(messages):
     messages.task()
-    for given, message in (
+    for words, message in (
         (("--strategy", "margins"), "there is no strategy `margins`"),
         (("--strategy", "stratified"), "`stratified` and `--by COLUMN` go together"),
         (("--by", "half"), "`stratified` and `--by COLUMN` go together"),
         (("--strategy", "margin"), "has no model yet"),
         (("--strategy", "stratified", "--by", "nothing"), "has no column `nothing`"),
     ):
-        outcome = messages.cli("next", *given)
+        outcome = messages.cli("next", *words)
         assert (outcome.code, message in outcome.err) == (2, True), outcome.err
 
 

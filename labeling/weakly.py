@@ -1,0 +1,85 @@
+"""Labels by labeling functions: what each function does, what they say together, and, where it is wanted, their labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curate.audit.bias.statistics import wilson
+from curate.dataset.reader import Dataset
+from curate.errors import CurateError
+from curate.labeling.commit import labels
+from curate.labeling.functions import load_functions, votes
+from curate.labeling.log import Decision, append, text_of, value_of
+from curate.labeling.task import Task
+from curate.labeling.weak import function_quality, label_model, weak_majority
+
+__all__ = ["weakly"]
+
+
+def weakly(
+    dataset: Dataset, task: Task, folder: Path, *, method: str = "majority", least: float = 0.0, write: bool = False
+) -> dict[str, Any]:
+    """Ask the functions in functions.yaml about every document.
+
+    Args:
+        dataset: The version.
+        task: The task.
+        folder: The task's, with functions.yaml.
+        method: `majority`, or `label-model`, which learns from agreement how good each function is.
+        least: The probability below which a document has no label.
+        write: Whether to write the labels; those of people go before them.
+
+    Raises:
+        CurateError: There is no such method, no file of functions, or something is wrong with one.
+    """
+    if method not in ("majority", "label-model"):
+        raise CurateError(f"there is no method `{method}`", "--method", "there are: majority, label-model")
+    path = folder / "functions.yaml"
+    if not path.is_file():
+        raise CurateError(
+            f"`{task.name}` has no labeling functions", str(path), "write them there: docs/labeling.md has some"
+        )
+    functions = load_functions(path, task)
+    found = votes(dataset, task, functions, folder)
+    number = {name: place for place, name in enumerate(task.label_names)}
+    said = {
+        (one.id, one.hash): number[value_of(one)]
+        for one in labels(dataset, task).decisions
+        if one.source not in ("weak", "automatic")
+    }
+    gold = np.array([said.get(key, -1) for key in found.keys], np.int64)
+    given, classes = found.votes.astype(np.int64), len(number)
+    made = weak_majority(given, classes) if method == "majority" else label_model(given, classes)
+    voted = (given >= 0).any(axis=1)
+    probable = made.probabilities.max(axis=1, initial=0)
+    labelled = voted & (made.labels >= 0) & (probable >= least)
+    judged = labelled & (gold >= 0)
+    right = int((made.labels == gold)[judged].sum())
+    accuracy = wilson(right, int(judged.sum())) if judged.any() else None
+    if write:
+        made_by = f"functions-{method}"
+        written = [
+            Decision(identity, digest, text_of(task.label_names[made.labels[row]]), "weak", float(probable[row]), made_by,
+                     None, None)
+            for row, (identity, digest) in enumerate(found.keys)
+            if labelled[row]
+        ]  # fmt: skip
+        rules = [one.model_dump(exclude_defaults=True) for one in functions]
+        append(dataset.store, task, "decisions", written, {"functions": rules, "method": method})
+    return {
+        "task": task.name, "documents": len(found.keys), "covered": int(voted.sum()), "labelled": int(labelled.sum()),
+        "tied": int((voted & (made.labels < 0)).sum()), "written": write, "method": method,
+        "accuracy": None if accuracy is None else {"value": accuracy.value, "low": accuracy.low, "high": accuracy.high,
+                                                   "n": int(judged.sum())},
+        "labels": {name: int((made.labels == place)[labelled].sum()) for name, place in number.items()},
+        "functions": [
+            {"name": name, "coverage": one.coverage, "overlap": one.overlap, "conflict": one.conflict,
+             "labels": [task.label_names[label] for label in one.labels],
+             "accuracy": None if one.accuracy is None else {"value": one.accuracy.value, "low": one.accuracy.low,
+                                                            "high": one.accuracy.high, "n": one.gold}}
+            for name, one in zip(found.names, function_quality(given, gold=gold), strict=True)
+        ],
+    }  # fmt: skip
