@@ -132,7 +132,7 @@ def _round(data: Labelled, rows: np.ndarray, pool: np.ndarray, strategy: str, co
     if strategy == "margin":
         chosen = margin(sureness, count, seed=seed)
     else:
-        chosen = diverse(_rows(data, pool), count, seed=seed, weights=(1 - sureness) ** 2)
+        chosen = diverse(_rows(data, pool), count, seed=seed, sureness=sureness)
     return pool[mixture(chosen, len(pool), count, seed=seed).rows]
 
 

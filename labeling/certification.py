@@ -169,7 +169,8 @@ def choose_threshold(
 
 
 def choose_by_class(
-    scores: Numbers, predicted: NDArray[np.int64], correct: NDArray[np.bool_], pool: Numbers, pool_predicted: NDArray[np.int64], *,
+    scores: Numbers, predicted: NDArray[np.int64], correct: NDArray[np.bool_],
+    pool: Numbers, pool_predicted: NDArray[np.int64], *,
     classes: int, target: float, audit: int, error: float,
 ) -> list[Threshold | None]:  # fmt: skip
     """A threshold for each label that a model gives, each to be certified by an audit of its own with its part of the error.
