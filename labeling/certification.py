@@ -146,7 +146,7 @@ def choose_threshold(
         above: The threshold that failed before, if one did.
 
     Returns:
-        None where no threshold has a chance of .05.
+        None where no threshold has a chance of .05, or no more texts are above it than would be audited.
     """
     allowed = allowed_errors(audit, target=target, error=error)
     if allowed is None or not len(scores) or not len(pool):
@@ -157,7 +157,7 @@ def choose_threshold(
     values, wrong, right = scores[order][last], wrong[last], last + 1 - wrong[last]
     chances = stats.betabinom.cdf(allowed, audit, wrong + 0.5, right + 0.5)
     shares = 1 - np.searchsorted(np.sort(pool), values, "left") / len(pool)
-    expected = np.where(chances >= LEAST_CHANCE, shares * chances, 0)
+    expected = np.where((chances >= LEAST_CHANCE) & (shares * len(pool) > audit), shares * chances, 0)
     if above is not None:
         expected[values <= above] = 0
     best = int(np.argmax(expected))
