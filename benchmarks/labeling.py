@@ -1,6 +1,6 @@
 """What the statistics of labeling are worth on real labelled sets, with gold hidden from the loop.
 
-    python benchmarks/labeling.py active|certify|errors|crowd|weak|peers [SEEDS]
+    python benchmarks/labeling.py active|certify|errors|crowd|weak|peers [SEEDS [SET]]
 
 SMS spam, SST-2, TREC and movie reviews lie in ../shared/data (or `CURATE_DATA`). Each seed draws 1,000 texts to test on, which
 nothing else sees; the rest is the pool. Methods of one row share seeds; intervals are 95 % over seeds (Student). `peers` needs
@@ -79,6 +79,8 @@ def _movies() -> list[tuple[str, int]]:
 def sets() -> Iterator[Labelled]:
     """All sets; texts that stand twice count once, so that none is on both sides."""
     for name, rows in (("sms_spam", _sms), ("sst2", _sst2), ("trec", _trec), ("movie_reviews", _movies)):
+        if len(sys.argv) > 3 and sys.argv[3] != name:
+            continue
         texts, labels = zip(*dict(rows()).items(), strict=True)
         given = np.array(labels)
         yield Labelled(name, list(texts), hashed(texts), given, int(given.max()) + 1)
@@ -132,7 +134,7 @@ def _round(data: Labelled, rows: np.ndarray, pool: np.ndarray, strategy: str, co
     if strategy == "margin":
         chosen = margin(sureness, count, seed=seed)
     else:
-        chosen = diverse(_rows(data, pool), count, seed=seed, weights=(1 - sureness) ** 2)
+        chosen = diverse(_rows(data, pool), count, seed=seed, sureness=sureness)
     return pool[mixture(chosen, len(pool), count, seed=seed).rows]
 
 

@@ -146,7 +146,7 @@ def choose_threshold(
         above: The threshold that failed before, if one did.
 
     Returns:
-        None where no threshold has a chance of .05.
+        None where no threshold has a chance of .05, or no more texts are above it than would be audited.
     """
     allowed = allowed_errors(audit, target=target, error=error)
     if allowed is None or not len(scores) or not len(pool):
@@ -157,7 +157,7 @@ def choose_threshold(
     values, wrong, right = scores[order][last], wrong[last], last + 1 - wrong[last]
     chances = stats.betabinom.cdf(allowed, audit, wrong + 0.5, right + 0.5)
     shares = 1 - np.searchsorted(np.sort(pool), values, "left") / len(pool)
-    expected = np.where(chances >= LEAST_CHANCE, shares * chances, 0)
+    expected = np.where((chances >= LEAST_CHANCE) & (shares * len(pool) > audit), shares * chances, 0)
     if above is not None:
         expected[values <= above] = 0
     best = int(np.argmax(expected))
@@ -169,8 +169,9 @@ def choose_threshold(
 
 
 def choose_by_class(
-    scores: Numbers, predicted: NDArray[np.int64], correct: NDArray[np.bool_], pool: Numbers,
-    pool_predicted: NDArray[np.int64], *, classes: int, target: float, audit: int, error: float,
+    scores: Numbers, predicted: NDArray[np.int64], correct: NDArray[np.bool_],
+    pool: Numbers, pool_predicted: NDArray[np.int64], *,
+    classes: int, target: float, audit: int, error: float,
 ) -> list[Threshold | None]:  # fmt: skip
     """A threshold for each label that a model gives, each to be certified by an audit of its own with its part of the error.
 

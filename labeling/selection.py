@@ -5,12 +5,13 @@ stratified   as many of each stratum as it has of the pool, by largest remainder
 margin       those whose two best labels are closest ("breaking ties", Luo et al. 2005), in a random half of the pool, so that
              near-duplicates do not fill a round; for sets of labels the label closest to .5
 diverse      k-means++ seeding on features (Arthur and Vassilvitskii 2007): each next text is drawn by its squared distance
-             from those chosen, so that it is unlike them, and an outlier is no sure choice as in k-center
+             from those chosen, so that it is unlike them, and an outlier is no sure choice as in k-center.
+             With margins, by these, too: the default, never worse than random in benchmarks/RESULTS.md, which
+             `margin` alone is where classes are many and labels few
 mixture      the strategy, and at least a fifth at random, which alone measures how good the model is
 
 All are without replacement, decided by the seed, and in the order in which they were chosen. `diverse` looks at no more than 20
-texts for each that it takes (and at 5,000 at least), drawn at random: a pool of a million rows takes no longer. Whether
-`margin` is better than `random` is measured: benchmarks/RESULTS.md.
+texts for each that it takes (and at 5,000 at least), drawn at random: a pool of a million rows takes no longer.
 """
 
 from __future__ import annotations
@@ -73,14 +74,15 @@ def margin(sureness: Numbers, count: int, *, seed: int, thinning: float = 0.5) -
     return kept[np.argsort(sureness[kept], kind="stable")[:count]]
 
 
-def diverse(features: Any, count: int, *, seed: int, weights: Numbers | None = None) -> Integers:
+def diverse(features: Any, count: int, *, seed: int, sureness: Numbers | None = None) -> Integers:
     """So many rows that are unlike each other.
 
     Args:
         features: Rows by features, dense or sparse (csr).
         count: How many.
         seed: Of all draws.
-        weights: How welcome each row is (such as 1 - its margin); all alike unless given.
+        sureness: How sure the model is of each row (`margins`); it is drawn by (1 - sureness)^2 times its distance. All alike
+            unless given.
     """
     draw = np.random.default_rng(seed)
     looked_at = random(features.shape[0], max(_LOOKED_AT * count, _FEWEST), seed=seed)
@@ -88,7 +90,7 @@ def diverse(features: Any, count: int, *, seed: int, weights: Numbers | None = N
     squares = np.asarray(
         own.multiply(own).sum(axis=1) if hasattr(own, "multiply") else (own**2).sum(1), np.float64
     ).ravel()
-    welcome = np.ones(len(looked_at)) if weights is None else weights[looked_at]
+    welcome = np.ones(len(looked_at)) if sureness is None else (1 - sureness[looked_at]) ** 2
     nearest, taken = np.full(len(looked_at), 1.0), np.zeros(len(looked_at), bool)
     chosen: list[int] = []
     for _ in range(min(count, len(looked_at))):

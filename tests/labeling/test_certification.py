@@ -81,18 +81,19 @@ def test_a_higher_threshold_is_chosen_after_a_failure():
 
 
 def test_no_threshold_is_chosen_where_none_can_pass():
-    scores, pool = np.linspace(0.5, 1, 100), np.linspace(0.5, 1, 50)
+    scores, pool = np.linspace(0.5, 1, 100), np.linspace(0.5, 1, 500)
     wrong, right, none = np.zeros(100, bool), np.ones(100, bool), np.zeros(0)
     assert choose_threshold(scores, wrong, pool, target=0.9, audit=150, error=0.05) is None
     assert choose_threshold(scores, right, pool, target=0.9, audit=20, error=0.05) is None
     assert choose_threshold(none, none.astype(bool), pool, target=0.9, audit=150, error=0.05) is None
     assert choose_threshold(scores, right, none, target=0.9, audit=150, error=0.05) is None
     assert choose_threshold(scores, right, pool, target=0.9, audit=150, error=0.05).share == 1
+    assert choose_threshold(scores, right, pool[:150], target=0.9, audit=150, error=0.05) is None
 
 
 def test_each_class_has_a_threshold_of_its_own():
-    scores, pool = np.tile(np.linspace(0.5, 1, 300), 2), np.tile(np.linspace(0.5, 1, 500), 2)
-    predicted, of_pool = np.repeat([0, 1], 300), np.repeat([0, 1], 500)
+    scores, pool = np.tile(np.linspace(0.5, 1, 300), 2), np.tile(np.linspace(0.5, 1, 5000), 2)
+    predicted, of_pool = np.repeat([0, 1], 300), np.repeat([0, 1], 5000)
     correct = (predicted == 0) | (scores > 0.9)
     easy, hard, absent = choose_by_class(
         scores, predicted, correct, pool, of_pool, classes=3, target=0.9, audit=150, error=0.025
