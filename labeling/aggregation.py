@@ -66,7 +66,8 @@ def majority_vote(items: Integers, workers: Integers, labels: Integers, classes:
 
 def dawid_skene(
     items: Integers, workers: Integers, labels: Integers, classes: int, *,
-    count: int, annotators: int | None = None, answers: int | None = None, smoothing: float = SMOOTHING, balance: Numbers | None = None,
+    count: int, annotators: int | None = None, answers: int | None = None,
+    smoothing: float = SMOOTHING, balance: Numbers | None = None,
     gold: Integers | None = None, rounds: int = 200, tolerance: float = 1e-5,
 ) -> Aggregated:  # fmt: skip
     """Dawid and Skene's posterior of the labels of `count` items.
