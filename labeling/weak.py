@@ -1,9 +1,9 @@
 """Labeling functions: what each covers and is worth, and one label out of their votes.
 
 Votes are items by functions; -1 abstains. `label_model` is Dawid and Skene's model with abstaining as one more answer: a
-function that knows one label only is right whenever it votes, and what it tells is where it does not (taken as
-missing, abstentions made everything one class: benchmarks/LOG.md). It learns from agreement alone which function errs how (Ratner et al. 2016, "Data
-programming"), given the balance of classes or estimating it; `gold` takes labels that people gave.
+function that knows one label only is right whenever it votes, and what it tells is where it does not (taken as missing,
+abstentions made everything one class: benchmarks/LOG.md). It learns from agreement alone which function errs how (Ratner et
+al. 2016, "Data programming"), given the balance of classes or estimating it; `gold` takes labels that people gave.
 
 Which of the two is the default: benchmarks/RESULTS.md.
 """
