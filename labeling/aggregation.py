@@ -66,7 +66,8 @@ def majority_vote(items: Integers, workers: Integers, labels: Integers, classes:
 
 def dawid_skene(
     items: Integers, workers: Integers, labels: Integers, classes: int, *,
-    count: int, annotators: int | None = None, smoothing: float = SMOOTHING, balance: Numbers | None = None,
+    count: int, annotators: int | None = None, answers: int | None = None,
+    smoothing: float = SMOOTHING, balance: Numbers | None = None,
     gold: Integers | None = None, rounds: int = 200, tolerance: float = 1e-5,
 ) -> Aggregated:  # fmt: skip
     """Dawid and Skene's posterior of the labels of `count` items.
@@ -78,6 +79,7 @@ def dawid_skene(
         classes: How many labels there are.
         count: How many items there are.
         annotators: How many annotators; as many as there are in `workers` unless given.
+        answers: How many different answers there are: more than classes where those beyond are no labels (abstaining).
         smoothing: The weight of everybody's confusion in that of one, in answers for each true label.
         balance: The shares of true labels, if they are known; estimated otherwise.
         gold: What is known of the items, -1 where nothing is; it is held fast.
@@ -85,19 +87,20 @@ def dawid_skene(
         tolerance: The greatest change of a probability at which they end.
     """
     workers_count = annotators if annotators is not None else int(workers.max(initial=-1)) + 1
-    places = (np.ones(len(items)), (items, workers * classes + labels))
-    answers: Any = sparse.csr_array(places, shape=(count, workers_count * classes))
-    turned = answers.T.tocsr()
-    posterior = _held(majority_vote(items, workers, labels, classes, count=count).probabilities, gold)
-    answered = np.diff(answers.indptr) > 0
+    width, voted = answers or classes, labels < classes
+    places = (np.ones(len(items)), (items, workers * width + labels))
+    given: Any = sparse.csr_array(places, shape=(count, workers_count * width))
+    turned = given.T.tocsr()
+    votes = majority_vote(items[voted], workers[voted], labels[voted], classes, count=count)
+    posterior, answered = _held(votes.probabilities, gold), np.isin(np.arange(count), items[voted])
     if not answered.any():
         return _decided(posterior)._replace(tied=np.ones(count, bool), labels=np.full(count, -1))
-    number, change, prior, confusion = 0, np.inf, np.ones(classes), np.ones((workers_count, classes, classes))
+    number, change, prior, confusion = 0, np.inf, np.ones(classes), np.ones((workers_count, width, classes))
     while number < rounds and change > tolerance:
         prior = balance if balance is not None else posterior[answered].mean(0)
-        counts = (turned @ posterior).reshape(workers_count, classes, classes)
+        counts = (turned @ posterior).reshape(workers_count, width, classes)
         confusion = _confusion(counts, smoothing)
-        evidence = answers @ np.log(confusion).reshape(-1, classes) + np.log(np.maximum(prior, _TINY))
+        evidence = given @ np.log(confusion).reshape(-1, classes) + np.log(np.maximum(prior, _TINY))
         evidence = np.exp(evidence - evidence.max(1, keepdims=True))
         fresh = _held(evidence / evidence.sum(1, keepdims=True), gold)
         change, posterior, number = float(np.abs(fresh - posterior).max()), fresh, number + 1

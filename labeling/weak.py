@@ -1,11 +1,11 @@
 """Labeling functions: what each covers and is worth, and one label out of their votes.
 
-Votes are items by functions; -1 abstains. `label_model` is Dawid and Skene's model with a function that abstains as one who was
-not asked (Ratner et al. 2016, "Data programming", is the same idea with accuracies only): it learns from agreement alone which
-function errs how, given the balance of classes or estimating it. Estimating it is the weak point: functions that mostly vote
-for a rare class make it look frequent. `gold` takes labels that people gave.
+Votes are items by functions; -1 abstains. `label_model` is Dawid and Skene's model with abstaining as one more answer: a
+function that knows one label only is right whenever it votes, and what it tells is where it does not (taken as missing,
+abstentions made everything one class: benchmarks/LOG.md). It learns from agreement alone which function errs how (Ratner et
+al. 2016, "Data programming"), given the balance of classes or estimating it; `gold` takes labels that people gave.
 
-Which of the two is the default: benchmarks/RESULTS.md.
+`weak_majority` is the default: on SMS spam it is as good, and simpler (benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
@@ -94,12 +94,8 @@ def label_model(
         gold: Labels that are known, -1 where none is.
         smoothing: How many votes everybody's errors weigh in those of one function.
     """
+    items, functions = np.indices(votes.shape).reshape(2, -1)
     return dawid_skene(
-        *_answers(votes),
-        classes,
-        count=len(votes),
-        annotators=votes.shape[1],
-        balance=balance,
-        gold=gold,
-        smoothing=smoothing,
-    )
+        items, functions, np.where(votes < 0, classes, votes).ravel(), classes, answers=classes + 1,
+        count=len(votes), annotators=votes.shape[1], balance=balance, gold=gold, smoothing=smoothing,
+    )  # fmt: skip
