@@ -2,8 +2,8 @@
 
 python benchmarks/studio.py [--tasks 10000]
 
-Answers are made by Label Studio of the predictions (its own action, one of each model), since people are slow. `listed` is a second push after
-the mark of the first one is gone, so that it has to look at every task.
+Answers are made by Label Studio of the predictions (its own action, one of each model), since people are slow. `listed` is a
+second push after the mark of the first one is gone, so that it has to look at every task.
 """
 
 from __future__ import annotations

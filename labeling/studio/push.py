@@ -9,7 +9,6 @@ finishes later: if the number of tasks is not what it should be, those that nobo
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -287,20 +286,17 @@ class _Run:
         if not numbers:
             return 0
         with self.client.asking("remove predictions of blind items"):
-            counts = Counter(
-                one.id
-                for one in self.client.api.tasks.list(
-                    project=self.project.number,
-                    page_size=10 * MOST_TASKS,
-                    fields="task_only",
-                    include="id,total_predictions",
-                )
-                if one.total_predictions
+            listed = self.client.api.tasks.list(
+                project=self.project.number,
+                page_size=10 * MOST_TASKS,
+                fields="task_only",
+                include="id,total_predictions",
             )
+            predicted = {one.id for one in listed if one.total_predictions}
             found = [
                 one.id
                 for number in numbers
-                if number in counts
+                if number in predicted
                 for one in self.client.api.predictions.list(task=number)
                 if one.id is not None
             ]

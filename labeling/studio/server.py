@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -175,6 +176,7 @@ def running(
         port = _free(port)
         url = f"http://127.0.0.1:{port}"
         with _interruptible():
+            _forget_exports(data)
             process = _start(program, data, url, port, account)
             try:
                 _wait(process, url, data, seconds, say)
@@ -183,6 +185,12 @@ def running(
                 yield Server(url, account["email"], account["password"], account["token"], process)
             finally:
                 _stop(process)
+                _forget_exports(data)
+
+
+def _forget_exports(data: Path) -> None:
+    """Label Studio keeps a copy of each export, with the texts; an erasure would not find them."""
+    shutil.rmtree(data / "export", ignore_errors=True)
 
 
 def _free(port: int | None) -> int:

@@ -112,6 +112,8 @@ with running(Path(sys.argv[1])) as server:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_is_left_and_a_later_start_goes_on_with_the_data(studio_data, tmp_path, number):
     data = shutil.copytree(studio_data, tmp_path / "data")
+    (data / "export").mkdir(exist_ok=True)
+    (data / "export" / "project-1.json").write_text("texts")
     environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ['PYTHONPATH']}", TOKEN: "a" * 40}
     with subprocess.Popen(
         [sys.executable, "-c", SERVE, str(data)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
@@ -126,4 +128,5 @@ def test_no_process_is_left_and_a_later_start_goes_on_with_the_data(studio_data,
     select.select([gone], [], [])
     os.close(gone)
     assert not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    assert not list((data / "export").glob("*"))
     assert json.loads((data / "login.json").read_text()) == json.loads((studio_data / "login.json").read_text())
