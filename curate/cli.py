@@ -59,6 +59,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "serve": ("curate.commands.label_studio:serve", "Run a Label Studio on this machine."),
         "push": ("curate.commands.label_studio:push", "Ask in Label Studio about what is to be labelled."),
         "pull": ("curate.commands.label_studio:pull", "Bring what people answered there into the store."),
+        "backend": ("curate.commands.label_studio:backend", "Answer Label Studio with the task's model."),
         "status": ("curate.commands.label:status", "Show what was asked for and what was answered."),
         "fit": ("curate.commands.label_models:fit", "Fit a model to what people said."),
         "preannotate": (

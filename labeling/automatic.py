@@ -47,31 +47,22 @@ def propose(dataset: Dataset, task: Task, folder: Path, goal: Goal, *, seed: int
     """
     store, open_audit = dataset.store, _open_audit(dataset.store, task)
     if open_audit is not None:
-        raise CurateError(
-            f"the audit of round {open_audit['round']} is not judged yet",
-            hint="answer it, then `curate label auto --certify`",
-        )
+        hint = "answer it, then `curate label auto --certify`"
+        raise CurateError(f"the audit of round {open_audit['round']} is not judged yet", hint=hint)
     learned = fit_model(dataset, task, folder, seed=seed)
     model = load_model(task, folder)
-    held = learned.fitted.out_of_fold()
-    said = [answer_of(task, row) for row in held]
-    right = np.array([text_of(value) == text_of(_truth(task, row)) for (value, _), row in
-                      zip(said, learned.learned.labels, strict=True)], bool)  # fmt: skip
     pool, told = _pool(dataset, task, model)
     scores = np.array([score for _, score in told])
     failed = _failed(store, task)
     attempt = len(failed) + 1
     error = error_of_attempt(goal.confidence, attempt)
-    above = failed[-1]["threshold"] if failed else None
+    said = [answer_of(task, row) for row in learned.fitted.out_of_fold()]
+    right = np.array([text_of(value) == text_of(_truth(task, row)) for (value, _), row in
+                      zip(said, learned.learned.labels, strict=True)], bool)  # fmt: skip
     chosen = choose_threshold(
-        np.array([score for _, score in said]),
-        right,
-        scores,
-        target=goal.precision,
-        audit=goal.audit,
-        error=error,
-        above=above,
-    )
+        np.array([score for _, score in said]), right, scores, target=goal.precision, audit=goal.audit, error=error,
+        above=failed[-1]["threshold"] if failed else None,
+    )  # fmt: skip
     if chosen is None:
         raise GateError(
             f"no threshold of the model of `{task.name}` has a chance to be certified at {goal.precision:g}",

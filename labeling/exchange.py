@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from curate.dataset.erased import Erased
 from curate.dataset.reader import Dataset
 from curate.dataset.runs import Thing, now, record, run_id
-from curate.labeling.documents import find
-from curate.labeling.log import answers, append, items, suggestions
+from curate.labeling.crowd import Key
+from curate.labeling.documents import find, text_to_learn
+from curate.labeling.log import Answer, Item, answers, append, items, suggestions
+from curate.labeling.model import answer_of, fit_model, load_model
 from curate.labeling.rounds import queue
+from curate.labeling.studio.backend import Model
 from curate.labeling.studio.client import Client
 from curate.labeling.studio.pull import pull
 from curate.labeling.studio.push import push
 from curate.labeling.task import Task
 from curate.pipeline.progress import Progress
 
-__all__ = ["receive", "send"]
+__all__ = ["model_for_studio", "receive", "send"]
 
 
-def send(dataset: Dataset, task: Task, client: Client, progress: Progress) -> dict[str, Any]:
-    """Push what is left to be labelled; the counts of `Pushed`, and documents that changed or are absent."""
+def send(dataset: Dataset, task: Task, client: Client, progress: Progress, *, restore: bool = False) -> dict[str, Any]:
+    """Push what is left to be labelled; the counts of `Pushed`, and documents that changed or are absent.
+
+    With `restore`, a labeling configuration that somebody changed there is given again.
+    """
     store, began = dataset.store, now()
     wanted, said = items(store, task), answers(store, task)
     there = find(dataset, task, {one.id for one in wanted})
     state = queue(wanted, said, {one.id: one.hash for one in there.values()})
-    left = {(item.id, item.hash) for item, _ in state.left}
-    answered = {key: sum((one.id, one.hash) == key for one in said) for key in left if any(
-        (item.id, item.hash) == key and item.role == "review" for item in wanted)}  # fmt: skip
-    asked = [
-        one._replace(annotators=answered[one.id, one.hash] + 1) if one.role == "review" else one
-        for one in wanted
-        if (one.id, one.hash) in left
-    ]
+    asked = _asked(wanted, said, {(item.id, item.hash) for item, _ in state.left})
     progress.begin("push", 1)
     last = 0
 
@@ -41,13 +43,25 @@ def send(dataset: Dataset, task: Task, client: Client, progress: Progress) -> di
         progress.advance(done - last)
         last = done
 
-    done = push(
-        client, task, asked, {one.id: one.data for one in there.values()}, suggestions(store, task), progress=tell
-    )
+    data = {one.id: one.data for one in there.values()}
+    done = push(client, task, asked, data, suggestions(store, task), restore=restore, progress=tell)
     told = {**done._asdict(), "changed": state.changed, "absent": state.absent}
     if done.tasks or done.predictions:
         _record(dataset, task, began, {"push": told, "url": client.url})
     return told
+
+
+def _asked(wanted: Sequence[Item], said: Sequence[Answer], left: set[Key]) -> list[Item]:
+    """What is left, and what was answered there; a review is for one person more than have answered."""
+    given = Counter((one.id, one.hash) for one in said)
+    there = {(one.id, one.hash) for one in said if one.source.startswith("studio/")}
+    return [
+        one._replace(annotators=given[one.id, one.hash] + 1)
+        if one.role == "review" and (one.id, one.hash) in left
+        else one
+        for one in wanted
+        if (one.id, one.hash) in left | there
+    ]
 
 
 def receive(dataset: Dataset, task: Task, client: Client) -> dict[str, Any]:
@@ -68,6 +82,34 @@ def receive(dataset: Dataset, task: Task, client: Client) -> dict[str, Any]:
     if found.answers:
         _record(dataset, task, began, {"pull": len(found.answers), "url": client.url, "counts": found.counts})
     return told
+
+
+def model_for_studio(
+    dataset: Dataset, task: Task, folder: Path
+) -> tuple[Model, Callable[[], Model], Callable[[str, str], bool]]:
+    """The task's model as Label Studio asks it, what fits it anew, and which documents are blind.
+
+    Raises:
+        CurateError: The task has no model.
+    """
+
+    def ready() -> Model:
+        loaded = load_model(task, folder)
+
+        def predict(given: Sequence[Mapping[str, Any]]) -> list[tuple[Any, float | None]]:
+            rows = loaded.classifier.predict_proba([text_to_learn(task, data) for data in given])
+            return [answer_of(task, row) for row in rows]
+
+        return Model(loaded.name, predict)
+
+    def train() -> Model:
+        fit_model(dataset, task, folder)
+        return ready()
+
+    def blind(identity: str, digest: str) -> bool:
+        return any(one.blind for one in items(dataset.store, task) if (one.id, one.hash) == (identity, digest))
+
+    return ready(), train, blind
 
 
 def _record(dataset: Dataset, task: Task, began: str, facts: dict[str, Any]) -> None:

@@ -111,6 +111,12 @@ def draw(
             hint=f"{len(asked_before(store, task)):,} are in earlier rounds",
         )
     number = len(before) + 1
+    made = _items(found, gold, wanted, number)
+    append(store, task, "rounds", made, {"round": number, "request": request, "pool": pool, **(facts or {})})
+    return Round(number, False, made, pool)
+
+
+def _items(found: Sequence[tuple[Shown, str]], gold: Sequence[Item], wanted: Wanted, number: int) -> list[Item]:
     several, now = _several(found, wanted), datetime.now(UTC)
     made = [
         Item(
@@ -119,11 +125,8 @@ def draw(
         )
         for place, (one, drawn) in enumerate(found)
     ]  # fmt: skip
-    made = _mixed(
-        made, [one._replace(round=number, annotators=max(1, wanted.annotators), asked=now) for one in gold], wanted.seed
-    )
-    append(store, task, "rounds", made, {"round": number, "request": request, "pool": pool, **(facts or {})})
-    return Round(number, False, made, pool)
+    known = [one._replace(round=number, annotators=wanted.annotators, asked=now) for one in gold]
+    return _mixed(made, known, wanted.seed)
 
 
 def asked_before(store: Store, task: Task) -> set[tuple[str, str]]:

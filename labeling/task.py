@@ -92,6 +92,8 @@ class Task(BaseModel):
             twice = next((one for one in given if given.count(one) > 1), None)
             if twice is not None:
                 raise ValueError(f"the {what} `{twice}` stands twice in `labels`")
+        if self.kind == "spans" and self.is_dialogue(self.text):
+            raise ValueError("`spans` are of a text, and `messages` is a conversation")
         if self.kind == "answer" and self.prompt is None:
             raise ValueError("`answer` needs `prompt`, the column with the question")
         return self

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from curate.audit.bias.statistics import wilson
+from curate.audit.bias.statistics import Estimate, wilson
 from curate.dataset.reader import Dataset
 from curate.errors import CurateError
 from curate.labeling.commit import labels
@@ -17,6 +18,8 @@ from curate.labeling.task import Task
 from curate.labeling.weak import function_quality, label_model, weak_majority
 
 __all__ = ["weakly"]
+
+Integers = NDArray[np.int64]
 
 
 def weakly(
@@ -58,28 +61,33 @@ def weakly(
     labelled = voted & (made.labels >= 0) & (probable >= least)
     judged = labelled & (gold >= 0)
     right = int((made.labels == gold)[judged].sum())
-    accuracy = wilson(right, int(judged.sum())) if judged.any() else None
     if write:
-        made_by = f"functions-{method}"
+        names = [task.label_names[number] if number >= 0 else None for number in made.labels.tolist()]
+        rows = [(*found.keys[row], names[row], float(probable[row])) for row in np.flatnonzero(labelled).tolist()]
         written = [
-            Decision(identity, digest, text_of(task.label_names[made.labels[row]]), "weak", float(probable[row]), made_by,
-                     None, None)
-            for row, (identity, digest) in enumerate(found.keys)
-            if labelled[row]
-        ]  # fmt: skip
+            Decision(identity, digest, text_of(name), "weak", sure, f"functions-{method}", None, None)
+            for identity, digest, name, sure in rows
+        ]
         rules = [one.model_dump(exclude_defaults=True) for one in functions]
         append(dataset.store, task, "decisions", written, {"functions": rules, "method": method})
-    return {
+    told = {
         "task": task.name, "documents": len(found.keys), "covered": int(voted.sum()), "labelled": int(labelled.sum()),
         "tied": int((voted & (made.labels < 0)).sum()), "written": write, "method": method,
-        "accuracy": None if accuracy is None else {"value": accuracy.value, "low": accuracy.low, "high": accuracy.high,
-                                                   "n": int(judged.sum())},
+        "accuracy": _interval(wilson(right, int(judged.sum())) if judged.any() else None, int(judged.sum())),
         "labels": {name: int((made.labels == place)[labelled].sum()) for name, place in number.items()},
-        "functions": [
-            {"name": name, "coverage": one.coverage, "overlap": one.overlap, "conflict": one.conflict,
-             "labels": [task.label_names[label] for label in one.labels],
-             "accuracy": None if one.accuracy is None else {"value": one.accuracy.value, "low": one.accuracy.low,
-                                                            "high": one.accuracy.high, "n": one.gold}}
-            for name, one in zip(found.names, function_quality(given, gold=gold), strict=True)
-        ],
     }  # fmt: skip
+    return {**told, "functions": _functions(found.names, given, gold, task)}
+
+
+def _functions(names: list[str], given: Integers, gold: Integers, task: Task) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name, "coverage": one.coverage, "overlap": one.overlap, "conflict": one.conflict,
+            "labels": [task.label_names[label] for label in one.labels], "accuracy": _interval(one.accuracy, one.gold),
+        }
+        for name, one in zip(names, function_quality(given, gold=gold), strict=True)
+    ]  # fmt: skip
+
+
+def _interval(one: Estimate | None, count: int) -> dict[str, Any] | None:
+    return None if one is None else {"value": one.value, "low": one.low, "high": one.high, "n": count}

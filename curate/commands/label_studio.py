@@ -1,4 +1,4 @@
-"""`curate label serve | push | pull`: people who label in Label Studio."""
+"""`curate label serve | push | pull | backend`: people who label in Label Studio, and a model that answers it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from curate.terminal import echo
 if TYPE_CHECKING:
     from curate.labeling.studio.client import Client
 
-__all__ = ["DataOption", "UrlOption", "connected", "pull", "push", "serve"]
+__all__ = ["DataOption", "UrlOption", "backend", "connected", "pull", "push", "serve"]
 
 URL = "CURATE_LABEL_STUDIO_URL"
 UrlOption = Annotated[
@@ -105,6 +105,9 @@ def push(
         Path | None, typer.Option(help="JSON lines with `id` and `label` of known documents to mix in.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Give the labeling configuration again that somebody changed there.")
+    ] = False,
     url: UrlOption = None,
     data: DataOption = None,
     task: TaskOption = None,
@@ -118,12 +121,12 @@ def push(
     from curate.pipeline.progress import progress_for_terminal
 
     said, path, dataset = opened(task, version, store)
-    client = connected(url, data)
-    if documents is not None:
-        request = Request(documents, strategy, by, annotators, overlap, gold, seed)
-        request_round(dataset, said, path.parent, request)
-    with progress_for_terminal() as progress:
-        told: dict[str, Any] = send(dataset, said, client, progress)
+    with connected(url, data) as client:
+        if documents is not None:
+            request = Request(documents, strategy, by, annotators, overlap, gold, seed)
+            request_round(dataset, said, path.parent, request)
+        with progress_for_terminal() as progress:
+            told: dict[str, Any] = send(dataset, said, client, progress, restore=restore)
     if as_json:
         print_json({"task": said.name, "url": client.url, **told})
         return
@@ -149,8 +152,8 @@ def pull(
     from curate.labeling.exchange import receive
 
     said, _, dataset = opened(task, version, store)
-    client = connected(url, data)
-    told: dict[str, Any] = receive(dataset, said, client)
+    with connected(url, data) as client:
+        told: dict[str, Any] = receive(dataset, said, client)
     if as_json:
         print_json({"task": said.name, "url": client.url, **told})
         return
@@ -164,3 +167,34 @@ def pull(
         )
     if told["configuration_changed"]:
         echo("note: somebody changed the labeling configuration there; `curate label push` says what to do", err=True)
+
+
+def backend(
+    version: VersionArgument = None,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="By default one that is free.")] = 0,
+    url: UrlOption = None,
+    data: DataOption = None,
+    task: TaskOption = None,
+    store: StoreOption = None,
+) -> None:
+    """Answer Label Studio with the task's model while people work there; its button "Start training" fits it anew."""
+    import time
+
+    from curate.labeling.exchange import model_for_studio
+    from curate.labeling.studio.backend import register, serving
+    from curate.labeling.studio.client import open_project
+
+    said, path, dataset = opened(task, version, store)
+    model, train, blind = model_for_studio(dataset, said, path.parent)
+    with connected(url, data) as client:
+        project = open_project(client, said)
+        say = lambda line: echo(line, err=True)  # noqa: E731
+        with serving(said, model, train=train, blind=blind, port=port, say=say) as place:
+            register(client, project, place)
+            echo(f"{model.version} answers {client.url} at {place}")
+            echo("Ctrl-C ends it", err=True)
+            try:
+                while True:
+                    time.sleep(3600)
+            except KeyboardInterrupt:
+                echo("ended", err=True)

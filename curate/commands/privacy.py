@@ -155,15 +155,9 @@ def risk(
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
     from curate.dataset.runs import now
-    from curate.errors import CurateError
     from curate.privacy.risk import anonymity, residual, write_sample
 
-    if sensitive and not quasi:
-        raise CurateError("`--sensitive` is about classes of quasi-identifiers", hint="name them with --quasi")
-    if (sample is None) != (out is None):
-        raise CurateError("`--sample` and `--out` go together", hint="--sample 300 --out sample.jsonl")
-    if not (quasi or sample or reviewed):
-        raise CurateError("what is to be estimated?", hint="--quasi COLUMNS, --sample N --out FILE, or --reviewed FILE")
+    _check_risk(quasi, sensitive, sample, out, reviewed)
     one = open_dataset(version, find_store(store))
     told: dict[str, Any] = {"dataset": one.name, "version": one.version}
     if quasi:
@@ -178,6 +172,19 @@ def risk(
         print_json(told)
     else:
         _print_risk(told)
+
+
+def _check_risk(
+    quasi: str | None, sensitive: str | None, sample: int | None, out: Path | None, reviewed: Path | None
+) -> None:
+    from curate.errors import CurateError
+
+    if sensitive and not quasi:
+        raise CurateError("`--sensitive` is about classes of quasi-identifiers", hint="name them with --quasi")
+    if (sample is None) != (out is None):
+        raise CurateError("`--sample` and `--out` go together", hint="--sample 300 --out sample.jsonl")
+    if not (quasi or sample or reviewed):
+        raise CurateError("what is to be estimated?", hint="--quasi COLUMNS, --sample N --out FILE, or --reviewed FILE")
 
 
 def _missing(told: str) -> Missing:
