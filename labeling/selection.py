@@ -11,7 +11,8 @@ diverse      k-means++ seeding on features (Arthur and Vassilvitskii 2007): each
 mixture      the strategy, and at least a fifth at random, which alone measures how good the model is
 
 All are without replacement, decided by the seed, and in the order in which they were chosen. `diverse` looks at no more than 20
-texts for each that it takes (and at 5,000 at least), drawn at random: a pool of a million rows takes no longer.
+texts for each that it takes (and at 5,000 at least), drawn at random. 500 of a million rows: `margin`
+.1 CPU s, `diverse` .7, .4 GB with the features of the pool.
 """
 
 from __future__ import annotations
