@@ -37,6 +37,7 @@ __all__ = [
     "TaskModel",
     "answer_of",
     "fit_model",
+    "has_model",
     "learned_from",
     "load_model",
     "predicted",
@@ -145,6 +146,11 @@ def fit_model(dataset: Dataset, task: Task, folder: Path, *, seed: int = 0, auto
     record(dataset.store, "labeling", run_id(), name=task.name, state="done", began=began, inputs=[source], outputs=[made],
            facts={"fit": facts["name"], **told})  # fmt: skip
     return FittedTask(facts, learned, fitted)
+
+
+def has_model(folder: Path) -> bool:
+    """Whether a model lies beside a task."""
+    return (folder / "model.safetensors").is_file()
 
 
 def load_model(task: Task, folder: Path) -> TaskModel:

@@ -76,8 +76,9 @@ def next_round(
     version: VersionArgument = None,
     documents: Annotated[int, typer.Option("-n", min=1, help="How many documents.")] = 50,
     strategy: Annotated[
-        str, typer.Option(help="How: random, stratified, margin (least sure of) or diverse; a fifth is random.")
-    ] = "random",
+        str | None,
+        typer.Option(help="random, stratified, active, margin or diverse; by default active where there is a model."),
+    ] = None,
     by: Annotated[
         str | None, typer.Option(help="Column whose values are strata, which get their shares.", metavar="COLUMN")
     ] = None,

@@ -95,7 +95,10 @@ def push(
     documents: Annotated[
         int | None, typer.Option("-n", min=1, help="Draw so many documents first; the same words draw them once.")
     ] = None,
-    strategy: Annotated[str, typer.Option(help="How: random, stratified, margin or diverse.")] = "random",
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="random, stratified, active, margin or diverse; by default active where there is a model."),
+    ] = None,
     by: Annotated[str | None, typer.Option(help="Column whose values are strata.", metavar="COLUMN")] = None,
     annotators: Annotated[int, typer.Option(min=1, help="How many people see a document of the overlap.")] = 1,
     overlap: Annotated[

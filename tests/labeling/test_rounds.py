@@ -117,7 +117,8 @@ def test_a_strategy_is_one_of_four_and_needs_what_it_needs(messages):
     for words, message in (
         (("--strategy", "margins"), "there is no strategy `margins`"),
         (("--strategy", "stratified"), "`stratified` and `--by COLUMN` go together"),
-        (("--by", "half"), "`stratified` and `--by COLUMN` go together"),
+        (("--strategy", "random", "--by", "half"), "`stratified` and `--by COLUMN` go together"),
+        (("--strategy", "active"), "has no model yet"),
         (("--strategy", "margin"), "has no model yet"),
         (("--strategy", "stratified", "--by", "nothing"), "has no column `nothing`"),
     ):
@@ -125,14 +126,14 @@ def test_a_strategy_is_one_of_four_and_needs_what_it_needs(messages):
         assert (outcome.code, message in outcome.err) == (2, True), outcome.err
 
 
-@pytest.mark.parametrize("strategy", ["margin", "diverse"])
+@pytest.mark.parametrize("strategy", ["active", "margin", "diverse", None])
 def test_a_fifth_is_random_whatever_the_strategy(messages, strategy):
     file = messages.task()
     messages.json("next", "-n", 20)
     messages.json("annotate", "--as", "ann", typed="1\n2\n" * 10)
     messages.json("fit")
-    told = messages.json("next", "-n", 10, "--strategy", strategy)
+    told = messages.json("next", "-n", 10, *(["--strategy", strategy] if strategy else []))
     assert told["pool"] == 40
     drawn = [one for one in items(messages.project.store, load_task(file)) if one.round == 2]
     assert [one.drawn for one in drawn].count("random") == 2
-    assert {one.drawn for one in drawn} == {"random", strategy}
+    assert {one.drawn for one in drawn} == {"random", strategy or "active"}
