@@ -74,6 +74,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "curate.commands.label_quality:review",
             "Draw what to ask about once more: ties, suspicious labels.",
         ),
+        "report": ("curate.commands.label_quality:report", "Write the page of a task."),
         "commit": ("curate.commands.label:commit", "Make a version with the labels as columns."),
     },
     "privacy": {

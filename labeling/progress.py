@@ -50,12 +50,12 @@ def progress(dataset: Dataset, task: Task) -> dict[str, Any]:
     wanted, said = items(store, task), answers(store, task)
     there = find(dataset, task, {one.id for one in wanted})
     state = queue(wanted, said, {one.id: one.hash for one in there.values()})
-    open_keys = {(one.id, one.hash) for one, _ in state.left}
+    still = {(one.id, one.hash, one.round) for one, _ in state.left}
     by_round = [
         {
             "round": number, "strategy": facts["request"]["strategy"], "role": facts["request"]["role"],
             "documents": len(mine := [one for one in wanted if one.round == number]),
-            "answered": sum((one.id, one.hash) not in open_keys for one in mine),
+            "answered": sum((one.id, one.hash, one.round) not in still for one in mine),
         }
         for number, facts in enumerate(rounds(store, task), 1)
     ]  # fmt: skip

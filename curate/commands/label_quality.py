@@ -1,7 +1,8 @@
-"""`curate label agree | aggregate | review`: how far people agree, and what their answers are together."""
+"""`curate label agree | aggregate | review | report`: how far people agree, and what their answers are together."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -135,3 +136,28 @@ def review(
         f"round {told['round']}: {told['documents']:,} documents, {told['ties']:,} tied, {told['suspects']:,} suspicious"
     )
     echo("`curate label annotate` or `push`; what is answered there decides")
+
+
+def report(
+    version: VersionArgument = None,
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("labeling.html"),
+    task: TaskOption = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Write the page of a task: progress, people, agreement, learning curve, certificates."""
+    from curate.commands.options import print_json
+    from curate.dataset.runs import now, record, run_id
+    from curate.files import file_hash
+    from curate.reports.labeling import build_labeling_report
+
+    began, (said, path, dataset) = now(), opened(task, version, store)
+    build_labeling_report(dataset, said, path.parent, out)
+    name = f"{dataset.name}@{dataset.tag or dataset.version[:12]}"
+    record(dataset.store, "report", run_id(), name=said.name, state="done", began=began,
+           inputs=[{"kind": "version", "id": dataset.version, "name": name}],
+           outputs=[{"kind": "file", "id": file_hash(out), "name": str(out.resolve())}], facts={"task": said.name})  # fmt: skip
+    if as_json:
+        print_json({"task": said.name, "file": str(out)})
+    else:
+        echo(str(out))

@@ -18,7 +18,7 @@ def document(outcome):
     return found
 
 
-STORY = "id source verdict stage reason value threshold duplicate_of detail split edits history parent children labels"
+STORY = "id source verdict stage reason value threshold duplicate_of detail split edits history parent children labels measured"
 FIELDS = {
     "run pipeline.yaml": "dataset version tag documents stages tasks seconds store",
     "plan pipeline.yaml": "dataset store stages",
