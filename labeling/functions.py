@@ -30,7 +30,7 @@ from curate.labeling.task import Task
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["ABSTAINS", "LabelingFunction", "Votes", "load_functions", "votes"]
+__all__ = ["ABSTAINS", "LabelingFunction", "Votes", "load_functions", "votes", "votes_on"]
 
 ABSTAINS = -1
 MEANS = ("words", "regex", "python", "column")
@@ -137,6 +137,16 @@ def votes(dataset: Dataset, task: Task, functions: Sequence[LabelingFunction], f
         keys += [(one.id, one.hash) for one in some]
         blocks.append(block)
     return Votes(keys, [one.name for one in functions], np.concatenate(blocks))
+
+
+def votes_on(texts: Sequence[str], functions: Sequence[LabelingFunction], task: Task, folder: Path) -> np.ndarray:
+    """What each function says of texts alone, texts by functions (int8); those that look at columns abstain."""
+    import numpy as np
+
+    number = {name: place for place, name in enumerate(task.label_names)}
+    ready = [None if one.column else _ready(one, number, folder) for one in functions]
+    said = [[ABSTAINS if rule is None else rule(text) for rule in ready] for text in texts]
+    return np.array(said, np.int8).reshape(len(texts), len(functions))
 
 
 def _ready(one: LabelingFunction, number: dict[str, int], folder: Path) -> Callable[[Any], int]:

@@ -1,4 +1,4 @@
-"""Suggestions for what is to be labelled: by the task's model, labeling functions, or a language model behind an endpoint."""
+"""Suggestions for what is to be labelled, by whatever answers: the task's model, labeling functions, a language model."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from curate.dataset.reader import Dataset
 from curate.labeling.documents import Shown, find, text_to_learn
+from curate.labeling.functions import load_functions, votes_on
 from curate.labeling.log import Suggestion, answers, append, items, suggestions, text_of
 from curate.labeling.model import answer_of, load_model
 from curate.labeling.task import Task
 from curate.labeling.values import checked
+from curate.labeling.weak import weak_majority
 
-__all__ = ["Suggest", "by_model", "suggest"]
+__all__ = ["Suggest", "by_functions", "by_model", "suggest"]
 
+BATCH = 200
 Suggest = Callable[[Sequence[Shown]], list[tuple[Any, float | None] | None]]
 """From documents to answers with probabilities; None where nothing is suggested."""
 
@@ -30,10 +35,27 @@ def by_model(task: Task, folder: Path) -> tuple[str, Suggest]:
     return model.name, of
 
 
-def suggest(dataset: Dataset, task: Task, name: str, of: Suggest) -> dict[str, int]:
+def by_functions(task: Task, folder: Path) -> tuple[str, Suggest]:
+    """The labeling functions of functions.yaml, by majority; a tie, or none that says anything, is no suggestion."""
+    functions = load_functions(folder / "functions.yaml", task)
+
+    def of(some: Sequence[Shown]) -> list[tuple[Any, float | None] | None]:
+        texts = [text_to_learn(task, one.data) for one in some]
+        made = weak_majority(votes_on(texts, functions, task, folder).astype(np.int64), len(task.label_names))
+        voted = [None if label < 0 else task.label_names[label] for label in made.labels.tolist()]
+        sure = made.probabilities.max(axis=1, initial=0).tolist()
+        return [None if name is None else (name, share) for name, share in zip(voted, sure, strict=True)]
+
+    return "functions", of
+
+
+def suggest(
+    dataset: Dataset, task: Task, name: str, of: Suggest, tell: Callable[[int], None] | None = None
+) -> dict[str, int]:
     """Suggest answers for all items that are still open and not blind; numbers of `suggested`, `blind`, `abstained`, `again`.
 
-    What the same model has said of a document is not written again.
+    What the same model has said of a document is not written again; each batch is written when it is there. `tell` is called
+    with the documents of each.
     """
     store = dataset.store
     wanted = items(store, task)
@@ -47,13 +69,19 @@ def suggest(dataset: Dataset, task: Task, name: str, of: Suggest) -> dict[str, i
         for identity, digest in open_keys
         if (identity, digest) not in blind | known and identity in there and there[identity].hash == digest
     ]
-    made: list[Suggestion] = []
-    for one, answer in zip(asked, of(asked) if asked else [], strict=True):
-        if answer is not None:
-            value = checked(task, answer[0], one.data)
-            made.append(Suggestion(one.id, one.hash, text_of(value), answer[1], name))
-    append(store, task, "suggestions", made, {"model": name})
+    suggested = 0
+    for start in range(0, len(asked), BATCH):
+        part = asked[start : start + BATCH]
+        made: list[Suggestion] = []
+        for one, answer in zip(part, of(part), strict=True):
+            if answer is not None:
+                value = checked(task, answer[0], one.data)
+                made.append(Suggestion(one.id, one.hash, text_of(value), answer[1], name))
+        append(store, task, "suggestions", made, {"model": name})
+        suggested += len(made)
+        if tell:
+            tell(len(part))
     return {
-        "suggested": len(made), "abstained": len(asked) - len(made),
+        "suggested": suggested, "abstained": len(asked) - suggested,
         "blind": len([key for key in open_keys if key in blind]), "again": len([key for key in open_keys if key in known]),
     }  # fmt: skip

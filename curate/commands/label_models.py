@@ -49,21 +49,40 @@ def _shown(one: dict[str, Any] | None) -> str:
 
 def preannotate(
     version: VersionArgument = None,
+    functions: Annotated[
+        bool, typer.Option("--functions", help="By the labeling functions of functions.yaml.")
+    ] = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="By a language model: URL of chat completions; token: CURATE_LLM_TOKEN.", metavar="URL"),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name of the language model there.", metavar="NAME")] = None,
     task: TaskOption = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Suggest answers for what is still to be labelled, by the task's model; blind documents get none."""
+    """Suggest answers for what is still to be labelled, by the task's model unless told; blind documents get none."""
     from curate.commands.options import print_json
-    from curate.labeling.suggest import by_model, suggest
+    from curate.errors import CurateError
+    from curate.labeling.endpoint import by_endpoint
+    from curate.labeling.suggest import by_functions, by_model, suggest
+    from curate.pipeline.progress import progress_for_terminal
 
     said, path, dataset = opened(task, version, store)
-    name, of = by_model(said, path.parent)
-    told = {"task": said.name, "model": name, **suggest(dataset, said, name, of)}
+    if (endpoint is None) != (model is None) or (endpoint and functions):
+        raise CurateError("`--endpoint URL` and `--model NAME` go together, without `--functions`")
+    if endpoint and model:
+        name, of = by_endpoint(said, endpoint, model)
+    else:
+        name, of = (by_functions if functions else by_model)(said, path.parent)
+    with progress_for_terminal() as progress:
+        progress.begin("suggest", 1)
+        told = {"task": said.name, "model": name, **suggest(dataset, said, name, of, progress.advance)}
     if as_json:
         print_json(told)
         return
-    echo(f"{name}: {told['suggested']:,} suggested, {told['again']:,} there already, {told['blind']:,} blind")
+    echo(f"{name}: {told['suggested']:,} suggested, {told['abstained']:,} without a suggestion, {told['again']:,} there "
+         f"already, {told['blind']:,} blind")  # fmt: skip
 
 
 def weak(
