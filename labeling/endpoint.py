@@ -112,6 +112,7 @@ def _asked(place: str, body: Mapping[str, Any]) -> Any:
             with urllib.request.urlopen(request, timeout=SECONDS) as answered:  # noqa: S310
                 return json.loads(answered.read())
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code in (401, 403):
                 raise CurateError(f"the endpoint refuses ({error.code})", place, f"its token is {TOKEN}") from None
             if error.code != 429 and error.code < 500:
