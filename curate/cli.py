@@ -60,6 +60,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "push": ("curate.commands.label_studio:push", "Ask in Label Studio about what is to be labelled."),
         "pull": ("curate.commands.label_studio:pull", "Bring what people answered there into the store."),
         "backend": ("curate.commands.label_studio:backend", "Answer Label Studio with the task's model."),
+        "forget": ("curate.commands.label_studio:forget", "Delete tasks of erased documents there."),
         "status": ("curate.commands.label:status", "Show what was asked for and what was answered."),
         "fit": ("curate.commands.label_models:fit", "Fit a model to what people said."),
         "preannotate": (

@@ -18,11 +18,11 @@ from curate.labeling.rounds import queue
 from curate.labeling.studio.backend import Model
 from curate.labeling.studio.client import Client
 from curate.labeling.studio.pull import pull
-from curate.labeling.studio.push import push
+from curate.labeling.studio.push import delete_tasks, push
 from curate.labeling.task import Task
 from curate.pipeline.progress import Progress
 
-__all__ = ["model_for_studio", "receive", "send"]
+__all__ = ["forget", "model_for_studio", "receive", "send"]
 
 
 def send(dataset: Dataset, task: Task, client: Client, progress: Progress, *, restore: bool = False) -> dict[str, Any]:
@@ -82,6 +82,23 @@ def receive(dataset: Dataset, task: Task, client: Client) -> dict[str, Any]:
     if found.answers:
         _record(dataset, task, began, {"pull": len(found.answers), "url": client.url, "counts": found.counts})
     return told
+
+
+def forget(dataset: Dataset, task: Task, client: Client) -> int:
+    """Delete the tasks at Label Studio of documents that an erasure removed or changed; how many there were.
+
+    Answers to them that nobody has pulled go with them: they are about what was erased.
+    """
+    store, erased = dataset.store, Erased.of(dataset.store)
+    if erased is None:
+        return 0
+    known = {(one.id, one.hash) for one in items(store, task)}
+
+    def is_gone(identity: str, digest: str) -> bool:
+        touched = erased.gone(identity, dataset.name) or erased.noted(identity, dataset.name)
+        return bool(touched) and (identity, digest) not in known
+
+    return delete_tasks(client, task, is_gone)
 
 
 def model_for_studio(

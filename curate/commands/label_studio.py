@@ -1,4 +1,4 @@
-"""`curate label serve | push | pull | backend`: people who label in Label Studio, and a model that answers it."""
+"""`curate label serve | push | pull | backend | forget`: people who label in Label Studio, and a model that answers it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from curate.terminal import echo
 if TYPE_CHECKING:
     from curate.labeling.studio.client import Client
 
-__all__ = ["DataOption", "UrlOption", "backend", "connected", "pull", "push", "serve"]
+__all__ = ["DataOption", "UrlOption", "backend", "connected", "forget", "pull", "push", "serve"]
 
 URL = "CURATE_LABEL_STUDIO_URL"
 UrlOption = Annotated[
@@ -201,3 +201,24 @@ def backend(
                     time.sleep(3600)
             except KeyboardInterrupt:
                 echo("ended", err=True)
+
+
+def forget(
+    version: VersionArgument = None,
+    url: UrlOption = None,
+    data: DataOption = None,
+    task: TaskOption = None,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Delete the tasks in Label Studio of documents that `curate data erase` removed or changed."""
+    from curate.commands.options import print_json
+    from curate.labeling.exchange import forget as forget_there
+
+    said, _, dataset = opened(task, version, store)
+    with connected(url, data) as client:
+        deleted = forget_there(dataset, said, client)
+    if as_json:
+        print_json({"task": said.name, "url": client.url, "deleted": deleted})
+    else:
+        echo(f"{deleted:,} tasks deleted at {client.url}; its exports and backups are yours to remove")

@@ -86,6 +86,7 @@ def _proof(told: dict[str, Any]) -> Iterator[str]:
         yield f"training run {one['run']} in {one['folder']} saw the documents{steps}"
     if told["labeling"]:
         yield f"labeling projects that held documents: {', '.join(told['labeling'])}"
+        yield "  where they are in a Label Studio, `curate label forget` deletes their tasks there"
     yield from _inputs(told)
     if told["left"]:
         yield f"these name the person and are yours to change: {', '.join(told['left'])}"

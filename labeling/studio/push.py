@@ -322,16 +322,21 @@ def _batches(
         yield batch
 
 
-def delete_tasks(client: Client, task: Task, documents: Iterable[str]) -> int:
-    """Delete the tasks of documents that were erased, with their answers and predictions; how many there were.
+def delete_tasks(client: Client, task: Task, is_gone: Callable[[str, str], bool]) -> int:
+    """Delete tasks of documents that were erased, with their answers and predictions; how many there were.
+
+    Args:
+        client: The connection.
+        task: The task.
+        is_gone: Whether a document (its id, and the hash of what is shown there) is to go.
 
     Raises:
         CurateError: Label Studio is down, or refuses.
     """
-    project, gone = find_project(client, task), set(documents)
-    if project is None or not gone:
+    project = find_project(client, task)
+    if project is None:
         return 0
-    numbers = [number for key, number, _ in _listed(client, project) if key is not None and key[0] in gone]
+    numbers = [number for key, number, _ in _listed(client, project) if key is not None and is_gone(*key)]
     for number in numbers:
         with client.asking("delete a task"):
             client.api.tasks.delete(id=str(number))

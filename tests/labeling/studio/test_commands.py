@@ -143,3 +143,19 @@ def test_the_model_answers_label_studio_and_not_for_blind_documents(there, clien
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, "ended" in err) == (0, True), err
+
+
+def test_what_was_erased_is_forgotten_there_too_and_nothing_else(there, client):
+    file = there.task(name="spam-erased")
+    there.json("push", "-n", 5)
+    task = load_task(file)
+    project = find_project(client, task)
+    named = list(client.api.tasks.list(project=project.number, fields="all"))
+    gone = named[0].meta["document"]
+    assert there.json("forget")["deleted"] == 0
+    subject = there.project.write("subject.yaml", f"documents: [{gone}]")
+    assert there.project.cli("data", "erase", "--subject-file", subject).code == 0
+    assert there.json("forget")["deleted"] == 1
+    left = {one.meta["document"] for one in client.api.tasks.list(project=project.number, fields="all")}
+    assert left == {one.meta["document"] for one in named} - {gone}
+    assert there.json("push")["tasks"] == 0
