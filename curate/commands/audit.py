@@ -263,6 +263,9 @@ def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:
 
 def toxicity(
     name: Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")],
+    by: Annotated[
+        str | None, typer.Option(help="Column whose commonest values are told apart.", metavar="COLUMN")
+    ] = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -275,7 +278,7 @@ def toxicity(
     from curate.terminal import visible
 
     dataset = open_dataset(name, find_store(store))
-    told = summarize(dataset)
+    told = summarize(dataset, by)
     if as_json:
         print_json({"dataset": dataset.name, "version": dataset.version, "stages": told})
         return
@@ -283,6 +286,7 @@ def toxicity(
         groups = {"all that the stage saw": one["documents"]}
         groups |= {f"source {key}": value for key, value in one["sources"].items()}
         groups |= {f"kept, split {key}": value for key, value in one["splits"].items()}
+        groups |= {f"kept, {by} {key}": value for key, value in one["values"].items()}
         levels = [f"above {level:g}" for level in LEVELS]
         print_table(
             (one["stage"], "documents", "mean", *levels, "with terms"), [_row(*pair) for pair in groups.items()]

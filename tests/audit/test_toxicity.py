@@ -251,7 +251,14 @@ def test_the_audit_counts_what_was_dropped_too_and_compares_the_models(measured,
     assert sum(one["documents"] for one in told["splits"].values()) in (0, 7)
     assert told["highest"][0]["id"] == "x1"
     assert (told["detoxify"]["asked"], told["detoxify"]["decided"], told["detoxify"]["compared"]) == (8, 0, 8)
-    toxicity("d")
+    (by,) = summarize(measured, "id")
+    if told["splits"]:
+        assert {name: one["documents"] for name, one in by["values"].items()} == {
+            "x0": 1, **{f"y{number}": 1 for number in range(6)}
+        }  # fmt: skip
+    with pytest.raises(CurateError, match="has no column `idd`"):
+        summarize(measured, "idd")
+    toxicity("d", by="source_uri")
     printed = capsys.readouterr().out
     assert "source x" in printed
     assert "x1 (" in printed

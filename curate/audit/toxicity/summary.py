@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from curate.errors import CurateError
+from curate.errors import CurateError, did_you_mean
 
 if TYPE_CHECKING:
     from curate.dataset.ledger import Shard
@@ -21,21 +21,29 @@ __all__ = ["LEVELS", "summarize"]
 
 LEVELS = (0.5, 0.8, 0.9)
 """Scores above which documents are counted."""
-HIGHEST = 5
+HIGHEST, MOST_VALUES = 5, 20
 _MEASURED = ("row", "toxicity", "toxicity_mean", "lexicon_terms", "toxicity_linear", "detoxify_toxicity")
 
 
-def summarize(dataset: Dataset) -> list[dict[str, Any]]:
+def summarize(dataset: Dataset, by: str | None = None) -> list[dict[str, Any]]:
     """One record for each stage of the version that measured `toxicity`.
+
+    Args:
+        dataset: The version.
+        by: A column: documents that were kept are told by its values, too, the 20 commonest alone.
 
     Returns:
         `stage`; `documents`, `sources` and `splits` (`documents`, `mean`, `above`: how many by level, `with_terms`);
         `highest` (`id`, `toxicity`); `detoxify` (None where no such model was asked): `asked`, `decided`, and of those it was
-        only compared on (outside the band) `compared`, `correlation` (Spearman), `both_above`, `one_above` (at 0.5).
+        only compared on (outside the band) `compared`, `correlation` (Spearman), `both_above`, `one_above` (at 0.5); `values`
+        of the column.
 
     Raises:
-        CurateError: No stage measured it.
+        CurateError: No stage measured it, or there is no such column.
     """
+    if by is not None and by not in dataset.columns:
+        hint = did_you_mean(by, dataset.columns) or f"there are: {', '.join(dataset.columns)}"
+        raise CurateError(f"`{dataset.name}` has no column `{by}`", "--by", hint)
     found: dict[str, list[tuple[Shard, dict[str, np.ndarray]]]] = defaultdict(list)
     for shard in dataset.ledger():
         for step in shard.steps:
@@ -51,10 +59,12 @@ def summarize(dataset: Dataset) -> list[dict[str, Any]]:
             f"no stage of `{dataset.name}` measured `toxicity`",
             hint="add `{stage: toxicity}` to the pipeline and run it",
         )
-    return [_of_stage(dataset, stage, parts) for stage, parts in found.items()]
+    return [_of_stage(dataset, stage, parts, by) for stage, parts in found.items()]
 
 
-def _of_stage(dataset: Dataset, stage: str, parts: list[tuple[Shard, dict[str, np.ndarray]]]) -> dict[str, Any]:
+def _of_stage(
+    dataset: Dataset, stage: str, parts: list[tuple[Shard, dict[str, np.ndarray]]], by: str | None
+) -> dict[str, Any]:
     by_source: dict[str, list[dict[str, np.ndarray]]] = defaultdict(list)
     for shard, columns in parts:
         by_source[shard.source].append(columns)
@@ -71,9 +81,22 @@ def _of_stage(dataset: Dataset, stage: str, parts: list[tuple[Shard, dict[str, n
         "documents": _counted([columns for _, columns in parts]),
         "sources": {name: _counted(columns) for name, columns in sorted(by_source.items())},
         "splits": splits,
+        "values": _by_value(dataset, carried, by) if by is not None and "toxicity" in carried else {},
         "highest": _highest(dataset, parts),
         "detoxify": _agreement([columns for _, columns in parts if "detoxify_toxicity" in columns]),
     }
+
+
+def _by_value(dataset: Dataset, carried: list[str], by: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, list[dict[str, np.ndarray]]] = defaultdict(list)
+    for batch in dataset.batches(None, columns=[*carried, by]):
+        columns = {name: batch.column(name).cast("float64").to_numpy(zero_copy_only=False) for name in carried}
+        values = np.array([str(value) for value in batch.column(by).to_pylist()], dtype=object)
+        for value in set(values.tolist()):
+            found[value].append({name: column[values == value] for name, column in columns.items()})
+    counted = {value: _counted(parts) for value, parts in found.items()}
+    commonest = sorted(counted, key=lambda value: (-counted[value]["documents"], value))[:MOST_VALUES]
+    return {value: counted[value] for value in commonest}
 
 
 def _joined(parts: list[dict[str, np.ndarray]], name: str) -> np.ndarray:
