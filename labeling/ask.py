@@ -1,6 +1,6 @@
 """Asking in the terminal: one document after another, a key or a line for each answer; any time back, skipped, or ended.
 
-s skip   u back to the one before   q end   ? instructions
+- skip   < back to the one before   . end   ? instructions   ! none (of labels, or spans)
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from curate.labeling.values import checked, swapped
 
 __all__ = ["BACK", "END", "HELP", "SKIP", "Given", "Question", "ask", "keys", "read_answer", "sheet", "terminal_reader"]
 
-BACK, END, HELP, SKIP = "<", ".", "?", "-"
+BACK, END, HELP, NONE, SKIP = "<", ".", "?", "!", "-"
 SPAN = re.compile(r"(?P<label>[^:]+):\s*(?P<text>.+?)(?:\s+#(?P<which>[0-9]+))?")
+MOST_SHOWN = 4000
+"""Characters of a text that are shown."""
 LINES: dict[str, str] = {
     "spans": "LABEL: words of the text (#2: where they stand the second time); an empty line ends the list",
     "answer": "the answer, in one line", "rewrite": "a better last turn, in one line",
@@ -54,8 +56,10 @@ def keys(task: Task) -> dict[str, Any]:
     if task.kind not in ("classification", "multilabel"):
         return {}
     named = {label.key: label.name for label in task.labels if label.key}
+    taken = {label.name for label in task.labels if label.key}
+    named |= {name: name for name in task.label_names if len(name) == 1 and name not in named and name not in taken}
     free = [key for key in "1234567890abcdefghijklmnopqrstuvwxyz" if key not in named]
-    others = [label.name for label in task.labels if not label.key]
+    others = [name for name in task.label_names if name not in named.values()]
     if len(others) > len(free):
         raise CurateError(
             f"`{task.name}` has {len(task.labels)} labels, more than keys",
@@ -78,13 +82,14 @@ def sheet(task: Task, question: Question, number: int, left: int, width: int) ->
         if isinstance(data[name], list):
             lines += [line for turn in data[name] for line in _wrapped(f"{turn['role']}: {turn['content']}", width)]
         elif name == "text":
-            lines += _wrapped(data[name], width)
+            lines += _wrapped(data[name] or "(an empty text)", width)
         else:
             title = {"first": "[1]", "second": "[2]"}.get(name, name)
             lines += ["", *_wrapped(f"{title} {data[name]}", width)]
     lines.append("")
     if question.suggested is not None:
-        lines.append(f"suggested: {_in_words(question.suggested)}  (Enter takes it)")
+        none = "; ! is none" if task.kind in ("multilabel", "spans") else ""
+        lines.append(f"suggested: {_in_words(question.suggested)}  (Enter takes it{none})")
     given = keys(task)
     if given:
         lines += _wrapped("  ".join(f"[{key}] {value}" for key, value in given.items()), width)
@@ -92,6 +97,8 @@ def sheet(task: Task, question: Question, number: int, left: int, width: int) ->
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    if len(text) > MOST_SHOWN:
+        text = f"{text[:MOST_SHOWN]}\n({len(text) - MOST_SHOWN:,} more characters)"
     return [line for part in text.splitlines() or [""] for line in textwrap.wrap(part, width) or [""]]
 
 
@@ -152,11 +159,13 @@ def _answer(task: Task, question: Question, read: Callable[[str], str], show: Ca
         if typed == HELP:
             show(task.instructions or "there are no instructions")
             show("\n".join(f"{label.name}: {label.description}" for label in task.labels if label.description))
-            show("- skip, < back to the one before, . end")
+            show("- skip, < back to the one before, . end, ! none")
             continue
         if typed in (BACK, END, SKIP):
             return typed, None
         try:
+            if typed == NONE and task.kind in ("multilabel", "spans"):
+                return "", []
             if not typed and question.suggested is not None:
                 return "", checked(task, question.suggested, question.data)
             return "", read_answer(task, question, typed, read)

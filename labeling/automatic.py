@@ -6,11 +6,13 @@
 
 The audit is drawn from documents that nobody has labelled, so the threshold's choice has not seen it. An audit that proves
 nothing makes labels to learn from; the next attempt has a new audit, a higher threshold, and half of the error that is left
-(labeling/certification.py). A skipped document of the audit counts as wrong.
+(labeling/certification.py), also after a certificate. A document of the audit counts as wrong that was skipped, changed or left
+meanwhile, answered with a suggestion in sight, or answered in two ways.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +23,20 @@ from curate.dataset.runs import Thing, now, record, records, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError, GateError
 from curate.labeling.certification import allowed_errors, certify, choose_threshold, error_of_attempt
-from curate.labeling.documents import Shown
-from curate.labeling.log import Decision, Suggestion, answers, append, items, suggestions, text_of
+from curate.labeling.crowd import Key
+from curate.labeling.documents import Shown, find
+from curate.labeling.log import (
+    Answer,
+    Decision,
+    Item,
+    Suggestion,
+    answers,
+    append,
+    decisions,
+    items,
+    suggestions,
+    text_of,
+)
 from curate.labeling.model import answer_of, fit_model, load_model, predicted
 from curate.labeling.rounds import Wanted, draw, rounds
 from curate.labeling.task import Task
@@ -54,7 +68,7 @@ def propose(dataset: Dataset, task: Task, folder: Path, goal: Goal, *, seed: int
     pool, told = _pool(dataset, task, model)
     scores = np.array([score for _, score in told])
     failed = _failed(store, task)
-    attempt = len(failed) + 1
+    attempt = len(_audits(store, task)) + 1
     error = error_of_attempt(goal.confidence, attempt)
     said = [answer_of(task, row) for row in learned.fitted.out_of_fold()]
     right = np.array([text_of(value) == text_of(_truth(task, row)) for (value, _), row in
@@ -95,7 +109,8 @@ def _truth(task: Task, row: Any) -> Any:
 def _pool(dataset: Dataset, task: Task, model: Any) -> tuple[list[Shown], list[tuple[Any, float]]]:
     """Documents that nobody was asked about, and what the model says of them."""
     asked = {(one.id, one.hash) for one in items(dataset.store, task)}
-    asked |= {(one.id, one.hash) for one in answers(dataset.store, task)}
+    asked |= {(one.id, one.hash) for one in (*answers(dataset.store, task), *decisions(dataset.store, task))
+              if not isinstance(one, Decision) or one.certificate}  # fmt: skip
     pool, told = list[Shown](), list[tuple[Any, float]]()
     for some, probable in predicted(dataset, task, model):
         for one, row in zip(some, probable, strict=True):
@@ -117,18 +132,22 @@ def judge(dataset: Dataset, task: Task) -> dict[str, Any]:
     if facts is None:
         raise CurateError(f"`{task.name}` has no audit to judge", hint="`curate label auto` draws one")
     auto = facts["auto"]
-    audit = {(one.id, one.hash) for one in items(store, task) if one.round == facts["round"]}
-    said = {(one.id, one.hash): one.value for one in answers(store, task) if (one.id, one.hash) in audit}
-    if len(said) < len(audit):
+    audit = {
+        (one.id, one.hash): one for one in items(store, task) if one.round == facts["round"] and one.role == "audit"
+    }
+    there = find(dataset, task, {identity for identity, _ in audit})
+    given = _given(audit, answers(store, task))
+    open_still = [key for key in audit if key not in given and key[0] in there and there[key[0]].hash == key[1]]
+    if open_still:
         raise CurateError(
-            f"{len(audit) - len(said):,} of {len(audit):,} documents of the audit (round {facts['round']}) have no answer",
+            f"{len(open_still):,} of {len(audit):,} documents of the audit (round {facts['round']}) have no answer",
             hint="`curate label annotate`, or `curate label pull`",
         )
     sure = {(one.id, one.hash): one for one in suggestions(store, task, model=auto["batch"])}
-    correct = sum(value is not None and value == sure[key].value for key, value in said.items())
+    correct = sum(given.get(key) == {sure[key].value} for key in audit)
     found = certify(correct, len(audit), target=auto["target"], confidence=auto["confidence"], attempt=auto["attempt"],
                     pool=auto["above"])  # fmt: skip
-    identity = run_id()
+    identity, people = run_id(), {(one.id, one.hash) for one in answers(store, task) if one.value is not None}
     labelled = [
         Decision(*key, one.value, "automatic", one.probability, auto["model"], facts["round"], None, identity)
         for key, one in sure.items()
@@ -136,7 +155,7 @@ def judge(dataset: Dataset, task: Task) -> dict[str, Any]:
     told = {
         "task": task.name, "certify": facts["round"], **auto, "certified": found.certified, "bound": found.bound,
         "precision": found.precision, "audited": len(audit), "correct": correct,
-        "labelled": len(labelled) if found.certified else 0,
+        "labelled": len(labelled) - len(people & sure.keys()) if found.certified else 0,
     }  # fmt: skip
     if found.certified:
         append(store, task, "decisions", labelled, {"certificate": identity})
@@ -155,6 +174,17 @@ def judge(dataset: Dataset, task: Task) -> dict[str, Any]:
             hint="`curate label auto` learns from the audit and tries a higher threshold",
         )
     return told
+
+
+def _given(audit: Mapping[Key, Item], said: Iterable[Answer]) -> dict[Key, set[str | None]]:
+    """What was said of each audited document, blind and since it was asked for; of one that was only skipped, None."""
+    given: dict[Key, set[str | None]] = {}
+    for one in said:
+        key = (one.id, one.hash)
+        asked = audit[key].asked if key in audit else None
+        if asked is not None and one.created > asked:
+            given.setdefault(key, set()).add(None if one.suggested is not None else one.value)
+    return {key: values - {None} or values for key, values in given.items()}
 
 
 def _judged(store: Store, task: Task) -> dict[int, bool]:

@@ -6,7 +6,7 @@ precision below that in about half of all runs. So:
 1. choose_threshold   on held-out scores of the labelled texts: what certifies most texts in expectation
 2. draw an audit      a random sample of the pool above it, labelled by people who see no suggestion
 3. certify            an exact one-sided bound of the share that is right (Clopper and Pearson 1934); with the size of the
-                      pool, of the pool itself (Wright 1991), which is tighter for small ones
+                      pool, of those texts in it that nobody looked at (after Wright 1991): they alone are labelled
 4. after a failure    a higher threshold may be chosen, also on the audit's labels, and is proven on a new audit. Each
                       attempt has half of the error that is left (Bonferroni with weights): all together are wrong in at
                       most 1 - confidence of all runs, however many they are
@@ -82,14 +82,17 @@ def error_of_attempt(confidence: float, attempt: int) -> float:
 
 
 def precision_bound(correct: int, audited: int, *, error: float, pool: int | None = None) -> float:
-    """The least precision that is not refuted, by an exact one-sided test.
+    """The least precision that is not refuted, by an exact one-sided test; of a pool, that of what was not audited.
 
     Args:
         correct: How many of the audit are right.
         audited: How many there are.
         error: How often the bound may be above the truth.
-        pool: How many texts the audit was drawn from without replacement; infinitely many unless given.
+        pool: How many texts the audit was drawn from without replacement; infinitely many unless given. What people looked
+            at has their label: the bound is of the others, which nobody looked at. 1 where there is no other.
     """
+    if pool is not None and pool <= audited:
+        return 1.0
     if correct == 0:
         return 0.0
     infinite = float(stats.beta.ppf(error, correct, audited - correct + 1))
@@ -103,7 +106,7 @@ def precision_bound(correct: int, audited: int, *, error: float, pool: int | Non
             high = middle
         else:
             low = middle + 1
-    return low / pool
+    return (low - correct) / (pool - audited)
 
 
 def allowed_errors(audited: int, *, target: float, error: float, pool: int | None = None) -> int | None:
@@ -130,6 +133,23 @@ def audit_size(wrong: int, *, target: float, error: float) -> int:
     return low
 
 
+def _allowed(pools: NDArray[np.int64], *, target: float, audit: int, error: float) -> NDArray[np.int64]:
+    """How many of an audit may be wrong, by the size of the pool; -1 where it cannot certify. Grows with the pool."""
+    most = allowed_errors(audit, target=target, error=error)
+    allowed = np.full(len(pools), -1)
+    for wrong in range(-1 if most is None else most, -1, -1):
+        # the smallest pool in which so many may be wrong
+        sizes = np.unique(pools[pools > audit])
+        low, high = 0, len(sizes)
+        while low < high:
+            middle = (low + high) // 2
+            enough = precision_bound(audit - wrong, audit, error=error, pool=int(sizes[middle])) >= target
+            low, high = (low, middle) if enough else (middle + 1, high)
+        if low < len(sizes):
+            allowed[(pools >= sizes[low]) & (allowed < 0)] = wrong
+    return allowed
+
+
 def choose_threshold(
     scores: Numbers, correct: NDArray[np.bool_], pool: Numbers, *,
     target: float, audit: int, error: float, above: float | None = None,
@@ -148,16 +168,17 @@ def choose_threshold(
     Returns:
         None where no threshold has a chance of .05, or no more texts are above it than would be audited.
     """
-    allowed = allowed_errors(audit, target=target, error=error)
-    if allowed is None or not len(scores) or not len(pool):
+    if not len(scores) or not len(pool):
         return None
     order = np.argsort(-scores, kind="stable")
     wrong = np.cumsum(~correct[order])
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     values, wrong, right = scores[order][last], wrong[last], last + 1 - wrong[last]
+    above_it = len(pool) - np.searchsorted(np.sort(pool), values, "left")
+    allowed = _allowed(above_it, target=target, audit=audit, error=error)
     chances = stats.betabinom.cdf(allowed, audit, wrong + 0.5, right + 0.5)
-    shares = 1 - np.searchsorted(np.sort(pool), values, "left") / len(pool)
-    expected = np.where((chances >= LEAST_CHANCE) & (shares * len(pool) > audit), shares * chances, 0)
+    shares = above_it / len(pool)
+    expected = np.where((chances >= LEAST_CHANCE) & (above_it > audit), shares * chances, 0)
     if above is not None:
         expected[values <= above] = 0
     best = int(np.argmax(expected))

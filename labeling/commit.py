@@ -14,11 +14,12 @@ Documents without a label have nulls. What people said goes before what models s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from curate.dataset.annotations import Annotated, annotation_objects, put_beside
+from curate.dataset.annotations import Annotated, annotation_objects, lineage, put_beside
 from curate.dataset.reader import Dataset
 from curate.dataset.refs import Reference
 from curate.dataset.schema import JSON_FIELD
@@ -33,6 +34,7 @@ from curate.labeling.task import Task
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ENDS = ("source", "probability", "model", "round", "annotators", "chosen", "rejected", "messages")
 __all__ = ["Committed", "labels", "unlabelled", "with_labels"]
 
 
@@ -95,16 +97,43 @@ def with_labels(dataset: Dataset, task: Task, method: Method = "majority", *, on
         "kind": "labels", "task": task.name, "column": task.column, "instructions": task.instructions, "method": method,
         "logs": {project: annotation_objects(dataset.store, project) for project in projects},
     }  # fmt: skip
-    there = find(dataset, task, {one.id for one in found}) if task.kind in ("preference", "rewrite") else {}
-    annotated = put_beside(dataset, _table(task, found, there), task.on, made_by)
+    replacing = _columns_of_ours(dataset, task)
+    there = find(dataset, task, {one.id for one in found})
+    table = _table(task, found, there)
+    _refuse_columns(dataset, task, set(table.column_names) - {"id", "hash", *replacing})
+    annotated = put_beside(dataset, table, task.on, made_by, replacing=replacing)
     if only:
         beside = {"preference": f"{task.column}_chosen", "rewrite": f"{task.column}_messages"}.get(
             task.kind, task.column
         )
         labelled = Dataset(dataset.store, Reference(dataset.name, annotated.version, None))
         annotated = annotated._replace(version=labelled_only(labelled, beside))
-    sources = {name: sum(one.source == name for one in found) for name in sorted({one.source for one in found})}
-    return Committed(annotated, sources, len(ties))
+        if not _documents_of(dataset, annotated.version):
+            raise CurateError(f"no document of `{dataset.name}` has a label of `{task.name}`, so nothing would be left")
+    current = Counter(one.source for one in found if one.id in there and there[one.id].hash == one.hash)
+    return Committed(annotated, dict(sorted(current.items())), len(ties))
+
+
+def _documents_of(dataset: Dataset, version: str) -> int:
+    """How many documents a version has."""
+    return dataset.store.manifest(version)["documents"]["kept"]
+
+
+def _columns_of_ours(dataset: Dataset, task: Task) -> list[str]:
+    """Columns that an earlier commit of this task has put beside the documents."""
+    made_by = [one["lineage"].get("made_by") or {} for one in lineage(dataset)]
+    ours = [one["column"] for one in made_by if one.get("kind") == "labels" and one["task"] == task.name]
+    names = [name for column in ours for name in (column, *(f"{column}_{end}" for end in ENDS))]
+    return [name for name in dict.fromkeys(names) if name in dataset.columns]
+
+
+def _refuse_columns(dataset: Dataset, task: Task, made: set[str]) -> None:
+    taken = sorted(made & set(dataset.columns))
+    if taken or task.column in ("id", "hash", "source_uri"):
+        raise CurateError(
+            f"`{dataset.name}` has a column `{(taken or [task.column])[0]}` already, which is not of the task `{task.name}`",
+            hint="give `column:` in task.yaml another name",
+        )
 
 
 def _table(task: Task, found: Sequence[Decision], there: dict[str, Shown]) -> pa.Table:

@@ -34,7 +34,8 @@ def send(dataset: Dataset, task: Task, client: Client, progress: Progress, *, re
     wanted, said = items(store, task), answers(store, task)
     there = find(dataset, task, {one.id for one in wanted})
     state = queue(wanted, said, {one.id: one.hash for one in there.values()})
-    asked = _asked(wanted, said, {(item.id, item.hash) for item, _ in state.left})
+    current = [one for one in wanted if one.id in there and there[one.id].hash == one.hash]
+    asked = _asked(current, said, {(item.id, item.hash) for item, _ in state.left})
     progress.begin("push", 1)
     last = 0
 
@@ -123,8 +124,13 @@ def model_for_studio(
         fit_model(dataset, task, folder)
         return ready()
 
+    known: dict[Key, bool] = {}
+
     def blind(identity: str, digest: str) -> bool:
-        return any(one.blind for one in items(dataset.store, task) if (one.id, one.hash) == (identity, digest))
+        if (identity, digest) not in known:  # a round that was drawn meanwhile
+            for one in items(dataset.store, task):
+                known[one.id, one.hash] = known.get((one.id, one.hash), False) or one.blind
+        return known.get((identity, digest), True)
 
     return ready(), train, blind
 

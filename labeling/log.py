@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from curate.dataset.annotations import annotate, annotation_objects, read_annotations
 from curate.dataset.store import Store
+from curate.errors import CurateError
 from curate.jsontext import dumps, loads
 from curate.labeling.task import Task
+from curate.labeling.values import checked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +30,7 @@ __all__ = [
     "append",
     "decisions",
     "items",
+    "outdated",
     "suggestions",
     "text_of",
     "value_of",
@@ -164,20 +167,43 @@ def items(store: Store, task: Task) -> list[Item]:
 
 
 def answers(store: Store, task: Task, *, every: bool = False) -> list[Answer]:
-    """The last answer of each person on each document as it was shown; all there are with `every`, oldest first."""
-    found = [Answer(**row) for row in _read(store, task, "answers")]
-    return found if every else _last(found, lambda one: (one.id, one.hash, one.annotator))
+    """The last answer of each person on each document as it was shown; all there are with `every`, oldest first.
+
+    A skip never goes before an answer. What is no answer to the task as it is now (a label was renamed, the kind changed) is
+    left out; `outdated` counts it.
+    """
+    found = sorted((Answer(**row) for row in _read(store, task, "answers")), key=lambda one: (one.created, one.source))
+    if every:
+        return found
+    current = [one for one in found if one.value is None or _fits(task, one)]
+    return _last(sorted(current, key=lambda one: one.value is not None), lambda one: (one.id, one.hash, one.annotator))
+
+
+def outdated(store: Store, task: Task) -> int:
+    """How many answers are none to the task as it is now."""
+    return sum(one.value is not None and not _fits(task, one) for one in answers(store, task, every=True))
+
+
+def _fits(task: Task, one: Answer | Suggestion | Decision) -> bool:
+    try:
+        checked(task, value_of(one))
+    except CurateError:
+        return False
+    return True
 
 
 def suggestions(store: Store, task: Task, *, model: str | None = None) -> list[Suggestion]:
     """The last suggestion for each document as it was shown; of one model where it is named."""
     found = [Suggestion(**row) for row in _read(store, task, "suggestions")]
-    return _last((one for one in found if model in (None, one.model)), lambda one: (one.id, one.hash))
+    return _last(
+        (one for one in found if model in (None, one.model) and _fits(task, one)), lambda one: (one.id, one.hash)
+    )
 
 
 def decisions(store: Store, task: Task) -> list[Decision]:
-    """The last decision on each document as it was shown."""
-    return _last([Decision(**row) for row in _read(store, task, "decisions")], lambda one: (one.id, one.hash))
+    """The last decision on each document as it was shown; a certified automatic label before any other."""
+    found = [one for one in (Decision(**row) for row in _read(store, task, "decisions")) if _fits(task, one)]
+    return _last(sorted(found, key=lambda one: one.certificate is not None), lambda one: (one.id, one.hash))
 
 
 def _last(rows: Iterable[_T], key: Callable[[_T], Hashable]) -> list[_T]:

@@ -10,7 +10,7 @@ from curate.dataset.reader import Dataset
 from curate.errors import CurateError
 from curate.labeling.ask import Question
 from curate.labeling.documents import find
-from curate.labeling.log import Answer, answers, items, suggestions, value_of
+from curate.labeling.log import Answer, answers, items, outdated, suggestions, value_of
 from curate.labeling.rounds import queue, rounds
 from curate.labeling.task import Task
 
@@ -66,7 +66,8 @@ def progress(dataset: Dataset, task: Task) -> dict[str, Any]:
     return {
         "task": task.name, "kind": task.kind, "version": dataset.version,
         "items": state.done + len(state.left) + state.changed + state.absent, "done": state.done, "left": len(state.left),
-        "changed": state.changed, "absent": state.absent, "answers": len(said), "rounds": by_round,
+        "changed": state.changed, "absent": state.absent, "outdated": outdated(store, task),
+        "answers": len(said), "rounds": by_round,
         "annotators": [_person(name, given, gold) for name, given in sorted(people.items())],
     }  # fmt: skip
 

@@ -35,13 +35,13 @@ def review(dataset: Dataset, task: Task, folder: Path, *, most: int, ties: bool,
         found = suspects(learned.learned.labels, learned.fitted.out_of_fold(), ranking="self_confidence")
         wrong = [learned.learned.keys[row] for row in found.texts.tolist()]
     asked = {(one.id, one.hash) for one in items(dataset.store, task) if one.role == "review"}
-    keys = [key for key in dict.fromkeys([*tied, *wrong]) if key not in asked][:most]
+    keys = [key for key in dict.fromkeys([*tied, *wrong]) if key not in asked]
     there = find(dataset, task, {identity for identity, _ in keys})
     chosen = [
         (there[identity], "tie" if (identity, digest) in tied else "suspect")
         for identity, digest in keys
         if identity in there and there[identity].hash == digest
-    ]
+    ][:most]
     if not chosen:
         raise CurateError(
             f"`{task.name}` has nothing to review", hint="no answer is tied, and the model suspects no label"

@@ -110,7 +110,11 @@ def draw(
             f"no document of `{dataset.name}` is left to be labelled",
             hint=f"{len(asked_before(store, task)):,} are in earlier rounds",
         )
-    number = len(before) + 1
+    now_asked = asked_before(store, task) if wanted.role in ("label", "audit") else set[tuple[str, str]]()
+    found = [
+        (one, how) for one, how in found if (one.id, one.hash) not in now_asked
+    ]  # somebody else may have drawn them
+    number = len(rounds(store, task)) + 1
     made = _items(found, gold, wanted, number)
     append(store, task, "rounds", made, {"round": number, "request": request, "pool": pool, **(facts or {})})
     return Round(number, False, made, pool)
@@ -184,9 +188,9 @@ def _mixed(made: Sequence[Item], gold: Sequence[Item], seed: int) -> list[Item]:
         return list(made)
     places = np.sort(np.random.default_rng([seed, 7]).choice(len(made) + len(gold), len(gold), replace=False)).tolist()
     rest, known = iter(made), iter(gold)
+    chosen = set(places)
     return [
-        (next(known) if place in set(places) else next(rest))._replace(place=place)
-        for place in range(len(made) + len(gold))
+        (next(known) if place in chosen else next(rest))._replace(place=place) for place in range(len(made) + len(gold))
     ]
 
 
@@ -203,6 +207,8 @@ def gold_items(dataset: Dataset, task: Task, known: Mapping[str, Any]) -> list[I
                 f"the gold document `{identity}` is not in `{dataset.name}`", hint="gold is known by the document's id"
             )
         one = there[identity]
+        if not one.hash:
+            raise CurateError(f"the gold document `{identity}` has nothing to judge")
         right = text_of(checked(task, value, one.data))
         made.append(Item(identity, one.hash, 0, "gold", 1, True, 0, "gold", right))
     return made
@@ -255,12 +261,13 @@ def queue(wanted: Iterable[Item], said: Iterable[Answer], there: Mapping[str, st
 
     Args:
         wanted: The items.
-        said: The answers; a skipped one is one.
+        said: The answers; one that was skipped is none, and leaves the document to others.
         there: Hash of what is shown, by id, of the documents in the version.
     """
-    by = Counter((one.id, one.hash) for one in said)
+    given = [one for one in said if one.value is not None]
+    by = Counter((one.id, one.hash) for one in given)
     latest: dict[tuple[str, str], datetime] = {}
-    for one in said:
+    for one in given:
         latest[one.id, one.hash] = max(one.created, latest.get((one.id, one.hash), one.created))
     needed: dict[tuple[str, str], Item] = {}
     for item in wanted:

@@ -1,22 +1,26 @@
 """Answers that are given on this machine, kept one by one as they are given, then brought into the store.
 
-A session is a file beside task.yaml, `.answers-<random>.jsonl`: each answer a line, on the disk before the next question. It is
-locked while it is open. `collect` brings what ended sessions (also killed ones) hold into the log, in one entry, and removes
-them; killed in between it does so again, and what is in the log by its `source` is not written twice.
+A session is a file beside task.yaml, `.answers-<who>-<random>.jsonl`: which store and task it is about, then each answer a
+line, on the disk before the next question. It is locked while it is open. `collect` brings what ended sessions (also killed
+ones) hold into the log, in one entry, and removes them; killed in between it does so again, and what is in the log by its
+`source` is not written twice.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import secrets
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
+from curate.dataset.erased import Erased
 from curate.dataset.store import Store
+from curate.errors import CurateError
 from curate.jsontext import dumps, loads
 from curate.labeling.log import Answer, answers, append
 from curate.labeling.task import Task
@@ -30,18 +34,34 @@ PREFIX = ".answers-"
 
 
 class Session:
-    """A file that answers are added to; a context manager."""
+    """A file that answers are added to; a context manager.
 
-    def __init__(self, folder: Path) -> None:
+    Raises:
+        CurateError: Another session of the same person is open.
+    """
+
+    def __init__(self, folder: Path, store: Store, task: Task, who: str) -> None:
+        mine = f"{PREFIX}{hashlib.sha256(who.encode()).hexdigest()[:8]}-"
+        for path in folder.glob(f"{mine}*.jsonl"):
+            with _locked(path) as file:
+                if file is None:
+                    hint = "end it, or answer as somebody else (--as NAME)"
+                    raise CurateError(f"another session of `{who}` is open", str(path), hint)
         self.name = secrets.token_hex(8)
-        self.path = folder / f"{PREFIX}{self.name}.jsonl"
+        self.path = folder / f"{mine}{self.name}.jsonl"
         self.given = 0
+        self._head = _head(store, task)
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> Session:
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        self._file = os.fdopen(descriptor, "ab", buffering=0)
+        while self._file is None:
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(descriptor, self.path):
+                self._file = os.fdopen(descriptor, "ab", buffering=0)
+            else:  # somebody collected it before it was locked
+                os.close(descriptor)
+        self._write(self._head)
         return self
 
     def __exit__(
@@ -56,22 +76,49 @@ class Session:
         now = datetime.now(UTC)
         whole = answer._replace(created=now, source=f"terminal/{self.name}/{self.given}")
         self.given += 1
-        self._file.write((dumps({**whole._asdict(), "created": now.isoformat()}) + "\n").encode())
-        os.fsync(self._file.fileno())
+        self._write({**whole._asdict(), "created": now.isoformat()})
         return whole
+
+    def _write(self, row: dict[str, Any]) -> None:
+        assert self._file is not None, "the session is not open"
+        left = memoryview((dumps(row) + "\n").encode())
+        while left:
+            left = left[self._file.write(left) :]
+        os.fsync(self._file.fileno())
+
+
+def _head(store: Store, task: Task) -> dict[str, Any]:
+    place = store.location
+    return {"store": place if "://" in place else str(Path(place).resolve()), "task": task.name}
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def collect(store: Store, task: Task, folder: Path) -> int:
-    """Bring the answers of ended sessions into the log; how many came."""
+    """Bring the answers of ended sessions of this task and store into the log; how many came.
+
+    What was erased meanwhile does not come.
+    """
+    head = _head(store, task)
     with ExitStack() as held:
         files = [(path, held.enter_context(_locked(path))) for path in sorted(folder.glob(f"{PREFIX}*.jsonl"))]
-        ended = [(path, file) for path, file in files if file is not None]
-        if not ended:
+        ended = [(path, _rows(file.read())) for path, file in files if file is not None]
+        ours = [(path, rows[1:]) for path, rows in ended if not rows or rows[0] == head]
+        if not ours:
             return 0
-        known = {one.source for one in answers(store, task, every=True)}
-        new = [one for _, file in ended for one in _answers(file.read()) if one.source not in known]
+        known, erased = {one.source for one in answers(store, task, every=True)}, Erased.of(store)
+        given = [
+            Answer(**{**row, "created": datetime.fromisoformat(row["created"])}) for _, rows in ours for row in rows
+        ]
+        name = task.dataset.partition("@")[0]
+        new = [one for one in given if one.source not in known and not (erased and erased.gone(one.id, name))]
         append(store, task, "answers", new, {"from": "terminal"})
-        for path, _ in ended:
+        for path, _ in ours:
             path.unlink(missing_ok=True)
         return len(new)
 
@@ -93,7 +140,10 @@ def _locked(path: Path) -> Iterator[IO[bytes] | None]:
             yield file
 
 
-def _answers(content: bytes) -> list[Answer]:
-    """The whole lines of a session; the last one of a killed session may be cut."""
-    whole = content[: content.rfind(b"\n") + 1].splitlines()
-    return [Answer(**{**row, "created": datetime.fromisoformat(row["created"])}) for row in map(loads, whole)]
+def _rows(content: bytes) -> list[dict[str, Any]]:
+    """The whole lines of a session: its head, then answers; a line of a killed one may be cut."""
+    rows: list[dict[str, Any]] = []
+    for line in content.split(b"\n")[:-1]:
+        with suppress(ValueError):
+            rows.append(loads(line))
+    return rows

@@ -84,8 +84,11 @@ class Task(BaseModel):
         if not NAME.fullmatch(self.name):
             raise ValueError(f"`{self.name}` is not a name of 2 to 40 letters, digits, `.`, `_` and `-`")
         names = [label.name for label in self.labels]
-        if self.kind in LABELED and len(names) < (1 if self.kind == "spans" else 2) - (self.kind == "multilabel"):
-            raise ValueError(f"`{self.kind}` needs labels")
+        if self.name.endswith((".rounds", ".predictions", ".decided")):
+            raise ValueError(f"`{self.name}` ends as the logs of a task do")
+        fewest = 2 if self.kind == "classification" else 1
+        if self.kind in LABELED and len(names) < fewest:
+            raise ValueError(f"`{self.kind}` needs {'two labels' if fewest == 2 else 'a label'} at least")
         if self.kind not in LABELED and names:
             raise ValueError(f"`{self.kind}` has no labels: its answers are {ANSWERS[self.kind]}")
         for what, given in (("label", names), ("key", [label.key for label in self.labels if label.key])):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from curate.labeling.task import CHOICES, RATINGS, Task
 __all__ = ["checked", "shown", "swapped"]
 
 MOST_CHARACTERS = 1_000_000
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def checked(task: Task, value: Any, data: Mapping[str, Any] | None = None) -> Any:
@@ -41,7 +43,7 @@ def checked(task: Task, value: Any, data: Mapping[str, Any] | None = None) -> An
         if isinstance(value, bool) or value not in RATINGS:
             raise _refused(task, value, "a number from 1 to 5")
         return int(value)
-    if not isinstance(value, str) or not value.strip() or len(value) > MOST_CHARACTERS:
+    if not isinstance(value, str) or not value.strip() or len(value) > MOST_CHARACTERS or SURROGATE.search(value):
         raise _refused(task, value, f"a text of at most {MOST_CHARACTERS:,} characters")
     return value
 

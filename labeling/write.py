@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from curate.dataset.reader import open_dataset
 from curate.errors import CurateError, did_you_mean
 from curate.files import write_durably
 from curate.jsontext import dumps
 from curate.labeling.task import KINDS, LABELED, load_task
 
-__all__ = ["new_task"]
+__all__ = ["new_task", "notes_on"]
 
 EXAMPLES = {"classification": ["yes", "no"], "multilabel": ["one", "other"], "spans": ["PERSON", "PLACE"]}
 NEXT = """\
@@ -58,5 +60,21 @@ def new_task(
         load_task(path)
     except CurateError:
         path.unlink()
+        for one in (folder, folder.parent):
+            with suppress(OSError):  # somebody's files are in it
+                one.rmdir()
         raise
     return path
+
+
+def notes_on(path: Path) -> list[str]:
+    """What a run of the task would stumble over: its dataset, its columns, labels that are examples."""
+    task, notes = load_task(path), list[str]()
+    if task.kind in LABELED and list(task.label_names) == EXAMPLES[task.kind]:
+        notes.append(f"the labels {', '.join(task.label_names)} are examples: write your own into {path}")
+    try:
+        dataset = open_dataset(task.dataset)
+    except CurateError as error:
+        return [*notes, error.problem]
+    missing = [column for column in task.columns if column not in dataset.columns]
+    return [*notes, *(f"`{task.dataset}` has no column `{column}`, which the task shows" for column in missing)]

@@ -61,10 +61,12 @@ def init(
 ) -> None:
     """Make a labeling task: a task.yaml to complete, with instructions for the people who label."""
     from curate.commands.options import print_json
-    from curate.labeling.write import new_task
+    from curate.labeling.write import new_task, notes_on
 
     labels = [one.strip() for given in label or () for one in given.split(",") if one.strip()]
     made = new_task(folder / name, name=name, dataset=dataset, kind=kind, labels=labels, text=text, prompt=prompt)
+    for note in notes_on(made):
+        echo(f"note: {note}", err=True)
     if as_json:
         print_json({"task": name, "file": str(made)})
         return
@@ -137,10 +139,13 @@ def annotate(
     who = name or getpass.getuser()
     questions = open_questions(dataset, said, who)
 
-    with Session(path.parent) as session:
+    skipped = 0
+    with Session(path.parent, dataset.store, said, who) as session:
 
         def keep(given: Given) -> None:
+            nonlocal skipped
             one = given.question
+            skipped += given.skipped
             value = None if given.skipped else text_of(given.value)
             suggested = None if one.suggested is None else text_of(one.suggested)
             origin = "manual" if suggested is None else "prediction" if value == suggested else "prediction-changed"
@@ -151,11 +156,19 @@ def annotate(
             said, questions, terminal_reader(said), lambda text: echo(text, err=True), keep, width=reading_width()
         )
     collect(dataset.store, said, path.parent)
-    told = {"task": said.name, "annotator": who, "asked": len(questions), "answered": given}
+    skipped = min(skipped, given)
+    told = {
+        "task": said.name,
+        "annotator": who,
+        "asked": len(questions),
+        "answered": given - skipped,
+        "skipped": skipped,
+    }
     if as_json:
         print_json(told)
     else:
-        echo(f"{given:,} answered, {len(questions) - given:,} left for {who}")
+        aside = f", {skipped:,} skipped (others may answer them)" if skipped else ""
+        echo(f"{given - skipped:,} answered{aside}, {len(questions) - given:,} left for {who}")
 
 
 def status(
@@ -186,7 +199,8 @@ def status(
 
 
 def _aside(told: dict[str, Any]) -> str:
-    words = [(told["changed"], "show something else now"), (told["absent"], "are not in this version")]
+    words = [(told["changed"], "show something else now"), (told["absent"], "are not in this version"),
+             (told["outdated"], "answers are none to the task as it is now")]  # fmt: skip
     return "".join(f"; {count:,} {what}" for count, what in words if count)
 
 

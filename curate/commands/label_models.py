@@ -109,7 +109,8 @@ def weak(
     print_table(("function", "says", "coverage", "overlap", "conflict", "right on labelled ones"), rows)
     echo(f"\ntogether ({method}): {told['labelled']:,} of {told['documents']:,} documents, {told['tied']:,} tied; "
          f"right on labelled ones: {_shown(told['accuracy'])}")  # fmt: skip
-    echo("written" if write else "--write labels with them what nobody else has labelled")
+    echo("written; labels of people and certified ones go before these: `curate label commit`" if write
+         else "--write labels with them what nobody else has labelled")  # fmt: skip
 
 
 def auto(
@@ -140,11 +141,9 @@ def auto(
         if as_json:
             print_json(told)
         else:
-            echo(
-                f"{told['labelled']:,} documents are labelled automatically: {told['correct']:,} of {told['audited']:,} in"
-            )
-            echo(f"the audit are right, so the precision is at least {told['bound']:.3f} ({told['confidence']:.0%} confidence, "
-                 f"attempt {told['attempt']})")  # fmt: skip
+            echo(f"{told['labelled']:,} documents are labelled automatically, beside those that people have labelled")
+            echo(f"{told['correct']:,} of {told['audited']:,} in the audit are right: the precision is at least "
+                 f"{told['bound']:.3f} ({told['confidence']:.0%} confidence, attempt {told['attempt']})")  # fmt: skip
         return
     told = propose(dataset, said, path.parent, Goal(target_precision, confidence, audit), seed=seed)
     if as_json:

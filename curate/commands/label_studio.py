@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,8 +67,10 @@ def serve(
         bool, typer.Option("--yes", help="Install Label Studio without asking, if it is not there.")
     ] = False,
     data: DataOption = None,
+    as_json: Json = False,
 ) -> None:
     """Run a Label Studio on this machine, for this machine alone, until it is interrupted."""
+    from curate.commands.options import print_json
     from curate.labeling.studio.server import installed, running
 
     if installed() is None and not yes:
@@ -79,9 +82,13 @@ def serve(
         place = folder / "url"
         place.write_text(server.url)
         try:
-            echo(f"Label Studio: {server.url}")
-            echo(f"log in as:    {server.email}")
-            echo(f"password:     {server.password}")
+            if as_json:
+                print_json({"url": server.url, "email": server.email, "password": server.password})
+            else:
+                echo(f"Label Studio: {server.url}")
+                echo(f"log in as:    {server.email}")
+                echo(f"password:     {server.password}")
+            sys.stdout.flush()
             echo("Ctrl-C ends it; what people answered stays", err=True)
             server.wait()
         except KeyboardInterrupt:
@@ -153,6 +160,7 @@ def pull(
     """Bring what people answered in Label Studio into the store; nothing that was there is changed or lost."""
     from curate.commands.options import print_json
     from curate.labeling.exchange import receive
+    from curate.labeling.studio.pull import COUNTS
 
     said, _, dataset = opened(task, version, store)
     with connected(url, data) as client:
@@ -163,7 +171,7 @@ def pull(
     echo(f"{told['answers']:,} new answers")
     for name, count in told["counts"].items():
         if count and name != "new":
-            echo(f"  {name}: {count:,}")
+            echo(f"  {name}: {count:,} ({COUNTS[name]})")
     for one in told["refused"][:20]:
         echo(
             f"not taken: {one['id']} by {one['annotator']} (annotation {one['annotation']}): {one['problem']}", err=True
@@ -179,10 +187,12 @@ def backend(
     data: DataOption = None,
     task: TaskOption = None,
     store: StoreOption = None,
+    as_json: Json = False,
 ) -> None:
     """Answer Label Studio with the task's model while people work there; its button "Start training" fits it anew."""
     import time
 
+    from curate.commands.options import print_json
     from curate.labeling.exchange import model_for_studio
     from curate.labeling.studio.backend import register, serving
     from curate.labeling.studio.client import open_project
@@ -194,7 +204,11 @@ def backend(
         say = lambda line: echo(line, err=True)  # noqa: E731
         with serving(said, model, train=train, blind=blind, port=port, say=say) as place:
             register(client, project, place)
-            echo(f"{model.version} answers {client.url} at {place}")
+            if as_json:
+                print_json({"task": said.name, "model": model.version, "url": client.url, "backend": place})
+            else:
+                echo(f"{model.version} answers {client.url} at {place}")
+            sys.stdout.flush()
             echo("Ctrl-C ends it", err=True)
             try:
                 while True:

@@ -32,8 +32,10 @@ __all__ = [
     "annotation_objects",
     "entries",
     "hashes",
+    "lineage",
     "put_beside",
     "read_annotations",
+    "said_of",
 ]
 
 KEYS = ("id", "hash")
@@ -132,7 +134,9 @@ def annotated(dataset: Dataset, project: str) -> Annotated:
     return put_beside(dataset, read_annotations(store, project), _shown(store, project), made_by)
 
 
-def put_beside(dataset: Dataset, said: pa.Table, on: Sequence[str], made_by: dict[str, Any]) -> Annotated:
+def put_beside(
+    dataset: Dataset, said: pa.Table, on: Sequence[str], made_by: dict[str, Any], *, replacing: Sequence[str] = ()
+) -> Annotated:
     """A version derived from another one, with columns beside those documents that they are about.
 
     Args:
@@ -140,6 +144,7 @@ def put_beside(dataset: Dataset, said: pa.Table, on: Sequence[str], made_by: dic
         said: `id`, `hash` and the columns; of several rows for a document as it is, the last one.
         on: The strings that `hash` is of.
         made_by: What was done: a kind, and its facts.
+        replacing: Columns beside the documents that are taken away first.
     """
     import pyarrow as pa
 
@@ -157,7 +162,8 @@ def put_beside(dataset: Dataset, said: pa.Table, on: Sequence[str], made_by: dic
             beside = said.select(names).take(pa.array([place for _, place in chosen], pa.int64()))
             beside = beside.add_column(0, "row", pa.array([row for row, _ in chosen], pa.int32()))
             columns.append((number, store.write_table(beside), names))
-    return Annotated(attach(store, dataset.version, columns, made_by), documents, met - documents, len(last) - met)
+    version = attach(store, dataset.version, columns, made_by, replacing=replacing)
+    return Annotated(version, documents, met - documents, len(last) - met)
 
 
 def said_of(dataset: Dataset, identity: str) -> list[dict[str, Any]]:
@@ -168,7 +174,7 @@ def said_of(dataset: Dataset, identity: str) -> list[dict[str, Any]]:
     import pyarrow.compute as compute
 
     projects: dict[str, None] = {}
-    for manifest in _lineage(dataset):
+    for manifest in lineage(dataset):
         made_by = manifest["lineage"].get("made_by") or {}
         projects |= dict.fromkeys(made_by.get("logs") or ([made_by["project"]] if "project" in made_by else []))
     found: list[dict[str, Any]] = []
@@ -180,7 +186,7 @@ def said_of(dataset: Dataset, identity: str) -> list[dict[str, Any]]:
     return found
 
 
-def _lineage(dataset: Dataset) -> Iterator[dict[str, Any]]:
+def lineage(dataset: Dataset) -> Iterator[dict[str, Any]]:
     """The manifests of a version and of those that it was derived from, as far as they are there."""
     left = [dataset.manifest]
     while left:

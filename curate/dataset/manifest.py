@@ -139,8 +139,25 @@ def make_manifest(
     }
 
 
+def _without(store: Store, fragment: Fragment, columns: Sequence[str]) -> Fragment:
+    """A fragment without some of the columns that lie beside it."""
+    beside = {name for one in fragment.sidecars for name in one.columns} & set(columns)
+    if not beside:
+        return fragment
+    left = [Sidecar(one.object, tuple(name for name in one.columns if name not in beside)) for one in fragment.sidecars]
+    schema = store.read_schema(fragment.schema)
+    kept = [name for name in schema.names if name not in beside]
+    own = store.write_table(schema.empty_table().select(kept))
+    return replace(fragment, sidecars=tuple(one for one in left if one.columns), schema=own)
+
+
 def attach(
-    store: Store, parent: str, columns: Sequence[tuple[int, str, Sequence[str]]], made_by: dict[str, Any]
+    store: Store,
+    parent: str,
+    columns: Sequence[tuple[int, str, Sequence[str]]],
+    made_by: dict[str, Any],
+    *,
+    replacing: Sequence[str] = (),
 ) -> str:
     """A version derived from another one: columns beside its documents; no text is read or written.
 
@@ -149,6 +166,7 @@ def attach(
         parent: Id of the version.
         columns: For fragments, by number: an object with `row` and the columns, and which of them.
         made_by: What was done: a kind, and its facts.
+        replacing: Columns that lay beside the documents before and are taken away first, from all of them.
 
     Returns:
         The id of the new version; committing it is the caller's.
@@ -157,7 +175,7 @@ def attach(
         CurateError: A column has a name that means something else, or types that do not go together.
     """
     before = store.manifest(parent)
-    fragments = read_fragments(store, before["fragments"])
+    fragments = [_without(store, one, replacing) for one in read_fragments(store, before["fragments"])]
     for number, name, names in columns:
         taken = [one for one in names if one in (*plain_schema().names, "row", "split")]
         if taken:

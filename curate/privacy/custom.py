@@ -10,7 +10,9 @@ seconds, behind which it goes on.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self
@@ -169,9 +171,20 @@ class CustomRecognizer(BaseModel):
                 f"the recognizer `{self.use}` cannot be imported: there is no module `{self.module}`",
                 hint=f"is `{self.module}` on PYTHONPATH, or beside the pipeline file?",
             )
-        with without("torch", "transformers"), needing("pii"):
+        with without("torch", "transformers"), needing("pii"), _for_a_look(self.module):
             import_module("presidio_analyzer")  # its absence is the machine's fault, not the module's
             _of_class(self)
+
+
+@contextmanager
+def _for_a_look(module: str) -> Iterator[None]:
+    """A module that is imported inside of the block is forgotten behind it: a later run has its code of then."""
+    there = module in sys.modules
+    try:
+        yield
+    finally:
+        if not there:
+            sys.modules.pop(module, None)
 
 
 # ---- loading

@@ -79,6 +79,8 @@ def test_errors(toy):
             "  lines: read, 14 characters\n"
             "  shout: edited shouted, 14, 14 -> 14 characters\n"
             "    all at 0-14\n"
+            "  long measured: length 14 (minimum 5, scale 1)\n"
+            "  letters measured: letters 0\n"
             "  => in the version\n",
         ),
         (
@@ -86,6 +88,7 @@ def test_errors(toy):
             "two.txt#26 (two.txt#26): dropped\n"
             "  lines: read, 3 characters\n"
             "  long: dropped too_short, 3 (at least 5)\n"
+            "  long measured: length 3 (minimum 5, scale 1)\n"
             "  => dropped\n",
         ),
         (
@@ -95,6 +98,8 @@ def test_errors(toy):
             "  shout: edited shouted, 13, 13 -> 13 characters\n"
             "    all at 0-13\n"
             "  copies: dropped duplicate, like `one.txt#32`\n"
+            "  long measured: length 13 (minimum 5, scale 1)\n"
+            "  letters measured: letters 0\n"
             "  => dropped\n",
         ),
     ],

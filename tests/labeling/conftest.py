@@ -106,8 +106,9 @@ def answered_truly(messages: Messages, name: str = "spam", *, who: str = "truth"
     from curate.labeling.task import load_task
 
     path = messages.project.root / "labeling" / name / "task.yaml"
-    questions = open_questions(messages.project.open("sms"), load_task(path), who)
-    with Session(path.parent) as session:
+    data, task = messages.project.open("sms"), load_task(path)
+    questions = open_questions(data, task, who)
+    with Session(path.parent, data.store, task, who) as session:
         for one in questions:
             value = text_of(messages.truth[one.id])
             session.add(Answer(one.id, one.hash, value, who, "manual", None, None, 1.0, TIME, ""))

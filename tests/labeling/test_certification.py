@@ -31,16 +31,16 @@ def test_the_bound_is_scipys():
     assert precision_bound(140, 150, error=0.05) == pytest.approx(theirs)
 
 
-def test_the_bound_of_a_small_pool_is_tighter_and_exact():
+def test_the_bound_of_what_was_not_audited_is_exact():
     assert precision_bound(98, 100, error=0.05, pool=10**7) == pytest.approx(
         precision_bound(98, 100, error=0.05), abs=1e-5
     )
-    assert precision_bound(98, 100, error=0.05, pool=200) > precision_bound(98, 100, error=0.05)
-    assert precision_bound(98, 100, error=0.05, pool=100) == 0.98
+    assert precision_bound(98, 100, error=0.05, pool=200) < precision_bound(98, 100, error=0.05)
+    assert precision_bound(98, 100, error=0.05, pool=100) == 1  # nothing is left to label
     for right in range(150, 201, 5):
         drawn = np.arange(101)
         bounds = np.array([precision_bound(int(one), 100, error=0.05, pool=200) for one in drawn])
-        wrong = stats.hypergeom.pmf(drawn, 200, right, 100)[bounds > right / 200].sum()
+        wrong = stats.hypergeom.pmf(drawn, 200, right, 100)[bounds > (right - drawn) / 100].sum()
         assert wrong <= 0.05 + 1e-9
 
 
@@ -120,7 +120,8 @@ def certified(seed, *, attempts=3, audit=150, target=0.95):
             int(truth[drawn].sum()), len(drawn), target=target, confidence=0.95, attempt=attempt, pool=len(over)
         )
         if found.certified:
-            return len(over) / len(pool), bool(truth[over].mean() < target)
+            rest = np.setdiff1d(over, drawn)  # the others have people's labels
+            return len(rest) / len(pool), bool(truth[rest].mean() < target)
         scores, correct, above = np.append(scores, pool[drawn]), np.append(correct, truth[drawn]), chosen.value
     return 0.0, False
 
@@ -129,7 +130,7 @@ def certified(seed, *, attempts=3, audit=150, target=0.95):
 def test_what_is_certified_is_true_and_something_is():
     runs = [certified(seed) for seed in range(200)]
     assert np.mean([below for _, below in runs]) <= 0.02
-    assert np.mean([share > 0 for share, _ in runs]) > 0.6
+    assert np.mean([share > 0 for share, _ in runs]) > 0.05  # the best texts here are right in 96 of 100
 
 
 @pytest.mark.slow

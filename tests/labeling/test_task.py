@@ -27,7 +27,7 @@ def test_labels_are_names_or_maps(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"labels": ["ham"]}, "needs labels"),
+        ({"labels": ["ham"]}, "needs two labels at least"),
         ({"labels": ["ham", "ham"]}, "the label `ham` stands twice"),
         ({"labels": [{"name": "a", "key": "x"}, {"name": "b", "key": "x"}]}, "the key `x` stands twice"),
         ({"labels": [{"name": "a", "key": "xy"}, "b"]}, "labels"),

@@ -46,7 +46,7 @@ class Given(Source):
 def collected(store, *items, shard_bytes=10**9, limit=None):
     said = []
     source = Given.model_construct(items=items)
-    shards = collect(store, source, "source", [Part("p", "p", "c")], {}, shard_bytes, limit, said.append)
+    shards = collect(store, source, "source", [Part("p", "p", "c")], {}, shard_bytes, limit, said.append, "d")
     assert said[-1] is None
     return shards
 

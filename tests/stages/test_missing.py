@@ -105,10 +105,10 @@ class Late(Mapper):
 def test_a_package_that_is_missing_inside_a_call_ends_the_run_and_quarantines_nobody(tmp_path, monkeypatch):
     from curate.pipeline.run import run
 
-    (tmp_path / "late.py").write_text(STAGE)
+    (tmp_path / "late_package.py").write_text(STAGE)
     (tmp_path / "in.jsonl").write_text("\n".join(json.dumps({"text": f"text {number}"}) for number in range(3)))
     (tmp_path / "pipeline.yaml").write_text(
-        "dataset: d\nsources:\n  - {stage: files, paths: in.jsonl}\nstages:\n  - {id: mine, stage: 'late:Late'}\n"
+        "dataset: d\nsources:\n  - {stage: files, paths: in.jsonl}\nstages:\n  - {id: mine, stage: 'late_package:Late'}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(CurateError, match="stage `mine` needs another package: No module named") as error:

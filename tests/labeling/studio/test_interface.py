@@ -90,8 +90,8 @@ def test_a_label_that_cannot_be_shown_is_refused(make_task):
 
 
 def test_spans_of_a_conversation_are_refused(make_task):
-    with pytest.raises(CurateError, match="marks spans in conversations"):
-        configuration(make_task("spans", text="messages"))
+    with pytest.raises(ValueError, match="`spans` are of a text, and `messages` is a conversation"):
+        make_task("spans", text="messages")
 
 
 TEXT = "a \U0001f600 b\r\nline2 \u4f60\u597d END"
