@@ -135,14 +135,7 @@ def judge(dataset: Dataset, task: Task) -> dict[str, Any]:
     audit = {
         (one.id, one.hash): one for one in items(store, task) if one.round == facts["round"] and one.role == "audit"
     }
-    there = find(dataset, task, {identity for identity, _ in audit})
-    given = _given(audit, answers(store, task))
-    open_still = [key for key in audit if key not in given and key[0] in there and there[key[0]].hash == key[1]]
-    if open_still:
-        raise CurateError(
-            f"{len(open_still):,} of {len(audit):,} documents of the audit (round {facts['round']}) have no answer",
-            hint="`curate label annotate`, or `curate label pull`",
-        )
+    given = _answered(dataset, task, audit, facts["round"])
     sure = {(one.id, one.hash): one for one in suggestions(store, task, model=auto["batch"])}
     correct = sum(given.get(key) == {sure[key].value} for key in audit)
     found = certify(correct, len(audit), target=auto["target"], confidence=auto["confidence"], attempt=auto["attempt"],
@@ -164,9 +157,8 @@ def judge(dataset: Dataset, task: Task) -> dict[str, Any]:
         "id": dataset.version,
         "name": f"{dataset.name}@{dataset.tag or dataset.version[:12]}",
     }
-    record(
-        store, "labeling", identity, name=task.name, state="done", began=began, inputs=[source], outputs=[], facts=told
-    )
+    record(store, "labeling", identity, name=task.name, state="done", began=began, inputs=[source], outputs=[],
+           facts=told)  # fmt: skip
     if not found.certified:
         raise GateError(
             f"{correct:,} of {len(audit):,} audited documents are right: the precision may be as low as {found.bound:.3f}, "
@@ -174,6 +166,19 @@ def judge(dataset: Dataset, task: Task) -> dict[str, Any]:
             hint="`curate label auto` learns from the audit and tries a higher threshold",
         )
     return told
+
+
+def _answered(dataset: Dataset, task: Task, audit: Mapping[Key, Item], number: int) -> dict[Key, set[str | None]]:
+    """The audit's answers; an error where somebody can still answer."""
+    there = find(dataset, task, {identity for identity, _ in audit})
+    given = _given(audit, answers(dataset.store, task))
+    left = [key for key in audit if key not in given and key[0] in there and there[key[0]].hash == key[1]]
+    if left:
+        raise CurateError(
+            f"{len(left):,} of {len(audit):,} documents of the audit (round {number}) have no answer",
+            hint="`curate label annotate`, or `curate label pull`",
+        )
+    return given
 
 
 def _given(audit: Mapping[Key, Item], said: Iterable[Answer]) -> dict[Key, set[str | None]]:

@@ -11,6 +11,7 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,12 +100,8 @@ def draw(
         if same is not None:
             return Round(same, True, [one for one in items(store, task) if one.round == same], before[same - 1]["pool"])
     if chosen is None:
-        picked, pool = pool_sample(
-            dataset, task, wanted, asked_before(store, task) | {(one.id, one.hash) for one in gold}
-        )
-        found: Sequence[tuple[Shown, str]] = [(one, "random") for one in picked]
-    else:
-        found, pool = chosen()
+        chosen = partial(_at_random, dataset, task, wanted, {(one.id, one.hash) for one in gold})
+    found, pool = chosen()
     if not found and not gold:
         raise CurateError(
             f"no document of `{dataset.name}` is left to be labelled",
@@ -118,6 +115,13 @@ def draw(
     made = _items(found, gold, wanted, number)
     append(store, task, "rounds", made, {"round": number, "request": request, "pool": pool, **(facts or {})})
     return Round(number, False, made, pool)
+
+
+def _at_random(
+    dataset: Dataset, task: Task, wanted: Wanted, left_out: set[tuple[str, str]]
+) -> tuple[list[tuple[Shown, str]], int]:
+    picked, pool = pool_sample(dataset, task, wanted, asked_before(dataset.store, task) | left_out)
+    return [(one, "random") for one in picked], pool
 
 
 def _items(found: Sequence[tuple[Shown, str]], gold: Sequence[Item], wanted: Wanted, number: int) -> list[Item]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from curate.audit.bias.statistics import Estimate, wilson
 from curate.dataset.reader import Dataset
 from curate.errors import CurateError
 from curate.labeling.commit import labels
-from curate.labeling.functions import load_functions, votes
+from curate.labeling.functions import LabelingFunction, load_functions, votes
 from curate.labeling.log import Decision, append, text_of, value_of
 from curate.labeling.task import Task
 from curate.labeling.weak import function_quality, label_model, weak_majority
@@ -64,12 +65,7 @@ def weakly(
     if write:
         names = [task.label_names[number] if number >= 0 else None for number in made.labels.tolist()]
         rows = [(*found.keys[row], names[row], float(probable[row])) for row in np.flatnonzero(labelled).tolist()]
-        written = [
-            Decision(identity, digest, text_of(name), "weak", sure, f"functions-{method}", None, None)
-            for identity, digest, name, sure in rows
-        ]
-        rules = [one.model_dump(exclude_defaults=True) for one in functions]
-        append(dataset.store, task, "decisions", written, {"functions": rules, "method": method})
+        _write(dataset, task, rows, method, functions)
     told = {
         "task": task.name, "documents": len(found.keys), "covered": int(voted.sum()), "labelled": int(labelled.sum()),
         "tied": int((voted & (made.labels < 0)).sum()), "written": write, "method": method,
@@ -77,6 +73,21 @@ def weakly(
         "labels": {name: int((made.labels == place)[labelled].sum()) for name, place in number.items()},
     }  # fmt: skip
     return {**told, "functions": _functions(found.names, given, gold, task)}
+
+
+def _write(
+    dataset: Dataset,
+    task: Task,
+    rows: list[tuple[str, str, str | None, float]],
+    method: str,
+    rules: Sequence[LabelingFunction],
+) -> None:
+    written = [
+        Decision(identity, digest, text_of(name), "weak", sure, f"functions-{method}", None, None)
+        for identity, digest, name, sure in rows
+    ]
+    told = [one.model_dump(exclude_defaults=True) for one in rules]
+    append(dataset.store, task, "decisions", written, {"functions": told, "method": method})
 
 
 def _functions(names: list[str], given: Integers, gold: Integers, task: Task) -> list[dict[str, Any]]:

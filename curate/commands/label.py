@@ -13,6 +13,8 @@ from curate.terminal import echo
 
 if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
+    from curate.labeling.ask import Given
+    from curate.labeling.log import Answer
     from curate.labeling.task import Task
 
 __all__ = ["TaskOption", "VersionArgument", "annotate", "commit", "init", "next_round", "opened", "status"]
@@ -130,8 +132,7 @@ def annotate(
 
     from curate.commands.options import print_json
     from curate.commands.tables import reading_width
-    from curate.labeling.ask import Given, ask, terminal_reader
-    from curate.labeling.log import Answer, text_of
+    from curate.labeling.ask import ask, terminal_reader
     from curate.labeling.progress import open_questions
     from curate.labeling.session import Session, collect
 
@@ -139,36 +140,34 @@ def annotate(
     who = name or getpass.getuser()
     questions = open_questions(dataset, said, who)
 
-    skipped = 0
+    skipped: list[Given] = []
     with Session(path.parent, dataset.store, said, who) as session:
 
         def keep(given: Given) -> None:
-            nonlocal skipped
-            one = given.question
-            skipped += given.skipped
-            value = None if given.skipped else text_of(given.value)
-            suggested = None if one.suggested is None else text_of(one.suggested)
-            origin = "manual" if suggested is None else "prediction" if value == suggested else "prediction-changed"
-            session.add(Answer(one.id, one.hash, value, who, origin, suggested, one.model, given.seconds,
-                               datetime.now(UTC), ""))  # fmt: skip
+            skipped.extend([given] if given.skipped else [])
+            session.add(_answer(given, who))
 
-        given = ask(
-            said, questions, terminal_reader(said), lambda text: echo(text, err=True), keep, width=reading_width()
-        )
+        read, width = terminal_reader(said), reading_width()
+        given = ask(said, questions, read, lambda text: echo(text, err=True), keep, width=width)
     collect(dataset.store, said, path.parent)
-    skipped = min(skipped, given)
-    told = {
-        "task": said.name,
-        "annotator": who,
-        "asked": len(questions),
-        "answered": given - skipped,
-        "skipped": skipped,
-    }
+    passed = min(len(skipped), given)
+    told = {"task": said.name, "annotator": who, "asked": len(questions), "answered": given - passed, "skipped": passed}
     if as_json:
         print_json(told)
     else:
-        aside = f", {skipped:,} skipped (others may answer them)" if skipped else ""
-        echo(f"{given - skipped:,} answered{aside}, {len(questions) - given:,} left for {who}")
+        aside = f", {passed:,} skipped (others may answer them)" if passed else ""
+        echo(f"{given - passed:,} answered{aside}, {len(questions) - given:,} left for {who}")
+
+
+def _answer(given: Given, who: str) -> Answer:
+    from curate.labeling.log import Answer, text_of
+
+    one = given.question
+    value = None if given.skipped else text_of(given.value)
+    suggested = None if one.suggested is None else text_of(one.suggested)
+    changed = "manual" if value is None or suggested is None else "prediction-changed"
+    origin = "prediction" if value is not None and value == suggested else changed
+    return Answer(one.id, one.hash, value, who, origin, suggested, one.model, given.seconds, datetime.now(UTC), "")
 
 
 def status(
