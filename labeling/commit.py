@@ -26,7 +26,7 @@ from curate.dataset.schema import JSON_FIELD
 from curate.errors import CurateError
 from curate.jsontext import dumps
 from curate.labeling.decide import Decided, Method, decided
-from curate.labeling.documents import Shown, find
+from curate.labeling.documents import Shown, conversations, find
 from curate.labeling.log import LOGS, Decision, answers, decisions, items, value_of
 from curate.labeling.only import labelled_only
 from curate.labeling.task import Task
@@ -99,7 +99,8 @@ def with_labels(dataset: Dataset, task: Task, method: Method = "majority", *, on
     }  # fmt: skip
     replacing = _columns_of_ours(dataset, task)
     there = find(dataset, task, {one.id for one in found})
-    table = _table(task, found, there)
+    turns = conversations(dataset, task, {one.id for one in found}) if task.kind == "rewrite" else {}
+    table = _table(task, found, there, turns)
     _refuse_columns(dataset, task, set(table.column_names) - {"id", "hash", *replacing})
     annotated = put_beside(dataset, table, task.on, made_by, replacing=replacing)
     if only:
@@ -136,7 +137,9 @@ def _refuse_columns(dataset: Dataset, task: Task, made: set[str]) -> None:
         )
 
 
-def _table(task: Task, found: Sequence[Decision], there: dict[str, Shown]) -> pa.Table:
+def _table(
+    task: Task, found: Sequence[Decision], there: dict[str, Shown], conversations: dict[str, list[dict[str, Any]]]
+) -> pa.Table:
     import pyarrow as pa
 
     text, name = pa.string(), task.column
@@ -159,7 +162,7 @@ def _table(task: Task, found: Sequence[Decision], there: dict[str, Shown]) -> pa
         for place, role in enumerate(("chosen", "rejected")):
             columns.append((pa.field(f"{name}_{role}", text), [pair[place] for pair in pairs]))
     if task.kind == "rewrite":
-        turns = [_rewritten(there.get(one.id), value) for one, value in zip(found, values, strict=True)]
+        turns = [_rewritten(conversations.get(one.id), value) for one, value in zip(found, values, strict=True)]
         columns.append((pa.field(f"{name}_messages", text, metadata={JSON_FIELD: b""}), [one[0] for one in turns]))
         columns.append((pa.field(f"{name}_rejected", text), [one[1] for one in turns]))
     return pa.table([pa.array(held, field.type) for field, held in columns], pa.schema([field for field, _ in columns]))
@@ -172,8 +175,8 @@ def _in_order(one: Shown | None, value: str) -> tuple[str | None, str | None]:
     return one.data[value], one.data[other]
 
 
-def _rewritten(one: Shown | None, value: str) -> tuple[str | None, str | None]:
-    if one is None or not one.data["messages"]:
+def _rewritten(turns: Sequence[dict[str, Any]] | None, value: str) -> tuple[str | None, str | None]:
+    if not turns:
         return None, None
-    *before, last = one.data["messages"]
-    return dumps([*before, {**last, "content": value}]), last["content"]
+    *before, last = turns
+    return dumps([*before, {**last, "content": value}]), last.get("content")

@@ -6,8 +6,10 @@ import signal
 import pytest
 
 from curate.labeling.ask import Question, ask, keys
-from curate.labeling.log import answers, value_of
+from curate.labeling.log import Answer, answers, items, value_of
+from curate.labeling.session import Session, collect
 from curate.labeling.task import Task, load_task
+from tests.labeling.conftest import TIME
 
 LABELS = {"labels": ["ham", {"name": "spam", "key": "s"}]}
 
@@ -140,3 +142,60 @@ def test_a_killed_session_loses_nothing_and_counts_once(messages):
     assert not journal.exists()
     journal.write_bytes(whole)  # as if killed between the log and the removal
     assert messages.json("status")["answers"] == 2
+
+
+def test_a_suggestion_of_labels_or_spans_may_be_refused_with_none():
+    for kind, suggested in (("multilabel", ["ham"]), ("spans", [{"start": 0, "end": 4, "label": "ham"}])):
+        assert asked(task(kind), [question(suggested=suggested)], "!")[0] == [("a", [])]
+
+
+def test_a_label_of_one_sign_is_its_own_key():
+    one = task(labels=["0", "1", "other"])
+    assert keys(one) == {"0": "0", "1": "1", "2": "other"}
+    assert asked(one, [question()], "1")[0] == [("a", "1")]
+
+
+def test_long_texts_are_cut_and_empty_ones_named():
+    _, seen = asked(task(), [question(text="word " * 2000), question(text="")], "1", "1")
+    assert "(6,000 more characters)" in seen
+    assert "(an empty text)" in seen
+
+
+@pytest.mark.slow
+def test_a_second_session_of_the_same_person_is_refused(messages):
+    messages.task()
+    messages.json("next", "-n", 5)
+    process = messages.project.start("label", "annotate", "--as", "ann", stdin=-1)
+    for line in iter(process.stderr.readline, ""):
+        if line.startswith("--- 1"):
+            break
+    outcome = messages.cli("annotate", "--as", "ann", typed="1\n")
+    assert (outcome.code, "another session of `ann` is open" in outcome.err) == (2, True), outcome.err
+    assert messages.json("annotate", "--as", "bob", typed="1\n")["answered"] == 1
+    process.communicate(".\n")
+
+
+def test_answers_go_to_the_store_and_task_that_they_are_about_and_not_back_in_after_an_erasure(messages):
+    file = messages.task()
+    messages.json("next", "-n", 2)
+    store, said = messages.project.store, load_task(file)
+    first, second = items(store, said)
+    with Session(file.parent, store, said, "ann") as session:
+        for one in (first, second):
+            session.add(Answer(one.id, one.hash, '"ham"', "ann", "manual", None, None, 1.0, TIME, ""))
+    other = load_task(messages.task(name="other"))
+    assert collect(store, other, file.parent) == 0
+    subject = messages.project.write("subject.yaml", f"documents: [{first.id}]")
+    assert messages.project.cli("data", "erase", "--subject-file", subject).code == 0
+    assert collect(store, said, file.parent) == 1
+    assert [one.id for one in answers(store, said)] == [second.id]
+
+
+def test_a_failed_init_leaves_nothing_and_a_good_one_says_what_is_missing(messages):
+    assert messages.cli("init", "bad", "--dataset", "sms", "--label", "ham").code == 2
+    assert not (messages.project.root / "labeling").exists()
+    outcome = messages.cli("init", "good", "--dataset", "sms", "--text", "nothing")
+    assert outcome.code == 0
+    assert "are examples" in outcome.err
+    assert "has no column `nothing`" in outcome.err
+    assert "`nope`" in messages.cli("init", "none", "--dataset", "nope", "--label", "a,b").err

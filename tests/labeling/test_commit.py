@@ -1,10 +1,13 @@
 """A version with labels: columns beside the documents, where each comes from, and nothing else changed."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
 from curate.dataset.care import verify
+from curate.labeling.log import Answer, append, items
+from curate.labeling.task import load_task
 
 
 def labelled(messages, typed, *, kind="classification", documents=4, **settings):
@@ -163,3 +166,98 @@ def test_labels_are_trained_on_without_a_script_between(messages, kind, settings
     outcome = messages.project.cli("train", "train.yaml", "--json")
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["steps"] == 2
+
+
+def files(messages, count=4):
+    """The messages in several files, so that a version has several fragments."""
+    folder = messages.project.root / "in"
+    (folder / "sms.jsonl").unlink()
+    for number in range(count):
+        rows = messages.rows[number::count]
+        (folder / f"{number}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    messages.project.run()
+
+
+def test_labels_that_became_ties_are_gone_from_every_fragment(messages):
+    files(messages)
+    messages.task()
+    messages.task("rating", name="mood", column="mood", messages="messages")
+    messages.json("next", "-n", 12, "--task", "labeling/spam")
+    messages.json("annotate", "--as", "ann", "--task", "labeling/spam", typed="1\n" * 12)
+    assert messages.json("commit", "--task", "labeling/spam")["labels"] == 12
+    messages.json("next", "-n", 2, "--task", "labeling/mood")
+    messages.json("annotate", "--as", "ann", "--task", "labeling/mood", typed="1\n5\n")
+    assert messages.json("commit", "--task", "labeling/mood")["labels"] == 2
+    task, store = load_task(messages.project.root / "labeling/spam/task.yaml"), messages.project.store
+    asked = items(store, task)[:6]
+    append(store, task, "answers", [
+        Answer(one.id, one.hash, '"spam"', "bob", "manual", None, None, 1.0, datetime.now(UTC), one.id) for one in asked
+    ])  # fmt: skip
+    told = messages.json("commit", "--task", "labeling/spam")
+    assert (told["labels"], told["ties"]) == (6, 6)
+    rows = messages.rows_of().values()
+    assert sum(row["label"] is not None for row in rows) == 6
+    assert sum(row["mood"] is not None for row in rows) == 2
+    assert verify(messages.project.open("sms"))["problems"] == []
+
+
+def test_a_column_of_the_documents_or_of_another_task_is_not_overwritten(messages):
+    messages.task("classification", name="half-task", column="half")
+    messages.json("next", "-n", 2)
+    messages.json("annotate", "--as", "ann", typed="1\n2\n")
+    outcome = messages.cli("commit")
+    assert (outcome.code, "has a column `half` already" in outcome.err) == (2, True), outcome.err
+    messages.task("classification", name="half-task")
+    messages.json("commit")
+    messages.task("classification", name="other")
+    messages.json("next", "-n", 2, "--task", "labeling/other")
+    messages.json("annotate", "--as", "ann", "--task", "labeling/other", typed="1\n2\n")
+    outcome = messages.cli("commit", "--task", "labeling/other")
+    assert (outcome.code, "has a column `label` already" in outcome.err) == (2, True), outcome.err
+
+
+def test_a_version_without_documents_is_refused(messages):
+    labelled(messages, "1\n2\n1\n1\n")
+    messages.rows = [{**row, "text": f"other {number}"} for number, row in enumerate(messages.rows)]
+    messages.write()
+    messages.project.run()
+    outcome = messages.cli("commit", "--only", "--as", "labelled")
+    assert (outcome.code, "nothing would be left" in outcome.err) == (2, True), outcome.err
+
+
+def test_a_skip_goes_before_no_answer_and_leaves_the_document_to_others(messages):
+    messages.task()
+    messages.json("next", "-n", 2)
+    assert messages.json("annotate", "--as", "ann", typed="-\n-\n")["skipped"] == 2
+    assert messages.json("status")["left"] == 2
+    messages.json("annotate", "--as", "bob", typed="1\n2\n")
+    assert messages.json("commit")["labels"] == 2
+    task, store = load_task(messages.project.root / "labeling/spam/task.yaml"), messages.project.store
+    append(store, task, "answers", [
+        Answer(one.id, one.hash, None, "bob", "manual", None, None, 1.0, datetime.now(UTC), one.id)
+        for one in items(store, task)
+    ])  # fmt: skip
+    assert messages.json("commit")["labels"] == 2
+
+
+def test_answers_that_are_none_any_more_are_counted_and_left_out(messages):
+    labelled(messages, "1\n2\n1\n2\n")
+    messages.task(labels=["ham", "junk"])
+    state = messages.json("status")
+    assert (state["answers"], state["outdated"]) == (2, 2)
+    assert messages.json("commit")["labels"] == 2
+    for command in (("agree",), ("aggregate",), ("status",)):
+        assert messages.cli(*command).code == 0
+    messages.task("multilabel", labels=["ham", "am"])
+    assert messages.json("status")["outdated"] == 4
+
+
+def test_a_rewrite_keeps_what_else_a_conversation_holds(messages):
+    turns = [{"role": "user", "content": None, "name": "u"}, {"role": "tool", "content": "1", "tool_call_id": "c"},
+             {"role": "assistant", "content": "No.", "mood": "grim"}]  # fmt: skip
+    messages.rows = [{**row, "messages": turns} for row in messages.rows]
+    messages.write()
+    messages.project.run()
+    labelled(messages, "Yes.\n", kind="rewrite", documents=1)
+    (given,) = [json.loads(row["label_messages"]) for row in messages.rows_of().values() if row["label_messages"]]
+    assert given == [*turns[:2], {**turns[2], "content": "Yes."}]
