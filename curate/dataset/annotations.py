@@ -97,7 +97,7 @@ def annotate(
             "facts": facts or {},
         }
         while True:
-            names = [name for name, _ in entries(store, project)]
+            names = _names(store, project)
             if names and _shown(store, project) != [*on]:
                 shown = ", ".join(_shown(store, project))
                 raise CurateError(f"the annotations of `{project}` are about {shown}", hint="take another project")
@@ -224,14 +224,17 @@ def annotation_objects(store: Store, project: str | None = None) -> list[str]:
 
 def entries(store: Store, project: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """The entries with their names, in their order."""
-    folder = "annotations" + (f"/{project}" if project else "")
-    for name in sorted(blob.name for blob in store.blobs.list(folder)):
+    for name in _names(store, project):
         entry = store.read_json(name)
         if entry is None or "object" not in entry:
             raise CurateError(
                 "an entry of annotations is damaged", f"{store.location}/{name}", "restore it from a backup"
             )
         yield name, entry
+
+
+def _names(store: Store, project: str | None) -> list[str]:
+    return sorted(blob.name for blob in store.blobs.list("annotations" + (f"/{project}" if project else "")))
 
 
 def _shown(store: Store, project: str) -> list[str]:
