@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from curate.dataset.reader import Dataset
-from curate.dataset.runs import Thing, now, record, records, run_id
+from curate.dataset.runs import now, records, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError, GateError
 from curate.labeling.certification import allowed_errors, certify, choose_threshold, error_of_attempt
@@ -38,6 +38,7 @@ from curate.labeling.log import (
     text_of,
 )
 from curate.labeling.model import answer_of, fit_model, load_model, predicted
+from curate.labeling.records import note
 from curate.labeling.rounds import Wanted, draw, rounds
 from curate.labeling.task import Task
 
@@ -152,13 +153,7 @@ def judge(dataset: Dataset, task: Task) -> dict[str, Any]:
     }  # fmt: skip
     if found.certified:
         append(store, task, "decisions", labelled, {"certificate": identity})
-    source: Thing = {
-        "kind": "version",
-        "id": dataset.version,
-        "name": f"{dataset.name}@{dataset.tag or dataset.version[:12]}",
-    }
-    record(store, "labeling", identity, name=task.name, state="done", began=began, inputs=[source], outputs=[],
-           facts=told)  # fmt: skip
+    note(dataset, task, began, told, identity=identity)
     if not found.certified:
         raise GateError(
             f"{correct:,} of {len(audit):,} audited documents are right: the precision may be as low as {found.bound:.3f}, "

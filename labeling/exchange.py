@@ -9,11 +9,12 @@ from typing import Any
 
 from curate.dataset.erased import Erased
 from curate.dataset.reader import Dataset
-from curate.dataset.runs import Thing, now, record, run_id
+from curate.dataset.runs import now
 from curate.labeling.crowd import Key
 from curate.labeling.documents import find, text_to_learn
 from curate.labeling.log import Answer, Item, answers, append, items, suggestions
 from curate.labeling.model import answer_of, fit_model, load_model
+from curate.labeling.records import note
 from curate.labeling.rounds import queue
 from curate.labeling.studio.backend import Model
 from curate.labeling.studio.client import Client
@@ -48,7 +49,7 @@ def send(dataset: Dataset, task: Task, client: Client, progress: Progress, *, re
     done = push(client, task, asked, data, suggestions(store, task), restore=restore, progress=tell)
     told = {**done._asdict(), "changed": state.changed, "absent": state.absent}
     if done.tasks or done.predictions:
-        _record(dataset, task, began, {"push": told, "url": client.url})
+        note(dataset, task, began, {"push": told, "url": client.url})
     return told
 
 
@@ -81,7 +82,7 @@ def receive(dataset: Dataset, task: Task, client: Client) -> dict[str, Any]:
         "configuration_changed": found.configuration_changed,
     }  # fmt: skip
     if found.answers:
-        _record(dataset, task, began, {"pull": len(found.answers), "url": client.url, "counts": found.counts})
+        note(dataset, task, began, {"pull": len(found.answers), "url": client.url, "counts": found.counts})
     return told
 
 
@@ -133,13 +134,3 @@ def model_for_studio(
         return known.get((identity, digest), True)
 
     return ready(), train, blind
-
-
-def _record(dataset: Dataset, task: Task, began: str, facts: dict[str, Any]) -> None:
-    source: Thing = {
-        "kind": "version",
-        "id": dataset.version,
-        "name": f"{dataset.name}@{dataset.tag or dataset.version[:12]}",
-    }
-    record(dataset.store, "labeling", run_id(), name=task.name, state="done", began=began, inputs=[source], outputs=[],
-           facts=facts)  # fmt: skip

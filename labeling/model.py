@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from curate.audit.bias.statistics import Estimate
 from curate.dataset.reader import Dataset
-from curate.dataset.runs import Thing, now, record, run_id
+from curate.dataset.runs import Thing, now
 from curate.errors import CurateError
 from curate.files import file_hash, write_durably
 from curate.jsontext import dumps, loads
@@ -29,6 +29,7 @@ from curate.labeling.crowd import Key
 from curate.labeling.documents import Shown, documents, find, text_to_learn
 from curate.labeling.learning_curve import learning_curve, macro_f1, outcomes
 from curate.labeling.log import value_of
+from curate.labeling.records import note
 from curate.labeling.task import Task
 
 __all__ = [
@@ -136,15 +137,9 @@ def fit_model(dataset: Dataset, task: Task, folder: Path, *, seed: int = 0, auto
         ],
     }  # fmt: skip
     write_durably(folder / "model.json", (dumps(facts) + "\n").encode())
-    source: Thing = {
-        "kind": "version",
-        "id": dataset.version,
-        "name": f"{dataset.name}@{dataset.tag or dataset.version[:12]}",
-    }
     made: Thing = {"kind": "model", "id": digest, "name": str(path)}
     told = {key: facts[key] for key in ("task", "documents", "accuracy", "macro_f1")}
-    record(dataset.store, "labeling", run_id(), name=task.name, state="done", began=began, inputs=[source], outputs=[made],
-           facts={"fit": facts["name"], **told})  # fmt: skip
+    note(dataset, task, began, {"fit": facts["name"], **told}, outputs=[made])
     return FittedTask(facts, learned, fitted)
 
 

@@ -1,7 +1,6 @@
 """Which texts to label next.
 
 random       every text alike
-stratified   as many of each stratum as it has of the pool, by largest remainders, at least one where the number allows
 margin       those whose two best labels are closest ("breaking ties", Luo et al. 2005), in a random half of the pool, so that
              near-duplicates do not fill a round; for sets of labels the label closest to .5
 diverse      k-means++ seeding on features (Arthur and Vassilvitskii 2007): each next text is drawn by its squared distance
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RANDOM_SHARE", "Chosen", "diverse", "margin", "margins", "mixture", "random", "stratified"]
+__all__ = ["RANDOM_SHARE", "Chosen", "diverse", "margin", "margins", "mixture", "random"]
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -40,23 +39,6 @@ class Chosen(NamedTuple):
 def random(pool: int, count: int, *, seed: int) -> Integers:
     """So many rows of a pool, or all of it."""
     return np.random.default_rng(seed).choice(pool, min(count, pool), replace=False)
-
-
-def stratified(strata: Integers, count: int, *, seed: int) -> Integers:
-    """So many rows, each stratum (numbered from 0) by its share."""
-    count = min(count, len(strata))
-    sizes = np.bincount(strata)
-    exact = sizes * count / max(len(strata), 1)
-    number = np.floor(exact).astype(np.int64)
-    if count >= np.count_nonzero(sizes):
-        number = np.maximum(number, sizes > 0)
-    while number.sum() > count:
-        number[np.argmax(np.where(number > 1, number - exact, -np.inf))] -= 1
-    number[np.argsort(-(exact - number), kind="stable")[: count - number.sum()]] += 1
-    shuffled = np.random.default_rng(seed).permutation(len(strata))
-    ordered = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    rank = np.arange(len(strata)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.random.default_rng([seed, 1]).permutation(ordered[rank < np.repeat(number, sizes)])
 
 
 def margins(probable: Numbers, *, multilabel: bool = False) -> Numbers:

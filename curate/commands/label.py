@@ -223,8 +223,9 @@ def commit(
     from curate.commands.label_quality import method_of
     from curate.commands.options import print_json
     from curate.dataset.refs import commit as make_head
-    from curate.dataset.runs import Thing, now, record, run_id
+    from curate.dataset.runs import Thing, now
     from curate.labeling.commit import unlabelled, with_labels
+    from curate.labeling.records import note
 
     began, (said, _, dataset) = now(), opened(task, version, store)
     dataset = unlabelled(dataset, said)
@@ -233,14 +234,8 @@ def commit(
     tag = make_head(dataset.store, name or dataset.name, new)
     facts = {"task": said.name, "labels": done.annotated.documents, "sources": done.sources, "ties": done.ties,
              "changed": done.annotated.changed, "absent": done.annotated.absent}  # fmt: skip
-    before: Thing = {
-        "kind": "version",
-        "id": dataset.version,
-        "name": f"{dataset.name}@{dataset.tag or dataset.version[:12]}",
-    }
     after: Thing = {"kind": "version", "id": new, "name": f"{name or dataset.name}@{tag}"}
-    record(dataset.store, "labeling", run_id(), name=said.name, state="done", began=began, inputs=[before],
-           outputs=[after], facts=facts)  # fmt: skip
+    note(dataset, said, began, facts, outputs=[after])
     if as_json:
         print_json({"dataset": name or dataset.name, "version": new, "tag": tag, **facts})
         return

@@ -147,16 +147,15 @@ def report(
 ) -> None:
     """Write the page of a task: progress, people, agreement, learning curve, certificates."""
     from curate.commands.options import print_json
-    from curate.dataset.runs import now, record, run_id
+    from curate.dataset.runs import Thing, now
     from curate.files import file_hash
+    from curate.labeling.records import note
     from curate.reports.labeling import build_labeling_report
 
     began, (said, path, dataset) = now(), opened(task, version, store)
     build_labeling_report(dataset, said, path.parent, out)
-    name = f"{dataset.name}@{dataset.tag or dataset.version[:12]}"
-    record(dataset.store, "report", run_id(), name=said.name, state="done", began=began,
-           inputs=[{"kind": "version", "id": dataset.version, "name": name}],
-           outputs=[{"kind": "file", "id": file_hash(out), "name": str(out.resolve())}], facts={"task": said.name})  # fmt: skip
+    page: Thing = {"kind": "file", "id": file_hash(out), "name": str(out.resolve())}
+    note(dataset, said, began, {"task": said.name}, outputs=[page], kind="report")
     if as_json:
         print_json({"task": said.name, "file": str(out)})
     else:

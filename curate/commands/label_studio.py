@@ -191,6 +191,7 @@ def backend(
 ) -> None:
     """Answer Label Studio with the task's model while people work there; its button "Start training" fits it anew."""
     import time
+    from functools import partial
 
     from curate.commands.options import print_json
     from curate.labeling.exchange import model_for_studio
@@ -201,8 +202,7 @@ def backend(
     model, train, blind = model_for_studio(dataset, said, path.parent)
     with connected(url, data) as client:
         project = open_project(client, said)
-        say = lambda line: echo(line, err=True)  # noqa: E731
-        with serving(said, model, train=train, blind=blind, port=port, say=say) as place:
+        with serving(said, model, train=train, blind=blind, port=port, say=partial(echo, err=True)) as place:
             register(client, project, place)
             if as_json:
                 print_json({"task": said.name, "model": model.version, "url": client.url, "backend": place})

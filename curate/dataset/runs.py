@@ -16,7 +16,7 @@ from typing import Any, Literal, TypedDict
 
 from curate.dataset.store import Store, canonical_json
 
-__all__ = ["State", "Thing", "now", "record", "records", "run_id"]
+__all__ = ["Kind", "State", "Thing", "now", "record", "records", "run_id"]
 
 Kind = Literal[
     "run", "training", "export", "report", "evaluation", "comparison", "ablation", "labeling", "audit", "erasure"

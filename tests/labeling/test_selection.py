@@ -7,9 +7,8 @@ import pytest
 from scipy import sparse
 
 from curate.labeling import selection
-from curate.labeling.selection import diverse, margin, margins, mixture, stratified
+from curate.labeling.selection import diverse, margin, margins, mixture
 
-STRATA = np.repeat([0, 1, 2], [700, 290, 10])
 PROBABLE = np.random.default_rng(0).dirichlet(np.ones(3), 1000)
 FEATURES = np.random.default_rng(1).standard_normal((1000, 8))
 
@@ -17,27 +16,18 @@ FEATURES = np.random.default_rng(1).standard_normal((1000, 8))
 def chosen(strategy, count, seed=0):
     if strategy == "random":
         return selection.random(1000, count, seed=seed)
-    if strategy == "stratified":
-        return stratified(STRATA, count, seed=seed)
     if strategy == "margin":
         return margin(margins(PROBABLE), count, seed=seed)
     return diverse(FEATURES, count, seed=seed)
 
 
-@pytest.mark.parametrize("strategy", ["random", "stratified", "margin", "diverse"])
+@pytest.mark.parametrize("strategy", ["random", "margin", "diverse"])
 def test_the_seed_decides_and_nothing_comes_twice(strategy):
     first = chosen(strategy, 50)
     assert first.tolist() == chosen(strategy, 50).tolist() != chosen(strategy, 50, seed=1).tolist()
     assert len(set(first.tolist())) == 50
     assert sorted(chosen(strategy, 2000).tolist()) == list(range(1000))
     assert chosen(strategy, 0).tolist() == []
-
-
-def test_strata_have_their_shares_and_none_is_forgotten():
-    assert np.bincount(STRATA[stratified(STRATA, 100, seed=0)]).tolist() == [70, 29, 1]
-    assert np.bincount(STRATA[stratified(STRATA, 5, seed=0)], minlength=3).min() == 1
-    assert len(stratified(STRATA, 2, seed=0)) == 2
-    assert len(stratified(np.zeros(0, int), 5, seed=0)) == 0
 
 
 def test_margin_takes_the_least_sure_first():
