@@ -14,7 +14,7 @@ import pytest
 import curate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PACKAGES = ("curate", "train", "reports", "labeling")
+PACKAGES = ("curate", "train", "reports", "labeling", "evaluation")
 OUR_FILES = sorted(
     path
     for package in PACKAGES
@@ -66,7 +66,7 @@ def test_names_of_the_package_itself_can_be_imported():
         assert getattr(curate, public) is not None
 
 
-@pytest.mark.parametrize("name", ["train", "reports", "labeling"])
+@pytest.mark.parametrize("name", ["train", "reports", "labeling", "evaluation"])
 def test_top_level_folders_refuse_their_bare_names(name):
     done = subprocess.run([sys.executable, "-c", f"import {name}"], cwd=REPOSITORY, capture_output=True, text=True)
     assert f"import curate.{name}, not {name}" in done.stderr

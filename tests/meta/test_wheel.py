@@ -39,11 +39,12 @@ def test_the_wheel_holds_every_module_and_template(wheel):
         ("train", "curate/train"),
         ("reports", "curate/reports"),
         ("labeling", "curate/labeling"),
+        ("evaluation", "curate/evaluation"),
     ):
         root = REPOSITORY / package
         for path in root.rglob("*"):
             relative = path.relative_to(root)
-            linked = package == "curate" and relative.parts[0] in ("train", "reports", "labeling")
+            linked = package == "curate" and relative.parts[0] in ("train", "reports", "labeling", "evaluation")
             if path.is_file() and not linked and "__pycache__" not in relative.parts:
                 name = f"{home}/{relative.as_posix()}"
                 if name not in inside:

@@ -1,0 +1,304 @@
+"""Metrics: functions of sums over items, so that intervals, paired differences and groups need no code of their own.
+
+What an item is, is in the columns of a table of facts; a metric needs some of them, makes a row of numbers of each item,
+and is a function of the rows' sums:
+
+| metric | facts of an item | rows |
+|---|---|---|
+| bits_per_byte, byte_, word_, token_perplexity | nats (of the whole text), bytes, words, tokens | themselves |
+| token_accuracy | greedy_tokens, tokens | themselves |
+| accuracy, exact_match, token_f1, rouge1, rougeL, ... | a score in [0, 1] by that name | the score, 1 |
+| macro_f1, matthews | gold, predicted | confusion matrix |
+| pearson, spearman | gold_value, predicted_value | moments, of values or of ranks |
+| calibration_error | confidence, accuracy | of 15 equal bins of confidence: items, confidence, right ones |
+| span_f1 | spans_found, spans_right, spans_gold | themselves |
+| bleu, chrf | hypothesis, references | sacrebleu's counts of n-grams |
+
+bits_per_byte is the sum of nats over ln 2 times the sum of bytes: of the corpus, not the mean of documents. Token perplexity
+compares models of the same tokenizer only. An interval is Wilson's where an item is right or wrong and items are
+independent, else the 2.5 and 97.5 percentiles of a bootstrap over items, or over clusters of them (column `cluster`); it is
+None for less than two of these.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.stats import rankdata
+
+from curate.audit.bias.statistics import wilson
+from curate.labeling.agreement import bootstrap
+
+__all__ = ["METRICS", "Measured", "Metric", "clustered", "group_measures", "measure", "measures"]
+
+Numbers = NDArray[np.float64]
+Rows = Any
+"""Items by sums: an array, or a sparse matrix."""
+BINS = 15
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A function of sums over items.
+
+    Attributes:
+        facts: Columns that it needs.
+        rows: From a table of items to what each adds to the sums.
+        value: From sums (draws by sums) to a value each; NaN where there is none.
+        higher_is_better: Which way is better.
+        share: An item is right or wrong, where all values are 0 or 1.
+    """
+
+    facts: tuple[str, ...]
+    rows: Callable[[pa.Table], Rows]
+    value: Callable[[Numbers], Numbers]
+    higher_is_better: bool = True
+    share: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A metric's value on some items, with its 95% interval; `n` items, `clusters` of them where they are not alone."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    clusters: int | None = None
+
+    def json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        found = {"value": self.value, "low": self.low, "high": self.high, "n": self.n}
+        return found if self.clusters is None else {**found, "clusters": self.clusters}
+
+
+def measures(items: pa.Table, metrics: tuple[str, ...] | None = None, *, seed: int = 0) -> dict[str, Measured]:
+    """All metrics that the facts of the items give, or those that are named, in the order of `METRICS`."""
+    there = set(items.column_names)
+    names = [name for name, metric in METRICS.items() if there.issuperset(metric.facts)]
+    return {name: measure(name, items, seed=seed) for name in names if metrics is None or name in metrics}
+
+
+def group_measures(items: pa.Table, by: str, metrics: tuple[str, ...] | None = None) -> dict[str, dict[str, Measured]]:
+    """The metrics of the items of each value of a column, by name of the value."""
+    import pyarrow.compute as compute
+
+    column = compute.fill_null(items[by].cast(pa.string()), "(none)")
+    return {
+        value: measures(items.filter(compute.equal(column, value)), metrics)
+        for value in sorted(compute.unique(column).to_pylist())
+    }
+
+
+def measure(name: str, items: pa.Table, *, seed: int = 0) -> Measured:
+    """One metric of some items, with its interval."""
+    metric, count = METRICS[name], items.num_rows
+    rows, clusters = clustered(metric.rows(items), items)
+    alone = clusters is None
+    if count == 0:
+        return Measured(None, None, None, 0)
+    if metric.share and alone and _is_binary(rows):
+        share = wilson(float(rows[:, 0].sum()), count)
+        return Measured(share.value, share.low, share.high, count)
+    if rows.shape[0] < 2:
+        value = float(metric.value(np.asarray(rows.sum(axis=0), np.float64).reshape(1, -1))[0])
+        return Measured(None if math.isnan(value) else value, None, None, count, clusters)
+    found = bootstrap(rows, metric.value, seed=seed, resamples=RESAMPLES)
+    if found is None:
+        return Measured(None, None, None, count, clusters)
+    return Measured(found.value, found.low, found.high, count, clusters)
+
+
+def clustered(rows: Rows, items: pa.Table) -> tuple[Rows, int | None]:
+    """The rows added up within clusters, and the number of clusters; None where each item is alone."""
+    if "cluster" not in items.column_names:
+        return rows, None
+    codes = items["cluster"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    count = int(codes.max(initial=-1)) + 1
+    if count == items.num_rows:
+        return rows, None
+    sums = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(count, len(codes)))
+    return sums @ rows, count
+
+
+def _is_binary(rows: Rows) -> bool:
+    return isinstance(rows, np.ndarray) and bool(np.isin(rows[:, 0], (0.0, 1.0)).all())
+
+
+# ---- rows
+
+
+def _columns(*names: str) -> Callable[[pa.Table], Rows]:
+    def rows(items: pa.Table) -> Rows:
+        return np.column_stack([_numbers(items, name) for name in names])
+
+    return rows
+
+
+def _numbers(items: pa.Table, name: str) -> Numbers:
+    return items[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def _mean_of(name: str) -> Callable[[pa.Table], Rows]:
+    def rows(items: pa.Table) -> Rows:
+        return np.column_stack([_numbers(items, name), np.ones(items.num_rows)])
+
+    return rows
+
+
+def _confusion(items: pa.Table) -> Rows:
+    """One cell of the matrix of labels, flat, for each item."""
+    gold, predicted = (items[name].cast(pa.string()).to_pylist() for name in ("gold", "predicted"))
+    known = {name: number for number, name in enumerate(sorted({*gold, *predicted}))}
+    cells = [known[one] * len(known) + known[other] for one, other in zip(gold, predicted, strict=True)]
+    return sparse.csr_array((np.ones(len(cells)), (np.arange(len(cells)), cells)), shape=(len(cells), len(known) ** 2))
+
+
+def _moments(items: pa.Table) -> Rows:
+    return _products(_numbers(items, "gold_value"), _numbers(items, "predicted_value"))
+
+
+def _rank_moments(items: pa.Table) -> Rows:
+    return _products(rankdata(_numbers(items, "gold_value")), rankdata(_numbers(items, "predicted_value")))
+
+
+def _products(x: Numbers, y: Numbers) -> Rows:
+    x, y = x - x.mean(), y - y.mean()  # else the squares of large numbers take the digits
+    return np.column_stack([np.ones_like(x), x, y, x * x, y * y, x * y])
+
+
+def _bins(items: pa.Table) -> Rows:
+    confidence, right = _numbers(items, "confidence"), _numbers(items, "accuracy")
+    places = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
+    found = np.zeros((len(confidence), 3 * BINS))
+    here = np.arange(len(confidence))
+    found[here, places], found[here, BINS + places], found[here, 2 * BINS + places] = 1.0, confidence, right
+    return found
+
+
+@cache
+def _sacrebleu(metric: str) -> Any:
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    return BLEU() if metric == "bleu" else CHRF()
+
+
+def _ngrams(metric: str) -> Callable[[pa.Table], Rows]:
+    def rows(items: pa.Table) -> Rows:
+        hypotheses, references = items["hypothesis"].to_pylist(), items["references"].to_pylist()
+        most = max(map(len, references), default=1)
+        streams = [[one[place] if place < len(one) else None for one in references] for place in range(most)]
+        # sacrebleu's own counts of each sentence, which it adds up itself
+        counts = _sacrebleu(metric)._extract_corpus_statistics(hypotheses, streams)
+        return np.array(counts, np.float64).reshape(len(hypotheses), -1)
+
+    return rows
+
+
+# ---- values
+
+
+def _ratio(s: Numbers) -> Numbers:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(s[:, 1] > 0, s[:, 0] / s[:, 1], np.nan)
+
+
+def _bits(s: Numbers) -> Numbers:
+    return _ratio(s) / math.log(2)
+
+
+def _perplexity(s: Numbers) -> Numbers:
+    with np.errstate(over="ignore"):
+        return np.exp(_ratio(s))
+
+
+def _matrices(s: Numbers) -> Numbers:
+    classes = math.isqrt(s.shape[1])
+    return s.reshape(len(s), classes, classes)
+
+
+def _macro_f1(s: Numbers) -> Numbers:
+    """Mean over the classes that are there, in gold or predictions, as scikit-learn has it."""
+    matrices = _matrices(s)
+    right = np.diagonal(matrices, axis1=1, axis2=2)
+    size = matrices.sum(1) + matrices.sum(2)
+    with np.errstate(invalid="ignore"):
+        return np.nanmean(np.where(size > 0, 2 * right / size, np.nan), axis=1)
+
+
+def _matthews(s: Numbers) -> Numbers:
+    """Gorodkin (2004); 0 where all have one label, as scikit-learn has it."""
+    matrices = _matrices(s)
+    gold, predicted, n = matrices.sum(2), matrices.sum(1), s.sum(1)
+    top = np.trace(matrices, axis1=1, axis2=2) * n - (gold * predicted).sum(1)
+    below = np.sqrt((n**2 - (predicted**2).sum(1)) * (n**2 - (gold**2).sum(1)))
+    return np.where(below > 0, top / np.where(below > 0, below, 1), 0.0)
+
+
+def _correlation(s: Numbers) -> Numbers:
+    n, x, y, xx, yy, xy = s.T
+    below = np.sqrt(np.maximum(n * xx - x * x, 0) * np.maximum(n * yy - y * y, 0))
+    return np.where(below > 1e-12, (n * xy - x * y) / np.where(below > 1e-12, below, 1), np.nan)
+
+
+def _calibration(s: Numbers) -> Numbers:
+    counts, confidence, right = np.split(s, 3, axis=1)
+    return np.abs(confidence - right).sum(1) / counts.sum(1)
+
+
+def _f1(s: Numbers) -> Numbers:
+    found, right, gold = s.T
+    return np.where(found + gold > 0, 2 * right / np.maximum(found + gold, 1), np.nan)
+
+
+def _score(metric: str) -> Callable[[Numbers], Numbers]:
+    def value(s: Numbers) -> Numbers:
+        scorer = _sacrebleu(metric)
+        return np.array([scorer._compute_score_from_stats([round(one) for one in row]).score for row in s])
+
+    return value
+
+
+def _mean(name: str, *, higher_is_better: bool = True) -> Metric:
+    return Metric((name,), _mean_of(name), _ratio, higher_is_better=higher_is_better, share=True)
+
+
+METRICS: dict[str, Metric] = {
+    "bits_per_byte": Metric(("nats", "bytes"), _columns("nats", "bytes"), _bits, higher_is_better=False),
+    "byte_perplexity": Metric(("nats", "bytes"), _columns("nats", "bytes"), _perplexity, higher_is_better=False),
+    "word_perplexity": Metric(("nats", "words"), _columns("nats", "words"), _perplexity, higher_is_better=False),
+    "token_perplexity": Metric(("nats", "tokens"), _columns("nats", "tokens"), _perplexity, higher_is_better=False),
+    "token_accuracy": Metric(("greedy_tokens", "tokens"), _columns("greedy_tokens", "tokens"), _ratio),
+    "accuracy": _mean("accuracy"),
+    "accuracy_normalized": _mean("accuracy_normalized"),
+    "macro_f1": Metric(("gold", "predicted"), _confusion, _macro_f1),
+    "matthews": Metric(("gold", "predicted"), _confusion, _matthews),
+    "pearson": Metric(("gold_value", "predicted_value"), _moments, _correlation),
+    "spearman": Metric(("gold_value", "predicted_value"), _rank_moments, _correlation),
+    "calibration_error": Metric(("confidence", "accuracy"), _bins, _calibration, higher_is_better=False),
+    "span_f1": Metric(
+        ("spans_found", "spans_right", "spans_gold"), _columns("spans_found", "spans_right", "spans_gold"), _f1
+    ),
+    "exact_match": _mean("exact_match"),
+    "token_f1": _mean("token_f1"),
+    "bleu": Metric(("hypothesis", "references"), _ngrams("bleu"), _score("bleu")),
+    "chrf": Metric(("hypothesis", "references"), _ngrams("chrf"), _score("chrf")),
+    "rouge1": _mean("rouge1"),
+    "rouge2": _mean("rouge2"),
+    "rougeL": _mean("rougeL"),
+}
+
+
+def signatures(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Sacrebleu's signatures of those metrics that it computes: what makes two scores comparable."""
+    return {name: str(_sacrebleu(name).get_signature()) for name in metrics if name in ("bleu", "chrf")}

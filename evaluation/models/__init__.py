@@ -1,0 +1,1 @@
+"""Models as evaluation asks them: computed by our trunks or by transformers, or behind a server."""

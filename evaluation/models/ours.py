@@ -1,0 +1,112 @@
+"""Language models that our trunks compute: run folders, checkpoints, and Hugging Face folders of the families that we know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from curate.errors import CurateError
+from curate.evaluation.models.tokens import Respond, TokenModel
+from curate.tokenize.roles import roles
+from curate.tokenize.tokenizer import load_tokenizer
+from curate.train.models.trunk import build_trunk
+from curate.train.weights.origin import Origin, checkpoint_of, find_model, model_hash
+
+__all__ = ["TrunkModel", "open_trunk"]
+
+
+class TrunkModel(TokenModel):
+    """A language model on one of our trunks, whole, without dropout."""
+
+    def __init__(self, trunk: nn.Module, **described: Any) -> None:
+        super().__init__(**described)
+        self.trunk: Any = trunk.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.trunk.embedding.weight.device
+
+    def states(self, tokens: Tensor) -> Tensor:
+        """See `TokenModel.states`."""
+        return self.trunk(tokens)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """See `TokenModel.logits`."""
+        return (states @ self.trunk.unembedding.T).float()
+
+    def respond(self) -> Respond:
+        """See `TokenModel.respond`."""
+        cache = self.trunk.new_cache()
+
+        def after(tokens: Tensor, real: Tensor) -> Tensor:
+            documents = torch.where(real, 0, -1)
+            return self.logits(self.trunk(tokens, documents=documents, cache=cache)[:, -1])
+
+        return after
+
+
+def open_trunk(path: str, *, length: int | None = None) -> TrunkModel:
+    """The language model of a folder.
+
+    Args:
+        path: Of a run, a checkpoint, or a Hugging Face model.
+        length: Most tokens read at once; by default those of its learned positions or of its training.
+
+    Raises:
+        CurateError: There is none, it has no tokenizer, or it does not predict the next token.
+    """
+    checkpoint = checkpoint_of(Path(path))
+    trunk, identity, tokenizer, longest = _of_run(path) if checkpoint else _of_folder(path)
+    if tokenizer is None:
+        raise CurateError(
+            f"the model in `{path}` has no tokenizer.json beside it",
+            hint="copy the tokenizer.json that it was trained with into its folder",
+        )
+    tokens = load_tokenizer(tokenizer)
+    known = roles(tokens)
+    limit = longest if length is None else min(length, longest)
+    return TrunkModel(
+        trunk, name=path, identity=identity, tokenizer=tokens, prefix=_prefix(known, run=checkpoint is not None),
+        end=frozenset({known["end_of_text"], known.get("end", known["end_of_text"])}), length=limit,
+    )  # fmt: skip
+
+
+def _prefix(known: dict[str, int], *, run: bool) -> int:
+    """A run of ours has learned the first token after an end of text; other models may have a token of their own."""
+    return known["end_of_text"] if run else known.get("start", known["end_of_text"])
+
+
+def _of_run(path: str) -> tuple[nn.Module, str, Path | None, int]:
+    from curate.train.weights.export import load_trained
+
+    trained = load_trained(Path(path))
+    kind = trained.config.objective.kind
+    if kind in ("masked", "seq2seq", "classification", "token_classification"):
+        raise CurateError(f"the model in `{path}` does not predict the next token: it was trained for `{kind}`")
+    found = checkpoint_of(Path(path))
+    assert found is not None
+    return trained.trunk(), _hash(found), trained.tokenizer if trained.tokenizer.is_file() else None, trained.length
+
+
+def _hash(checkpoint: Path) -> str:
+    return model_hash(Origin(checkpoint, "run", None, 0, None, None))
+
+
+def _of_folder(path: str) -> tuple[nn.Module, str, Path | None, int]:
+    from curate.train.weights.huggingface import read_huggingface
+
+    origin = find_model(path, setting="MODEL")
+    if not origin.predicts or origin.sizes is None:
+        raise CurateError(f"the model in `{path}` does not predict the next token")
+    found = read_huggingface(Path(path))
+    with torch.device("meta"):
+        trunk = build_trunk(origin.sizes, vocabulary=origin.vocabulary, length=origin.length or found.length)
+    wanted = {f"model.{name}" for name, _ in trunk.named_parameters()}
+    tensors = {name: tensor.float() for name, tensor in found.tensors if name in wanted}
+    trunk.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items()}, assign=True)
+    tokenizer = origin.tokenizer / "tokenizer.json" if origin.tokenizer else None
+    return trunk, model_hash(origin), tokenizer, found.length

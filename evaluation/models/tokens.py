@@ -1,0 +1,273 @@
+"""All that evaluation asks of a language model, for anything that turns token numbers into logits.
+
+Texts are read as lm-evaluation-harness reads them, so that numbers can be compared: a text is predicted after an end of
+text; a longer one in windows, each token once, the last window with as much context as the model takes; a context that is
+too long loses its begin; white space at the end of a context belongs to the continuation.
+
+Requests are sorted by length and put together to at most TOKENS tokens; logits are made for CHUNK positions at a time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
+
+__all__ = ["Respond", "TokenModel"]
+
+TOKENS = 4096
+CHUNK = 512
+CHECK = 4
+"""Generated tokens between two looks for stop strings."""
+
+Respond = Callable[[Tensor, Tensor], Tensor]
+"""From new tokens, and whether each is one (False: padding before a prompt), (rows, n) both, to the logits after the last,
+(rows, vocabulary); it remembers what it was given before."""
+
+
+class _Window(NamedTuple):
+    """Tokens that are read at once.
+
+    Attributes:
+        request: Number of the request that it belongs to.
+        tokens: What is read, and the last target; one more than positions.
+        targets: How many of the last tokens are predicted.
+    """
+
+    request: int
+    tokens: list[int]
+    targets: int
+
+
+class TokenModel(ABC):
+    """A language model on this machine.
+
+    Args:
+        name: As it was asked for.
+        identity: sha256 over its weights.
+        tokenizer: Its tokenizer.
+        prefix: The token that stands before a text.
+        end: Tokens that end a text.
+        length: Most tokens that it reads at once.
+    """
+
+    def __init__(
+        self, name: str, identity: str, *, tokenizer: Tokenizer, prefix: int, end: frozenset[int], length: int
+    ) -> None:
+        self.name, self.identity, self.length = name, identity, length
+        self.tokenizer, self.prefix, self.end = tokenizer, prefix, end
+        self.progress: Callable[[float], None] = lambda share: None
+
+    @abstractmethod
+    def states(self, tokens: Tensor) -> Tensor:
+        """(rows, length, width) states of tokens (rows, length), each of which knows nothing of later ones."""
+
+    @abstractmethod
+    def logits(self, states: Tensor) -> Tensor:
+        """(positions, vocabulary) float32 logits of some states (positions, width)."""
+
+    @abstractmethod
+    def respond(self) -> Respond:
+        """Begin to generate."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return torch.device("cpu")
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of texts, none added."""
+        return [one.ids for one in self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
+        """See `LanguageModel.score`."""
+        windows, cuts = [], []
+        for request, (context, continuation) in enumerate(_apart(self.encode, pairs)):
+            whole = (context or [self.prefix]) + continuation
+            cuts.append(max(len(whole) - self.length - 1, 0))
+            windows.append(_Window(request, whole[cuts[-1] :], min(len(continuation), self.length)))
+        found = [Likelihood(0.0, 0, True, cut) for cut in cuts]
+        for window, nats, greedy in self._read(windows, greedy=True):
+            found[window.request] = Likelihood(
+                -float(nats.sum(dtype=np.float64)), window.targets, bool(greedy.all()), cuts[window.request]
+            )
+        return found
+
+    def read(self, texts: Sequence[str]) -> list[TextLosses]:
+        """See `LanguageModel.read`."""
+        encoded = self.encode(texts)
+        windows = [
+            window
+            for request, tokens in enumerate(encoded)
+            for window in _windows(request, tokens, self.prefix, self.length)
+        ]
+        found = [np.zeros(len(tokens), np.float32) for tokens in encoded]
+        places = [0] * len(encoded)
+        starts = []
+        for window in windows:
+            starts.append(places[window.request])
+            places[window.request] += window.targets
+        where = {id(window): start for window, start in zip(windows, starts, strict=True)}
+        for window, nats, _ in self._read(windows, greedy=False):
+            start = where[id(window)]
+            found[window.request][start : start + window.targets] = nats
+        return [TextLosses(np.array(tokens, np.int64), nats) for tokens, nats in zip(encoded, found, strict=True)]
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        *,
+        most: int,
+        stop: Sequence[str] = (),
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[Completion]:
+        """See `LanguageModel.complete`."""
+        room = self.length - most
+        if room < 1:
+            raise CurateError(
+                f"{most} new tokens leave no room for a prompt: {self.name} reads {self.length} tokens at once"
+            )
+        encoded = [tokens or [self.prefix] for tokens in self.encode(prompts)]
+        found: list[Completion] = [Completion("", 0, "stop", 0)] * len(encoded)
+        order, done = sorted(range(len(encoded)), key=lambda number: (-len(encoded[number]), number)), 0
+        for some in _batches(order, lambda number: min(len(encoded[number]), room) + most):
+            rows = [encoded[number][-room:] for number in some]
+            done += len(some)
+            draws = [np.random.default_rng((seed, number)) for number in some] if temperature else None
+            for number, tokens in zip(some, self._continue(rows, most, stop, temperature, draws), strict=True):
+                text, finish = self._ended(tokens, most, stop)
+                found[number] = Completion(text, len(tokens), finish, max(len(encoded[number]) - room, 0))
+            self.progress(done / len(encoded))
+        return found
+
+    @torch.inference_mode()
+    def _read(
+        self, windows: Sequence[_Window], *, greedy: bool
+    ) -> Iterator[tuple[_Window, NDArray[np.float32], NDArray[np.bool_]]]:
+        """Of each window the losses of its targets, and (asked with `greedy`) whether each was the likeliest token."""
+        filled = [window for window in windows if window.targets]
+        order = sorted(range(len(filled)), key=lambda number: -len(filled[number].tokens))
+        done, total = 0, sum(len(window.tokens) for window in filled)
+        for numbers in _batches(order, lambda number: len(filled[number].tokens)):
+            some = [filled[number] for number in numbers]
+            longest = max(len(window.tokens) for window in some)
+            tokens = torch.full((len(some), longest), self.prefix)
+            wanted = torch.zeros((len(some), longest - 1), dtype=torch.bool)
+            for row, window in enumerate(some):
+                tokens[row, : len(window.tokens)] = torch.tensor(window.tokens)
+                wanted[row, len(window.tokens) - 1 - window.targets : len(window.tokens) - 1] = True
+            tokens, wanted = tokens.to(self.device), wanted.to(self.device)
+            states, targets = self.states(tokens[:, :-1])[wanted], tokens[:, 1:][wanted]
+            nats, likeliest = self._losses(states, targets, greedy=greedy)
+            ends = np.cumsum([window.targets for window in some])[:-1]
+            yield from zip(some, np.split(nats, ends), np.split(likeliest, ends), strict=True)
+            done += sum(len(window.tokens) for window in some)
+            self.progress(done / total)
+
+    def _losses(
+        self, states: Tensor, targets: Tensor, *, greedy: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        nats, likeliest = [], []
+        for some, wanted in zip(states.split(CHUNK), targets.split(CHUNK), strict=True):
+            logits = self.logits(some)
+            chosen = logits.gather(-1, wanted[:, None])[:, 0]
+            nats.append(logits.logsumexp(-1) - chosen)
+            likeliest.append((logits.argmax(-1) if greedy else wanted) == wanted)
+        losses = torch.cat(nats).float().cpu().numpy()
+        if not np.isfinite(losses).all():
+            raise CurateError(
+                f"the model {self.name} gives numbers that are not finite",
+                hint="it diverged in training, or its weights are damaged; an earlier checkpoint may be whole",
+            )
+        return losses, torch.cat(likeliest).cpu().numpy()
+
+    @torch.inference_mode()
+    def _continue(
+        self,
+        rows: Sequence[list[int]],
+        most: int,
+        stop: Sequence[str],
+        temperature: float,
+        draws: Sequence[np.random.Generator] | None,
+    ) -> list[list[int]]:
+        """The new tokens of each row, up to an end or a little beyond a stop string."""
+        longest = max(map(len, rows))
+        tokens = torch.tensor([[self.prefix] * (longest - len(row)) + row for row in rows], device=self.device)
+        real = torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows], device=self.device)
+        respond, found = self.respond(), [list[int]() for _ in rows]
+        going = set(range(len(rows)))
+        for step in range(1, most + 1):
+            chosen = self._chosen(respond(tokens, real), temperature, draws)
+            for row in list(going):
+                found[row].append(chosen[row])
+                if chosen[row] in self.end or (step % CHECK == 0 and self._stopped(found[row], stop)):
+                    going.discard(row)
+            if not going:
+                break
+            tokens = torch.tensor([[token] for token in chosen], device=self.device)
+            real = torch.ones_like(tokens, dtype=torch.bool)
+        return found
+
+    def _chosen(self, logits: Tensor, temperature: float, draws: Sequence[np.random.Generator] | None) -> list[int]:
+        if draws is None:
+            return logits.argmax(-1).tolist()
+        cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
+        uniforms = torch.tensor([[one.random()] for one in draws], dtype=torch.float64, device=logits.device)
+        places = torch.searchsorted(cumulative, uniforms * cumulative[:, -1:], right=True)[:, 0]
+        return places.clamp(max=logits.shape[-1] - 1).tolist()
+
+    def _stopped(self, tokens: list[int], stop: Sequence[str]) -> bool:
+        text = self.tokenizer.decode(tokens) if stop else ""
+        return any(string in text for string in stop)
+
+    def _ended(self, tokens: list[int], most: int, stop: Sequence[str]) -> tuple[str, Literal["stop", "length"]]:
+        ended = bool(tokens) and tokens[-1] in self.end
+        text = self.tokenizer.decode(tokens[:-1] if ended else tokens)
+        first = min((place for string in stop if (place := text.find(string)) >= 0), default=None)
+        if first is not None:
+            return text[:first], "stop"
+        return text, "stop" if ended else "length"
+
+
+def _apart(
+    encode: Callable[[Sequence[str]], list[list[int]]], pairs: Sequence[tuple[str, str]]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Tokens of contexts and continuations, cut where the context's tokens end in those of both together."""
+    moved = []
+    for context, continuation in pairs:
+        bare = context.rstrip()
+        moved.append((bare, context[len(bare) :] + continuation))
+    wholes = encode([context + continuation for context, continuation in moved])
+    contexts = encode([context for context, _ in moved])
+    for whole, context in zip(wholes, contexts, strict=True):
+        yield whole[: len(context)], whole[len(context) :]
+
+
+def _windows(request: int, tokens: list[int], prefix: int, length: int) -> Iterator[_Window]:
+    """The windows of a text: each token is a target once, and the last window is full."""
+    padded = [prefix, *tokens]
+    for start in range(0, len(tokens), length):
+        stop = min(start + length, len(tokens))
+        yield _Window(request, padded[max(stop - length, 0) : stop + 1], stop - start)
+
+
+def _batches(order: Sequence[int], size: Callable[[int], int]) -> Iterator[list[int]]:
+    """Numbers in order, put together so that the rows, filled up to the first (the longest), are at most TOKENS."""
+    some: list[int] = []
+    for number in order:
+        if some and (len(some) + 1) * size(some[0]) > TOKENS:
+            yield some
+            some = []
+        some.append(number)
+    if some:
+        yield some

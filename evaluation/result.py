@@ -1,0 +1,101 @@
+"""An evaluation: a folder with what was measured of each item, and what that comes to.
+
+    evaluations/small/
+      result.json            what `--json` prints
+      items/TASK.parquet     facts of each item: id, columns of `by`, what metrics.py needs; with `--samples` prompts and tokens
+      items/TASK.json        what they are facts of: the task's definition, the model's hash, the data's
+
+A task that was measured for the same model, definition and data is not measured again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from curate.errors import CurateError
+from curate.files import replacing, write_durably
+from curate.jsontext import dumps, loads
+
+__all__ = ["Evaluation", "Items", "open_evaluation", "read_items", "write_items"]
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """What was measured of the items of a task.
+
+    Attributes:
+        task: Its name.
+        table: A row an item.
+        about: `definition`, `data`, `model`, `by`, `cut` (prompts that were too long), `rows`, `engine`, ...
+    """
+
+    task: str
+    table: pa.Table
+    about: dict[str, Any]
+
+    @property
+    def question(self) -> str:
+        """Hash of what was asked: definition and data, without the model."""
+        return hashlib.sha256(dumps([self.about["definition"], self.about["data"]]).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A folder of an evaluation.
+
+    Attributes:
+        folder: Where it is.
+        result: Its result.json.
+    """
+
+    folder: Path
+    result: dict[str, Any]
+
+    def items(self, task: str) -> Items:
+        """What was measured of a task."""
+        found = read_items(self.folder, task)
+        if found is None:
+            raise CurateError(f"the items of the task `{task}` are missing", str(self.folder), "evaluate it again")
+        return found
+
+
+def open_evaluation(folder: Path) -> Evaluation:
+    """The evaluation in a folder.
+
+    Raises:
+        CurateError: There is none, or it is damaged.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        raise CurateError(f"there is no evaluation in `{folder}`", hint="`curate eval MODEL --out DIR` makes one")
+    try:
+        return Evaluation(folder, loads(path.read_bytes()))
+    except ValueError as error:
+        raise CurateError(f"the result cannot be read: {error}", str(path)) from None
+
+
+def write_items(folder: Path, items: Items) -> None:
+    """Write the items of a task, whole or not at all; what they are about comes last."""
+    place = folder / "items"
+    place.mkdir(parents=True, exist_ok=True)
+    with replacing(place / f"{items.task}.parquet") as stream:
+        parquet.write_table(items.table, stream, compression="zstd")
+    write_durably(place / f"{items.task}.json", dumps(items.about).encode())
+
+
+def read_items(folder: Path, task: str) -> Items | None:
+    """The items of a task; None where they are not there or damaged."""
+    place = folder / "items"
+    try:
+        about = loads((place / f"{task}.json").read_bytes())
+        return Items(task, parquet.read_table(place / f"{task}.parquet"), about)
+    except (OSError, ValueError, pa.ArrowException):
+        return None

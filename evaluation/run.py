@@ -1,0 +1,194 @@
+"""`curate eval`: tasks, a model, and what comes of them."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from curate.dataset.runs import Thing, now, record, records, run_id
+from curate.dataset.store import Store
+from curate.evaluation.metrics import Measured, group_measures, measures
+from curate.evaluation.models.contract import LanguageModel
+from curate.evaluation.result import RESULT, Evaluation, Items, read_items, write_items
+from curate.evaluation.tasks.choice import choices
+from curate.evaluation.tasks.data import SMALL, Rows, read_rows
+from curate.evaluation.tasks.generation import answers
+from curate.evaluation.tasks.perplexity import text_losses
+from curate.evaluation.tasks.settings import ChoiceTask, GenerationTask, PerplexityTask, TaskSettings
+from curate.files import write_durably
+from curate.jsontext import dumps
+
+__all__ = ["evaluate"]
+
+SAMPLES = ("prompt", "choices", "log_probabilities", "generated", "finish", "generated_tokens")
+"""Facts that only `--samples` keeps."""
+Say = Callable[[str], None]
+PATIENCE = 5.0
+"""Seconds between two words about how far a task is."""
+
+
+def evaluate(
+    open_model: Callable[[], LanguageModel],
+    tasks: Sequence[TaskSettings],
+    folder: Path,
+    *,
+    store: Store | None,
+    samples: bool = False,
+    say: Say,
+) -> Evaluation:
+    """Measure a model on tasks, and keep what was measured.
+
+    Args:
+        open_model: Opens the model; called after all data is there.
+        tasks: What is asked.
+        folder: Of the evaluation; tasks that it has for the same model, definition and data are not measured again.
+        store: Where it is put on record, and versions are read; None: on no record.
+        samples: Keep prompts and answers.
+        say: Tells people how far it is.
+
+    Raises:
+        CurateError: Data, model and tasks do not fit.
+    """
+    location = store.location if store else None
+    read = [(task, read_rows(task, location)) for task in tasks]
+    began, identity = now(), run_id()
+    for _, rows in read:
+        _tell_test(store, rows, say)
+    model = open_model()
+    found = [_items(task, rows, model, folder, samples=samples, say=say) for task, rows in read]
+    result = _result(model, found)
+    write_durably(folder / RESULT, dumps(result).encode())
+    if store:
+        _record(store, identity, began, model, read, folder, result)
+    return Evaluation(folder, result)
+
+
+def _items(task: TaskSettings, rows: Rows, model: LanguageModel, folder: Path, *, samples: bool, say: Say) -> Items:
+    definition = task.model_dump(exclude={"data", "files", "split"})
+    about = {"definition": definition, "data": rows.identity, "model": model.identity, "length": model.length}
+    old = read_items(folder, task.name)
+    if (
+        old
+        and all(old.about.get(key) == value for key, value in about.items())
+        and (old.about["samples"] or not samples)
+    ):
+        say(f"{task.name}: measured before")
+        return old
+    say(f"{task.name}: {len(rows.rows):,} rows" + (f" of {rows.total:,}" if rows.total > len(rows.rows) else ""))
+    started = time.process_time()
+    model.progress = _every(PATIENCE, lambda share: say(f"{task.name}: {share:.0%}"))
+    facts = _measured(task, rows, model)
+    columns = {"id": [str(row["id"]) for row in rows.rows], **facts}
+    columns |= {name: [str(row.get(name)) for row in rows.rows] for name in task.by}
+    if task.cluster:
+        columns["cluster"] = [str(row.get(task.cluster)) for row in rows.rows]
+    table = pa.table({name: values for name, values in columns.items() if samples or name not in SAMPLES})
+    items = Items(task.name, table, {
+        **about, "by": list(task.by), "source": rows.source, "version": rows.version, "split": rows.split,
+        "rows": len(rows.rows), "total": rows.total, "samples": samples,
+        "cut": sum(one > 0 for one in columns.get("cut", [])), "cpu_seconds": time.process_time() - started,
+        "engine": f"curate {version('curate-lm')}",
+    })  # fmt: skip
+    write_items(folder, items)
+    return items
+
+
+def _every(seconds: float, tell: Callable[[float], None]) -> Callable[[float], None]:
+    """Tell at most every so many seconds."""
+    last = time.monotonic()
+
+    def maybe(share: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            tell(share)
+
+    return maybe
+
+
+def _measured(task: TaskSettings, rows: Rows, model: LanguageModel) -> dict[str, list[Any]]:
+    match task:
+        case PerplexityTask():
+            return text_losses(task, rows, model)
+        case ChoiceTask():
+            return choices(task, rows, model)
+        case GenerationTask():
+            return answers(task, rows, model)
+        case _:
+            raise NotImplementedError(task.kind)
+
+
+def _result(model: LanguageModel, found: Sequence[Items]) -> dict[str, Any]:
+    tasks = {items.task: _plain(measures(items.table)) for items in found}
+    groups = {
+        items.task: {
+            by: {name: _plain(some) for name, some in group_measures(items.table, by).items()}
+            for by in items.about["by"]
+        }
+        for items in found
+        if items.about["by"]
+    }
+    return {
+        "schema": 1, "model": model.name, "identity": model.identity, "length": model.length, "tasks": tasks,
+        "groups": groups, "warnings": [words for items in found for words in _warnings(items)],
+        "about": {items.task: items.about for items in found},
+    }  # fmt: skip
+
+
+def _plain(some: dict[str, Measured]) -> dict[str, Any]:
+    return {name: one.json() for name, one in some.items()}
+
+
+def _warnings(items: Items) -> list[str]:
+    told, about = [], items.about
+    if items.table.num_rows < SMALL:
+        told.append(f"{items.task}: {items.table.num_rows} items are too few to tell much: see the intervals")
+    if about["cut"]:
+        told.append(
+            f"{items.task}: {about['cut']:,} of {about['rows']:,} prompts were too long for the model, and lost their begin"
+        )
+    return told
+
+
+def _tell_test(store: Store | None, rows: Rows, say: Say) -> None:
+    """A test split that decides twice is a validation split: say that it was read before."""
+    if store is None or rows.split != "test" or rows.version is None:
+        return
+    before = [
+        one for one in records(store, "evaluation", version=rows.version)
+        if any(split == [rows.version, "test"] for split in one["facts"]["splits"])
+    ]  # fmt: skip
+    if before:
+        say(
+            f"the test split of {rows.source} was read {len(before)} times before: what is chosen by it is not tested by it"
+        )
+
+
+def _record(
+    store: Store,
+    identity: str,
+    began: str,
+    model: LanguageModel,
+    read: Sequence[tuple[TaskSettings, Rows]],
+    folder: Path,
+    result: dict[str, Any],
+) -> None:
+    versions = {rows.version: rows.source for _, rows in read if rows.version}
+    record(
+        store, "evaluation", identity, name=folder.name, state="done", began=began,
+        inputs=[
+            Thing(kind="model", id=model.identity, name=model.name),
+            *(Thing(kind="version", id=one, name=name) for one, name in versions.items()),
+        ],
+        outputs=[Thing(kind="evaluation", id=hashlib.sha256(dumps(result).encode()).hexdigest(), name=str(folder.resolve()))],
+        facts={
+            "folder": str(folder.resolve()), "tasks": [task.name for task, _ in read],
+            "splits": [list(pair) for pair in sorted({(rows.version, rows.split) for _, rows in read if rows.version})],
+        },
+    )  # fmt: skip

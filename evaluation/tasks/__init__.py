@@ -1,0 +1,1 @@
+"""Tasks: what is asked of a model, and what is kept of each answer."""

@@ -1,0 +1,119 @@
+"""What a model writes, against what is right.
+
+exact_match and token_f1 are SQuAD's (Rajpurkar et al. 2016): lower case, without punctuation, articles and extra white
+space; the best of several answers counts. ROUGE is rouge-score's F-measure with stemming. BLEU and chrF are made
+of `hypothesis` and `references` by sacrebleu (metrics.py).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from typing import Any
+
+from curate.errors import CurateError
+from curate.evaluation.models.contract import LanguageModel
+from curate.evaluation.tasks.data import Rows
+from curate.evaluation.tasks.prompts import Template, prompts
+from curate.evaluation.tasks.settings import GenerationTask
+
+__all__ = ["answers", "exact_match", "judged", "token_f1"]
+
+ROUGE = ("rouge1", "rouge2", "rougeL")
+
+
+def answers(task: GenerationTask, rows: Rows, model: LanguageModel) -> dict[str, list[Any]]:
+    """Facts of each row: what was generated, and what `task.metrics` need.
+
+    Raises:
+        CurateError: A template does not fit, or `most` leaves no room for a prompt.
+    """
+    references = [_references(task, row) for row in rows.rows]
+    first = {id(row): some[0] for row, some in zip(rows.rows, references, strict=True)}
+    asked = prompts(task, rows, lambda row: " " + (first.get(id(row)) or _references(task, row)[0]))
+    given = model.complete(asked, most=task.most, stop=task.stop, temperature=task.temperature, seed=task.seed)
+    said = [_counting(task, one.text) for one in given]
+    return {
+        "cut": [one.cut for one in given],
+        "prompt": asked,
+        "generated": [one.text for one in given],
+        "finish": [one.finish for one in given],
+        "generated_tokens": [one.tokens for one in given],
+        **judged(said, references, task.metrics),
+    }
+
+
+def judged(said: list[str], references: list[list[str]], metrics: tuple[str, ...]) -> dict[str, list[Any]]:
+    """The facts that metrics need: a score in [0, 1] of each text, or the texts themselves (BLEU, chrF).
+
+    Args:
+        said: A text of each item.
+        references: What would be right, one or several of each item.
+        metrics: `exact_match`, `token_f1`, `bleu`, `chrf`, `rouge`.
+    """
+    facts: dict[str, list[Any]] = {}
+    pairs = list(zip(said, references, strict=True))
+    if "exact_match" in metrics:
+        facts["exact_match"] = [max(exact_match(one, right) for right in some) for one, some in pairs]
+    if "token_f1" in metrics:
+        facts["token_f1"] = [max(token_f1(one, right) for right in some) for one, some in pairs]
+    if "rouge" in metrics:
+        facts |= _rouge(pairs)
+    if {"bleu", "chrf"} & set(metrics):
+        facts |= {"hypothesis": said, "references": references}
+    return facts
+
+
+def exact_match(said: str, right: str) -> float:
+    """1.0 where both are the same words."""
+    return float(_words(said) == _words(right))
+
+
+def token_f1(said: str, right: str) -> float:
+    """F1 of the words that both have, with their number."""
+    one, other = _words(said), _words(right)
+    if not one or not other:
+        return float(one == other)
+    both = sum((Counter(one) & Counter(other)).values())
+    return 2 * both / (len(one) + len(other))
+
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _words(text: str) -> list[str]:
+    return re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split()
+
+
+def _rouge(pairs: list[tuple[str, list[str]]]) -> dict[str, list[Any]]:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(list(ROUGE), use_stemmer=True)
+    found = [scorer.score_multi(some, one) for one, some in pairs]
+    return {name: [float(one[name].fmeasure) for one in found] for name in ROUGE}
+
+
+def _references(task: GenerationTask, row: dict[str, Any]) -> list[str]:
+    given = row.get(task.answer)
+    if given is None:
+        found = [Template(task.answer, f"task {task.name}: answer")(row)]
+        if task.answer in found:
+            raise CurateError(
+                f"the row {row['id']} has no column `{task.answer}`", f"task {task.name}: answer",
+                f"it has: {', '.join(row)}",
+            )  # fmt: skip
+    else:
+        found = [str(one) for one in given] if isinstance(given, list) else [str(given)]
+    if not found:
+        raise CurateError(f"the row {row['id']} has no answer", f"task {task.name}: answer")
+    return [_counting(task, one) for one in found]
+
+
+def _counting(task: GenerationTask, text: str) -> str:
+    """The part of a text that counts: what the pattern's last match says, else all of it."""
+    if task.pattern is None:
+        return text.strip()
+    matches = re.findall(task.pattern, text)
+    last = matches[-1] if matches else ""
+    return (last[0] if isinstance(last, tuple) else last).strip()

@@ -1,0 +1,134 @@
+r"""Tasks as a YAML file says them.
+
+    tasks:
+      - {name: books, kind: perplexity, data: books@v3, split: test, by: [author]}
+      - name: questions
+        kind: generation
+        files: [questions/*.jsonl]
+        prompt: "Question: {{ question }}\nAnswer:"
+        answer: "{{ answer }}"
+
+A prompt is a Jinja template over the columns of a row.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from curate.errors import ConfigurationErrors, CurateError
+
+__all__ = ["ChoiceTask", "GenerationTask", "LabelTask", "PerplexityTask", "TaskSettings", "load_tasks"]
+
+
+class _Task(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field(pattern=r"^[\w.-]+$", max_length=80, description="what its results are called")
+    data: str | None = Field(default=None, description="a dataset version: NAME, NAME@TAG or NAME@ID-PREFIX")
+    split: str | None = Field(default=None, description="of the version; `test` where it has one")
+    files: tuple[str, ...] = Field(default=(), description="or files: jsonl, csv, tsv or parquet; patterns are allowed")
+    limit: int | None = Field(default=None, ge=1, description="at most as many rows, spread evenly")
+    by: tuple[str, ...] = Field(default=(), description="columns whose values get numbers of their own")
+    cluster: str | None = Field(default=None, description="column that says which rows belong together, for intervals")
+
+    @model_validator(mode="after")
+    def _has_data(self) -> _Task:
+        if (self.data is None) == (not self.files):
+            raise ValueError("a task needs `data` (a version) or `files`, and not both")
+        if self.split is not None and self.files:
+            raise ValueError("`split` is of a version; name the file of the split in `files`")
+        return self
+
+
+class PerplexityTask(_Task):
+    """Bits per byte and perplexities of texts."""
+
+    kind: Literal["perplexity"] = "perplexity"
+    text: str = Field(default="text", description="column with the text")
+
+
+class _Prompted(_Task):
+    prompt: str = Field(description="what the model reads before it answers: a template over the row's columns")
+    examples: int = Field(default=0, ge=0, description="rows that are shown with their answers before (few-shot)")
+    examples_from: tuple[str, ...] = Field(
+        default=(), description="files that the examples come from; by default other rows of the task"
+    )
+    separator: str = Field(default="\n\n", description="between examples")
+    seed: int = Field(default=0, description="of the choice of examples")
+
+
+class ChoiceTask(_Prompted):
+    """Which of some answers is likeliest: accuracy, macro F1, Matthews' correlation, calibration error."""
+
+    kind: Literal["choice"] = "choice"
+    choices: tuple[str, ...] | str = Field(
+        description="the answers, as the model would write them; or a column of lists"
+    )
+    answer: str = Field(description="column with the right one: its number from 0, or its words, or a name in `labels`")
+    labels: tuple[str, ...] = Field(
+        default=(), description="what the data calls the choices, where it is not their number"
+    )
+
+
+class GenerationTask(_Prompted):
+    """What the model writes: exact match, token F1, BLEU, chrF, ROUGE."""
+
+    kind: Literal["generation"] = "generation"
+    answer: str = Field(description="what is right: a template, or the name of a column that may hold several answers")
+    most: int = Field(default=64, ge=1, description="most new tokens")
+    stop: tuple[str, ...] = Field(default=("\n",), description="strings that end an answer")
+    temperature: float = Field(default=0.0, ge=0, description="0 takes the likeliest token each time")
+    pattern: str | None = Field(
+        default=None, description="regular expression whose last match (its first group) is the answer that counts"
+    )
+    metrics: tuple[Literal["exact_match", "token_f1", "bleu", "chrf", "rouge"], ...] = Field(
+        default=("exact_match", "token_f1"), min_length=1, description="what is measured"
+    )
+
+
+class LabelTask(_Task):
+    """What a model with a head predicts: labels of texts or words, numbers, or target texts."""
+
+    kind: Literal["labels"] = "labels"
+    text: str | None = Field(default=None, description="column that is read; by default as in the training")
+    second: str | None = Field(default=None, description="column with the second text of a pair")
+    label: str | None = Field(default=None, description="column with what is right; by default as in the training")
+    beams: int = Field(default=1, ge=1, description="of the search for a target text")
+
+
+TaskSettings = PerplexityTask | ChoiceTask | GenerationTask | LabelTask
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    tasks: tuple[Annotated[TaskSettings, Field(discriminator="kind")], ...] = Field(min_length=1)
+
+
+def load_tasks(path: Path) -> tuple[TaskSettings, ...]:
+    """The tasks of a file; their files are seen from its folder.
+
+    Raises:
+        CurateError: It cannot be read, or (as `ConfigurationErrors`) all that is wrong with it.
+    """
+    from curate.config.validation import validation_errors
+    from curate.config.yamlfile import load_yaml
+
+    located = load_yaml(path)
+    if not isinstance(located.value, dict):
+        raise CurateError("a file of tasks is a map with `tasks`, a list", located.where())
+    for task in located.value.get("tasks") or () if isinstance(located.value.get("tasks"), list) else ():
+        for key in ("files", "examples_from"):
+            given = task.get(key) if isinstance(task, dict) else None
+            if isinstance(given, list | tuple):
+                task[key] = [str(path.parent / name) if isinstance(name, str) else name for name in given]
+    try:
+        found = _File.model_validate(located.value).tasks
+    except ValidationError as error:
+        raise ConfigurationErrors(validation_errors(error, _File, located, (), "the file of tasks")) from None
+    names = [task.name for task in found]
+    twice = next((number for number, name in enumerate(names) if name in names[:number]), None)
+    if twice is not None:
+        raise CurateError(f"two tasks are named `{names[twice]}`", located.where("tasks", twice, "name"))
+    return found
