@@ -37,7 +37,17 @@ from scipy.stats import rankdata
 from curate.audit.bias.statistics import wilson
 from curate.labeling.agreement import bootstrap
 
-__all__ = ["METRICS", "Measured", "Metric", "clustered", "group_measures", "measure", "measures"]
+__all__ = [
+    "METRICS",
+    "Measured",
+    "Metric",
+    "clustered",
+    "group_measures",
+    "is_binary",
+    "measure",
+    "measures",
+    "signatures",
+]
 
 Numbers = NDArray[np.float64]
 Rows = Any
@@ -56,6 +66,7 @@ class Metric:
         value: From sums (draws by sums) to a value each; NaN where there is none.
         higher_is_better: Which way is better.
         share: An item is right or wrong, where all values are 0 or 1.
+        together: Sums depend on what values there are: the rows of two models are made of both tables at once.
     """
 
     facts: tuple[str, ...]
@@ -63,6 +74,7 @@ class Metric:
     value: Callable[[Numbers], Numbers]
     higher_is_better: bool = True
     share: bool = False
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +118,7 @@ def measure(name: str, items: pa.Table, *, seed: int = 0) -> Measured:
     alone = clusters is None
     if count == 0:
         return Measured(None, None, None, 0)
-    if metric.share and alone and _is_binary(rows):
+    if metric.share and alone and is_binary(rows):
         share = wilson(float(rows[:, 0].sum()), count)
         return Measured(share.value, share.low, share.high, count)
     if rows.shape[0] < 2:
@@ -130,7 +142,13 @@ def clustered(rows: Rows, items: pa.Table) -> tuple[Rows, int | None]:
     return sums @ rows, count
 
 
-def _is_binary(rows: Rows) -> bool:
+def finite(rows: Rows) -> bool:
+    """No item adds what is not a number: a sum with one is not one either."""
+    return bool(np.isfinite(rows.data if sparse.issparse(rows) else rows).all())
+
+
+def is_binary(rows: Rows) -> bool:
+    """Each item is right or wrong: what it adds first is 0 or 1."""
     return isinstance(rows, np.ndarray) and bool(np.isin(rows[:, 0], (0.0, 1.0)).all())
 
 
@@ -281,8 +299,8 @@ METRICS: dict[str, Metric] = {
     "token_accuracy": Metric(("greedy_tokens", "tokens"), _columns("greedy_tokens", "tokens"), _ratio),
     "accuracy": _mean("accuracy"),
     "accuracy_normalized": _mean("accuracy_normalized"),
-    "macro_f1": Metric(("gold", "predicted"), _confusion, _macro_f1),
-    "matthews": Metric(("gold", "predicted"), _confusion, _matthews),
+    "macro_f1": Metric(("gold", "predicted"), _confusion, _macro_f1, together=True),
+    "matthews": Metric(("gold", "predicted"), _confusion, _matthews, together=True),
     "pearson": Metric(("gold_value", "predicted_value"), _moments, _correlation),
     "spearman": Metric(("gold_value", "predicted_value"), _rank_moments, _correlation),
     "calibration_error": Metric(("confidence", "accuracy"), _bins, _calibration, higher_is_better=False),
