@@ -129,9 +129,7 @@ def _print(found: Comparison, judged: Sequence[Judged]) -> None:
         echo(f"not compared: {task} ({model}): {reason}")
     for one in found.tests:
         if one.verdict == "no difference shown" and one.detectable:
-            echo(
-                f"{one.task} ({one.model}): a true difference of {one.detectable:.3g} is found in 8 of 10 tries, a smaller one less often"
-            )
+            echo(f"{one.task} ({one.model}): a true difference of {one.detectable:.3g} would be found in 8 of 10 tries")
     for words in found.notes:
         echo(f"note: {words}")
     for one in judged:
