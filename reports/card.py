@@ -34,7 +34,8 @@ _LEARNED = {
 _USE = {
     "causal": "to go on with texts like those that it was trained on, and as the begin of other trainings",
     "masked": "as the begin of classifiers and taggers", "seq2seq": "to make target texts of texts like those in its data",
-    "classification": "to label texts like those in its data", "token_classification": "to label words of texts like those in its data",
+    "classification": "to label texts like those in its data",
+    "token_classification": "to label words of texts like those in its data",
     "sft": "to answer in conversations like those in its data",
 }  # fmt: skip
 

@@ -75,7 +75,8 @@ def render_evaluation(evaluation: Evaluation) -> str:
     return render(
         "evaluation.html",
         name=evaluation.folder.resolve().name, model=result["model"], identity=result["identity"], tasks=tasks,
-        sections=measured_sections(result), warnings=result["warnings"], length=result.get("length"), definitions=definitions(every),
+        sections=measured_sections(result), warnings=result["warnings"], length=result.get("length"),
+        definitions=definitions(every),
         sentences=[_sentence(name, metrics) for name, metrics in result["tasks"].items() if metrics],
         levels=[(f"loss-{at}", f"from {bits:g} bits") for at, bits in enumerate(LEVELS, 1)],
         contents=[("tasks", "Tasks", [(one.anchor, one.name) for one in tasks]), ("numbers", "What the numbers are", []),
@@ -105,7 +106,7 @@ def metric_rows(metrics: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def measured_sections(result: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, ...]]]]:
-    """What else an evaluation measured (bias, contamination, ...): of each part of the result the values in it, by their names."""
+    """What else an evaluation measured (bias, contamination, ...): the values in each other part of the result, by name."""
     found = [
         (name, list(_measured(part))) for name, part in result.items() if name not in _KNOWN and isinstance(part, dict)
     ]

@@ -70,7 +70,8 @@ def render_run(run: RunData, card: Card | None = None) -> str:
     """The page of a training run, with its model card where there is one."""
     validation = [(figures.metric_name(name), *map(numbers.measure, values)) for name, values in run.validation]
     sections = {"use": "Intended use", "data": "Data", "evaluation": "Evaluation", "results": "Results of the training",
-                "validation": "Validation", "curves": "Training curves", "settings": "Settings", "limits": "Limits"}  # fmt: skip
+                "validation": "Validation", "curves": "Training curves", "settings": "Settings",
+                "limits": "Limits"}  # fmt: skip
     there = {"validation": validation, **dict.fromkeys(("use", "data", "evaluation", "limits"), card)}
     return render(
         "run.html",
