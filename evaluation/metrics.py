@@ -121,11 +121,12 @@ def measure(name: str, items: pa.Table, *, seed: int = 0) -> Measured:
     metric, count = METRICS[name], items.num_rows
     if count == 0:
         return Measured(None, None, None, 0)
-    rows, clusters = clustered(metric.rows(items), items)
+    with np.errstate(invalid="ignore"):  # what is no number is looked for below
+        rows, clusters = clustered(metric.rows(items), items)
+        value = float(metric.value(np.asarray(rows.sum(axis=0), np.float64).reshape(1, -1))[0])
     if metric.share and clusters is None and is_binary(rows):
         share = wilson(float(rows[:, 0].sum()), count)
         return Measured(share.value, share.low, share.high, count)
-    value = float(metric.value(np.asarray(rows.sum(axis=0), np.float64).reshape(1, -1))[0])
     alone = Measured(None if math.isnan(value) else value, None, None, count, clusters)
     if rows.shape[0] < 2 or not finite(rows):
         return alone
@@ -209,7 +210,7 @@ def _products(x: Numbers, y: Numbers) -> Rows:
 
 def _bins(items: pa.Table) -> Rows:
     confidence, right = _numbers(items, "confidence"), _numbers(items, "accuracy")
-    places = np.clip((np.nan_to_num(confidence) * BINS).astype(int), 0, BINS - 1)
+    places = np.clip((np.nan_to_num(confidence, posinf=1.0, neginf=0.0) * BINS).astype(int), 0, BINS - 1)
     found = np.zeros((len(confidence), 3 * BINS))
     here = np.arange(len(confidence))
     found[here, places], found[here, BINS + places], found[here, 2 * BINS + places] = 1.0, confidence, right
