@@ -224,7 +224,7 @@ def cli(*words):
 
 def test_the_command_tells_scripts_what_is_promised(pair, monkeypatch):
     monkeypatch.chdir(pair[0])
-    store = Store.create(pair[0] / ".curate")
+    store = Store.open(pair[0] / ".curate", create=True)
     told = json.loads(cli("old", "evaluations/new", "--json", "--out", "page.html").stdout)
     assert (
         told["schema"] == 1
