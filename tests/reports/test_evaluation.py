@@ -94,7 +94,8 @@ def card(trained, tmp_path):
     for name, model in (("mine", "c" * 64), ("another", "x" * 64)):
         one = evaluation(tmp_path / name, model=model)
         record(trained.store, "evaluation", run_id(), name=name, state="done", began="2026-01-02T00:00:00+00:00",
-               inputs=[{"kind": "model", "id": model, "name": name}], outputs=[], facts={"folder": str(one.folder)})  # fmt: skip
+               inputs=[{"kind": "model", "id": model, "name": name}],
+               outputs=[], facts={"folder": str(one.folder)})  # fmt: skip
     record(
         trained.store, "training", run_id(), name="small", state="done", began="2026-01-03T00:00:00+00:00",
         inputs=[{"kind": "version", "id": trained.version, "name": "books@v1"}],
