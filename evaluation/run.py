@@ -26,7 +26,7 @@ from curate.jsontext import dumps
 
 __all__ = ["evaluate"]
 
-SAMPLES = ("prompt", "choices", "log_probabilities", "generated", "finish", "generated_tokens")
+SAMPLES = ("prompt", "choices", "log_probabilities", "generated", "finish", "generated_tokens", "pieces")
 """Facts that only `--samples` keeps."""
 Say = Callable[[str], None]
 PATIENCE = 5.0

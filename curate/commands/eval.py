@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.options import Json, StoreOption
+from curate.commands.options import Json, StoreOption, optional_store
 from curate.terminal import echo
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def evaluate(
     from curate.evaluation.models.opened import open_model
     from curate.evaluation.run import evaluate as run
 
-    opened = _store(store)
+    opened = optional_store(store)
     asked = _asked(model, tasks or [], data or [], split, tuple(by or ()), limit, opened)
     name = Path(model).resolve().name
     folder = out or Path("evaluations") / name
@@ -72,19 +72,6 @@ def evaluate(
         return
     _print(found.result)
     echo(f"\nevery item: {folder}")
-
-
-def _store(store: str | None) -> Store | None:
-    """The store, where there is one: files can be evaluated on without."""
-    from curate.dataset.find import find_store
-    from curate.errors import CurateError
-
-    try:
-        return find_store(store)
-    except CurateError:
-        if store is not None:
-            raise
-        return None
 
 
 def _folder(model: str) -> str:
