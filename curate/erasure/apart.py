@@ -23,7 +23,7 @@ __all__ = ["named_apart"]
 LONGEST = 200
 """Bytes of a cell that may be a name."""
 _CALLED = re.compile(
-    r"name|author|person|given|vor|nach|first|last|middle|famil|surn|pr[eé]nom|^nom$|nombre|apellido|cognome|sobrenome",
+    r"name|author|person|given|vor|nach|first|last|middle|famil|surn|pr[e\u00e9]nom|^nom$|nombre|apellido|cognome|sobrenome",
     re.IGNORECASE,
 )
 _BETWEEN = r"[\s._\x{2010}\x{2011}-]+"

@@ -67,8 +67,7 @@ def entity_finder(pipeline: Language) -> Callable[[Sequence[str]], list[list[Ent
 
 def _decoder(ner: Any) -> Callable[[Sequence[Doc]], list[list[Entity]]]:
     """The function that gives the entities of some texts that have words."""
-    layers = ner.model.layers
-    words, lower, upper = layers
+    words, lower, upper = ner.model.layers
     bias = lower.get_param("b")
     names = [ner.moves.get_class_name(number) for number in range(ner.moves.n_moves)]
     number_of = {name: number for number, name in enumerate(names)}
