@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from curate.errors import CurateError
 from curate.files import replacing_folder
-from curate.tokenize.chat import DEFAULT_TEMPLATE
+from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate
 from curate.tokenize.roles import roles as known_roles
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.models.family import HeadKind
@@ -120,7 +120,8 @@ def _read(path: Path, *, average: bool | None = None) -> Trained:
         )
     stored = read_stored(checkpoint)
     config = stored.config
-    longest = max(config.batch.length, getattr(config.objective, "target_length", 0), stored.positions or 0)
+    made_for = (stored.length or 0, stored.positions or 0)
+    longest = max(config.batch.length, getattr(config.objective, "target_length", 0), *made_for)
     labels = list(stored.labels) or None
     tensors = _whole(checkpoint, averaged=average)
     return Trained(config, stored.sizes, tensors, longest, stored.tokenizer, labels)
@@ -201,6 +202,9 @@ def _new_folder(path: Path) -> Iterator[Path]:
 
 def _write_plain(trained: Trained, folder: Path, *, half: bool) -> None:
     kind = trained.config.objective.kind
+    tokenizer = load_tokenizer(trained.tokenizer)
+    roles = known_roles(tokenizer)
+    template = _chat_template(trained.config) if kind == "sft" else None
     write_huggingface(
         folder,
         trained.sizes,
@@ -209,11 +213,12 @@ def _write_plain(trained: Trained, folder: Path, *, half: bool) -> None:
         vocabulary=trained.vocabulary,
         length=trained.length,
         tokenizer=trained.tokenizer,
-        roles=known_roles(load_tokenizer(trained.tokenizer)),
-        chat_template=_chat_template(trained.config) if kind == "sft" else None,
+        roles=roles,
+        chat_template=template,
         dtype=torch.bfloat16 if half else None,
         labels=trained.labels,
         pooling=getattr(trained.config.objective, "pooling", None),
+        turn_end=ChatTemplate(tokenizer, roles, template).turn_end if template else None,
     )
 
 
