@@ -91,7 +91,7 @@ def _items(task: TaskSettings, rows: Rows, model: LanguageModel, folder: Path, *
     table = pa.table({name: values for name, values in columns.items() if samples or name not in SAMPLES})
     items = Items(task.name, table, {
         **about, "by": list(task.by), "source": rows.source, "version": rows.version, "split": rows.split,
-        "rows": len(rows.rows), "total": rows.total, "samples": samples,
+        "rows": len(rows.rows), "total": rows.total, "repeated": rows.repeated, "samples": samples,
         "cut": sum(one > 0 for one in columns.get("cut", [])), "cpu_seconds": time.process_time() - started,
         "engine": f"curate {version('curate-lm')}",
     })  # fmt: skip
@@ -149,6 +149,11 @@ def _warnings(items: Items) -> list[str]:
     told, about = [], items.about
     if items.table.num_rows < SMALL:
         told.append(f"{items.task}: {items.table.num_rows} items are too few to tell much: see the intervals")
+    if about["repeated"]:
+        told.append(
+            f"{items.task}: {about['repeated']:,} rows had the id of another one, and got a number behind it: "
+            "two models are paired by their place in the data"
+        )
     if about["cut"]:
         told.append(
             f"{items.task}: {about['cut']:,} of {about['rows']:,} prompts were too long for the model, and lost their begin"

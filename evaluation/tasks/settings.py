@@ -28,7 +28,13 @@ class _Task(BaseModel):
     name: str = Field(pattern=r"^[\w.-]+$", max_length=80, description="what its results are called")
     data: str | None = Field(default=None, description="a dataset version: NAME, NAME@TAG or NAME@ID-PREFIX")
     split: str | None = Field(default=None, description="of the version; `test` where it has one")
-    files: tuple[str, ...] = Field(default=(), description="or files: jsonl, csv, tsv or parquet; patterns are allowed")
+    files: tuple[str, ...] = Field(
+        default=(),
+        description="or files: jsonl, json, csv, tsv or parquet, the first four also compressed; patterns are allowed",
+    )
+    columns: tuple[str, ...] = Field(
+        default=(), description="names of the columns of csv and tsv files whose first line is a row, too"
+    )
     limit: int | None = Field(default=None, ge=1, description="at most as many rows, spread evenly")
     by: tuple[str, ...] = Field(default=(), description="columns whose values get numbers of their own")
     cluster: str | None = Field(default=None, description="column that says which rows belong together, for intervals")
@@ -39,6 +45,8 @@ class _Task(BaseModel):
             raise ValueError("a task needs `data` (a version) or `files`, and not both")
         if self.split is not None and self.files:
             raise ValueError("`split` is of a version; name the file of the split in `files`")
+        if self.columns and not self.files:
+            raise ValueError("`columns` is of csv and tsv files; a version's columns have names")
         return self
 
 
