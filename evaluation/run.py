@@ -13,14 +13,27 @@ import pyarrow as pa
 
 from curate.dataset.runs import Thing, now, record, records, run_id
 from curate.dataset.store import Store
+from curate.errors import CurateError
 from curate.evaluation.metrics import Measured, group_measures, measures
 from curate.evaluation.models.contract import LanguageModel
+from curate.evaluation.models.headed import HeadedModel
+from curate.evaluation.models.tokens import TokenModel
 from curate.evaluation.result import RESULT, Evaluation, Items, read_items, write_items
+from curate.evaluation.tasks.chat import assistant_losses, preferred
 from curate.evaluation.tasks.choice import choices
 from curate.evaluation.tasks.data import SMALL, Rows, read_rows
 from curate.evaluation.tasks.generation import answers
+from curate.evaluation.tasks.labels import predictions
 from curate.evaluation.tasks.perplexity import text_losses
-from curate.evaluation.tasks.settings import ChoiceTask, GenerationTask, PerplexityTask, TaskSettings
+from curate.evaluation.tasks.settings import (
+    ChoiceTask,
+    ConversationTask,
+    GenerationTask,
+    LabelTask,
+    PerplexityTask,
+    PreferenceTask,
+    TaskSettings,
+)
 from curate.files import write_durably
 from curate.jsontext import dumps
 
@@ -29,12 +42,13 @@ __all__ = ["evaluate"]
 SAMPLES = ("prompt", "choices", "log_probabilities", "generated", "finish", "generated_tokens")
 """Facts that only `--samples` keeps."""
 Say = Callable[[str], None]
+Model = LanguageModel | HeadedModel
 PATIENCE = 5.0
 """Seconds between two words about how far a task is."""
 
 
 def evaluate(
-    open_model: Callable[[], LanguageModel],
+    open_model: Callable[[], Model],
     tasks: Sequence[TaskSettings],
     folder: Path,
     *,
@@ -69,7 +83,7 @@ def evaluate(
     return Evaluation(folder, result)
 
 
-def _items(task: TaskSettings, rows: Rows, model: LanguageModel, folder: Path, *, samples: bool, say: Say) -> Items:
+def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, samples: bool, say: Say) -> Items:
     definition = task.model_dump(exclude={"data", "files", "split"})
     about = {"definition": definition, "data": rows.identity, "model": model.identity, "length": model.length}
     old = read_items(folder, task.name)
@@ -112,19 +126,41 @@ def _every(seconds: float, tell: Callable[[float], None]) -> Callable[[float], N
     return maybe
 
 
-def _measured(task: TaskSettings, rows: Rows, model: LanguageModel) -> dict[str, list[Any]]:
+def _measured(task: TaskSettings, rows: Rows, model: Model) -> dict[str, list[Any]]:
+    """The facts of the rows.
+
+    Raises:
+        CurateError: The model does not answer questions of this kind.
+    """
     match task:
-        case PerplexityTask():
+        case LabelTask() if isinstance(model, HeadedModel):
+            return predictions(task, rows, model)
+        case ConversationTask() if isinstance(model, TokenModel):
+            return assistant_losses(task, rows, model)
+        case PreferenceTask() if isinstance(model, TokenModel):
+            return preferred(task, rows, model)
+        case PerplexityTask() if not isinstance(model, HeadedModel):
             return text_losses(task, rows, model)
-        case ChoiceTask():
+        case ChoiceTask() if not isinstance(model, HeadedModel):
             return choices(task, rows, model)
-        case GenerationTask():
+        case GenerationTask() if not isinstance(model, HeadedModel):
             return answers(task, rows, model)
         case _:
-            raise NotImplementedError(task.kind)
+            pass
+    if isinstance(model, HeadedModel):
+        raise CurateError(
+            f"the model {model.name} does not predict the next token: it was trained for `{model.kind}`",
+            f"task {task.name}: kind", "`kind: labels` measures it",
+        )  # fmt: skip
+    raise CurateError(
+        f"the model {model.name} has no head that predicts labels" if isinstance(task, LabelTask)
+        else f"the tokens of {model.name} are not seen from here",
+        f"task {task.name}: kind",
+        "`choice` and `generation` ask a language model for labels" if isinstance(task, LabelTask) else None,
+    )  # fmt: skip
 
 
-def _result(model: LanguageModel, found: Sequence[Items]) -> dict[str, Any]:
+def _result(model: Model, found: Sequence[Items]) -> dict[str, Any]:
     tasks = {items.task: _plain(measures(items.table)) for items in found}
     groups = {
         items.task: {
@@ -155,8 +191,11 @@ def _warnings(items: Items) -> list[str]:
             "two models are paired by their place in the data"
         )
     if about["cut"]:
+        told.append(f"{items.task}: {about['cut']:,} of {about['rows']:,} were too long for the model, and were cut")
+    unknown = sum(one > 0 for one in items.table["unknown"].to_pylist()) if "unknown" in items.table.column_names else 0
+    if unknown:
         told.append(
-            f"{items.task}: {about['cut']:,} of {about['rows']:,} prompts were too long for the model, and lost their begin"
+            f"{items.task}: {unknown:,} of {about['rows']:,} have labels that the model never saw: they count as wrong"
         )
     return told
 
@@ -179,7 +218,7 @@ def _record(
     store: Store,
     identity: str,
     began: str,
-    model: LanguageModel,
+    model: Model,
     read: Sequence[tuple[TaskSettings, Rows]],
     folder: Path,
     result: dict[str, Any],

@@ -27,7 +27,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--data",
-            help="Texts to predict: a version, or jsonl, csv or parquet files; by default what the run was validated on.",
+            help="What to predict: a version, or jsonl, csv or parquet files; by default what the run was validated on.",
             metavar="VERSION_OR_FILE",
         ),
     ] = None,
@@ -98,17 +98,29 @@ def _asked(
     store: Store | None,
 ) -> list[TaskSettings]:  # fmt: skip
     from curate.errors import CurateError
-    from curate.evaluation.tasks.settings import PerplexityTask, load_tasks
+    from curate.evaluation.models.opened import natural_kind
+    from curate.evaluation.tasks.files import ENDINGS
+    from curate.evaluation.tasks.settings import (
+        ConversationTask,
+        LabelTask,
+        PerplexityTask,
+        PreferenceTask,
+        load_tasks,
+    )
 
     asked: list[TaskSettings] = [task for path in tasks for task in load_tasks(Path(path))]
     if not tasks and not data:
         version, own = _trained_on(_folder(model))
         data, split = [version], split or own
+    kinds = {
+        "perplexity": PerplexityTask, "labels": LabelTask, "conversations": ConversationTask, "preferences": PreferenceTask
+    }  # fmt: skip
+    kind = kinds[natural_kind(_folder(model))]
     for one in data:
-        file = Path(one).exists() or Path(one).suffix in (".jsonl", ".csv", ".tsv", ".parquet", ".json")
+        file = Path(one).exists() or any(ending in Path(one).suffixes for ending in ENDINGS)
         name = Path(one).stem if file else one.replace("@", "-")
         place: dict[str, Any] = {"files": (one,)} if file else {"data": one, "split": split}
-        asked.append(PerplexityTask(name=name, by=by, limit=limit, **place))
+        asked.append(kind(name=name, by=by, limit=limit, **place))
     names = [task.name for task in asked]
     twice = next((one for one in names if names.count(one) > 1), None)
     if twice is not None:

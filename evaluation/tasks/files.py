@@ -83,7 +83,7 @@ def _delimited(path: Path, text: str, columns: Sequence[str], *, tabs: bool) -> 
                 names = record
             elif len(record) != len(names):
                 raise CurateError(
-                    f"line {reader.line_num} has {len(record)} fields, where there are {len(names)} columns: {', '.join(names)}",
+                    f"line {reader.line_num} has {len(record)} fields, not {len(names)}: {', '.join(names)}",
                     str(path), None if columns else "where the first line is a row, `columns` of the task names the columns",
                 )  # fmt: skip
             else:
