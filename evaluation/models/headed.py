@@ -113,7 +113,7 @@ class HeadedModel:
                 found[number] = self._logits(states[place, first])
         return found, [max(len(tokens) - room, 0) for tokens, _ in rows]
 
-    def translate(self, texts: Sequence[str], *, beams: int) -> tuple[list[str], list[int]]:
+    def translate(self, texts: Sequence[str], *, beams: int, most: int | None = None) -> tuple[list[str], list[int]]:
         """Target texts, and how many tokens of each source were cut."""
         lengths = [len(tokens) for tokens in self.encode(texts)]
         order, found = sorted(range(len(texts)), key=lambda number: -lengths[number]), [""] * len(texts)
@@ -121,7 +121,7 @@ class HeadedModel:
             some = order[start : start + ROWS]
             targets = targets_of(
                 self.trunk, self.tokenizer, [texts[number] for number in some],
-                length=self.length, target_length=self.target_length, beams=beams,
+                length=self.length, target_length=most or self.target_length, beams=beams,
             )  # fmt: skip
             for number, target in zip(some, targets, strict=True):
                 found[number] = target

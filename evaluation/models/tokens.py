@@ -129,7 +129,7 @@ class TokenModel(ABC):
             rows: Tokens, at most one more than `length`; nothing is put before them.
         """
         nothing: tuple[NDArray[np.float32], NDArray[np.bool_]] = (np.zeros(0, np.float32), np.zeros(0, np.bool_))
-        found = [nothing] * len(rows)
+        found: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = [nothing] * len(rows)
         windows = [_Window(request, row, len(row) - 1) for request, row in enumerate(rows) if len(row) > 1]
         for window, nats, greedy in self._read(windows, greedy=True):
             found[window.request] = nats, greedy

@@ -89,8 +89,7 @@ def _template(model: TokenModel, settings: DataSettings) -> ChatTemplate:
 
 
 def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, list[Any]]:
-    """Facts of each row: `accuracy` (the chosen answer is likelier), `log_probabilities` of both, and `cut`, the tokens that
-    the prompt's begin lost.
+    """Facts of each row: `accuracy` (the chosen answer is likelier), `log_probabilities` of both, `cut` tokens of the prompt.
 
     Raises:
         CurateError: A row lacks a column.

@@ -44,7 +44,7 @@ def predictions(task: LabelTask, rows: Rows, model: HeadedModel) -> dict[str, li
     label = task.label or (columns.target if model.kind == "seq2seq" else columns.label)
     given, right = column(rows, text, task.name, "text"), column(rows, label, task.name, "label")
     if model.kind == "seq2seq":
-        said, cut = model.translate([str(one) for one in given], beams=task.beams)
+        said, cut = model.translate([str(one) for one in given], beams=task.beams, most=task.most)
         references = [[str(some) for some in one] if isinstance(one, list) else [str(one)] for one in right]
         return {"cut": cut, "generated": said, **judged(said, references, task.metrics)}
     if model.kind == "token_classification":

@@ -121,6 +121,9 @@ class LabelTask(_Task):
         default={}, description="what the model calls the labels of the data, where the names differ"
     )
     beams: int = Field(default=1, ge=1, description="of the search for a target text")
+    most: int | None = Field(
+        default=None, ge=1, description="most tokens of a target text; by default as in the training, else 64"
+    )
     metrics: tuple[Literal["exact_match", "token_f1", "bleu", "chrf", "rouge"], ...] = Field(
         default=("bleu", "chrf", "rouge"), min_length=1, description="what is measured of target texts"
     )

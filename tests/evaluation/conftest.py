@@ -50,7 +50,7 @@ def trained(project):
 
     @functools.cache
     def start(name):
-        train_run(project / "train.yaml", overrides=[f"run={name}", *RUNS[name]])
+        train_run(project / "train.yaml", overrides=[f"run={name}", "validation.sequences=null", *RUNS[name]])
         return project / "runs" / name
 
     return start

@@ -96,8 +96,8 @@ def test_what_the_assistant_says_costs_what_it_cost_in_the_training(trained, mea
 def test_a_preference_is_right_where_the_chosen_answer_is_likelier(trained, measured):
     found, _ = measured(trained("choice"), task_of(PreferenceTask))
     table = found.items("held").table
-    assert [float(one > other) for one, other in []] == []
-    assert table["accuracy"].to_pylist() and set(table["accuracy"].to_pylist()) <= {0.0, 1.0}
+    assert set(table["accuracy"].to_pylist()) <= {0.0, 1.0}
+    assert table.num_rows == 10
     assert found.result["tasks"]["held"]["accuracy"]["low"] is not None
 
 
@@ -105,7 +105,7 @@ def test_a_preference_is_right_where_the_chosen_answer_is_likelier(trained, meas
 def test_a_hugging_face_folder_says_the_same_as_its_run(trained, measured, tmp_path, name):
     export_run(trained(name), tmp_path / "hf")
     columns = {"mood": {}, "tags": {"label": "tags"}, "german": {"text": "source"}}[name]
-    task = task_of(LabelTask, metrics=("chrf",), **columns)
+    task = task_of(LabelTask, metrics=("chrf",), most=16, **columns)
     assert natural_kind(str(tmp_path / "hf")) == "labels"
     ours, _ = measured(trained(name), task)
     theirs, _ = measured(tmp_path / "hf", task)
@@ -170,13 +170,13 @@ def test_a_row_that_is_no_list_of_words_is_refused(trained, measured, tmp_path, 
 
 def test_a_label_that_is_no_number_is_refused(trained, measured, tmp_path):
     (tmp_path / "r.jsonl").write_text('{"text": "merry", "score": "much"}')
-    with pytest.raises(CurateError, match="the row r.jsonl:1 has 'much' where a number should be"):
+    with pytest.raises(CurateError, match=r"the row r.jsonl:1 has 'much' where a number should be"):
         measured(trained("score"), LabelTask(name="held", files=(str(tmp_path / "r.jsonl"),)))
 
 
 def test_a_conversation_without_an_answer_is_named(trained, measured, tmp_path):
     (tmp_path / "r.jsonl").write_text('{"messages": [{"role": "user", "content": "cat?"}]}')
-    with pytest.raises(CurateError, match="the row r.jsonl:1: the assistant says nothing in this conversation"):
+    with pytest.raises(CurateError, match=r"the row r.jsonl:1: the assistant says nothing in this conversation"):
         measured(trained("chat"), ConversationTask(name="held", files=(str(tmp_path / "r.jsonl"),)))
 
 
