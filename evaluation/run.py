@@ -11,9 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate.audit.bias.statistics import wilson
+from curate.dataset.reader import Dataset
 from curate.dataset.runs import Thing, now, record, records, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError
+from curate.evaluation.contamination import contamination
 from curate.evaluation.metrics import Measured, group_measures, measures
 from curate.evaluation.models.contract import LanguageModel
 from curate.evaluation.models.headed import HeadedModel
@@ -54,6 +57,8 @@ def evaluate(
     *,
     store: Store | None,
     samples: bool = False,
+    training: Dataset | None = None,
+    columns: Sequence[str] = (),
     say: Say,
 ) -> Evaluation:
     """Measure a model on tasks, and keep what was measured.
@@ -64,6 +69,8 @@ def evaluate(
         folder: Of the evaluation; tasks that it has for the same model, definition and data are not measured again.
         store: Where it is put on record, and versions are read; None: on no record.
         samples: Keep prompts and answers.
+        training: The version that the model was trained on: how much of each item stands there is measured, too.
+        columns: Of the training, for tasks that name none.
         say: Tells people how far it is.
 
     Raises:
@@ -77,6 +84,14 @@ def evaluate(
     model = open_model()
     found = [_items(task, rows, model, folder, samples=samples, say=say) for task, rows in read]
     result = _result(model, found)
+    if training:
+        tell = _every(PATIENCE, lambda share: say(f"contamination by {training.name}: {share:.0%}"))
+        overlaps = contamination(read, training, folder, columns=columns, tell=tell)
+        name = f"{training.name}@{training.tag or training.version[:12]}"
+        result["contamination"] = {
+            "version": training.version, "name": name,
+            "tasks": {items.task: _beside(items, overlaps[items.task]) for items in found},
+        }  # fmt: skip
     write_durably(folder / RESULT, dumps(result).encode())
     if store:
         _record(store, identity, began, model, read, folder, result)
@@ -174,6 +189,18 @@ def _result(model: Model, found: Sequence[Items]) -> dict[str, Any]:
         "schema": 1, "model": model.name, "identity": model.identity, "length": model.length, "tasks": tasks,
         "groups": groups, "warnings": [words for items in found for words in _warnings(items)],
         "about": {items.task: items.about for items in found},
+    }  # fmt: skip
+
+
+def _beside(items: Items, overlaps: pa.Table) -> dict[str, Any]:
+    """How many items stand in the training data, and the metrics of those that do not."""
+    contaminated = overlaps["contaminated"].to_numpy(zero_copy_only=False)
+    count, share = len(contaminated), wilson(float(contaminated.sum()), len(contaminated))
+    return {
+        "contaminated": int(contaminated.sum()), "n": count, "too_short": overlaps["share"].null_count,
+        "share": Measured(share.value, share.low, share.high, count).json(),
+        "longest": max(overlaps["longest"].to_pylist(), default=0),
+        "clean": _plain(measures(items.table.filter(pa.array(~contaminated)))),
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The rows of a task: read from whatever they are in, each with an id of its own, and refused with the place where they are wrong."""
+"""The rows of a task: read from whatever they are in, each with an id of its own, and refused where they are wrong."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_only_what_a_task_needs_of_a_version_is_read(project):
     [
         ({"data": "rows", "split": "dev"}, "`rows` has no split `dev`"),
         ({"data": "rows", "text": "texts"}, "`rows` has no column `texts`"),
-        ({"data": "row"}, "there is no dataset `row`"),
+        ({"data": "row"}, "there is no dataset named `row`"),
     ],
 )
 def test_a_split_or_column_or_version_that_is_not_there_is_named(project, settings, problem):
