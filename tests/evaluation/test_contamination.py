@@ -72,8 +72,8 @@ def test_texts_of_fewer_words_than_eight_cannot_be_told():
 
 def test_the_items_of_a_task_are_looked_for_once_and_then_known(project, tmp_path):
     dataset = open_dataset("rows", str(project / ".curate"))
-    (planted,) = dataset.take([3], "train").column("text").to_pylist()
-    lines = [planted * 3, "nothing of this was ever seen by any model in the whole wide world before now"]
+    planted = max(dataset.arrow("train", ["text"])["text"].to_pylist(), key=len)
+    lines = [planted.upper(), "nothing of this was ever seen by any model in the whole wide world before now"]
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"text": line}) for line in lines))
     task = PerplexityTask(name="held", files=(str(tmp_path / "a.jsonl"),))
     asked = [(task, read_rows(task, None))]
