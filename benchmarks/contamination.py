@@ -2,7 +2,7 @@
 
     python benchmarks/contamination.py
 
-2,000 items of 100 words are taken from 40 books of ../shared/data/books_sample (or `CURATE_DATA`), in which they are looked for.
+2,000 items of 100 words are looked for in the 40 books of ../shared/data/books_sample that they are from.
 The data has no peer here: harnesses take n-grams that somebody else has collected.
 """
 

@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
+Contamination = Annotated[
+    str | None,
+    typer.Option(
+        help="Look for the items in the training split of this version; by default the one that the run was trained on, "
+        "`none` is off.",
+        metavar="VERSION",
+    ),
+]
+
+
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run, its folder, a checkpoint, or a Hugging Face folder.")],
     tasks: Annotated[
@@ -44,14 +54,7 @@ def evaluate(
     length: Annotated[
         int | None, typer.Option(min=2, help="Most tokens read at once; by default what the model takes.")
     ] = None,
-    contamination: Annotated[
-        str | None,
-        typer.Option(
-            help="Look for the items in the training split of this version; by default the one that the run was trained on, "
-            "`none` is off.",
-            metavar="VERSION",
-        ),
-    ] = None,
+    contamination: Contamination = None,
     samples: Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the evaluation; by default evaluations/NAME, here.", metavar="DIR")
