@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
+Limit = Annotated[int | None, typer.Option(min=1, help="At most as many documents of --data, spread evenly.")]
 Contamination = Annotated[
     str | None,
     typer.Option(
@@ -48,9 +49,7 @@ def evaluate(
     by: Annotated[
         list[str] | None, typer.Option(help="Column of --data whose values get numbers of their own.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most as many documents of --data, spread evenly.")
-    ] = None,
+    limit: Limit = None,
     length: Annotated[
         int | None, typer.Option(min=2, help="Most tokens read at once; by default what the model takes.")
     ] = None,
