@@ -50,9 +50,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Column of --data whose values get numbers of their own.")
     ] = None,
     limit: Limit = None,
-    length: Annotated[
-        int | None, typer.Option(min=2, help="Most tokens read at once; by default what the model takes.")
-    ] = None,
+    length: Length = None,
     contamination: Contamination = None,
     samples: Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")] = False,
     out: Annotated[
