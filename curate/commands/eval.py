@@ -19,6 +19,10 @@ __all__ = ["evaluate"]
 
 
 Limit = Annotated[int | None, typer.Option(min=1, help="At most as many documents of --data, spread evenly.")]
+Length = Annotated[int | None, typer.Option(min=2, help="Most tokens read at once; by default what the model takes.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the evaluation; by default evaluations/NAME, here.", metavar="DIR")
+]
 Contamination = Annotated[
     str | None,
     typer.Option(
@@ -53,9 +57,7 @@ def evaluate(
     length: Length = None,
     contamination: Contamination = None,
     samples: Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the evaluation; by default evaluations/NAME, here.", metavar="DIR")
-    ] = None,
+    out: Out = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
