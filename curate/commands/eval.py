@@ -70,9 +70,8 @@ def evaluate(
     from curate.evaluation.models.opened import open_model
     from curate.evaluation.run import evaluate as run
 
-    opened = _store(store)
+    opened, name = _store(store), Path(model).resolve().name
     asked = _asked(model, tasks or [], data or [], split, tuple(by or ()), limit, opened)
-    name = Path(model).resolve().name
     folder = out or Path("evaluations") / name
     found = run(
         lambda: open_model(_folder(model), length=length), asked, folder,
