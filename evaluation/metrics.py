@@ -8,7 +8,8 @@ and is a function of the rows' sums:
 | bits_per_byte, byte_, word_, token_perplexity | nats (of the whole text), bytes, words, tokens | themselves |
 | token_accuracy | greedy_tokens, tokens | themselves |
 | accuracy, exact_match, token_f1, rouge1, rougeL, ... | a score in [0, 1] by that name | the score, 1 |
-| macro_f1, matthews | gold, predicted | confusion matrix |
+| word_accuracy | words_right, words | themselves |
+| macro_f1, matthews | gold, predicted (a label, or a list of as many) | confusion matrix |
 | pearson, spearman | gold_value, predicted_value | moments, of values or of ranks |
 | calibration_error | confidence, accuracy | of 15 equal bins of confidence: items, confidence, right ones |
 | span_f1 | spans_found, spans_right, spans_gold | themselves |
@@ -187,11 +188,16 @@ def _mean_of(name: str) -> Callable[[pa.Table], Rows]:
 
 
 def _confusion(items: pa.Table) -> Rows:
-    """One cell of the matrix of labels, flat, for each item."""
-    gold, predicted = (items[name].cast(pa.string()).fill_null("(none)").to_pylist() for name in ("gold", "predicted"))
-    known = {name: number for number, name in enumerate(sorted({*gold, *predicted}))}
-    cells = [known[one] * len(known) + known[other] for one, other in zip(gold, predicted, strict=True)]
-    return sparse.csr_array((np.ones(len(cells)), (np.arange(len(cells)), cells)), shape=(len(cells), len(known) ** 2))
+    """The matrix of labels, flat, for each item: one cell of one label, several of a list."""
+    gold, predicted = items["gold"].combine_chunks(), items["predicted"].combine_chunks()
+    places = np.arange(len(gold))
+    if pa.types.is_list(gold.type):
+        places = np.repeat(places, np.diff(gold.offsets.to_numpy()))
+        gold, predicted = gold.flatten(), predicted.flatten()
+    ones, others = (some.cast(pa.string()).fill_null("(none)").to_pylist() for some in (gold, predicted))
+    known = {name: number for number, name in enumerate(sorted({*ones, *others}))}
+    cells = [known[one] * len(known) + known[other] for one, other in zip(ones, others, strict=True)]
+    return sparse.csr_array((np.ones(len(cells)), (places, cells)), shape=(items.num_rows, len(known) ** 2))
 
 
 def _moments(items: pa.Table) -> Rows:
@@ -313,6 +319,7 @@ METRICS: dict[str, Metric] = {
     "token_accuracy": Metric(("greedy_tokens", "tokens"), _columns("greedy_tokens", "tokens"), _ratio),
     "accuracy": _mean("accuracy"),
     "accuracy_normalized": _mean("accuracy_normalized"),
+    "word_accuracy": Metric(("words_right", "words"), _columns("words_right", "words"), _ratio),
     "macro_f1": Metric(("gold", "predicted"), _confusion, _macro_f1, together=True),
     "matthews": Metric(("gold", "predicted"), _confusion, _matthews, together=True),
     "pearson": Metric(("gold_value", "predicted_value"), _moments, _correlation),

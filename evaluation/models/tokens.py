@@ -22,7 +22,7 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
 
-__all__ = ["Respond", "TokenModel"]
+__all__ = ["Respond", "TokenModel", "not_finite"]
 
 TOKENS = 4096
 CHUNK = 512
@@ -128,6 +128,19 @@ class TokenModel(ABC):
             found[window.request][window.start : window.start + window.targets] = nats
         return [TextLosses(np.array(tokens, np.int64), nats) for tokens, nats in zip(encoded, found, strict=True)]
 
+    def losses(self, rows: Sequence[list[int]]) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+        """Of all tokens of each row but the first: the loss, and whether it was the likeliest token.
+
+        Args:
+            rows: Tokens, at most one more than `length`; nothing is put before them.
+        """
+        nothing: tuple[NDArray[np.float32], NDArray[np.bool_]] = (np.zeros(0, np.float32), np.zeros(0, np.bool_))
+        found: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = [nothing] * len(rows)
+        windows = [_Window(request, row, len(row) - 1) for request, row in enumerate(rows) if len(row) > 1]
+        for window, nats, greedy in self._read(windows, greedy=True):
+            found[window.request] = nats, greedy
+        return found
+
     def complete(
         self,
         prompts: Sequence[str],
@@ -196,10 +209,7 @@ class TokenModel(ABC):
             likeliest.append((logits.argmax(-1) if greedy else wanted) == wanted)
         losses = torch.cat(nats).float().cpu().numpy()
         if not np.isfinite(losses).all():
-            raise CurateError(
-                f"the model {self.name} gives numbers that are not finite",
-                hint="it diverged in training, or its weights are damaged; an earlier checkpoint may be whole",
-            )
+            raise not_finite(self.name)
         return losses, torch.cat(likeliest).cpu().numpy()
 
     @torch.inference_mode()
@@ -248,6 +258,14 @@ class TokenModel(ABC):
         if first is not None:
             return text[:first], "stop"
         return text, "stop" if ended else "length"
+
+
+def not_finite(model: str) -> CurateError:
+    """What is said of a model that gives numbers that are not finite."""
+    return CurateError(
+        f"the model {model} gives numbers that are not finite",
+        hint="it diverged in training, or its weights are damaged; an earlier checkpoint may be whole",
+    )
 
 
 def _apart(
