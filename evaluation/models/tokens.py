@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
+from curate.evaluation.models.windows import Window, batches, scored_windows, text_windows
 
 __all__ = ["Respond", "TokenModel"]
 
@@ -32,20 +33,6 @@ CHECK = 4
 Respond = Callable[[Tensor, Tensor], Tensor]
 """From new tokens, and whether each is one (False: padding before a prompt), (rows, n) both, to the logits after the last,
 (rows, vocabulary); it remembers what it was given before."""
-
-
-class _Window(NamedTuple):
-    """Tokens that are read at once.
-
-    Attributes:
-        request: Number of the request that it belongs to.
-        tokens: What is read, and the last target; one more than positions.
-        targets: How many of the last tokens are predicted.
-    """
-
-    request: int
-    tokens: list[int]
-    targets: int
 
 
 class TokenModel(ABC):
@@ -90,11 +77,7 @@ class TokenModel(ABC):
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """See `LanguageModel.score`."""
-        windows, cuts = [], []
-        for request, (context, continuation) in enumerate(_apart(self.encode, pairs)):
-            whole = (context or [self.prefix]) + continuation
-            cuts.append(max(len(whole) - self.length - 1, 0))
-            windows.append(_Window(request, whole[cuts[-1] :], min(len(continuation), self.length)))
+        windows, cuts = scored_windows(self.encode, pairs, self.prefix, self.length)
         found = [Likelihood(0.0, 0, True, cut) for cut in cuts]
         for window, nats, greedy in self._read(windows, greedy=True):
             found[window.request] = Likelihood(
@@ -105,11 +88,7 @@ class TokenModel(ABC):
     def read(self, texts: Sequence[str]) -> list[TextLosses]:
         """See `LanguageModel.read`."""
         encoded = self.encode(texts)
-        windows = [
-            window
-            for request, tokens in enumerate(encoded)
-            for window in _windows(request, tokens, self.prefix, self.length)
-        ]
+        windows = text_windows(encoded, self.prefix, self.length)
         found = [np.zeros(len(tokens), np.float32) for tokens in encoded]
         places = [0] * len(encoded)
         starts = []
@@ -140,7 +119,7 @@ class TokenModel(ABC):
         encoded = [tokens or [self.prefix] for tokens in self.encode(prompts)]
         found: list[Completion] = [Completion("", 0, "stop", 0)] * len(encoded)
         order, done = sorted(range(len(encoded)), key=lambda number: (-len(encoded[number]), number)), 0
-        for some in _batches(order, lambda number: min(len(encoded[number]), room) + most):
+        for some in batches(order, lambda number: min(len(encoded[number]), room) + most, most=TOKENS):
             rows = [encoded[number][-room:] for number in some]
             done += len(some)
             draws = [np.random.default_rng((seed, number)) for number in some] if temperature else None
@@ -152,13 +131,13 @@ class TokenModel(ABC):
 
     @torch.inference_mode()
     def _read(
-        self, windows: Sequence[_Window], *, greedy: bool
-    ) -> Iterator[tuple[_Window, NDArray[np.float32], NDArray[np.bool_]]]:
+        self, windows: Sequence[Window], *, greedy: bool
+    ) -> Iterator[tuple[Window, NDArray[np.float32], NDArray[np.bool_]]]:
         """Of each window the losses of its targets, and (asked with `greedy`) whether each was the likeliest token."""
         filled = [window for window in windows if window.targets]
         order = sorted(range(len(filled)), key=lambda number: -len(filled[number].tokens))
         done, total = 0, sum(len(window.tokens) for window in filled)
-        for numbers in _batches(order, lambda number: len(filled[number].tokens)):
+        for numbers in batches(order, lambda number: len(filled[number].tokens), most=TOKENS):
             some = [filled[number] for number in numbers]
             longest = max(len(window.tokens) for window in some)
             tokens = torch.full((len(some), longest), self.prefix)
@@ -238,36 +217,3 @@ class TokenModel(ABC):
             return text[:first], "stop"
         return text, "stop" if ended else "length"
 
-
-def _apart(
-    encode: Callable[[Sequence[str]], list[list[int]]], pairs: Sequence[tuple[str, str]]
-) -> Iterator[tuple[list[int], list[int]]]:
-    """Tokens of contexts and continuations, cut where the context's tokens end in those of both together."""
-    moved = []
-    for context, continuation in pairs:
-        bare = context.rstrip()
-        moved.append((bare, context[len(bare) :] + continuation))
-    wholes = encode([context + continuation for context, continuation in moved])
-    contexts = encode([context for context, _ in moved])
-    for whole, context in zip(wholes, contexts, strict=True):
-        yield whole[: len(context)], whole[len(context) :]
-
-
-def _windows(request: int, tokens: list[int], prefix: int, length: int) -> Iterator[_Window]:
-    """The windows of a text: each token is a target once, and the last window is full."""
-    padded = [prefix, *tokens]
-    for start in range(0, len(tokens), length):
-        stop = min(start + length, len(tokens))
-        yield _Window(request, padded[max(stop - length, 0) : stop + 1], stop - start)
-
-
-def _batches(order: Sequence[int], size: Callable[[int], int]) -> Iterator[list[int]]:
-    """Numbers in order, put together so that the rows, filled up to the first (the longest), are at most TOKENS."""
-    some: list[int] = []
-    for number in order:
-        if some and (len(some) + 1) * size(some[0]) > TOKENS:
-            yield some
-            some = []
-        some.append(number)
-    if some:
-        yield some
