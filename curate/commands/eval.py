@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import typer
 
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
+Backend = Literal["auto", "ours", "transformers"]
+
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run, its folder, a checkpoint, or a Hugging Face folder.")],
+    model: Annotated[
+        str, typer.Argument(help="A run, its folder, a checkpoint, a Hugging Face folder, or http://HOST/v1.")
+    ],
     tasks: Annotated[
         list[str] | None,
         typer.Option("--tasks", help="A YAML file of tasks; may be given several times.", metavar="FILE"),
@@ -43,6 +48,19 @@ def evaluate(
     length: Annotated[
         int | None, typer.Option(min=2, help="Most tokens read at once; by default what the model takes.")
     ] = None,
+    backend: Annotated[
+        Backend,
+        typer.Option(
+            help="Who computes a Hugging Face folder; auto: transformers where our trunks don't know its family."
+        ),
+    ] = "auto",
+    endpoint_model: Annotated[
+        str | None, typer.Option(help="What a server calls the model; needed unless it has one alone.", metavar="NAME")
+    ] = None,
+    endpoint_tokenizer: Annotated[
+        str | None,
+        typer.Option(help="Folder of the tokenizer of a server's model, for log-probabilities.", metavar="DIR"),
+    ] = None,
     samples: Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the evaluation; by default evaluations/NAME, here.", metavar="DIR")
@@ -61,10 +79,14 @@ def evaluate(
 
     opened = _store(store)
     asked = _asked(model, tasks or [], data or [], split, tuple(by or ()), limit, opened)
-    name = Path(model).resolve().name
+    name = endpoint_model or urlsplit(model).netloc.replace(":", "-") or Path(model).resolve().name
+    name = name.replace("/", "-")
     folder = out or Path("evaluations") / name
     found = run(
-        lambda: open_model(_folder(model), length=length), asked, folder,
+        lambda: open_model(
+            _folder(model), length=length, backend=backend, endpoint_model=endpoint_model,
+            endpoint_tokenizer=endpoint_tokenizer,
+        ), asked, folder,
         store=opened, samples=samples, say=lambda words: echo(f"eval {name}: {words}", err=True),
     )  # fmt: skip
     if as_json:

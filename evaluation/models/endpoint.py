@@ -142,7 +142,9 @@ class EndpointModel:
         found: list[tuple[np.ndarray, bool]] = [(np.zeros(0), True)] * len(windows)
         order = sorted((n for n in range(len(windows)) if windows[n].targets), key=lambda n: -len(windows[n].tokens))
         groups = list(batches(order, lambda number: len(windows[number].tokens), most=TOKENS))
-        for group, answers in zip(groups, self._all(groups, lambda some: self._echo([windows[n] for n in some])), strict=True):
+        for group, answers in zip(
+            groups, self._all(groups, lambda some: self._echo([windows[n] for n in some])), strict=True
+        ):
             for number, answer in zip(group, answers, strict=True):
                 found[number] = answer
         return found
@@ -159,7 +161,9 @@ class EndpointModel:
             raise CurateError(
                 f"the server answers {len(choices)} of {len(prompts)} prompts in one request", self.url, _NEEDS
             )
-        return [self._of_targets(window, choice.get("logprobs")) for window, choice in zip(windows, choices, strict=True)]
+        return [
+            self._of_targets(window, choice.get("logprobs")) for window, choice in zip(windows, choices, strict=True)
+        ]
 
     def _of_targets(self, window: Window, told: Any) -> tuple[np.ndarray, bool]:
         logs = (told or {}).get("token_logprobs")
@@ -195,7 +199,9 @@ class EndpointModel:
         return ask(f"{self.url}/completions", {"model": self.model, **body}, seconds=self.seconds)
 
 
-_NEEDS = "the server must speak OpenAI's completions with echo and logprobs, as vLLM and llama.cpp's server for Python do"
+_NEEDS = (
+    "the server must speak OpenAI's completions with echo and logprobs, as vLLM and llama.cpp's server for Python do"
+)
 
 
 class _Stays(urllib.request.HTTPRedirectHandler):
@@ -225,7 +231,9 @@ def ask(place: str, body: Mapping[str, Any] | None, *, seconds: float) -> Any:
             if error.code in (401, 403):
                 raise CurateError(f"the server refuses ({error.code})", place, f"its key is {KEY}") from None
             if error.code != 429 and error.code < 500:
-                raise CurateError(f"the server refuses the question ({error.code}): {_hidden(said)[:300]}", place) from None
+                raise CurateError(
+                    f"the server refuses the question ({error.code}): {_hidden(said)[:300]}", place
+                ) from None
             problem, wait = f"it answers {error.code}", max(wait, _after(error.headers.get("Retry-After")))
         except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
@@ -236,7 +244,9 @@ def ask(place: str, body: Mapping[str, Any] | None, *, seconds: float) -> Any:
         if attempt < TRIES:
             time.sleep(min(wait, LONGEST_WAIT))
     raise ResumableError(
-        f"the server does not answer, {TRIES} times: {problem}", place, "the same command goes on with the task that it was at"
+        f"the server does not answer, {TRIES} times: {problem}",
+        place,
+        "the same command goes on with the task that it was at",
     )
 
 

@@ -216,4 +216,3 @@ class TokenModel(ABC):
         if first is not None:
             return text[:first], "stop"
         return text, "stop" if ended else "length"
-

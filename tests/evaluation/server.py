@@ -1,4 +1,4 @@
-"""A small server of OpenAI's completions with echo and logprobs, in front of a model of ours; and one that says what it is told."""
+"""A small server of OpenAI's completions with echo and logprobs, in front of a model of ours or of what a test says."""
 
 from __future__ import annotations
 
@@ -34,17 +34,19 @@ def serving(answer: Callable[[dict, dict], tuple[int, object]], models: list[dic
             pass
 
     class Server(ThreadingHTTPServer):
-        daemon_threads = True
+        daemon_threads, block_on_close = True, False
 
         def handle_error(self, request, client_address):
             pass  # somebody waited no longer
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def completions(model) -> Callable[[dict, dict], tuple[int, object]]:
