@@ -27,6 +27,7 @@ __all__ = ["Respond", "TokenModel"]
 
 TOKENS = 4096
 CHUNK = 512
+PIECE = 4_000_000
 CHECK = 4
 """Generated tokens between two looks for stop strings."""
 
@@ -79,26 +80,29 @@ class TokenModel(ABC):
         """See `LanguageModel.score`."""
         windows, cuts = scored_windows(self.encode, pairs, self.prefix, self.length)
         found = [Likelihood(0.0, 0, True, cut) for cut in cuts]
-        for window, nats, greedy in self._read(windows, greedy=True):
+        for window, nats, greedy in self._read(windows, self.progress, greedy=True):
             found[window.request] = Likelihood(
                 -float(nats.sum(dtype=np.float64)), window.targets, bool(greedy.all()), cuts[window.request]
             )
         return found
 
     def read(self, texts: Sequence[str]) -> list[TextLosses]:
-        """See `LanguageModel.read`."""
+        """See `LanguageModel.read`; PIECE characters or a text at a time."""
+        found: list[TextLosses] = []
+        total, done = max(sum(map(len, texts)), 1), 0
+        for some in _pieces(texts):
+            size = sum(map(len, some))
+            first, share = done / total, size / total
+            found += self._read_texts(some, lambda part, first=first, share=share: self.progress(first + share * part))
+            done += size
+        return found
+
+    def _read_texts(self, texts: Sequence[str], progress: Callable[[float], None]) -> list[TextLosses]:
         encoded = self.encode(texts)
         windows = text_windows(encoded, self.prefix, self.length)
         found = [np.zeros(len(tokens), np.float32) for tokens in encoded]
-        places = [0] * len(encoded)
-        starts = []
-        for window in windows:
-            starts.append(places[window.request])
-            places[window.request] += window.targets
-        where = {id(window): start for window, start in zip(windows, starts, strict=True)}
-        for window, nats, _ in self._read(windows, greedy=False):
-            start = where[id(window)]
-            found[window.request][start : start + window.targets] = nats
+        for window, nats, _ in self._read(windows, progress, greedy=False):
+            found[window.request][window.start : window.start + window.targets] = nats
         return [TextLosses(np.array(tokens, np.int64), nats) for tokens, nats in zip(encoded, found, strict=True)]
 
     def complete(
@@ -131,27 +135,32 @@ class TokenModel(ABC):
 
     @torch.inference_mode()
     def _read(
-        self, windows: Sequence[Window], *, greedy: bool
+        self, windows: Sequence[Window], progress: Callable[[float], None], *, greedy: bool
     ) -> Iterator[tuple[Window, NDArray[np.float32], NDArray[np.bool_]]]:
-        """Of each window the losses of its targets, and (asked with `greedy`) whether each was the likeliest token."""
-        filled = [window for window in windows if window.targets]
-        order = sorted(range(len(filled)), key=lambda number: -len(filled[number].tokens))
-        done, total = 0, sum(len(window.tokens) for window in filled)
-        for numbers in batches(order, lambda number: len(filled[number].tokens), most=TOKENS):
-            some = [filled[number] for number in numbers]
-            longest = max(len(window.tokens) for window in some)
-            tokens = torch.full((len(some), longest), self.prefix)
-            wanted = torch.zeros((len(some), longest - 1), dtype=torch.bool)
-            for row, window in enumerate(some):
-                tokens[row, : len(window.tokens)] = torch.tensor(window.tokens)
-                wanted[row, len(window.tokens) - 1 - window.targets : len(window.tokens) - 1] = True
-            tokens, wanted = tokens.to(self.device), wanted.to(self.device)
-            states, targets = self.states(tokens[:, :-1])[wanted], tokens[:, 1:][wanted]
-            nats, likeliest = self._losses(states, targets, greedy=greedy)
-            ends = np.cumsum([window.targets for window in some])[:-1]
-            yield from zip(some, np.split(nats, ends), np.split(likeliest, ends), strict=True)
-            done += sum(len(window.tokens) for window in some)
-            self.progress(done / total)
+        """Of each window the losses of its targets, and (asked with `greedy`) whether each was the likeliest token.
+
+        What is read alike is read once: answers of one token to a question cost no more than one of them.
+        """
+        alike: dict[tuple[int, ...], list[Window]] = {}
+        for window in windows:
+            if window.targets:
+                alike.setdefault(tuple(window.tokens[:-1]), []).append(window)
+        order = sorted(alike, key=len, reverse=True)
+        done, total = 0, sum(map(len, order))
+        for numbers in batches(range(len(order)), lambda number: len(order[number]), most=TOKENS):
+            inputs = [order[number] for number in numbers]
+            tokens = torch.tensor([[*row, *[self.prefix] * (len(inputs[0]) - len(row))] for row in inputs])
+            some = [(row, window) for row, one in enumerate(inputs) for window in alike[one]]
+            places = [(row, place) for row, window in some for place in _targets(window)]
+            rows, columns = torch.tensor(places, device=self.device).T
+            wanted = [token for _, window in some for token in window.tokens[-window.targets :]]
+            states = self.states(tokens.to(self.device))[rows, columns]
+            nats, likeliest = self._losses(states, torch.tensor(wanted, device=self.device), greedy=greedy)
+            ends = np.cumsum([window.targets for _, window in some])[:-1]
+            found = [window for _, window in some]
+            yield from zip(found, np.split(nats, ends), np.split(likeliest, ends), strict=True)
+            done += sum(map(len, inputs))
+            progress(done / total)
 
     def _losses(
         self, states: Tensor, targets: Tensor, *, greedy: bool
@@ -216,3 +225,21 @@ class TokenModel(ABC):
         if first is not None:
             return text[:first], "stop"
         return text, "stop" if ended else "length"
+
+
+def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Neighbours of about PIECE characters together."""
+    start, size = 0, 0
+    for number, text in enumerate(texts):
+        if size and size + len(text) > PIECE:
+            yield texts[start:number]
+            start, size = number, 0
+        size += len(text)
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _targets(window: Window) -> range:
+    """The positions of a window whose next tokens are predicted."""
+    positions = len(window.tokens) - 1
+    return range(positions - window.targets, positions)

@@ -15,11 +15,13 @@ class Window(NamedTuple):
 
     Attributes:
         request: Number of the request that it belongs to.
+        start: Number of its first target in the request.
         tokens: What is read, and the last target; one more than positions.
         targets: How many of the last tokens are predicted.
     """
 
     request: int
+    start: int
     tokens: list[int]
     targets: int
 
@@ -32,7 +34,7 @@ def scored_windows(
     for request, (context, continuation) in enumerate(_apart(encode, pairs)):
         whole = (context or [prefix]) + continuation
         cuts.append(max(len(whole) - length - 1, 0))
-        windows.append(Window(request, whole[cuts[-1] :], min(len(continuation), length)))
+        windows.append(Window(request, 0, whole[cuts[-1] :], min(len(continuation), length)))
     return windows, cuts
 
 
@@ -69,4 +71,4 @@ def _windows(request: int, tokens: list[int], prefix: int, length: int) -> Itera
     padded = [prefix, *tokens]
     for start in range(0, len(tokens), length):
         stop = min(start + length, len(tokens))
-        yield Window(request, padded[max(stop - length, 0) : stop + 1], stop - start)
+        yield Window(request, start, padded[max(stop - length, 0) : stop + 1], stop - start)

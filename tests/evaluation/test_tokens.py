@@ -109,9 +109,27 @@ def test_a_model_that_gives_no_numbers_is_refused():
         model.read(["text"])
 
 
-def test_progress_comes_to_its_end(model):
+def test_texts_are_read_in_pieces_and_progress_is_told(model, monkeypatch):
     told: list[float] = []
     model.progress = told.append
-    model.read(["a text " * 100] * 200)
+    texts = [f"text {number} " * 100 for number in range(60)]
+    monkeypatch.setattr("curate.evaluation.models.tokens.PIECE", 20_000)
+    in_pieces = model.read(texts)
+    assert len(told) >= 3 and told[-1] == pytest.approx(1.0) and told == sorted(told)
+    monkeypatch.undo()
+    for one, other in zip(in_pieces, model.read(texts), strict=True):
+        np.testing.assert_allclose(one.nats, other.nats, atol=1e-5)
     model.complete(["a", "b"], most=2)
-    assert len(told) > 3 and told[-2:] == [1.0, 1.0] and told[:-1] == sorted(told[:-1])
+    assert told[-1] == 1.0
+
+
+def test_what_is_read_alike_is_read_once(model):
+    seen = []
+    states = model.states
+    model.states = lambda tokens: seen.append(tuple(tokens.shape)) or states(tokens)
+    try:
+        found = model.score([("which?", " "), ("which?", "a"), ("which?", "b"), ("other", "ab")])
+    finally:
+        del model.states
+    assert seen == [(2, 6)]
+    assert found[1:] == [model.score([pair])[0] for pair in [("which?", "a"), ("which?", "b"), ("other", "ab")]]
