@@ -205,7 +205,7 @@ _NEEDS = (
 
 
 class _Stays(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         """The key and the texts go where the user said, and nowhere else."""
 
 
