@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate"]
 
-Backend = Literal["auto", "ours", "transformers"]
+Backend = Annotated[
+    Literal["auto", "ours", "transformers"],
+    typer.Option(help="Who computes a Hugging Face folder; auto: transformers where our trunks don't know its family."),
+]
+EndpointModel = Annotated[
+    str | None, typer.Option(help="What a server calls the model; needed unless it has one alone.", metavar="NAME")
+]
+EndpointTokenizer = Annotated[
+    str | None, typer.Option(help="Folder of the tokenizer of a server's model, for log-probabilities.", metavar="DIR")
+]
 
 
 def evaluate(
@@ -48,19 +57,9 @@ def evaluate(
     length: Annotated[
         int | None, typer.Option(min=2, help="Most tokens read at once; by default what the model takes.")
     ] = None,
-    backend: Annotated[
-        Backend,
-        typer.Option(
-            help="Who computes a Hugging Face folder; auto: transformers where our trunks don't know its family."
-        ),
-    ] = "auto",
-    endpoint_model: Annotated[
-        str | None, typer.Option(help="What a server calls the model; needed unless it has one alone.", metavar="NAME")
-    ] = None,
-    endpoint_tokenizer: Annotated[
-        str | None,
-        typer.Option(help="Folder of the tokenizer of a server's model, for log-probabilities.", metavar="DIR"),
-    ] = None,
+    backend: Backend = "auto",
+    endpoint_model: EndpointModel = None,
+    endpoint_tokenizer: EndpointTokenizer = None,
     samples: Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the evaluation; by default evaluations/NAME, here.", metavar="DIR")
@@ -79,8 +78,7 @@ def evaluate(
 
     opened = _store(store)
     asked = _asked(model, tasks or [], data or [], split, tuple(by or ()), limit, opened)
-    name = endpoint_model or urlsplit(model).netloc.replace(":", "-") or Path(model).resolve().name
-    name = name.replace("/", "-")
+    name = (endpoint_model or urlsplit(model).netloc or Path(model).resolve().name).replace("/", "-").replace(":", "-")
     folder = out or Path("evaluations") / name
     found = run(
         lambda: open_model(
