@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import typer
 
 from curate.commands.options import Json, StoreOption, optional_store
 from curate.terminal import echo
 
-if TYPE_CHECKING:
-    from curate.dataset.reader import Dataset
-    from curate.dataset.store import Store
-    from curate.evaluation.tasks.settings import TaskSettings
-
 __all__ = ["evaluate"]
+
+Backend = Annotated[
+    Literal["auto", "ours", "transformers"],
+    typer.Option(help="Who computes a Hugging Face folder; auto: transformers where our trunks don't know its family."),
+]
+EndpointModel = Annotated[
+    str | None, typer.Option(help="What a server calls the model; needed unless it has one alone.", metavar="NAME")
+]
+EndpointTokenizer = Annotated[
+    str | None, typer.Option(help="Folder of the tokenizer of a server's model, for log-probabilities.", metavar="DIR")
+]
 
 
 Limit = Annotated[int | None, typer.Option(min=1, help="At most as many documents of --data, spread evenly.")]
@@ -34,7 +41,9 @@ Contamination = Annotated[
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run, its folder, a checkpoint, or a Hugging Face folder.")],
+    model: Annotated[
+        str, typer.Argument(help="A run, its folder, a checkpoint, a Hugging Face folder, or http://HOST/v1.")
+    ],
     tasks: Annotated[
         list[str] | None,
         typer.Option("--tasks", help="A YAML file of tasks; may be given several times.", metavar="FILE"),
@@ -55,6 +64,9 @@ def evaluate(
     ] = None,
     limit: Limit = None,
     length: Length = None,
+    backend: Backend = "auto",
+    endpoint_model: EndpointModel = None,
+    endpoint_tokenizer: EndpointTokenizer = None,
     contamination: Contamination = None,
     samples: Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")] = False,
     out: Out = None,
@@ -68,110 +80,26 @@ def evaluate(
     """
     from curate.commands.options import print_json
     from curate.evaluation.models.opened import open_model
+    from curate.evaluation.request import asked_tasks, columns_of, model_place, training_data
     from curate.evaluation.run import evaluate as run
 
-    opened, name = optional_store(store), Path(model).resolve().name
-    asked = _asked(model, tasks or [], data or [], split, tuple(by or ()), limit, opened)
-    folder = out or Path("evaluations") / name
+    opened = optional_store(store)
+    place = model_place(model)
+    asked = asked_tasks(place, tasks or [], data or [], split, tuple(by or ()), limit)
+    name = (endpoint_model or urlsplit(model).netloc or Path(model).resolve().name).replace("/", "-").replace(":", "-")
+    out = out or Path("evaluations") / name
     found = run(
-        lambda: open_model(_folder(model), length=length), asked, folder,
-        store=opened, samples=samples, training=_training(contamination, model, opened),
-        columns=_columns(_folder(model)), say=lambda words: echo(f"eval {name}: {words}", err=True),
+        lambda: open_model(
+            place, length=length, backend=backend, endpoint_model=endpoint_model, endpoint_tokenizer=endpoint_tokenizer
+        ),
+        asked, out, store=opened, samples=samples, training=training_data(contamination, place, opened),
+        columns=columns_of(place), say=lambda words: echo(f"eval {name}: {words}", err=True),
     )  # fmt: skip
     if as_json:
-        print_json({**found.result, "folder": str(folder)})
+        print_json({**found.result, "folder": str(out)})
         return
     _print(found.result)
-    echo(f"\nevery item: {folder}")
-
-
-def _folder(model: str) -> str:
-    """A run may be named without its folder."""
-    run = Path("runs") / model
-    return str(run) if not Path(model).exists() and run.is_dir() else model
-
-
-def _asked(
-    model: str, tasks: list[str], data: list[str], split: str | None, by: tuple[str, ...], limit: int | None,
-    store: Store | None,
-) -> list[TaskSettings]:  # fmt: skip
-    from curate.errors import CurateError
-    from curate.evaluation.models.opened import natural_kind
-    from curate.evaluation.tasks.files import ENDINGS
-    from curate.evaluation.tasks.settings import (
-        ConversationTask,
-        LabelTask,
-        PerplexityTask,
-        PreferenceTask,
-        load_tasks,
-    )
-
-    asked: list[TaskSettings] = [task for path in tasks for task in load_tasks(Path(path))]
-    if not tasks and not data:
-        version, own = _trained_on(_folder(model))
-        data, split = [version], split or own
-    kinds = {
-        "perplexity": PerplexityTask, "labels": LabelTask, "conversations": ConversationTask, "preferences": PreferenceTask
-    }  # fmt: skip
-    kind = kinds[natural_kind(_folder(model))]
-    for one in data:
-        file = Path(one).exists() or any(ending in Path(one).suffixes for ending in ENDINGS)
-        name = Path(one).stem if file else one.replace("@", "-")
-        place: dict[str, Any] = {"files": (one,)} if file else {"data": one, "split": split}
-        asked.append(kind(name=name, by=by, limit=limit, **place))
-    names = [task.name for task in asked]
-    twice = next((one for one in names if names.count(one) > 1), None)
-    if twice is not None:
-        raise CurateError(f"two tasks are named `{twice}`", hint="name them apart in a file for --tasks")
-    return asked
-
-
-def _trained_on(folder: str) -> tuple[str, str | None]:
-    """The version that a run was trained on, and the split that stands for new text.
-
-    Raises:
-        CurateError: It is no run, or one of several datasets.
-    """
-    from curate.errors import CurateError
-    from curate.jsontext import loads
-
-    for place in (Path(folder), Path(folder).parent.parent):
-        if (place / "config.json").is_file() and (place / "checkpoints").is_dir():
-            found = loads((place / "config.json").read_bytes())["data"]
-            if "dataset" in found:
-                return f"{found['dataset']}@{found['version'][:12]}", "validation"
-    raise CurateError("it is not known what to evaluate on", hint="--data VERSION, --data FILE or --tasks FILE")
-
-
-def _training(version: str | None, model: str, store: Store | None) -> Dataset | None:
-    """The version in which the items are looked for; None where there is none, which is said where one was expected."""
-    from curate.dataset.reader import open_dataset
-    from curate.errors import CurateError
-
-    if version == "none" or (version is None and store is None):
-        return None
-    try:
-        return open_dataset(version or _trained_on(_folder(model))[0], store)
-    except CurateError:
-        if version is not None:
-            raise
-        return None
-
-
-def _columns(folder: str) -> list[str]:
-    """The columns that a run's objective reads, which tasks of labels, conversations and preferences take by default."""
-    from curate.jsontext import loads
-
-    for place in (Path(folder), Path(folder).parent.parent):
-        if (place / "config.json").is_file() and (place / "checkpoints").is_dir():
-            config = loads((place / "config.json").read_bytes())["config"]
-            data = config["data"]
-            roles = {
-                "token_classification": ("words",), "seq2seq": ("text", "target"), "sft": ("messages",),
-                "preference": ("prompt", "chosen", "rejected"),
-            }.get(config["objective"]["kind"], ("text", "second"))  # fmt: skip
-            return [data[role] for role in roles if data[role]]
-    return ["text", "words", "messages", "prompt", "chosen", "rejected", "target"]
+    echo(f"\nevery item: {out}")
 
 
 def _print(result: dict[str, Any]) -> None:

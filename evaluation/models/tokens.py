@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
+from curate.evaluation.models.windows import Window, batches, scored_windows, text_windows
 
 __all__ = ["Respond", "TokenModel", "not_finite"]
 
@@ -33,22 +34,6 @@ CHECK = 4
 Respond = Callable[[Tensor, Tensor], Tensor]
 """From new tokens, and whether each is one (False: padding before a prompt), (rows, n) both, to the logits after the last,
 (rows, vocabulary); it remembers what it was given before."""
-
-
-class _Window(NamedTuple):
-    """Tokens that are read at once.
-
-    Attributes:
-        request: Number of the request that it belongs to.
-        start: Number of its first target in the request.
-        tokens: What is read, and the last target; one more than positions.
-        targets: How many of the last tokens are predicted.
-    """
-
-    request: int
-    start: int
-    tokens: list[int]
-    targets: int
 
 
 class TokenModel(ABC):
@@ -93,11 +78,7 @@ class TokenModel(ABC):
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """See `LanguageModel.score`."""
-        windows, cuts = [], []
-        for request, (context, continuation) in enumerate(_apart(self.encode, pairs)):
-            whole = (context or [self.prefix]) + continuation
-            cuts.append(max(len(whole) - self.length - 1, 0))
-            windows.append(_Window(request, 0, whole[cuts[-1] :], min(len(continuation), self.length)))
+        windows, cuts = scored_windows(self.encode, pairs, self.prefix, self.length)
         found = [Likelihood(0.0, 0, True, cut) for cut in cuts]
         for window, nats, greedy in self._read(windows, self.progress, greedy=True):
             found[window.request] = Likelihood(
@@ -118,11 +99,7 @@ class TokenModel(ABC):
 
     def _read_texts(self, texts: Sequence[str], progress: Callable[[float], None]) -> list[TextLosses]:
         encoded = self.encode(texts)
-        windows = [
-            window
-            for request, tokens in enumerate(encoded)
-            for window in _windows(request, tokens, self.prefix, self.length)
-        ]
+        windows = text_windows(encoded, self.prefix, self.length)
         found = [np.zeros(len(tokens), np.float32) for tokens in encoded]
         for window, nats, _ in self._read(windows, progress, greedy=False):
             found[window.request][window.start : window.start + window.targets] = nats
@@ -136,7 +113,7 @@ class TokenModel(ABC):
         """
         nothing: tuple[NDArray[np.float32], NDArray[np.bool_]] = (np.zeros(0, np.float32), np.zeros(0, np.bool_))
         found: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = [nothing] * len(rows)
-        windows = [_Window(request, 0, row, len(row) - 1) for request, row in enumerate(rows) if len(row) > 1]
+        windows = [Window(request, 0, row, len(row) - 1) for request, row in enumerate(rows) if len(row) > 1]
         for window, nats, greedy in self._read(windows, self.progress, greedy=True):
             found[window.request] = nats, greedy
         return found
@@ -159,7 +136,7 @@ class TokenModel(ABC):
         encoded = [tokens or [self.prefix] for tokens in self.encode(prompts)]
         found: list[Completion] = [Completion("", 0, "stop", 0)] * len(encoded)
         order, done = sorted(range(len(encoded)), key=lambda number: (-len(encoded[number]), number)), 0
-        for some in _batches(order, lambda number: min(len(encoded[number]), room) + most):
+        for some in batches(order, lambda number: min(len(encoded[number]), room) + most, most=TOKENS):
             rows = [encoded[number][-room:] for number in some]
             done += len(some)
             draws = [np.random.default_rng((seed, number)) for number in some] if temperature else None
@@ -171,19 +148,19 @@ class TokenModel(ABC):
 
     @torch.inference_mode()
     def _read(
-        self, windows: Sequence[_Window], progress: Callable[[float], None], *, greedy: bool
-    ) -> Iterator[tuple[_Window, NDArray[np.float32], NDArray[np.bool_]]]:
+        self, windows: Sequence[Window], progress: Callable[[float], None], *, greedy: bool
+    ) -> Iterator[tuple[Window, NDArray[np.float32], NDArray[np.bool_]]]:
         """Of each window the losses of its targets, and (asked with `greedy`) whether each was the likeliest token.
 
         What is read alike is read once: answers of one token to a question cost no more than one of them.
         """
-        alike: dict[tuple[int, ...], list[_Window]] = {}
+        alike: dict[tuple[int, ...], list[Window]] = {}
         for window in windows:
             if window.targets:
                 alike.setdefault(tuple(window.tokens[:-1]), []).append(window)
         order = sorted(alike, key=len, reverse=True)
         done, total = 0, sum(map(len, order))
-        for numbers in _batches(range(len(order)), lambda number: len(order[number])):
+        for numbers in batches(range(len(order)), lambda number: len(order[number]), most=TOKENS):
             inputs = [order[number] for number in numbers]
             tokens = torch.tensor([[*row, *[self.prefix] * (len(inputs[0]) - len(row))] for row in inputs])
             some = [(row, window) for row, one in enumerate(inputs) for window in alike[one]]
@@ -268,20 +245,6 @@ def not_finite(model: str) -> CurateError:
     )
 
 
-def _apart(
-    encode: Callable[[Sequence[str]], list[list[int]]], pairs: Sequence[tuple[str, str]]
-) -> Iterator[tuple[list[int], list[int]]]:
-    """Tokens of contexts and continuations, cut where the context's tokens end in those of both together."""
-    moved = []
-    for context, continuation in pairs:
-        bare = context.rstrip()
-        moved.append((bare, context[len(bare) :] + continuation))
-    wholes = encode([context + continuation for context, continuation in moved])
-    contexts = encode([context for context, _ in moved])
-    for whole, context in zip(wholes, contexts, strict=True):
-        yield whole[: len(context)], whole[len(context) :]
-
-
 def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """Neighbours of about PIECE characters together."""
     start, size = 0, 0
@@ -294,27 +257,7 @@ def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
         yield texts[start:]
 
 
-def _windows(request: int, tokens: list[int], prefix: int, length: int) -> Iterator[_Window]:
-    """The windows of a text: each token is a target once, and the last window is full."""
-    padded = [prefix, *tokens]
-    for start in range(0, len(tokens), length):
-        stop = min(start + length, len(tokens))
-        yield _Window(request, start, padded[max(stop - length, 0) : stop + 1], stop - start)
-
-
-def _targets(window: _Window) -> range:
+def _targets(window: Window) -> range:
     """The positions of a window whose next tokens are predicted."""
     positions = len(window.tokens) - 1
     return range(positions - window.targets, positions)
-
-
-def _batches(order: Sequence[int], size: Callable[[int], int]) -> Iterator[list[int]]:
-    """Numbers in order, put together so that the rows, filled up to the first (the longest), are at most TOKENS."""
-    some: list[int] = []
-    for number in order:
-        if some and (len(some) + 1) * size(some[0]) > TOKENS:
-            yield some
-            some = []
-        some.append(number)
-    if some:
-        yield some

@@ -1,0 +1,108 @@
+"""From what somebody typed to tasks: which model, which data, and what fits both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from curate.dataset.reader import Dataset, open_dataset
+from curate.dataset.store import Store
+from curate.errors import CurateError
+from curate.evaluation.models.opened import natural_kind
+from curate.evaluation.tasks.files import ENDINGS
+from curate.evaluation.tasks.settings import (
+    ConversationTask,
+    LabelTask,
+    PerplexityTask,
+    PreferenceTask,
+    TaskSettings,
+    load_tasks,
+)
+from curate.jsontext import loads
+
+__all__ = ["asked_tasks", "columns_of", "model_place", "training_data"]
+
+
+def model_place(model: str) -> str:
+    """A run may be named without its folder."""
+    run = Path("runs") / model
+    return str(run) if not Path(model).exists() and run.is_dir() else model
+
+
+def asked_tasks(
+    place: str, tasks: Sequence[str], data: Sequence[str], split: str | None, by: tuple[str, ...], limit: int | None
+) -> list[TaskSettings]:
+    """The tasks of the files, and one for each of `data`: of the kind that the model was trained for.
+
+    Args:
+        place: The model.
+        tasks: Files of tasks.
+        data: Versions or files; without them and without tasks, what the run was validated on.
+        split: Of the versions.
+        by: Columns of the data whose values get numbers of their own.
+        limit: Most rows of each of `data`.
+
+    Raises:
+        CurateError: A file is wrong, two tasks have one name, or it is not known what to evaluate on.
+    """
+    asked = [task for path in tasks for task in load_tasks(Path(path))]
+    if not tasks and not data:
+        version, own = _trained_on(place)
+        data, split = [version], split or own
+    kind = _KINDS[natural_kind(place)]
+    for one in data:
+        file = Path(one).exists() or any(ending in Path(one).suffixes for ending in ENDINGS)
+        name = Path(one).stem if file else one.replace("@", "-")
+        source: dict[str, Any] = {"files": (one,)} if file else {"data": one, "split": split}
+        asked.append(kind(name=name, by=by, limit=limit, **source))
+    names = [task.name for task in asked]
+    twice = next((one for one in names if names.count(one) > 1), None)
+    if twice is not None:
+        raise CurateError(f"two tasks are named `{twice}`", hint="name them apart in a file for --tasks")
+    return asked
+
+
+_KINDS = {
+    "perplexity": PerplexityTask, "labels": LabelTask, "conversations": ConversationTask, "preferences": PreferenceTask
+}  # fmt: skip
+
+
+def _trained_on(folder: str) -> tuple[str, str | None]:
+    """The version that a run was trained on, and the split that stands for new text.
+
+    Raises:
+        CurateError: It is no run, or one of several datasets.
+    """
+    for place in (Path(folder), Path(folder).parent.parent):
+        if (place / "config.json").is_file() and (place / "checkpoints").is_dir():
+            found = loads((place / "config.json").read_bytes())["data"]
+            if "dataset" in found:
+                return f"{found['dataset']}@{found['version'][:12]}", "validation"
+    raise CurateError("it is not known what to evaluate on", hint="--data VERSION, --data FILE or --tasks FILE")
+
+
+def training_data(version: str | None, place: str, store: Store | None) -> Dataset | None:
+    """The version in which the items are looked for; None where there is none, which is said where one was expected."""
+    if version == "none" or (version is None and store is None):
+        return None
+    try:
+        return open_dataset(version or _trained_on(place)[0], store)
+    except CurateError:
+        if version is not None:
+            raise
+        return None
+
+
+def columns_of(folder: str) -> list[str]:
+    """The columns that a run's objective reads, which tasks of labels, conversations and preferences take by default."""
+    for place in (Path(folder), Path(folder).parent.parent):
+        if (place / "config.json").is_file() and (place / "checkpoints").is_dir():
+            config = loads((place / "config.json").read_bytes())["config"]
+            data = config["data"]
+            roles = {
+                "token_classification": ("words",), "seq2seq": ("text", "target"), "sft": ("messages",),
+                "preference": ("prompt", "chosen", "rejected"),
+            }.get(config["objective"]["kind"], ("text", "second"))  # fmt: skip
+            return [data[role] for role in roles if data[role]]
+    return ["text", "words", "messages", "prompt", "chosen", "rejected", "target"]

@@ -1,0 +1,199 @@
+"""Our trunk, transformers and a server give the same numbers; a server that does not is told of."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from curate.errors import CurateError, ResumableError
+from curate.evaluation.models import endpoint
+from curate.evaluation.models.endpoint import open_endpoint
+from curate.evaluation.models.opened import open_model
+from curate.evaluation.run import evaluate
+from curate.evaluation.tasks.settings import ChoiceTask, GenerationTask, PerplexityTask
+from tests.evaluation.language_model import byte_tokenizer
+from tests.evaluation.server import completions, serving
+
+ROWS = [
+    {"text": "The cat sat on the mat, and the dog lay by the door of the old house. " * (1 + number % 4), "question": q,
+     "answers": ["yes", "no", "perhaps so"], "right": number % 3}
+    for number, q in enumerate(["Is it", "Will she go", "Who \u00e9", "A", "Was he there at all in the end"] * 5)
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A Llama of transformers that knows nothing, with a tokenizer of bytes."""
+    import torch
+    import transformers
+
+    place = tmp_path_factory.mktemp("model")
+    torch.manual_seed(1)
+    config = transformers.LlamaConfig(
+        vocab_size=257, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=64, bos_token_id=256, eos_token_id=256, pad_token_id=256,
+        initializer_range=0.1,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(place)
+    byte_tokenizer().save(str(place / "tokenizer.json"))
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+    (place / "tokenizer_config.json").write_text(json.dumps(names))
+    return place
+
+
+@pytest.fixture(scope="module")
+def ours(folder):
+    return open_model(str(folder), backend="ours")
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(endpoint, "time", type("", (), {"sleep": staticmethod(lambda seconds: None)}))
+
+
+def measured(model, folder):
+    rows = folder / "rows.jsonl"
+    folder.mkdir()
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    tasks = [
+        PerplexityTask(name="texts", files=(str(rows),)),
+        ChoiceTask(name="choice", files=(str(rows),), prompt="{{ question }}?", choices="answers", answer="right"),
+        GenerationTask(
+            name="answers", files=(str(rows),), prompt="{{ question }}?", answer="{{ answers[0] }}", most=12,
+            metrics=("exact_match", "token_f1"), stop=("\n", "Z"),
+        ),
+    ]  # fmt: skip
+    return evaluate(lambda: model, tasks, folder / "evaluation", store=None, samples=True, say=lambda words: None)
+
+
+def test_three_ways_to_compute_a_model_give_the_same_numbers(folder, ours, tmp_path):
+    by_trunk = measured(ours, tmp_path / "ours")
+    by_transformers = measured(open_model(str(folder), backend="transformers"), tmp_path / "transformers")
+    with serving(completions(ours), [{"id": "small", "max_model_len": 64}]) as url:
+        by_server = measured(open_model(url, endpoint_tokenizer=str(folder)), tmp_path / "server")
+    for other in (by_transformers, by_server):
+        for task, metrics in by_trunk.result["tasks"].items():
+            for name, one in metrics.items():
+                assert other.result["tasks"][task][name]["value"] == pytest.approx(one["value"], abs=1e-4, rel=1e-5), (
+                    task,
+                    name,
+                )
+        for task in ("texts", "choice"):
+            np.testing.assert_allclose(
+                other.items(task).table["nats"].to_numpy(), by_trunk.items(task).table["nats"].to_numpy(), rtol=1e-5
+            )
+        written = [found.items("answers").table["generated"].to_pylist() for found in (by_trunk, other)]
+        assert written[0] == written[1]
+        assert other.items("choice").table["cut"].to_pylist() == by_trunk.items("choice").table["cut"].to_pylist()
+
+
+def test_likeliest_continuations_are_known_however_the_model_is_computed(folder, ours):
+    pairs = [(context, chr(letter)) for context in "abcdefgh" for letter in range(33, 127)]
+    greedy = [one.greedy for one in ours.score(pairs)]
+    assert 0 < sum(greedy) <= 8
+    with serving(completions(ours)) as url:
+        for model in (open_model(str(folder), backend="transformers"), open_endpoint(url, "a", tokenizer=str(folder))):
+            assert [one.greedy for one in model.score(pairs)] == greedy
+
+
+def test_a_family_that_our_trunks_do_not_know_is_computed_by_transformers(folder, tmp_path):
+    import transformers
+
+    config = transformers.BloomConfig(
+        vocab_size=257, hidden_size=32, n_layer=2, n_head=2, bos_token_id=256, eos_token_id=256
+    )
+    transformers.BloomForCausalLM(config).save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    model = open_model(str(tmp_path), length=32)
+    assert type(model).__name__ == "TransformersModel"
+    alone = [model.complete([text], most=5)[0] for text in ("abc", "a longer one")]
+    assert model.complete(["abc", "a longer one"], most=5) == alone  # padding changes nothing
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [("tokenizer.json", "no tokenizer.json beside it"), ("model.safetensors", "transformers cannot load it")],
+)
+def test_a_folder_that_lacks_a_file_is_told_of(folder, tmp_path, missing, message):
+    for path in folder.iterdir():
+        if path.name != missing:
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(CurateError, match=message):
+        open_model(str(tmp_path), backend="transformers")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"choices": [{"index": 0, "text": "x"}]}, "ignores `echo` or `logprobs`"),
+        ({"choices": [{"index": 0, "logprobs": {"token_logprobs": [-1.0]}}]}, "ignores `echo` or `logprobs`"),
+        ({"choices": []}, "answers 0 of 1 prompts"),
+        ({"object": "error"}, "is no completion"),
+        (b"<html>", "is no JSON"),
+    ],
+)
+def test_a_server_without_log_probabilities_of_prompts_is_told_of(folder, said, message):
+    with serving(lambda headers, body: (200, said)) as url:
+        model = open_endpoint(url, "small", tokenizer=str(folder))
+        with pytest.raises(CurateError, match=message) as raised:
+            model.score([("a", "b")])
+    assert "vLLM" in raised.value.hint
+
+
+def test_a_busy_server_is_asked_again(folder, ours):
+    waiting = [429, 503, 500]
+    answer = completions(ours)
+    with serving(lambda *question: (waiting.pop(), {}) if waiting else answer(*question)) as url:
+        found = open_endpoint(url, "small", tokenizer=str(folder)).score([("a", "b")])
+    assert found[0].nats == pytest.approx(ours.score([("a", "b")])[0].nats, abs=1e-4)
+
+
+def test_a_server_that_is_not_there_or_too_late_is_told_of_and_the_command_goes_on(folder, monkeypatch):
+    monkeypatch.setattr(endpoint, "TRIES", 2)
+    with pytest.raises(ResumableError, match="does not answer, 2 times"):
+        open_endpoint("http://127.0.0.1:1/v1", "small")
+    from threading import Event
+
+    late = Event()
+    with serving(lambda *question: (late.wait(20), (200, {}))[1]) as url:
+        model = open_endpoint(url, "small")
+        model.seconds = 0.05
+        with pytest.raises(ResumableError, match=r"no answer within 0\.05 s"):
+            model.complete(["a"], most=4)
+        late.set()
+
+
+def test_the_key_goes_to_the_server_and_into_no_message(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    seen = []
+
+    def answer(headers, body):
+        seen.append(headers["Authorization"])
+        return 400, {"error": "bad key sk-secret"}
+
+    with serving(answer) as url, pytest.raises(CurateError, match="refuses the question") as raised:
+        open_endpoint(url, "small").complete(["a"], most=4)
+    assert seen == ["Bearer sk-secret"] and "sk-secret" not in str(raised.value)
+
+
+def test_options_of_a_server_are_checked(folder):
+    with serving(lambda *question: (200, {}), [{"id": "one"}, {"id": "two"}]) as url:
+        with pytest.raises(CurateError, match="which model of the server"):
+            open_model(url)
+        with pytest.raises(CurateError, match="has no model `three`"):
+            open_model(url, endpoint_model="three")
+        with pytest.raises(CurateError, match="tokenizer of the server's model is not known"):
+            open_model(url, endpoint_model="one").read(["a"])
+    with pytest.raises(CurateError, match="is no server"):
+        open_model(str(folder), endpoint_model="one")
+
+
+def test_numbers_that_are_not_finite_are_told_of(folder):
+    told = {"token_logprobs": [None, float("nan"), -1.0], "top_logprobs": [None, {}, {}]}
+    with serving(lambda *question: (200, {"choices": [{"index": 0, "logprobs": told}]})) as url:
+        model = open_endpoint(url, "small", tokenizer=str(folder))
+        with pytest.raises(CurateError, match="not finite"):
+            model.score([("a", "b")])
