@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from curate.audit.bias.statistics import Estimate
+from curate.evaluation.statistics import detectable, holm
 
 __all__ = [
     "AA",
@@ -32,8 +33,7 @@ __all__ = [
     "Values",
     "Verdict",
     "compare_arms",
-    "detectable",
-    "holm",
+    "least",
     "macro",
     "t_interval",
     "welch",
@@ -142,7 +142,7 @@ def welch(one: Sequence[float], other: Sequence[float]) -> float | None:
     return float(ttest_ind(one, other, equal_var=False).pvalue)
 
 
-def detectable(one: Sequence[float], other: Sequence[float]) -> float | None:
+def least(one: Sequence[float], other: Sequence[float]) -> float | None:
     """The least difference that the t test of n seeds finds with 80% power, by the spread of both arms.
 
     The spread of a difference is that of unpaired arms: equal seeds correlated by -0.3 to 0.4, so pairing earns nothing that
@@ -151,31 +151,8 @@ def detectable(one: Sequence[float], other: Sequence[float]) -> float | None:
     count = min(len(one), len(other))
     if count < 2:
         return None
-    return _units(count) * math.sqrt(float(np.var(one, ddof=1) + np.var(other, ddof=1)))
-
-
-def _units(count: int) -> float:
-    """The difference, in standard deviations of a difference of two seeds, that is found with 80% power."""
-    from scipy.optimize import brentq
-    from scipy.stats import nct, t
-
-    limit, degrees = float(t.ppf(1 - LEVEL / 2, count - 1)), count - 1
-
-    def lacking(size: float) -> float:
-        return float(nct.sf(limit, degrees, size * math.sqrt(count))) - POWER
-
-    return float(brentq(lacking, 1e-3, 50.0))  # type: ignore[arg-type]
-
-
-def holm(values: Sequence[float | None]) -> list[float | None]:
-    """P-values corrected so that one error in the whole family is as unlikely as the level says (Holm 1979)."""
-    known = sorted((value, number) for number, value in enumerate(values) if value is not None)
-    found: list[float | None] = [None] * len(values)
-    highest = 0.0
-    for rank, (value, number) in enumerate(known):
-        highest = max(highest, min(1.0, value * (len(known) - rank)))
-        found[number] = highest
-    return found
+    variance = float(np.var(one, ddof=1) + np.var(other, ddof=1))
+    return detectable(math.sqrt(variance / count), count - 1)
 
 
 # ---- one comparison
@@ -191,14 +168,15 @@ def _compared(task: str, name: str, first: str, whole: Mapping[str, Values]) -> 
     verdict: Verdict = "unstable" if len(known) < max(len(pairs), 2) else "no difference shown"
     return Comparison(
         task, "bits_per_byte", name, first, tuple(pairs), value, low, high, estimate.p, None,
-        welch(one, other), detectable(one, other), verdict,
+        welch(one, other), least(one, other), verdict,
     )  # fmt: skip
 
 
 def _judged(family: list[Comparison], calibrated: bool | None) -> list[Comparison]:
-    corrected = holm([one.p for one in family])
+    tested = [one for one in family if one.p is not None]
+    corrected = dict(zip(tested, holm([one.p for one in tested if one.p is not None]), strict=True))
     return [
-        replace(one, holm=p, verdict=_verdict(one, p, calibrated)) for one, p in zip(family, corrected, strict=True)
+        replace(one, holm=corrected.get(one), verdict=_verdict(one, corrected.get(one), calibrated)) for one in family
     ]
 
 
