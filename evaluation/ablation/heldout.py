@@ -1,9 +1,8 @@
 """Held-out sets: what models are measured on, without what any arm was trained on.
 
 A document is left out where at least `SEEN` of its different word n-grams stand anywhere in the train split of an arm. This
-leaves out every exact and near-duplicate that `near_duplicates` would find at that similarity (J(A, B) >= s says that B has s of
-A's n-grams), without its misses, and pieces of longer documents as well. It costs one pass over each train split: about
-20 MB of text a CPU second.
+leaves out all that is as similar as that to one of them by `near_duplicates` (J(A, B) >= s says that B has s of A's n-grams),
+without its misses, and pieces of longer documents as well. It costs one pass over each train split.
 
 Nothing is copied: a run is measured on all documents of a set, and those that are left out are left out of the numbers. So a
 measurement can be shared by ablations whose arms have seen different things.

@@ -58,7 +58,7 @@ FIXED = ("dataset", "run", "seed", "steps", "mixture", "tasks", "objective", "da
 
 
 def recipe(preset: str, overrides: Sequence[str] = ()) -> Settings:
-    """The settings of a training file that all arms share, with the preset's `tokens` and `limit` (documents of a held-out set).
+    """What all arms share of a training file, with the preset's `tokens` and `limit` (documents of a held-out set).
 
     Args:
         preset: One of `PRESETS`.
