@@ -69,6 +69,10 @@ class Presidio:
                 spans.append(Span(one.start, one.end, one.entity_type, one.score))
         return sorted(spans)
 
+    def types(self) -> dict[str, str]:
+        """As the stage's."""
+        return {one: TYPES[one] for one in STRUCTURED}
+
     def finder(self) -> Callable[[Sequence[Any]], Any]:
         """As the stage's."""
         return lambda texts: ((row, str(text), self.find(str(text))) for row, text in enumerate(texts))

@@ -8,7 +8,8 @@ and is a function of the rows' sums:
 | bits_per_byte, byte_, word_, token_perplexity | nats (of the whole text), bytes, words, tokens | themselves |
 | token_accuracy | greedy_tokens, tokens | themselves |
 | accuracy, exact_match, token_f1, rouge1, rougeL, ... | a score in [0, 1] by that name | the score, 1 |
-| macro_f1, matthews | gold, predicted | confusion matrix |
+| word_accuracy | words_right, words | themselves |
+| macro_f1, matthews | gold, predicted (a label, or a list of as many) | confusion matrix |
 | pearson, spearman | gold_value, predicted_value | moments, of values or of ranks |
 | calibration_error | confidence, accuracy | of 15 equal bins of confidence: items, confidence, right ones |
 | span_f1 | spans_found, spans_right, spans_gold | themselves |
@@ -16,8 +17,12 @@ and is a function of the rows' sums:
 
 bits_per_byte is the sum of nats over ln 2 times the sum of bytes: of the corpus, not the mean of documents. Token perplexity
 compares models of the same tokenizer only. An interval is Wilson's where an item is right or wrong and items are
-independent, else the 2.5 and 97.5 percentiles of a bootstrap over items, or over clusters of them (column `cluster`); it is
-None for less than two of these.
+independent, else percentiles of a bootstrap over items, or over clusters of them (column `cluster`), a little wider than 95% as
+Hesterberg (2014) has it for few items. There is none for less than two of these, nor where all draws give the same, as they do
+where a model says one thing always: that tells nothing of other items. One item without a number leaves a metric without one.
+
+Ranks are those of all items, in all draws. The calibration error of a finite sample is too high (Kumar et al. 2019), its draws
+are more so: its interval is for comparison, and does not hold 0 of a model that is calibrated.
 """
 
 from __future__ import annotations
@@ -35,9 +40,20 @@ from scipy import sparse
 from scipy.stats import rankdata
 
 from curate.audit.bias.statistics import wilson
+from curate.evaluation.statistics import wide
 from curate.labeling.agreement import bootstrap
 
-__all__ = ["METRICS", "Measured", "Metric", "clustered", "group_measures", "measure", "measures"]
+__all__ = [
+    "METRICS",
+    "Measured",
+    "Metric",
+    "clustered",
+    "group_measures",
+    "is_binary",
+    "measure",
+    "measures",
+    "signatures",
+]
 
 Numbers = NDArray[np.float64]
 Rows = Any
@@ -56,6 +72,7 @@ class Metric:
         value: From sums (draws by sums) to a value each; NaN where there is none.
         higher_is_better: Which way is better.
         share: An item is right or wrong, where all values are 0 or 1.
+        together: Sums depend on what values there are: the rows of two models are made of both tables at once.
     """
 
     facts: tuple[str, ...]
@@ -63,6 +80,7 @@ class Metric:
     value: Callable[[Numbers], Numbers]
     higher_is_better: bool = True
     share: bool = False
+    together: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +120,20 @@ def group_measures(items: pa.Table, by: str, metrics: tuple[str, ...] | None = N
 def measure(name: str, items: pa.Table, *, seed: int = 0) -> Measured:
     """One metric of some items, with its interval."""
     metric, count = METRICS[name], items.num_rows
-    rows, clusters = clustered(metric.rows(items), items)
-    alone = clusters is None
     if count == 0:
         return Measured(None, None, None, 0)
-    if metric.share and alone and _is_binary(rows):
+    with np.errstate(invalid="ignore"):  # what is no number is looked for below
+        rows, clusters = clustered(metric.rows(items), items)
+        value = float(metric.value(np.asarray(rows.sum(axis=0), np.float64).reshape(1, -1))[0])
+    if metric.share and clusters is None and is_binary(rows):
         share = wilson(float(rows[:, 0].sum()), count)
         return Measured(share.value, share.low, share.high, count)
-    if rows.shape[0] < 2:
-        value = float(metric.value(np.asarray(rows.sum(axis=0), np.float64).reshape(1, -1))[0])
-        return Measured(None if math.isnan(value) else value, None, None, count, clusters)
-    found = bootstrap(rows, metric.value, seed=seed, resamples=RESAMPLES)
-    if found is None:
-        return Measured(None, None, None, count, clusters)
+    alone = Measured(None if math.isnan(value) else value, None, None, count, clusters)
+    if rows.shape[0] < 2 or not finite(rows):
+        return alone
+    found = bootstrap(rows, metric.value, seed=seed, resamples=RESAMPLES, confidence=wide(rows.shape[0]))
+    if found is None or found.low == found.high:
+        return alone
     return Measured(found.value, found.low, found.high, count, clusters)
 
 
@@ -122,7 +141,14 @@ def clustered(rows: Rows, items: pa.Table) -> tuple[Rows, int | None]:
     """The rows added up within clusters, and the number of clusters; None where each item is alone."""
     if "cluster" not in items.column_names:
         return rows, None
-    codes = items["cluster"].combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    codes = (
+        items["cluster"]
+        .cast(pa.string())
+        .fill_null("(none)")
+        .combine_chunks()
+        .dictionary_encode()
+        .indices.to_numpy(zero_copy_only=False)
+    )
     count = int(codes.max(initial=-1)) + 1
     if count == items.num_rows:
         return rows, None
@@ -130,7 +156,13 @@ def clustered(rows: Rows, items: pa.Table) -> tuple[Rows, int | None]:
     return sums @ rows, count
 
 
-def _is_binary(rows: Rows) -> bool:
+def finite(rows: Rows) -> bool:
+    """No item adds what is not a number: a sum with one is not one either."""
+    return bool(np.isfinite(rows.data if sparse.issparse(rows) else rows).all())
+
+
+def is_binary(rows: Rows) -> bool:
+    """Each item is right or wrong: what it adds first is 0 or 1."""
     return isinstance(rows, np.ndarray) and bool(np.isin(rows[:, 0], (0.0, 1.0)).all())
 
 
@@ -156,11 +188,16 @@ def _mean_of(name: str) -> Callable[[pa.Table], Rows]:
 
 
 def _confusion(items: pa.Table) -> Rows:
-    """One cell of the matrix of labels, flat, for each item."""
-    gold, predicted = (items[name].cast(pa.string()).to_pylist() for name in ("gold", "predicted"))
-    known = {name: number for number, name in enumerate(sorted({*gold, *predicted}))}
-    cells = [known[one] * len(known) + known[other] for one, other in zip(gold, predicted, strict=True)]
-    return sparse.csr_array((np.ones(len(cells)), (np.arange(len(cells)), cells)), shape=(len(cells), len(known) ** 2))
+    """The matrix of labels, flat, for each item: one cell of one label, several of a list."""
+    gold, predicted = items["gold"].combine_chunks(), items["predicted"].combine_chunks()
+    places = np.arange(len(gold))
+    if pa.types.is_list(gold.type):
+        places = np.repeat(places, np.diff(gold.offsets.to_numpy()))
+        gold, predicted = gold.flatten(), predicted.flatten()
+    ones, others = (some.cast(pa.string()).fill_null("(none)").to_pylist() for some in (gold, predicted))
+    known = {name: number for number, name in enumerate(sorted({*ones, *others}))}
+    cells = [known[one] * len(known) + known[other] for one, other in zip(ones, others, strict=True)]
+    return sparse.csr_array((np.ones(len(cells)), (places, cells)), shape=(items.num_rows, len(known) ** 2))
 
 
 def _moments(items: pa.Table) -> Rows:
@@ -172,13 +209,14 @@ def _rank_moments(items: pa.Table) -> Rows:
 
 
 def _products(x: Numbers, y: Numbers) -> Rows:
-    x, y = x - x.mean(), y - y.mean()  # else the squares of large numbers take the digits
+    # else the squares of large numbers take the digits, and those of small ones vanish
+    x, y = ((one - one.mean()) / (np.ptp(one) or 1.0) for one in (x, y))
     return np.column_stack([np.ones_like(x), x, y, x * x, y * y, x * y])
 
 
 def _bins(items: pa.Table) -> Rows:
     confidence, right = _numbers(items, "confidence"), _numbers(items, "accuracy")
-    places = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
+    places = np.clip((np.nan_to_num(confidence, posinf=1.0, neginf=0.0) * BINS).astype(int), 0, BINS - 1)
     found = np.zeros((len(confidence), 3 * BINS))
     here = np.arange(len(confidence))
     found[here, places], found[here, BINS + places], found[here, 2 * BINS + places] = 1.0, confidence, right
@@ -281,8 +319,9 @@ METRICS: dict[str, Metric] = {
     "token_accuracy": Metric(("greedy_tokens", "tokens"), _columns("greedy_tokens", "tokens"), _ratio),
     "accuracy": _mean("accuracy"),
     "accuracy_normalized": _mean("accuracy_normalized"),
-    "macro_f1": Metric(("gold", "predicted"), _confusion, _macro_f1),
-    "matthews": Metric(("gold", "predicted"), _confusion, _matthews),
+    "word_accuracy": Metric(("words_right", "words"), _columns("words_right", "words"), _ratio),
+    "macro_f1": Metric(("gold", "predicted"), _confusion, _macro_f1, together=True),
+    "matthews": Metric(("gold", "predicted"), _confusion, _matthews, together=True),
     "pearson": Metric(("gold_value", "predicted_value"), _moments, _correlation),
     "spearman": Metric(("gold_value", "predicted_value"), _rank_moments, _correlation),
     "calibration_error": Metric(("confidence", "accuracy"), _bins, _calibration, higher_is_better=False),

@@ -2,7 +2,8 @@
 
     evaluations/small/
       result.json            what `--json` prints
-      items/TASK.parquet     facts of each item: id, columns of `by`, what metrics.py needs; with `--samples` prompts and tokens
+      items/TASK.parquet     facts of each item: id, columns of `by`, what metrics.py needs; with `--samples`
+                             prompts, answers, what tokens cost
       items/TASK.json        what they are facts of: the task's definition, the model's hash, the data's
 
 A task that was measured for the same model, definition and data is not measured again.

@@ -11,35 +11,54 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate.audit.bias.statistics import wilson
+from curate.dataset.reader import Dataset
 from curate.dataset.runs import Thing, now, record, records, run_id
 from curate.dataset.store import Store
+from curate.errors import CurateError
+from curate.evaluation.contamination import contamination
 from curate.evaluation.metrics import Measured, group_measures, measures
 from curate.evaluation.models.contract import LanguageModel
+from curate.evaluation.models.headed import HeadedModel
+from curate.evaluation.models.tokens import TokenModel
 from curate.evaluation.result import RESULT, Evaluation, Items, read_items, write_items
+from curate.evaluation.tasks.chat import assistant_losses, preferred
 from curate.evaluation.tasks.choice import choices
 from curate.evaluation.tasks.data import SMALL, Rows, read_rows
 from curate.evaluation.tasks.generation import answers
+from curate.evaluation.tasks.labels import predictions
 from curate.evaluation.tasks.perplexity import text_losses
-from curate.evaluation.tasks.settings import ChoiceTask, GenerationTask, PerplexityTask, TaskSettings
+from curate.evaluation.tasks.settings import (
+    ChoiceTask,
+    ConversationTask,
+    GenerationTask,
+    LabelTask,
+    PerplexityTask,
+    PreferenceTask,
+    TaskSettings,
+)
 from curate.files import write_durably
 from curate.jsontext import dumps
 
 __all__ = ["evaluate"]
 
-SAMPLES = ("prompt", "choices", "log_probabilities", "generated", "finish", "generated_tokens")
+SAMPLES = ("prompt", "choices", "log_probabilities", "generated", "finish", "generated_tokens", "pieces")
 """Facts that only `--samples` keeps."""
 Say = Callable[[str], None]
+Model = LanguageModel | HeadedModel
 PATIENCE = 5.0
 """Seconds between two words about how far a task is."""
 
 
 def evaluate(
-    open_model: Callable[[], LanguageModel],
+    open_model: Callable[[], Model],
     tasks: Sequence[TaskSettings],
     folder: Path,
     *,
     store: Store | None,
     samples: bool = False,
+    training: Dataset | None = None,
+    columns: Sequence[str] = (),
     say: Say,
 ) -> Evaluation:
     """Measure a model on tasks, and keep what was measured.
@@ -50,6 +69,8 @@ def evaluate(
         folder: Of the evaluation; tasks that it has for the same model, definition and data are not measured again.
         store: Where it is put on record, and versions are read; None: on no record.
         samples: Keep prompts and answers.
+        training: The version that the model was trained on: how much of each item stands there is measured, too.
+        columns: Of the training, for tasks that name none.
         say: Tells people how far it is.
 
     Raises:
@@ -63,13 +84,21 @@ def evaluate(
     model = open_model()
     found = [_items(task, rows, model, folder, samples=samples, say=say) for task, rows in read]
     result = _result(model, found)
+    if training:
+        tell = _every(PATIENCE, lambda share: say(f"contamination by {training.name}: {share:.0%}"))
+        overlaps = contamination(read, training, folder, columns=columns, tell=tell)
+        name = f"{training.name}@{training.tag or training.version[:12]}"
+        result["contamination"] = {
+            "version": training.version, "name": name,
+            "tasks": {items.task: _beside(items, overlaps[items.task]) for items in found},
+        }  # fmt: skip
     write_durably(folder / RESULT, dumps(result).encode())
     if store:
         _record(store, identity, began, model, read, folder, result)
     return Evaluation(folder, result)
 
 
-def _items(task: TaskSettings, rows: Rows, model: LanguageModel, folder: Path, *, samples: bool, say: Say) -> Items:
+def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, samples: bool, say: Say) -> Items:
     definition = task.model_dump(exclude={"data", "files", "split"})
     about = {"definition": definition, "data": rows.identity, "model": model.identity, "length": model.length}
     old = read_items(folder, task.name)
@@ -91,7 +120,7 @@ def _items(task: TaskSettings, rows: Rows, model: LanguageModel, folder: Path, *
     table = pa.table({name: values for name, values in columns.items() if samples or name not in SAMPLES})
     items = Items(task.name, table, {
         **about, "by": list(task.by), "source": rows.source, "version": rows.version, "split": rows.split,
-        "rows": len(rows.rows), "total": rows.total, "samples": samples,
+        "rows": len(rows.rows), "total": rows.total, "repeated": rows.repeated, "samples": samples,
         "cut": sum(one > 0 for one in columns.get("cut", [])), "cpu_seconds": time.process_time() - started,
         "engine": f"curate {version('curate-lm')}",
     })  # fmt: skip
@@ -112,19 +141,41 @@ def _every(seconds: float, tell: Callable[[float], None]) -> Callable[[float], N
     return maybe
 
 
-def _measured(task: TaskSettings, rows: Rows, model: LanguageModel) -> dict[str, list[Any]]:
+def _measured(task: TaskSettings, rows: Rows, model: Model) -> dict[str, list[Any]]:
+    """The facts of the rows.
+
+    Raises:
+        CurateError: The model does not answer questions of this kind.
+    """
     match task:
-        case PerplexityTask():
+        case LabelTask() if isinstance(model, HeadedModel):
+            return predictions(task, rows, model)
+        case ConversationTask() if isinstance(model, TokenModel):
+            return assistant_losses(task, rows, model)
+        case PreferenceTask() if isinstance(model, TokenModel):
+            return preferred(task, rows, model)
+        case PerplexityTask() if not isinstance(model, HeadedModel):
             return text_losses(task, rows, model)
-        case ChoiceTask():
+        case ChoiceTask() if not isinstance(model, HeadedModel):
             return choices(task, rows, model)
-        case GenerationTask():
+        case GenerationTask() if not isinstance(model, HeadedModel):
             return answers(task, rows, model)
         case _:
-            raise NotImplementedError(task.kind)
+            pass
+    if isinstance(model, HeadedModel):
+        raise CurateError(
+            f"the model {model.name} does not predict the next token: it was trained for `{model.kind}`",
+            f"task {task.name}: kind", "`kind: labels` measures it",
+        )  # fmt: skip
+    raise CurateError(
+        f"the model {model.name} has no head that predicts labels" if isinstance(task, LabelTask)
+        else f"the tokens of {model.name} are not seen from here",
+        f"task {task.name}: kind",
+        "`choice` and `generation` ask a language model for labels" if isinstance(task, LabelTask) else None,
+    )  # fmt: skip
 
 
-def _result(model: LanguageModel, found: Sequence[Items]) -> dict[str, Any]:
+def _result(model: Model, found: Sequence[Items]) -> dict[str, Any]:
     tasks = {items.task: _plain(measures(items.table)) for items in found}
     groups = {
         items.task: {
@@ -141,6 +192,18 @@ def _result(model: LanguageModel, found: Sequence[Items]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _beside(items: Items, overlaps: pa.Table) -> dict[str, Any]:
+    """How many items stand in the training data, and the metrics of those that do not."""
+    contaminated = overlaps["contaminated"].to_numpy(zero_copy_only=False)
+    count, share = len(contaminated), wilson(float(contaminated.sum()), len(contaminated))
+    return {
+        "contaminated": int(contaminated.sum()), "n": count, "too_short": overlaps["share"].null_count,
+        "share": Measured(share.value, share.low, share.high, count).json(),
+        "longest": max(overlaps["longest"].to_pylist(), default=0),
+        "clean": _plain(measures(items.table.filter(pa.array(~contaminated)))),
+    }  # fmt: skip
+
+
 def _plain(some: dict[str, Measured]) -> dict[str, Any]:
     return {name: one.json() for name, one in some.items()}
 
@@ -149,9 +212,17 @@ def _warnings(items: Items) -> list[str]:
     told, about = [], items.about
     if items.table.num_rows < SMALL:
         told.append(f"{items.task}: {items.table.num_rows} items are too few to tell much: see the intervals")
-    if about["cut"]:
+    if about["repeated"]:
         told.append(
-            f"{items.task}: {about['cut']:,} of {about['rows']:,} prompts were too long for the model, and lost their begin"
+            f"{items.task}: {about['repeated']:,} rows had the id of another one, and got a number behind it: "
+            "two models are paired by their place in the data"
+        )
+    if about["cut"]:
+        told.append(f"{items.task}: {about['cut']:,} of {about['rows']:,} were too long for the model, and were cut")
+    unknown = sum(one > 0 for one in items.table["unknown"].to_pylist()) if "unknown" in items.table.column_names else 0
+    if unknown:
+        told.append(
+            f"{items.task}: {unknown:,} of {about['rows']:,} have labels that the model never saw: they count as wrong"
         )
     return told
 
@@ -174,7 +245,7 @@ def _record(
     store: Store,
     identity: str,
     began: str,
-    model: LanguageModel,
+    model: Model,
     read: Sequence[tuple[TaskSettings, Rows]],
     folder: Path,
     result: dict[str, Any],

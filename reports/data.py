@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 __all__ = [
@@ -194,6 +195,8 @@ class RunData:
     Attributes:
         run: Its name; with the project it belongs to, where two on one store have the same.
         state: `running`, `done`, `failed` or `interrupted`; empty where the store does not know the run.
+        folder: Where it is.
+        checkpoints: Hashes of the checkpoints that the store knows of.
         metrics: Points (step, value) by the name of the metric.
         problem: Why there are no metrics, where there are none.
     """
@@ -206,6 +209,8 @@ class RunData:
     config: dict[str, Any] | None = None
     problem: str | None = None
     state: str = ""
+    folder: Path | None = None
+    checkpoints: tuple[str, ...] = ()
 
     def last(self, metric: str) -> float | None:
         """The last value of a metric."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
+    from curate.reports.card import Card
+
 __all__ = ["render", "render_run", "render_version"]
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,17 +66,21 @@ def render_version(data: ReportData) -> str:
     )
 
 
-def render_run(run: RunData) -> str:
-    """The page of a training run."""
+def render_run(run: RunData, card: Card | None = None) -> str:
+    """The page of a training run, with its model card where there is one."""
     validation = [(figures.metric_name(name), *map(numbers.measure, values)) for name, values in run.validation]
-    sections = {"results": "Results", "validation": "Validation", "curves": "Training curves", "settings": "Settings"}
+    sections = {"use": "Intended use", "data": "Data", "evaluation": "Evaluation", "results": "Results of the training",
+                "validation": "Validation", "curves": "Training curves", "settings": "Settings",
+                "limits": "Limits"}  # fmt: skip
+    there = {"validation": validation, **dict.fromkeys(("use", "data", "evaluation", "limits"), card)}
     return render(
         "run.html",
         run=run,
+        card=card,
         validation=validation,
         run_figures=figures.run_figures((run,)),
         config=yaml_text(run.config) if run.config else None,
-        contents=[(name, title, []) for name, title in sections.items() if validation or name != "validation"],
+        contents=[(name, title, []) for name, title in sections.items() if there.get(name, True)],
     )
 
 

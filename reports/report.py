@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from curate.dataset.refs import Reference, datasets, resolve
 from curate.dataset.runs import now, record, records, run_id
@@ -17,6 +18,9 @@ from curate.reports.collect import collect_report
 from curate.reports.data import RunData
 from curate.reports.html import render_run, render_version
 from curate.reports.runs import find_run
+
+if TYPE_CHECKING:
+    from curate.reports.card import Card
 
 __all__ = ["build_report", "build_run_report", "find_target", "write_page"]
 
@@ -66,13 +70,13 @@ def build_report(store: Store, version: str, out: Path) -> Path:
     return path
 
 
-def build_run_report(run: RunData, out: Path) -> Path:
-    """Write the page of a training run.
+def build_run_report(run: RunData, out: Path, card: Card | None = None) -> Path:
+    """Write the page of a training run, with its model card where there is one.
 
     Raises:
         CurateError: The file cannot be written.
     """
-    return write_page(out, render_run(run))
+    return write_page(out, render_run(run, card))
 
 
 def write_page(out: Path, page: str) -> Path:

@@ -88,6 +88,8 @@ def read_run(record: dict[str, Any], version: str | None = None) -> RunData:
         config=_read_config(folder),
         problem=problem,
         state=record.get("state", ""),
+        folder=folder,
+        checkpoints=tuple(thing["id"] for thing in record.get("outputs", ()) if thing["kind"] == "checkpoint"),
     )
 
 

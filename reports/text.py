@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["BLOCK", "excerpt", "first_difference", "mask", "visible", "without"]
+__all__ = ["BLOCK", "excerpt", "first_difference", "mask", "personal", "visible", "without"]
 
 BLOCK = "\u2588" * 6
 """What stands for something masked; always of the same length, so that it tells nothing."""
@@ -32,6 +32,13 @@ def mask(text: str) -> str:
     """The text with what looks personal blocked out."""
     without_addresses = _WORD.sub(lambda word: BLOCK if "@" in word[0][1:-1] else word[0], text)
     return _COLONS.sub(BLOCK, _NUMBER.sub(_block_number, without_addresses))
+
+
+def personal(text: str) -> list[tuple[int, int]]:
+    """Where what `mask` blocks out begins and ends, for text that is shown in pieces."""
+    words = [one.span() for one in _WORD.finditer(text) if "@" in one[0][1:-1]]
+    numbers = [one.span() for one in _NUMBER.finditer(text) if not _YEARS.fullmatch(one[0])]
+    return sorted([*words, *numbers, *(one.span() for one in _COLONS.finditer(text))])
 
 
 def _block_number(number: re.Match[str]) -> str:

@@ -275,7 +275,9 @@ def _length(config: TrainConfig, origin: Origin | None) -> int:
             "batch.length",
             f"at most {origin.length}",
         )
-    return origin.length if origin and origin.length else longest
+    if origin is None:
+        return longest
+    return origin.length or max(longest, origin.context or 0)  # fine-tuning on short texts does not shorten a model
 
 
 def _check_vocabulary(pack: Pack, origin: Origin | None) -> None:

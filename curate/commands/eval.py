@@ -7,14 +7,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.options import Json, StoreOption
+from curate.commands.options import Json, StoreOption, optional_store
 from curate.terminal import echo
 
 if TYPE_CHECKING:
+    from curate.dataset.reader import Dataset
     from curate.dataset.store import Store
     from curate.evaluation.tasks.settings import TaskSettings
 
 __all__ = ["evaluate"]
+
+
+Limit = Annotated[int | None, typer.Option(min=1, help="At most as many documents of --data, spread evenly.")]
+Length = Annotated[int | None, typer.Option(min=2, help="Most tokens read at once; by default what the model takes.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the evaluation; by default evaluations/NAME, here.", metavar="DIR")
+]
+Contamination = Annotated[
+    str | None,
+    typer.Option(
+        help="Look for the items in the training split of this version; by default the one that the run was trained on, "
+        "`none` is off.",
+        metavar="VERSION",
+    ),
+]
 
 
 def evaluate(
@@ -27,7 +43,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--data",
-            help="Texts to predict: a version, or jsonl, csv or parquet files; by default what the run was validated on.",
+            help="What to predict: a version, or jsonl, csv or parquet files; by default what the run was validated on.",
             metavar="VERSION_OR_FILE",
         ),
     ] = None,
@@ -37,16 +53,11 @@ def evaluate(
     by: Annotated[
         list[str] | None, typer.Option(help="Column of --data whose values get numbers of their own.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most as many documents of --data, spread evenly.")
-    ] = None,
-    length: Annotated[
-        int | None, typer.Option(min=2, help="Most tokens read at once; by default what the model takes.")
-    ] = None,
+    limit: Limit = None,
+    length: Length = None,
+    contamination: Contamination = None,
     samples: Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the evaluation; by default evaluations/NAME, here.", metavar="DIR")
-    ] = None,
+    out: Out = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -59,32 +70,19 @@ def evaluate(
     from curate.evaluation.models.opened import open_model
     from curate.evaluation.run import evaluate as run
 
-    opened = _store(store)
+    opened, name = optional_store(store), Path(model).resolve().name
     asked = _asked(model, tasks or [], data or [], split, tuple(by or ()), limit, opened)
-    name = Path(model).resolve().name
     folder = out or Path("evaluations") / name
     found = run(
         lambda: open_model(_folder(model), length=length), asked, folder,
-        store=opened, samples=samples, say=lambda words: echo(f"eval {name}: {words}", err=True),
+        store=opened, samples=samples, training=_training(contamination, model, opened),
+        columns=_columns(_folder(model)), say=lambda words: echo(f"eval {name}: {words}", err=True),
     )  # fmt: skip
     if as_json:
         print_json({**found.result, "folder": str(folder)})
         return
     _print(found.result)
     echo(f"\nevery item: {folder}")
-
-
-def _store(store: str | None) -> Store | None:
-    """The store, where there is one: files can be evaluated on without."""
-    from curate.dataset.find import find_store
-    from curate.errors import CurateError
-
-    try:
-        return find_store(store)
-    except CurateError:
-        if store is not None:
-            raise
-        return None
 
 
 def _folder(model: str) -> str:
@@ -98,17 +96,29 @@ def _asked(
     store: Store | None,
 ) -> list[TaskSettings]:  # fmt: skip
     from curate.errors import CurateError
-    from curate.evaluation.tasks.settings import PerplexityTask, load_tasks
+    from curate.evaluation.models.opened import natural_kind
+    from curate.evaluation.tasks.files import ENDINGS
+    from curate.evaluation.tasks.settings import (
+        ConversationTask,
+        LabelTask,
+        PerplexityTask,
+        PreferenceTask,
+        load_tasks,
+    )
 
     asked: list[TaskSettings] = [task for path in tasks for task in load_tasks(Path(path))]
     if not tasks and not data:
         version, own = _trained_on(_folder(model))
         data, split = [version], split or own
+    kinds = {
+        "perplexity": PerplexityTask, "labels": LabelTask, "conversations": ConversationTask, "preferences": PreferenceTask
+    }  # fmt: skip
+    kind = kinds[natural_kind(_folder(model))]
     for one in data:
-        file = Path(one).exists() or Path(one).suffix in (".jsonl", ".csv", ".tsv", ".parquet", ".json")
+        file = Path(one).exists() or any(ending in Path(one).suffixes for ending in ENDINGS)
         name = Path(one).stem if file else one.replace("@", "-")
         place: dict[str, Any] = {"files": (one,)} if file else {"data": one, "split": split}
-        asked.append(PerplexityTask(name=name, by=by, limit=limit, **place))
+        asked.append(kind(name=name, by=by, limit=limit, **place))
     names = [task.name for task in asked]
     twice = next((one for one in names if names.count(one) > 1), None)
     if twice is not None:
@@ -133,6 +143,37 @@ def _trained_on(folder: str) -> tuple[str, str | None]:
     raise CurateError("it is not known what to evaluate on", hint="--data VERSION, --data FILE or --tasks FILE")
 
 
+def _training(version: str | None, model: str, store: Store | None) -> Dataset | None:
+    """The version in which the items are looked for; None where there is none, which is said where one was expected."""
+    from curate.dataset.reader import open_dataset
+    from curate.errors import CurateError
+
+    if version == "none" or (version is None and store is None):
+        return None
+    try:
+        return open_dataset(version or _trained_on(_folder(model))[0], store)
+    except CurateError:
+        if version is not None:
+            raise
+        return None
+
+
+def _columns(folder: str) -> list[str]:
+    """The columns that a run's objective reads, which tasks of labels, conversations and preferences take by default."""
+    from curate.jsontext import loads
+
+    for place in (Path(folder), Path(folder).parent.parent):
+        if (place / "config.json").is_file() and (place / "checkpoints").is_dir():
+            config = loads((place / "config.json").read_bytes())["config"]
+            data = config["data"]
+            roles = {
+                "token_classification": ("words",), "seq2seq": ("text", "target"), "sft": ("messages",),
+                "preference": ("prompt", "chosen", "rejected"),
+            }.get(config["objective"]["kind"], ("text", "second"))  # fmt: skip
+            return [data[role] for role in roles if data[role]]
+    return ["text", "words", "messages", "prompt", "chosen", "rejected", "target"]
+
+
 def _print(result: dict[str, Any]) -> None:
     from curate.commands.tables import print_table
 
@@ -146,7 +187,21 @@ def _print(result: dict[str, Any]) -> None:
             for value, metrics in values.items():
                 name, one = next(iter(metrics.items()))
                 rows.append((f"{task} {by}={value}", name, _number(one["value"]), _interval(one), f"{one['n']:,}"))
+    known = result.get("contamination", {"tasks": {}})
+    for task, one in known["tasks"].items():
+        if one["contaminated"]:
+            rows += [
+                (f"{task}, clean", name, _number(some["value"]), _interval(some), f"{some['n']:,}")
+                for name, some in one["clean"].items()
+            ]
     print_table(("task", "metric", "value", "95% interval", "n"), rows)
+    for task, one in known["tasks"].items():
+        share = one["share"]
+        echo(
+            f"{task}: {one['contaminated']:,} of {one['n']:,} items stand in the training data of {known['name']} "
+            f"({share['value']:.1%}, {share['low']:.1%} to {share['high']:.1%})"
+            + (f"; {one['too_short']:,} are too short to tell" if one["too_short"] else "")
+        )
     for words in result["warnings"]:
         echo(words)
 

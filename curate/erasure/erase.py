@@ -19,7 +19,7 @@ from typing import Any
 
 from curate.dataset import refs
 from curate.dataset.annotations import annotation_objects
-from curate.dataset.erased import erasure_objects, erasures, hashed, open_key, read_key, write_suppressed
+from curate.dataset.erased import ERASED, erasure_objects, erasures, hashed, open_key, read_key, write_suppressed
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import objects_of
 from curate.dataset.runs import Thing, now, record
@@ -79,7 +79,7 @@ def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool
         for _ in range(PASSES):
             say("looking through the store")
             there = versions(store)
-            found = find(store, there, subject, matcher, key, remove=remove)
+            found, matcher = _find(store, there, subject, matcher, key, remove=remove)
             files = list(small_files(store, matcher))
             if not found and not _to_change(files):
                 own = {f"erasures/{one['id']}.json" for one in journals}  # what they were to write is still in them
@@ -87,7 +87,7 @@ def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool
                 vaults = purge_vaults(there, matcher)
                 proofs = [
                     _prove(store, {**one, "vaults": vaults}, matcher, left=left)
-                    for one in journals or [_nothing(hashes, subject, remove=remove)]
+                    for one in journals or [_nothing(hashes, subject, found, matcher, remove=remove)]
                 ]
                 return proofs[-1]
             identity = _identity(store, hashes)
@@ -97,6 +97,18 @@ def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool
 
 
 # ---- looking
+
+
+def _find(
+    store: Store, there: list[Version], subject: Subject, matcher: Matcher, key: bytes, *, remove: bool
+) -> tuple[Found, Matcher]:
+    """What there is; where whole files go, looked for again with their names."""
+    found = find(store, there, subject, matcher, key, remove=remove)
+    new = {name: f"{ERASED[:-1]} {hashed(key, 'mark', name)[:12]}>" for name in sorted(found.files)}
+    if new.keys() <= matcher.files.keys():
+        return found, matcher
+    matcher = Matcher(subject, matcher.files | new)
+    return find(store, there, subject, matcher, key, remove=remove), matcher
 
 
 def _counted(store: Store, subject: Subject, matcher: Matcher, *, remove: bool, say: Say) -> dict[str, Any]:
@@ -116,8 +128,8 @@ def _counted(store: Store, subject: Subject, matcher: Matcher, *, remove: bool, 
     return {
         "dry_run": True, "counts": dict(found.counts), "identifiers": _identifiers(found, subject),
         "documents": _documents(found), "objects": len(found.hits),
-        "files": sorted(files), "similar": sorted(found.similar), "copies": found.copies, "shared": found.shared,
-        "versions": told, "inputs": _inputs(found, matcher),
+        "files": sorted(files), "similar": sorted(found.similar), "copies": len(found.copies), "copied": sorted(found.copies),
+        "shared": found.shared, "apart": _apart(found, matcher), "versions": told, "inputs": _inputs(found, matcher),
     }  # fmt: skip
 
 
@@ -136,6 +148,14 @@ def _identifiers(found: Found, subject: Subject) -> list[dict[str, Any]]:
             counts = {name: where.get(name, 0) for name in ("documents", "elsewhere")}
             told.append({"kind": kind, "number": number, **counts})
     return told
+
+
+def _apart(found: Found, matcher: Matcher) -> list[dict[str, Any]]:
+    """Pairs of columns that hold a name without being called so, and in how many documents."""
+    return [
+        {"name": number, "columns": [matcher.redacted(one) for one in columns], "documents": count}
+        for (number, *columns), count in sorted(found.apart.items())
+    ]
 
 
 def _inputs(found: Found, matcher: Matcher) -> list[str]:
@@ -210,8 +230,8 @@ def _prepare(
         "versions": [one._asdict() for one in made],
         "exports": list(outside.exports(store, made, matcher)), "reports": list(outside.reports(store, made, matcher)),
         "trainings": outside.trainings(store, made), "labeling": projects, "inputs": _inputs(found, matcher),
-        "similar": sorted(found.similar), "copies": found.copies, "shared": found.shared,
-        "suppressed": write_suppressed(store, found.suppressed), "write": {**named, **entries},
+        "similar": sorted(found.similar), "copies": len(found.copies), "shared": found.shared,
+        "apart": _apart(found, matcher), "suppressed": write_suppressed(store, found.suppressed), "write": {**named, **entries},
         "purge": {"files": receipts, "objects": sorted(touched | also | old),
                   "tokens": sorted(_tokens(store, {one.of for one in made}))},
     }  # fmt: skip
@@ -327,13 +347,15 @@ def _sweep(store: Store) -> None:
 # ---- the proof
 
 
-def _nothing(hashes: dict[str, list[str]], subject: Subject, *, remove: bool) -> dict[str, Any]:
+def _nothing(
+    hashes: dict[str, list[str]], subject: Subject, found: Found, matcher: Matcher, *, remove: bool
+) -> dict[str, Any]:
     return {
         "schema": 1, "id": None, "state": "done", "began": now(), "ended": now(), "subject": hashes,
         "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced", "counts": {},
-        "identifiers": _identifiers(Found(), subject),
+        "identifiers": _identifiers(found, subject),
         "documents": {"removed": 0, "redacted": 0}, "versions": [], "exports": [], "reports": [], "trainings": [],
-        "labeling": [], "inputs": [], "similar": [], "copies": 0, "shared": 0,
+        "labeling": [], "inputs": [], "similar": [], "copies": 0, "shared": 0, "apart": _apart(found, matcher),
         "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
     }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """What of a person a store holds: which objects, which documents go as a whole, in which only mentions are replaced.
 
-Documents that are named by their ids go, and so do those whose id holds an identifier, those whose payload holds one that
-cannot be replaced in it, and what belongs to each (curate/erasure/going.py). Near copies are named, and stay: whether they are
-of the person, somebody has to look.
+Documents that are named by their ids go, and so do those whose id holds an identifier, those that hold a name in two columns
+(curate/erasure/apart.py), those in which it cannot be replaced for good (sealed.py), and what belongs to each (going.py).
+Near copies are named, and stay: whether they are of the person, somebody has to look.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from curate.dataset.fragments import Fragment, read_fragments, read_ledger
 from curate.dataset.ledger import Shard
 from curate.dataset.manifest import objects_of
 from curate.dataset.store import Store
-from curate.erasure.going import Documents, Key, Row, columns
+from curate.erasure.apart import named_apart
+from curate.erasure.going import Documents, Key, columns
 from curate.erasure.matching import Matcher
 from curate.erasure.scan import Hits, scan
-from curate.erasure.subject import Subject
+from curate.erasure.sealed import sealed
+from curate.erasure.subject import KINDS, Subject
 from curate.pipeline.task import make_ids
 
 NAMING = ("id", "parent", "duplicate_of", "duplicate_cluster", "id_a", "id_b")
@@ -72,9 +74,11 @@ class Found:
         noted: Ids of the documents in which something is replaced.
         naming: Objects that name one of `ids`.
         similar: Ids of documents that were near copies of one that goes.
-        copies: How many documents go as exact copies.
+        copies: Ids of documents that go as exact copies.
         shared: How many stay that say the same as one that goes: many do.
         common: What they say.
+        apart: How many rows hold a name in two columns that are not called names, by its number and the columns.
+        files: Files of which nothing stays.
         counts: How many of each kind of identifier were found.
         identifiers: The same of each identifier, by kind and number: in `documents` as read, and `elsewhere`.
         inputs: Places of all these documents.
@@ -91,9 +95,11 @@ class Found:
     noted: set[str] = field(default_factory=set)
     naming: set[str] = field(default_factory=set)
     similar: set[str] = field(default_factory=set)
-    copies: int = 0
+    copies: set[str] = field(default_factory=set)
     shared: int = 0
     common: set[str] = field(default_factory=set)
+    apart: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    files: set[str] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     identifiers: dict[tuple[str, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     inputs: set[str] = field(default_factory=set)
@@ -137,7 +143,7 @@ def find(store: Store, there: list[Version], subject: Subject, matcher: Matcher,
         found.suppressed |= set(_cells(found.hits[str(name)], key))
     for name, hits in found.hits.items():
         if name in shards:
-            found.counts.update(kind for kind, _ in hits.kinds.elements())
+            found.counts.update(kind for kind, _ in hits.kinds.elements() if kind in KINDS.values())
         for which, count in hits.kinds.items():
             found.identifiers[which]["documents" if name in shards else "elsewhere"] += count
     gone = found.names
@@ -198,7 +204,8 @@ def _go(
     remove: bool,
 ) -> set[Key]:  # fmt: skip
     """Which documents go, and what those that are named are called."""
-    if not (subject.documents or found.mentions):
+    apart, found.apart = named_apart(store, list(shards), subject.names)
+    if not (subject.documents or found.mentions or apart):
         return set()
     datasets: dict[str, set[str]] = defaultdict(set)
     for version in there:
@@ -209,48 +216,26 @@ def _go(
     chosen, named = documents.named(subject.documents, Erased.of(store), "the subject file")
     for number, one in enumerate(subject.documents, 1):
         found.identifiers["document", number]["documents"] += len({documents.name(row) for row in chosen[one]})
+    for number in apart.values():
+        found.identifiers["name", number]["documents"] += 1
+    found.counts["name"] += len(apart)
     found.counts["document"] = len({one.id for one, rows in chosen.items() if rows})
     rows = {row for some in chosen.values() for row in some}
     for name in shards:
         mentioned = found.mentions.get(name, set())
         ids = documents.column(name, "id")
         also = {row for row in mentioned if remove or (ids[row] and matcher.find(ids[row]))}
-        rows |= {(name, row) for row in also | _sealed(store, name, mentioned, found.hits.get(name)) if ids[row]}
-    rows |= _sealed_above(store, documents, found)
+        rows |= {(name, row) for row in also if ids[row]}
+    rows |= sealed(store, there, documents, found.mentions, found.hits) | apart.keys()
     going = documents.going(rows)
     found.gone |= going.rows
     found.known(going.keys)
     found.copies, found.shared, found.common = going.copies, going.shared, going.common
+    found.files = documents.files(going.rows)
     gone = found.names | {one.id for one in subject.documents}
     stay = (one for (name, row), one in documents.ids() if row not in going.rows.get(name, ()))
     found.others = gone.intersection(stay)
     return named
-
-
-def _sealed_above(store: Store, documents: Documents, found: Found) -> set[Row]:
-    """The documents with a payload, of which an expander made one that mentions the person: it stands in the payload."""
-    made = {(name, row) for name, rows in found.mentions.items() if name in documents.shards for row in rows}
-    above: dict[str, set[int]] = defaultdict(set)
-    for name, row in documents.above(made):
-        above[name].add(row)
-    return {(name, row) for name, rows in above.items() for row in _sealed(store, name, rows, found.hits.get(name))}
-
-
-def _sealed(store: Store, name: str, rows: set[int], hits: Hits | None) -> set[int]:
-    """The rows with a payload in which nothing can be replaced, though its text mentions the person."""
-    import pyarrow as pa
-
-    if not rows:
-        return set()
-    payloads = [one.name for one in store.read_schema(name) if pa.types.is_binary(one.type)]
-    table = store.read_table(name, payloads) if payloads else None
-    open_cells = {(row, column) for row, column, _, edits in (hits.cells if hits else ()) if edits}
-    found: set[int] = set()
-    for column in payloads:
-        assert table is not None
-        values = table.column(column)
-        found |= {row for row in rows if values[row].is_valid and (row, column) not in open_cells}
-    return found
 
 
 def _describe(store: Store, shard: Shard, name: str, found: Found, matcher: Matcher, key: bytes) -> None:

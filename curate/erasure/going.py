@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.cells import FEWEST, content_of
-from curate.dataset.erased import Erased, dataset_of
+from curate.dataset.erased import Erased, dataset_of, file_of
 from curate.dataset.ledger import Shard
 from curate.dataset.store import Store
 from curate.erasure.subject import Named
@@ -41,14 +41,14 @@ class Going:
     Attributes:
         rows: By object of documents as read, the rows.
         keys: What these documents are called.
-        copies: How many documents go for being an exact copy.
+        copies: Ids of the documents that go for being an exact copy.
         shared: How many stay though they say the same as one that goes, as many do.
         common: Texts that many have.
     """
 
     rows: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     keys: set[Key] = field(default_factory=set)
-    copies: int = 0
+    copies: set[str] = field(default_factory=set)
     shared: int = 0
     common: set[str] = field(default_factory=set)
 
@@ -152,7 +152,7 @@ class Documents:
         copies = self.copies_of(texts, found)
         if copies:
             more, keys = self._closed(copies, self._made)
-            found.copies = len({self.name(row) for row in copies})
+            found.copies = {self.name(row) for row in copies}
             for name, rows in more.items():
                 found.rows[name] |= rows
             found.keys |= keys
@@ -224,6 +224,15 @@ class Documents:
             fresh = self.above(fresh) - found
             found |= fresh
         return found
+
+    def files(self, gone: Mapping[str, Collection[int]]) -> set[str]:
+        """The files of which nothing stays: their names tell of nobody else."""
+        files: dict[bool, set[str]] = {True: set(), False: set()}
+        for name, shard in self.shards.items():
+            for row, place in enumerate(self.column(name, "source_uri") if not shard.parent else ()):
+                if place:
+                    files[row in gone.get(name, ())].add(file_of(place))
+        return files[True] - files[False]
 
     # ---- copies
 

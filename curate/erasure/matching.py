@@ -18,7 +18,7 @@ import json
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from html.entities import html5
 from typing import NamedTuple
@@ -84,15 +84,23 @@ class _Forms(NamedTuple):
 
 
 class Matcher:
-    """Finds the identifiers of a subject."""
+    """Finds the identifiers of a subject.
 
-    def __init__(self, subject: Subject) -> None:
+    Args:
+        subject: The identifiers.
+        files: Names of files that tell of nobody else, each with what stands for it afterwards.
+    """
+
+    def __init__(self, subject: Subject, files: Mapping[str, str] | None = None) -> None:
+        self.files = dict(files or {})
         self.numbers = frozenset(digits for one in subject.phones for digits in _digit_forms(one))
         forms = [
             *(_email(one)._replace(number=number) for number, one in enumerate(subject.emails, 1)),
             *(_phone(one)._replace(number=number) for number, one in enumerate(subject.phones, 1)),
             *(one._replace(number=number) for number, name in enumerate(subject.names, 1) for one in _name(name)),
+            *(_file(name)._replace(number=number) for number, name in enumerate(self.files, 1)),
         ]
+        self._marks = list(self.files.values())
         self.forms = forms
         self.pattern = "|".join([*dict.fromkeys(f"(?i:{one.quick})" for one in forms), _UNUSUAL])
         """For RE2: matches every text in which something can be found."""
@@ -115,14 +123,17 @@ class Matcher:
         found = []
         for one in self.find(text):
             bare = is_json and one.kind == "phone" and _is_bare(text, one.start, one.stop)
-            found.append((Edit(one.start, one.stop, "null" if bare else PLACEHOLDERS[one.kind]), one))
+            found.append((Edit(one.start, one.stop, "null" if bare else self._instead(one)), one))
         if found and is_json and not _is_json(replaced(text, [edit for edit, _ in found])):
             return [(Edit(0, len(text), "null"), one) for _, one in found[:1]]
         return found
 
     def redacted(self, text: str) -> str:
         """The text with placeholders."""
-        return replaced(text, [Edit(one.start, one.stop, PLACEHOLDERS[one.kind]) for one in self.find(text)])
+        return replaced(text, [Edit(one.start, one.stop, self._instead(one)) for one in self.find(text)])
+
+    def _instead(self, one: Mention) -> str:
+        return self._marks[one.number - 1] if one.kind == "file" else PLACEHOLDERS[one.kind]
 
 
 def _is_whole(text: str, start: int, stop: int, *, genitive: bool) -> bool:
@@ -282,6 +293,13 @@ def _spoken(word: str, sign: str) -> str:
 
 def _forms(kind: str, quick: str, exact: str, before: str, after: str) -> _Forms:
     return _Forms(kind, quick, f"{before}(?:{exact}){after}")
+
+
+def _file(name: str) -> _Forms:
+    """The name of a file as it stands in places, and in JSON."""
+    forms = dict.fromkeys([name, json.dumps(name)[1:-1], json.dumps(name, ensure_ascii=False)[1:-1]])
+    exact = "|".join(map(re.escape, forms))
+    return _forms("file", exact, exact, r"(?<![\w/.-])", r"(?![\w/.-])")
 
 
 def _name(name: str) -> list[_Forms]:

@@ -33,6 +33,7 @@ def _counted(told: dict[str, Any]) -> Iterator[str]:
     yield from _identifiers(told)
     yield f"would remove {documents['removed']:,} document(s), and replace mentions in {documents['redacted']:,}"
     yield from _copies(told)
+    yield from _apart(told)
     yield f"in {told['objects']:,} object(s), {len(told['versions'])} version(s) and {len(told['files'])} small file(s)"
     for one in told["versions"]:
         yield f"  {one['dataset']}@{one['of'][:12]}: {one['removed']:,} to remove, {one['redacted']:,} with mentions"
@@ -47,9 +48,16 @@ def _identifiers(told: dict[str, Any]) -> Iterator[str]:
 
 def _copies(told: dict[str, Any]) -> Iterator[str]:
     if told["copies"]:
-        yield f"of these {told['copies']:,} were not named, but say exactly what one of them says"
+        which = f": {', '.join(told['copied'])}" if told.get("copied") else ""
+        yield f"of these {told['copies']:,} were not named, but say exactly what one of them says{which}"
     if told["shared"]:
         yield f"{told['shared']:,} documents say exactly what one of them says, as many do: they stay; name those of the person"
+
+
+def _apart(told: dict[str, Any]) -> Iterator[str]:
+    for one in told.get("apart", ()):
+        where = f"in columns `{one['columns'][0]}` and `{one['columns'][1]}` of {one['documents']:,} document(s)"
+        yield f"name {one['name']} of the subject file may stand {where}, which stay: where it does, name them by their ids"
 
 
 def _inputs(told: dict[str, Any]) -> Iterator[str]:
@@ -58,6 +66,8 @@ def _inputs(told: dict[str, Any]) -> Iterator[str]:
     if told["inputs"]:
         yield "the input files still hold the data, and are yours to change:"
         yield from (f"  {name}" for name in told["inputs"])
+        if any("<ERASED" in name for name in told["inputs"]):
+            yield "  (the name of a file in which nothing else was is erased, too: the dry run and the subject's ids tell it)"
 
 
 def _proof(told: dict[str, Any]) -> Iterator[str]:
@@ -87,6 +97,7 @@ def _proof(told: dict[str, Any]) -> Iterator[str]:
     if told["labeling"]:
         yield f"labeling projects that held documents: {', '.join(told['labeling'])}"
         yield "  where they are in a Label Studio, `curate label forget` deletes their tasks there"
+    yield from _apart(told)
     yield from _inputs(told)
     if told["left"]:
         yield f"these name the person and are yours to change: {', '.join(told['left'])}"

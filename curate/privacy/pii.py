@@ -82,7 +82,7 @@ class Pii(Mapper):
     )
     names: bool = Field(
         False,
-        description="Look for names of people and places, too, with a language model (English): about 30 documents of 1.5 kB a "
+        description="Look for names of people and places, too, with a language model (English): about 75 documents of 1.5 kB a "
         "second. `pip install 'curate-lm[ner]'`.",
     )
     name_entities: tuple[Name, ...] = Field(

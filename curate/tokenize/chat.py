@@ -145,6 +145,17 @@ class ChatTemplate:
         encodings = self.open.encode_batch([one.plain for one in conversations], add_special_tokens=False)
         return [self._masked(*pair) for pair in zip(conversations, encodings, strict=True)]
 
+    @property
+    def turn_end(self) -> int | None:
+        """The token that ends what the assistant says; None where the template has no special token for it."""
+        said = "x"
+        messages = [{"role": "user", "content": said}, {"role": "assistant", "content": said}]
+        prompt = self.render(messages[:1], add_generation_prompt=True)
+        whole = self.render(messages)
+        after = whole[len(prompt) :] if whole.startswith(prompt) else whole.rpartition(said)[2]
+        found = self.pattern.search(after)
+        return self.special[found[0]] if found else None
+
     # ---- one conversation
 
     def _checked(self, message: Any, number: int) -> dict[str, Any]:

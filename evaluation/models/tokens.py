@@ -22,10 +22,11 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
 
-__all__ = ["Respond", "TokenModel"]
+__all__ = ["Respond", "TokenModel", "not_finite"]
 
 TOKENS = 4096
 CHUNK = 512
+PIECE = 4_000_000
 CHECK = 4
 """Generated tokens between two looks for stop strings."""
 
@@ -39,11 +40,13 @@ class _Window(NamedTuple):
 
     Attributes:
         request: Number of the request that it belongs to.
+        start: Number of its first target in the request.
         tokens: What is read, and the last target; one more than positions.
         targets: How many of the last tokens are predicted.
     """
 
     request: int
+    start: int
     tokens: list[int]
     targets: int
 
@@ -94,16 +97,26 @@ class TokenModel(ABC):
         for request, (context, continuation) in enumerate(_apart(self.encode, pairs)):
             whole = (context or [self.prefix]) + continuation
             cuts.append(max(len(whole) - self.length - 1, 0))
-            windows.append(_Window(request, whole[cuts[-1] :], min(len(continuation), self.length)))
+            windows.append(_Window(request, 0, whole[cuts[-1] :], min(len(continuation), self.length)))
         found = [Likelihood(0.0, 0, True, cut) for cut in cuts]
-        for window, nats, greedy in self._read(windows, greedy=True):
+        for window, nats, greedy in self._read(windows, self.progress, greedy=True):
             found[window.request] = Likelihood(
                 -float(nats.sum(dtype=np.float64)), window.targets, bool(greedy.all()), cuts[window.request]
             )
         return found
 
     def read(self, texts: Sequence[str]) -> list[TextLosses]:
-        """See `LanguageModel.read`."""
+        """See `LanguageModel.read`; PIECE characters or a text at a time."""
+        found: list[TextLosses] = []
+        total, done = max(sum(map(len, texts)), 1), 0
+        for some in _pieces(texts):
+            size = sum(map(len, some))
+            first, share = done / total, size / total
+            found += self._read_texts(some, lambda part, first=first, share=share: self.progress(first + share * part))
+            done += size
+        return found
+
+    def _read_texts(self, texts: Sequence[str], progress: Callable[[float], None]) -> list[TextLosses]:
         encoded = self.encode(texts)
         windows = [
             window
@@ -111,16 +124,22 @@ class TokenModel(ABC):
             for window in _windows(request, tokens, self.prefix, self.length)
         ]
         found = [np.zeros(len(tokens), np.float32) for tokens in encoded]
-        places = [0] * len(encoded)
-        starts = []
-        for window in windows:
-            starts.append(places[window.request])
-            places[window.request] += window.targets
-        where = {id(window): start for window, start in zip(windows, starts, strict=True)}
-        for window, nats, _ in self._read(windows, greedy=False):
-            start = where[id(window)]
-            found[window.request][start : start + window.targets] = nats
+        for window, nats, _ in self._read(windows, progress, greedy=False):
+            found[window.request][window.start : window.start + window.targets] = nats
         return [TextLosses(np.array(tokens, np.int64), nats) for tokens, nats in zip(encoded, found, strict=True)]
+
+    def losses(self, rows: Sequence[list[int]]) -> list[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+        """Of all tokens of each row but the first: the loss, and whether it was the likeliest token.
+
+        Args:
+            rows: Tokens, at most one more than `length`; nothing is put before them.
+        """
+        nothing: tuple[NDArray[np.float32], NDArray[np.bool_]] = (np.zeros(0, np.float32), np.zeros(0, np.bool_))
+        found: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = [nothing] * len(rows)
+        windows = [_Window(request, 0, row, len(row) - 1) for request, row in enumerate(rows) if len(row) > 1]
+        for window, nats, greedy in self._read(windows, self.progress, greedy=True):
+            found[window.request] = nats, greedy
+        return found
 
     def complete(
         self,
@@ -152,27 +171,32 @@ class TokenModel(ABC):
 
     @torch.inference_mode()
     def _read(
-        self, windows: Sequence[_Window], *, greedy: bool
+        self, windows: Sequence[_Window], progress: Callable[[float], None], *, greedy: bool
     ) -> Iterator[tuple[_Window, NDArray[np.float32], NDArray[np.bool_]]]:
-        """Of each window the losses of its targets, and (asked with `greedy`) whether each was the likeliest token."""
-        filled = [window for window in windows if window.targets]
-        order = sorted(range(len(filled)), key=lambda number: -len(filled[number].tokens))
-        done, total = 0, sum(len(window.tokens) for window in filled)
-        for numbers in _batches(order, lambda number: len(filled[number].tokens)):
-            some = [filled[number] for number in numbers]
-            longest = max(len(window.tokens) for window in some)
-            tokens = torch.full((len(some), longest), self.prefix)
-            wanted = torch.zeros((len(some), longest - 1), dtype=torch.bool)
-            for row, window in enumerate(some):
-                tokens[row, : len(window.tokens)] = torch.tensor(window.tokens)
-                wanted[row, len(window.tokens) - 1 - window.targets : len(window.tokens) - 1] = True
-            tokens, wanted = tokens.to(self.device), wanted.to(self.device)
-            states, targets = self.states(tokens[:, :-1])[wanted], tokens[:, 1:][wanted]
-            nats, likeliest = self._losses(states, targets, greedy=greedy)
-            ends = np.cumsum([window.targets for window in some])[:-1]
-            yield from zip(some, np.split(nats, ends), np.split(likeliest, ends), strict=True)
-            done += sum(len(window.tokens) for window in some)
-            self.progress(done / total)
+        """Of each window the losses of its targets, and (asked with `greedy`) whether each was the likeliest token.
+
+        What is read alike is read once: answers of one token to a question cost no more than one of them.
+        """
+        alike: dict[tuple[int, ...], list[_Window]] = {}
+        for window in windows:
+            if window.targets:
+                alike.setdefault(tuple(window.tokens[:-1]), []).append(window)
+        order = sorted(alike, key=len, reverse=True)
+        done, total = 0, sum(map(len, order))
+        for numbers in _batches(range(len(order)), lambda number: len(order[number])):
+            inputs = [order[number] for number in numbers]
+            tokens = torch.tensor([[*row, *[self.prefix] * (len(inputs[0]) - len(row))] for row in inputs])
+            some = [(row, window) for row, one in enumerate(inputs) for window in alike[one]]
+            places = [(row, place) for row, window in some for place in _targets(window)]
+            rows, columns = torch.tensor(places, device=self.device).T
+            wanted = [token for _, window in some for token in window.tokens[-window.targets :]]
+            states = self.states(tokens.to(self.device))[rows, columns]
+            nats, likeliest = self._losses(states, torch.tensor(wanted, device=self.device), greedy=greedy)
+            ends = np.cumsum([window.targets for _, window in some])[:-1]
+            found = [window for _, window in some]
+            yield from zip(found, np.split(nats, ends), np.split(likeliest, ends), strict=True)
+            done += sum(map(len, inputs))
+            progress(done / total)
 
     def _losses(
         self, states: Tensor, targets: Tensor, *, greedy: bool
@@ -185,10 +209,7 @@ class TokenModel(ABC):
             likeliest.append((logits.argmax(-1) if greedy else wanted) == wanted)
         losses = torch.cat(nats).float().cpu().numpy()
         if not np.isfinite(losses).all():
-            raise CurateError(
-                f"the model {self.name} gives numbers that are not finite",
-                hint="it diverged in training, or its weights are damaged; an earlier checkpoint may be whole",
-            )
+            raise not_finite(self.name)
         return losses, torch.cat(likeliest).cpu().numpy()
 
     @torch.inference_mode()
@@ -239,6 +260,14 @@ class TokenModel(ABC):
         return text, "stop" if ended else "length"
 
 
+def not_finite(model: str) -> CurateError:
+    """What is said of a model that gives numbers that are not finite."""
+    return CurateError(
+        f"the model {model} gives numbers that are not finite",
+        hint="it diverged in training, or its weights are damaged; an earlier checkpoint may be whole",
+    )
+
+
 def _apart(
     encode: Callable[[Sequence[str]], list[list[int]]], pairs: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[list[int], list[int]]]:
@@ -253,12 +282,30 @@ def _apart(
         yield whole[: len(context)], whole[len(context) :]
 
 
+def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Neighbours of about PIECE characters together."""
+    start, size = 0, 0
+    for number, text in enumerate(texts):
+        if size and size + len(text) > PIECE:
+            yield texts[start:number]
+            start, size = number, 0
+        size += len(text)
+    if start < len(texts):
+        yield texts[start:]
+
+
 def _windows(request: int, tokens: list[int], prefix: int, length: int) -> Iterator[_Window]:
     """The windows of a text: each token is a target once, and the last window is full."""
     padded = [prefix, *tokens]
     for start in range(0, len(tokens), length):
         stop = min(start + length, len(tokens))
-        yield _Window(request, padded[max(stop - length, 0) : stop + 1], stop - start)
+        yield _Window(request, start, padded[max(stop - length, 0) : stop + 1], stop - start)
+
+
+def _targets(window: _Window) -> range:
+    """The positions of a window whose next tokens are predicted."""
+    positions = len(window.tokens) - 1
+    return range(positions - window.targets, positions)
 
 
 def _batches(order: Sequence[int], size: Callable[[int], int]) -> Iterator[list[int]]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import glob
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.dataset.reader import open_dataset
-from curate.errors import CurateError, did_you_mean
-from curate.evaluation.tasks.settings import TaskSettings
-from curate.files import file_hash
-from curate.jsontext import loads
+import numpy as np
+import pyarrow as pa
 
-__all__ = ["Rows", "column", "read_files", "read_rows"]
+from curate.dataset.reader import Dataset, open_dataset
+from curate.errors import CurateError, did_you_mean
+from curate.evaluation.tasks.files import read_file
+from curate.evaluation.tasks.settings import PerplexityTask, TaskSettings
+from curate.files import file_hash
+
+__all__ = ["SMALL", "Rows", "column", "read_files", "read_rows"]
 
 SMALL = 20
 """Fewer rows get a warning: the interval is all that they tell."""
@@ -26,12 +30,13 @@ class Rows:
     """What a task asks about.
 
     Attributes:
-        rows: A map a row; `id` is a document's, or FILE:LINE.
+        rows: A map a row; `id`, which no two share, is a document's, or FILE:LINE.
         source: The version or the files.
         identity: Version and split, or a hash over the files.
         version: The whole id of the version; None for files.
         split: Of the version; None for files.
         total: Rows that there are; `rows` may be fewer of them (`limit`).
+        repeated: Rows that had the id of one before them, and got a number behind it.
     """
 
     rows: list[dict[str, Any]]
@@ -40,33 +45,62 @@ class Rows:
     version: str | None
     split: str | None
     total: int
+    repeated: int = 0
 
 
 def read_rows(task: TaskSettings, store: str | None) -> Rows:
-    """The rows of a task.
+    """The rows of a task; of a version one row group is held at a time beside those that are wanted.
 
     Raises:
         CurateError: There is no such version, split or file, or nothing in it.
     """
     if task.data is None:
-        rows, identity = read_files(task.files, where=f"task {task.name}: files")
-        some = _spread(rows, task.limit)
-        return Rows(some, ", ".join(task.files), identity, None, None, len(rows))
+        rows, identity = read_files(task.files, task.columns, where=f"task {task.name}: files")
+        some = [rows[number] for number in _spread(len(rows), task.limit)]
+        return Rows(some, ", ".join(task.files), identity, None, None, len(rows), _name_apart(some))
     dataset = open_dataset(task.data, store)
     split = task.split or ("test" if "test" in dataset.splits else None)
-    table = dataset.arrow(split)
-    if not table.num_rows:
+    dataset.check_split(split)
+    total = len(dataset) if split is None else dataset.splits[split]
+    if not total:
         raise CurateError(
             f"there is no document in {task.data}" + (f", split {split}" if split else ""), f"task {task.name}"
         )
-    rows = _spread(range(table.num_rows), task.limit)
-    some = table.take(rows).to_pylist()
+    some = _documents(dataset, split, _columns(task, dataset), _spread(total, task.limit))
     name = f"{dataset.name}@{dataset.tag or dataset.version[:12]}"
-    return Rows(some, name, f"{dataset.version}/{split or ''}", dataset.version, split or "all", table.num_rows)
+    identity = f"{dataset.version}/{split or ''}"
+    return Rows(some, name, identity, dataset.version, split or "all", total, _name_apart(some))
 
 
-def read_files(patterns: Sequence[str], *, where: str) -> tuple[list[dict[str, Any]], str]:
+def _columns(task: TaskSettings, dataset: Dataset) -> list[str] | None:
+    """What of a version is read: of texts to predict the text only; templates may ask for all."""
+    if not isinstance(task, PerplexityTask):
+        return None
+    wanted = {"id", task.text, *task.by, *([task.cluster] if task.cluster else [])}
+    return [*(name for name in dataset.columns if name in wanted), *sorted(wanted - set(dataset.columns))]
+
+
+def _documents(
+    dataset: Dataset, split: str | None, columns: list[str] | None, wanted: np.ndarray
+) -> list[dict[str, Any]]:
+    found, start = list[dict[str, Any]](), 0
+    for batch in dataset.batches(split, columns, 1000):
+        here = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + batch.num_rows)]
+        if len(here):
+            found += batch.take(pa.array(here - start)).to_pylist()
+        start += batch.num_rows
+        if start > wanted[-1]:
+            break
+    return found
+
+
+def read_files(patterns: Sequence[str], columns: Sequence[str] = (), *, where: str) -> tuple[list[dict[str, Any]], str]:
     """All rows of some files, each with an `id`, and a hash over the files.
+
+    Args:
+        patterns: Paths or globs.
+        columns: Names of the columns of CSV and TSV files that begin with a row.
+        where: Which setting names them, for errors.
 
     Raises:
         CurateError: A pattern matches nothing, or a file cannot be read.
@@ -82,7 +116,7 @@ def read_files(patterns: Sequence[str], *, where: str) -> tuple[list[dict[str, A
     digest, rows = hashlib.sha256(), []
     for path in paths:
         digest.update(bytes.fromhex(file_hash(path)))
-        rows += [{"id": f"{path.name}:{number}", **row} for number, row in enumerate(_read(path), 1)]
+        rows += [{"id": f"{path.name}:{number}", **row} for number, row in enumerate(read_file(path, columns), 1)]
     if not rows:
         raise CurateError("there are no rows in the files", where, ", ".join(map(str, paths)))
     return rows, digest.hexdigest()
@@ -93,42 +127,21 @@ def _beside(pattern: str) -> Iterator[Path]:
     return folder.iterdir() if folder.is_dir() else iter(())
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as parquet
-
-        try:
-            yield from parquet.read_table(path).to_pylist()
-        except pa.ArrowException as error:
-            raise CurateError(f"the file cannot be read: {error}", str(path)) from None
-    elif path.suffix in (".csv", ".tsv"):
-        import csv
-
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            yield from csv.DictReader(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
-    else:
-        yield from _lines(path)
+def _spread(count: int, limit: int | None) -> np.ndarray:
+    """At most `limit` of the numbers below `count`, evenly over all of them."""
+    some = count if limit is None else min(limit, count)
+    return np.arange(some) * count // max(some, 1)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = loads(line)
-            except ValueError as error:
-                raise CurateError(f"line {number} is not JSON: {error}", str(path), "one JSON object a line") from None
-            if not isinstance(row, dict):
-                raise CurateError(f"line {number} is not a JSON object", str(path), "one JSON object a line")
-            yield row
-
-
-def _spread(rows: Any, limit: int | None) -> Any:
-    """At most `limit` of the rows, evenly over all of them."""
-    count = len(rows)
-    return list(rows) if limit is None or limit >= count else [rows[number * count // limit] for number in range(limit)]
+def _name_apart(rows: list[dict[str, Any]]) -> int:
+    """Give rows that share an id different ones, in place: two models are paired by it. How many had to be changed."""
+    seen, changed = Counter[str](), 0
+    for row in rows:
+        name = str(row.get("id"))
+        seen[name] += 1
+        changed += seen[name] > 1
+        row["id"] = name if seen[name] == 1 else f"{name}#{seen[name]}"
+    return changed
 
 
 def column(rows: Rows, name: str, task: str, setting: str) -> list[Any]:

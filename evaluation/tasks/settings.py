@@ -20,7 +20,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from curate.errors import ConfigurationErrors, CurateError
 
-__all__ = ["ChoiceTask", "GenerationTask", "LabelTask", "PerplexityTask", "TaskSettings", "load_tasks"]
+__all__ = [
+    "ChoiceTask",
+    "ConversationTask",
+    "GenerationTask",
+    "LabelTask",
+    "PerplexityTask",
+    "PreferenceTask",
+    "TaskSettings",
+    "load_tasks",
+]
 
 
 class _Task(BaseModel):
@@ -28,7 +37,13 @@ class _Task(BaseModel):
     name: str = Field(pattern=r"^[\w.-]+$", max_length=80, description="what its results are called")
     data: str | None = Field(default=None, description="a dataset version: NAME, NAME@TAG or NAME@ID-PREFIX")
     split: str | None = Field(default=None, description="of the version; `test` where it has one")
-    files: tuple[str, ...] = Field(default=(), description="or files: jsonl, csv, tsv or parquet; patterns are allowed")
+    files: tuple[str, ...] = Field(
+        default=(),
+        description="or files: jsonl, json, csv, tsv or parquet, the first four also compressed; patterns are allowed",
+    )
+    columns: tuple[str, ...] = Field(
+        default=(), description="names of the columns of csv and tsv files whose first line is a row, too"
+    )
     limit: int | None = Field(default=None, ge=1, description="at most as many rows, spread evenly")
     by: tuple[str, ...] = Field(default=(), description="columns whose values get numbers of their own")
     cluster: str | None = Field(default=None, description="column that says which rows belong together, for intervals")
@@ -39,6 +54,8 @@ class _Task(BaseModel):
             raise ValueError("a task needs `data` (a version) or `files`, and not both")
         if self.split is not None and self.files:
             raise ValueError("`split` is of a version; name the file of the split in `files`")
+        if self.columns and not self.files:
+            raise ValueError("`columns` is of csv and tsv files; a version's columns have names")
         return self
 
 
@@ -92,13 +109,45 @@ class LabelTask(_Task):
     """What a model with a head predicts: labels of texts or words, numbers, or target texts."""
 
     kind: Literal["labels"] = "labels"
-    text: str | None = Field(default=None, description="column that is read; by default as in the training")
-    second: str | None = Field(default=None, description="column with the second text of a pair")
-    label: str | None = Field(default=None, description="column with what is right; by default as in the training")
+    text: str | None = Field(
+        default=None,
+        description="column that is read, of words where these are labelled; by default as in the training",
+    )
+    second: str | None = Field(default=None, description="column with the second text of a pair, as in the training")
+    label: str | None = Field(
+        default=None, description="column with what is right: label, number, labels of the words, or target text"
+    )
+    labels: dict[str, str] = Field(
+        default={}, description="what the model calls the labels of the data, where the names differ"
+    )
     beams: int = Field(default=1, ge=1, description="of the search for a target text")
+    most: int | None = Field(
+        default=None, ge=1, description="most tokens of a target text; by default as in the training, else 64"
+    )
+    metrics: tuple[Literal["exact_match", "token_f1", "bleu", "chrf", "rouge"], ...] = Field(
+        default=("bleu", "chrf", "rouge"), min_length=1, description="what is measured of target texts"
+    )
 
 
-TaskSettings = PerplexityTask | ChoiceTask | GenerationTask | LabelTask
+class ConversationTask(_Task):
+    """What the assistant says, predicted: bits per byte, token perplexity and accuracy of its tokens alone."""
+
+    kind: Literal["conversations"] = "conversations"
+    messages: str | None = Field(
+        default=None, description="column with lists of {role, content}; by default as in the training"
+    )
+
+
+class PreferenceTask(_Task):
+    """Which of two answers is likelier: the chosen or the rejected one."""
+
+    kind: Literal["preferences"] = "preferences"
+    prompt: str | None = Field(default=None, description="column with the prompt; by default as in the training")
+    chosen: str | None = Field(default=None, description="column with the better answer")
+    rejected: str | None = Field(default=None, description="column with the worse answer")
+
+
+TaskSettings = PerplexityTask | ChoiceTask | GenerationTask | LabelTask | ConversationTask | PreferenceTask
 
 
 class _File(BaseModel):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.golden import GOLDEN, REPOSITORY
 
-PAGES = ["README.md", "docs/guide.md", "docs/training.md", "docs/planner.md"]
+PAGES = ["README.md", "docs/guide.md", "docs/training.md", "docs/planner.md", "docs/evaluation.md"]
 BLOCK = re.compile(r"^```(yaml|python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LETTERS = [
     f"Dear reader number {number}, this letter says that {number} birds came to the {word} in the morning. " * 6

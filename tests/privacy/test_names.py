@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 
 from curate.errors import CurateError
+from curate.privacy.entities import entity_finder
 from curate.privacy.names import DEFAULT_MODEL, check_model, load_names
 from curate.privacy.persons import find_persons
 from curate.privacy.pii import Pii
@@ -116,6 +117,34 @@ def test_what_is_found_does_not_depend_on_batches(named, documents):
         row | {"row": at} for at, text in enumerate(texts) for row in named(documents([text])).verdicts.to_pylist()
     ]
     assert whole == single
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["sentencizer"]], ids=["decoded here", "another pipeline, run by spaCy"])
+def test_entities_are_those_that_spacy_finds_itself(more, shared_data):
+    """Texts of 0 to 400 words, prose and forms, in several groups."""
+    library(DEFAULT_MODEL)
+    import spacy
+
+    pipeline = spacy.load(DEFAULT_MODEL, exclude=["tok2vec", "tagger", "parser", "attribute_ruler", "lemmatizer"])
+    for name in more:
+        pipeline.add_pipe(name, first=True)
+    gold = json.loads((shared_data / "presidio_research" / "generated_large.json").read_text())[:150]
+    prose = (shared_data / "wikitext2" / "test.txt").read_text("utf-8")
+    texts = [
+        "",
+        " ",
+        "\n\n",
+        "Jane",
+        "\n Jane  Doe\n",
+        "in Paris ",
+        "Ann Lee " * 40,
+        *(one["full_text"] for one in gold),
+    ]
+    texts += [prose[at : at + 1500] for at in range(0, 30_000, 1500)]
+    expected = [[(one.start_char, one.end_char, one.label_) for one in pipeline(text).ents] for text in texts]
+    assert sum(map(len, expected)) > 400
+    assert entity_finder(pipeline)(texts) == expected
 
 
 @pytest.mark.slow

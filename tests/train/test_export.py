@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from curate.errors import CurateError
+from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.weights.export import export_run, load_trained, translate_texts
 from tests.train.tiny_tasks import CASES, config_of
 
@@ -79,6 +81,35 @@ def test_an_exported_chat_model_has_its_template(trained, tmp_path):
     folder = trained("sft", **SHORT)
     export_run(folder.path, tmp_path / "export")
     assert "assistant" in (tmp_path / "export" / "chat_template.jinja").read_text()
+
+
+def test_an_exported_chat_model_ends_where_a_turn_ends(trained, tmp_path):
+    folder = trained("sft", **SHORT)
+    export_run(folder.path, tmp_path / "export")
+    model = loaded(tmp_path / "export", "sft")
+    tokenizer = load_tokenizer(folder.path / "tokenizer.json")
+    ends = [tokenizer.token_to_id(name) for name in ("<|end|>", "<|endoftext|>")]
+    assert model.generation_config.eos_token_id == ends
+    with torch.no_grad():  # whatever it reads, it says that the turn ends
+        model.lm_head.weight[ends[0]] = 100 * model.model(TOKENS[:1]).last_hidden_state[0, -1]
+    given = model.generate(TOKENS[:1], max_new_tokens=20, do_sample=False)
+    assert given.shape[1] < TOKENS.shape[1] + 20 and int(given[0, -1]) == ends[0]
+
+
+def test_fine_tuning_on_short_texts_does_not_shorten_a_model(trained, tmp_path):
+    base = trained("causal", **SHORT)
+    export_run(base.path, tmp_path / "base")
+    config = tmp_path / "base" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "max_position_embeddings": 2048}))
+    path = str(tmp_path / "base")
+    for name in ("tuned", "again"):
+        path = str(trained("causal", name, **SHORT, model={"path": path}).path)
+        export_run(Path(path), tmp_path / f"{name}-export")
+        found = json.loads((tmp_path / f"{name}-export" / "config.json").read_text())
+        assert found["max_position_embeddings"] == 2048
+        assert (
+            json.loads((tmp_path / f"{name}-export" / "tokenizer_config.json").read_text())["model_max_length"] == 2048
+        )
 
 
 def test_half_numbers_are_half_the_size(trained, tmp_path):

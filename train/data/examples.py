@@ -15,7 +15,7 @@ from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.train.data.batch import IGNORED, Arrays, filled
 
-__all__ = ["Labelled", "Pairs", "Preferences", "Prompts", "Tagged"]
+__all__ = ["Labelled", "Pairs", "Preferences", "Prompts", "Tagged", "labelled_row"]
 
 Integers = NDArray[np.int64]
 
@@ -108,14 +108,27 @@ class Labelled(_Documents):
     def _row(self, number: int) -> tuple[Integers | None, Integers | None]:
         if number < 0:
             return None, None
-        start, separator = self.roles["start"], self.roles["separator"]
-        text = self.rows.tokens("text", number)
-        if not self.second:
-            return np.concatenate([[start], text[: self.room], [separator]]), None
-        second = self.rows.tokens("second", number)
-        first, rest = _shares(len(text), len(second), self.room)
-        row = np.concatenate([[start], text[:first], [separator], second[:rest], [separator]])
-        return row, (np.arange(len(row)) >= first + 2).astype(np.int64)
+        second = self.rows.tokens("second", number) if self.second else None
+        return labelled_row(self.rows.tokens("text", number), second, length=self.length, roles=self.roles)
+
+
+def labelled_row(
+    text: Integers, second: Integers | None, *, length: int, roles: dict[str, int]
+) -> tuple[Integers, Integers | None]:
+    """Tokens of a text, or of a pair and then their segments, as `Labelled` has them.
+
+    Args:
+        text: Tokens of the text.
+        second: Those of the second one of a pair.
+        length: Most tokens of the row.
+        roles: Special tokens.
+    """
+    start, separator = roles["start"], roles["separator"]
+    if second is None:
+        return np.concatenate([[start], text[: length - 2], [separator]]), None
+    first, rest = _shares(len(text), len(second), length - 3)
+    row = np.concatenate([[start], text[:first], [separator], second[:rest], [separator]])
+    return row, (np.arange(len(row)) >= first + 2).astype(np.int64)
 
 
 def _shares(first: int, second: int, room: int) -> tuple[int, int]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MARGIN", "Estimate", "check_fits", "count_parameters", "estimate"]
 
-CHUNK = 256
+CHUNK = {"cpu": 256, "cuda": 2048}
 """Positions whose logits are held at once (curate.train.objectives.loss)."""
 MARGIN = 0.25
 """Share by which a run may differ from its estimate."""
@@ -108,7 +108,7 @@ def estimate(
     trained = _adapters(config, sizes) if config.lora else root + blocks
     kinds = {task.objective.kind for task in (config.tasks or {}).values()} or {config.objective.kind}
     head = 0 if kinds <= _WITHOUT_TOKENS else vocabulary * sizes.width
-    logits = 3 * 4 * min(CHUNK, rows * config.batch.length) * vocabulary if head else 0
+    logits = 3 * 4 * min(CHUNK[device], rows * config.batch.length) * vocabulary if head else 0
     activations = _activations(config, sizes, rows * (2 if "preference" in kinds else 1), device)
     return Estimate(
         weights=4 * (root + blocks) * (2 if _has_reference(config) else 1) // shards,

@@ -158,6 +158,7 @@ class _Run:
             "state": asdict(self.state),
             "sizes": asdict(self.trainer.objective.model.sizes),
             "labels": labels,
+            "length": getattr(self.trainer.objective.model, "length", None),
         }
         protect = self.state.best_step if self.config.early_stopping else None
         self.saved.save(self.state.step, self.trainer.tensors(), facts, protect=protect)

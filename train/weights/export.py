@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from curate.errors import CurateError
 from curate.files import replacing_folder
-from curate.tokenize.chat import DEFAULT_TEMPLATE
+from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate
 from curate.tokenize.roles import roles as known_roles
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.models.family import HeadKind
@@ -30,7 +31,7 @@ from curate.train.weights.huggingface import write_huggingface
 from curate.train.weights.origin import checkpoint_of, read_stored
 from curate.train.weights.tokenizer_files import write_tokenizer
 
-__all__ = ["Trained", "export_run", "load_trained", "translate_texts"]
+__all__ = ["Trained", "export_run", "load_trained", "targets_of", "translate_texts"]
 
 _HEADS: dict[str, HeadKind] = {
     "causal": "causal",
@@ -120,7 +121,8 @@ def _read(path: Path, *, average: bool | None = None) -> Trained:
         )
     stored = read_stored(checkpoint)
     config = stored.config
-    longest = max(config.batch.length, getattr(config.objective, "target_length", 0), stored.positions or 0)
+    made_for = (stored.length or 0, stored.positions or 0)
+    longest = max(config.batch.length, getattr(config.objective, "target_length", 0), *made_for)
     labels = list(stored.labels) or None
     tensors = _whole(checkpoint, averaged=average)
     return Trained(config, stored.sizes, tensors, longest, stored.tokenizer, labels)
@@ -201,6 +203,9 @@ def _new_folder(path: Path) -> Iterator[Path]:
 
 def _write_plain(trained: Trained, folder: Path, *, half: bool) -> None:
     kind = trained.config.objective.kind
+    tokenizer = load_tokenizer(trained.tokenizer)
+    roles = known_roles(tokenizer)
+    template = _chat_template(trained.config) if kind == "sft" else None
     write_huggingface(
         folder,
         trained.sizes,
@@ -209,11 +214,12 @@ def _write_plain(trained: Trained, folder: Path, *, half: bool) -> None:
         vocabulary=trained.vocabulary,
         length=trained.length,
         tokenizer=trained.tokenizer,
-        roles=known_roles(load_tokenizer(trained.tokenizer)),
-        chat_template=_chat_template(trained.config) if kind == "sft" else None,
+        roles=roles,
+        chat_template=template,
         dtype=torch.bfloat16 if half else None,
         labels=trained.labels,
         pooling=getattr(trained.config.objective, "pooling", None),
+        turn_end=ChatTemplate(tokenizer, roles, template).turn_end if template else None,
     )
 
 
@@ -267,7 +273,6 @@ def _chat_template(config: TrainConfig) -> str:
         raise CurateError(f"the template of conversations cannot be read: {error}", "data.chat_template") from None
 
 
-@torch.no_grad()
 def translate_texts(path: Path, texts: list[str], *, beams: int = 1, rows: int = 32) -> list[str]:
     """Targets that a sequence-to-sequence model gives for some texts.
 
@@ -284,20 +289,38 @@ def translate_texts(path: Path, texts: list[str], *, beams: int = 1, rows: int =
     settings = trained.config.objective
     if not isinstance(settings, Seq2SeqSettings):
         raise CurateError(f"the objective of the run is `{settings.kind}`, not `seq2seq`", str(path))
-    tokenizer, trunk = load_tokenizer(trained.tokenizer), trained.trunk()
-    known = known_roles(tokenizer)
-    end, padding, most = known["end_of_text"], known["padding"], trained.config.batch.length
+    tokenizer, trunk, most = load_tokenizer(trained.tokenizer), trained.trunk(), trained.config.batch.length
     found: list[str] = []
     for first in range(0, len(texts), rows):
-        encoded = tokenizer.encode_batch_fast(texts[first : first + rows], add_special_tokens=False)
-        sources = [torch.tensor([*one.ids[: most - 1], end]) for one in encoded]
-        tokens = nn.utils.rnn.pad_sequence(sources, batch_first=True, padding_value=padding)
-        lengths = torch.tensor([len(source) for source in sources])
-        documents = torch.where(torch.arange(tokens.shape[1]) < lengths[:, None], 0, -1)
-        limits: dict[str, int] = {"start": padding, "end": end, "most": settings.target_length, "beams": beams}
-        targets = translate(trunk, tokens, documents, **limits)  # pyright: ignore[reportArgumentType]
-        found += tokenizer.decode_batch([_until(row, end) for row in targets.tolist()])
+        some = texts[first : first + rows]
+        found += targets_of(trunk, tokenizer, some, length=most, target_length=settings.target_length, beams=beams)
     return found
+
+
+@torch.no_grad()
+def targets_of(
+    trunk: nn.Module, tokenizer: Tokenizer, texts: list[str], *, length: int, target_length: int, beams: int = 1
+) -> list[str]:
+    """Targets that an encoder-decoder gives for a few texts, all at once.
+
+    Args:
+        trunk: The encoder-decoder.
+        tokenizer: Its tokenizer.
+        texts: The sources.
+        length: Most tokens of a source, which is cut, the end included.
+        target_length: Most tokens of a target.
+        beams: Beams of the search; 1 is greedy.
+    """
+    known = known_roles(tokenizer)
+    end, padding = known["end_of_text"], known["padding"]
+    encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    sources = [torch.tensor([*one.ids[: length - 1], end]) for one in encoded]
+    tokens = nn.utils.rnn.pad_sequence(sources, batch_first=True, padding_value=padding)
+    lengths = torch.tensor([len(source) for source in sources])
+    documents = torch.where(torch.arange(tokens.shape[1]) < lengths[:, None], 0, -1)
+    limits: dict[str, int] = {"start": padding, "end": end, "most": target_length, "beams": beams}
+    targets = translate(trunk, tokens, documents, **limits)  # pyright: ignore[reportArgumentType]
+    return tokenizer.decode_batch([_until(row, end) for row in targets.tolist()])
 
 
 def _until(tokens: list[int], end: int) -> list[int]:

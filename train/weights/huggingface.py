@@ -49,6 +49,7 @@ def write_huggingface(
     dtype: torch.dtype | None = None,
     labels: list[str] | None = None,
     pooling: str | None = None,
+    turn_end: int | None = None,
 ) -> None:
     """Write a model such that `from_pretrained` of transformers gives one with the same logits.
 
@@ -65,6 +66,7 @@ def write_huggingface(
         dtype: Of the numbers; None leaves them.
         labels: Names of the classes; None: numbered ones, or a single number (regression).
         pooling: What stood for the text; None is the trunk's own way.
+        turn_end: Token that ends an answer of a conversation; generation stops there, too.
 
     Raises:
         CurateError: transformers has no such model.
@@ -77,6 +79,9 @@ def write_huggingface(
     tokens = write_tokenizer(folder, tokenizer, roles, length=length, chat_template=chat_template)
     written = str(_write_tensors(folder, sources, tensors, dtype)).removeprefix("torch.")
     config = {**_config(family, sizes, head, vocabulary, length, tokens), "dtype": written}
+    if turn_end is not None:
+        ends = [turn_end, config["eos_token_id"]]
+        config["eos_token_id"] = list(dict.fromkeys(end for end in ends if end is not None))
     _write_configs(folder, config | named, head)
 
 

@@ -47,6 +47,7 @@ class Origin:
         tokenizer: Its tokenizer's file or folder, if it has one.
         labels: Names of the classes that its head tells apart; none where it has no such head.
         predicts: It has learned to predict the next token.
+        context: Tokens of a sequence that it was made for, where more are no error.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class Origin:
     tokenizer: Path | None
     labels: tuple[str, ...] = ()
     predicts: bool = True
+    context: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Stored:
         sizes: Architecture of the trunk; of several heads in layers of their own, without those.
         shapes: Of its tensors, by name.
         labels: Names of its classes.
+        length: Tokens of a sequence that it was made for; None in checkpoints of older versions.
     """
 
     checkpoint: Path
@@ -76,6 +79,7 @@ class Stored:
     sizes: Architecture
     shapes: dict[str, tuple[int, ...]]
     labels: tuple[str, ...]
+    length: int | None
 
     @property
     def positions(self) -> int | None:
@@ -119,7 +123,7 @@ def read_stored(checkpoint: Path) -> Stored:
             str(checkpoint),
             "it was made by another version",
         ) from None
-    return Stored(checkpoint, config, sizes, tensor_shapes(checkpoint), labels)
+    return Stored(checkpoint, config, sizes, tensor_shapes(checkpoint), labels, description.get("length"))
 
 
 def find_origin(settings: ModelSettings) -> Origin | None:
@@ -174,7 +178,7 @@ def find_model(folder: str, *, foreign: bool = False, setting: str = "model.path
     # a single name is that of a number (regression)
     labels = found.labels if len(found.labels) > 1 else ()
     predicts = found.sizes.kind == "decoder" and found.head in (None, "causal")
-    return Origin(path, "huggingface", found.sizes, found.vocabulary, limit, tokenizer, labels, predicts)
+    return Origin(path, "huggingface", found.sizes, found.vocabulary, limit, tokenizer, labels, predicts, found.length)
 
 
 def _ours(stored: Stored) -> Origin:
@@ -190,7 +194,9 @@ def _ours(stored: Stored) -> Origin:
     tokenizer = stored.tokenizer if stored.tokenizer.is_file() else None
     kinds = {task.objective.kind for task in (config.tasks or {"": config}).values()}
     predicts = bool(kinds - {"masked", "seq2seq", "classification", "token_classification"})
-    return Origin(stored.checkpoint, "run", sizes, vocabulary, stored.positions, tokenizer, stored.labels, predicts)
+    return Origin(
+        stored.checkpoint, "run", sizes, vocabulary, stored.positions, tokenizer, stored.labels, predicts, stored.length
+    )
 
 
 def model_hash(origin: Origin) -> str:

@@ -1,0 +1,214 @@
+"""Models that answer without a prompt: classes of texts or words, numbers, and texts from texts.
+
+Runs of ours, and Hugging Face folders of the families that our trunks compute. Rows are those of the training
+(train/data/examples.py); what is too long is cut at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from curate.errors import CurateError
+from curate.evaluation.models.tokens import not_finite
+from curate.tokenize.roles import roles
+from curate.tokenize.tokenizer import load_tokenizer
+from curate.train.data.batch import filled
+from curate.train.data.examples import labelled_row
+from curate.train.models.trunk import build_trunk
+from curate.train.objectives.contract import trunk_inputs
+from curate.train.settings.blocks import DataSettings
+from curate.train.settings.methods import ClassificationSettings, Seq2SeqSettings
+from curate.train.weights.export import load_trained, targets_of
+from curate.train.weights.huggingface import read_huggingface
+from curate.train.weights.origin import checkpoint_of, find_model, model_hash, read_stored
+
+__all__ = ["HEADS", "HeadedModel", "open_headed"]
+
+HEADS = ("classification", "token_classification", "seq2seq")
+ROWS = 32
+Integers = NDArray[np.int64]
+
+
+@dataclass
+class HeadedModel:
+    """A trunk and its head.
+
+    Attributes:
+        name: As it was asked for.
+        identity: sha256 over its weights.
+        kind: What it predicts.
+        trunk: Whole, without dropout.
+        head: `weight` and `bias` of its last layer; none where it writes texts.
+        tokenizer: Its tokenizer.
+        length: Most tokens that it reads.
+        labels: Names of its classes; none of a number.
+        pooling: What stands for a text; None: as built.
+        columns: Those of its training.
+        target_length: Most tokens of a text that it writes.
+        progress: Is told the share of a request that is done.
+    """
+
+    name: str
+    identity: str
+    kind: Literal["classification", "token_classification", "seq2seq"]
+    trunk: Any
+    head: dict[str, Tensor]
+    tokenizer: Tokenizer
+    length: int
+    labels: tuple[str, ...]
+    pooling: str | None = None
+    columns: DataSettings = field(default_factory=DataSettings)
+    target_length: int = 64
+    progress: Callable[[float], None] = lambda share: None
+
+    @property
+    def regression(self) -> bool:
+        """It predicts a number."""
+        return self.kind == "classification" and not self.labels
+
+    def encode(self, texts: Sequence[str]) -> list[Integers]:
+        """The tokens of texts, none added."""
+        encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(one.ids, np.int64) for one in encoded]
+
+    def read(self, texts: Sequence[str], seconds: Sequence[str] | None) -> tuple[NDArray[np.float32], list[int]]:
+        """(rows, labels) logits of texts or pairs, one column of a number; and how many tokens of each were cut."""
+        first, second = self.encode(texts), None if seconds is None else self.encode(seconds)
+        known, special = roles(self.tokenizer), 2 if seconds is None else 3
+        rows, cuts = list[tuple[Integers, Integers | None]](), list[int]()
+        for number, tokens in enumerate(first):
+            other = None if second is None else second[number]
+            rows.append(labelled_row(tokens, other, length=self.length, roles=known))
+            whole = len(tokens) + (0 if other is None else len(other)) + special
+            cuts.append(max(whole - self.length, 0))
+        pooling = {"pooling": self.pooling} if self.pooling else {}
+        found = np.zeros((len(rows), len(self.head["weight"])), np.float32)
+        for numbers, batch in self._batches(rows):
+            features = self.trunk.sentence(batch.pop("tokens"), **trunk_inputs(self.trunk, batch), **pooling)
+            found[numbers] = self._logits(features)
+        return found, cuts
+
+    def tag(self, rows: Sequence[tuple[Integers, NDArray[np.bool_]]]) -> tuple[list[NDArray[np.float32]], list[int]]:
+        """(words, labels) logits at the first tokens of words, and how many tokens of each row were cut.
+
+        Args:
+            rows: Tokens, and which of them begin a word.
+        """
+        known, room = roles(self.tokenizer), self.length - 2
+        framed = [np.concatenate([[known["start"]], tokens[:room], [known["separator"]]]) for tokens, _ in rows]
+        found: list[NDArray[np.float32]] = [np.zeros((0, len(self.labels)), np.float32)] * len(rows)
+        for numbers, batch in self._batches([(row, None) for row in framed]):
+            states = self.trunk(batch.pop("tokens"), **trunk_inputs(self.trunk, batch))
+            for place, number in enumerate(numbers):
+                first = np.flatnonzero(rows[number][1][:room]) + 1
+                found[number] = self._logits(states[place, first])
+        return found, [max(len(tokens) - room, 0) for tokens, _ in rows]
+
+    def translate(self, texts: Sequence[str], *, beams: int, most: int | None = None) -> tuple[list[str], list[int]]:
+        """Target texts, and how many tokens of each source were cut."""
+        lengths = [len(tokens) for tokens in self.encode(texts)]
+        order, found = sorted(range(len(texts)), key=lambda number: -lengths[number]), [""] * len(texts)
+        for start in range(0, len(order), ROWS):
+            some = order[start : start + ROWS]
+            targets = targets_of(
+                self.trunk, self.tokenizer, [texts[number] for number in some],
+                length=self.length, target_length=most or self.target_length, beams=beams,
+            )  # fmt: skip
+            for number, target in zip(some, targets, strict=True):
+                found[number] = target
+            self.progress((start + len(some)) / len(order))
+        return found, [max(length + 1 - self.length, 0) for length in lengths]
+
+    def _batches(
+        self, rows: Sequence[tuple[Integers, Integers | None]]
+    ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        order, padding = sorted(range(len(rows)), key=lambda number: -len(rows[number][0])), roles(self.tokenizer)
+        for start in range(0, len(order), ROWS):
+            numbers = order[start : start + ROWS]
+            tokens = [rows[number][0] for number in numbers]
+            segments = [rows[number][1] for number in numbers]
+            made = {
+                "tokens": filled(list(tokens), value=padding["padding"], most=self.length),
+                "documents": filled([np.zeros_like(row) for row in tokens], value=-1, most=self.length),
+            }
+            if segments[0] is not None:
+                made["segments"] = filled(segments, value=0, most=self.length)
+            with torch.inference_mode():
+                yield numbers, {name: torch.from_numpy(values) for name, values in made.items()}
+            self.progress((start + len(numbers)) / len(order))
+
+    def _logits(self, features: Tensor) -> NDArray[np.float32]:
+        logits = nn.functional.linear(features, self.head["weight"], self.head.get("bias")).float().numpy()
+        if not np.isfinite(logits).all():
+            raise not_finite(self.name)
+        return logits
+
+
+def open_headed(path: str, *, length: int | None = None) -> HeadedModel | None:
+    """The model with a head that a folder has; None where it predicts the next token, or a hidden one.
+
+    Args:
+        path: Of a run, a checkpoint, or a Hugging Face model.
+        length: Most tokens read; by default those of its training.
+
+    Raises:
+        CurateError: There is none, it is damaged, or it has no tokenizer.
+    """
+    checkpoint = checkpoint_of(Path(path))
+    if checkpoint is None:
+        return _of_folder(path, length)
+    config = read_stored(checkpoint).config
+    if config.tasks:
+        raise CurateError(f"the model in `{path}` was trained for several tasks, whose heads are not evaluated", path)
+    return _of_run(path, length) if config.objective.kind in HEADS else None
+
+
+def _of_run(path: str, length: int | None) -> HeadedModel:
+    trained = load_trained(Path(path))
+    config, settings = trained.config, trained.config.objective
+    regression = isinstance(settings, ClassificationSettings) and settings.regression
+    return HeadedModel(
+        path, model_hash(find_model(path)), settings.kind, trained.trunk(), _head(trained.tensors),  # pyright: ignore[reportArgumentType]
+        _tokenizer(path, trained.tokenizer), min(config.batch.length, length or config.batch.length),
+        () if regression else tuple(trained.labels or ()), getattr(settings, "pooling", None), config.data,
+        settings.target_length if isinstance(settings, Seq2SeqSettings) else 0,
+    )  # fmt: skip
+
+
+def _of_folder(path: str, length: int | None) -> HeadedModel | None:
+    origin, found = find_model(path, setting="MODEL"), read_huggingface(Path(path))
+    if found.head not in HEADS:
+        return None
+    tensors = {name: tensor.float() for name, tensor in found.tensors}
+    with torch.device("meta"):
+        pooler = "model.pooler.weight" in tensors
+        trunk = build_trunk(found.sizes, vocabulary=found.vocabulary, length=found.length, pooler=pooler)
+    trunk.load_state_dict({name: tensors[f"model.{name}"] for name, _ in trunk.named_parameters()}, assign=True)
+    longest = min(found.length, length or found.length)
+    tokenizer = _tokenizer(path, origin.tokenizer / "tokenizer.json" if origin.tokenizer else None)
+    labels = found.labels if len(found.labels) > 1 or found.head == "token_classification" else ()
+    return HeadedModel(
+        path, model_hash(origin), found.head, trunk.eval(), _head(tensors), tokenizer, longest, labels
+    )  # pyright: ignore[reportArgumentType] # fmt: skip
+
+
+def _head(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
+
+
+def _tokenizer(path: str, file: Path | None) -> Tokenizer:
+    if file is None or not file.is_file():
+        raise CurateError(
+            f"the model in `{path}` has no tokenizer.json beside it",
+            hint="copy the tokenizer.json that it was trained with into its folder",
+        )
+    return load_tokenizer(file)

@@ -1,0 +1,188 @@
+"""What a model with a head predicts, against what is right.
+
+A label that the model has never seen cannot be right: its items count as wrong, and are counted. Words behind the end of
+what the model reads have no prediction, and do not count. Spans are those of conlleval (Tjong Kim Sang and Buchholz 2000),
+of BIO and BIOES labels, or runs of one label where there is an `O` and no prefix; a span is right where its begin, end and
+type are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from scipy.special import softmax
+
+from curate.dataset.fillers import without_fillers
+from curate.errors import CurateError
+from curate.evaluation.models.headed import HeadedModel
+from curate.evaluation.tasks.data import Rows, column
+from curate.evaluation.tasks.generation import judged
+from curate.evaluation.tasks.settings import LabelTask
+from curate.jsontext import loads
+from curate.tokenize.roles import roles
+from curate.tokenize.streams import lists_of_words
+
+__all__ = ["predictions", "spans"]
+
+
+def predictions(task: LabelTask, rows: Rows, model: HeadedModel) -> dict[str, list[Any]]:
+    """Facts of each row, by what the model predicts; `cut` are the tokens that it did not read.
+
+    classes    gold, predicted, accuracy, confidence; unknown (1 where the model has never seen the label)
+    numbers    gold_value, predicted_value
+    words      gold, predicted (lists), words, words_right, unknown (words); spans_gold, spans_found, spans_right
+    texts      what `judged` makes of the targets
+
+    Raises:
+        CurateError: A row lacks a column, or no label of the data is one of the model's.
+    """
+    columns = model.columns
+    text = task.text or (columns.words if model.kind == "token_classification" else columns.text)
+    label = task.label or (columns.target if model.kind == "seq2seq" else columns.label)
+    given, right = column(rows, text, task.name, "text"), column(rows, label, task.name, "label")
+    if model.kind == "seq2seq":
+        said, cut = model.translate([str(one) for one in given], beams=task.beams, most=task.most)
+        references = [[str(some) for some in one] if isinstance(one, list) else [str(one)] for one in right]
+        return {"cut": cut, "generated": said, **judged(said, references, task.metrics)}
+    if model.kind == "token_classification":
+        return _words(task, rows, model, text, label)
+    second = task.second or columns.second
+    seconds = None if second is None else [str(one) for one in column(rows, second, task.name, "second")]
+    logits, cut = model.read([str(one) for one in given], seconds)
+    if model.regression:
+        gold = [_number(task, row, value) for row, value in zip(rows.rows, right, strict=True)]
+        return {"cut": cut, "gold_value": gold, "predicted_value": logits[:, 0].astype(float).tolist()}
+    gold = [_name(task, one) for one in right]
+    _refuse_strange(task, model, set(gold))
+    shares = softmax(logits.astype(np.float64), axis=1)
+    predicted = [model.labels[number] for number in logits.argmax(1)]
+    return {
+        "cut": cut, "gold": gold, "predicted": predicted,
+        "accuracy": [float(one == other) for one, other in zip(gold, predicted, strict=True)],
+        "confidence": shares.max(1).tolist(),
+        "unknown": [int(one not in model.labels) for one in gold],
+    }  # fmt: skip
+
+
+def _name(task: LabelTask, label: Any) -> str:
+    """What the model calls a label; whole numbers are written without a point, as in the training."""
+    name = str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+    return task.labels.get(name, name)
+
+
+def _number(task: LabelTask, row: dict[str, Any], value: Any) -> float:
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        found = float("nan")
+    if not np.isfinite(found):
+        raise CurateError(
+            f"the row {row['id']} has {value!r} where a number should be", f"task {task.name}: label",
+            "the model predicts numbers",
+        )  # fmt: skip
+    return found
+
+
+def _refuse_strange(task: LabelTask, model: HeadedModel, gold: set[str]) -> None:
+    if gold and gold.isdisjoint(model.labels):
+        raise CurateError(
+            f"the model knows none of the labels of the data: {_few(sorted(gold))}",
+            f"task {task.name}: label",
+            f"it tells apart: {_few(model.labels)}; `labels: {{{min(gold)}: {model.labels[0]}}}` of a task in a file for "
+            "--tasks says what it calls them",
+        )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} others" if len(names) > 8 else "")
+
+
+# ---- words
+
+
+class _Column:
+    """The part of a dataset that tokenizing reads, of one column."""
+
+    columns = ("id", "words")
+
+    def __init__(self, rows: Rows, words: list[list[str]]) -> None:
+        self.table = pa.table({"id": [row["id"] for row in rows.rows], "words": pa.array(words, pa.list_(pa.string()))})
+
+    def batches(self, split: str, columns: list[str], batch_size: int) -> list[pa.RecordBatch]:
+        """As a dataset's."""
+        return self.table.select(columns).to_batches(batch_size)
+
+
+def _words(task: LabelTask, rows: Rows, model: HeadedModel, text: str, label: str) -> dict[str, list[Any]]:
+    lists = [_list(task, row, text, "text") for row in rows.rows]
+    golds = [[_name(task, one) for one in _list(task, row, label, "label")] for row in rows.rows]
+    for row, words, gold in zip(rows.rows, lists, golds, strict=True):
+        if len(words) != len(gold):
+            raise CurateError(
+                f"the row {row['id']} has {len(words)} words and {len(gold)} labels", f"task {task.name}: label"
+            )
+    _refuse_strange(task, model, {one for gold in golds for one in gold})
+    known = roles(model.tokenizer)
+    dataset: Any = _Column(rows, [[str(word) for word in words] for words in lists])
+    pieces = lists_of_words(dataset, "rows", "words", model.tokenizer, known["end_of_text"], known.get("unknown"))
+    encoded = [(np.array(piece.tokens[:-1], np.int64), np.asarray(piece.mask)[:-1]) for piece in pieces]
+    logits, cut = model.tag(encoded)
+    found = [[model.labels[number] for number in some.argmax(1)] for some in logits]
+    golds = [gold[: len(some)] for gold, some in zip(golds, found, strict=True)]
+    pairs = list(zip(golds, found, strict=True))
+    facts: dict[str, list[Any]] = {
+        "cut": cut, "gold": golds, "predicted": found, "words": [len(gold) for gold in golds],
+        "words_right": [sum(map(str.__eq__, *pair)) for pair in pairs],
+        "unknown": [sum(one not in model.labels for one in gold) for gold in golds],
+    }  # fmt: skip
+    if not any(name == "O" or name[:2] in ("B-", "I-") for name in model.labels):
+        return facts
+    both = [(spans(gold), spans(some)) for gold, some in pairs]
+    return {
+        **facts,
+        "spans_gold": [len(gold) for gold, _ in both],
+        "spans_found": [len(some) for _, some in both],
+        "spans_right": [len(gold & some) for gold, some in both],
+    }
+
+
+def _list(task: LabelTask, row: dict[str, Any], name: str, setting: str) -> list[Any]:
+    """A list, which may be there as JSON text."""
+    value = row[name]
+    try:
+        value = loads(value.encode()) if isinstance(value, str) else without_fillers(value)
+    except ValueError:
+        value = None
+    if not isinstance(value, list):
+        raise CurateError(f"the row {row['id']} has no list in `{name}`", f"task {task.name}: {setting}")
+    return value
+
+
+class _Span(NamedTuple):
+    start: int
+    stop: int
+    kind: str
+
+
+def spans(labels: Sequence[str]) -> set[_Span]:
+    """The spans that labels of words say: `B-X I-X`, also `S-X` and `I-X E-X`; or `X X` where no label has a prefix.
+
+    As conlleval reads them: a span begins at a `B-` or `S-`, where the type changes, and at an `I-` or `E-` behind no span.
+    """
+    found, start, kind = set[_Span](), 0, ""
+    prefixed = any(label[1:2] == "-" and label[0] in "BIESLU" for label in labels)
+    for place, label in enumerate([*labels, "O"]):
+        prefix, _, name = label.partition("-") if prefixed else ("I", "-", label)
+        name = "" if label == "O" else name
+        if kind and (name != kind or prefix in "BSU"):
+            found.add(_Span(start, place, kind))
+            kind = ""
+        if name and not kind:
+            start, kind = place, name
+        if kind and prefixed and prefix in "ESLU":
+            found.add(_Span(start, place + 1, kind))
+            kind = ""
+    return found

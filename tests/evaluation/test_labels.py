@@ -1,0 +1,222 @@
+"""Models with a head: what they predict is measured as their training measured it, and better explained."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from curate.dataset.find import find_store
+from curate.errors import CurateError
+from curate.evaluation.models.opened import natural_kind, open_model
+from curate.evaluation.run import evaluate
+from curate.evaluation.tasks.labels import spans
+from curate.evaluation.tasks.settings import ConversationTask, LabelTask, PerplexityTask, PreferenceTask
+from curate.train.weights.export import export_run, translate_texts
+
+
+@pytest.fixture
+def measured(project, tmp_path):
+    """Evaluate a folder on a task: the evaluation, and what was said."""
+
+    def start(folder, task):
+        said = []
+        found = evaluate(
+            lambda: open_model(str(folder)), [task], tmp_path / "out",
+            store=find_store(str(project / ".curate")), say=said.append,
+        )  # fmt: skip
+        return found, said
+
+    return start
+
+
+def validation(folder):
+    """What the training said at its end."""
+    return json.loads((folder / "result.json").read_text())["validation"]
+
+
+def values(found):
+    return {name: one["value"] for name, one in found.result["tasks"]["held"].items()}
+
+
+def task_of(kind, **settings):
+    return kind(name="held", data="rows", split="validation", **settings)
+
+
+@pytest.mark.parametrize("name", ["mood", "pair"])
+def test_accuracy_and_f1_of_labels_are_those_of_the_training(trained, measured, name):
+    found, _ = measured(trained(name), task_of(LabelTask))
+    expected = validation(trained(name))
+    assert values(found)["accuracy"] == pytest.approx(expected["accuracy"])
+    assert values(found)["macro_f1"] == pytest.approx(expected["macro_f1"])
+    assert values(found)["matthews"] == pytest.approx(expected["matthews_correlation"])
+    assert found.result["tasks"]["held"]["accuracy"]["n"] == expected["count"]
+
+
+def test_a_confidence_is_a_probability_and_makes_a_calibration_error(trained, measured):
+    found, _ = measured(trained("mood"), task_of(LabelTask))
+    confidence = found.items("held").table["confidence"].to_pylist()
+    assert all(0.5 <= one <= 1 for one in confidence)  # of two classes the likelier
+    assert 0 <= values(found)["calibration_error"] <= 1
+
+
+def test_a_number_correlates_as_in_the_training(trained, measured):
+    found, _ = measured(trained("score"), task_of(LabelTask))
+    assert values(found)["pearson"] == pytest.approx(validation(trained("score"))["pearson"], abs=1e-5)
+    assert "spearman" in values(found)
+
+
+def test_words_are_labelled_as_in_the_training(trained, measured):
+    found, _ = measured(trained("tags"), task_of(LabelTask))
+    expected = validation(trained("tags"))
+    assert values(found)["word_accuracy"] == pytest.approx(expected["accuracy"])
+    assert values(found)["macro_f1"] == pytest.approx(expected["macro_f1"])
+    assert sum(found.items("held").table["words"].to_pylist()) == expected["count"]
+
+
+def test_targets_are_those_that_translate_texts_gives(project, trained, measured):
+    found, _ = measured(trained("german"), task_of(LabelTask, beams=2))
+    rows = [json.loads(line) for line in (project / "rows.jsonl").read_text().splitlines()]
+    sources = [row["source"] for row in rows if row["part"] == "validation"]
+    assert found.items("held").table["hypothesis"].to_pylist() == translate_texts(trained("german"), sources, beams=2)
+    assert {"bleu", "chrf", "rouge1", "rougeL"} <= values(found).keys()
+
+
+def test_what_the_assistant_says_costs_what_it_cost_in_the_training(trained, measured):
+    found, _ = measured(trained("chat"), task_of(ConversationTask))
+    table, expected = found.items("held").table, validation(trained("chat"))
+    assert sum(table["nats"].to_pylist()) / expected["tokens"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert sum(table["tokens"].to_pylist()) == expected["tokens"]
+    assert values(found)["token_accuracy"] == pytest.approx(expected["accuracy"])
+    assert values(found)["bits_per_byte"] > 0
+
+
+def test_a_preference_is_right_where_the_chosen_answer_is_likelier(trained, measured):
+    found, _ = measured(trained("choice"), task_of(PreferenceTask))
+    table = found.items("held").table
+    assert set(table["accuracy"].to_pylist()) <= {0.0, 1.0}
+    assert table.num_rows == 10
+    assert found.result["tasks"]["held"]["accuracy"]["low"] is not None
+
+
+@pytest.mark.parametrize("name", ["mood", "tags", "german"])
+def test_a_hugging_face_folder_says_the_same_as_its_run(trained, measured, tmp_path, name):
+    export_run(trained(name), tmp_path / "hf")
+    columns = {"mood": {}, "tags": {"label": "tags"}, "german": {"text": "source"}}[name]
+    task = task_of(LabelTask, metrics=("chrf",), most=16, **columns)
+    assert natural_kind(str(tmp_path / "hf")) == "labels"
+    ours, _ = measured(trained(name), task)
+    theirs, _ = measured(tmp_path / "hf", task)
+    assert values(ours) == values(theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("text", "perplexity"), ("mood", "labels"), ("chat", "conversations"), ("choice", "preferences")],
+)
+def test_a_run_is_measured_as_it_was_trained(trained, name, kind):
+    assert natural_kind(str(trained(name))) == kind
+
+
+def test_labels_that_the_model_never_saw_count_as_wrong_and_are_told(trained, measured, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,label\n" + "the merry cat sings,happy\n" * 3 + "the cat sings,bored\n")
+    found, _ = measured(trained("mood"), LabelTask(name="held", files=(str(rows),)))
+    assert found.result["tasks"]["held"]["accuracy"]["n"] == 4
+    assert "held: 1 of 4 have labels that the model never saw: they count as wrong" in found.result["warnings"]
+    assert "held: 4 items are too few to tell much: see the intervals" in found.result["warnings"]
+
+
+def test_labels_may_have_other_names_in_the_data(trained, measured, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,label\nthe merry cat sings,1\nthe grim cat sings,0\n")
+    with pytest.raises(CurateError, match="the model knows none of the labels of the data: 0, 1") as error:
+        measured(trained("mood"), LabelTask(name="held", files=(str(rows),)))
+    assert error.value.hint.startswith("it tells apart: happy, sad; `labels: {0: happy}`")
+    task = LabelTask(name="held", files=(str(rows),), labels={"1": "happy", "0": "sad"})
+    assert measured(trained("mood"), task)[0].items("held").table["gold"].to_pylist() == ["happy", "sad"]
+
+
+def test_text_that_is_too_long_is_cut_and_counted(trained, measured, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"text": "merry " * 500, "label": "happy"}))
+    found, _ = measured(trained("mood"), LabelTask(name="held", files=(str(rows),)))
+    assert "held: 1 of 1 were too long for the model, and were cut" in found.result["warnings"]
+
+
+def test_a_word_behind_the_end_of_the_model_does_not_count(trained, measured, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"words": ["cat"] * 50, "tags": ["noun"] * 50}))
+    found, _ = measured(trained("tags"), LabelTask(name="held", files=(str(rows),)))
+    assert 0 < found.items("held").table["words"][0].as_py() < 50
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"words": "cat sings", "tags": ["noun"]}, "the row r.jsonl:1 has no list in `words`"),
+        ({"words": ["cat"], "tags": ["noun", "verb"]}, "the row r.jsonl:1 has 1 words and 2 labels"),
+        ({"words": [""], "tags": ["noun"]}, "`words` is no list of words, or a word in it is empty"),
+        ({"word": ["cat"], "tags": ["noun"]}, "the row r.jsonl:1 has no `words`"),
+    ],
+)
+def test_a_row_that_is_no_list_of_words_is_refused(trained, measured, tmp_path, row, problem):
+    (tmp_path / "r.jsonl").write_text(json.dumps(row))
+    with pytest.raises(CurateError, match=problem):
+        measured(trained("tags"), LabelTask(name="held", files=(str(tmp_path / "r.jsonl"),)))
+
+
+def test_a_label_that_is_no_number_is_refused(trained, measured, tmp_path):
+    (tmp_path / "r.jsonl").write_text('{"text": "merry", "score": "much"}')
+    with pytest.raises(CurateError, match=r"the row r.jsonl:1 has 'much' where a number should be"):
+        measured(trained("score"), LabelTask(name="held", files=(str(tmp_path / "r.jsonl"),)))
+
+
+def test_a_conversation_without_an_answer_is_named(trained, measured, tmp_path):
+    (tmp_path / "r.jsonl").write_text('{"messages": [{"role": "user", "content": "cat?"}]}')
+    with pytest.raises(CurateError, match=r"the row r.jsonl:1: the assistant says nothing in this conversation"):
+        measured(trained("chat"), ConversationTask(name="held", files=(str(tmp_path / "r.jsonl"),)))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "problem"),
+    [
+        ("mood", PerplexityTask, "does not predict the next token: it was trained for `classification`"),
+        ("text", LabelTask, "has no head that predicts labels"),
+        ("hidden", PerplexityTask, "does not predict the next token: it was trained for `masked`"),
+    ],
+)
+def test_a_model_that_cannot_answer_is_named(trained, measured, name, kind, problem):
+    with pytest.raises(CurateError, match=problem):
+        measured(trained(name), task_of(kind))
+
+
+def test_a_model_without_a_tokenizer_is_refused(trained, measured, tmp_path):
+    shutil.copytree(trained("mood"), tmp_path / "bare")
+    (tmp_path / "bare" / "tokenizer.json").unlink()
+    with pytest.raises(CurateError, match=r"has no tokenizer.json beside it"):
+        measured(tmp_path / "bare", task_of(LabelTask))
+
+
+def test_numbers_that_are_not_finite_are_refused(trained, project, tmp_path):
+    model = open_model(str(trained("mood")))
+    model.head["weight"] = torch.full_like(model.head["weight"], torch.nan)
+    with pytest.raises(CurateError, match="gives numbers that are not finite"):
+        evaluate(lambda: model, [task_of(LabelTask)], tmp_path, store=find_store(str(project / ".curate")), say=print)
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (["O", "B-PER", "I-PER", "O"], {(1, 3, "PER")}),
+        (["B-PER", "B-PER", "I-LOC"], {(0, 1, "PER"), (1, 2, "PER"), (2, 3, "LOC")}),
+        (["I-PER", "O", "I-PER"], {(0, 1, "PER"), (2, 3, "PER")}),
+        (["S-PER", "S-PER", "B-LOC", "E-LOC"], {(0, 1, "PER"), (1, 2, "PER"), (2, 4, "LOC")}),
+        (["PER", "PER", "O", "LOC"], {(0, 2, "PER"), (3, 4, "LOC")}),
+        (["O", "O"], set()),
+    ],
+)
+def test_spans_are_those_of_conlleval(labels, found):
+    assert spans(labels) == found
