@@ -1,0 +1,195 @@
+"""Held-out sets: what models are measured on, without what any arm was trained on.
+
+A document is left out where at least `SEEN` of its different word n-grams stand anywhere in the train split of an arm. This
+leaves out all that is as similar as that to one of them by `near_duplicates` (J(A, B) >= s says that B has s of A's n-grams),
+without its misses, and pieces of longer documents as well. It costs one pass over each train split.
+
+Nothing is copied: a run is measured on all documents of a set, and those that are left out are left out of the numbers. So a
+measurement can be shared by ablations whose arms have seen different things.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.errors import CurateError
+from curate.evaluation.ablation.arms import Arm
+from curate.evaluation.tasks.data import SMALL, read_rows
+from curate.evaluation.tasks.settings import PerplexityTask
+from curate.jsontext import dumps
+
+if TYPE_CHECKING:
+    from curate.dataset.reader import Dataset
+    from curate.dataset.store import Store
+
+__all__ = ["SEEN", "HeldOut", "held_out_sets"]
+
+Say = Callable[[str], None]
+SEEN, NGRAM = 0.8, 5
+SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+Hashes = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A held-out set.
+
+    Attributes:
+        name: What results call it.
+        task: What is measured; its name ends in a hash of the documents, so that a measurement is of these.
+        home: The arm whose validation split it is; None: it was named, and is neutral.
+        digest: sha256 over definition and data.
+        documents: How many it has.
+        removed: Of each version that is trained on, how many of them it has seen.
+        left_out: Ids of these documents.
+        warnings: What people should know of it.
+    """
+
+    name: str
+    task: PerplexityTask
+    home: str | None
+    digest: str
+    documents: int
+    removed: dict[str, int]
+    left_out: frozenset[str]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def neutral(self) -> bool:
+        """It is from no arm."""
+        return self.home is None
+
+    def json(self) -> dict[str, Any]:
+        """As the plan has it."""
+        return {
+            "name": self.name, "task": self.task.name, "source": self.task.data or list(self.task.files),
+            "split": self.task.split, "neutral": self.neutral, "home": self.home, "hash": self.digest,
+            "documents": self.documents, "left": self.documents - len(self.left_out), "removed": self.removed,
+        }  # fmt: skip
+
+
+def held_out_sets(
+    named: Sequence[str], arms: Sequence[Arm], store: Store, *, limit: int | None, by: str | None, say: Say
+) -> list[HeldOut]:
+    """The sets that were named, and the validation splits of the arms, without what was seen in training.
+
+    Args:
+        named: `VERSION_OR_FILE` or `VERSION_OR_FILE:NAME`.
+        arms: All arms.
+        store: Where versions are.
+        limit: Most documents of a set, spread evenly.
+        by: Column whose values are domains.
+        say: Tells people what is done.
+
+    Raises:
+        CurateError: There is no such version, file or name, nothing to measure on, or nothing left of a set.
+    """
+    tasks = [(_named(one, limit, by), None) for one in named] + [
+        (_own(arm, limit, by), arm.name)
+        for arm in arms
+        if arm.base is None and not arm.again and arm.dataset.splits.get("validation")
+    ]
+    if not tasks:
+        raise CurateError(
+            "there is nothing to measure on: no version has a validation split",
+            hint="--heldout VERSION_OR_FILE, or `{stage: split}` in the pipeline",
+        )
+    names = [task.name for task, _ in tasks]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CurateError(f"two held-out sets are named `{twice}`", "--heldout", "VERSION_OR_FILE:NAME names one")
+    trained = {arm.source.version: arm for arm in reversed(arms) if not arm.again}
+    return [_cleaned(task, home, list(trained.values())[::-1], store, say) for task, home in tasks]
+
+
+def _named(text: str, limit: int | None, by: str | None) -> PerplexityTask:
+    place, colon, name = text.rpartition(":")
+    if not colon or Path(text).exists() or not re.fullmatch(r"[\w.-]+", name):
+        place, name = text, _slug(Path(text).stem if _is_file(text) else text)
+    where: dict[str, Any] = {"files": (place,)} if _is_file(place) else {"data": place}
+    return PerplexityTask(name=name, limit=limit, by=(by,) if by else (), **where)
+
+
+def _own(arm: Arm, limit: int | None, by: str | None) -> PerplexityTask:
+    column = (by,) if by and by in arm.dataset.columns else ()
+    return PerplexityTask(
+        name=f"{_slug(arm.name)}-validation", data=arm.reference, split="validation", limit=limit, by=column
+    )
+
+
+def _is_file(place: str) -> bool:
+    return Path(place).is_file() or Path(place).suffix in SUFFIXES
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name)
+
+
+def _cleaned(task: PerplexityTask, home: str | None, arms: Sequence[Arm], store: Store, say: Say) -> HeldOut:
+    rows = read_rows(task, store.location)
+    texts = [str(row.get(task.text) or "") for row in rows.rows]
+    ids = [str(row["id"]) for row in rows.rows]
+    say(f"{task.name}: looking for its {len(ids):,} documents in what is trained on")
+    removed: dict[str, int] = {}
+    gone: set[str] = set()
+    found = _Ngrams(texts)
+    for arm in arms:
+        seen = found.seen(arm.source)
+        removed[arm.name] = int(seen.sum())
+        gone |= {identity for identity, there in zip(ids, seen.tolist(), strict=True) if there}
+    left = len(ids) - len(gone)
+    if not left:
+        most = max(removed, key=lambda name: removed[name])
+        raise CurateError(
+            f"all {len(ids)} documents of the held-out set `{task.name}` are, or nearly, in the training of `{most}`",
+            hint="name a set that no arm has seen: --heldout VERSION_OR_FILE",
+        )
+    told = [
+        f"{task.name}: {count} of its {len(ids)} documents are, or nearly, in the training of {name}: left out for all arms"
+        for name, count in removed.items()
+        if count
+    ]
+    if left < SMALL:
+        told.append(f"{task.name}: {left} documents are too few to tell much")
+    whole = {**task.model_dump(mode="json", exclude={"name"}), "identity": rows.identity}
+    digest = hashlib.sha256(dumps(whole).encode()).hexdigest()
+    named = task.model_copy(update={"name": f"{task.name[:60]}-{digest[:8]}"})
+    return HeldOut(task.name, named, home, digest, len(ids), removed, frozenset(gone), told)
+
+
+class _Ngrams:
+    """The sets of n-grams of some texts, and which of them others have."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.values, self.sizes = _shingles(texts)
+        self.known = np.unique(self.values)
+
+    def seen(self, dataset: Dataset) -> NDArray[np.bool_]:
+        """Which texts have most of their n-grams in the train split of a version."""
+        met = np.zeros(len(self.known), dtype=bool)
+        for batch in dataset.batches("train", ["text"], 1000):
+            others, _ = _shingles([text or "" for text in batch.column(0).to_pylist()])
+            place = np.minimum(np.searchsorted(self.known, others), len(self.known) - 1)
+            met[place[self.known[place] == others]] = True
+        here = met[np.searchsorted(self.known, self.values)]
+        starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
+        return np.add.reduceat(here.astype(np.int64), starts) >= SEEN * self.sizes
+
+
+def _shingles(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.int64]]:
+    import pyarrow as pa
+
+    from curate.dedup.buffers import text_buffer
+    from curate.dedup.minhash import shingle_sets
+    from curate.dedup.words import character_table
+
+    data, offsets = text_buffer(pa.array(texts, pa.large_string()))
+    return shingle_sets(data, offsets, table=character_table(), ngram=NGRAM)

@@ -1,0 +1,77 @@
+"""What seeds tell: false positives at most as often as said, real effects found, diverged seeds never dropped in silence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from curate.evaluation.ablation.infer import AA, compare_arms, macro, t_interval
+
+SPREAD = 0.0035
+"""Of the bits per byte of equal settings over seeds, as measured for small models."""
+
+
+def trained(random, effect=0.0, seeds=5):
+    """What a stub of a trainer says of two held-out sets: a value each, a draw for each seed."""
+    draws = random.normal(effect, SPREAD, seeds)
+    return {name: (at + draws + random.normal(0, SPREAD / 4, seeds)).tolist() for name, at in (("a", 2.5), ("b", 3.0))}
+
+
+def judged(random, effect):
+    arms = {"v1": trained(random), AA: trained(random), "v2": trained(random, effect)}
+    found, calibrated = compare_arms(arms, ["a", "b"])
+    return next(one for one in found if (one.arm, one.task) == ("v2", "macro")), calibrated
+
+
+def test_of_40_experiments_on_equal_data_at_most_4_find_a_difference():
+    random = np.random.default_rng(0)
+    found = [judged(random, 0.0)[0].verdict for _ in range(40)]
+    assert sum(one in ("better", "worse") for one in found) <= 4
+
+
+def test_the_a_a_arm_of_equal_data_disagrees_in_at_most_4_of_40():
+    random = np.random.default_rng(1)
+    assert sum(not judged(random, 0.0)[1] for _ in range(40)) <= 4
+
+
+@pytest.mark.parametrize(("effect", "verdict"), [(0.0137, "worse"), (-0.0137, "better")])
+def test_an_effect_as_large_as_that_of_boilerplate_is_found_in_its_direction(effect, verdict):
+    random = np.random.default_rng(2)
+    found = [judged(random, effect)[0].verdict for _ in range(20)]
+    assert found.count(verdict) >= 16
+    assert set(found) <= {verdict, "unstable", "no difference shown"}
+
+
+def test_a_diverged_seed_makes_its_arm_unstable_and_is_kept_as_missing():
+    random = np.random.default_rng(3)
+    broken = trained(random, 0.5)
+    broken["a"][2] = None
+    (first, *_), _ = compare_arms({"v1": trained(random), "v2": broken}, ["a", "b"])
+    assert (first.verdict, first.differences[2]) == ("unstable", None)
+
+
+def test_an_a_a_arm_that_differs_makes_every_verdict_unstable():
+    random = np.random.default_rng(4)
+    arms = {"v1": trained(random), AA: trained(random, 0.5), "v2": trained(random, 0.5)}
+    found, calibrated = compare_arms(arms, ["a", "b"])
+    assert calibrated is False
+    assert {one.verdict for one in found} == {"unstable"}
+
+
+def test_one_seed_tells_nothing():
+    (first, *_), _ = compare_arms({"v1": {"a": [2.5]}, "v2": {"a": [2.0]}}, ["a"])
+    assert (first.verdict, first.low) == ("unstable", None)
+
+
+def test_equal_models_differ_by_nothing():
+    (first, *_), _ = compare_arms({"v1": {"a": [2.5, 2.6]}, "v2": {"a": [2.5, 2.6]}}, ["a"])
+    assert (first.verdict, first.low, first.high, first.p) == ("no difference shown", 0.0, 0.0, 1.0)
+
+
+def test_the_interval_of_the_measured_seeds_is_that_of_the_notes():
+    found = t_interval([0.0137, 0.0128, 0.0143, 0.0298, 0.0105])
+    assert (round(found.low, 4), round(found.high, 4)) == (0.0066, 0.0258)
+
+
+def test_the_primary_endpoint_is_the_mean_over_its_sets():
+    assert macro({"a": [1.0, None], "b": [3.0, 2.0]}, ["a", "b"]) == [2.0, None]
