@@ -40,28 +40,31 @@ Contamination = Annotated[
 ]
 
 
+ModelArgument = Annotated[
+    str, typer.Argument(help="A run, its folder, a checkpoint, a Hugging Face folder, or http://HOST/v1.")
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--tasks", help="A YAML file of tasks; may be given several times.", metavar="FILE"),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="Texts to predict: a version, or jsonl, csv or parquet files; by default what the run was validated on.",
+        metavar="VERSION_OR_FILE",
+    ),
+]
+Split = Annotated[str | None, typer.Option(help="Of the versions in --data; by default `test`, where there is one.")]
+By = Annotated[list[str] | None, typer.Option(help="Column of --data whose values get numbers of their own.")]
+
+
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(help="A run, its folder, a checkpoint, a Hugging Face folder, or http://HOST/v1.")
-    ],
-    tasks: Annotated[
-        list[str] | None,
-        typer.Option("--tasks", help="A YAML file of tasks; may be given several times.", metavar="FILE"),
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data",
-            help="What to predict: a version, or jsonl, csv or parquet files; by default what the run was validated on.",
-            metavar="VERSION_OR_FILE",
-        ),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Of the versions in --data; by default `test`, where there is one.")
-    ] = None,
-    by: Annotated[
-        list[str] | None, typer.Option(help="Column of --data whose values get numbers of their own.")
-    ] = None,
+    model: ModelArgument,
+    tasks: Tasks = None,
+    data: Data = None,
+    split: Split = None,
+    by: By = None,
     limit: Limit = None,
     length: Length = None,
     backend: Backend = "auto",

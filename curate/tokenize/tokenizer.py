@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -79,7 +80,7 @@ class TokenizerSettings(BaseModel):
 
 
 def train_tokenizer(
-    dataset: Dataset,
+    dataset: Dataset | Sequence[Dataset],
     settings: TokenizerSettings,
     fields: Fields | None = None,
     *,
@@ -88,7 +89,7 @@ def train_tokenizer(
     """The JSON of a tokenizer learned from the train split.
 
     Args:
-        dataset: What is learned from.
+        dataset: What is learned from; of several, each gives its share of the sample.
         settings: How.
         fields: Which of its columns; by default `text`.
         special_tokens: In place of those of the settings.
@@ -116,7 +117,10 @@ def train_tokenizer(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_sample(dataset, settings, fields or Fields()), trainer)
+    datasets = dataset if isinstance(dataset, Sequence) else [dataset]
+    share = settings.model_copy(update={"sample_megabytes": settings.sample_megabytes / len(datasets)})
+    texts = chain.from_iterable(_sample(one, share, fields or Fields()) for one in datasets)
+    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer.to_str(pretty=False)
 
 
