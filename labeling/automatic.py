@@ -34,11 +34,11 @@ from curate.labeling.log import (
     append,
     decisions,
     items,
+    note,
     suggestions,
     text_of,
 )
 from curate.labeling.model import answer_of, fit_model, load_model, predicted
-from curate.labeling.records import note
 from curate.labeling.rounds import Wanted, draw, rounds
 from curate.labeling.task import Task
 

@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from curate.dataset.annotations import annotate, annotation_objects, read_annotations
+from curate.dataset.reader import Dataset
+from curate.dataset.runs import Kind, Thing, record, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.jsontext import dumps, loads
@@ -30,6 +32,7 @@ __all__ = [
     "append",
     "decisions",
     "items",
+    "note",
     "outdated",
     "suggestions",
     "text_of",
@@ -218,3 +221,25 @@ def value_of(row: Answer | Suggestion | Decision) -> Any:
 def text_of(value: Any) -> str:
     """An answer as it stands in a log."""
     return dumps(value)
+
+
+def note(
+    dataset: Dataset,
+    task: Task,
+    began: str,
+    facts: dict[str, Any],
+    *,
+    outputs: Sequence[Thing] = (),
+    identity: str | None = None,
+    kind: Kind = "labeling",
+) -> None:
+    """Write the record of something done to a version of a task, begun at `began`; `identity` is its id, if it has one."""
+    source: Thing = {
+        "kind": "version",
+        "id": dataset.version,
+        "name": f"{dataset.name}@{dataset.tag or dataset.version[:12]}",
+    }
+    record(
+        dataset.store, kind, identity or run_id(), name=task.name, state="done", began=began, inputs=[source],
+        outputs=[*outputs], facts=facts,
+    )  # fmt: skip

@@ -24,12 +24,11 @@ from curate.files import file_hash, write_durably
 from curate.jsontext import dumps, loads
 from curate.labeling.calibration import brier, expected_calibration_error, probabilities
 from curate.labeling.classifier import Classifier, Fitted, fit, load, save
-from curate.labeling.commit import labels
 from curate.labeling.crowd import Key
+from curate.labeling.decide import labels
 from curate.labeling.documents import Shown, documents, find, text_to_learn
 from curate.labeling.learning_curve import learning_curve, macro_f1, outcomes
-from curate.labeling.log import value_of
-from curate.labeling.records import note
+from curate.labeling.log import note, value_of
 from curate.labeling.task import Task
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.commands.label import TaskOption, VersionArgument, opened
+from curate.commands.label_options import TaskOption, VersionArgument, opened
 from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
 
@@ -97,7 +97,7 @@ def weak(
     """Ask labeling functions (functions.yaml beside the task) about every document: coverage, conflicts, how often right."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
-    from curate.labeling.weakly import weakly
+    from curate.labeling.weak import weakly
 
     said, path, dataset = opened(task, version, store)
     told = weakly(dataset, said, path.parent, method=method, least=least, write=write)

@@ -12,9 +12,8 @@ from curate.dataset.reader import Dataset
 from curate.dataset.runs import now
 from curate.labeling.crowd import Key
 from curate.labeling.documents import find, text_to_learn
-from curate.labeling.log import Answer, Item, answers, append, items, suggestions
+from curate.labeling.log import Answer, Item, answers, append, items, note, suggestions
 from curate.labeling.model import answer_of, fit_model, load_model
-from curate.labeling.records import note
 from curate.labeling.rounds import queue
 from curate.labeling.studio.backend import Model
 from curate.labeling.studio.client import Client
