@@ -60,7 +60,7 @@ def propose(dataset: Dataset, task: Task, folder: Path, goal: Goal, *, seed: int
         CurateError: There is nothing to learn, an audit is still open, or no document is left.
         GateError: No threshold has a chance to be certified.
     """
-    store, open_audit = dataset.store, _open_audit(dataset.store, task)
+    store, seen, open_audit = dataset.store, len(rounds(dataset.store, task)), _open_audit(dataset.store, task)
     if open_audit is not None:
         hint = "answer it, then `curate label auto --certify`"
         raise CurateError(f"the audit of round {open_audit['round']} is not judged yet", hint=hint)
@@ -93,7 +93,9 @@ def propose(dataset: Dataset, task: Task, folder: Path, goal: Goal, *, seed: int
             "model": model.name, "batch": batch, "above": len(sure)}  # fmt: skip
     wanted = Wanted(len(audited), "audit", "audit", seed=seed, blind=True)
     documents = [(pool[place], "audit") for place in audited]
-    drawn = draw(dataset, task, wanted, chosen=lambda: (documents, len(pool)), new=True, facts={"auto": auto})
+    drawn = draw(
+        dataset, task, wanted, chosen=lambda: (documents, len(pool)), new=True, seen=seen, facts={"auto": auto}
+    )
     allowed = allowed_errors(len(audited), target=goal.precision, error=error, pool=len(sure))
     return {
         "task": task.name, "round": drawn.number, **auto, "pool": len(pool), "audited": len(audited),

@@ -30,6 +30,7 @@ __all__ = [
     "Suggestion",
     "answers",
     "append",
+    "append_answers",
     "decisions",
     "items",
     "note",
@@ -149,14 +150,37 @@ def _types(log: str) -> pa.Schema:
     return pa.schema([("id", text), ("hash", text), *columns[log]])
 
 
-def append(store: Store, task: Task, log: str, rows: Sequence[Row], facts: dict[str, Any] | None = None) -> str | None:
-    """Add rows to a log, all or none; the name of the entry, None where there is nothing to add."""
+def append(
+    store: Store,
+    task: Task,
+    log: str,
+    rows: Sequence[Row],
+    facts: dict[str, Any] | None = None,
+    *,
+    after: int | None = None,
+) -> str | None:
+    """Add rows to a log, all or none; the name of the entry.
+
+    None where there is nothing to add, or where the log has not `after` entries any more: what it says now is to be read first.
+    """
     import pyarrow as pa
 
     if not rows:
         return None
     table = pa.Table.from_pylist([row._asdict() for row in rows], schema=_types(log))
-    return annotate(store, task.name + LOGS[log], table, on=task.on, facts={"kind": task.kind, **(facts or {})})
+    return annotate(
+        store, task.name + LOGS[log], table, on=task.on, facts={"kind": task.kind, **(facts or {})}, after=after
+    )
+
+
+def append_answers(store: Store, task: Task, given: Sequence[Answer], facts: dict[str, Any]) -> int:
+    """Add the answers whose source the log has not yet, also where somebody else brings the same at the same time; how many."""
+    while True:
+        entries = len(annotation_objects(store, task.name))
+        known = {one.source for one in answers(store, task, every=True)}
+        new = [one for one in given if one.source not in known]
+        if not new or append(store, task, "answers", new, facts, after=entries):
+            return len(new)
 
 
 def _read(store: Store, task: Task, log: str) -> list[dict[str, Any]]:

@@ -2,8 +2,7 @@
 
 Functions of arrays take three of one length, as in `agreement.py`; annotators are numbered from 0. Who has no answer to judge
 by has None. Intervals on gold are Wilson's (1927), since answers of one person are independent; those of agreement with others
-are a
-bootstrap over items.
+are a bootstrap over items.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from curate.dataset.erased import Erased
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.jsontext import dumps, loads
-from curate.labeling.log import Answer, answers, append
+from curate.labeling.log import Answer, append_answers
 from curate.labeling.task import Task
 
 if TYPE_CHECKING:
@@ -111,16 +111,16 @@ def collect(store: Store, task: Task, folder: Path) -> int:
         ours = [(path, rows[1:]) for path, rows in ended if not rows or rows[0] == head]
         if not ours:
             return 0
-        known, erased = {one.source for one in answers(store, task, every=True)}, Erased.of(store)
+        erased = Erased.of(store)
         given = [
             Answer(**{**row, "created": datetime.fromisoformat(row["created"])}) for _, rows in ours for row in rows
         ]
         name = task.dataset.partition("@")[0]
-        new = [one for one in given if one.source not in known and not (erased and erased.gone(one.id, name))]
-        append(store, task, "answers", new, {"from": "terminal"})
+        there = [one for one in given if not (erased and erased.gone(one.id, name))]
+        count = append_answers(store, task, there, {"from": "terminal"})
         for path, _ in ours:
             path.unlink(missing_ok=True)
-        return len(new)
+        return count
 
 
 @contextmanager

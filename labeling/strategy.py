@@ -25,7 +25,7 @@ from curate.labeling.decide import labels
 from curate.labeling.documents import Shown, find, text_to_learn
 from curate.labeling.log import items
 from curate.labeling.model import TaskModel, fit_model, has_model, load_model, predicted
-from curate.labeling.rounds import Round, Wanted, asked_before, draw, gold_items, pool_sample, read_gold
+from curate.labeling.rounds import Round, Wanted, asked_before, draw, gold_items, pool_sample, read_gold, rounds
 from curate.labeling.selection import diverse, margin, margins, mixture
 from curate.labeling.suspects import suspects
 from curate.labeling.task import Task
@@ -126,6 +126,7 @@ def review(dataset: Dataset, task: Task, folder: Path, *, most: int, ties: bool,
     Raises:
         CurateError: There is nothing to review.
     """
+    seen = len(rounds(dataset.store, task))
     tied = [key for key in labels(dataset, task).ties]
     wrong: list[tuple[str, str]] = []
     if not ties and task.kind == "classification":
@@ -145,6 +146,6 @@ def review(dataset: Dataset, task: Task, folder: Path, *, most: int, ties: bool,
             f"`{task.name}` has nothing to review", hint="no answer is tied, and the model suspects no label"
         )
     wanted = Wanted(len(chosen), "review", "review", seed=seed, blind=True)
-    drawn = draw(dataset, task, wanted, chosen=lambda: (chosen, len(chosen)), new=True)
+    drawn = draw(dataset, task, wanted, chosen=lambda: (chosen, len(chosen)), new=True, seen=seen)
     return {"task": task.name, "round": drawn.number, "documents": len(chosen), "ties": sum(how == "tie" for _, how in chosen),
             "suspects": sum(how == "suspect" for _, how in chosen)}  # fmt: skip
