@@ -51,33 +51,19 @@ def documents(dataset: Dataset, task: Task, also: Sequence[str] = ()) -> Iterato
 
 def find(dataset: Dataset, task: Task, ids: Collection[str]) -> dict[str, Shown]:
     """Some documents, by id; those that are not in the version are not in the answer."""
-    import pyarrow as pa
-    import pyarrow.compute as compute
-
     found: dict[str, Shown] = {}
-    wanted = pa.array(sorted(ids), pa.string())
-    names = _columns(dataset, task, ())
-    for fragment in dataset.fragments if ids else ():
-        for table in dataset.tables(fragment, names):
-            some = table.filter(compute.is_in(table.column("id"), wanted))
-            if some.num_rows:
-                digests = [digest or "" for digest in hashes(some, task.on).to_pylist()]
-                found.update((one.id, one) for one in _shown(task, some, digests))
+    for some in dataset.lookup(ids, _columns(dataset, task, ())):
+        digests = [digest or "" for digest in hashes(some, task.on).to_pylist()]
+        found.update((one.id, one) for one in _shown(task, some, digests))
     return found
 
 
 def conversations(dataset: Dataset, task: Task, ids: Collection[str]) -> dict[str, list[dict[str, Any]]]:
     """The conversations of some documents as they are in the version, with all that their turns hold."""
-    import pyarrow as pa
-    import pyarrow.compute as compute
-
     found: dict[str, list[dict[str, Any]]] = {}
-    wanted = pa.array(sorted(ids), pa.string())
-    for fragment in dataset.fragments if ids else ():
-        for table in dataset.tables(fragment, ["id", task.messages]):
-            some = table.filter(compute.is_in(table.column("id"), wanted))
-            values = [loads(one) if isinstance(one, str) else one for one in some.column(task.messages).to_pylist()]
-            found.update(zip(some.column("id").to_pylist(), values, strict=True))
+    for some in dataset.lookup(ids, [task.messages]):
+        values = [loads(one) if isinstance(one, str) else one for one in some.column(task.messages).to_pylist()]
+        found.update(zip(some.column("id").to_pylist(), values, strict=True))
     return found
 
 

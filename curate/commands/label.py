@@ -25,7 +25,7 @@ from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
 
 if TYPE_CHECKING:
-    from curate.labeling.ask import Given
+    from curate.labeling.ask import Given, Question
     from curate.labeling.log import Answer
 
 __all__ = ["annotate", "commit", "init", "next_round", "status"]
@@ -123,8 +123,16 @@ def annotate(
             skipped.extend([given] if given.skipped else [])
             session.add(_answer(given, who))
 
+        missing = {(one.id, one.hash): one.missing for one in questions}
+
+        def free(one: Question) -> bool:
+            if session.others_ended():
+                missing.clear()
+                missing.update({(one.id, one.hash): one.missing for one in open_questions(dataset, said, who)})
+            return session.claim((one.id, one.hash), missing.get((one.id, one.hash), 0))
+
         read, width = terminal_reader(said), reading_width()
-        given = ask(said, questions, read, lambda text: echo(text, err=True), keep, width=width)
+        given = ask(said, questions, read, lambda text: echo(text, err=True), keep, width=width, free=free)
     collect(dataset.store, said, path.parent)
     passed = min(len(skipped), given)
     told = {"task": said.name, "annotator": who, "asked": len(questions), "answered": given - passed, "skipped": passed}

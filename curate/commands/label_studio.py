@@ -167,6 +167,8 @@ def pull(
         echo(
             f"not taken: {one['id']} by {one['annotator']} (annotation {one['annotation']}): {one['problem']}", err=True
         )
+    if told["refused_before"]:
+        echo(f"note: {told['refused_before']:,} more are no answers, as told before", err=True)
     if told["configuration_changed"]:
         echo("note: somebody changed the labeling configuration there; `curate label push` says what to do", err=True)
 

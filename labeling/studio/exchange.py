@@ -10,7 +10,7 @@ from typing import Any
 from curate.dataset.erased import Erased
 from curate.dataset.leases import lease
 from curate.dataset.reader import Dataset
-from curate.dataset.runs import now
+from curate.dataset.runs import now, records
 from curate.labeling.crowd import Key
 from curate.labeling.documents import find, text_to_learn
 from curate.labeling.log import Answer, Item, answers, append_answers, items, note, suggestions
@@ -85,12 +85,19 @@ def receive(dataset: Dataset, task: Task, client: Client) -> dict[str, Any]:
         erased=lambda identity: bool(erased and erased.gone(identity, dataset.name)),
     )  # fmt: skip
     new = append_answers(store, task, found.answers, {"from": client.url})
+    told_before = {
+        source for one in records(store, kind="labeling") if one["name"] == task.name
+        for source in one["facts"].get("refused", ())
+    }  # fmt: skip
+    refused = [one for one in found.refused if one.source not in told_before]
     told = {
-        "answers": new, "counts": found.counts, "refused": [one._asdict() for one in found.refused],
+        "answers": new, "counts": found.counts, "refused": [one._asdict() for one in refused],
+        "refused_before": len(found.refused) - len(refused),
         "configuration_changed": found.configuration_changed,
     }  # fmt: skip
-    if new:
-        note(dataset, task, began, {"pull": new, "url": client.url, "counts": found.counts})
+    if new or refused:
+        facts = {"pull": new, "url": client.url, "counts": found.counts, "refused": [one.source for one in refused]}
+        note(dataset, task, began, facts)
     return told
 
 

@@ -72,6 +72,23 @@ def test_two_pushes_of_a_task_at_one_moment_draw_one_round_and_leave_no_task_twi
     assert (len(listed), len(set(listed))) == (20, 20)
 
 
+def test_what_is_no_answer_is_told_once_and_counted_later(there, client):
+    file = there.task(name="spam-refused")
+    there.json("push", "-n", 2)
+    project = find_project(client, load_task(file))
+    one, other = client.api.tasks.list(project=project.number, fields="all")
+    wrong = [{"from_name": "answer", "to_name": "text", "type": "choices", "value": {"choices": ["eggs"]}}]
+    client.api.annotations.create(id=one.id, result=wrong)
+    told = there.json("pull")
+    assert ([row["id"] for row in told["refused"]], told["refused_before"]) == ([one.meta["document"]], 0)
+    client.api.annotations.create(id=other.id, result=wrong)
+    told = there.json("pull")
+    assert ([row["id"] for row in told["refused"]], told["refused_before"]) == ([other.meta["document"]], 1)
+    outcome = there.cli("pull")
+    assert "2 more are no answers, as told before" in outcome.err
+    assert "not taken" not in outcome.err
+
+
 def test_suggestions_go_with_the_tasks_but_not_with_blind_ones_nor_with_an_audit(there, client):
     file = there.task(name="spam-suggested")
     there.json("next", "-n", 20)
