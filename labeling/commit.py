@@ -7,7 +7,7 @@
 | `label_probability` | how sure: the share of the people, or the model's probability |
 | `label_model`, `label_round`, `label_annotators` | which model, round and people |
 | `label_chosen`, `label_rejected` | of a preference the two answers in their order; null for a tie |
-| `label_messages` | of a rewrite the conversation with the better turn; `label_rejected` is the old one |
+| `label_messages` | of a rewrite the conversation up to the better turn; `label_rejected` is the old one |
 
 Documents without a label have nulls. What people said goes before what models say. In a version of the labelled documents alone
 the others leave in one more step of the ledger, `unlabelled`, so every document stays accounted for.
@@ -35,6 +35,7 @@ from curate.labeling.decide import Method, labels
 from curate.labeling.documents import Shown, conversations, find
 from curate.labeling.log import LOGS, Decision, value_of
 from curate.labeling.task import Task
+from curate.labeling.values import up_to
 from curate.pipeline.task import document_bytes
 from curate.stages.decide import verdict_table
 
@@ -159,7 +160,10 @@ def _table(
         for place, role in enumerate(("chosen", "rejected")):
             columns.append((pa.field(f"{name}_{role}", text), [pair[place] for pair in pairs]))
     if task.kind == "rewrite":
-        turns = [_rewritten(conversations.get(one.id), value) for one, value in zip(found, values, strict=True)]
+        turns = [
+            _rewritten(up_to(task.turn, conversations.get(one.id) or ()), value)
+            for one, value in zip(found, values, strict=True)
+        ]
         columns.append((pa.field(f"{name}_messages", text, metadata={JSON_FIELD: b""}), [one[0] for one in turns]))
         columns.append((pa.field(f"{name}_rejected", text), [one[1] for one in turns]))
     return pa.table([pa.array(held, field.type) for field, held in columns], pa.schema([field for field, _ in columns]))

@@ -37,6 +37,7 @@ def documents(dataset: Dataset, task: Task, also: Sequence[str] = ()) -> Iterato
     Raises:
         CurateError: The version has no such column, or a conversation where a text is asked for.
     """
+    import pyarrow as pa
     import pyarrow.compute as compute
 
     names = _columns(dataset, task, also)
@@ -45,8 +46,12 @@ def documents(dataset: Dataset, task: Task, also: Sequence[str] = ()) -> Iterato
             digests = hashes(table, task.on)
             there = compute.is_valid(digests)
             some = table.filter(there)
-            if some.num_rows:
-                yield some, _shown(task, some, digests.filter(there).to_pylist())
+            found = _shown(task, some, digests.filter(there).to_pylist())
+            if task.turn is not None:  # conversations that have no such turn
+                reach = [bool(one.data["messages"]) for one in found]
+                some, found = some.filter(pa.array(reach)), [one for one, has in zip(found, reach, strict=True) if has]
+            if found:
+                yield some, found
 
 
 def find(dataset: Dataset, task: Task, ids: Collection[str]) -> dict[str, Shown]:

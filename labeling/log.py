@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from curate.dataset.annotations import annotate, annotation_objects, read_annotations
+from curate.dataset.annotations import annotate, annotation_objects, entries, read_annotations
 from curate.dataset.reader import Dataset
 from curate.dataset.runs import Kind, Thing, record, run_id
 from curate.dataset.store import Store
@@ -167,19 +167,30 @@ def append(
 
     if not rows:
         return None
+    about = next((entry["facts"].get("turn") for _, entry in entries(store, task.name + LOGS[log])), task.turn)
+    if about != task.turn:
+        was = f"turn {about}" if about else "the last turn"
+        raise CurateError(
+            f"what was said for `{task.name}` is about {was}", "turn", "make another task for another turn"
+        )
     table = pa.Table.from_pylist([row._asdict() for row in rows], schema=_types(log))
     return annotate(
-        store, task.name + LOGS[log], table, on=task.on, facts={"kind": task.kind, **(facts or {})}, after=after
+        store,
+        task.name + LOGS[log],
+        table,
+        on=task.on,
+        facts={"kind": task.kind, "turn": task.turn, **(facts or {})},
+        after=after,
     )
 
 
 def append_answers(store: Store, task: Task, given: Sequence[Answer], facts: dict[str, Any]) -> int:
     """Add the answers whose source the log has not yet, also where somebody else brings the same at the same time; how many."""
     while True:
-        entries = len(annotation_objects(store, task.name))
+        there = len(annotation_objects(store, task.name))
         known = {one.source for one in answers(store, task, every=True)}
         new = [one for one in given if one.source not in known]
-        if not new or append(store, task, "answers", new, facts, after=entries):
+        if not new or append(store, task, "answers", new, facts, after=there):
             return len(new)
 
 

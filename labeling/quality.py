@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from curate.audit.bias.statistics import Estimate, wilson
 from curate.dataset.reader import Dataset
+from curate.jsontext import loads
 from curate.labeling.agreement import (
     bootstrap,
     cohen_kappa,
@@ -46,7 +47,8 @@ def agreement(dataset: Dataset, task: Task, *, seed: int = 0) -> dict[str, Any]:
 
     Returns:
         `answers, items, several` (items with two answers and more), `measures` (by name: value, low, high), `pairs` of
-        people with Cohen's kappa, `annotators` (with the others, on gold), `worst` items with their answers, `confused` labels.
+        people with Cohen's kappa, `annotators` (with the others, on gold), `worst` items with their answers, `confused` labels,
+        `gold`: the `labels` and how often each (rows) was answered as each (columns); null where no gold was answered.
     """
     said = answers(dataset.store, task)
     given = crowd(task, said)
@@ -55,6 +57,7 @@ def agreement(dataset: Dataset, task: Task, *, seed: int = 0) -> dict[str, Any]:
         "task": task.name, "kind": task.kind, "answers": len(given.items), "items": len(given.keys), "several": several,
         "measures": {name: _plain(one) for name, one in _measures(dataset, task, given, seed).items()},
         "pairs": _pairs(given, seed), "annotators": _people(dataset, task, said, given, seed), "worst": [], "confused": [],
+        "gold": _on_gold(dataset, task, given),
     }  # fmt: skip
     if len(given.labels):
         names = classes(task)
@@ -141,6 +144,18 @@ def _people(dataset: Dataset, task: Task, said: list[Answer], given: Crowd, seed
         }
         for name, place in number.items()
     ]  # fmt: skip
+
+
+def _on_gold(dataset: Dataset, task: Task, given: Crowd) -> dict[str, Any] | None:
+    """Which label of gold was taken for which."""
+    known = {(one.id, one.hash): one for one in items(dataset.store, task) if one.gold is not None}
+    number = {value: place for place, value in enumerate(classes(task))}
+    truth = [number.get(loads(str(known[key].gold)), -1) if key in known else -1 for key in given.keys]
+    if not len(given.labels) or max(truth) < 0:
+        return None
+    gold = np.array(truth, np.int64)[given.items]
+    counts = confusion(gold[gold >= 0], given.labels[gold >= 0], len(number))
+    return {"labels": list(number), "answered_as": counts.tolist()}
 
 
 def _plain(one: Estimate | None) -> dict[str, float] | None:

@@ -222,7 +222,7 @@ def gold_items(dataset: Dataset, task: Task, known: Mapping[str, Any]) -> list[I
                 f"the gold document `{identity}` is not in `{dataset.name}`", hint="gold is known by the document's id"
             )
         one = there[identity]
-        if not one.hash:
+        if not one.hash or (task.turn is not None and not one.data["messages"]):
             raise CurateError(f"the gold document `{identity}` has nothing to judge")
         right = text_of(checked(task, value, one.data))
         made.append(Item(identity, one.hash, 0, "gold", 1, True, 0, "gold", right))

@@ -14,8 +14,8 @@
 | `spans` | `text` | start, end, label of each; characters (code points), the end exclusive |
 | `preference` | `prompt`, `first`, `second` | `first`, `second` or `tie` |
 | `answer` | `prompt` | a text |
-| `rating` | `messages` (up to an assistant's turn) | 1 to 5, for the last turn |
-| `rewrite` | `messages` (up to an assistant's turn) | a better last turn |
+| `rating` | `messages` (up to an assistant's turn) | 1 to 5, for the last turn, or that of `turn` |
+| `rewrite` | `messages` (up to an assistant's turn) | a better last turn, or that of `turn` |
 """
 
 from __future__ import annotations
@@ -78,6 +78,11 @@ class Task(BaseModel):
     first: str = Field(default="chosen", description="column with one answer; sides are changed at random")
     second: str = Field(default="rejected", description="column with the other one")
     messages: str = Field(default="messages", description="column with the conversation")
+    turn: int | None = Field(
+        default=None,
+        ge=1,
+        description="number of the assistant's turn that is judged, and shown last; by default the last",
+    )
     context: tuple[str, ...] = Field(default=(), description="columns shown beside it")
     instructions: str = Field(default="", description="what the people who label are told")
     column: str = Field(default="label", pattern="^[A-Za-z][A-Za-z0-9_]*$", description="column that `commit` writes")
@@ -100,6 +105,8 @@ class Task(BaseModel):
                 raise ValueError(f"the {what} `{twice}` stands twice in `labels`")
         if self.kind == "spans" and self.is_dialogue(self.text):
             raise ValueError("`spans` are of a text, and `messages` is a conversation")
+        if self.turn is not None and self.kind not in ("rating", "rewrite"):
+            raise ValueError(f"`turn` is for `rating` and `rewrite`, not for `{self.kind}`")
         if self.kind == "answer" and self.prompt is None:
             raise ValueError("`answer` needs `prompt`, the column with the question")
         return self

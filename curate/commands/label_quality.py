@@ -51,6 +51,10 @@ def agree(
         rows = [(one["annotator"], one["answers"], _interval(one["with_others"]), _interval(one["on_gold"]))
                 for one in told["annotators"]]  # fmt: skip
         print_table(("annotator", "answers", "like others", "right on gold"), rows)
+    if told["gold"]:
+        names = [str(name) for name in told["gold"]["labels"]]
+        echo("\nanswers on gold; rows are what is right:")
+        print_table(("", *names), [(name, *row) for name, row in zip(names, told["gold"]["answered_as"], strict=True)])
     if told["worst"]:
         echo("\nmost disputed:")
         for one in told["worst"][:SHOWN]:
