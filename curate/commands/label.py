@@ -140,7 +140,7 @@ def annotate(
         print_json(told)
     else:
         aside = f", {passed:,} skipped (others may answer them)" if passed else ""
-        echo(f"{given - passed:,} answered{aside}, {len(questions) - given:,} left for {who}")
+        echo(f"{given - passed:,} answered{aside}, {len(open_questions(dataset, said, who)):,} left for {who}")
 
 
 def _answer(given: Given, who: str) -> Answer:
