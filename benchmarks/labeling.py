@@ -1,6 +1,7 @@
 """What the statistics of labeling are worth on real labelled sets, with gold hidden from the loop.
 
     python benchmarks/labeling.py active|certify|errors|crowd|weak|peers [SEEDS [SET]]
+    python benchmarks/labeling.py many [THOUSANDS]
 
 SMS spam, SST-2, TREC and movie reviews lie in ../shared/data (or `CURATE_DATA`). Each seed draws 1,000 texts to test on, which
 nothing else sees; the rest is the pool. Methods of one row share seeds; intervals are 95 % over seeds (Student). `peers` needs
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,16 +23,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from curate import open_dataset, run
 from curate.labeling.aggregation import dawid_skene, majority_vote
 from curate.labeling.calibration import expected_calibration_error, probabilities
 from curate.labeling.certification import certify, choose_threshold, error_of_attempt
 from curate.labeling.classifier import Fitted, fit, learnable
+from curate.labeling.documents import documents, find
 from curate.labeling.features import hashed, spread, weighted
 from curate.labeling.learning_curve import macro_f1, outcomes
 from curate.labeling.logistic import Problem, rotate, solve
 from curate.labeling.selection import diverse, margin, margins, mixture
 from curate.labeling.suspects import suspects
-from curate.labeling.weak import label_model, weak_majority
+from curate.labeling.task import Task
+from curate.labeling.weak import label_model, weak_majority, weakly
 
 DATA = Path(os.environ.get("CURATE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SIZES = (100, 200, 400)
@@ -388,7 +393,48 @@ def peers(seeds: int) -> None:
                  *(f"{one:.0f}" for one in middle[4:]))  # fmt: skip
 
 
-PARTS = {"active": active, "certify": certified, "errors": errors, "crowd": crowd, "weak": weak, "peers": peers}
+RULES = """\
+functions:
+  - {name: prize, label: spam, words: [prize, winner, free, claim]}
+  - {name: number, label: spam, regex: "[0-9]{5,}"}
+  - {name: short, label: ham, python: "rules:short"}
+  - {name: long, label: spam, column: size, above: 140}
+"""
+
+
+def many(thousands: int) -> None:
+    """`weak` and looking documents up, on so many thousand short messages: CPU seconds."""
+    texts = [text for text, _ in _sms()]
+    count = 1000 * thousands
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        with (folder / "in.jsonl").open("w") as file:
+            for number in range(count):
+                text = f"{texts[number % len(texts)]} {number}"
+                file.write(json.dumps({"id": f"m{number}", "text": text, "size": len(text)}) + "\n")
+        (folder / "pipeline.yaml").write_text(
+            "dataset: sms\nsources: [{stage: files, paths: [in.jsonl]}]\nstages: []\n"
+        )
+        run(folder / "pipeline.yaml", store=folder / "store")
+        data = open_dataset("sms", folder / "store")
+        task = Task.model_validate(
+            {"task": "spam", "dataset": "sms", "kind": "classification", "labels": ["ham", "spam"]}
+        )
+        (folder / "functions.yaml").write_text(RULES)
+        (folder / "rules.py").write_text("def short(text):\n    return len(text) < 60\n")
+        for what, work in (
+            ("weak, four functions", lambda: weakly(data, task, folder)),
+            ("weak --write", lambda: weakly(data, task, folder, write=True)),
+            ("200 documents by id", lambda: find(data, task, [f"m{number * count // 200}" for number in range(200)])),
+            ("every document", lambda: sum(len(some) for _, some in documents(data, task))),
+        ):
+            began = time.process_time()
+            work()
+            show(what, f"{count:,}", f"{time.process_time() - began:.1f}")
+
+
+PARTS = {"active": active, "certify": certified, "errors": errors, "crowd": crowd, "weak": weak, "peers": peers,
+         "many": many}  # fmt: skip
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in PARTS:

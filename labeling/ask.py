@@ -19,7 +19,7 @@ from curate.labeling.values import checked, swapped
 __all__ = ["BACK", "END", "HELP", "SKIP", "Given", "Question", "ask", "keys", "read_answer", "sheet", "terminal_reader"]
 
 BACK, END, HELP, NONE, SKIP = "<", ".", "?", "!", "-"
-SPAN = re.compile(r"(?P<label>[^:]+):\s*(?P<text>.+?)(?:\s+#(?P<which>[0-9]+))?")
+SPAN = re.compile(r"\s*(?P<text>.+?)(?:\s+#(?P<which>[0-9]+))?")
 MOST_SHOWN = 4000
 """Characters of a text that are shown."""
 LINES: dict[str, str] = {
@@ -29,13 +29,14 @@ LINES: dict[str, str] = {
 
 
 class Question(NamedTuple):
-    """A document to ask about: its id, hash, what is shown, and a suggestion with its model, if one may be seen."""
+    """A document to ask about: its id, hash, what is shown, a suggestion and its model if one may be seen, answers missing."""
 
     id: str
     hash: str
     data: dict[str, Any]
     suggested: Any = None
     model: str | None = None
+    missing: int = 1
 
 
 class Given(NamedTuple):
@@ -119,6 +120,7 @@ def ask(
     keep: Callable[[Given], None],
     *,
     width: int = 80,
+    free: Callable[[Question], bool] = lambda question: True,
 ) -> int:
     """Ask until the questions or the person's patience are at their end; how many answers were given.
 
@@ -129,12 +131,16 @@ def ask(
         show: Shows text.
         keep: Called with every answer before the next question; one that is given again is called again.
         width: Of lines.
+        free: Whether a question may be asked, and is not somebody else's by now.
     """
-    place, given = 0, set[int]()
+    place, given, before = 0, set[int](), list[int]()
     if task.instructions:
         show(task.instructions)
     while place < len(questions):
         question, began = questions[place], time.monotonic()
+        if not free(question):
+            place += 1
+            continue
         show(sheet(task, question, place + 1, len(questions) - place, width))
         try:
             word, value = _answer(task, question, read, show)
@@ -143,10 +149,11 @@ def ask(
         if word == END:
             break
         if word == BACK:
-            place = max(0, place - 1)
+            place = before.pop() if before else place
             continue
         keep(Given(question, value, word == SKIP, time.monotonic() - began))
         given.add(place)
+        before.append(place)
         place += 1
     return len(given)
 
@@ -209,7 +216,9 @@ def _one(task: Task, known: Mapping[str, Any], typed: str) -> Any:
 
 
 def _span(task: Task, text: str, line: str) -> dict[str, Any]:
-    found = SPAN.fullmatch(line)
+    labels = sorted(task.label_names, key=len, reverse=True)  # one may begin as another does, and have a colon
+    label = next((one for one in labels if line.startswith(f"{one}:")), line.partition(":")[0].strip())
+    found = SPAN.fullmatch(line.removeprefix(label).lstrip()[1:]) if ":" in line else None
     if found is None:
         raise CurateError(f"`{line}` is no span", hint="LABEL: words of the text")
     words, which = found["text"], int(found["which"] or 1)
@@ -217,7 +226,7 @@ def _span(task: Task, text: str, line: str) -> dict[str, Any]:
     if not 1 <= which <= len(starts):
         raise CurateError(f"`{words}` stands {len(starts)} times in the text")
     start = starts[which - 1]
-    return {"start": start, "end": start + len(words), "label": found["label"].strip()}
+    return {"start": start, "end": start + len(words), "label": label}
 
 
 def terminal_reader(task: Task) -> Callable[[str], str]:

@@ -22,7 +22,7 @@ from curate.dataset.reader import Dataset
 from curate.dataset.runs import now, records, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError, GateError
-from curate.labeling.certification import allowed_errors, certify, choose_threshold, error_of_attempt
+from curate.labeling.certification import allowed_errors, audit_size, certify, choose_threshold, error_of_attempt
 from curate.labeling.crowd import Key
 from curate.labeling.documents import Shown, find
 from curate.labeling.log import (
@@ -34,11 +34,11 @@ from curate.labeling.log import (
     append,
     decisions,
     items,
+    note,
     suggestions,
     text_of,
 )
 from curate.labeling.model import answer_of, fit_model, load_model, predicted
-from curate.labeling.records import note
 from curate.labeling.rounds import Wanted, draw, rounds
 from curate.labeling.task import Task
 
@@ -60,17 +60,23 @@ def propose(dataset: Dataset, task: Task, folder: Path, goal: Goal, *, seed: int
         CurateError: There is nothing to learn, an audit is still open, or no document is left.
         GateError: No threshold has a chance to be certified.
     """
-    store, open_audit = dataset.store, _open_audit(dataset.store, task)
+    store, seen, open_audit = dataset.store, len(rounds(dataset.store, task)), _open_audit(dataset.store, task)
     if open_audit is not None:
         hint = "answer it, then `curate label auto --certify`"
         raise CurateError(f"the audit of round {open_audit['round']} is not judged yet", hint=hint)
+    attempt = len(_audits(store, task)) + 1
+    error = error_of_attempt(goal.confidence, attempt)
+    needed = audit_size(0, target=goal.precision, error=error)
+    if goal.audit < needed:
+        problem = f"an audit of {goal.audit:,} documents cannot prove {goal.precision:g}, even without an error"
+        one_wrong = audit_size(1, target=goal.precision, error=error)
+        hint = f"attempt {attempt} needs {needed:,} at least, and {one_wrong:,} where one may be wrong"
+        raise CurateError(problem, "--audit", hint)
     learned = fit_model(dataset, task, folder, seed=seed)
     model = load_model(task, folder)
     pool, told = _pool(dataset, task, model)
     scores = np.array([score for _, score in told])
     failed = _failed(store, task)
-    attempt = len(_audits(store, task)) + 1
-    error = error_of_attempt(goal.confidence, attempt)
     said = [answer_of(task, row) for row in learned.fitted.out_of_fold()]
     right = np.array([text_of(value) == text_of(_truth(task, row)) for (value, _), row in
                       zip(said, learned.learned.labels, strict=True)], bool)  # fmt: skip
@@ -93,7 +99,9 @@ def propose(dataset: Dataset, task: Task, folder: Path, goal: Goal, *, seed: int
             "model": model.name, "batch": batch, "above": len(sure)}  # fmt: skip
     wanted = Wanted(len(audited), "audit", "audit", seed=seed, blind=True)
     documents = [(pool[place], "audit") for place in audited]
-    drawn = draw(dataset, task, wanted, chosen=lambda: (documents, len(pool)), new=True, facts={"auto": auto})
+    drawn = draw(
+        dataset, task, wanted, chosen=lambda: (documents, len(pool)), new=True, seen=seen, facts={"auto": auto}
+    )
     allowed = allowed_errors(len(audited), target=goal.precision, error=error, pool=len(sure))
     return {
         "task": task.name, "round": drawn.number, **auto, "pool": len(pool), "audited": len(audited),
@@ -155,10 +163,15 @@ def judge(dataset: Dataset, task: Task) -> dict[str, Any]:
         append(store, task, "decisions", labelled, {"certificate": identity})
     note(dataset, task, began, told, identity=identity)
     if not found.certified:
+        share, wrong = correct / len(audit), len(audit) - correct
+        enough = (
+            share > auto["target"] and f"; {audit_size(wrong, target=auto['target'], error=found.error):,} audited "
+        )
+        more = f"{enough}with {wrong:,} wrong would have been enough" if enough else ""
         raise GateError(
             f"{correct:,} of {len(audit):,} audited documents are right: the precision may be as low as {found.bound:.3f}, "
             f"and {auto['target']:g} was asked for; nothing was labelled",
-            hint="`curate label auto` learns from the audit and tries a higher threshold",
+            hint=f"`curate label auto` learns from the audit and tries a higher threshold{more}",
         )
     return told
 

@@ -13,8 +13,7 @@ precision below that in about half of all runs. So:
 
 In simulations at a confidence of 95 % truth is below the target in at most 1 of 100 runs
 (tests/labeling/test_certification.py); halves certify as much as equal parts of three attempts, and more than two or one.
-Labels of an audit that failed prove nothing any more. Several classes, each with a certificate of its own, share the
-error: give each `confidence=1 - (1 - confidence) / classes`.
+Labels of an audit that failed prove nothing any more.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ __all__ = [
     "allowed_errors",
     "audit_size",
     "certify",
-    "choose_by_class",
     "choose_threshold",
     "error_of_attempt",
     "precision_bound",
@@ -187,24 +185,6 @@ def choose_threshold(
     return Threshold(
         float(values[best]), float(shares[best]), float(right[best] / (last[best] + 1)), float(chances[best])
     )
-
-
-def choose_by_class(
-    scores: Numbers, predicted: NDArray[np.int64], correct: NDArray[np.bool_],
-    pool: Numbers, pool_predicted: NDArray[np.int64], *,
-    classes: int, target: float, audit: int, error: float,
-) -> list[Threshold | None]:  # fmt: skip
-    """A threshold for each label that a model gives, each to be certified by an audit of its own with its part of the error.
-
-    Arguments are those of `choose_threshold`, with the labels that the model gives; a share is of the texts that get the label.
-    """
-    return [
-        choose_threshold(
-            scores[predicted == one], correct[predicted == one], pool[pool_predicted == one],
-            target=target, audit=audit, error=error / classes,
-        )
-        for one in range(classes)
-    ]  # fmt: skip
 
 
 def certify(

@@ -7,9 +7,10 @@
 | `label_probability` | how sure: the share of the people, or the model's probability |
 | `label_model`, `label_round`, `label_annotators` | which model, round and people |
 | `label_chosen`, `label_rejected` | of a preference the two answers in their order; null for a tie |
-| `label_messages` | of a rewrite the conversation with the better turn; `label_rejected` is the old one |
+| `label_messages` | of a rewrite the conversation up to the better turn; `label_rejected` is the old one |
 
-Documents without a label have nulls. What people said goes before what models say.
+Documents without a label have nulls. What people said goes before what models say. In a version of the labelled documents alone
+the others leave in one more step of the ledger, `unlabelled`, so every document stays accounted for.
 """
 
 from __future__ import annotations
@@ -17,25 +18,34 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.dataset.annotations import Annotated, annotation_objects, lineage, put_beside
+from curate.dataset.fragments import Fragment, write_fragments, write_ledger
+from curate.dataset.ledger import Shard, Step
+from curate.dataset.manifest import splits_of
 from curate.dataset.reader import Dataset
 from curate.dataset.refs import Reference
 from curate.dataset.schema import JSON_FIELD
+from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.jsontext import dumps
-from curate.labeling.decide import Decided, Method, decided
+from curate.labeling.decide import Method, labels
 from curate.labeling.documents import Shown, conversations, find
-from curate.labeling.log import LOGS, Decision, answers, decisions, items, value_of
-from curate.labeling.only import labelled_only
+from curate.labeling.log import LOGS, Decision, value_of
 from curate.labeling.task import Task
+from curate.labeling.values import up_to
+from curate.pipeline.task import document_bytes
+from curate.stages.decide import verdict_table
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 ENDS = ("source", "probability", "model", "round", "annotators", "chosen", "rejected", "messages")
-__all__ = ["Committed", "labels", "unlabelled", "with_labels"]
+__all__ = ["Committed", "labelled_only", "unlabelled", "with_labels"]
+REASON = "unlabelled"
 
 
 class Committed(NamedTuple):
@@ -50,18 +60,6 @@ class Committed(NamedTuple):
     annotated: Annotated
     sources: dict[str, int]
     ties: int
-
-
-def labels(dataset: Dataset, task: Task, method: Method = "majority") -> Decided:
-    """The label of every document that has one, people before models, and the documents whose answers are tied."""
-    store = dataset.store
-    wanted, said = items(store, task), answers(store, task)
-    there = find(dataset, task, {one.id for one in said}) if task.kind == "spans" else {}
-    texts = {(one.id, one.hash): one.data["text"] for one in there.values()}
-    people = decided(task, wanted, said, texts, method)
-    known = {(one.id, one.hash) for one in people.decisions} | {*people.ties}
-    models = [one for one in decisions(store, task) if (one.id, one.hash) not in known]
-    return Decided([*models, *people.decisions], people.ties)
 
 
 def unlabelled(dataset: Dataset, task: Task) -> Dataset:
@@ -162,7 +160,10 @@ def _table(
         for place, role in enumerate(("chosen", "rejected")):
             columns.append((pa.field(f"{name}_{role}", text), [pair[place] for pair in pairs]))
     if task.kind == "rewrite":
-        turns = [_rewritten(conversations.get(one.id), value) for one, value in zip(found, values, strict=True)]
+        turns = [
+            _rewritten(up_to(task.turn, conversations.get(one.id) or ()), value)
+            for one, value in zip(found, values, strict=True)
+        ]
         columns.append((pa.field(f"{name}_messages", text, metadata={JSON_FIELD: b""}), [one[0] for one in turns]))
         columns.append((pa.field(f"{name}_rejected", text), [one[1] for one in turns]))
     return pa.table([pa.array(held, field.type) for field, held in columns], pa.schema([field for field, _ in columns]))
@@ -180,3 +181,88 @@ def _rewritten(turns: Sequence[dict[str, Any]] | None, value: str) -> tuple[str 
         return None, None
     *before, last = turns
     return dumps([*before, {**last, "content": value}]), last.get("content")
+
+
+def labelled_only(dataset: Dataset, column: str) -> str:
+    """Derive the version of the documents that have a value in a column that lies beside them; its id."""
+    store, before = dataset.store, dataset.manifest
+    fragments, shards, left = iter(dataset.fragments), list[Shard](), list[Fragment]()
+    for shard in dataset.ledger():
+        if not shard.kept:
+            shards.append(shard)
+            continue
+        fragment = next(fragments)
+        mask = _mask(store, fragment)
+        stay = mask & _has_value(store, fragment, column)
+        gone = (mask & ~stay).nonzero()[0]
+        shards.append(shard.after([_step(store, shard, fragment, gone)]) if len(gone) else shard)
+        if stay.any():
+            left.append(_narrowed(store, fragment, mask, stay))
+    kept = sum(fragment.documents for fragment in left)
+    removed = before["documents"]["kept"] - kept
+    documents = {**before["documents"], "kept": kept, "dropped": before["documents"]["dropped"] + removed}
+    manifest = {
+        **before, "documents": documents, "splits": splits_of(left), "stages": [*before["stages"], _row(before, removed)],
+        "bytes": sum(one.bytes for one in left), "text_bytes": sum(one.text_bytes for one in left),
+        "fragments": write_fragments(store, left), "ledger": write_ledger(store, shards),
+    }  # fmt: skip
+    return store.write_manifest(manifest)
+
+
+def _mask(store: Store, fragment: Fragment) -> np.ndarray:
+    import numpy as np
+
+    if fragment.kept is None:
+        return np.ones(fragment.rows, dtype=bool)
+    return store.read_table(fragment.kept).column("kept").to_numpy()
+
+
+def _has_value(store: Store, fragment: Fragment, column: str) -> np.ndarray:
+    import numpy as np
+
+    has = np.zeros(fragment.rows, dtype=bool)
+    holder = next((one.object for one in reversed(fragment.sidecars) if column in one.columns), None)
+    if holder:
+        given = store.read_table(holder, ["row", column])
+        has[given.column("row").to_numpy()[given.column(column).is_valid().to_numpy()]] = True
+    return has
+
+
+def _step(store: Store, shard: Shard, fragment: Fragment, gone: np.ndarray) -> Step:
+    import pyarrow as pa
+
+    said = verdict_table(gone, "dropped", REASON)
+    ids = store.read_table(shard.object, ["id"]).column("id").combine_chunks().take(pa.array(gone))
+    name = store.write_table(said.append_column("id", ids))
+    return Step(REASON, shard.kept, fragment.text_bytes, verdicts=name, reasons={"dropped": {REASON: len(gone)}})
+
+
+def _narrowed(store: Store, before: Fragment, mask: np.ndarray, stay: np.ndarray) -> Fragment:
+    import numpy as np
+    import pyarrow as pa
+
+    sizes = document_bytes(store.read_table(before.object)).to_numpy()
+    names = np.full(before.rows, next(iter(before.splits), "train"), dtype=object)
+    holder = next((one.object for one in reversed(before.sidecars) if "split" in one.columns), None)
+    if holder:
+        given = store.read_table(holder, ["row", "split"])
+        names[given.column("row").to_numpy()] = given.column("split").to_pylist()
+    splits: dict[str, dict[str, int]] = {}
+    for split, counts in before.splits.items():
+        mine = names == split
+        if (stay & mine).any():
+            less = int(sizes[mask & ~stay & mine].sum())
+            splits[split] = {"documents": int((stay & mine).sum()), "text_bytes": counts["text_bytes"] - less}
+    kept = store.write_table(pa.table({"kept": pa.array(stay)}))
+    size = before.text_bytes - int(sizes[mask & ~stay].sum())
+    return replace(before, kept=kept, documents=int(stay.sum()), text_bytes=size, splits=splits)
+
+
+def _row(before: dict[str, Any], removed: int) -> dict[str, Any]:
+    """The row of the manifest's stages."""
+    count: int = before["documents"]["kept"]
+    return {
+        "id": REASON, "stage": REASON, "kind": "labels", "in": count, "made": 0, "kept": count - removed,
+        "dropped": removed, "edited": 0, "quarantined": 0, "expanded": 0, "bytes": before["text_bytes"],
+        "reasons": {"dropped": {REASON: removed}}, "settings": {}, "artifacts": {}, "passed": {},
+    }  # fmt: skip

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median_low
 from typing import Any, Literal, NamedTuple
 
+from curate.dataset.reader import Dataset
 from curate.labeling.aggregation import dawid_skene, for_each_label, for_spans, majority_vote
 from curate.labeling.crowd import Crowd, Key, classes, crowd, tokens_of
-from curate.labeling.log import Answer, Decision, Item, text_of, value_of
+from curate.labeling.documents import find
+from curate.labeling.log import Answer, Decision, Item, answers, decisions, items, text_of, value_of
 from curate.labeling.task import Task
 
-__all__ = ["METHODS", "Decided", "Method", "decided"]
+__all__ = ["METHODS", "Decided", "Method", "decided", "labels"]
 
 Method = Literal["majority", "dawid-skene"]
 METHODS: dict[str, Any] = {"majority": majority_vote, "dawid-skene": dawid_skene}
@@ -23,6 +25,18 @@ class Decided(NamedTuple):
 
     decisions: list[Decision]
     ties: list[Key]
+
+
+def labels(dataset: Dataset, task: Task, method: Method = "majority") -> Decided:
+    """The label of every document that has one, people before models, and the documents whose answers are tied."""
+    store = dataset.store
+    wanted, said = items(store, task), answers(store, task)
+    there = find(dataset, task, {one.id for one in said}) if task.kind == "spans" else {}
+    texts = {(one.id, one.hash): one.data["text"] for one in there.values()}
+    people = decided(task, wanted, said, texts, method)
+    known = {(one.id, one.hash) for one in people.decisions} | {*people.ties}
+    models = [one for one in decisions(store, task) if (one.id, one.hash) not in known]
+    return Decided([*models, *people.decisions], people.ties)
 
 
 def decided(

@@ -37,6 +37,7 @@ def documents(dataset: Dataset, task: Task, also: Sequence[str] = ()) -> Iterato
     Raises:
         CurateError: The version has no such column, or a conversation where a text is asked for.
     """
+    import pyarrow as pa
     import pyarrow.compute as compute
 
     names = _columns(dataset, task, also)
@@ -45,39 +46,29 @@ def documents(dataset: Dataset, task: Task, also: Sequence[str] = ()) -> Iterato
             digests = hashes(table, task.on)
             there = compute.is_valid(digests)
             some = table.filter(there)
-            if some.num_rows:
-                yield some, _shown(task, some, digests.filter(there).to_pylist())
+            found = _shown(task, some, digests.filter(there).to_pylist())
+            if task.turn is not None:  # conversations that have no such turn
+                reach = [bool(one.data["messages"]) for one in found]
+                some, found = some.filter(pa.array(reach)), [one for one, has in zip(found, reach, strict=True) if has]
+            if found:
+                yield some, found
 
 
 def find(dataset: Dataset, task: Task, ids: Collection[str]) -> dict[str, Shown]:
     """Some documents, by id; those that are not in the version are not in the answer."""
-    import pyarrow as pa
-    import pyarrow.compute as compute
-
     found: dict[str, Shown] = {}
-    wanted = pa.array(sorted(ids), pa.string())
-    names = _columns(dataset, task, ())
-    for fragment in dataset.fragments if ids else ():
-        for table in dataset.tables(fragment, names):
-            some = table.filter(compute.is_in(table.column("id"), wanted))
-            if some.num_rows:
-                digests = [digest or "" for digest in hashes(some, task.on).to_pylist()]
-                found.update((one.id, one) for one in _shown(task, some, digests))
+    for some in dataset.lookup(ids, _columns(dataset, task, ())):
+        digests = [digest or "" for digest in hashes(some, task.on).to_pylist()]
+        found.update((one.id, one) for one in _shown(task, some, digests))
     return found
 
 
 def conversations(dataset: Dataset, task: Task, ids: Collection[str]) -> dict[str, list[dict[str, Any]]]:
     """The conversations of some documents as they are in the version, with all that their turns hold."""
-    import pyarrow as pa
-    import pyarrow.compute as compute
-
     found: dict[str, list[dict[str, Any]]] = {}
-    wanted = pa.array(sorted(ids), pa.string())
-    for fragment in dataset.fragments if ids else ():
-        for table in dataset.tables(fragment, ["id", task.messages]):
-            some = table.filter(compute.is_in(table.column("id"), wanted))
-            values = [loads(one) if isinstance(one, str) else one for one in some.column(task.messages).to_pylist()]
-            found.update(zip(some.column("id").to_pylist(), values, strict=True))
+    for some in dataset.lookup(ids, [task.messages]):
+        values = [loads(one) if isinstance(one, str) else one for one in some.column(task.messages).to_pylist()]
+        found.update(zip(some.column("id").to_pylist(), values, strict=True))
     return found
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from curate.dataset.annotations import annotate, annotation_objects, read_annotations
+from curate.dataset.annotations import annotate, annotation_objects, entries, read_annotations
+from curate.dataset.reader import Dataset
+from curate.dataset.runs import Kind, Thing, record, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.jsontext import dumps, loads
@@ -28,8 +30,10 @@ __all__ = [
     "Suggestion",
     "answers",
     "append",
+    "append_answers",
     "decisions",
     "items",
+    "note",
     "outdated",
     "suggestions",
     "text_of",
@@ -146,14 +150,48 @@ def _types(log: str) -> pa.Schema:
     return pa.schema([("id", text), ("hash", text), *columns[log]])
 
 
-def append(store: Store, task: Task, log: str, rows: Sequence[Row], facts: dict[str, Any] | None = None) -> str | None:
-    """Add rows to a log, all or none; the name of the entry, None where there is nothing to add."""
+def append(
+    store: Store,
+    task: Task,
+    log: str,
+    rows: Sequence[Row],
+    facts: dict[str, Any] | None = None,
+    *,
+    after: int | None = None,
+) -> str | None:
+    """Add rows to a log, all or none; the name of the entry.
+
+    None where there is nothing to add, or where the log has not `after` entries any more: what it says now is to be read first.
+    """
     import pyarrow as pa
 
     if not rows:
         return None
+    about = next((entry["facts"].get("turn") for _, entry in entries(store, task.name + LOGS[log])), task.turn)
+    if about != task.turn:
+        was = f"turn {about}" if about else "the last turn"
+        raise CurateError(
+            f"what was said for `{task.name}` is about {was}", "turn", "make another task for another turn"
+        )
     table = pa.Table.from_pylist([row._asdict() for row in rows], schema=_types(log))
-    return annotate(store, task.name + LOGS[log], table, on=task.on, facts={"kind": task.kind, **(facts or {})})
+    return annotate(
+        store,
+        task.name + LOGS[log],
+        table,
+        on=task.on,
+        facts={"kind": task.kind, "turn": task.turn, **(facts or {})},
+        after=after,
+    )
+
+
+def append_answers(store: Store, task: Task, given: Sequence[Answer], facts: dict[str, Any]) -> int:
+    """Add the answers whose source the log has not yet, also where somebody else brings the same at the same time; how many."""
+    while True:
+        there = len(annotation_objects(store, task.name))
+        known = {one.source for one in answers(store, task, every=True)}
+        new = [one for one in given if one.source not in known]
+        if not new or append(store, task, "answers", new, facts, after=there):
+            return len(new)
 
 
 def _read(store: Store, task: Task, log: str) -> list[dict[str, Any]]:
@@ -218,3 +256,25 @@ def value_of(row: Answer | Suggestion | Decision) -> Any:
 def text_of(value: Any) -> str:
     """An answer as it stands in a log."""
     return dumps(value)
+
+
+def note(
+    dataset: Dataset,
+    task: Task,
+    began: str,
+    facts: dict[str, Any],
+    *,
+    outputs: Sequence[Thing] = (),
+    identity: str | None = None,
+    kind: Kind = "labeling",
+) -> None:
+    """Write the record of something done to a version of a task, begun at `began`; `identity` is its id, if it has one."""
+    source: Thing = {
+        "kind": "version",
+        "id": dataset.version,
+        "name": f"{dataset.name}@{dataset.tag or dataset.version[:12]}",
+    }
+    record(
+        dataset.store, kind, identity or run_id(), name=task.name, state="done", began=began, inputs=[source],
+        outputs=[*outputs], facts=facts,
+    )  # fmt: skip

@@ -16,20 +16,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.audit.bias.statistics import Estimate
+from curate.audit.bias.statistics import Estimate, wilson
 from curate.dataset.reader import Dataset
 from curate.dataset.runs import Thing, now
 from curate.errors import CurateError
 from curate.files import file_hash, write_durably
 from curate.jsontext import dumps, loads
+from curate.labeling.agreement import bootstrap
 from curate.labeling.calibration import brier, expected_calibration_error, probabilities
 from curate.labeling.classifier import Classifier, Fitted, fit, load, save
-from curate.labeling.commit import labels
 from curate.labeling.crowd import Key
+from curate.labeling.decide import labels
 from curate.labeling.documents import Shown, documents, find, text_to_learn
 from curate.labeling.learning_curve import learning_curve, macro_f1, outcomes
-from curate.labeling.log import value_of
-from curate.labeling.records import note
+from curate.labeling.log import items, note, value_of
 from curate.labeling.task import Task
 
 __all__ = [
@@ -132,6 +132,7 @@ def fit_model(dataset: Dataset, task: Task, folder: Path, *, seed: int = 0, auto
         "calibration_error": {"before": expected_calibration_error(before, learned.labels),
                               "after": expected_calibration_error(after, learned.labels)},
         "brier": {"before": brier(before, learned.labels), "after": brier(after, learned.labels)},
+        "random": _random_part(dataset, task, learned, chosen, seed),
         "learning_curve": [
             {"labels": one.labels, "accuracy": _plain(one.accuracy), "macro_f1": _plain(one.macro_f1)} for one in curve
         ],
@@ -141,6 +142,22 @@ def fit_model(dataset: Dataset, task: Task, folder: Path, *, seed: int = 0, auto
     told = {key: facts[key] for key in ("task", "documents", "accuracy", "macro_f1")}
     note(dataset, task, began, {"fit": facts["name"], **told}, outputs=[made])
     return FittedTask(facts, learned, fitted)
+
+
+def _random_part(
+    dataset: Dataset, task: Task, learned: LearnedFrom, chosen: NDArray[np.int64], seed: int
+) -> dict[str, Any] | None:
+    """How good held-out predictions are on the documents that were drawn at random, which alone are like the rest.
+
+    Others were chosen because the model was unsure, an audit was sure, or somebody knew the answer.
+    """
+    first = {(one.id, one.hash): one.drawn for one in reversed(items(dataset.store, task))}
+    rows = np.array([first.get(key) == "random" for key in learned.keys], bool)
+    if not rows.any():
+        return None
+    right = (chosen[rows] == learned.labels[rows]).reshape(int(rows.sum()), -1).all(1)
+    f1 = bootstrap(outcomes(chosen[rows], learned.labels[rows], len(task.label_names)), macro_f1, seed=seed)
+    return {"documents": len(right), "accuracy": _plain(wilson(int(right.sum()), len(right))), "macro_f1": _plain(f1)}
 
 
 def has_model(folder: Path) -> bool:

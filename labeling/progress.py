@@ -35,12 +35,12 @@ def open_questions(dataset: Dataset, task: Task, who: str) -> list[Question]:
     blind = {(one.id, one.hash) for one in wanted if one.blind}
     known = {(one.id, one.hash): one for one in suggestions(store, task)}
     found: list[Question] = []
-    for item, _ in left:
+    for item, missing in left:
         key = (item.id, item.hash)
         if item.role == "review" or key not in mine:
             one = None if key in blind else known.get(key)
             suggested, model = (value_of(one), one.model) if one is not None else (None, None)
-            found.append(Question(item.id, item.hash, there[item.id].data, suggested, model))
+            found.append(Question(item.id, item.hash, there[item.id].data, suggested, model, missing))
     return found
 
 

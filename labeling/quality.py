@@ -1,4 +1,9 @@
-"""How far the people of a task agree, each with the others and with gold, and where they do not."""
+"""How far the people of a task agree, each with the others and with gold, which items divide them, which labels they confuse.
+
+Functions of arrays take three of one length, as in `agreement.py`; annotators are numbered from 0. Who has no answer to judge
+by has None. Intervals on gold are Wilson's (1927), since answers of one person are independent; those of agreement with others
+are a bootstrap over items.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,32 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from curate.audit.bias.statistics import Estimate
+from curate.audit.bias.statistics import Estimate, wilson
 from curate.dataset.reader import Dataset
-from curate.labeling.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha, masi_alpha, observed_agreement
-from curate.labeling.annotators import accuracy_on_gold, agreement_with_others, confused_labels, most_disputed
+from curate.jsontext import loads
+from curate.labeling.agreement import (
+    bootstrap,
+    cohen_kappa,
+    fleiss_kappa,
+    krippendorff_alpha,
+    label_counts,
+    masi_alpha,
+    observed_agreement,
+)
 from curate.labeling.crowd import Crowd, classes, crowd, tokens_of
 from curate.labeling.documents import find
 from curate.labeling.log import Answer, answers, items, value_of
 from curate.labeling.spans import span_agreement
 from curate.labeling.task import Task
 
-__all__ = ["agreement"]
+__all__ = [
+    "accuracy_on_gold", "agreement", "agreement_with_others", "confused_labels", "confusion", "most_disputed",
+]  # fmt: skip
 
+Integers = NDArray[np.int64]
+Numbers = NDArray[np.float64]
 WORST = 20
 MOST_PAIRS = 20
 """Pairs of people with a kappa of their own, those with most items in common first."""
@@ -29,7 +47,8 @@ def agreement(dataset: Dataset, task: Task, *, seed: int = 0) -> dict[str, Any]:
 
     Returns:
         `answers, items, several` (items with two answers and more), `measures` (by name: value, low, high), `pairs` of
-        people with Cohen's kappa, `annotators` (with the others, on gold), `worst` items with their answers, `confused` labels.
+        people with Cohen's kappa, `annotators` (with the others, on gold), `worst` items with their answers, `confused` labels,
+        `gold`: the `labels` and how often each (rows) was answered as each (columns); null where no gold was answered.
     """
     said = answers(dataset.store, task)
     given = crowd(task, said)
@@ -38,6 +57,7 @@ def agreement(dataset: Dataset, task: Task, *, seed: int = 0) -> dict[str, Any]:
         "task": task.name, "kind": task.kind, "answers": len(given.items), "items": len(given.keys), "several": several,
         "measures": {name: _plain(one) for name, one in _measures(dataset, task, given, seed).items()},
         "pairs": _pairs(given, seed), "annotators": _people(dataset, task, said, given, seed), "worst": [], "confused": [],
+        "gold": _on_gold(dataset, task, given),
     }  # fmt: skip
     if len(given.labels):
         names = classes(task)
@@ -126,5 +146,75 @@ def _people(dataset: Dataset, task: Task, said: list[Answer], given: Crowd, seed
     ]  # fmt: skip
 
 
+def _on_gold(dataset: Dataset, task: Task, given: Crowd) -> dict[str, Any] | None:
+    """Which label of gold was taken for which."""
+    known = {(one.id, one.hash): one for one in items(dataset.store, task) if one.gold is not None}
+    number = {value: place for place, value in enumerate(classes(task))}
+    truth = [number.get(loads(str(known[key].gold)), -1) if key in known else -1 for key in given.keys]
+    if not len(given.labels) or max(truth) < 0:
+        return None
+    gold = np.array(truth, np.int64)[given.items]
+    counts = confusion(gold[gold >= 0], given.labels[gold >= 0], len(number))
+    return {"labels": list(number), "answered_as": counts.tolist()}
+
+
 def _plain(one: Estimate | None) -> dict[str, float] | None:
     return None if one is None else {"value": one.value, "low": one.low, "high": one.high}
+
+
+def accuracy_on_gold(workers: Integers, labels: Integers, gold: Integers, annotators: int) -> list[Estimate | None]:
+    """The share of each annotator's answers to gold items that are right; `gold` is the truth for each answer."""
+    answers = np.bincount(workers, minlength=annotators)
+    right = np.bincount(workers, labels == gold, minlength=annotators)
+    return [wilson(int(hits), int(of)) if of else None for hits, of in zip(right, answers, strict=True)]
+
+
+def agreement_with_others(
+    items: Integers, workers: Integers, labels: Integers, classes: int, annotators: int, *, seed: int
+) -> list[Estimate | None]:
+    """The share of other people's answers to the same items that are like each annotator's own; chance is not taken off."""
+    if not len(items):
+        return [None] * annotators
+    counts = label_counts(items, labels, classes)
+    _, rows = np.unique(items, return_inverse=True)
+    alike = np.asarray(counts[rows, labels], np.float64).ravel() - 1
+    others = np.asarray(counts.sum(axis=1), np.float64)[rows] - 1
+    found: list[Estimate | None] = []
+    for annotator in range(annotators):
+        own = np.flatnonzero((workers == annotator) & (others > 0))
+        sums = np.column_stack([alike[own], others[own]])
+        found.append(bootstrap(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], seed=seed + annotator))
+    return found
+
+
+def most_disputed(items: Integers, labels: Integers, classes: int, limit: int) -> tuple[Integers, Numbers]:
+    """Items whose answers differ most, and the share of pairs of answers that differ.
+
+    Of equal shares the item with more answers comes first, then the lower number. Items that nobody disputes
+    are not among them.
+    """
+    if not len(items):
+        return np.zeros(0, np.int64), np.zeros(0)
+    counts = label_counts(items, labels, classes)
+    answers = np.asarray(counts.sum(axis=1), np.float64)
+    same = np.asarray(counts.multiply(counts).sum(axis=1), np.float64) - answers
+    differing = 1 - same / np.maximum(answers * (answers - 1), 1)
+    differing[answers < 2] = 0
+    order = np.lexsort([-answers, -differing])
+    order = order[differing[order] > 0][:limit]
+    return np.unique(items)[order], differing[order]
+
+
+def confused_labels(items: Integers, labels: Integers, classes: int) -> Integers:
+    """How many pairs of answers to one item have these two labels (classes by classes, symmetric).
+
+    On the diagonal stands twice the number of pairs that agree, so that a row's sum is how many comparisons the label was in.
+    """
+    counts = label_counts(items, labels, classes)
+    pairs = (counts.T @ counts).toarray()
+    return (pairs - np.diag(np.bincount(labels, minlength=classes))).astype(np.int64)
+
+
+def confusion(gold: Integers, labels: Integers, classes: int) -> Integers:
+    """How many answers have this label (columns) where that is the truth (rows)."""
+    return np.bincount(gold * classes + labels, minlength=classes**2).reshape(classes, classes)

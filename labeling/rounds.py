@@ -1,6 +1,7 @@
 """Rounds: which documents are labelled next, by how many people, and what is left to do.
 
-A round is drawn once and written; whoever asks for the same again gets the one that is there. Random documents are those with
+A round is drawn once and written; whoever asks for the same again gets the one that is there: the same options, of one version
+with or without labels beside it. Random documents are those with
 the smallest keyed hash of their id, so drawing looks at each document once, needs memory for the chosen ones, and more
 documents in the dataset leave most of the choice as it was.
 """
@@ -76,9 +77,10 @@ def draw(
     chosen: Callable[[], tuple[Sequence[tuple[Shown, str]], int]] | None = None,
     gold: Sequence[Item] = (),
     new: bool = False,
+    seen: int | None = None,
     facts: dict[str, Any] | None = None,
 ) -> Round:
-    """Draw a round and write it.
+    """Draw a round and write it; of two that are drawn at one moment, the second knows the first.
 
     Args:
         dataset: The version.
@@ -88,33 +90,42 @@ def draw(
             ones that no round has asked for.
         gold: Documents with known answers that come with it.
         new: Whether to draw one although there is one that was asked for in the same words.
+        seen: How many rounds there were when somebody chose the documents, if they were chosen before.
         facts: What else is to be known of it.
 
     Raises:
-        CurateError: No document is left.
+        CurateError: No document is left, or there are more rounds than `seen`.
     """
-    store, request = dataset.store, {**wanted._asdict(), "version": dataset.version, "gold": len(gold)}
-    before = rounds(store, task)
-    if not new:
-        same = next((number for number, facts in enumerate(before, 1) if facts["request"] == request), None)
-        if same is not None:
-            return Round(same, True, [one for one in items(store, task) if one.round == same], before[same - 1]["pool"])
+    store, request = dataset.store, {**wanted._asdict(), "version": _without_labels(dataset), "gold": len(gold)}
     if chosen is None:
         chosen = partial(_at_random, dataset, task, wanted, {(one.id, one.hash) for one in gold})
-    found, pool = chosen()
-    if not found and not gold:
-        raise CurateError(
-            f"no document of `{dataset.name}` is left to be labelled",
-            hint=f"{len(asked_before(store, task)):,} are in earlier rounds",
-        )
-    now_asked = asked_before(store, task) if wanted.role in ("label", "audit") else set[tuple[str, str]]()
-    found = [
-        (one, how) for one, how in found if (one.id, one.hash) not in now_asked
-    ]  # somebody else may have drawn them
-    number = len(rounds(store, task)) + 1
-    made = _items(found, gold, wanted, number)
-    append(store, task, "rounds", made, {"round": number, "request": request, "pool": pool, **(facts or {})})
-    return Round(number, False, made, pool)
+    while True:
+        before = rounds(store, task)
+        if seen is not None and len(before) != seen:
+            raise CurateError(f"somebody drew a round of `{task.name}` meanwhile", hint="the same command begins anew")
+        same = None if new else next((one["round"] for one in before if one["request"] == request), None)
+        if same is not None:
+            return Round(same, True, [one for one in items(store, task) if one.round == same], before[same - 1]["pool"])
+        found, pool = chosen()
+        if not found and not gold:
+            raise CurateError(
+                f"no document of `{dataset.name}` is left to be labelled",
+                hint=f"{len(asked_before(store, task)):,} are in earlier rounds",
+            )
+        number = len(before) + 1
+        made = _items(found, gold, wanted, number)
+        told = {"round": number, "request": request, "pool": pool, **(facts or {})}
+        if append(store, task, "rounds", made, told, after=len(before)):
+            return Round(number, False, made, pool)
+
+
+def _without_labels(dataset: Dataset) -> str:
+    """The version that labels were put beside: a request in the same words means the same before and after a commit."""
+    version, manifest = dataset.version, dataset.manifest
+    while (manifest["lineage"].get("made_by") or {}).get("kind") == "labels":
+        version = manifest["lineage"]["parents"][0]
+        manifest = dataset.store.read_json(f"versions/{version}.json") or {"lineage": {}}
+    return version
 
 
 def _at_random(
@@ -211,7 +222,7 @@ def gold_items(dataset: Dataset, task: Task, known: Mapping[str, Any]) -> list[I
                 f"the gold document `{identity}` is not in `{dataset.name}`", hint="gold is known by the document's id"
             )
         one = there[identity]
-        if not one.hash:
+        if not one.hash or (task.turn is not None and not one.data["messages"]):
             raise CurateError(f"the gold document `{identity}` has nothing to judge")
         right = text_of(checked(task, value, one.data))
         made.append(Item(identity, one.hash, 0, "gold", 1, True, 0, "gold", right))

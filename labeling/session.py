@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,8 @@ from curate.dataset.erased import Erased
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.jsontext import dumps, loads
-from curate.labeling.log import Answer, answers, append
+from curate.labeling.crowd import Key
+from curate.labeling.log import Answer, append_answers
 from curate.labeling.task import Task
 
 if TYPE_CHECKING:
@@ -30,11 +32,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Session", "collect"]
 
-PREFIX = ".answers-"
+PREFIX, LOCK = ".answers-", ".asking"
 
 
 class Session:
     """A file that answers are added to; a context manager.
+
+    What one person is asked, or has answered since, another one is not asked at the same time, unless as many people as are
+    needed are not there yet: sessions of one task beside each other share its questions.
 
     Raises:
         CurateError: Another session of the same person is open.
@@ -50,6 +55,7 @@ class Session:
         self.name = secrets.token_hex(8)
         self.path = folder / f"{mine}{self.name}.jsonl"
         self.given = 0
+        self._others: set[Path] = set()
         self._head = _head(store, task)
         self._file: IO[bytes] | None = None
 
@@ -78,6 +84,23 @@ class Session:
         self.given += 1
         self._write({**whole._asdict(), "created": now.isoformat()})
         return whole
+
+    def claim(self, key: Key, missing: int) -> bool:
+        """Have a question for oneself; whether other people leave one of its `missing` answers to us."""
+        with (self.path.parent / LOCK).open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._others = set(self._beside())
+            taken = Counter(held for path in self._others for held in _held(path, self._head))
+            if taken[key] < missing:
+                self._write({"asked": [*key]})
+            return taken[key] < missing
+
+    def others_ended(self) -> bool:
+        """Whether a session that was there when a question was last claimed has been brought into the log since."""
+        return bool(self._others - set(self._beside()))
+
+    def _beside(self) -> list[Path]:
+        return [path for path in self.path.parent.glob(f"{PREFIX}*.jsonl") if path != self.path]
 
     def _write(self, row: dict[str, Any]) -> None:
         assert self._file is not None, "the session is not open"
@@ -111,16 +134,33 @@ def collect(store: Store, task: Task, folder: Path) -> int:
         ours = [(path, rows[1:]) for path, rows in ended if not rows or rows[0] == head]
         if not ours:
             return 0
-        known, erased = {one.source for one in answers(store, task, every=True)}, Erased.of(store)
+        erased = Erased.of(store)
         given = [
-            Answer(**{**row, "created": datetime.fromisoformat(row["created"])}) for _, rows in ours for row in rows
+            Answer(**{**row, "created": datetime.fromisoformat(row["created"])})
+            for _, rows in ours
+            for row in rows
+            if "asked" not in row
         ]
         name = task.dataset.partition("@")[0]
-        new = [one for one in given if one.source not in known and not (erased and erased.gone(one.id, name))]
-        append(store, task, "answers", new, {"from": "terminal"})
+        there = [one for one in given if not (erased and erased.gone(one.id, name))]
+        count = append_answers(store, task, there, {"from": "terminal"})
         for path, _ in ours:
             path.unlink(missing_ok=True)
-        return len(new)
+        return count
+
+
+def _held(path: Path, head: dict[str, Any]) -> set[Key]:
+    """The questions that a session has answered, and, while it goes on, the one that it asks."""
+    with suppress(FileNotFoundError), _locked(path) as ended:
+        first, *rows = _rows(path.read_bytes()) or [{}]
+        held: dict[Key, bool] = {}
+        for row in rows if first == head else []:
+            asked = "asked" in row
+            held[tuple(row["asked"]) if asked else (row["id"], row["hash"])] = asked or row["value"] is not None
+        if ended is not None and rows and "asked" in rows[-1]:
+            held.pop(tuple(rows[-1]["asked"]), None)
+        return {key for key, is_held in held.items() if is_held}
+    return set()
 
 
 @contextmanager

@@ -3,6 +3,10 @@
 `active` is both of the latter. At least a fifth of each round is random: these alone say how good a model is. On four data sets
 `active` was never worse than random and up to 19 points of macro-F1 better; `margin` alone was worse on one
 (benchmarks/RESULTS.md). So `active` is what a task gets that has a model, unless told.
+
+Reviews are rounds, too: answers that are tied, and labels that confident learning takes for wrong, by a model that did not
+learn from them (labeling/suspects.py). About half of such candidates are wrong in published data (Northcutt et al. 2021), so
+they are asked about, never changed.
 """
 
 from __future__ import annotations
@@ -10,20 +14,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from curate.dataset.reader import Dataset
 from curate.errors import CurateError, did_you_mean
 from curate.labeling.classifier import learnable
-from curate.labeling.documents import Shown, text_to_learn
-from curate.labeling.model import TaskModel, has_model, load_model, predicted
-from curate.labeling.rounds import Round, Wanted, asked_before, draw, gold_items, pool_sample, read_gold
+from curate.labeling.decide import labels
+from curate.labeling.documents import Shown, find, text_to_learn
+from curate.labeling.log import items
+from curate.labeling.model import TaskModel, fit_model, has_model, load_model, predicted
+from curate.labeling.rounds import Round, Wanted, asked_before, draw, gold_items, pool_sample, read_gold, rounds
 from curate.labeling.selection import diverse, margin, margins, mixture
+from curate.labeling.suspects import suspects
 from curate.labeling.task import Task
 
-__all__ = ["STRATEGIES", "Request", "request_round"]
+__all__ = ["STRATEGIES", "Request", "request_round", "review"]
 
 STRATEGIES = ("random", "stratified", "active", "margin", "diverse")
 CANDIDATES = 20
@@ -111,3 +118,34 @@ def _mixed(pool: list[Shown], rows: np.ndarray, wanted: Wanted) -> list[tuple[Sh
         (pool[row], "random" if at_random else wanted.strategy)
         for row, at_random in zip(made.rows.tolist(), made.at_random.tolist(), strict=True)
     ]
+
+
+def review(dataset: Dataset, task: Task, folder: Path, *, most: int, ties: bool, seed: int = 0) -> dict[str, Any]:
+    """Draw a round of reviews, the most suspicious first, blind; ties alone where `ties` is set.
+
+    Raises:
+        CurateError: There is nothing to review.
+    """
+    seen = len(rounds(dataset.store, task))
+    tied = [key for key in labels(dataset, task).ties]
+    wrong: list[tuple[str, str]] = []
+    if not ties and task.kind == "classification":
+        learned = fit_model(dataset, task, folder, seed=seed)
+        found = suspects(learned.learned.labels, learned.fitted.out_of_fold(), ranking="self_confidence")
+        wrong = [learned.learned.keys[row] for row in found.texts.tolist()]
+    asked = {(one.id, one.hash) for one in items(dataset.store, task) if one.role == "review"}
+    keys = [key for key in dict.fromkeys([*tied, *wrong]) if key not in asked]
+    there = find(dataset, task, {identity for identity, _ in keys})
+    chosen = [
+        (there[identity], "tie" if (identity, digest) in tied else "suspect")
+        for identity, digest in keys
+        if identity in there and there[identity].hash == digest
+    ][:most]
+    if not chosen:
+        raise CurateError(
+            f"`{task.name}` has nothing to review", hint="no answer is tied, and the model suspects no label"
+        )
+    wanted = Wanted(len(chosen), "review", "review", seed=seed, blind=True)
+    drawn = draw(dataset, task, wanted, chosen=lambda: (chosen, len(chosen)), new=True, seen=seen)
+    return {"task": task.name, "round": drawn.number, "documents": len(chosen), "ties": sum(how == "tie" for _, how in chosen),
+            "suspects": sum(how == "suspect" for _, how in chosen)}  # fmt: skip

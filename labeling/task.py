@@ -14,22 +14,25 @@
 | `spans` | `text` | start, end, label of each; characters (code points), the end exclusive |
 | `preference` | `prompt`, `first`, `second` | `first`, `second` or `tie` |
 | `answer` | `prompt` | a text |
-| `rating` | `messages` (up to an assistant's turn) | 1 to 5, for the last turn |
-| `rewrite` | `messages` (up to an assistant's turn) | a better last turn |
+| `rating` | `messages` (up to an assistant's turn) | 1 to 5, for the last turn, or that of `turn` |
+| `rewrite` | `messages` (up to an assistant's turn) | a better last turn, or that of `turn` |
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from curate.errors import ConfigurationErrors, CurateError
+from curate.errors import ConfigurationErrors, CurateError, did_you_mean
+from curate.files import write_durably
+from curate.jsontext import dumps
 
-__all__ = ["CHOICES", "KINDS", "RATINGS", "Kind", "Label", "Task", "find_task", "load_task"]
+__all__ = ["CHOICES", "KINDS", "RATINGS", "Kind", "Label", "Task", "find_task", "load_task", "new_task", "notes_on"]
 
 Kind = Literal["classification", "multilabel", "spans", "preference", "answer", "rating", "rewrite"]
 KINDS: tuple[Kind, ...] = ("classification", "multilabel", "spans", "preference", "answer", "rating", "rewrite")
@@ -75,6 +78,11 @@ class Task(BaseModel):
     first: str = Field(default="chosen", description="column with one answer; sides are changed at random")
     second: str = Field(default="rejected", description="column with the other one")
     messages: str = Field(default="messages", description="column with the conversation")
+    turn: int | None = Field(
+        default=None,
+        ge=1,
+        description="number of the assistant's turn that is judged, and shown last; by default the last",
+    )
     context: tuple[str, ...] = Field(default=(), description="columns shown beside it")
     instructions: str = Field(default="", description="what the people who label are told")
     column: str = Field(default="label", pattern="^[A-Za-z][A-Za-z0-9_]*$", description="column that `commit` writes")
@@ -97,6 +105,8 @@ class Task(BaseModel):
                 raise ValueError(f"the {what} `{twice}` stands twice in `labels`")
         if self.kind == "spans" and self.is_dialogue(self.text):
             raise ValueError("`spans` are of a text, and `messages` is a conversation")
+        if self.turn is not None and self.kind not in ("rating", "rewrite"):
+            raise ValueError(f"`turn` is for `rating` and `rewrite`, not for `{self.kind}`")
         if self.kind == "answer" and self.prompt is None:
             raise ValueError("`answer` needs `prompt`, the column with the question")
         return self
@@ -172,3 +182,71 @@ def find_task(given: Path | None, here: Path) -> Path:
             f"there are several labeling tasks: {names}", hint=f"--task {found[0].parent.relative_to(here)}"
         )
     raise CurateError("there is no task.yaml here or in labeling/*/", hint="`curate label init NAME` makes one")
+
+
+EXAMPLES = {"classification": ["yes", "no"], "multilabel": ["one", "other"], "spans": ["PERSON", "PLACE"]}
+NEXT = """\
+instructions: |
+  Say here what the labels mean, with an example of each, and what to do where it is not clear.
+"""
+
+
+def new_task(
+    folder: Path,
+    *,
+    name: str,
+    dataset: str,
+    kind: str,
+    labels: Sequence[str] = (),
+    text: str | None = None,
+    prompt: str | None = None,
+) -> Path:
+    """Write `folder`/task.yaml; the file.
+
+    Raises:
+        CurateError: There is one, or what was given makes no task.
+    """
+    path = folder / "task.yaml"
+    if path.exists():
+        raise CurateError(f"there is a task already: {path}", hint="take another name, or edit it")
+    known = next((one for one in KINDS if one == kind), None)
+    if known is None:
+        raise CurateError(
+            f"there is no kind of task `{kind}`",
+            "--kind",
+            did_you_mean(kind, KINDS) or f"there are: {', '.join(KINDS)}",
+        )
+    lines = [f"task: {dumps(name)}", f"dataset: {dumps(dataset)}", f"kind: {known}"]
+    if known in LABELED or labels:
+        lines.append("labels:")
+        lines += [f'  - {{name: {dumps(one)}, description: ""}}' for one in labels or EXAMPLES[known]]
+    if text:
+        lines.append(f"text: {dumps(text)}")
+    if prompt or known == "answer":
+        lines.append(f"prompt: {dumps(prompt or 'prompt')}")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_durably(path, ("\n".join(lines) + "\n" + NEXT).encode())
+    try:
+        load_task(path)
+    except CurateError:
+        path.unlink()
+        for one in (folder, folder.parent):
+            with suppress(OSError):  # somebody's files are in it
+                one.rmdir()
+        raise
+    return path
+
+
+def notes_on(path: Path) -> list[str]:
+    """What a run of the task would stumble over: its dataset, its columns, labels that are examples."""
+    from curate.dataset.reader import open_dataset
+
+    task, notes = load_task(path), list[str]()
+    if task.kind in LABELED and list(task.label_names) == EXAMPLES[task.kind]:
+        notes.append(f"the labels {', '.join(task.label_names)} are examples: write your own into {path}")
+    try:
+        dataset = open_dataset(task.dataset)
+    except CurateError as error:
+        return [*notes, error.problem]
+    missing = [column for column in task.columns if column not in dataset.columns]
+    return [*notes, *(f"`{task.dataset}` has no column `{column}`, which the task shows" for column in missing)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from curate.errors import CurateError, did_you_mean
 from curate.labeling.task import CHOICES, RATINGS, Task
 
-__all__ = ["checked", "shown", "swapped"]
+__all__ = ["checked", "shown", "swapped", "up_to"]
 
 MOST_CHARACTERS = 1_000_000
 SURROGATE = re.compile("[\ud800-\udfff]")
@@ -94,7 +94,7 @@ def shown(task: Task, document: Mapping[str, Any]) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for name, column in task.main:
         value = document.get(column)
-        data[name] = _turns(value) if task.is_dialogue(column) else "" if value is None else str(value)
+        data[name] = _turns(value, task.turn) if task.is_dialogue(column) else "" if value is None else str(value)
     if task.context:
         data["context"] = {
             column: "" if document.get(column) is None else str(document[column]) for column in task.context
@@ -102,13 +102,21 @@ def shown(task: Task, document: Mapping[str, Any]) -> dict[str, Any]:
     return data
 
 
-def _turns(value: Any) -> list[dict[str, str]]:
+def _turns(value: Any, judged: int | None) -> list[dict[str, str]]:
     turns = cast("list[Any]", value) if isinstance(value, list) else []
+    turns = up_to(judged, [turn for turn in turns if isinstance(turn, dict)])
     return [
         {"role": str(turn.get("role", "")), "content": "" if turn.get("content") is None else str(turn["content"])}
         for turn in turns
-        if isinstance(turn, dict)
     ]
+
+
+def up_to(judged: int | None, turns: Sequence[Any]) -> Sequence[Any]:
+    """The turns up to the assistant's with this number, from 1 (None: all of them); none where there is no such one."""
+    places = [place for place, turn in enumerate(turns) if turn.get("role") == "assistant"] if judged else []
+    if judged is None:
+        return turns
+    return turns[: places[judged - 1] + 1] if judged <= len(places) else []
 
 
 def swapped(digest: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from curate.dataset.reader import Dataset
 from curate.dataset.runs import records
 from curate.jsontext import loads
-from curate.labeling.commit import labels
+from curate.labeling.decide import labels
 from curate.labeling.log import value_of
 from curate.labeling.progress import progress
 from curate.labeling.quality import agreement

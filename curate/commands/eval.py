@@ -51,7 +51,7 @@ Data = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
-        help="Texts to predict: a version, or jsonl, csv or parquet files; by default what the run was validated on.",
+        help="What to predict: a version, or jsonl, csv or parquet files; by default what the run was validated on.",
         metavar="VERSION_OR_FILE",
     ),
 ]

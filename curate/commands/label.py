@@ -8,42 +8,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from curate.commands.label_options import (
+    AnnotatorsOption,
+    ByOption,
+    DrawSeed,
+    GoldOption,
+    MethodOption,
+    OverlapOption,
+    StrategyOption,
+    TaskOption,
+    VersionArgument,
+    method_of,
+    opened,
+)
 from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
 
 if TYPE_CHECKING:
-    from curate.dataset.reader import Dataset
-    from curate.labeling.ask import Given
+    from curate.labeling.ask import Given, Question
     from curate.labeling.log import Answer
-    from curate.labeling.task import Task
 
-__all__ = ["TaskOption", "VersionArgument", "annotate", "commit", "init", "next_round", "opened", "status"]
-
-TaskOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--task", help="The task: its folder or task.yaml; by default the one here, or the only one in labeling/.",
-        metavar="PLACE",
-    ),
-]  # fmt: skip
-VersionArgument = Annotated[
-    str | None,
-    typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX; by default the task's dataset.", metavar="[VERSION]"),
-]
-
-
-def opened(task: Path | None, version: str | None, store: str | None) -> tuple[Task, Path, Dataset]:
-    """The task, its file, and the version that it labels; answers of ended sessions are brought in."""
-    from curate.dataset.find import find_store
-    from curate.dataset.reader import open_dataset
-    from curate.labeling.session import collect
-    from curate.labeling.task import find_task, load_task
-
-    path = find_task(task, Path.cwd())
-    said = load_task(path)
-    dataset = open_dataset(version or said.dataset, find_store(store))
-    collect(dataset.store, said, path.parent)
-    return said, path, dataset
+__all__ = ["annotate", "commit", "init", "next_round", "status"]
 
 
 def init(
@@ -63,7 +48,7 @@ def init(
 ) -> None:
     """Make a labeling task: a task.yaml to complete, with instructions for the people who label."""
     from curate.commands.options import print_json
-    from curate.labeling.write import new_task, notes_on
+    from curate.labeling.task import new_task, notes_on
 
     labels = [one.strip() for given in label or () for one in given.split(",") if one.strip()]
     made = new_task(folder / name, name=name, dataset=dataset, kind=kind, labels=labels, text=text, prompt=prompt)
@@ -79,21 +64,12 @@ def init(
 def next_round(
     version: VersionArgument = None,
     documents: Annotated[int, typer.Option("-n", min=1, help="How many documents.")] = 50,
-    strategy: Annotated[
-        str | None,
-        typer.Option(help="random, stratified, active, margin or diverse; by default active where there is a model."),
-    ] = None,
-    by: Annotated[
-        str | None, typer.Option(help="Column whose values are strata, which get their shares.", metavar="COLUMN")
-    ] = None,
-    annotators: Annotated[int, typer.Option(min=1, help="How many people see a document of the overlap.")] = 1,
-    overlap: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share that several people see; by default 0.2 with several.")
-    ] = None,
-    gold: Annotated[
-        Path | None, typer.Option(help="JSON lines with `id` and `label` of known documents to mix in.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    strategy: StrategyOption = None,
+    by: ByOption = None,
+    annotators: AnnotatorsOption = 1,
+    overlap: OverlapOption = None,
+    gold: GoldOption = None,
+    seed: DrawSeed = 0,
     blind: Annotated[bool, typer.Option("--blind", help="Nobody sees a suggestion.")] = False,
     task: TaskOption = None,
     store: StoreOption = None,
@@ -147,8 +123,16 @@ def annotate(
             skipped.extend([given] if given.skipped else [])
             session.add(_answer(given, who))
 
+        missing = {(one.id, one.hash): one.missing for one in questions}
+
+        def free(one: Question) -> bool:
+            if session.others_ended():
+                missing.clear()
+                missing.update({(one.id, one.hash): one.missing for one in open_questions(dataset, said, who)})
+            return session.claim((one.id, one.hash), missing.get((one.id, one.hash), 0))
+
         read, width = terminal_reader(said), reading_width()
-        given = ask(said, questions, read, lambda text: echo(text, err=True), keep, width=width)
+        given = ask(said, questions, read, lambda text: echo(text, err=True), keep, width=width, free=free)
     collect(dataset.store, said, path.parent)
     passed = min(len(skipped), given)
     told = {"task": said.name, "annotator": who, "asked": len(questions), "answered": given - passed, "skipped": passed}
@@ -156,7 +140,7 @@ def annotate(
         print_json(told)
     else:
         aside = f", {passed:,} skipped (others may answer them)" if passed else ""
-        echo(f"{given - passed:,} answered{aside}, {len(questions) - given:,} left for {who}")
+        echo(f"{given - passed:,} answered{aside}, {len(open_questions(dataset, said, who)):,} left for {who}")
 
 
 def _answer(given: Given, who: str) -> Answer:
@@ -205,9 +189,7 @@ def _aside(told: dict[str, Any]) -> str:
 
 def commit(
     version: VersionArgument = None,
-    method: Annotated[
-        str, typer.Option(help="How several answers become one: majority, or dawid-skene.", metavar="METHOD")
-    ] = "majority",
+    method: MethodOption = "majority",
     name: Annotated[
         str | None,
         typer.Option("--as", help="Dataset that gets the version; by default the one labelled.", metavar="NAME"),
@@ -220,12 +202,11 @@ def commit(
     as_json: Json = False,
 ) -> None:
     """Make a version with the labels as columns; texts are not written again."""
-    from curate.commands.label_quality import method_of
     from curate.commands.options import print_json
     from curate.dataset.refs import commit as make_head
     from curate.dataset.runs import Thing, now
     from curate.labeling.commit import unlabelled, with_labels
-    from curate.labeling.records import note
+    from curate.labeling.log import note
 
     began, (said, _, dataset) = now(), opened(task, version, store)
     dataset = unlabelled(dataset, said)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.commands.label import TaskOption, VersionArgument, opened
+from curate.commands.label_options import TaskOption, VersionArgument, opened
 from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
 
@@ -37,6 +37,10 @@ def fit(
     errors = told["calibration_error"]
     echo(f"on documents that it had not seen (5 folds): accuracy {told['accuracy']:.3f}, macro-F1 {told['macro_f1']:.3f}; "
          f"calibration error {errors['after']:.3f} (before temperature {errors['before']:.3f})")  # fmt: skip
+    if told["random"]:
+        drawn = told["random"]
+        echo(f"on the {drawn['documents']:,} of them that were drawn at random: accuracy {_shown(drawn['accuracy'])}, "
+             f"macro-F1 {_shown(drawn['macro_f1'])}; this is what to expect of the rest")  # fmt: skip
     if told["learning_curve"]:
         echo()
         points = [(one["labels"], _shown(one["accuracy"]), _shown(one["macro_f1"])) for one in told["learning_curve"]]
@@ -97,7 +101,7 @@ def weak(
     """Ask labeling functions (functions.yaml beside the task) about every document: coverage, conflicts, how often right."""
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
-    from curate.labeling.weakly import weakly
+    from curate.labeling.weak import weakly
 
     said, path, dataset = opened(task, version, store)
     told = weakly(dataset, said, path.parent, method=method, least=least, write=write)

@@ -7,31 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from curate.commands.label import TaskOption, VersionArgument, opened
+from curate.commands.label_options import MethodOption, TaskOption, VersionArgument, method_of, opened
 from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
 
-__all__ = ["MethodOption", "aggregate", "agree", "method_of"]
+__all__ = ["aggregate", "agree", "report", "review"]
 
-MethodOption = Annotated[
-    str, typer.Option(help="How several answers become one: majority, or dawid-skene.", metavar="METHOD")
-]
 SHOWN = 10
-
-
-def method_of(given: str) -> Any:
-    """The method that an option names.
-
-    Raises:
-        CurateError: There is no such method.
-    """
-    from curate.errors import CurateError, did_you_mean
-    from curate.labeling.decide import METHODS
-
-    if given not in METHODS:
-        hint = did_you_mean(given, METHODS) or f"there are: {', '.join(METHODS)}"
-        raise CurateError(f"there is no method `{given}`", "--method", hint)
-    return given
 
 
 def agree(
@@ -69,6 +51,10 @@ def agree(
         rows = [(one["annotator"], one["answers"], _interval(one["with_others"]), _interval(one["on_gold"]))
                 for one in told["annotators"]]  # fmt: skip
         print_table(("annotator", "answers", "like others", "right on gold"), rows)
+    if told["gold"]:
+        names = [str(name) for name in told["gold"]["labels"]]
+        echo("\nanswers on gold; rows are what is right:")
+        print_table(("", *names), [(name, *row) for name, row in zip(names, told["gold"]["answered_as"], strict=True)])
     if told["worst"]:
         echo("\nmost disputed:")
         for one in told["worst"][:SHOWN]:
@@ -94,7 +80,7 @@ def aggregate(
 
     from curate.commands.options import print_json
     from curate.commands.tables import print_table
-    from curate.labeling.commit import labels
+    from curate.labeling.decide import labels
     from curate.labeling.log import value_of
 
     said, _, dataset = opened(task, version, store)
@@ -125,7 +111,7 @@ def review(
 ) -> None:
     """Draw what to ask about once more: tied answers, and labels that a model takes for wrong; the next answer decides."""
     from curate.commands.options import print_json
-    from curate.labeling.review import review as draw
+    from curate.labeling.strategy import review as draw
 
     said, path, dataset = opened(task, version, store)
     told = draw(dataset, said, path.parent, most=documents, ties=ties, seed=seed)
@@ -149,7 +135,7 @@ def report(
     from curate.commands.options import print_json
     from curate.dataset.runs import Thing, now
     from curate.files import file_hash
-    from curate.labeling.records import note
+    from curate.labeling.log import note
     from curate.reports.labeling import build_labeling_report
 
     began, (said, path, dataset) = now(), opened(task, version, store)

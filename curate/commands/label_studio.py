@@ -9,29 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.commands.label import TaskOption, VersionArgument, opened
+from curate.commands.label_options import (
+    URL,
+    AnnotatorsOption,
+    ByOption,
+    DataOption,
+    DrawSeed,
+    GoldOption,
+    OverlapOption,
+    StrategyOption,
+    TaskOption,
+    UrlOption,
+    VersionArgument,
+    opened,
+)
 from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
 
 if TYPE_CHECKING:
     from curate.labeling.studio.client import Client
 
-__all__ = ["DataOption", "UrlOption", "backend", "connected", "forget", "pull", "push", "serve"]
-
-URL = "CURATE_LABEL_STUDIO_URL"
-UrlOption = Annotated[
-    str | None,
-    typer.Option(
-        "--url", metavar="URL",
-        help=f"The Label Studio; by default {URL}, then the one that `serve` runs. Its token is CURATE_LABEL_STUDIO_TOKEN.",
-    ),
-]  # fmt: skip
-DataOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", help="Data folder of the local Label Studio; by default one for this account.", metavar="DIR"
-    ),
-]
+__all__ = ["backend", "connected", "forget", "pull", "push", "serve"]
 
 
 def _data(given: Path | None) -> Path:
@@ -102,19 +100,12 @@ def push(
     documents: Annotated[
         int | None, typer.Option("-n", min=1, help="Draw so many documents first; the same words draw them once.")
     ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(help="random, stratified, active, margin or diverse; by default active where there is a model."),
-    ] = None,
-    by: Annotated[str | None, typer.Option(help="Column whose values are strata.", metavar="COLUMN")] = None,
-    annotators: Annotated[int, typer.Option(min=1, help="How many people see a document of the overlap.")] = 1,
-    overlap: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Share that several people see; by default 0.2 with several.")
-    ] = None,
-    gold: Annotated[
-        Path | None, typer.Option(help="JSON lines with `id` and `label` of known documents to mix in.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    strategy: StrategyOption = None,
+    by: ByOption = None,
+    annotators: AnnotatorsOption = 1,
+    overlap: OverlapOption = None,
+    gold: GoldOption = None,
+    seed: DrawSeed = 0,
     restore: Annotated[
         bool, typer.Option("--restore", help="Give the labeling configuration again that somebody changed there.")
     ] = False,
@@ -126,8 +117,8 @@ def push(
 ) -> None:
     """Ask in Label Studio about everything that is still to be labelled; again, it adds what is missing."""
     from curate.commands.options import print_json
-    from curate.labeling.exchange import send
     from curate.labeling.strategy import Request, request_round
+    from curate.labeling.studio.exchange import send
     from curate.pipeline.progress import progress_for_terminal
 
     said, path, dataset = opened(task, version, store)
@@ -159,7 +150,7 @@ def pull(
 ) -> None:
     """Bring what people answered in Label Studio into the store; nothing that was there is changed or lost."""
     from curate.commands.options import print_json
-    from curate.labeling.exchange import receive
+    from curate.labeling.studio.exchange import receive
     from curate.labeling.studio.pull import COUNTS
 
     said, _, dataset = opened(task, version, store)
@@ -176,6 +167,8 @@ def pull(
         echo(
             f"not taken: {one['id']} by {one['annotator']} (annotation {one['annotation']}): {one['problem']}", err=True
         )
+    if told["refused_before"]:
+        echo(f"note: {told['refused_before']:,} more are no answers, as told before", err=True)
     if told["configuration_changed"]:
         echo("note: somebody changed the labeling configuration there; `curate label push` says what to do", err=True)
 
@@ -194,9 +187,9 @@ def backend(
     from functools import partial
 
     from curate.commands.options import print_json
-    from curate.labeling.exchange import model_for_studio
     from curate.labeling.studio.backend import register, serving
     from curate.labeling.studio.client import open_project
+    from curate.labeling.studio.exchange import model_for_studio
 
     said, path, dataset = opened(task, version, store)
     model, train, blind = model_for_studio(dataset, said, path.parent)
@@ -227,7 +220,7 @@ def forget(
 ) -> None:
     """Delete the tasks in Label Studio of documents that `curate data erase` removed or changed."""
     from curate.commands.options import print_json
-    from curate.labeling.exchange import forget as forget_there
+    from curate.labeling.studio.exchange import forget as forget_there
 
     said, _, dataset = opened(task, version, store)
     with connected(url, data) as client:

@@ -68,8 +68,14 @@ def hashes(documents: pa.Table, on: Sequence[str] = ("text",)) -> pa.Array:
 
 
 def annotate(
-    store: Store, project: str, table: pa.Table, *, on: Sequence[str] = ("text",), facts: dict[str, Any] | None = None
-) -> str:
+    store: Store,
+    project: str,
+    table: pa.Table,
+    *,
+    on: Sequence[str] = ("text",),
+    facts: dict[str, Any] | None = None,
+    after: int | None = None,
+) -> str | None:
     """Add annotations; returns the name of the entry.
 
     Args:
@@ -78,6 +84,8 @@ def annotate(
         table: `id`, `hash` (what `hashes` gave for the document that was shown) and what was said, in other columns.
         on: What was shown of each document; the same in all entries of a project.
         facts: Who said it, and whatever else is to be known: JSON.
+        after: How many entries there were when it was decided to add this one; where others came meanwhile, nothing is
+            added, and the answer is None.
 
     Raises:
         CurateError: The project's name is none, a document has no id or hash, or other strings were shown before.
@@ -98,6 +106,8 @@ def annotate(
         }
         while True:
             names = _names(store, project)
+            if after is not None and len(names) != after:
+                return None
             if names and _shown(store, project) != [*on]:
                 shown = ", ".join(_shown(store, project))
                 raise CurateError(f"the annotations of `{project}` are about {shown}", hint="take another project")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from curate.dataset.store import Store
@@ -11,7 +11,7 @@ from curate.stages.work import SHARD_BITS, bucket_of
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Address", "find", "hash_names"]
+__all__ = ["Address", "find", "find_ids", "hash_names"]
 
 
 class Address(NamedTuple):
@@ -59,3 +59,26 @@ def find(store: Store, indexes: Sequence[Sequence[str]], name: str, *, place: bo
         addresses = np.sort(table.filter(same).column("document").to_numpy())
         found += [Address(int(one) >> SHARD_BITS, int(one) & ((1 << SHARD_BITS) - 1)) for one in addresses.tolist()]
     return found
+
+
+def find_ids(store: Store, indexes: Sequence[Sequence[str]], ids: Collection[str]) -> dict[int, np.ndarray]:
+    """Where documents with these ids are: rows by shard, in order (int64), and perhaps a row of another id.
+
+    A bucket is read once, however many of the ids are in it; buckets without any are not read.
+    """
+    import numpy as np
+
+    if not ids:
+        return {}
+    high, _ = hash_names(list(ids))
+    found: list[np.ndarray] = []
+    for buckets in indexes:
+        chosen = bucket_of(high, len(buckets))
+        for number in np.unique(chosen).tolist():
+            with store.parquet(buckets[number]) as file:
+                table = file.read(["high", "place", "document"], use_threads=False)
+            same = np.isin(table["high"].to_numpy(), high[chosen == number]) & ~table["place"].to_numpy()
+            found.append(table["document"].to_numpy()[same].astype(np.int64))
+    documents = np.unique(np.concatenate(found))
+    shards, rows = documents >> SHARD_BITS, documents & ((1 << SHARD_BITS) - 1)
+    return {int(shard): rows[shards == shard] for shard in np.unique(shards)}

@@ -23,23 +23,27 @@ from curate.errors import CurateError
 __all__ = ["lease", "versions_in_use"]
 
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
-Purpose = Literal["run", "plan", "read", "collect"]
+Purpose = Literal["run", "plan", "read", "collect", "push"]
 _UNFIT: dict[str, tuple[str, ...]] = {
     "run": ("collect",),
     "plan": ("collect",),
     "collect": ("run", "plan", "collect"),
     "read": (),
+    "push": ("push",),
 }
 
 
 @contextmanager
-def lease(store: Store, purpose: Purpose, version: str | None = None) -> Iterator[None]:
+def lease(store: Store, purpose: Purpose, version: str | None = None, *, task: str | None = None) -> Iterator[None]:
     """Use the store: to `run` something that writes, to `plan` a run, to `read` a version, or to `collect` garbage.
 
+    To `push` a labeling task is to be the only one who does; of two that begin at once both may be refused.
+
     Raises:
-        CurateError: Garbage collection and a run, or a plan, cannot go on at the same time.
+        CurateError: Garbage collection and a run, or a plan, or two pushes of a task, cannot go on at the same time.
     """
     facts = {"purpose": purpose, "version": version, "host": socket.gethostname(), "process": os.getpid()}
+    facts |= {"task": task} if task else {}
     name = f"leases/{secrets.token_hex(8)}.json"
     unfit: tuple[str, ...] = _UNFIT[purpose]
     with ExitStack() as held:
@@ -50,13 +54,15 @@ def lease(store: Store, purpose: Purpose, version: str | None = None) -> Iterato
                 if purpose not in ("read", "plan") or error.errno not in _NOT_WRITABLE:
                     raise
                 unfit = ()
-        others = [other for other in _others(store, name) if other["purpose"] in unfit] if unfit else []
+        others = [
+            other for other in (_others(store, name) if unfit else ())
+            if other["purpose"] in unfit and other.get("task") == task
+        ]  # fmt: skip
         if others:
             _must_be_readable(store, others)
             who = f"process {others[0]['process']} on {others[0]['host']}"
-            raise CurateError(
-                f"the store is in use by another process ({who})", store.location, "try again when it has finished"
-            )
+            what = f"`{task}` is being pushed" if task else "the store is in use"
+            raise CurateError(f"{what} by another process ({who})", store.location, "try again when it has finished")
         yield
 
 

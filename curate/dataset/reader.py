@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.find import find_store
 from curate.dataset.fragments import Fragment, read_fragments, read_ledger
+from curate.dataset.index import find_ids
 from curate.dataset.leases import lease
 from curate.dataset.ledger import Shard
 from curate.dataset.nested import nested, nested_schema
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import polars
     import pyarrow as pa
+    import pyarrow.parquet as parquet
 
 __all__ = ["Dataset", "open_dataset"]
 
@@ -137,25 +139,42 @@ class Dataset:
         """The documents of one fragment, some at a time."""
         return self._tables(fragment, None, self._schema_of(columns), 20_000)
 
-    def _tables(self, fragment: Fragment, split: str | None, schema: pa.Schema, batch_size: int) -> Iterator[pa.Table]:
-        """A fragment's documents, some at a time."""
-        with self._naming():
-            yield from self._read(fragment, split, schema, batch_size)
+    def lookup(self, ids: Collection[str], columns: Sequence[str]) -> Iterator[pa.Table]:
+        """The documents with these ids; the index says where they are, and only row groups that hold one are read."""
+        import pyarrow as pa
+        import pyarrow.compute as compute
 
-    def _read(self, fragment: Fragment, split: str | None, schema: pa.Schema, batch_size: int) -> Iterator[pa.Table]:
+        rows = find_ids(self.store, self.manifest["indexes"], ids)
+        schema, wanted = self._schema_of(list(dict.fromkeys(["id", *columns]))), pa.array(sorted(ids), pa.string())
+        shards = [number for number, shard in enumerate(self.ledger()) if shard.kept] if rows else []
+        for number, fragment in zip(shards, self.fragments if rows else [], strict=True):
+            for table in self._tables(fragment, None, schema, 20_000, rows[number]) if number in rows else ():
+                yield table.filter(compute.is_in(table.column("id"), wanted))
+
+    def _tables(
+        self, fragment: Fragment, split: str | None, schema: pa.Schema, batch_size: int, only: np.ndarray | None = None
+    ) -> Iterator[pa.Table]:
+        """A fragment's documents, some at a time; of the rows in `only` where it is given."""
+        with self._naming():
+            yield from self._read(fragment, split, schema, batch_size, only)
+
+    def _read(
+        self, fragment: Fragment, split: str | None, schema: pa.Schema, batch_size: int, only: np.ndarray | None
+    ) -> Iterator[pa.Table]:
         import numpy as np
         import pyarrow as pa
 
-        beside = _Beside(self.store, fragment, schema.names, split)
+        beside = _Beside(self.store, fragment, schema.names, split, only)
         wanted = len(beside.rows(0, fragment.rows))
         step = max(
             batch_size, min(batch_size * fragment.rows // max(wanted, 1), 20_000)
         )  # so that batches are not tiny
         with self.store.parquet(fragment.object) as file:
             there = [name for name in schema.names if name in file.schema_arrow.names and name not in beside.columns]
-            start = 0
-            for batch in file.iter_batches(batch_size=step, columns=there or ["id"], use_threads=False):
-                rows = beside.rows(start, start + batch.num_rows)
+            stop = 0
+            for start, batch in _parts(file, there or ["id"], step, beside, every=only is None):
+                stop = start + batch.num_rows
+                rows = beside.rows(start, stop)
                 if len(rows):
                     table = pa.Table.from_batches([batch])
                     table = table if len(rows) == batch.num_rows else table.take(pa.array(rows - start))
@@ -166,8 +185,7 @@ class Dataset:
                             table.append_column(name, column) if where < 0 else table.set_column(where, name, column)
                         )
                     yield conform(table, schema)
-                start += batch.num_rows
-        assert start == fragment.rows or not np.any(beside.rows(start, fragment.rows)), "an object without its rows"
+        assert stop == fragment.rows or not np.any(beside.rows(stop, fragment.rows)), "an object without its rows"
 
     def take(self, rows: Sequence[int], split: str | None = None) -> pa.Table:
         """Some documents by their number in the version (or split), in its order; only the files that hold them are read."""
@@ -250,7 +268,9 @@ class Dataset:
 class _Beside:
     """What lies beside a fragment: which rows are wanted, and the columns of its sidecars."""
 
-    def __init__(self, store: Store, fragment: Fragment, names: Sequence[str], split: str | None) -> None:
+    def __init__(
+        self, store: Store, fragment: Fragment, names: Sequence[str], split: str | None, only: np.ndarray | None
+    ) -> None:
         import numpy as np
 
         self.holders = {name: one.object for one in fragment.sidecars for name in one.columns}
@@ -261,6 +281,8 @@ class _Beside:
         if fragment.kept:
             kept = store.read_table(fragment.kept).column("kept").to_numpy()
             self._wanted = np.flatnonzero(kept)
+        if only is not None:
+            self._wanted = np.intersect1d(self._wanted, only)
         if split is not None and "split" in self.holders:
             given = self.column("split", self._wanted)
             self._wanted = self._wanted[np.array(given.to_pylist()) == split]
@@ -287,6 +309,20 @@ class _Beside:
             return pa.chunked_array([pa.nulls(len(rows), table.schema.field(name).type)])
         place = np.minimum(np.searchsorted(known, rows), len(known) - 1)
         return table.column(name).take(pa.array(place, mask=known[place] != rows))
+
+
+def _parts(
+    file: parquet.ParquetFile, columns: list[str], step: int, beside: _Beside, *, every: bool
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of an object with the number of the first, some at a time: all, or those of row groups that hold wanted ones."""
+    start, groups = 0, [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    for some, rows in [(None, sum(groups))] if every else [([group], rows) for group, rows in enumerate(groups)]:
+        place = start
+        start += rows
+        if some is None or len(beside.rows(place, start)):
+            for batch in file.iter_batches(step, row_groups=some, columns=columns, use_threads=False):
+                yield place, batch
+                place += batch.num_rows
 
 
 def _huggingface(table: pa.Table, split: str) -> datasets.Dataset:

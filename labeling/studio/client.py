@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from curate.errors import CurateError, ResumableError
@@ -204,11 +204,15 @@ def find_project(client: Client, task: Task) -> Project | None:
         CurateError: Label Studio is down, or refuses.
     """
     with client.asking("list its projects"):
-        for one in client.api.projects.list(include="id,description"):
-            mark = _mark(one.description or "")
-            if (mark.get("task"), mark.get("dataset")) == (task.name, task.dataset):
-                return _project(client, one.id)
-    return None
+        number = _oldest(client, task)
+        return None if number is None else _project(client, number)
+
+
+def _oldest(client: Client, task: Task) -> int | None:
+    """The task's project that was made first: of two that were made at one moment, everybody takes the same."""
+    found = [(one.id, _mark(one.description or "")) for one in client.api.projects.list(include="id,description")]
+    ours = [number for number, mark in found if (mark.get("task"), mark.get("dataset")) == (task.name, task.dataset)]
+    return min((number for number in ours if number is not None), default=None)
 
 
 def _mark(description: str) -> dict[str, Any]:
@@ -250,7 +254,10 @@ def open_project(client: Client, task: Task, *, restore: bool = False) -> Projec
                 show_instruction=bool(task.instructions), show_collab_predictions=True, maximum_annotations=1,
                 description=_described(task, {"id": secrets.token_hex(6), "configuration": _hash(xml)}),
             )  # fmt: skip
-            return _project(client, made.id)
+            number = _oldest(client, task) or made.id
+            if number != made.id:  # somebody else was faster
+                client.api.projects.delete(id=cast("int", made.id))
+            return _project(client, number)
     if project.changed and not restore:
         raise CurateError(
             f"the labeling configuration of `{task.name}` was changed at Label Studio",

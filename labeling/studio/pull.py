@@ -29,7 +29,7 @@ COUNTS = {
     "changed": "new answers on a document that is shown otherwise now; they count for what was shown",
     "erased": "annotations of documents that were erased; they are not taken",
     "unknown": "annotations of tasks that were not pushed from here; they are not taken",
-    "outside": "annotations that are no answer to the task; they are reported",
+    "outside": "annotations that are no answer to the task; those that are new are reported",
     "ignored": "entries of results that are not about the answer",
 }
 
@@ -42,12 +42,14 @@ class Refused(NamedTuple):
         annotation: Its number at Label Studio.
         annotator: Who gave it.
         problem: Why it is none.
+        source: As that of an answer: which annotation in which state.
     """
 
     id: str
     annotation: int
     annotator: str
     problem: str
+    source: str
 
 
 class Pulled(NamedTuple):
@@ -148,7 +150,7 @@ class _Pulling:
             answer = self._answer(id, digest, data, one, source)
         except CurateError as error:
             self.counts["outside"] += 1
-            self.refused.append(Refused(id, one.get("id") or 0, self._annotator(one), error.problem))
+            self.refused.append(Refused(id, one.get("id") or 0, self._annotator(one), error.problem, source))
             return
         self.answers.append(answer)
         self.counts.update(

@@ -198,14 +198,33 @@ def _once(client: Client, project: Project) -> tuple[dict[Key, _There], int]:
         with client.asking("remove a task that stands there twice"):
             numbers = [number for number in (one.number, there[key].number) if not _answered(client, number)]
             if numbers:
-                client.api.tasks.delete(id=str(numbers[0]))
-                removed += 1
+                removed += _deleted(client, numbers[0])
                 there[key] = one if numbers[0] == there[key].number else there[key]
     return there, removed
 
 
 def _answered(client: Client, number: int) -> bool:
-    return bool(client.api.tasks.get(id=str(number)).annotations)
+    from label_studio_sdk.core.api_error import ApiError
+
+    try:
+        return bool(client.api.tasks.get(id=str(number)).annotations)
+    except ApiError as error:
+        if error.status_code != 404:
+            raise
+        return False
+
+
+def _deleted(client: Client, number: int) -> bool:
+    """Delete a task; whether it was there: somebody else may remove the same at the same time."""
+    from label_studio_sdk.core.api_error import ApiError
+
+    try:
+        client.api.tasks.delete(id=str(number))
+    except ApiError as error:
+        if error.status_code != 404:
+            raise
+        return False
+    return True
 
 
 @dataclass

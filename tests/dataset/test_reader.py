@@ -9,6 +9,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 import curate
+from curate.dataset import reader
 from curate.dataset.blobs import LocalBlobs
 from curate.dataset.store import object_name
 from curate.errors import CurateError
@@ -54,6 +55,18 @@ def test_arrow_gives_all_documents_or_those_of_a_split(version):
 
 def test_arrow_gives_the_columns_that_are_asked_for_in_that_order(version):
     assert version.arrow(columns=["length", "id"]).column_names == ["length", "id"]
+
+
+def test_documents_are_looked_up_by_their_ids_in_the_row_groups_that_hold_them(version, monkeypatch):
+    wanted = ["b.txt#2", "a.txt#4", "a.txt#0", "nobody"]
+    found = pa.concat_tables(version.lookup(wanted, ["text", "split"])).to_pylist()
+    assert found == [row for row in version.arrow(columns=["id", "text", "split"]).to_pylist() if row["id"] in wanted]
+    opened = []
+    parts = reader._parts
+    monkeypatch.setattr(reader, "_parts", lambda *given, **more: opened.append(1) or parts(*given, **more))
+    assert sum(table.num_rows for table in version.lookup(["b.txt#3"], ["text"])) == 1
+    assert list(version.lookup([], ["text"])) == []
+    assert len(opened) == 1 < len(version.fragments)
 
 
 def test_batches_are_as_large_as_asked_for(version):

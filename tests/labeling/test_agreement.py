@@ -12,7 +12,7 @@ from curate.labeling.agreement import (
     masi_alpha,
     observed_agreement,
 )
-from curate.labeling.annotators import (
+from curate.labeling.quality import (
     accuracy_on_gold,
     agreement_with_others,
     confused_labels,

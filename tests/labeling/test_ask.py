@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+from collections import Counter
 
 import pytest
 
@@ -90,6 +92,14 @@ def test_what_is_no_span_is_said_and_asked_again(typed):
     assert kept == [("a", [{"start": 0, "end": 4, "label": "ham"}])]
 
 
+def test_the_label_of_a_span_may_have_a_colon():
+    one = task("spans", labels=["name", "name:first", "name: last"])
+    kept, _ = asked(one, [question(text="ann: lee")], "name:first: ann", "name: last: lee", "name: ann: lee", "")
+    assert [(span["label"], span["start"], span["end"]) for span in kept[0][1]] == [
+        ("name:first", 0, 3), ("name", 0, 8), ("name: last", 5, 8),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("digest", "value", "left"), [("00", "first", "A"), ("01", "second", "B")])
 def test_the_sides_of_a_preference_change_and_the_answer_means_what_stood_there(digest, value, left):
     data = {"prompt": "p", "first": "A", "second": "B"}
@@ -111,6 +121,50 @@ def test_a_session_is_asked_kept_and_counted(messages):
     assert (state["items"], state["done"], state["left"]) == (5, 2, 3)
     assert state["annotators"][0]["skipped"] == 1
     assert messages.json("annotate", "--as", "ann", typed="")["asked"] == 2
+
+
+def test_two_people_at_it_at_once_share_what_needs_one_answer_and_both_see_what_needs_two(messages):
+    file = messages.task()
+    messages.json("next", "-n", 4)
+    messages.json("next", "-n", 2, "--annotators", 2, "--overlap", 1)
+    ann, bob = (
+        messages.project.start("label", "annotate", "--as", who, stdin=subprocess.PIPE) for who in ("ann", "bob")
+    )
+
+    for process in (ann, bob, ann, bob):  # each is asked something before anybody answers
+        while process.stderr.readline()[:4] != "[1] ":
+            pass
+        process.stdin.write("1\n")
+        process.stdin.flush()
+    ann.communicate("1\n" * 9)
+    bob.communicate("1\n" * 9)
+    said = answers(messages.project.store, load_task(file))
+    drawn = items(messages.project.store, load_task(file))
+    assert Counter(one.id for one in said) == {one.id: one.annotators for one in drawn}
+    assert {who: sum(one.annotator == who for one in said) for who in ("ann", "bob")} == {"ann": 4, "bob": 4}
+    assert messages.json("status")["left"] == 0
+
+
+def test_what_somebody_left_open_when_their_session_ended_is_asked_of_another_who_is_at_it(messages):
+    file = messages.task()
+    messages.json("next", "-n", 3)
+    task, data = load_task(file), messages.project.open("sms")
+    first, second, third = [(one.id, one.hash) for one in items(data.store, task)]
+    with Session(file.parent, data.store, task, "bob") as bob:
+        with Session(file.parent, data.store, task, "ann") as ann:
+            assert ann.claim(first, 1)
+            assert not bob.claim(first, 1)
+            assert bob.claim(first, 2)
+            ann.add(Answer(*first, '"ham"', "ann", "manual", None, None, 1.0, TIME, ""))
+            assert ann.claim(second, 1)
+            assert not bob.claim(second, 1)
+        assert not bob.claim(first, 1)  # answered, if not yet in the log
+        assert bob.claim(second, 1)  # only asked
+        assert not bob.others_ended()
+        assert collect(data.store, task, file.parent) == 1
+        assert bob.others_ended()
+        assert bob.claim(third, 1)
+        assert not bob.others_ended()
 
 
 def test_nothing_is_asked_where_nothing_was_drawn(messages):

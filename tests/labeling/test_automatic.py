@@ -41,6 +41,13 @@ def say(messages, documents, *, wrong=False, who="ann", suggested=False):
     append(messages.project.store, task, "answers", said)
 
 
+def test_an_audit_that_is_too_small_to_prove_anything_is_refused_with_the_size_that_is_needed(easy):
+    refused = easy.cli("auto", "--audit", 50)
+    assert refused.code == 2
+    assert "an audit of 50 documents cannot prove 0.95, even without an error" in refused.err
+    assert "attempt 1 needs 72 at least, and 110 where one may be wrong" in refused.err
+
+
 def test_an_audit_that_is_right_labels_everything_above_the_threshold(easy):
     told = easy.json("auto", "--audit", 100)
     assert (told["pool"], told["audited"], told["attempt"]) == (340, 100, 1)
@@ -131,7 +138,7 @@ def test_what_is_certified_is_not_asked_or_labelled_again(easy):
     told = easy.json("auto", "--audit", 100)
     say(easy, audited(easy))
     easy.json("auto", "--certify")
-    outcome = easy.cli("auto", "--audit", 10)
+    outcome = easy.cli("auto", "--audit", 100)
     assert outcome.code == 3, told
 
 
@@ -155,6 +162,6 @@ def test_where_the_model_is_bad_nothing_is_proposed(messages):
     messages.task()
     messages.json("next", "-n", 30)
     messages.json("annotate", "--as", "ann", typed="1\n2\n2\n" * 10)
-    outcome = messages.cli("auto", "--audit", 20)
+    outcome = messages.cli("auto", "--audit", 80)
     assert outcome.code == 3
     assert "no threshold of the model of `spam` has a chance" in outcome.err

@@ -10,7 +10,6 @@ from curate.labeling.certification import (
     allowed_errors,
     audit_size,
     certify,
-    choose_by_class,
     choose_threshold,
     error_of_attempt,
     precision_bound,
@@ -89,18 +88,6 @@ def test_no_threshold_is_chosen_where_none_can_pass():
     assert choose_threshold(scores, right, none, target=0.9, audit=150, error=0.05) is None
     assert choose_threshold(scores, right, pool, target=0.9, audit=150, error=0.05).share == 1
     assert choose_threshold(scores, right, pool[:150], target=0.9, audit=150, error=0.05) is None
-
-
-def test_each_class_has_a_threshold_of_its_own():
-    scores, pool = np.tile(np.linspace(0.5, 1, 300), 2), np.tile(np.linspace(0.5, 1, 5000), 2)
-    predicted, of_pool = np.repeat([0, 1], 300), np.repeat([0, 1], 5000)
-    correct = (predicted == 0) | (scores > 0.9)
-    easy, hard, absent = choose_by_class(
-        scores, predicted, correct, pool, of_pool, classes=3, target=0.9, audit=150, error=0.025
-    )
-    assert easy.share == 1
-    assert hard.value > 0.88
-    assert absent is None
 
 
 def certified(seed, *, attempts=3, audit=150, target=0.95):

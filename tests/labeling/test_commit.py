@@ -8,6 +8,7 @@ import pytest
 from curate.dataset.care import verify
 from curate.labeling.log import Answer, append, items
 from curate.labeling.task import load_task
+from tests.labeling.conftest import TURNS
 
 
 def labelled(messages, typed, *, kind="classification", documents=4, **settings):
@@ -250,6 +251,29 @@ def test_answers_that_are_none_any_more_are_counted_and_left_out(messages):
         assert messages.cli(*command).code == 0
     messages.task("multilabel", labels=["ham", "am"])
     assert messages.json("status")["outdated"] == 4
+
+
+def test_the_turn_that_is_judged_may_be_chosen_and_is_the_last_that_is_shown(messages):
+    long = [*TURNS, {"role": "user", "content": "Why not?"}, {"role": "assistant", "content": "It is noon."}]
+    for number, row in enumerate(messages.rows):
+        row["messages"] = long if number < 2 else TURNS
+    messages.write()
+    messages.project.run()
+    messages.task("rewrite", turn=2)
+    told = messages.json("next", "-n", 50)
+    assert (told["documents"], told["pool"]) == (2, 2)  # others have no second turn
+    messages.json("annotate", "--as", "ann", typed="It is twelve.\n" * 2)
+    messages.task("rewrite", turn=1)
+    refused = messages.cli("next", "-n", 1)
+    assert (refused.code, "what was said for `spam` is about turn 2" in refused.err) == (2, True)
+    messages.task("rewrite", name="first", turn=1, column="better")
+    messages.json("next", "-n", 1, "--task", "labeling/first")
+    seen = messages.cli("annotate", "--as", "ann", "--task", "labeling/first", typed="Not yet.\n")
+    assert "Why not?" not in seen.err
+    messages.json("commit", "--task", "labeling/first")
+    row = next(row for row in messages.rows_of().values() if row["better"])
+    assert json.loads(row["better_messages"]) == [TURNS[0], {**TURNS[1], "content": "Not yet."}]
+    assert row["better_rejected"] == "No."
 
 
 def test_a_rewrite_keeps_what_else_a_conversation_holds(messages):

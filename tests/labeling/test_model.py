@@ -47,6 +47,21 @@ def test_suggestions_are_for_what_is_open_and_not_blind_and_come_once(messages):
     assert [one["accepted"] for one in state["annotators"]] == [1, 0]
 
 
+def test_documents_that_were_chosen_are_not_in_the_estimate_for_the_rest(messages):
+    _, told = fitted(messages, 20)
+    assert told["random"]["documents"] == 20
+    assert told["random"]["accuracy"]["value"] == told["accuracy"]
+    messages.json("next", "-n", 10)  # by the model, two of them at random
+    answered_truly(messages)
+    told = messages.json("fit")
+    assert (told["documents"], told["random"]["documents"]) == (30, 22)
+    estimate = told["random"]["accuracy"]
+    assert estimate["low"] < estimate["value"] <= estimate["high"]
+    assert "on the 22 of them that were drawn at random: accuracy" in messages.cli("fit").out
+    messages.json("report", "--out", "page.html")
+    assert "22 that were drawn at random" in (messages.project.root / "page.html").read_text()
+
+
 def test_without_labels_of_two_kinds_there_is_nothing_to_learn(messages):
     messages.task()
     messages.json("next", "-n", 3)

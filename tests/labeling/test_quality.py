@@ -97,6 +97,8 @@ def test_gold_tells_how_good_each_person_is_and_the_worst_items_are_named(messag
     messages.json("annotate", "--as", "bob", typed="2\n" * 5)
     told = messages.json("agree")
     assert [one["on_gold"]["value"] for one in told["annotators"]] == [1.0, 0.0]
+    assert told["gold"] == {"labels": ["ham", "spam"], "answered_as": [[4, 4], [0, 0]]}
+    assert "answers on gold; rows are what is right:" in messages.cli("agree").out
     assert len(told["worst"]) == 4
     assert told["worst"][0]["answers"] == {"ann": "ham", "bob": "spam"}
     assert told["confused"] == [{"labels": ["ham", "spam"], "pairs": 4}]

@@ -1,6 +1,7 @@
 """Which documents are labelled next, and what is left to do."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -38,6 +39,32 @@ def test_a_round_is_the_same_wherever_it_is_drawn_and_no_document_comes_twice(me
     assert (len(rest.items), rest.pool) == (20, 20)
     with pytest.raises(CurateError, match="no document of `sms` is left to be labelled"):
         draw(data, task, Wanted(1), new=True)
+
+
+def test_rounds_that_are_drawn_at_one_moment_have_numbers_and_documents_of_their_own(messages):
+    task = load_task(messages.task())
+    data = messages.project.open("sms")
+    with ThreadPoolExecutor(4) as pool:
+        drawn = list(pool.map(lambda _: draw(data, task, Wanted(5), new=True), range(4)))
+    assert sorted(one.number for one in drawn) == [1, 2, 3, 4]
+    asked = [one.id for one in items(data.store, task)]
+    assert len(set(asked)) == len(asked) == 20
+
+
+def test_documents_that_were_chosen_before_somebody_drew_a_round_are_chosen_again(messages):
+    task = load_task(messages.task())
+    data = messages.project.open("sms")
+    draw(data, task, Wanted(5))
+    with pytest.raises(CurateError, match="somebody drew a round of `spam` meanwhile"):
+        draw(data, task, Wanted(5, "audit", "audit"), new=True, seen=0)
+
+
+def test_the_same_request_means_the_same_round_after_a_commit(messages):
+    task = load_task(messages.task())
+    draw(messages.project.open("sms"), task, Wanted(5))
+    messages.json("annotate", "--as", "ann", typed="1\n" * 5)
+    messages.json("commit")
+    assert draw(messages.project.open("sms"), task, Wanted(5)).again
 
 
 def test_strata_get_their_shares(messages):

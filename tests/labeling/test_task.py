@@ -31,6 +31,7 @@ def test_labels_are_names_or_maps(tmp_path):
         ({"labels": ["ham", "ham"]}, "the label `ham` stands twice"),
         ({"labels": [{"name": "a", "key": "x"}, {"name": "b", "key": "x"}]}, "the key `x` stands twice"),
         ({"labels": [{"name": "a", "key": "xy"}, "b"]}, "labels"),
+        ({"turn": 1}, "`turn` is for `rating` and `rewrite`"),
         ({"kind": "rating"}, "`rating` has no labels: its answers are 1 to 5"),
         ({"kind": "answer", "labels": None}, "`answer` needs `prompt`"),
         ({"kind": "classify"}, "kind"),

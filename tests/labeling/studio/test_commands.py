@@ -53,8 +53,40 @@ def test_what_is_drawn_is_pushed_once_answered_pulled_once_and_committed(there, 
     assert (state["left"], state["annotators"][0]["median_seconds"]) == (0, 2.5)
     told = there.json("commit")
     assert told["sources"] == {"human": 6}
+    again = there.json("push", "-n", 6)  # the same words, of the version that has labels now
+    assert (again["tasks"], len(there.json("status")["rounds"])) == (0, 1)
     given = {name: row["label"] for name, row in there.rows_of().items() if row["label"]}
     assert given == {name: there.truth[name] for name in given}
+
+
+def test_two_pushes_of_a_task_at_one_moment_draw_one_round_and_leave_no_task_twice(there, client):
+    file = there.task(name="spam-twice")
+    both = [there.project.start("label", "push", "-n", 20, "--json") for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0 or "is being pushed by another process" in err, err
+    there.json("push", "-n", 20)
+    assert [one["documents"] for one in there.json("status")["rounds"]] == [20]
+    project = find_project(client, load_task(file))
+    listed = [one.meta["document"] for one in client.api.tasks.list(project=project.number, fields="all")]
+    assert (len(listed), len(set(listed))) == (20, 20)
+
+
+def test_what_is_no_answer_is_told_once_and_counted_later(there, client):
+    file = there.task(name="spam-refused")
+    there.json("push", "-n", 2)
+    project = find_project(client, load_task(file))
+    one, other = client.api.tasks.list(project=project.number, fields="all")
+    wrong = [{"from_name": "answer", "to_name": "text", "type": "choices", "value": {"choices": ["eggs"]}}]
+    client.api.annotations.create(id=one.id, result=wrong)
+    told = there.json("pull")
+    assert ([row["id"] for row in told["refused"]], told["refused_before"]) == ([one.meta["document"]], 0)
+    client.api.annotations.create(id=other.id, result=wrong)
+    told = there.json("pull")
+    assert ([row["id"] for row in told["refused"]], told["refused_before"]) == ([other.meta["document"]], 1)
+    outcome = there.cli("pull")
+    assert "2 more are no answers, as told before" in outcome.err
+    assert "not taken" not in outcome.err
 
 
 def test_suggestions_go_with_the_tasks_but_not_with_blind_ones_nor_with_an_audit(there, client):

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from curate.errors import CurateError, ResumableError
-from curate.labeling.studio.client import find_project
+from curate.labeling.studio.client import connect, find_project
 from curate.labeling.studio.push import delete_tasks, push
 from tests.labeling.studio.conftest import choice
 
@@ -24,6 +26,23 @@ def test_pushing_twice_adds_nothing(world):
     first, second = one.push(suggested), one.push(suggested)
     assert (first.tasks, first.predictions, first.there) == (4, 2, 0)
     assert (second.tasks, second.predictions, second.there) == (0, 0, 4)
+
+
+def test_two_pushes_at_one_moment_leave_one_project_and_each_task_once(world, studio):
+    one = world(count=40)
+    start = Barrier(2)
+
+    def pushed(_):
+        with connect(studio.url, studio.token) as mine:
+            start.wait()
+            return one.push(client=mine)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(pushed, range(2)))
+    assert len(one.tasks()) == 40  # which asserts that each stands there once
+    described = [project.description for project in one.client.api.projects.list(include="id,description")]
+    assert sum(f'"task":"{one.task.name}"' in text.replace(" ", "") for text in described) == 1
+    assert one.push().tasks == 0
 
 
 def test_a_second_round_adds_what_is_new_and_asks_more_people(world):

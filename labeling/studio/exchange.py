@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from curate.dataset.erased import Erased
+from curate.dataset.leases import lease
 from curate.dataset.reader import Dataset
-from curate.dataset.runs import now
+from curate.dataset.runs import now, records
 from curate.labeling.crowd import Key
 from curate.labeling.documents import find, text_to_learn
-from curate.labeling.log import Answer, Item, answers, append, items, suggestions
+from curate.labeling.log import Answer, Item, answers, append_answers, items, note, suggestions
 from curate.labeling.model import answer_of, fit_model, load_model
-from curate.labeling.records import note
 from curate.labeling.rounds import queue
 from curate.labeling.studio.backend import Model
 from curate.labeling.studio.client import Client
@@ -30,7 +30,15 @@ def send(dataset: Dataset, task: Task, client: Client, progress: Progress, *, re
     """Push what is left to be labelled; the counts of `Pushed`, and documents that changed or are absent.
 
     With `restore`, a labeling configuration that somebody changed there is given again.
+
+    Raises:
+        CurateError: Somebody else pushes this task, or as `push`.
     """
+    with lease(dataset.store, "push", task=task.name):
+        return _send(dataset, task, client, progress, restore=restore)
+
+
+def _send(dataset: Dataset, task: Task, client: Client, progress: Progress, *, restore: bool) -> dict[str, Any]:
     store, began = dataset.store, now()
     wanted, said = items(store, task), answers(store, task)
     there = find(dataset, task, {one.id for one in wanted})
@@ -76,13 +84,20 @@ def receive(dataset: Dataset, task: Task, client: Client) -> dict[str, Any]:
         client, task, known, current={one.id: one.hash for one in there.values()},
         erased=lambda identity: bool(erased and erased.gone(identity, dataset.name)),
     )  # fmt: skip
-    append(store, task, "answers", found.answers, {"from": client.url})
+    new = append_answers(store, task, found.answers, {"from": client.url})
+    told_before = {
+        source for one in records(store, kind="labeling") if one["name"] == task.name
+        for source in one["facts"].get("refused", ())
+    }  # fmt: skip
+    refused = [one for one in found.refused if one.source not in told_before]
     told = {
-        "answers": len(found.answers), "counts": found.counts, "refused": [one._asdict() for one in found.refused],
+        "answers": new, "counts": found.counts, "refused": [one._asdict() for one in refused],
+        "refused_before": len(found.refused) - len(refused),
         "configuration_changed": found.configuration_changed,
     }  # fmt: skip
-    if found.answers:
-        note(dataset, task, began, {"pull": len(found.answers), "url": client.url, "counts": found.counts})
+    if new or refused:
+        facts = {"pull": new, "url": client.url, "counts": found.counts, "refused": [one.source for one in refused]}
+        note(dataset, task, began, facts)
     return told
 
 
