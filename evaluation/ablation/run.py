@@ -7,6 +7,7 @@
       tokenizers/SHA.json
       settings/KEY.yaml      the training file of a run
       runs/KEY/              the run; KEY is a hash of all that decides it, so ablations share what is the same
+      runs/KEY.log           what the training said
       evaluations/KEY/       what it was measured on
 
 A seed sets the first weights, the order, and, where the version has more tokens than are trained on, the sample. The A/A arm is
@@ -18,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,8 +214,11 @@ def _trained(asked: Asked, config: Settings, key: str) -> Path | None:
         return folder
     path = asked.folder / "settings" / f"{key}.yaml"
     write_durably(path, json.dumps({**config, "run": key}, indent=1).encode())  # JSON is YAML
+    log = asked.folder / "runs" / f"{key}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        train_run(path, overrides=[], processes=asked.processes, runs=asked.folder / "runs", store=asked.store.location)
+        with log.open("a") as said, redirect_stderr(said):
+            train_run(path, overrides=[], processes=asked.processes, runs=log.parent, store=asked.store.location)
     except CurateError as error:
         if "gradients" not in error.problem or "loss is" not in error.problem:
             raise
