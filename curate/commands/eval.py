@@ -23,6 +23,16 @@ Length = Annotated[int | None, typer.Option(min=2, help="Most tokens read at onc
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the evaluation; by default evaluations/NAME, here.", metavar="DIR")
 ]
+Memorization = Annotated[
+    int | None,
+    typer.Option(
+        min=2, help="Ask for the next words of so many documents of the training, and of held-out ones.", metavar="N"
+    ),
+]
+MemorizationFrom = Annotated[
+    str | None,
+    typer.Option(help="Version of --memorization; by default the one that the run was trained on.", metavar="VERSION"),
+]
 Contamination = Annotated[
     str | None,
     typer.Option(
@@ -56,6 +66,8 @@ def evaluate(
     limit: Limit = None,
     length: Length = None,
     contamination: Contamination = None,
+    memorization: Memorization = None,
+    memorization_from: MemorizationFrom = None,
     samples: Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")] = False,
     out: Out = None,
     store: StoreOption = None,
@@ -76,7 +88,8 @@ def evaluate(
     found = run(
         lambda: open_model(_folder(model), length=length), asked, folder,
         store=opened, samples=samples, training=_training(contamination, model, opened),
-        columns=_columns(_folder(model)), say=lambda words: echo(f"eval {name}: {words}", err=True),
+        columns=_columns(_folder(model)), also=_memorization(memorization, memorization_from, model, opened),
+        say=lambda words: echo(f"eval {name}: {words}", err=True),
     )  # fmt: skip
     if as_json:
         print_json({**found.result, "folder": str(folder)})
@@ -152,10 +165,43 @@ def _training(version: str | None, model: str, store: Store | None) -> Dataset |
         return None
     try:
         return open_dataset(version or _trained_on(_folder(model))[0], store)
-    except CurateError:
+    except CurateError as error:
         if version is not None:
             raise
+        if (Path(_folder(model)) / "checkpoints").is_dir():
+            echo(f"eval {model}: contamination is not known: {error.problem}", err=True)
         return None
+
+
+def _memorization(count: int | None, version: str | None, model: str, store: Store | None) -> Any:
+    """What `--memorization` adds to an evaluation; its data is there before the model is opened."""
+    from curate.dataset.reader import open_dataset
+    from curate.errors import CurateError
+
+    if count is None:
+        if version:
+            raise CurateError("--memorization-from says where --memorization looks", hint="add --memorization N")
+        return None
+    try:
+        dataset = open_dataset(version or _trained_on(_folder(model))[0], store)
+    except CurateError as error:
+        if version:
+            raise
+        raise CurateError(
+            f"the version that `{model}` was trained on is not known: {error.problem}", "--memorization",
+            "name it with --memorization-from VERSION",
+        ) from None  # fmt: skip
+
+    def measure(opened: Any) -> dict[str, Any]:
+        from curate.evaluation.memorization import memorization
+        from curate.evaluation.models.tokens import TokenModel
+
+        if not isinstance(opened, TokenModel):
+            raise CurateError("memorization is of language models whose tokens are seen from here", "--memorization")
+        column = _columns(_folder(model))[0]
+        return {"memorization": memorization(opened, dataset, count=count, column=column)}
+
+    return measure
 
 
 def _columns(folder: str) -> list[str]:
@@ -202,8 +248,24 @@ def _print(result: dict[str, Any]) -> None:
             f"({share['value']:.1%}, {share['low']:.1%} to {share['high']:.1%})"
             + (f"; {one['too_short']:,} are too short to tell" if one["too_short"] else "")
         )
+    if "memorization" in result:
+        _print_memorization(result["memorization"])
     for words in result["warnings"]:
         echo(words)
+
+
+def _print_memorization(found: dict[str, Any]) -> None:
+    tokens, one = found["continued_tokens"], found["gap"]["bits_per_byte"]
+    for split, share in found["verbatim"].items():
+        short = found["too_short"][split]
+        echo(
+            f"{split} of {found['name']}: {_number(share['value'])} ({_interval(share)}) of {share['n']:,} passages are "
+            f"continued verbatim for {tokens} tokens" + (f"; {short:,} are too short to ask" if short else "")
+        )
+    echo(
+        f"text of the training costs {_number(one['value'])} ({_interval(one)}) bits per byte less than that of "
+        f"{found['held_out']}"
+    )
 
 
 def _number(value: float | None) -> str:
