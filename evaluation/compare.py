@@ -180,36 +180,32 @@ def compare(
         if name not in METRICS:
             raise CurateError(f"there is no metric `{name}`", "--metric", _known(name, METRICS))
     named = named_apart(evaluations)
-    (baseline, first), *others = named.items()
-    tests: list[Difference] = []
-    told: list[Difference] = []
-    groups: list[Difference] = []
+    baseline, *others = named
+    found: list[Difference] = []
     apart: list[tuple[str, str, str]] = []
     notes: list[str] = []
-    for name, other in others:
-        if other.result["identity"] == first.result["identity"]:
+    for name in others:
+        if named[name].result["identity"] == named[baseline].result["identity"]:
             notes.append(f"{baseline} and {name} are the same model")
-        for task in dict.fromkeys([*first.result["tasks"], *other.result["tasks"]]):
-            pair = _pair(task, first, other)
+        for task in dict.fromkeys([*named[baseline].result["tasks"], *named[name].result["tasks"]]):
+            pair = _pair(task, named[baseline], named[name])
             if isinstance(pair, str):
                 apart.append((task, name, pair))
                 continue
             say(task)
             notes += [f"{task}: {words}" for words in _notes(pair)]
-            found = [
-                replace(one, task=task, baseline=baseline, model=name)
-                for one in _differences(pair, metrics, seed)
-            ]  # fmt: skip
-            tests += [one for one in found if one.verdict and not one.by]
-            told += [one for one in found if not one.verdict and not one.by]
-            groups += [one for one in found if one.by]
-            if not found:
+            some = [replace(one, task=task, baseline=baseline, model=name) for one in _differences(pair, metrics, seed)]
+            found += some
+            if not some:
                 apart.append((task, name, "there is no metric that both have"))
+    whole = [one for one in found if not one.by]
+    tests, told = [one for one in whole if one.verdict], tuple(one for one in whole if not one.verdict)
     if not tests:
         raise _nothing(metrics, told, apart)
     adjusted = holm([1.0 if one.p is None else one.p for one in tests])
-    judged = [_judged(one, p) for one, p in zip(tests, adjusted, strict=True)]
-    return Comparison(named, tuple(judged), tuple(told), tuple(groups), tuple(apart), tuple(dict.fromkeys(notes)))
+    judged = tuple(_judged(one, p) for one, p in zip(tests, adjusted, strict=True))
+    groups = tuple(one for one in found if one.by)
+    return Comparison(named, judged, told, groups, tuple(apart), tuple(dict.fromkeys(notes)))
 
 
 def identity_of(evaluation: Evaluation) -> str:
@@ -221,7 +217,7 @@ def _known(name: str, known: Any) -> str:
     return did_you_mean(name, known) or f"there are: {', '.join(known)}"
 
 
-def _nothing(metrics: Sequence[str], told: list[Difference], apart: list[tuple[str, str, str]]) -> CurateError:
+def _nothing(metrics: Sequence[str], told: Sequence[Difference], apart: list[tuple[str, str, str]]) -> CurateError:
     if told:
         has = dict.fromkeys(one.metric for one in told)
         return CurateError(f"no task has the metric {' or '.join(metrics)}", "--metric", f"they have: {', '.join(has)}")

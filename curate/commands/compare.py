@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option(help="What is tested, of each task the first that it has; all other metrics get no verdict."),
+]
+GateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help='What has to be shown, else exit 3: "bits_per_byte not worse than 0.5%", "accuracy on sst2 better".'
+    ),
+]
+
 
 def compare(
     models: Annotated[
@@ -28,16 +39,8 @@ def compare(
             metavar="A B...",
         ),
     ],
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(help="What is tested, of each task the first that it has; all other metrics get no verdict."),
-    ] = None,
-    gate: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='What has to be shown, else exit 3: "bits_per_byte not worse than 0.5%", "accuracy on sst2 better".'
-        ),
-    ] = None,
+    metric: MetricOption = None,
+    gate: GateOption = None,
     out: Annotated[Path | None, typer.Option(help="HTML file to write.", metavar="FILE")] = None,
     store: StoreOption = None,
     as_json: Json = False,
@@ -65,18 +68,15 @@ def compare(
         from curate.reports.comparison import build_comparison_page
 
         build_comparison_page(found, judged, out)
-    told = {
-        "comparison": identity, **found.json(), "gates": [one.json() for one in judged], "page": str(out) if out else None
-    }  # fmt: skip
+    gated = [one.json() for one in judged]
+    told = {"comparison": identity, **found.json(), "gates": gated, "page": str(out) if out else None}
     if opened:
         _record(opened, identity, began, found, told, out)
     missed = [one for one in judged if one.missing]
-    if as_json and not missed:
+    if not as_json:
+        _print(found, judged, out)
+    elif not missed:
         print_json(told)
-    elif not as_json:
-        _print(found, judged)
-        if out:
-            echo(str(out))
     if missed:
         problem = f"not shown: {'; '.join(one.gate.text for one in missed)}"
         raise GateError(problem, "; ".join(words for one in missed for words in one.missing), result=told)
@@ -102,7 +102,7 @@ def _record(store: Store, identity: str, began: str, found: Comparison, told: di
     )  # fmt: skip
 
 
-def _print(found: Comparison, judged: Sequence[Judged]) -> None:
+def _print(found: Comparison, judged: Sequence[Judged], out: Path | None) -> None:
     from curate.commands.tables import print_table, print_wrapped
 
     baseline, *others = found.evaluations
@@ -139,6 +139,8 @@ def _print(found: Comparison, judged: Sequence[Judged]) -> None:
     print_wrapped(
         f"Differences are {others[0] if len(others) == 1 else 'the other model'} less {baseline}. {_meaning()}"
     )
+    if out:
+        echo(str(out))
 
 
 def _meaning() -> str:

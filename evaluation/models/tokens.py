@@ -136,8 +136,8 @@ class TokenModel(ABC):
         """
         nothing: tuple[NDArray[np.float32], NDArray[np.bool_]] = (np.zeros(0, np.float32), np.zeros(0, np.bool_))
         found: list[tuple[NDArray[np.float32], NDArray[np.bool_]]] = [nothing] * len(rows)
-        windows = [_Window(request, row, len(row) - 1) for request, row in enumerate(rows) if len(row) > 1]
-        for window, nats, greedy in self._read(windows, greedy=True):
+        windows = [_Window(request, 0, row, len(row) - 1) for request, row in enumerate(rows) if len(row) > 1]
+        for window, nats, greedy in self._read(windows, self.progress, greedy=True):
             found[window.request] = nats, greedy
         return found
 
