@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +19,7 @@ from curate.evaluation.watch import Evaluations, overfitting
 from curate.train.run import train_run
 from curate.train.weights.checkpoint import checkpoints
 from tests.evaluation.conftest import RUNS
+from tests.train.rows_project import TRAIN, write_dataset
 
 HELD = PerplexityTask(name="held", data="rows", split="test")
 
@@ -130,10 +132,16 @@ def test_a_gap_that_grows_is_overfitting(values, since):
 
 
 @pytest.mark.slow
-def test_a_model_that_learns_its_data_by_heart_is_told_of(project, capsys):
-    changes = ["run=heart", "steps=150", "optimizer.learning_rate=0.02", "validation.every=1000"]
-    train_run(project / "train.yaml", overrides=changes, watch=watching(30, HELD))
-    over = result(project / "runs" / "heart")["overfitting"]
+def test_a_model_that_learns_its_data_by_heart_is_told_of(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    texts = [" ".join(map(str, random.integers(0, 10_000, 60))) for _ in range(40)]
+    write_dataset(tmp_path, {"text": texts}, ["train", "validation"] * 20)
+    (tmp_path / "train.yaml").write_text(TRAIN)
+    changes = ["steps=250", "checkpoint_every=250", "validation.every=250", "optimizer.learning_rate=0.02"]
+    train_run(
+        tmp_path / "train.yaml", overrides=changes, watch=watching(50, HELD.model_copy(update={"split": "validation"}))
+    )
+    over = result(tmp_path / "runs" / "small")["overfitting"]
     assert over["gap"]["low"] > 0
     said = [line for line in capsys.readouterr().err.splitlines() if "overfitting" in line]
     assert len(said) == 1
