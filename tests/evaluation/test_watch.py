@@ -134,13 +134,18 @@ def test_a_gap_that_grows_is_overfitting(values, since):
 @pytest.mark.slow
 def test_a_model_that_learns_its_data_by_heart_is_told_of(tmp_path, capsys):
     random = np.random.default_rng(0)
-    texts = [" ".join(map(str, random.integers(0, 10_000, 60))) for _ in range(40)]
-    write_dataset(tmp_path, {"text": texts}, ["train", "validation"] * 20)
+    texts = [" ".join(map(str, random.integers(0, 10_000, 60))) for _ in range(12)]
+    write_dataset(tmp_path, {"text": texts}, ["train", "validation"] * 6)
     (tmp_path / "train.yaml").write_text(TRAIN)
-    changes = ["steps=250", "checkpoint_every=250", "validation.every=250", "optimizer.learning_rate=0.02"]
-    train_run(
-        tmp_path / "train.yaml", overrides=changes, watch=watching(50, HELD.model_copy(update={"split": "validation"}))
-    )
+    changes = [
+        "steps=150",
+        "checkpoint_every=150",
+        "validation.every=150",
+        "optimizer.learning_rate=0.01",
+        "model.width=64",
+    ]
+    task = HELD.model_copy(update={"split": "validation"})
+    train_run(tmp_path / "train.yaml", overrides=changes, watch=watching(15, task))
     over = result(tmp_path / "runs" / "small")["overfitting"]
     assert over["gap"]["low"] > 0
     said = [line for line in capsys.readouterr().err.splitlines() if "overfitting" in line]
