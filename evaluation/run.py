@@ -79,9 +79,7 @@ def evaluate(
         CurateError: Data, model and tasks do not fit.
     """
     location = store.location if store else None
-    read = [(task, read_rows(task, location)) for task in tasks]
-    for task, rows in read:
-        check_columns(task, rows)
+    read = [(task, _checked(task, read_rows(task, location))) for task in tasks]
     began, identity = now(), run_id()
     for _, rows in read:
         _tell_test(store, rows, say)
@@ -129,6 +127,11 @@ def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, sample
     })  # fmt: skip
     write_items(folder, items)
     return items
+
+
+def _checked(task: TaskSettings, rows: Rows) -> Rows:
+    check_columns(task, rows)
+    return rows
 
 
 def check_columns(task: TaskSettings, rows: Rows) -> None:

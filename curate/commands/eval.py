@@ -18,6 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--tasks", help="A YAML file of tasks; may be given several times.", metavar="FILE"),
+]
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="What to predict: a version, or jsonl, csv or parquet files; by default what the run was validated on.",
+        metavar="VERSION_OR_FILE",
+    ),
+]
+Split = Annotated[str | None, typer.Option(help="Of the versions in --data; by default `test`, where there is one.")]
+By = Annotated[list[str] | None, typer.Option(help="Column of --data whose values get numbers of their own.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most as many documents of --data, spread evenly.")]
 Length = Annotated[int | None, typer.Option(min=2, help="Most tokens read at once; by default what the model takes.")]
 Out = Annotated[
@@ -45,24 +59,10 @@ Contamination = Annotated[
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run, its folder, a checkpoint, or a Hugging Face folder.")],
-    tasks: Annotated[
-        list[str] | None,
-        typer.Option("--tasks", help="A YAML file of tasks; may be given several times.", metavar="FILE"),
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data",
-            help="What to predict: a version, or jsonl, csv or parquet files; by default what the run was validated on.",
-            metavar="VERSION_OR_FILE",
-        ),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Of the versions in --data; by default `test`, where there is one.")
-    ] = None,
-    by: Annotated[
-        list[str] | None, typer.Option(help="Column of --data whose values get numbers of their own.")
-    ] = None,
+    tasks: Tasks = None,
+    data: Data = None,
+    split: Split = None,
+    by: By = None,
     limit: Limit = None,
     length: Length = None,
     contamination: Contamination = None,

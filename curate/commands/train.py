@@ -27,6 +27,12 @@ Processes = Annotated[
 Runs = Annotated[
     Path | None, typer.Option(help="Folder of run folders; by default `runs` beside the file.", metavar="DIR")
 ]
+Tasks = Annotated[
+    Path | None, typer.Option("--eval", help="A YAML file of tasks that are measured on the way.", metavar="FILE")
+]
+Every = Annotated[
+    int | None, typer.Option("--eval-every", min=1, help="Steps between two evaluations; by default the last only.")
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(help="Go on though this setting, or this fact of the data, has changed.", metavar="NAME"),
@@ -40,12 +46,8 @@ def train(
     runs: Runs = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove an earlier run of this name first.")] = False,
     allow: Allow = None,
-    tasks: Annotated[
-        Path | None, typer.Option("--eval", help="A YAML file of tasks that are measured on the way.", metavar="FILE")
-    ] = None,
-    every: Annotated[
-        int | None, typer.Option("--eval-every", min=1, help="Steps between two evaluations; by default the last only.")
-    ] = None,
+    tasks: Tasks = None,
+    every: Every = None,
     plan: Annotated[bool, typer.Option("--plan", help="Train nothing: say what to train.")] = False,
     tokens: Annotated[float | None, typer.Option(help="Plan for as many unique tokens.", metavar="N")] = None,
     preset: Annotated[str | None, typer.Option(help="Plan a model of this preset.")] = None,
