@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from curate.evaluation.tasks.settings import (
 )
 from curate.jsontext import loads
 
-__all__ = ["asked_tasks", "columns_of", "model_place", "training_data"]
+__all__ = ["asked_tasks", "columns_of", "memorized", "model_place", "training_data"]
 
 
 def model_place(model: str) -> str:
@@ -82,16 +82,48 @@ def _trained_on(folder: str) -> tuple[str, str | None]:
     raise CurateError("it is not known what to evaluate on", hint="--data VERSION, --data FILE or --tasks FILE")
 
 
-def training_data(version: str | None, place: str, store: Store | None) -> Dataset | None:
+def training_data(version: str | None, place: str, store: Store | None, say: Callable[[str], None]) -> Dataset | None:
     """The version in which the items are looked for; None where there is none, which is said where one was expected."""
     if version == "none" or (version is None and store is None):
         return None
     try:
         return open_dataset(version or _trained_on(place)[0], store)
-    except CurateError:
+    except CurateError as error:
         if version is not None:
             raise
+        if (Path(place) / "checkpoints").is_dir():
+            say(f"contamination is not known: {error.problem}")
         return None
+
+
+def memorized(
+    count: int | None, version: str | None, place: str, store: Store | None
+) -> Callable[[Any], dict[str, Any]] | None:
+    """What `--memorization` adds to an evaluation; its data is there before the model is opened."""
+    if count is None:
+        if version:
+            raise CurateError("--memorization-from says where --memorization looks", hint="add --memorization N")
+        return None
+    try:
+        dataset = open_dataset(version or _trained_on(place)[0], store)
+    except CurateError as error:
+        if version:
+            raise
+        raise CurateError(
+            f"the version that `{place}` was trained on is not known: {error.problem}", "--memorization",
+            "name it with --memorization-from VERSION",
+        ) from None  # fmt: skip
+
+    def measure(opened: Any) -> dict[str, Any]:
+        from curate.evaluation.memorization import memorization
+        from curate.evaluation.models.tokens import TokenModel
+
+        if not isinstance(opened, TokenModel):
+            raise CurateError("memorization is of language models whose tokens are seen from here", "--memorization")
+        column = columns_of(place)[0]
+        return {"memorization": memorization(opened, dataset, count=count, column=column)}
+
+    return measure
 
 
 def columns_of(folder: str) -> list[str]:

@@ -15,7 +15,7 @@ from curate.audit.bias.statistics import wilson
 from curate.dataset.reader import Dataset
 from curate.dataset.runs import Thing, now, record, records, run_id
 from curate.dataset.store import Store
-from curate.errors import CurateError
+from curate.errors import CurateError, did_you_mean
 from curate.evaluation.contamination import contamination
 from curate.evaluation.metrics import Measured, group_measures, measures
 from curate.evaluation.models.contract import LanguageModel
@@ -40,7 +40,7 @@ from curate.evaluation.tasks.settings import (
 from curate.files import write_durably
 from curate.jsontext import dumps
 
-__all__ = ["evaluate"]
+__all__ = ["check_columns", "evaluate", "measured"]
 
 SAMPLES = ("prompt", "choices", "log_probabilities", "generated", "finish", "generated_tokens", "pieces")
 """Facts that only `--samples` keeps."""
@@ -59,6 +59,7 @@ def evaluate(
     samples: bool = False,
     training: Dataset | None = None,
     columns: Sequence[str] = (),
+    also: Callable[[Model], dict[str, Any]] | None = None,
     say: Say,
 ) -> Evaluation:
     """Measure a model on tasks, and keep what was measured.
@@ -71,13 +72,14 @@ def evaluate(
         samples: Keep prompts and answers.
         training: The version that the model was trained on: how much of each item stands there is measured, too.
         columns: Of the training, for tasks that name none.
+        also: Measures more of the model: parts of the result, by name.
         say: Tells people how far it is.
 
     Raises:
         CurateError: Data, model and tasks do not fit.
     """
     location = store.location if store else None
-    read = [(task, read_rows(task, location)) for task in tasks]
+    read = [(task, _checked(task, read_rows(task, location))) for task in tasks]
     began, identity = now(), run_id()
     for _, rows in read:
         _tell_test(store, rows, say)
@@ -92,6 +94,8 @@ def evaluate(
             "version": training.version, "name": name,
             "tasks": {items.task: _beside(items, overlaps[items.task]) for items in found},
         }  # fmt: skip
+    if also:
+        result |= also(model)
     write_durably(folder / RESULT, dumps(result).encode())
     if store:
         _record(store, identity, began, model, read, folder, result)
@@ -112,20 +116,55 @@ def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, sample
     say(f"{task.name}: {len(rows.rows):,} rows" + (f" of {rows.total:,}" if rows.total > len(rows.rows) else ""))
     started = time.process_time()
     model.progress = _every(PATIENCE, lambda share: say(f"{task.name}: {share:.0%}"))
-    facts = _measured(task, rows, model)
-    columns = {"id": [str(row["id"]) for row in rows.rows], **facts}
-    columns |= {name: [str(row.get(name)) for row in rows.rows] for name in task.by}
-    if task.cluster:
-        columns["cluster"] = [str(row.get(task.cluster)) for row in rows.rows]
-    table = pa.table({name: values for name, values in columns.items() if samples or name not in SAMPLES})
+    whole = measured(task, rows, model)
+    table = whole if samples else whole.drop_columns([name for name in SAMPLES if name in whole.column_names])
     items = Items(task.name, table, {
         **about, "by": list(task.by), "source": rows.source, "version": rows.version, "split": rows.split,
         "rows": len(rows.rows), "total": rows.total, "repeated": rows.repeated, "samples": samples,
-        "cut": sum(one > 0 for one in columns.get("cut", [])), "cpu_seconds": time.process_time() - started,
+        "cut": sum(one > 0 for one in table["cut"].to_pylist()) if "cut" in table.column_names else 0,
+        "cpu_seconds": time.process_time() - started,
         "engine": f"curate {version('curate-lm')}",
     })  # fmt: skip
     write_items(folder, items)
     return items
+
+
+def _checked(task: TaskSettings, rows: Rows) -> Rows:
+    check_columns(task, rows)
+    return rows
+
+
+def check_columns(task: TaskSettings, rows: Rows) -> None:
+    """Refuse a task whose groups or clusters are in a column that no row has.
+
+    Raises:
+        CurateError: It is so.
+    """
+    known = dict.fromkeys(key for row in rows.rows for key in row)
+    asked = [("by", name) for name in task.by] + ([("cluster", task.cluster)] if task.cluster else [])
+    for setting, name in asked:
+        if name not in known:
+            near = did_you_mean(name, known) or f"there are: {', '.join(known)}"
+            raise CurateError(f"no row has a column `{name}`", f"task {task.name}: {setting}", near)
+
+
+def measured(task: TaskSettings, rows: Rows, model: Model) -> pa.Table:
+    """What a model answers to a task: a row an item, with its id, its groups and the facts.
+
+    Raises:
+        CurateError: The model does not answer questions of this kind.
+    """
+    columns = {"id": pa.array([row["id"] for row in rows.rows], pa.string()), **_facts(task, rows, model)}
+    columns |= {name: _texts(rows, name) for name in task.by}
+    if task.cluster:
+        columns["cluster"] = _texts(rows, task.cluster)
+    return pa.table(columns)
+
+
+def _texts(rows: Rows, name: str) -> pa.Array:
+    """The values of a column as text, null where there is none."""
+    values = (row.get(name) for row in rows.rows)
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
 def _every(seconds: float, tell: Callable[[float], None]) -> Callable[[float], None]:
@@ -141,7 +180,7 @@ def _every(seconds: float, tell: Callable[[float], None]) -> Callable[[float], N
     return maybe
 
 
-def _measured(task: TaskSettings, rows: Rows, model: Model) -> dict[str, list[Any]]:
+def _facts(task: TaskSettings, rows: Rows, model: Model) -> dict[str, list[Any]]:
     """The facts of the rows.
 
     Raises:

@@ -7,6 +7,7 @@ matched_difference  Agresti and Min (2005): interval of the difference of two sh
 exchanged           approximate randomization (Noreen 1989): how often a difference as large comes about when the two models
                     are exchanged, at random, on each item; exact at any number of items for two draws of one model
 paired              the percentile bootstrap of the difference over the same items, for any function of sums
+unpaired            the percentile bootstrap of the difference of two samples that are drawn apart
 wide                Hesterberg (2014, arXiv 1411.5279): the percentiles of a bootstrap whose interval is not too narrow for few
                     items; as Student's t is to the normal
 detectable          the least difference that is found with 80% power at the 5% level, of its standard error
@@ -28,7 +29,7 @@ from scipy import sparse, stats
 from curate.audit.bias.statistics import Estimate, Z
 from curate.labeling.agreement import bootstrap
 
-__all__ = ["detectable", "exchanged", "holm", "matched_difference", "mcnemar", "paired", "wide"]
+__all__ = ["detectable", "exchanged", "holm", "matched_difference", "mcnemar", "paired", "unpaired", "wide"]
 
 Numbers = NDArray[np.float64]
 Rows = Any
@@ -91,6 +92,41 @@ def paired(first: Rows, other: Rows, value: Value, *, seed: int = 0, resamples: 
         both, lambda sums: value(sums[:, width:]) - value(sums[:, :width]),
         seed=seed, resamples=resamples, confidence=wide(count),
     )  # fmt: skip
+
+
+def unpaired(
+    first: Numbers, other: Numbers, value: Value, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate | None:
+    """`value` of the first items less that of the other ones, which are none of the first, with its 95% interval.
+
+    Args:
+        first: What each of the first items adds to the sums (items by sums).
+        other: The same of the others.
+        value: As of `paired`.
+        seed: Of the draws.
+        resamples: How many draws.
+
+    Returns:
+        None for less than two items of either kind, or where there is no value.
+    """
+    fewest = min(len(first), len(other))
+    if fewest < 2:
+        return None
+    random, drawn = np.random.default_rng(seed), list[Numbers]()
+    for rows in (first, other):
+        step, sums = max(1, CELLS // len(rows)), list[Numbers]()
+        for start in range(0, resamples, step):
+            size = min(step, resamples - start)
+            weights = random.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=size)
+            sums.append(weights.astype(np.float64) @ rows)
+        drawn.append(value(np.concatenate(sums)))
+    found = value(first.sum(axis=0, keepdims=True)) - value(other.sum(axis=0, keepdims=True))
+    differences = drawn[0] - drawn[1]
+    if np.isnan(found[0]) or np.isnan(differences).any():
+        return None
+    tail = (1 - wide(fewest)) / 2
+    low, high = np.quantile(differences, [tail, 1 - tail])
+    return Estimate(float(found[0]), float(low), float(high))
 
 
 def exchanged(first: Rows, other: Rows, value: Value, *, seed: int = 0, exchanges: int = EXCHANGES) -> float | None:

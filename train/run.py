@@ -21,6 +21,7 @@ from curate.train.runs.folder import RunFolder, held, prepare
 from curate.train.runs.launch import is_first, launch, torchrun_place
 from curate.train.runs.logs import check_logs
 from curate.train.runs.record import recorded
+from curate.train.runs.watch import OpenWatch
 from curate.train.settings.config import TrainConfig
 from curate.train.settings.file import load_config, store_of
 from curate.train.settings.methods import DistillationSettings
@@ -40,8 +41,19 @@ def train_run(
     store: str | None = None,
     fresh: bool = False,
     allow: Sequence[str] = (),
+    watch: OpenWatch | None = None,
 ) -> dict[str, Any]:
     """Train as a file says; returns what `--json` prints.
+
+    Args:
+        path: The file.
+        overrides: Changed settings, `key=value`.
+        processes: Instead of those of the file.
+        runs: Folder of run folders; by default `runs` beside the file.
+        store: The store; by default the nearest to the file.
+        fresh: Remove an earlier run of this name first.
+        allow: Settings and facts of the data that may have changed.
+        watch: Opens what else measures the model on the way.
 
     Raises:
         CurateError: The file, the dataset, or an earlier run of this name stands in the way; or training diverged.
@@ -50,6 +62,11 @@ def train_run(
     place, first = torchrun_place(), is_first()
     config = load_config(path, overrides, processes=processes or (place.size if place else None))
     require_torch()
+    if watch and (place or config.processes > 1 or config.restarts):
+        raise CurateError(
+            "evaluation during training is of a run in one process that is not started again",
+            "--eval", "one process and `restarts: 0`; or `curate eval` of its checkpoints",
+        )  # fmt: skip
     # Threads that wait must sleep: by default they spin, which costs five times the CPU time where anything else runs.
     # OpenMP reads this once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -58,12 +75,21 @@ def train_run(
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # torchrun's, after a process has died
     # of torchrun's processes the first holds the folder and writes; the others wait for it when they join
     with held(named, fresh=fresh and not again) if first else nullcontext(RunFolder(named)) as folder:
-        result = _trained(config, store_of(path, store), folder, allow=allow, first=first, alone=place is None)
+        result = _trained(
+            config, store_of(path, store), folder, allow=allow, first=first, alone=place is None, watch=watch
+        )
         return {**result, "checkpoint": str(folder.path / result["checkpoint"])}
 
 
 def _trained(
-    config: TrainConfig, root: str, folder: RunFolder, *, allow: Sequence[str], first: bool, alone: bool
+    config: TrainConfig,
+    root: str,
+    folder: RunFolder,
+    *,
+    allow: Sequence[str],
+    first: bool,
+    alone: bool,
+    watch: OpenWatch | None,
 ) -> dict[str, Any]:
     """The result of the run, done now or before."""
     datasets = {name: open_dataset(name, root) for name in references(config)}
@@ -74,6 +100,7 @@ def _trained(
     models = _models(config)
     check_logs(config)
     check_machine(config, models.get("path"))
+    watching = watch(config, root) if watch else None
     for dataset in datasets.values() if first else ():
         _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
     packs = pack_all(config, datasets.__getitem__, tokenizer=_tokenizer(config, models))
@@ -85,7 +112,7 @@ def _trained(
         _say(f"train {config.run}: complete already")
     with recorded(datasets, packs, folder) if first else nullcontext():
         if not (alone and complete):
-            launch(config, folder, packs)
+            launch(config, folder, packs, watch=watching)
     result = folder.result()
     assert result is not None
     return result

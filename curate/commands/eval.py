@@ -40,6 +40,16 @@ Contamination = Annotated[
 ]
 
 
+Memorization = Annotated[
+    int | None,
+    typer.Option(
+        min=2, help="Ask for the next words of so many documents of the training, and of held-out ones.", metavar="N"
+    ),
+]
+MemorizationFrom = Annotated[
+    str | None,
+    typer.Option(help="Version of --memorization; by default the one that the run was trained on.", metavar="VERSION"),
+]
 ModelArgument = Annotated[
     str, typer.Argument(help="A run, its folder, a checkpoint, a Hugging Face folder, or http://HOST/v1.")
 ]
@@ -71,6 +81,8 @@ def evaluate(
     endpoint_model: EndpointModel = None,
     endpoint_tokenizer: EndpointTokenizer = None,
     contamination: Contamination = None,
+    memorization: Memorization = None,
+    memorization_from: MemorizationFrom = None,
     samples: Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")] = False,
     out: Out = None,
     store: StoreOption = None,
@@ -83,7 +95,7 @@ def evaluate(
     """
     from curate.commands.options import print_json
     from curate.evaluation.models.opened import open_model
-    from curate.evaluation.request import asked_tasks, columns_of, model_place, training_data
+    from curate.evaluation.request import asked_tasks, columns_of, memorized, model_place, training_data
     from curate.evaluation.run import evaluate as run
 
     opened = optional_store(store)
@@ -91,12 +103,16 @@ def evaluate(
     asked = asked_tasks(place, tasks or [], data or [], split, tuple(by or ()), limit)
     name = (endpoint_model or urlsplit(model).netloc or Path(model).resolve().name).replace("/", "-").replace(":", "-")
     out = out or Path("evaluations") / name
+
+    def say(words: str) -> None:
+        echo(f"eval {name}: {words}", err=True)
+
     found = run(
         lambda: open_model(
             place, length=length, backend=backend, endpoint_model=endpoint_model, endpoint_tokenizer=endpoint_tokenizer
         ),
-        asked, out, store=opened, samples=samples, training=training_data(contamination, place, opened),
-        columns=columns_of(place), say=lambda words: echo(f"eval {name}: {words}", err=True),
+        asked, out, store=opened, samples=samples, training=training_data(contamination, place, opened, say),
+        columns=columns_of(place), also=memorized(memorization, memorization_from, place, opened), say=say,
     )  # fmt: skip
     if as_json:
         print_json({**found.result, "folder": str(out)})
@@ -133,8 +149,24 @@ def _print(result: dict[str, Any]) -> None:
             f"({share['value']:.1%}, {share['low']:.1%} to {share['high']:.1%})"
             + (f"; {one['too_short']:,} are too short to tell" if one["too_short"] else "")
         )
+    if "memorization" in result:
+        _print_memorization(result["memorization"])
     for words in result["warnings"]:
         echo(words)
+
+
+def _print_memorization(found: dict[str, Any]) -> None:
+    tokens, one = found["continued_tokens"], found["gap"]["bits_per_byte"]
+    for split, share in found["verbatim"].items():
+        short = found["too_short"][split]
+        echo(
+            f"{split} of {found['name']}: {_number(share['value'])} ({_interval(share)}) of {share['n']:,} passages are "
+            f"continued verbatim for {tokens} tokens" + (f"; {short:,} are too short to ask" if short else "")
+        )
+    echo(
+        f"text of the training costs {_number(one['value'])} ({_interval(one)}) bits per byte less than that of "
+        f"{found['held_out']}"
+    )
 
 
 def _number(value: float | None) -> str:

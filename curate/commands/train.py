@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
+
+if TYPE_CHECKING:
+    from curate.train.runs.watch import OpenWatch, Watch
+    from curate.train.settings.config import TrainConfig
 
 __all__ = ["train"]
 
@@ -23,6 +27,12 @@ Processes = Annotated[
 Runs = Annotated[
     Path | None, typer.Option(help="Folder of run folders; by default `runs` beside the file.", metavar="DIR")
 ]
+Tasks = Annotated[
+    Path | None, typer.Option("--eval", help="A YAML file of tasks that are measured on the way.", metavar="FILE")
+]
+Every = Annotated[
+    int | None, typer.Option("--eval-every", min=1, help="Steps between two evaluations; by default the last only.")
+]
 Allow = Annotated[
     list[str] | None,
     typer.Option(help="Go on though this setting, or this fact of the data, has changed.", metavar="NAME"),
@@ -36,6 +46,8 @@ def train(
     runs: Runs = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Remove an earlier run of this name first.")] = False,
     allow: Allow = None,
+    tasks: Tasks = None,
+    every: Every = None,
     plan: Annotated[bool, typer.Option("--plan", help="Train nothing: say what to train.")] = False,
     tokens: Annotated[float | None, typer.Option(help="Plan for as many unique tokens.", metavar="N")] = None,
     preset: Annotated[str | None, typer.Option(help="Plan a model of this preset.")] = None,
@@ -69,9 +81,34 @@ def train(
     from curate.train.run import train_run
     from curate.train.runs.launch import is_first
 
-    result = train_run(config, overrides=given, processes=processes, runs=runs, store=store, fresh=fresh, allow=some)
+    result = train_run(
+        config, overrides=given, processes=processes, runs=runs, store=store, fresh=fresh, allow=some,
+        watch=_watch(tasks, every),
+    )  # fmt: skip
     if is_first():
         print_json(result) if as_json else _print(result)
+
+
+def _watch(tasks: Path | None, every: int | None) -> OpenWatch | None:
+    """What measures the tasks of a file while a run is trained; none without a file."""
+    from curate.errors import CurateError
+
+    if tasks is None:
+        if every is not None:
+            raise CurateError(
+                "--eval-every says how often the tasks of --eval are measured", hint="add --eval tasks.yaml"
+            )
+        return None
+    from curate.evaluation.tasks.settings import load_tasks
+
+    asked = load_tasks(tasks)
+
+    def opened(config: TrainConfig, store: str) -> Watch:
+        from curate.evaluation.watch import Evaluations
+
+        return Evaluations(config, store, asked, every=every or config.steps)
+
+    return opened
 
 
 def _refuse_planning(planning: dict[str, Any]) -> None:

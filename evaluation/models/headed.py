@@ -27,11 +27,11 @@ from curate.train.models.trunk import build_trunk
 from curate.train.objectives.contract import trunk_inputs
 from curate.train.settings.blocks import DataSettings
 from curate.train.settings.methods import ClassificationSettings, Seq2SeqSettings
-from curate.train.weights.export import load_trained, targets_of
+from curate.train.weights.export import Trained, load_trained, targets_of
 from curate.train.weights.huggingface import read_huggingface
 from curate.train.weights.origin import checkpoint_of, find_model, model_hash, read_stored
 
-__all__ = ["HEADS", "HeadedModel", "open_headed"]
+__all__ = ["HEADS", "HeadedModel", "headed_of", "open_headed"]
 
 HEADS = ("classification", "token_classification", "seq2seq")
 ROWS = 32
@@ -173,12 +173,16 @@ def open_headed(path: str, *, length: int | None = None) -> HeadedModel | None:
 
 
 def _of_run(path: str, length: int | None) -> HeadedModel:
-    trained = load_trained(Path(path))
+    return headed_of(load_trained(Path(path)), path, model_hash(find_model(path)), length)
+
+
+def headed_of(trained: Trained, name: str, identity: str, length: int | None = None) -> HeadedModel:
+    """The model with a head that a run has come to; its kind is one of HEADS."""
     config, settings = trained.config, trained.config.objective
     regression = isinstance(settings, ClassificationSettings) and settings.regression
     return HeadedModel(
-        path, model_hash(find_model(path)), settings.kind, trained.trunk(), _head(trained.tensors),  # pyright: ignore[reportArgumentType]
-        _tokenizer(path, trained.tokenizer), min(config.batch.length, length or config.batch.length),
+        name, identity, settings.kind, trained.trunk(), _head(trained.tensors),  # pyright: ignore[reportArgumentType]
+        _tokenizer(name, trained.tokenizer), min(config.batch.length, length or config.batch.length),
         () if regression else tuple(trained.labels or ()), getattr(settings, "pooling", None), config.data,
         settings.target_length if isinstance(settings, Seq2SeqSettings) else 0,
     )  # fmt: skip

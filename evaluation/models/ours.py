@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,10 @@ from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.models.trunk import build_trunk
 from curate.train.weights.origin import Origin, checkpoint_of, find_model, model_hash
 
-__all__ = ["TrunkModel", "open_trunk"]
+if TYPE_CHECKING:
+    from curate.train.weights.export import Trained
+
+__all__ = ["TrunkModel", "open_trunk", "trunk_of"]
 
 
 class TrunkModel(TokenModel):
@@ -75,6 +78,27 @@ def open_trunk(path: str, *, length: int | None = None) -> TrunkModel:
     )  # fmt: skip
 
 
+def trunk_of(trained: Trained, name: str, identity: str) -> TrunkModel:
+    """The language model that a run has come to.
+
+    Raises:
+        CurateError: It does not predict the next token.
+    """
+    _check_predicts(trained, name)
+    tokens = load_tokenizer(trained.tokenizer)
+    known = roles(tokens)
+    return TrunkModel(
+        trained.trunk(), name=name, identity=identity, tokenizer=tokens, prefix=known["end_of_text"],
+        end=frozenset({known["end_of_text"], known.get("end", known["end_of_text"])}), length=trained.length,
+    )  # fmt: skip
+
+
+def _check_predicts(trained: Trained, name: str) -> None:
+    kind = trained.config.objective.kind
+    if kind in ("masked", "seq2seq", "classification", "token_classification"):
+        raise CurateError(f"the model in `{name}` does not predict the next token: it was trained for `{kind}`")
+
+
 def _prefix(known: dict[str, int], *, run: bool) -> int:
     """A run of ours has learned the first token after an end of text; other models may have a token of their own."""
     return known["end_of_text"] if run else known.get("start", known["end_of_text"])
@@ -84,9 +108,7 @@ def _of_run(path: str) -> tuple[nn.Module, str, Path | None, int]:
     from curate.train.weights.export import load_trained
 
     trained = load_trained(Path(path))
-    kind = trained.config.objective.kind
-    if kind in ("masked", "seq2seq", "classification", "token_classification"):
-        raise CurateError(f"the model in `{path}` does not predict the next token: it was trained for `{kind}`")
+    _check_predicts(trained, path)
     found = checkpoint_of(Path(path))
     assert found is not None
     return trained.trunk(), _hash(found), trained.tokenizer if trained.tokenizer.is_file() else None, trained.length

@@ -19,7 +19,7 @@ from curate.evaluation.tasks.files import read_file
 from curate.evaluation.tasks.settings import PerplexityTask, TaskSettings
 from curate.files import file_hash
 
-__all__ = ["SMALL", "Rows", "column", "read_files", "read_rows"]
+__all__ = ["SMALL", "Rows", "column", "documents", "read_files", "read_rows"]
 
 SMALL = 20
 """Fewer rows get a warning: the interval is all that they tell."""
@@ -66,7 +66,7 @@ def read_rows(task: TaskSettings, store: str | None) -> Rows:
         raise CurateError(
             f"there is no document in {task.data}" + (f", split {split}" if split else ""), f"task {task.name}"
         )
-    some = _documents(dataset, split, _columns(task, dataset), _spread(total, task.limit))
+    some = documents(dataset, split, _columns(task, dataset), _spread(total, task.limit))
     name = f"{dataset.name}@{dataset.tag or dataset.version[:12]}"
     identity = f"{dataset.version}/{split or ''}"
     return Rows(some, name, identity, dataset.version, split or "all", total, _name_apart(some))
@@ -80,9 +80,10 @@ def _columns(task: TaskSettings, dataset: Dataset) -> list[str] | None:
     return [*(name for name in dataset.columns if name in wanted), *sorted(wanted - set(dataset.columns))]
 
 
-def _documents(
+def documents(
     dataset: Dataset, split: str | None, columns: list[str] | None, wanted: np.ndarray
 ) -> list[dict[str, Any]]:
+    """Documents of a split by their sorted numbers; None: all columns. One batch is held beside them."""
     found, start = list[dict[str, Any]](), 0
     for batch in dataset.batches(split, columns, 1000):
         here = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + batch.num_rows)]

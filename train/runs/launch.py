@@ -31,6 +31,7 @@ from curate.errors import CurateError, ResumableError
 from curate.tokenize.pack import Pack, open_pack
 from curate.train.runs.folder import RunFolder
 from curate.train.runs.stacks import PATIENCE, answering, collect_stacks, wait_for, write_stack
+from curate.train.runs.watch import Watch
 from curate.train.runs.watchdog import ProcessDied, Watchdog, hang_error
 from curate.train.settings.config import TrainConfig
 
@@ -72,7 +73,9 @@ def is_first() -> bool:
     return place is None or place.rank == 0
 
 
-def launch(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack] | Pack) -> None:
+def launch(
+    config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack] | Pack, *, watch: Watch | None = None
+) -> None:
     """Train to the end, in `config.processes` processes.
 
     Of torchrun's processes each calls this; the first of them holds the run's folder.
@@ -81,6 +84,7 @@ def launch(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack] | P
         config: The run's settings.
         folder: Its folder, prepared.
         packs: Its token shards, by the name of their task or dataset.
+        watch: What else is measured on the way; in a single process only.
 
     Raises:
         CurateError: What stopped the training, if the user can solve it.
@@ -92,20 +96,25 @@ def launch(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack] | P
     if place:
         _train_with_torchrun(config, folder, packs, place)
     elif config.processes == 1 and not config.restarts:
-        _train_here(config, folder, packs)
+        _train_here(config, folder, packs, watch)
     else:
         _train_spawned(config, folder, packs)
 
 
 def _train(
-    config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack], world: World, heartbeat: Callable[[], None]
+    config: TrainConfig,
+    folder: RunFolder,
+    packs: Mapping[str, Pack],
+    world: World,
+    heartbeat: Callable[[], None],
+    watch: Watch | None = None,
 ) -> None:
     from curate.train.runs.process import train_process
 
     world = replace(world, tensor=config.parallel.tensor)
     with _reporting(config, folder) if world.rank == 0 else nullcontext(lambda record: None) as report:
         try:
-            train_process(config, folder, dict(packs), world, report=report, heartbeat=heartbeat)
+            train_process(config, folder, dict(packs), world, report=report, heartbeat=heartbeat, watch=watch)
         except OSError as error:
             raise ResumableError(
                 f"the run folder cannot be written: {error.strerror or error}",
@@ -141,7 +150,7 @@ def _patience(config: TrainConfig) -> float:
 # ---- one process
 
 
-def _train_here(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack]) -> None:
+def _train_here(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack], watch: Watch | None = None) -> None:
     from curate.train.parallel.world import joined
 
     caller, hung = threading.current_thread(), threading.Event()
@@ -158,7 +167,7 @@ def _train_here(config: TrainConfig, folder: RunFolder, packs: Mapping[str, Pack
     watchdog = Watchdog(config.timeout, expired)
     try:
         with watchdog, joined(0, 1, device=config.device) as world:
-            _train(config, folder, packs, world, watchdog.beat)
+            _train(config, folder, packs, world, watchdog.beat, watch)
     except KeyboardInterrupt:
         if not hung.is_set():
             raise

@@ -21,9 +21,11 @@ from curate.train.runs.card import write_card
 from curate.train.runs.folder import RunFolder, data_facts
 from curate.train.runs.machine import flops_per_token, measured_peak, memory_used, utilization
 from curate.train.runs.metrics import Metrics
+from curate.train.runs.watch import Watch
 from curate.train.settings.config import TrainConfig
 from curate.train.trainer import NotFinite, Step, Trainer
 from curate.train.weights.checkpoint import Checkpoints, checkpoints, load_checkpoint, parameters_hash, read_checkpoint
+from curate.train.weights.export import trained_in
 
 __all__ = ["State", "train_process"]
 
@@ -59,6 +61,7 @@ def train_process(
     *,
     report: Callable[[dict[str, Any]], None],
     heartbeat: Callable[[], None] = lambda: None,
+    watch: Watch | None = None,
 ) -> None:
     """Train from the last checkpoint to the last step; process 0 writes metrics and, at the end, result.json.
 
@@ -69,6 +72,7 @@ def train_process(
         world: The processes.
         report: Given the record of each step, in process 0.
         heartbeat: Called before each step: a step that takes too long has hung.
+        watch: What else is measured on the way, in a single process.
 
     Raises:
         CurateError: Training diverged, or a checkpoint is damaged.
@@ -77,7 +81,7 @@ def train_process(
     heartbeat()
     with build_parts(config, packs, world) as parts:
         run = _Run(config, folder, packs, world, Trainer(config, parts, world))
-        run.report, run.heartbeat = report, heartbeat
+        run.report, run.heartbeat, run.watch = report, heartbeat, watch
         run.go()
 
 
@@ -86,6 +90,7 @@ class _Run:
 
     report: Callable[[dict[str, Any]], None]
     heartbeat: Callable[[], None]
+    watch: Watch | None
 
     def __init__(
         self, config: TrainConfig, folder: RunFolder, packs: dict[str, Pack], world: World, trainer: Trainer
@@ -142,6 +147,8 @@ class _Run:
         if last or number % self.config.validation.every == 0:
             self.heartbeat()
             record |= self._validated()
+        if self.watch and (last or number % self.watch.every == 0):
+            record |= self._watched(self.watch)
         self._write(record)
         if last or number % self.config.checkpoint_every == 0 or self.state.best_step == number:
             self._save()
@@ -209,6 +216,16 @@ class _Run:
             self._judge(validation)
         return {"validation": validation}
 
+    def _watched(self, watch: Watch) -> dict[str, Any]:
+        assert self.metrics
+        self.heartbeat()
+        pack = next(iter(self.packs.values()))
+        trained = trained_in(
+            self.config, self.trainer.objective, self.trainer.tensors(),
+            labels=pack.labels, tokenizer=self.folder.path / "tokenizer.json",
+        )  # fmt: skip
+        return watch.measure(trained, self.metrics.records(), self.heartbeat)
+
     def _judge(self, validation: dict[str, Any]) -> None:
         objective, metrics = self.trainer.parts.watched(validation)
         value = float(metrics[objective.watch])
@@ -243,6 +260,7 @@ class _Run:
         losses = [record["loss"] for record in records if record["step"] <= best and record["loss"] is not None]
         validations = [record["validation"] for record in records if record["step"] <= best and "validation" in record]
         pack = next(iter(self.packs.values()))
+        watched = self.watch.summary([record for record in records if record["step"] <= best]) if self.watch else {}
         return {
             "schema": 1,
             "run": config.run,
@@ -257,6 +275,7 @@ class _Run:
             "dataset_version": pack.manifest["version"],
             "tokenizer": pack.tokenizer,
             "weights": weights,
+            **watched,
         }
 
 

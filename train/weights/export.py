@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from curate.errors import CurateError
 from curate.files import replacing_folder
@@ -31,7 +32,7 @@ from curate.train.weights.huggingface import write_huggingface
 from curate.train.weights.origin import checkpoint_of, read_stored
 from curate.train.weights.tokenizer_files import write_tokenizer
 
-__all__ = ["Trained", "export_run", "load_trained", "targets_of", "translate_texts"]
+__all__ = ["Trained", "export_run", "load_trained", "targets_of", "trained_in", "translate_texts"]
 
 _HEADS: dict[str, HeadKind] = {
     "causal": "causal",
@@ -126,6 +127,36 @@ def _read(path: Path, *, average: bool | None = None) -> Trained:
     labels = list(stored.labels) or None
     tensors = _whole(checkpoint, averaged=average)
     return Trained(config, stored.sizes, tensors, longest, stored.tokenizer, labels)
+
+
+def trained_in(
+    config: TrainConfig,
+    objective: nn.Module,
+    tensors: dict[str, Tensor],
+    *,
+    labels: Sequence[str | int],
+    tokenizer: Path,
+) -> Trained:
+    """The model of a run in one process as it is now: what `load_trained` gives of a checkpoint of this moment.
+
+    Args:
+        config: The run's settings.
+        objective: Its root module.
+        tensors: All that training changes, by name; they are not copied.
+        labels: Names of its classes.
+        tokenizer: Its tokenizer.json.
+    """
+    whole = {name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor for name, tensor in tensors.items()}
+    named = {name: whole.get(f"average.{name}", whole[name]) for name, _ in objective.named_parameters()}
+    model: Any = objective.model
+    positions = named.get("model.position_embedding.weight")
+    longest = max(
+        config.batch.length,
+        getattr(config.objective, "target_length", 0),
+        getattr(model, "length", None) or 0,
+        0 if positions is None else len(positions),
+    )
+    return _plain(Trained(config, model.sizes, named, longest, tokenizer, [str(label) for label in labels] or None))
 
 
 def _whole(checkpoint: Path, *, averaged: bool | None) -> dict[str, Tensor]:
