@@ -51,6 +51,7 @@ Scores = Annotated[
     list[str] | None,
     typer.Option(help="STAGE.FEATURE or column to compare; by default what is called toxicity, ..."),
 ]
+Cluster = Annotated[str | None, typer.Option(help="Column whose equal values are one observation: an author, a host.")]
 Page = Annotated[Path | None, typer.Option(help="HTML file to write.")]
 
 
@@ -68,9 +69,7 @@ def bias(
         str | None, typer.Option(help="Project whose annotations are compared, by `--annotator` and `--label`.")
     ] = None,
     annotator: Annotated[str, typer.Option(help="Column of the annotations that says who.")] = "annotator",
-    cluster: Annotated[
-        str | None, typer.Option(help="Column whose equal values are one observation: an author, a host.")
-    ] = None,
+    cluster: Cluster = None,
     weight: Weight = None,
     unweighted: Unweighted = False,
     embedding: Annotated[bool, typer.Option(help="Train an embedding on the version, and compare words in it.")] = True,
@@ -182,6 +181,7 @@ def compare(
     weight: Annotated[str, typer.Option(help="Column of weights, where a version has it.")] = "weight",
     tokenizer: TokenizerFile = None,
     label: Annotated[str | None, typer.Option(help="Column of labels of both versions, compared by group.")] = None,
+    cluster: Cluster = None,
     every: Annotated[bool, typer.Option("--all", help="Show every group, not those alone that changed.")] = False,
     out: Page = None,
     store: StoreOption = None,
@@ -205,7 +205,7 @@ def compare(
     words, opened, began = load_lexicon(lexicon or ()), find_store(store), now()
     sides = open_dataset(before, opened), open_dataset(after, opened)
     words, strings = words.of_axis(axis) if axis else words, tuple(on or ("text",))
-    found = measure(*sides, words, on=strings, weight=weight, label=label)
+    found = measure(*sides, words, on=strings, weight=weight, label=label, cluster=cluster)
     name, counts = count_tokens(sides, strings, tokenizer)
     found["cost"][name] = counts
     changes, identity, pages = found["changes"], run_id(), list[Thing]()

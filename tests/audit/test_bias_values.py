@@ -236,7 +236,7 @@ def test_intervals_of_changes_hold_the_truth_in_93_to_97(kind):
         for share in (0.4, 0.7):
             kept = generator.random(900) < np.where(mine, share, 0.8)
             kept |= (values == "a") & mine & (generator.random(900) < (0.5 if share == 0.7 else 0.0))
-            sides.append(comparison._Side(np.ones(900, bool), kept, kept.astype(float), values))  # pyright: ignore
+            sides.append(comparison._Side(np.ones(900, bool), kept, kept.astype(float), values, kept))  # pyright: ignore
         if kind == "kept":
             [one] = comparison._kept([("axis", "g")], members, sides)  # pyright: ignore
             truth = ((0.7 + 0.5 * 0.5 * 0.3) / 0.8) / (0.4 / 0.8)
