@@ -272,7 +272,9 @@ def _shares(
             weights = [side.weight * some for side in sides]
             if min((weight > 0).sum() for weight in weights) >= LEAST_DOCUMENTS and one.n:
                 one.before, one.after = (float((weight * mine).sum() / weight.sum()) for weight in weights)
-                one.difference = paired_difference(weights[0] * mine, weights[1] * mine, *weights, clusters)
+                one.difference = paired_difference(
+                    weights[0] * mine, weights[1] * mine, weights[0], weights[1], clusters
+                )
                 one.random = None if ranges is None else (float(ranges[0][nth]), float(ranges[1][nth]))
             found.append(one)
     return found
