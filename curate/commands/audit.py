@@ -261,6 +261,14 @@ def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:
     echo("")
 
 
+TOXICITY = (
+    "a score from 0 to 1 says how sure the model is that somebody would call the words of a text toxic; `with terms` are texts",
+    "with a word of the lexicon. Neither knows what is meant: quoted and friendly swearing scores high, polite hate low.",
+    "`curate why ID` shows a document's way, `curate audit bias` whom the scores hit",
+)
+"""What the numbers are, for people."""
+
+
 def toxicity(
     name: Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")],
     by: Annotated[
@@ -294,6 +302,8 @@ def toxicity(
         highest = ", ".join(f"{row['id']} ({row['toxicity']:.2f})" for row in one["highest"])
         echo(visible(f"highest: {highest}", in_one_line=True))
         _print_agreement(one["detoxify"])
+    for line in TOXICITY:
+        echo(line)
 
 
 def _row(group: str, numbers: dict[str, Any]) -> list[str]:
