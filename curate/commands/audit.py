@@ -206,8 +206,7 @@ def compare(
     sides = open_dataset(before, opened), open_dataset(after, opened)
     words, strings = words.of_axis(axis) if axis else words, tuple(on or ("text",))
     found = measure(*sides, words, on=strings, weight=weight, label=label, cluster=cluster)
-    name, counts = count_tokens(sides, strings, tokenizer)
-    found["cost"][name] = counts
+    found["cost"] |= [count_tokens(sides, strings, tokenizer)]
     changes, identity, pages = found["changes"], run_id(), list[Thing]()
     if out:
         build_comparison_report(*sides, found, words.files, out)
