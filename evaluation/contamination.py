@@ -15,7 +15,6 @@ Memory is 17 bytes for each n-gram of the items; the training data is read once,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,8 @@ from numpy.typing import NDArray
 
 from curate.dataset.fillers import without_fillers
 from curate.dataset.reader import Dataset
-from curate.dedup.words import ALONE, CODE, WORD, character_table
+from curate.dedup.minhash import hash_words
+from curate.dedup.words import character_table
 from curate.evaluation.tasks.data import Rows
 from curate.evaluation.tasks.settings import (
     ChoiceTask,
@@ -40,70 +40,29 @@ from curate.evaluation.tasks.settings import (
 )
 from curate.files import replacing, write_durably
 from curate.jsontext import dumps, loads
+from curate.stages.kernels import mix
 
 __all__ = ["SHARE", "Overlaps", "contamination", "item_texts", "training_texts"]
 
 WORDS, FEWEST, SHARE = 13, 8, 0.2
 _APOSTROPHES = "'\u2018\u2019\u02bc`"
-_PASSED_OVER = 1 << 26
-_BASE = 0x9E3779B97F4A7C15
+_BASE = np.uint64(0x9E3779B97F4A7C15)
 Hashes = NDArray[np.uint64]
-
-
-@cache
-def _table() -> NDArray[np.uint32]:
-    table = character_table().copy()
-    for character in _APOSTROPHES:
-        table[ord(character)] = _PASSED_OVER
-    return table
-
-
-@numba.njit(cache=True, nogil=True)
-def _mixed(value: Any) -> Any:  # pragma: no cover
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
-
-
-@numba.njit(cache=True, nogil=True)
-def _words(points: Any, table: Any) -> Any:  # pragma: no cover
-    """(words,) hashes of the words of a text, given as code points."""
-    found, count = np.empty(len(points), np.uint64), 0
-    current = np.uint64(0)
-    for point in points:
-        entry = table[point] if point < 0x10000 else np.uint32(WORD) | np.uint32(point)
-        if entry == np.uint32(_PASSED_OVER):
-            continue
-        if current and (entry == 0 or entry & np.uint32(ALONE)):
-            found[count] = _mixed(current)
-            count += 1
-            current = np.uint64(0)
-        if entry:
-            code = np.uint64(entry & np.uint32(CODE)) + np.uint64(1)
-            current = (current + code) * np.uint64(0x100000001B3) ^ (current >> np.uint64(29))
-            if entry & np.uint32(ALONE):
-                found[count] = _mixed(current)
-                count += 1
-                current = np.uint64(0)
-    if current:
-        found[count] = _mixed(current)
-        count += 1
-    return found[:count]
 
 
 @numba.njit(cache=True, nogil=True)
 def _grams(words: Any, length: int) -> Any:  # pragma: no cover
     """Hashes of all runs of so many words; none is 0."""
     count = max(len(words) - length + 1, 0)
-    found, base, last, value = np.empty(count, np.uint64), np.uint64(_BASE), np.uint64(1), np.uint64(0)
+    found, last, value = np.empty(count, np.uint64), np.uint64(1), np.uint64(0)
     for _ in range(length - 1):
-        last *= base
+        last *= _BASE
     for place in range(len(words)):
         if place >= length:
             value -= words[place - length] * last
-        value = value * base + words[place]
+        value = value * _BASE + words[place]
         if place >= length - 1:
-            found[place - length + 1] = _mixed(value) | np.uint64(1)
+            found[place - length + 1] = mix(value) | np.uint64(1)
     return found
 
 
@@ -145,7 +104,12 @@ def _looked_up(grams: Any, slots: Any, seen: Any) -> Any:  # pragma: no cover
 
 
 def _hashes(text: str) -> Hashes:
-    return _words(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32), _table())
+    """(words,) hashes of the words of a text."""
+    for one in _APOSTROPHES:
+        text = text.replace(one, "")
+    data = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    words = np.empty(len(data) // 2 + 1, np.uint64)
+    return words[: hash_words(data, 0, len(data), character_table(), words)]
 
 
 class Overlaps:

@@ -51,6 +51,7 @@ Scores = Annotated[
     list[str] | None,
     typer.Option(help="STAGE.FEATURE or column to compare; by default what is called toxicity, ..."),
 ]
+Cluster = Annotated[str | None, typer.Option(help="Column whose equal values are one observation: an author, a host.")]
 Page = Annotated[Path | None, typer.Option(help="HTML file to write.")]
 
 
@@ -68,9 +69,7 @@ def bias(
         str | None, typer.Option(help="Project whose annotations are compared, by `--annotator` and `--label`.")
     ] = None,
     annotator: Annotated[str, typer.Option(help="Column of the annotations that says who.")] = "annotator",
-    cluster: Annotated[
-        str | None, typer.Option(help="Column whose equal values are one observation: an author, a host.")
-    ] = None,
+    cluster: Cluster = None,
     weight: Weight = None,
     unweighted: Unweighted = False,
     embedding: Annotated[bool, typer.Option(help="Train an embedding on the version, and compare words in it.")] = True,
@@ -182,6 +181,7 @@ def compare(
     weight: Annotated[str, typer.Option(help="Column of weights, where a version has it.")] = "weight",
     tokenizer: TokenizerFile = None,
     label: Annotated[str | None, typer.Option(help="Column of labels of both versions, compared by group.")] = None,
+    cluster: Cluster = None,
     every: Annotated[bool, typer.Option("--all", help="Show every group, not those alone that changed.")] = False,
     out: Page = None,
     store: StoreOption = None,
@@ -205,9 +205,8 @@ def compare(
     words, opened, began = load_lexicon(lexicon or ()), find_store(store), now()
     sides = open_dataset(before, opened), open_dataset(after, opened)
     words, strings = words.of_axis(axis) if axis else words, tuple(on or ("text",))
-    found = measure(*sides, words, on=strings, weight=weight, label=label)
-    name, counts = count_tokens(sides, strings, tokenizer)
-    found["cost"][name] = counts
+    found = measure(*sides, words, on=strings, weight=weight, label=label, cluster=cluster)
+    found["cost"] |= [count_tokens(sides, strings, tokenizer)]
     changes, identity, pages = found["changes"], run_id(), list[Thing]()
     if out:
         build_comparison_report(*sides, found, words.files, out)
@@ -261,6 +260,14 @@ def _print_changes(changes: list[Any], cost: dict[str, list[float]]) -> None:
     echo("")
 
 
+TOXICITY = (
+    "a score from 0 to 1 says how sure the model is that somebody would call the words of a text toxic; `with terms` are texts",
+    "with a word of the lexicon. Neither knows what is meant: quoted and friendly swearing scores high, polite hate low.",
+    "`curate why ID` shows a document's way, `curate audit bias` whom the scores hit",
+)
+"""What the numbers are, for people."""
+
+
 def toxicity(
     name: Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")],
     by: Annotated[
@@ -294,6 +301,8 @@ def toxicity(
         highest = ", ".join(f"{row['id']} ({row['toxicity']:.2f})" for row in one["highest"])
         echo(visible(f"highest: {highest}", in_one_line=True))
         _print_agreement(one["detoxify"])
+    for line in TOXICITY:
+        echo(line)
 
 
 def _row(group: str, numbers: dict[str, Any]) -> list[str]:

@@ -17,16 +17,14 @@ import numpy as np
 from numba import njit
 
 from curate.dedup.words import ALONE, CODE, WORD
+from curate.stages.kernels import decode, mix
 
-__all__ = ["jaccard", "permutations", "shingle_sets", "sign"]
+__all__ = ["hash_words", "jaccard", "permutations", "shingle_sets", "sign"]
 
 _START = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
 _BASE = np.uint64(0x9E3779B97F4A7C15)
-_MIX_A = np.uint64(0xFF51AFD7ED558CCD)
-_MIX_B = np.uint64(0xC4CEB9FE1A85EC53)
 _THIRTY_TWO = np.uint64(32)
-_THIRTY_THREE = np.uint64(33)
 _WORDLESS = np.uint64(0x5851F42D4C957F2D)
 _BLOCK = 2048
 """N-grams whose smallest values are taken together: 8 KB, which stay in the first-level cache."""
@@ -45,16 +43,6 @@ def permutations(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     return values[0::2] | np.uint32(1), values[1::2].copy()
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _mix(value):  # noqa: ANN001, ANN202
-    """The finalizer of MurmurHash3: every bit of the input moves every bit of the output."""
-    value ^= value >> _THIRTY_THREE
-    value *= _MIX_A
-    value ^= value >> _THIRTY_THREE
-    value *= _MIX_B
-    return value ^ (value >> _THIRTY_THREE)
-
-
 @njit(cache=True, nogil=True)
 def _wide_entry(code):  # noqa: ANN001, ANN202
     """The entry of a character beyond the table: emoji and rare Han are words by themselves, the rest letters."""
@@ -64,20 +52,7 @@ def _wide_entry(code):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _decode(data, position: int, stop: int):  # noqa: ANN001, ANN202
-    """The non-ASCII character at `position` and the position after it; a truncated one ends the text."""
-    lead = np.int64(data[position])
-    width = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-    if position + width > stop:
-        return 0, stop
-    code = lead & (0xFF >> (width + 1))
-    for offset in range(1, width):
-        code = (code << 6) | (np.int64(data[position + offset]) & 0x3F)
-    return code, position + width
-
-
-@njit(cache=True, nogil=True)
-def _hash_words(data, start: int, stop: int, table, words) -> int:  # noqa: ANN001
+def hash_words(data, start: int, stop: int, table, words) -> int:  # noqa: ANN001
     """Write the hashes of the words of data[start:stop] to `words`; returns how many there are."""
     count, position, inside, state = 0, start, False, _START
     while position < stop:
@@ -85,20 +60,20 @@ def _hash_words(data, start: int, stop: int, table, words) -> int:  # noqa: ANN0
         if code < 0x80:
             position += 1
         else:
-            code, position = _decode(data, position, stop)
+            code, position = decode(data, position, stop)
         entry = np.int64(table[code]) if code < 0x10000 else _wide_entry(code)
         if inside and (entry == 0 or entry & ALONE):
-            words[count] = _mix(state)
+            words[count] = mix(state)
             count, inside, state = count + 1, False, _START
         if entry == 0:
             continue
         state = (state ^ np.uint64(entry & CODE)) * _PRIME
         inside = True
         if entry & ALONE:
-            words[count] = _mix(state)
+            words[count] = mix(state)
             count, inside, state = count + 1, False, _START
     if inside:
-        words[count] = _mix(state)
+        words[count] = mix(state)
         count += 1
     return count
 
@@ -106,13 +81,13 @@ def _hash_words(data, start: int, stop: int, table, words) -> int:  # noqa: ANN0
 @njit(cache=True, nogil=True)
 def _hash_shingles(data, start: int, stop: int, table, ngram: int, buffer):  # noqa: ANN001, ANN202
     """Write the n-gram hashes of a text to `buffer`; returns how many, and a hash of all words in their order."""
-    words = _hash_words(data, start, stop, table, buffer)
+    words = hash_words(data, start, stop, table, buffer)
     if words == 0:
         state = _WORDLESS
         for position in range(start, stop):
             state = (state ^ np.uint64(data[position])) * _PRIME
-        buffer[0] = _mix(state)
-        return 1, _mix(state ^ _BASE)
+        buffer[0] = mix(state)
+        return 1, mix(state ^ _BASE)
     sequence = _START
     for index in range(words):
         sequence = sequence * _BASE + buffer[index]
@@ -124,10 +99,10 @@ def _hash_shingles(data, start: int, stop: int, table, ngram: int, buffer):  # n
     shingles = words - width + 1
     for index in range(shingles):
         oldest = buffer[index]
-        buffer[index] = _mix(rolling)
+        buffer[index] = mix(rolling)
         if index + 1 < shingles:
             rolling = rolling * _BASE + buffer[index + width] - oldest * leaving
-    return shingles, _mix(sequence)
+    return shingles, mix(sequence)
 
 
 @njit(cache=True, nogil=True)
@@ -180,7 +155,7 @@ def _sign(data, offsets, table, ngram, bands, multipliers, increments, buffer): 
         for band in range(bands):
             state = _START
             for row in range(band * rows, (band + 1) * rows):
-                state = _mix((state ^ np.uint64(minima[row])) * _BASE)
+                state = mix((state ^ np.uint64(minima[row])) * _BASE)
             hashes[band, document] = state
     return hashes, sequences
 

@@ -86,18 +86,19 @@ def _gold(record: Any, where: str, hint: str, known: frozenset[str]) -> Gold:
     if not text.isascii() and any("\ud800" <= one <= "\udfff" for one in text):
         raise CurateError("a gold text has half of a surrogate pair, which is no character", where)
     spans: list[Span] = []
-    for one in record.get("spans", []):
+    for number, one in enumerate(record.get("spans", [])):
+        place = f"{where}, span {number}"
         try:
             start, end, kind = one["start_position"], one["end_position"], str(one["entity_type"])
         except (KeyError, TypeError):
             start = end = kind = None
         if type(start) is not int or type(end) is not int or kind is None:
-            raise CurateError("a gold span needs `entity_type`, `start_position` and `end_position`", where, hint)
+            raise CurateError("a gold span needs `entity_type`, `start_position` and `end_position`", place, hint)
         if kind not in known:
-            raise CurateError(f"no entity is called `{kind}`", where, did_you_mean(kind, sorted(known)) or "see `pii`")
+            raise CurateError(f"no entity is called `{kind}`", place, did_you_mean(kind, sorted(known)) or "see `pii`")
         if not 0 <= start < end <= len(text):
             raise CurateError(
-                f"the span {start}-{end} lies outside of the text, which has {len(text)} characters", where
+                f"the span {start}-{end} lies outside of the text, which has {len(text)} characters", place
             )
         spans.append(Span(start, end, ALIASES.get(kind, kind)))
     spans.sort()

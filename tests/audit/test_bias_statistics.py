@@ -182,16 +182,6 @@ def _difference(generator) -> tuple[list[Estimate], float]:
     return [scores.difference(x, y) for x, y in draws], 0.0
 
 
-def _bootstrap(generator) -> tuple[list[Estimate], float]:
-    found = []
-    for seed in range(400):
-        sizes = generator.integers(1, 6, 120)
-        hits = generator.binomial(1, 0.3, 120) * sizes
-        table = np.stack([hits, sizes], axis=1).astype(float)
-        found.append(scores.bootstrap(table, lambda sums: sums[..., 0] / sums[..., 1], seed=seed, draws=500))
-    return found, 0.3
-
-
 def _paired(generator) -> tuple[list[Estimate], float]:
     found = []
     for _ in range(DRAWS):  # a filter that keeps 9 of 10 of one group and 6 of 10 of the other
@@ -205,7 +195,7 @@ def _paired(generator) -> tuple[list[Estimate], float]:
 KINDS = {
     "wilson": _wilson, "risk ratio": _risk_ratio, "mantel-haenszel": _mantel_haenszel, "odds of clusters": _clustered_odds,
     "log odds": _log_odds, "cliff's delta": _delta, "cliff's delta of clusters": _delta_of_clusters, "auc": _auc,
-    "difference": _difference, "bootstrap": _bootstrap, "paired difference": _paired,
+    "difference": _difference, "paired difference": _paired,
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from curate.audit.bias import comparison, embedding, scored, scores, statistics
 from curate.audit.bias.classifier import no_shares, not_truths, truths
-from curate.audit.bias.labels import labels
+from curate.audit.bias.labels import annotators, labels
 from curate.audit.bias.lexicon import Lexicon, Term, load_lexicon
 from curate.audit.bias.representation import representation
 from curate.audit.bias.scan import scanner
@@ -236,7 +236,7 @@ def test_intervals_of_changes_hold_the_truth_in_93_to_97(kind):
         for share in (0.4, 0.7):
             kept = generator.random(900) < np.where(mine, share, 0.8)
             kept |= (values == "a") & mine & (generator.random(900) < (0.5 if share == 0.7 else 0.0))
-            sides.append(comparison._Side(np.ones(900, bool), kept, kept.astype(float), values))  # pyright: ignore
+            sides.append(comparison._Side(np.ones(900, bool), kept, kept.astype(float), values, kept))  # pyright: ignore
         if kind == "kept":
             [one] = comparison._kept([("axis", "g")], members, sides)  # pyright: ignore
             truth = ((0.7 + 0.5 * 0.5 * 0.3) / 0.8) / (0.4 / 0.8)
@@ -248,6 +248,64 @@ def test_intervals_of_changes_hold_the_truth_in_93_to_97(kind):
         assert one.difference
         covered += one.difference.low <= truth <= one.difference.high
     assert 0.93 <= covered / draws <= 0.97
+
+
+def versions(copies: bool) -> list[Corpus]:
+    """120 documents, every second in a group; of these the second version has copies in their place."""
+    members = (np.arange(120) % 2 == 0)[:, None]
+    both = []
+    for made in (False, copies):
+        ids, parents = [f"d{at}" for at in range(120)], [None] * 120
+        rows, alive = members, np.ones(120, bool)
+        if made:
+            alive = ~members[:, 0]
+            ids += [f"{one}/{nth}" for one in ids[::2] for nth in range(2)]
+            parents += [one for one in ids[:120:2] for _ in range(2)]
+            rows, alive = (
+                np.concatenate([members, np.ones((120, 1), bool)]),
+                np.concatenate([alive, np.ones(120, bool)]),
+            )
+        corpus = Corpus([("axis", "g")], [], [ALL], members=rows, alive=alive)
+        corpus.labels = {"id": ids, "parent": parents, "author": [one.split("/")[0][:2] for one in ids]}
+        both.append(corpus)
+    return both
+
+
+def test_a_document_is_kept_where_its_copies_are_and_is_one_observation_with_them():
+    members, sides, clusters = comparison._paired(versions(True), None, None)  # pyright: ignore
+    assert (len(members), len(set(clusters.tolist())), int(sides[1].kept.sum())) == (240, 120, 180)
+    [one] = comparison._kept([("axis", "g")], members, sides, clusters)  # pyright: ignore
+    assert (one.before, one.after, one.verdict) == (1.0, 1.0, "no change shown")
+
+
+def test_documents_of_a_cluster_are_one_observation_of_a_change():
+    members, sides, clusters = comparison._paired(versions(False), None, "author")  # pyright: ignore
+    assert len(set(clusters.tolist())) == 10
+    kept = (clusters % 2 == 0) | (np.arange(120) % 7 == 0)
+    whole = np.ones(120)
+    parts = whole * members[:, 0], whole * (members[:, 0] & kept), whole, whole * kept
+    alone, together = comparison.paired_difference(*parts), comparison.paired_difference(*parts, clusters)
+    assert alone.value == together.value and together.high - together.low != alone.high - alone.low
+    assert sides[0].read.all()
+
+
+def test_answers_about_one_author_are_one_observation_of_an_annotator():
+    corpus = labelled(None)
+    said = [(at, by, by == "ann" and at % 400 < 240) for at in range(1200) for by in ("ann", "bob")]
+    widths = []
+    for corpus.clusters in (np.arange(1200), np.arange(1200) // 40):
+        one = next(one for one in annotators(corpus, said) if one.subject.startswith("ann"))
+        assert one.estimate
+        widths.append(one.estimate.high / one.estimate.low)
+    assert widths[1] > 2 * widths[0]
+
+
+@pytest.mark.parametrize(("language", "told"), [("en", True), ("de", False)])
+def test_texts_that_are_not_english_are_told_of_an_english_lexicon_alone(language, told):
+    corpora = [Corpus([], [], [ALL], foreign=(100, 90)) for _ in range(2)]
+    lexicon = Lexicon((), {}, {}, files=[{"language": language}])
+    said = comparison._cautions(corpora, 1, "weight", lexicon)  # pyright: ignore
+    assert bool(said) is told and all("own" not in one for one in said)
 
 
 def test_a_group_whose_weights_are_0_is_insufficient():

@@ -86,6 +86,11 @@ def test_a_gold_file_that_is_wrong_is_told_with_its_place(evaluate, gold, proble
     assert "gold.json" in done.err
 
 
+def test_a_wrong_span_is_told_with_its_text_and_number(evaluate):
+    assert "gold.json, text 4, span 0" in evaluate([*GOLD, *spans((8, 12))]).err
+    assert "gold.json, text 5" in evaluate([*GOLD, GOLD[0], *spans((0, 5), (4, 7))]).err
+
+
 def test_a_gold_file_that_is_not_there_is_told(project):
     done = project.cli("privacy", "evaluate", "nowhere.json")
     assert (done.code, "cannot be read" in done.err) == (2, True)

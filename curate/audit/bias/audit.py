@@ -109,6 +109,9 @@ class Audited:
         if corpus.rewritten:
             told.append(f"{corpus.rewritten:,} documents of this version were edited by a stage after they were first there: "
                         "they were looked at as they were, so what edits changed is seen by the embedding alone")  # fmt: skip
+        if self.question.cluster:
+            told.append(f"equal values of `{self.question.cluster}` are one observation, but for removal by stages and for "
+                        "representation, where each document is: these intervals may be too narrow")  # fmt: skip
         for name, (values, documents) in corpus.left_out.items():
             told.append(f"`{name}` has too many values: {values:,} less common ones, of {documents:,} documents, are no groups "
                         "and in no comparison of their own")  # fmt: skip

@@ -6,7 +6,8 @@
     random        the change of the share when as many documents of the version before are dropped at random, 95 % of draws
 
 Documents are paired by id: both versions hold mostly the same ones, so the interval of a difference is that of the sum of each
-document's influence on it, which is much narrower than two intervals apart. A group has `changed` where q < 0.05, the change
+document's influence on it, which is much narrower than two intervals apart. A document and the copies that a stage made of it
+are one observation, and it is kept where one of them is. A group has `changed` where q < 0.05, the change
 is at least 0.01 of a share or 5 % of a ratio, and a share's is beyond what random dropping gives.
 """
 
@@ -24,6 +25,7 @@ from curate.audit.bias.corpus import MEASURED, collect
 from curate.audit.bias.labels import MOST_VALUES
 from curate.audit.bias.lexicon import Lexicon
 from curate.audit.bias.measure import LEAST_DOCUMENTS, SIGNIFICANT
+from curate.audit.bias.scores import spread
 from curate.audit.bias.statistics import Estimate, Z, adjusted, effective_n, normal_p
 from curate.audit.bias.tables import Corpus, Wanted
 from curate.audit.bias.values import is_missing
@@ -35,6 +37,7 @@ __all__ = ["Change", "compare", "paired_difference", "random_drops"]
 DRAWS, SEED, CHUNK = 400, 1, 20
 LEAST_SHARE, LEAST_RATIO = 0.01, 1.05
 Numbers = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 @dataclass
@@ -74,12 +77,21 @@ class Change:
 
 @dataclass
 class _Side:
-    """The union's documents in one version: read, kept, and their weights."""
+    """The union's documents in one version.
+
+    Attributes:
+        read: Those that it began with.
+        kept: Those that it has.
+        weight: What each counts; 0 where it is not kept.
+        label: Their labels.
+        stays: Those of `read` that it has, or whose copies it has.
+    """
 
     read: NDArray[np.bool_]
     kept: NDArray[np.bool_]
     weight: Numbers
     label: NDArray[Any]
+    stays: NDArray[np.bool_]
 
 
 def compare(
@@ -90,6 +102,7 @@ def compare(
     on: tuple[str, ...] = ("text",),
     weight: str = "weight",
     label: str | None = None,
+    cluster: str | None = None,
 ) -> dict[str, Any]:
     """Compare two versions.
 
@@ -100,6 +113,7 @@ def compare(
         on: Selectors of the strings that are looked at.
         weight: Column of weights, where a version has it.
         label: Column of labels of both versions, whose shares are compared.
+        cluster: Column whose equal values are one observation.
 
     Returns:
         `changes` (of each group `share`, `kept` and `label`), and `cost`: documents, bytes of text and effective
@@ -108,10 +122,11 @@ def compare(
     Raises:
         CurateError: Weights are no numbers of at least 0, or neither version has a column of weights that was named.
     """
-    corpora, one_in = _collected(before, after, lexicon, on, weight, label)
-    members, sides = _paired(corpora, label)
-    changes = [*_shares(corpora[0].groups, lexicon, members, sides), *_kept(corpora[0].groups, members, sides)]
-    changes += _labels(corpora[0].groups, members, sides, label) if label else []
+    corpora, one_in = _collected(before, after, lexicon, on, weight, (label, cluster))
+    members, sides, clusters = _paired(corpora, label, cluster)
+    changes = [*_shares(corpora[0].groups, lexicon, members, sides, clusters)]
+    changes += _kept(corpora[0].groups, members, sides, clusters)
+    changes += _labels(corpora[0].groups, members, sides, label, clusters) if label else []
     for measure in ("share", "kept", "label"):
         some = [one for one in changes if one.measure == measure and one.difference and one.difference.p is not None]
         for one, q in zip(some, adjusted([one.difference.p or 0.0 for one in some if one.difference]), strict=True):
@@ -121,13 +136,13 @@ def compare(
         "changes": changes,
         "cost": _cost(before, after, sides),
         "one_in": one_in,
-        "cautions": _cautions(corpora, one_in, weight),
+        "cautions": _cautions(corpora, one_in, weight, lexicon),
         "paired": int((sides[0].read & sides[1].read).sum()),
     }
 
 
 def _collected(
-    before: Dataset, after: Dataset, lexicon: Lexicon, on: tuple[str, ...], weight: str, label: str | None
+    before: Dataset, after: Dataset, lexicon: Lexicon, on: tuple[str, ...], weight: str, named: tuple[str | None, ...]
 ) -> tuple[list[Corpus], int]:
     """What is counted of both, and of one in how many documents."""
     if weight != "weight" and not any(weight in one.columns for one in (before, after)):
@@ -135,19 +150,26 @@ def _collected(
         raise CurateError(f"neither version has a column `{weight}`", hint=known or "leave out --weight")
     total = max(sum(shard.documents for shard in one.ledger()) for one in (before, after))
     one_in = max(1, -(-total // MEASURED))
-    columns = ("id", *((label,) if label else ()))
+    wanted = ("id", *filter(None, named))
     corpora = [
         collect(
-            one, lexicon, Wanted(on, columns=columns, weight=weight if weight in one.columns else None, one_in=one_in)
+            one,
+            lexicon,
+            Wanted(
+                on,
+                columns=(*wanted, *(("parent",) if "parent" in one.columns else ())),
+                weight=weight if weight in one.columns else None,
+                one_in=one_in,
+            ),
         )
         for one in (before, after)
     ]
     return corpora, one_in
 
 
-def _cautions(corpora: list[Corpus], one_in: int, weight: str) -> list[str]:
+def _cautions(corpora: list[Corpus], one_in: int, weight: str, lexicon: Lexicon) -> list[str]:
     """What a reader has to know, in sentences."""
-    told = []
+    told, english = [], {str(one["language"]) for one in lexicon.files} == {"en"}
     if one_in > 1:
         told.append(
             f"groups were looked at in one of {one_in:,} documents, chosen by a hash of their ids, the same in both"
@@ -159,8 +181,8 @@ def _cautions(corpora: list[Corpus], one_in: int, weight: str) -> list[str]:
             told.append(
                 f"{corpus.rewritten:,} documents of the version {name} were edited; they were looked at as first read"
             )
-        if corpus.foreign[0] >= LEAST_DOCUMENTS and corpus.foreign[1] > corpus.foreign[0] / 2:
-            told.append(f"most texts of the version {name} seem not to be English, and curate's own lexicon is")
+        if english and corpus.foreign[0] >= LEAST_DOCUMENTS and corpus.foreign[1] > corpus.foreign[0] / 2:
+            told.append(f"most texts of the version {name} seem not to be English, and the lexicon is")
     return told
 
 
@@ -173,34 +195,45 @@ def _matters(one: Change) -> bool:
     return abs(value) >= LEAST_SHARE and (one.random is None or not one.random[0] <= value <= one.random[1])
 
 
-def _paired(corpora: list[Corpus], label: str | None) -> tuple[NDArray[np.bool_], list[_Side]]:
-    """Groups of all documents of both versions, and what each version has of them."""
-    places: dict[str, int] = {}
-    for corpus in corpora:
-        for name in corpus.labels.get("id", ()):
-            places.setdefault(name, len(places))
-    members = np.zeros((len(places), len(corpora[0].groups)), bool)
+def _paired(
+    corpora: list[Corpus], label: str | None, cluster: str | None
+) -> tuple[NDArray[np.bool_], list[_Side], Integers]:
+    """Groups of all documents of both versions, what each version has of them, and which are one observation."""
+    ids = [corpus.labels.get("id", []) for corpus in corpora]
+    places = {name: at for at, name in enumerate(dict.fromkeys([*ids[0], *ids[1]]))}
+    members, known = np.zeros((len(places), len(corpora[0].groups)), bool), [set(some) for some in ids]
+    observation: list[Any] = [None] * len(places)
     sides = []
-    for corpus in corpora[::-1]:  # the groups are those of the version before, where it has the document
-        rows = np.array([places[name] for name in corpus.labels.get("id", ())], np.int64)
-        read, kept = (np.zeros(len(places), bool) for _ in range(2))
-        side = _Side(read, kept, np.zeros(len(places)), np.full(len(places), None, object))
+    for nth in (1, 0):  # the groups are those of the version before, where it has the document
+        corpus, rows = corpora[nth], np.array([places[name] for name in ids[nth]], np.int64)
+        read, kept, stays = (np.zeros(len(places), bool) for _ in range(3))
+        side = _Side(read, kept, np.zeros(len(places)), np.full(len(places), None, object), stays)
         if len(rows):
             members[rows], side.read[rows] = corpus.members, True
-            side.kept[rows] = corpus.alive
+            side.kept[rows] = side.stays[rows] = corpus.alive
             side.label[rows] = corpus.labels.get(label or "", [None] * len(rows))
             side.weight[rows] = 1.0 if corpus.weights is None else corpus.weights
+        parents = corpus.labels.get("parent", [None] * len(rows))
+        owners = corpus.labels.get(cluster or "", [None] * len(rows))
+        for name, row, parent, owner in zip(ids[nth], rows.tolist(), parents, owners, strict=True):
+            observation[row] = (parent or name) if is_missing(owner) else (owner,)
+            if parent in known[nth] and name not in known[1 - nth]:  # a copy that this version alone has
+                side.stays[places[parent]] |= side.kept[row]
+                side.read[row] = side.stays[row] = False
         side.weight *= side.kept
         sides.append(side)
-    return members, sides[::-1]
+    numbers = {one: at for at, one in enumerate(dict.fromkeys(observation))}
+    return members, sides[::-1], np.array([numbers[one] for one in observation], np.int64)
 
 
-def paired_difference(parts: Numbers, parts_after: Numbers, wholes: Numbers, wholes_after: Numbers) -> Estimate:
+def paired_difference(
+    parts: Numbers, parts_after: Numbers, wholes: Numbers, wholes_after: Numbers, clusters: Integers | None = None
+) -> Estimate:
     """A share after less the share before, of documents that stand in both: each adds to both parts and wholes."""
     of, of_after = wholes.sum(), wholes_after.sum()
     share, share_after = parts.sum() / of, parts_after.sum() / of_after
     influence = (parts_after - share_after * wholes_after) / of_after - (parts - share * wholes) / of
-    value, deviation = float(share_after - share), math.sqrt(float((influence**2).sum()))
+    value, deviation = float(share_after - share), math.sqrt(spread(influence, clusters))
     p = normal_p(value / deviation) if deviation else None
     return Estimate(value, value - Z * deviation, value + Z * deviation, p)
 
@@ -221,8 +254,9 @@ def random_drops(members: NDArray[np.bool_], axis: NDArray[np.bool_], left: int)
 
 
 def _shares(
-    groups: list[tuple[str, str]], lexicon: Lexicon, members: NDArray[np.bool_], sides: list[_Side]
-) -> list[Change]:
+    groups: list[tuple[str, str]], lexicon: Lexicon, members: NDArray[np.bool_], sides: list[_Side],
+    clusters: Integers | None = None,
+) -> list[Change]:  # fmt: skip
     before, after = sides
     found: list[Change] = []
     for axis in lexicon.axes:
@@ -238,13 +272,17 @@ def _shares(
             weights = [side.weight * some for side in sides]
             if min((weight > 0).sum() for weight in weights) >= LEAST_DOCUMENTS and one.n:
                 one.before, one.after = (float((weight * mine).sum() / weight.sum()) for weight in weights)
-                one.difference = paired_difference(weights[0] * mine, weights[1] * mine, *weights)
+                one.difference = paired_difference(
+                    weights[0] * mine, weights[1] * mine, weights[0], weights[1], clusters
+                )
                 one.random = None if ranges is None else (float(ranges[0][nth]), float(ranges[1][nth]))
             found.append(one)
     return found
 
 
-def _kept(groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: list[_Side]) -> list[Change]:
+def _kept(
+    groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: list[_Side], clusters: Integers | None = None
+) -> list[Change]:
     """How the ratio of kept shares changed: log ratios, with the influence of every document on both."""
     found = []
     for number, (axis, group) in enumerate(groups):
@@ -252,7 +290,7 @@ def _kept(groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: list
         one = Change("kept", axis, group, int((mine & sides[0].read).sum()))
         values, influence = [], np.zeros(len(members))
         for sign, side in zip((-1, 1), sides, strict=True):
-            cells = [(side.read & part, side.kept & part) for part in (mine, ~mine)]
+            cells = [(side.read & part, side.stays & part) for part in (mine, ~mine)]
             if min(read.sum() for read, _ in cells) < LEAST_DOCUMENTS or not all(kept.any() for _, kept in cells):
                 break
             shares = [kept.sum() / read.sum() for read, kept in cells]
@@ -261,7 +299,7 @@ def _kept(groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: list
                 influence += sign * direction * (kept / kept.sum() - read / read.sum())
         if len(values) == 2:
             one.before, one.after = values
-            change, deviation = math.log(values[1] / values[0]), math.sqrt(float((influence**2).sum()))
+            change, deviation = math.log(values[1] / values[0]), math.sqrt(spread(influence, clusters))
             low, middle, high = (math.exp(change + z * deviation) for z in (-Z, 0.0, Z))
             p = normal_p(change / deviation) if deviation > 1e-12 else None
             one.difference = Estimate(middle, low, high, p)
@@ -270,7 +308,10 @@ def _kept(groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: list
     return found
 
 
-def _labels(groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: list[_Side], label: str) -> list[Change]:
+def _labels(
+    groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: list[_Side], label: str,
+    clusters: Integers | None = None,
+) -> list[Change]:  # fmt: skip
     """How the gap between the share of a value in a group and in all others changed."""
     given = [np.array(["" if is_missing(one) else str(one) for one in side.label], object) for side in sides]
     counts = Counter(one for values, side in zip(given, sides, strict=True) for one in values[side.kept] if one)
@@ -287,7 +328,7 @@ def _labels(groups: list[tuple[str, str]], members: NDArray[np.bool_], sides: li
             ]
             if gaps[0] and gaps[1]:
                 one.before, one.after = gaps[0][0], gaps[1][0]
-                change, deviation = one.after - one.before, math.sqrt(float(((gaps[1][1] - gaps[0][1]) ** 2).sum()))
+                change, deviation = one.after - one.before, math.sqrt(spread(gaps[1][1] - gaps[0][1], clusters))
                 p = normal_p(change / deviation) if deviation > 1e-12 else None
                 one.difference = Estimate(change, change - Z * deviation, change + Z * deviation, p)
                 one.verdict = "no change shown"

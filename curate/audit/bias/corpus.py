@@ -271,8 +271,9 @@ class _Collector:
 
         add, before, rows = self.parts.setdefault, self.found.measured, np.arange(shard.documents)
         if self.wanted.one_in > 1:
-            ids = self._column(state, shard, "id")
-            rows = np.flatnonzero([xxh3_64_intdigest(one.encode()) % self.wanted.one_in == 0 for one in ids])
+            ids = zip(self._column(state, shard, "id"), self._column(state, shard, "parent"), strict=True)
+            chosen = [xxh3_64_intdigest((parent or one).encode()) % self.wanted.one_in == 0 for one, parent in ids]
+            rows = np.flatnonzero(chosen)
 
         def of(name: str) -> list[Any]:
             values = self._column(state, shard, name)
@@ -281,7 +282,7 @@ class _Collector:
         self.found.measured += len(rows)
         for name, values in (("members", members), ("alive", alive), ("weights", weights)):
             add(name, []).append(values[rows])
-        cluster = of(self.wanted.cluster) if self.wanted.cluster else [None] * len(rows)
+        cluster = of(self.wanted.cluster or "parent")
         keys = [("", before + at) if is_missing(value) else value for at, value in enumerate(cluster)]
         add("clusters", []).append(
             np.array([self.cluster_of.setdefault(key, len(self.cluster_of)) for key in keys], np.int64)

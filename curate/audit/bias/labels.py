@@ -2,7 +2,8 @@
 
 Label rates are compared by odds ratio, value by value. Of annotations in the store: Krippendorff's alpha of the documents that
 mention a group beside that of all others; for every annotator the odds with which they give a label to documents of the group
-beside the odds of the other annotators on the same; and alpha without each annotator.
+beside the odds of the other annotators on the same; and alpha without each annotator. What is said of one document (or of one
+cluster) is one observation.
 """
 
 from __future__ import annotations
@@ -36,25 +37,27 @@ def labels(corpus: Corpus, column: str, values: Sequence[Any]) -> list[Measure]:
     if len(counts) > MOST_VALUES:
         corpus.left_out[column] = (len(counts) - MOST_VALUES, counts.total() - sum(counts[one] for one in common))
     common = common[1:] if len(counts) == 2 else common  # the other one of two says the same
-    found = []
+    found, of = [], np.arange(len(values))
     for value in common:
         has = np.array([str(one) == value for one in values], bool)
         for number, pair in enumerate(corpus.groups):
             member = corpus.members[:, number]
-            found.append(_measure("labels", f"{column} = {value}", pair, has, there & member, there & ~member, corpus))
+            found.append(
+                _measure("labels", f"{column} = {value}", pair, has, there & member, there & ~member, corpus, of)
+            )
     return decide(found)
 
 
 def _measure(
     family: str, subject: str, pair: tuple[str, str], has: np.ndarray, mine: np.ndarray, others: np.ndarray,
-    corpus: Corpus | None = None,
+    corpus: Corpus, of: np.ndarray, *, weigh: bool = True,
 ) -> Measure:  # fmt: skip
+    """`of` is the measured document of each row."""
     n, n_other, hits, hits_other = (int(one.sum()) for one in (mine, others, has & mine, has & others))
     rows = np.flatnonzero(mine | others)
     table = np.zeros((len(rows), 4))
     table[np.arange(len(rows)), 2 * others[rows] + (~has[rows])] = 1
-    if corpus is not None:
-        table = by_cluster(weighted(table, corpus, rows), corpus.clusters[rows])
+    table = by_cluster(weighted(table, corpus, of[rows]) if weigh else table, corpus.clusters[of[rows]])
     cells = table.sum(axis=0)
     rates = {
         "rate": wilson(cells[0], cells[0] + cells[1])._asdict() | {"p": None},
@@ -108,5 +111,9 @@ def annotators(corpus: Corpus, said: Sequence[Said]) -> list[Measure]:
         for name in sorted(set(by.tolist())) if member.any() else ():
             for value in common:
                 mine, others = member & (by == name), member & (by != name)
-                found.append(_measure("annotators", f"{name}: {value}", (axis, group), given == value, mine, others))
+                has, subject = given == value, f"{name}: {value}"
+                measure = _measure(
+                    "annotators", subject, (axis, group), has, mine, others, corpus, documents, weigh=False
+                )
+                found.append(measure)
     return decide(found)

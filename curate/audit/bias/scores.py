@@ -5,7 +5,6 @@
     difference           difference of means
     power_mean           Borkan et al. (2019), of the AUCs of subgroups, p = -5
     krippendorff         Krippendorff (2011): alpha of nominal labels with missing ones
-    bootstrap            percentiles over resampled clusters (a document, a source), 2,000 draws
 
 Every variance is a sum over clusters of squared sums of influences: ten sentences of one document are one observation.
 """
@@ -13,7 +12,7 @@ Every variance is a sum over clusters of squared sums of influences: ten sentenc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +21,21 @@ from curate.audit.bias.statistics import POWER, Estimate, Z, normal_p
 
 __all__ = [
     "auc",
-    "bootstrap",
     "cliffs_delta",
     "detectable_delta",
     "difference",
     "krippendorff",
     "placements",
     "power_mean",
+    "spread",
 ]
 
-DRAWS = 2000
-CHUNK = 100
 Numbers = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 
-def _spread(influence: Numbers, clusters: Integers | None) -> float:
-    """Variance of a sum of influences."""
+def spread(influence: Numbers, clusters: Integers | None) -> float:
+    """Variance of a sum of influences; those of a cluster are one observation."""
     if clusters is None:
         return float((influence**2).sum())
     _, of = np.unique(clusters, return_inverse=True)
@@ -71,7 +68,7 @@ def cliffs_delta(
     of_x, of_y = placements(x, y, weights_x, weights_y)
     delta = float(np.average(of_x, weights=weights_x))
     influence = np.concatenate([_influence(of_x - delta, weights_x, 1.0), _influence(of_y - delta, weights_y, 1.0)])
-    variance = _spread(
+    variance = spread(
         influence, None if clusters_x is None or clusters_y is None else np.concatenate([clusters_x, clusters_y])
     )
     if abs(delta) >= 1 or not variance:
@@ -102,7 +99,7 @@ def difference(
     value = mean_x - mean_y
     influence = np.concatenate([_influence(x - mean_x, weights_x, 0.5), _influence(mean_y - y, weights_y, 0.5)])
     both = None if clusters_x is None or clusters_y is None else np.concatenate([clusters_x, clusters_y])
-    deviation = math.sqrt(_spread(influence, both))
+    deviation = math.sqrt(spread(influence, both))
     p = normal_p(value / deviation) if deviation else None
     return Estimate(value, value - Z * deviation, value + Z * deviation, p)
 
@@ -139,25 +136,3 @@ def krippendorff(units: Iterable[Sequence[object]]) -> float:
     whole, total = counts.sum(axis=0), float(sizes.sum())
     expected = (total**2 - float((whole**2).sum())) / (total - 1)
     return 1 - observed / expected if expected else math.nan
-
-
-def bootstrap(sums: Numbers, statistic: Callable[[Numbers], Numbers], *, seed: int, draws: int = DRAWS) -> Estimate:
-    """A statistic of sums over clusters, and its percentiles over resampled clusters.
-
-    Args:
-        sums: (clusters, k): what each cluster adds.
-        statistic: From (..., k) sums to (...) values.
-        seed: Of the draws.
-        draws: How many.
-    """
-    generator, clusters = np.random.default_rng(seed), len(sums)
-    value = float(statistic(sums.sum(axis=0)))
-    drawn = []
-    for start in range(0, draws, CHUNK):
-        size = min(CHUNK, draws - start)
-        weights = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=size)
-        drawn.append(statistic(weights @ sums))
-    found = np.concatenate(drawn)
-    found = found[np.isfinite(found)]
-    low, high = np.quantile(found, [0.025, 0.975]) if len(found) else (math.nan, math.nan)
-    return Estimate(value, float(low), float(high))

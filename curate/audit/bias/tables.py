@@ -25,7 +25,8 @@ class Wanted:
         by: Columns (as read, or given by a stage) whose values are groups, too.
         scores: Numbers that are compared: columns, or features as `stage.feature`.
         columns: Other columns that are kept of measured documents (labels).
-        cluster: Column whose equal values are one observation (an author, a host); by default every document is one.
+        cluster: Column whose equal values are one observation (an author, a host); by default documents that a stage made of
+            one are one, and all others each.
         weight: Column of how much each document of the version counts; None is alike.
         one_in: Measure one of so many documents, by a hash of their ids, so that two versions have the same ones measured; 0 is
             shards at even distances.

@@ -20,6 +20,8 @@ from unicodedata import ucd_3_2_0 as unicode_database
 import numpy as np
 from numba import njit
 
+from curate.stages.kernels import decode, mix
+
 __all__ = ["SKIP", "Terms", "buffers", "character_table", "count_terms", "find_terms", "hash_words", "terms"]
 
 SKIP = 1
@@ -30,9 +32,6 @@ ALONE = 1 << 24
 _START = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
 _BASE = np.uint64(0x9E3779B97F4A7C15)
-_MIX_A = np.uint64(0xFF51AFD7ED558CCD)
-_MIX_B = np.uint64(0xC4CEB9FE1A85EC53)
-_SHIFT = np.uint64(33)
 _LOW = np.uint64(0xFFFF)
 
 _LETTERS = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Mc", "Cn", "Co"})
@@ -70,28 +69,6 @@ def character_table() -> np.ndarray:
     return table
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _mix(value):  # noqa: ANN001, ANN202
-    value ^= value >> _SHIFT
-    value *= _MIX_A
-    value ^= value >> _SHIFT
-    value *= _MIX_B
-    return value ^ (value >> _SHIFT)
-
-
-@njit(cache=True, nogil=True)
-def _decode(data, position: int, stop: int):  # noqa: ANN001, ANN202
-    """The non-ASCII character at `position` and the position after it; a truncated one ends the text."""
-    lead = np.int64(data[position])
-    width = 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4
-    if position + width > stop:
-        return np.int64(0), stop
-    code = lead & (0xFF >> (width + 1))
-    for offset in range(1, width):
-        code = (code << 6) | (np.int64(data[position + offset]) & 0x3F)
-    return code, position + width
-
-
 @njit(cache=True, nogil=True)
 def _wide_entry(code) -> int:  # noqa: ANN001
     """The entry of a character beyond the table: mathematical alphabets are Latin letters, all else words by themselves."""
@@ -123,7 +100,7 @@ def _next(data, position: int, stop: int):  # noqa: ANN001, ANN202
     if position >= stop:
         return np.int64(0x20), position + 1
     code = np.int64(data[position])
-    return (code, position + 1) if code < 0x80 else _decode(data, position, stop)
+    return (code, position + 1) if code < 0x80 else decode(data, position, stop)
 
 
 @njit(cache=True, nogil=True)
@@ -162,15 +139,15 @@ def hash_words(data, start: int, stop: int, table, words, second) -> int:  # noq
                     one = (one ^ np.uint64(before)) * _PRIME
             run = 0
         if letters and (entry == 0 or alone):
-            words[count] = _mix(one)
-            second[count] = _mix(two) if two != one else np.uint64(0)
+            words[count] = mix(one)
+            second[count] = mix(two) if two != one else np.uint64(0)
             count, letters, one, two = count + 1, 0, _START, _START
         if entry == 0:
             before = 0
             continue
         before, run, letters = folded, run + 1, letters + 1
         if alone:
-            words[count] = _mix((_START ^ np.uint64(folded)) * _PRIME)
+            words[count] = mix((_START ^ np.uint64(folded)) * _PRIME)
             second[count] = np.uint64(0)
             count, letters, run, before = count + 1, 0, 0, 0
     return count
@@ -227,7 +204,7 @@ def buffers(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 def _sequence(words, start: int, stop: int):  # noqa: ANN001, ANN202
     state = words[start] if stop > start else np.uint64(0)
     for index in range(start + 1, stop):
-        state = _mix(state * _BASE + words[index])
+        state = mix(state * _BASE + words[index])
     return state
 
 
@@ -237,7 +214,7 @@ def find_terms(words, at: int, count: int, hashes, maybe, longest: int):  # noqa
     state, size, place = words[at], 0, 0
     for width in range(1, min(longest, count - at) + 1):
         if width > 1:
-            state = _mix(state * _BASE + words[at + width - 1])
+            state = mix(state * _BASE + words[at + width - 1])
         if maybe[np.int64(state & _LOW)]:
             index = np.searchsorted(hashes, state)
             if index < len(hashes) and hashes[index] == state:
