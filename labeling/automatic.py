@@ -57,7 +57,7 @@ def propose(dataset: Dataset, task: Task, folder: Path, goal: Goal, *, seed: int
     """Choose a threshold and draw its audit.
 
     Raises:
-        CurateError: There is nothing to learn, an audit is still open, or no document is left.
+        CurateError: There is nothing to learn, an audit is still open or too small, or no document is left.
         GateError: No threshold has a chance to be certified.
     """
     store, seen, open_audit = dataset.store, len(rounds(dataset.store, task)), _open_audit(dataset.store, task)
@@ -66,12 +66,7 @@ def propose(dataset: Dataset, task: Task, folder: Path, goal: Goal, *, seed: int
         raise CurateError(f"the audit of round {open_audit['round']} is not judged yet", hint=hint)
     attempt = len(_audits(store, task)) + 1
     error = error_of_attempt(goal.confidence, attempt)
-    needed = audit_size(0, target=goal.precision, error=error)
-    if goal.audit < needed:
-        problem = f"an audit of {goal.audit:,} documents cannot prove {goal.precision:g}, even without an error"
-        one_wrong = audit_size(1, target=goal.precision, error=error)
-        hint = f"attempt {attempt} needs {needed:,} at least, and {one_wrong:,} where one may be wrong"
-        raise CurateError(problem, "--audit", hint)
+    _refuse_small(goal, attempt, error)
     learned = fit_model(dataset, task, folder, seed=seed)
     model = load_model(task, folder)
     pool, told = _pool(dataset, task, model)
@@ -107,6 +102,16 @@ def propose(dataset: Dataset, task: Task, folder: Path, goal: Goal, *, seed: int
         "task": task.name, "round": drawn.number, **auto, "pool": len(pool), "audited": len(audited),
         "expected_precision": chosen.precision, "chance": chosen.chance, "allowed_errors": allowed or 0,
     }  # fmt: skip
+
+
+def _refuse_small(goal: Goal, attempt: int, error: float) -> None:
+    needed, with_one = (audit_size(wrong, target=goal.precision, error=error) for wrong in (0, 1))
+    if goal.audit < needed:
+        raise CurateError(
+            f"an audit of {goal.audit:,} documents cannot prove {goal.precision:g}, even without an error",
+            "--audit",
+            f"attempt {attempt} needs {needed:,} at least, and {with_one:,} where one may be wrong",
+        )
 
 
 def _truth(task: Task, row: Any) -> Any:
@@ -163,15 +168,10 @@ def judge(dataset: Dataset, task: Task) -> dict[str, Any]:
         append(store, task, "decisions", labelled, {"certificate": identity})
     note(dataset, task, began, told, identity=identity)
     if not found.certified:
-        share, wrong = correct / len(audit), len(audit) - correct
-        enough = (
-            share > auto["target"] and f"; {audit_size(wrong, target=auto['target'], error=found.error):,} audited "
-        )
-        more = f"{enough}with {wrong:,} wrong would have been enough" if enough else ""
         raise GateError(
             f"{correct:,} of {len(audit):,} audited documents are right: the precision may be as low as {found.bound:.3f}, "
             f"and {auto['target']:g} was asked for; nothing was labelled",
-            hint=f"`curate label auto` learns from the audit and tries a higher threshold{more}",
+            hint="`curate label auto` learns from the audit and tries a higher threshold",
         )
     return told
 

@@ -74,7 +74,7 @@ def find_ids(store: Store, indexes: Sequence[Sequence[str]], ids: Collection[str
     found: list[np.ndarray] = []
     for buckets in indexes:
         chosen = bucket_of(high, len(buckets))
-        for number in np.unique(chosen).tolist():
+        for number in set(map(int, chosen)):
             with store.parquet(buckets[number]) as file:
                 table = file.read(["high", "place", "document"], use_threads=False)
             same = np.isin(table["high"].to_numpy(), high[chosen == number]) & ~table["place"].to_numpy()
