@@ -1,7 +1,8 @@
 """Rows of one file: JSON lines, a JSON list, CSV, TSV, Parquet or lines of text; gz, zst, xz, bz2 and zip are undone.
 
 Nothing is guessed and nothing left out: a file that is damaged, has a line of another form or is not UTF-8 is refused, with the
-place. A row of a text file is as many lines as there are columns. In TSV quotes are plain text, as in GLUE's files; in CSV they hold fields together.
+place. A row of a text file is as many lines as there are `columns`. In TSV quotes are plain text, as in GLUE's files; in CSV they
+hold fields together.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from curate.jsontext import loads
 
 __all__ = ["ENDINGS", "read_file"]
 
-ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt", ".zip")
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".zip")
 Place = Path | zipfile.Path
 
 
@@ -38,16 +39,16 @@ def read_file(path: Place, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
     compression = file_type(path.name).compression
     name = Path(path.name)
     ending = (name.with_suffix("") if compression else name).suffix.lower()
+    if ending == ".txt" and columns and compression in (None, *STREAMED):
+        return _grouped(path, _text(path, compression).splitlines(), columns)
     whole = ending in (".parquet", ".zip")
     if ending not in ENDINGS or (compression and (compression not in STREAMED or whole)):
         raise CurateError(
             f"files like `{path.name}` are not read here", str(path),
-            did_you_mean(ending, ENDINGS) or f"there are: {', '.join(ENDINGS)}, each also .gz, .zst, .xz or .bz2 but Parquet and zip",
+            did_you_mean(ending, ENDINGS) or f"there are: {', '.join(ENDINGS)}; but the last two also .gz, .zst, .xz or .bz2",
         )  # fmt: skip
     if isinstance(path, Path) and ending == ".zip":
         return _archive(path, columns)
-    if ending == ".txt":
-        return _grouped(path, _text(path, compression).splitlines(), columns)
     if ending in (".csv", ".tsv"):
         return _delimited(path, _text(path, compression), columns, tabs=ending == ".tsv")
     if columns:
@@ -70,7 +71,7 @@ def _archive(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _grouped(path: Place, lines: list[str], columns: Sequence[str]) -> list[dict[str, Any]]:
-    if not columns or len(lines) % len(columns):
+    if len(lines) % len(columns):
         raise CurateError(
             f"the file has {len(lines)} lines, which are no rows of {len(columns)}", str(path),
             "`columns` of the task names the lines that are a row of a text file",
