@@ -1,8 +1,8 @@
 """Rows of one file: JSON lines, a JSON list, CSV, TSV, Parquet or lines of text; gz, zst, xz, bz2 and zip are undone.
 
 Nothing is guessed and nothing left out: a file that is damaged, has a line of another form or is not UTF-8 is refused, with the
-place. A row of a text file is as many lines as there are `columns`. In TSV quotes are plain text, as in GLUE's files; in CSV they
-hold fields together.
+place. A row of a text file is as many lines as there are `columns`. In TSV quotes are plain text, as in GLUE's files; in CSV
+they hold fields together.
 """
 
 from __future__ import annotations
