@@ -11,14 +11,19 @@ from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.evaluation.models.opened import natural_kind
 from curate.evaluation.tasks.files import ENDINGS
+from curate.evaluation.tasks.harness import custom_task, is_harness_file
 from curate.evaluation.tasks.settings import (
+    ChoiceTask,
     ConversationTask,
+    GenerationTask,
+    HarnessTask,
     LabelTask,
     PerplexityTask,
     PreferenceTask,
     TaskSettings,
     load_tasks,
 )
+from curate.evaluation.tasks.shipped import named_task
 from curate.jsontext import loads
 
 __all__ = ["asked_tasks", "columns_of", "memorized", "model_place", "training_data"]
@@ -31,22 +36,37 @@ def model_place(model: str) -> str:
 
 
 def asked_tasks(
-    place: str, tasks: Sequence[str], data: Sequence[str], split: str | None, by: tuple[str, ...], limit: int | None
+    place: str,
+    tasks: Sequence[str],
+    data: Sequence[str],
+    split: str | None,
+    by: tuple[str, ...],
+    limit: int | None,
+    folder: Path | None = None,
+    examples: int | None = None,
 ) -> list[TaskSettings]:
     """The tasks of the files, and one for each of `data`: of the kind that the model was trained for.
 
     Args:
         place: The model.
-        tasks: Files of tasks.
+        tasks: Files of tasks, and names of tasks of lm-evaluation-harness.
         data: Versions or files; without them and without tasks, what the run was validated on.
         split: Of the versions.
         by: Columns of the data whose values get numbers of their own.
-        limit: Most rows of each of `data`.
+        limit: Most rows of each of `data`, and of tasks of lm-evaluation-harness.
+        folder: With the data of tasks of lm-evaluation-harness.
+        examples: Rows that are shown with their answers, in tasks that show some.
 
     Raises:
         CurateError: A file is wrong, two tasks have one name, or it is not known what to evaluate on.
     """
-    asked = [task for path in tasks for task in load_tasks(Path(path))]
+    asked = [task for one in tasks for task in _of_tasks(one, folder, by=by, limit=limit)]
+    if examples is not None:
+        asked = [
+            task.model_copy(update={"examples": examples}) if isinstance(task, _SHOWING) else task for task in asked
+        ]
+        if not any(isinstance(task, _SHOWING) for task in asked):
+            raise CurateError("none of the tasks shows examples", "--few-shot")
     if not tasks and not data:
         version, own = _trained_on(place)
         data, split = [version], split or own
@@ -61,6 +81,19 @@ def asked_tasks(
     if twice is not None:
         raise CurateError(f"two tasks are named `{twice}`", hint="name them apart in a file for --tasks")
     return asked
+
+
+_SHOWING = (ChoiceTask, GenerationTask, HarnessTask)
+
+
+def _of_tasks(given: str, folder: Path | None, **settings: Any) -> list[TaskSettings]:
+    """What one `--tasks` asks: a file of ours, one of lm-evaluation-harness, or names with commas between."""
+    path = Path(given)
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        if is_harness_file(path):
+            return [custom_task(path, folder, **settings)]
+        return list(load_tasks(path))
+    return [named_task(name.strip(), folder, **settings) for name in given.split(",")]
 
 
 _KINDS = {

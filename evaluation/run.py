@@ -26,12 +26,14 @@ from curate.evaluation.tasks.chat import assistant_losses, preferred
 from curate.evaluation.tasks.choice import choices
 from curate.evaluation.tasks.data import SMALL, Rows, read_rows
 from curate.evaluation.tasks.generation import answers
+from curate.evaluation.tasks.harness import harness_facts
 from curate.evaluation.tasks.labels import predictions
 from curate.evaluation.tasks.perplexity import text_losses
 from curate.evaluation.tasks.settings import (
     ChoiceTask,
     ConversationTask,
     GenerationTask,
+    HarnessTask,
     LabelTask,
     PerplexityTask,
     PreferenceTask,
@@ -199,6 +201,8 @@ def _facts(task: TaskSettings, rows: Rows, model: Model) -> dict[str, list[Any]]
             return choices(task, rows, model)
         case GenerationTask() if not isinstance(model, HeadedModel):
             return answers(task, rows, model)
+        case HarnessTask() if not isinstance(model, HeadedModel):
+            return harness_facts(task, rows, model)
         case _:
             pass
     if isinstance(model, HeadedModel):

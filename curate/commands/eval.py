@@ -23,9 +23,19 @@ EndpointModel = Annotated[
 EndpointTokenizer = Annotated[
     str | None, typer.Option(help="Folder of the tokenizer of a server's model, for log-probabilities.", metavar="DIR")
 ]
-
-
-Limit = Annotated[int | None, typer.Option(min=1, help="At most as many documents of --data, spread evenly.")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with the data of tasks of lm-evaluation-harness.", metavar="DIR")
+]
+FewShot = Annotated[
+    int | None, typer.Option(min=0, help="Rows shown with their answers before each question.", metavar="N")
+]
+ListTasks = Annotated[
+    bool, typer.Option("--list-tasks", help="List tasks of lm-evaluation-harness, and the files that each needs.")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, help="At most as many rows of --data and of tasks named in --tasks, spread evenly."),
+]
 Length = Annotated[int | None, typer.Option(min=2, help="Most tokens read at once; by default what the model takes.")]
 Out = Annotated[
     Path | None, typer.Option(help="Folder of the evaluation; by default evaluations/NAME, here.", metavar="DIR")
@@ -51,11 +61,11 @@ MemorizationFrom = Annotated[
     typer.Option(help="Version of --memorization; by default the one that the run was trained on.", metavar="VERSION"),
 ]
 ModelArgument = Annotated[
-    str, typer.Argument(help="A run, its folder, a checkpoint, a Hugging Face folder, or http://HOST/v1.")
+    str | None, typer.Argument(help="A run, its folder, a checkpoint, a Hugging Face folder, or http://HOST/v1.")
 ]
 Tasks = Annotated[
     list[str] | None,
-    typer.Option("--tasks", help="A YAML file of tasks; may be given several times.", metavar="FILE"),
+    typer.Option("--tasks", help="A YAML file of tasks, or names: see --list-tasks; may be repeated.", metavar="TASKS"),
 ]
 Data = Annotated[
     list[str] | None,
@@ -70,8 +80,11 @@ By = Annotated[list[str] | None, typer.Option(help="Column of --data whose value
 
 
 def evaluate(
-    model: ModelArgument,
+    model: ModelArgument = None,
     tasks: Tasks = None,
+    data_dir: DataDir = None,
+    few_shot: FewShot = None,
+    list_tasks: ListTasks = False,
     data: Data = None,
     split: Split = None,
     by: By = None,
@@ -98,9 +111,11 @@ def evaluate(
     from curate.evaluation.request import asked_tasks, columns_of, memorized, model_place, training_data
     from curate.evaluation.run import evaluate as run
 
+    if list_tasks or model is None:
+        return _list(data_dir, as_json=as_json, asked=list_tasks)
     opened = optional_store(store)
     place = model_place(model)
-    asked = asked_tasks(place, tasks or [], data or [], split, tuple(by or ()), limit)
+    asked = asked_tasks(place, tasks or [], data or [], split, tuple(by or ()), limit, data_dir, few_shot)
     name = (endpoint_model or urlsplit(model).netloc or Path(model).resolve().name).replace("/", "-").replace(":", "-")
     out = out or Path("evaluations") / name
 
@@ -119,6 +134,23 @@ def evaluate(
         return
     _print(found.result)
     echo(f"\nevery item: {out}")
+
+
+def _list(data_dir: Path | None, *, as_json: bool, asked: bool) -> None:
+    from curate.commands.options import print_json
+    from curate.commands.tables import print_table
+    from curate.evaluation.tasks.shipped import task_list
+
+    if not asked:
+        raise typer.BadParameter("Missing argument 'MODEL'.")
+    listed = task_list(data_dir)
+    if as_json:
+        print_json({"schema": 1, "tasks": listed})
+        return
+    print_table(
+        ("task", "needs one of", "found"),
+        [(one["task"], " | ".join(one["files"]), " ".join(one["found"] or ()) or "-") for one in listed],
+    )
 
 
 def _print(result: dict[str, Any]) -> None:

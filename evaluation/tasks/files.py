@@ -1,16 +1,18 @@
-"""Rows of one file: JSON lines, a JSON list, CSV, TSV or Parquet; gz, zst, xz and bz2 are undone.
+"""Rows of one file: JSON lines, a JSON list, CSV, TSV, Parquet or lines of text; gz, zst, xz, bz2 and zip are undone.
 
 Nothing is guessed and nothing left out: a file that is damaged, has a line of another form or is not UTF-8 is refused, with the
-place. In TSV quotes are plain text, as in GLUE's files; in CSV they hold fields together.
+place. A row of a text file is as many lines as there are `columns`. In TSV quotes are plain text, as in GLUE's files; in CSV
+they hold fields together.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from curate.collect.compression import ByteStream
 from curate.collect.formats import STREAMED, file_type
@@ -19,40 +21,68 @@ from curate.jsontext import loads
 
 __all__ = ["ENDINGS", "read_file"]
 
-ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".zip")
+Place = Path | zipfile.Path
 
 
-def read_file(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+def read_file(path: Place, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The rows of a file.
 
     Args:
         path: The file; its ending says what it is.
-        columns: Names of the columns of a CSV or TSV file whose first line is a row, too.
+        columns: Names of the columns of a CSV or TSV file whose first line is a row, too; of the lines that are a row of a
+            text file.
 
     Raises:
         CurateError: It is of another kind, or not what its ending says.
     """
     compression = file_type(path.name).compression
-    name = path.with_suffix("") if compression else path
-    ending = name.suffix.lower()
-    if ending not in ENDINGS or (compression and (compression not in STREAMED or ending == ".parquet")):
+    name = Path(path.name)
+    ending = (name.with_suffix("") if compression else name).suffix.lower()
+    if ending == ".txt" and columns and compression in (None, *STREAMED):
+        return _grouped(path, _text(path, compression).splitlines(), columns)
+    whole = ending in (".parquet", ".zip")
+    if ending not in ENDINGS or (compression and (compression not in STREAMED or whole)):
         raise CurateError(
             f"files like `{path.name}` are not read here", str(path),
-            did_you_mean(ending, ENDINGS) or f"there are: {', '.join(ENDINGS)}, each also .gz, .zst, .xz or .bz2 but Parquet",
+            did_you_mean(ending, ENDINGS) or f"there are: {', '.join(ENDINGS)}; but the last two also .gz, .zst, .xz or .bz2",
         )  # fmt: skip
+    if isinstance(path, Path) and ending == ".zip":
+        return _archive(path, columns)
     if ending in (".csv", ".tsv"):
         return _delimited(path, _text(path, compression), columns, tabs=ending == ".tsv")
     if columns:
-        raise CurateError("`columns` names the columns of CSV and TSV files; others have names", str(path))
+        raise CurateError("`columns` names the columns of CSV, TSV and text files; others have names", str(path))
     if ending == ".parquet":
         return _parquet(path)
     content = _content(path, compression)
     return _list(path, content) if ending == ".json" and content.lstrip()[:1] == b"[" else list(_lines(path, content))
 
 
-def _content(path: Path, compression: str | None) -> bytes:
+def _archive(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of all files in a zip file, by name."""
     try:
-        stream = ByteStream(lambda: path.open("rb"), compression)
+        with zipfile.ZipFile(path) as archive:
+            names = [one for one in sorted(archive.namelist()) if Path(one).suffix.lower() in ENDINGS[:5]]
+            names = [one for one in names if not one.startswith("__MACOSX/")]
+            return [row for name in names for row in read_file(zipfile.Path(archive, name), columns)]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise CurateError(f"the file is damaged: {error}", str(path), "get it again") from None
+
+
+def _grouped(path: Place, lines: list[str], columns: Sequence[str]) -> list[dict[str, Any]]:
+    if len(lines) % len(columns):
+        raise CurateError(
+            f"the file has {len(lines)} lines, which are no rows of {len(columns)}", str(path),
+            "`columns` of the task names the lines that are a row of a text file",
+        )  # fmt: skip
+    starts = range(0, len(lines), len(columns))
+    return [dict(zip(columns, lines[start : start + len(columns)], strict=True)) for start in starts]
+
+
+def _content(path: Place, compression: str | None) -> bytes:
+    try:
+        stream = ByteStream(lambda: cast(BinaryIO, path.open("rb")), compression)
         content = b"".join(stream)
     except OSError as error:
         raise CurateError(f"the file cannot be read: {error.strerror or error}", str(path)) from None
@@ -61,7 +91,7 @@ def _content(path: Path, compression: str | None) -> bytes:
     return content
 
 
-def _text(path: Path, compression: str | None) -> str:
+def _text(path: Place, compression: str | None) -> str:
     content = _content(path, compression)
     try:
         return content.decode("utf-8-sig")
@@ -70,7 +100,7 @@ def _text(path: Path, compression: str | None) -> str:
         raise CurateError(f"line {line} is not UTF-8", str(path), "convert the file to UTF-8 first") from None
 
 
-def _delimited(path: Path, text: str, columns: Sequence[str], *, tabs: bool) -> list[dict[str, Any]]:
+def _delimited(path: Place, text: str, columns: Sequence[str], *, tabs: bool) -> list[dict[str, Any]]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
     how: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
     reader = csv.reader(io.StringIO(text, newline=""), **how)
@@ -93,17 +123,17 @@ def _delimited(path: Path, text: str, columns: Sequence[str], *, tabs: bool) -> 
     return rows
 
 
-def _parquet(path: Path) -> list[dict[str, Any]]:
+def _parquet(path: Place) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
     try:
-        return parquet.read_table(path).to_pylist()
+        return parquet.read_table(str(path)).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise CurateError(f"the file cannot be read: {error}", str(path)) from None
 
 
-def _list(path: Path, content: bytes) -> list[dict[str, Any]]:
+def _list(path: Place, content: bytes) -> list[dict[str, Any]]:
     try:
         rows = loads(content)
     except ValueError as error:
@@ -114,7 +144,7 @@ def _list(path: Path, content: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def _lines(path: Path, content: bytes) -> Iterator[dict[str, Any]]:
+def _lines(path: Place, content: bytes) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not line.strip():
             continue

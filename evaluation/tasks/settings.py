@@ -13,10 +13,12 @@ A prompt is a Jinja template over the columns of a row.
 
 from __future__ import annotations
 
+import hashlib
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from curate.errors import ConfigurationErrors, CurateError
 
@@ -24,6 +26,7 @@ __all__ = [
     "ChoiceTask",
     "ConversationTask",
     "GenerationTask",
+    "HarnessTask",
     "LabelTask",
     "PerplexityTask",
     "PreferenceTask",
@@ -147,7 +150,45 @@ class PreferenceTask(_Task):
     rejected: str | None = Field(default=None, description="column with the worse answer")
 
 
-TaskSettings = PerplexityTask | ChoiceTask | GenerationTask | LabelTask | ConversationTask | PreferenceTask
+class HarnessTask(_Task):
+    """What a task file of lm-evaluation-harness asks."""
+
+    kind: Literal["harness"] = "harness"
+    harness: str = Field(
+        exclude=True, description="task file: a path in lm-evaluation-harness's folder of tasks, or a file of yours"
+    )
+    fields: dict[str, str] = Field(
+        default={},
+        description="columns that the task file wants: Jinja expressions over the row's columns, `row` is all",
+    )
+    settings: dict[str, Any] = Field(default={}, description="what replaces settings of the task file")
+    examples: int | None = Field(
+        default=None, ge=0, description="rows that are shown with their answers before (few-shot); else the task file's"
+    )
+    examples_from: tuple[str, ...] = Field(
+        default=(), description="files that the examples come from; by default other rows of the task"
+    )
+
+    @property
+    def path(self) -> Path:
+        """The task file."""
+        own = Path(self.harness)
+        package = find_spec("lm_eval")
+        if own.is_absolute() or package is None or package.origin is None:
+            return own
+        return Path(package.origin).parent / "tasks" / own
+
+    @computed_field
+    @property
+    def digest(self) -> str:
+        """Of the task file and the code beside it."""
+        files = [self.path, *sorted(self.path.parent.glob("*.py"))] if self.path.is_file() else []
+        return hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()
+
+
+TaskSettings = (
+    PerplexityTask | ChoiceTask | GenerationTask | LabelTask | ConversationTask | PreferenceTask | HarnessTask
+)
 
 
 class _File(BaseModel):
