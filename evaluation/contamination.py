@@ -30,12 +30,15 @@ from curate.dataset.reader import Dataset
 from curate.dedup.words import ALONE, CODE, WORD, character_table
 from curate.evaluation.tasks.data import Rows
 from curate.evaluation.tasks.settings import (
+    BbqTask,
     ChoiceTask,
     ConversationTask,
+    CoreferenceTask,
     GenerationTask,
     LabelTask,
     PerplexityTask,
     PreferenceTask,
+    StereotypeTask,
     TaskSettings,
 )
 from curate.files import replacing, write_durably
@@ -210,6 +213,12 @@ def item_texts(task: TaskSettings, row: dict[str, Any], columns: Sequence[str]) 
             names = [task.messages] if task.messages else columns
         case PreferenceTask():
             names = [name for name in (task.prompt, task.chosen, task.rejected) if name] or columns
+        case StereotypeTask():
+            names = [task.more]
+        case CoreferenceTask():
+            names = [task.text]
+        case BbqTask():
+            names = _variables(task.prompt)
     return [text for name in dict.fromkeys(names) for text in _texts(row.get(name))]
 
 

@@ -1,7 +1,8 @@
-"""Rows of one file: JSON lines, a JSON list, CSV, TSV or Parquet; gz, zst, xz and bz2 are undone.
+"""Rows of one file: JSON lines, a JSON list, CSV, TSV, Parquet or lines of text; gz, zst, xz and bz2 are undone.
 
 Nothing is guessed and nothing left out: a file that is damaged, has a line of another form or is not UTF-8 is refused, with the
-place. In TSV quotes are plain text, as in GLUE's files; in CSV they hold fields together.
+place. In TSV quotes are plain text, as in GLUE's files; in CSV they hold fields together. A line of
+text is a row with the column `text`, in `a.txt.dev` and `a.txt.test`, too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from curate.jsontext import loads
 
 __all__ = ["ENDINGS", "read_file"]
 
-ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
+PARTS = (".train", ".dev", ".test")
 
 
 def read_file(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -35,6 +37,8 @@ def read_file(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
     compression = file_type(path.name).compression
     name = path.with_suffix("") if compression else path
     ending = name.suffix.lower()
+    if ending in PARTS and Path(name.stem).suffix.lower() == ".txt":
+        ending = ".txt"
     if ending not in ENDINGS or (compression and (compression not in STREAMED or ending == ".parquet")):
         raise CurateError(
             f"files like `{path.name}` are not read here", str(path),
@@ -46,6 +50,8 @@ def read_file(path: Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
         raise CurateError("`columns` names the columns of CSV and TSV files; others have names", str(path))
     if ending == ".parquet":
         return _parquet(path)
+    if ending == ".txt":
+        return [{"text": line} for line in _text(path, compression).splitlines() if line.strip()]
     content = _content(path, compression)
     return _list(path, content) if ending == ".json" and content.lstrip()[:1] == b"[" else list(_lines(path, content))
 
