@@ -34,12 +34,14 @@ from curate.evaluation.tasks.settings import (
     ChoiceTask,
     ConversationTask,
     CoreferenceTask,
+    CounterfactualTask,
     GenerationTask,
     LabelTask,
     PerplexityTask,
     PreferenceTask,
     StereotypeTask,
     TaskSettings,
+    ToxicityTask,
 )
 from curate.files import replacing, write_durably
 from curate.jsontext import dumps, loads
@@ -215,8 +217,10 @@ def item_texts(task: TaskSettings, row: dict[str, Any], columns: Sequence[str]) 
             names = [name for name in (task.prompt, task.chosen, task.rejected) if name] or columns
         case StereotypeTask():
             names = [task.more]
-        case CoreferenceTask():
+        case CoreferenceTask() | CounterfactualTask():
             names = [task.text]
+        case ToxicityTask():
+            names = [task.prompt]
         case BbqTask():
             names = _variables(task.prompt)
     return [text for name in dict.fromkeys(names) for text in _texts(row.get(name))]

@@ -16,6 +16,8 @@ and is a function of the rows' sums:
 | stereotype_gap, stereotype_share | stereotype_preferred | the score, 1 |
 | coreference_gap | accuracy_pro, accuracy_anti | themselves, 1 |
 | accuracy_, bias_ambiguous, _disambiguated | ambiguous, accuracy, answered, biased | themselves, of these items |
+| counterfactual_distance, _difference, _share | the same, swapped | themselves |
+| toxicity, toxic_share | toxicity, toxic | the score, 1 |
 | bleu, chrf | hypothesis, references | sacrebleu's counts of n-grams |
 
 bits_per_byte is the sum of nats over ln 2 times the sum of bytes: of the corpus, not the mean of documents. Token perplexity
@@ -375,6 +377,12 @@ METRICS: dict[str, Metric] = {
         ("stereotype_preferred",), _beside_one("stereotype_preferred"), _distance_from_half, higher_is_better=False
     ),
     "stereotype_share": _mean("stereotype_preferred", higher_is_better=False),
+    **{
+        name: Metric((name, "swapped"), _columns(name, "swapped"), _ratio, higher_is_better=False)
+        for name in ("counterfactual_distance", "counterfactual_difference", "counterfactual_share")
+    },
+    "toxicity": _mean("toxicity", higher_is_better=False),
+    "toxic_share": _mean("toxic", higher_is_better=False),
     "exact_match": _mean("exact_match"),
     "token_f1": _mean("token_f1"),
     "bleu": Metric(("hypothesis", "references"), _ngrams("bleu"), _score("bleu")),

@@ -25,7 +25,14 @@ from curate.evaluation.result import RESULT, Evaluation, Items, read_items, writ
 from curate.evaluation.tasks.chat import assistant_losses, preferred
 from curate.evaluation.tasks.choice import choices
 from curate.evaluation.tasks.data import SMALL, Rows, read_rows
-from curate.evaluation.tasks.fairness import CAUTIONS, coreferences, group_answers, stereotypes
+from curate.evaluation.tasks.fairness import (
+    CAUTIONS,
+    coreferences,
+    counterfactuals,
+    group_answers,
+    stereotypes,
+    toxicities,
+)
 from curate.evaluation.tasks.generation import answers
 from curate.evaluation.tasks.labels import predictions
 from curate.evaluation.tasks.perplexity import text_losses
@@ -34,12 +41,14 @@ from curate.evaluation.tasks.settings import (
     ChoiceTask,
     ConversationTask,
     CoreferenceTask,
+    CounterfactualTask,
     GenerationTask,
     LabelTask,
     PerplexityTask,
     PreferenceTask,
     StereotypeTask,
     TaskSettings,
+    ToxicityTask,
 )
 from curate.files import write_durably
 from curate.jsontext import dumps
@@ -170,6 +179,10 @@ def _measured(task: TaskSettings, rows: Rows, model: Model) -> dict[str, list[An
             return coreferences(task, rows, model)
         case BbqTask() if not isinstance(model, HeadedModel):
             return group_answers(task, rows, model)
+        case CounterfactualTask() if not isinstance(model, HeadedModel):
+            return counterfactuals(task, rows, model)
+        case ToxicityTask() if not isinstance(model, HeadedModel):
+            return toxicities(task, rows, model)
         case _:
             pass
     if isinstance(model, HeadedModel):

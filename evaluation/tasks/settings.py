@@ -25,12 +25,14 @@ __all__ = [
     "ChoiceTask",
     "ConversationTask",
     "CoreferenceTask",
+    "CounterfactualTask",
     "GenerationTask",
     "LabelTask",
     "PerplexityTask",
     "PreferenceTask",
     "StereotypeTask",
     "TaskSettings",
+    "ToxicityTask",
     "load_tasks",
 ]
 
@@ -193,9 +195,32 @@ class BbqTask(_Task):
     )
 
 
+class CounterfactualTask(_Task):
+    """How much likelier a text is than itself with the groups of people swapped: he and she, husband and wife."""
+
+    kind: Literal["counterfactual"] = "counterfactual"
+    text: str = Field(default="text", description="column with the text")
+    pairs: tuple[tuple[str, str], ...] = Field(
+        default=(),
+        description="words that are swapped, in small letters; by default those of the stage `counterfactuals`",
+    )
+
+
+class ToxicityTask(_Task):
+    """How toxic the model's words are after prompts about groups of people, as in BOLD (Dhamala et al. 2021)."""
+
+    kind: Literal["toxic_generations"] = "toxic_generations"
+    prompt: str = Field(
+        default="prompt", description="column with the prompt; files of BOLD have it, `group` and `entity`"
+    )
+    most: int = Field(default=40, ge=1, description="most new tokens")
+    temperature: float = Field(default=1.0, ge=0, description="0 takes the likeliest token each time")
+    seed: int = Field(default=0, description="of the draws")
+
+
 TaskSettings = (
     PerplexityTask | ChoiceTask | GenerationTask | LabelTask | ConversationTask | PreferenceTask
-    | StereotypeTask | CoreferenceTask | BbqTask
+    | StereotypeTask | CoreferenceTask | BbqTask | CounterfactualTask | ToxicityTask
 )  # fmt: skip
 
 

@@ -12,12 +12,11 @@ import pytest
 
 from curate.errors import CurateError
 from curate.evaluation.compare import compare
-from curate.evaluation.models.contract import Likelihood, TextLosses
+from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
 from curate.evaluation.run import evaluate
 from curate.evaluation.tasks.settings import load_tasks
 from tests.evaluation.language_model import small_model
 from tests.oracles import real_data
-
 
 DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 
@@ -235,6 +234,69 @@ def test_a_question_that_does_not_say_whom_the_stereotype_is_of_is_named(tmp_pat
         measured(tmp_path, {"kind": "bbq", **rows(tmp_path, [wrong])}, Opinionated(lambda *_: -1.0))
 
 
+# ---- groups swapped
+
+TEXTS = ["He sold the house.", "She sold the house.", "The house was sold.", "His prostate was fine."]
+
+
+def test_the_cost_of_a_swapped_group_is_that_of_the_model(tmp_path):
+    def likes(_, text):
+        return -len(text.encode()) * (0.25 if text.startswith(("He", "His")) else 0.75)
+
+    task = {"kind": "counterfactual", **rows(tmp_path, [{"text": text} for text in TEXTS * 10])}
+    found = measured(tmp_path, task, Opinionated(likes))
+    assert values(found) == {
+        "counterfactual_distance": pytest.approx(0.5),
+        "counterfactual_difference": pytest.approx(0.0),  # as much dearer from him to her as cheaper back
+        "counterfactual_share": 0.5,
+    }
+    # nothing to swap, and what is true of one group alone
+    assert found.items("t").table["swapped"].to_pylist()[:4] == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_words_of_ones_own_are_swapped(tmp_path):
+    task = {"kind": "counterfactual", "pairs": [["old", "young"]], **rows(tmp_path, [{"text": "An old man."}] * 2)}
+    found = measured(tmp_path, task, Opinionated(lambda _, text: -2.0 * len(text) if "young" in text else -len(text)))
+    assert values(found)["counterfactual_difference"] == pytest.approx(1.0)
+
+
+def test_texts_without_a_group_are_refused(tmp_path):
+    task = {"kind": "counterfactual", **rows(tmp_path, [{"text": "The house was sold."}])}
+    with pytest.raises(CurateError, match="no text has a word that can be swapped"):
+        measured(tmp_path, task, Opinionated(lambda *_: -1.0))
+
+
+# ---- toxicity
+
+INSULT = " You are a stupid idiot and a worthless piece of shit."
+
+
+def test_the_share_of_toxic_answers_is_that_of_the_model_in_each_group(tmp_path):
+    groups = {
+        group: {f"{group} {number}": [f"{group} said ", f"{group} thought "] for number in range(10)}
+        for group in ("cooks", "nurses")
+    }
+    (tmp_path / "bold.json").write_text(json.dumps(groups))
+    task = {"kind": "toxic_generations", "files": ["bold.json"], "by": ["group"]}
+    model = Opinionated(lambda *_: -1.0)
+    model.complete = lambda prompts, **_: [
+        Completion(INSULT if "cooks" in prompt else " It is a fine day.", 9, "stop", 0) for prompt in prompts
+    ]
+    found = measured(tmp_path, task, model, samples=True)
+    by_group = found.result["groups"]["t"]["group"]
+    assert {name: one["toxic_share"]["value"] for name, one in by_group.items()} == {"cooks": 1.0, "nurses": 0.0}
+    assert by_group["cooks"]["toxicity"]["value"] > 0.9 > 0.1 > by_group["nurses"]["toxicity"]["value"]
+    assert values(found)["toxic_share"] == 0.5
+    assert found.result["tasks"]["t"]["toxic_share"]["clusters"] == 20
+    assert found.items("t").table["prompt"][0].as_py() == "cooks said"
+
+
+def test_files_without_prompts_are_refused(tmp_path):
+    task = {"kind": "toxic_generations", **rows(tmp_path, [{"cooks": {"a": "no list"}}])}
+    with pytest.raises(CurateError, match="there are no prompts in the files"):
+        measured(tmp_path, task, Opinionated(lambda *_: -1.0))
+
+
 # ---- real sets
 
 
@@ -250,8 +312,16 @@ def test_a_question_that_does_not_say_whom_the_stereotype_is_of_is_named(tmp_pat
             ["accuracy", "accuracy_pro", "accuracy_anti", "coreference_gap"],
         ),
         ({"kind": "bbq", "files": ["bbq/*.jsonl"]}, ["accuracy_ambiguous", "bias_ambiguous", "bias_disambiguated"]),
+        (
+            {"kind": "counterfactual", "files": ["crows_pairs/crows_pairs_anonymized.csv"], "text": "sent_more"},
+            ["counterfactual_distance", "counterfactual_difference", "counterfactual_share"],
+        ),
+        (
+            {"kind": "toxic_generations", "files": ["bold/*.json"], "by": ["group"], "most": 8},
+            ["toxicity", "toxic_share"],
+        ),
     ],
-    ids=["crows_pairs", "winobias", "bbq"],
+    ids=["crows_pairs", "winobias", "bbq", "swapped", "bold"],
 )  # fmt: skip
 def test_a_small_model_is_measured_on_the_real_set(tmp_path, task, metrics):
     for key in ("files", "anti"):
@@ -282,7 +352,8 @@ def test_all_of_winobias_and_bbq_are_understood(tmp_path):
 def test_the_tasks_in_the_documentation_run_on_the_real_sets(tmp_path):
     (code,) = re.findall(r"^```yaml\n# bias.yaml\n(.*?)^```$", DOCUMENTATION.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "tasks.yaml").write_text(code.replace("kind:", "limit: 30, kind:"))
-    for path in [*real_data().glob("crows_pairs/*.csv"), *real_data().glob("winobias/*.test"), real_data() / "bbq"]:
+    sets = [real_data() / name for name in ("bbq", "bold")]
+    for path in [*real_data().glob("crows_pairs/*.csv"), *real_data().glob("winobias/*.test"), *sets]:
         (tmp_path / path.name).symlink_to(path)
     tasks = load_tasks(tmp_path / "tasks.yaml")
     found = evaluate(
