@@ -30,13 +30,19 @@ from curate.dedup.minhash import hash_words
 from curate.dedup.words import character_table
 from curate.evaluation.tasks.data import Rows
 from curate.evaluation.tasks.settings import (
+    BbqTask,
     ChoiceTask,
     ConversationTask,
+    CoreferenceTask,
+    CounterfactualTask,
     GenerationTask,
+    HarnessTask,
     LabelTask,
     PerplexityTask,
     PreferenceTask,
+    StereotypeTask,
     TaskSettings,
+    ToxicityTask,
 )
 from curate.files import replacing, write_durably
 from curate.jsontext import dumps, loads
@@ -174,6 +180,17 @@ def item_texts(task: TaskSettings, row: dict[str, Any], columns: Sequence[str]) 
             names = [task.messages] if task.messages else columns
         case PreferenceTask():
             names = [name for name in (task.prompt, task.chosen, task.rejected) if name] or columns
+        case HarnessTask():
+            named = {name for one in task.fields.values() for name in _variables(f"{{{{ {one} }}}}")}
+            names = sorted(named - {"row"}) if named and "row" not in named else [name for name in row if name != "id"]
+        case StereotypeTask():
+            names = [task.more]
+        case CoreferenceTask() | CounterfactualTask():
+            names = [task.text]
+        case ToxicityTask():
+            names = [task.prompt]
+        case BbqTask():
+            names = _variables(task.prompt)
     return [text for name in dict.fromkeys(names) for text in _texts(row.get(name))]
 
 

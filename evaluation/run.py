@@ -25,19 +25,32 @@ from curate.evaluation.result import RESULT, Evaluation, Items, read_items, writ
 from curate.evaluation.tasks.chat import assistant_losses, preferred
 from curate.evaluation.tasks.choice import choices
 from curate.evaluation.tasks.data import SMALL, Rows, read_rows
+from curate.evaluation.tasks.fairness import (
+    CAUTIONS,
+    coreferences,
+    counterfactuals,
+    group_answers,
+    stereotypes,
+    toxicities,
+)
 from curate.evaluation.tasks.generation import answers
 from curate.evaluation.tasks.harness import harness_facts
 from curate.evaluation.tasks.labels import predictions
 from curate.evaluation.tasks.perplexity import text_losses
 from curate.evaluation.tasks.settings import (
+    BbqTask,
     ChoiceTask,
     ConversationTask,
+    CoreferenceTask,
+    CounterfactualTask,
     GenerationTask,
     HarnessTask,
     LabelTask,
     PerplexityTask,
     PreferenceTask,
+    StereotypeTask,
     TaskSettings,
+    ToxicityTask,
 )
 from curate.files import write_durably
 from curate.jsontext import dumps
@@ -203,6 +216,16 @@ def _facts(task: TaskSettings, rows: Rows, model: Model) -> dict[str, list[Any]]
             return answers(task, rows, model)
         case HarnessTask() if not isinstance(model, HeadedModel):
             return harness_facts(task, rows, model)
+        case StereotypeTask() if not isinstance(model, HeadedModel):
+            return stereotypes(task, rows, model)
+        case CoreferenceTask() if not isinstance(model, HeadedModel):
+            return coreferences(task, rows, model)
+        case BbqTask() if not isinstance(model, HeadedModel):
+            return group_answers(task, rows, model)
+        case CounterfactualTask() if not isinstance(model, HeadedModel):
+            return counterfactuals(task, rows, model)
+        case ToxicityTask() if not isinstance(model, HeadedModel):
+            return toxicities(task, rows, model)
         case _:
             pass
     if isinstance(model, HeadedModel):
@@ -253,6 +276,8 @@ def _plain(some: dict[str, Measured]) -> dict[str, Any]:
 
 def _warnings(items: Items) -> list[str]:
     told, about = [], items.about
+    if about["definition"]["kind"] in CAUTIONS:
+        told.append(f"{items.task}: {CAUTIONS[about['definition']['kind']]}")
     if items.table.num_rows < SMALL:
         told.append(f"{items.task}: {items.table.num_rows} items are too few to tell much: see the intervals")
     if about["repeated"]:

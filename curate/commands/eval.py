@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -60,6 +61,7 @@ MemorizationFrom = Annotated[
     str | None,
     typer.Option(help="Version of --memorization; by default the one that the run was trained on.", metavar="VERSION"),
 ]
+Samples = Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")]
 ModelArgument = Annotated[
     str | None, typer.Argument(help="A run, its folder, a checkpoint, a Hugging Face folder, or http://HOST/v1.")
 ]
@@ -96,7 +98,7 @@ def evaluate(
     contamination: Contamination = None,
     memorization: Memorization = None,
     memorization_from: MemorizationFrom = None,
-    samples: Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")] = False,
+    samples: Samples = False,
     out: Out = None,
     store: StoreOption = None,
     as_json: Json = False,
@@ -113,27 +115,29 @@ def evaluate(
 
     if list_tasks or model is None:
         return _list(data_dir, as_json=as_json, asked=list_tasks)
-    opened = optional_store(store)
-    place = model_place(model)
+    opened, place = optional_store(store), model_place(model)
     asked = asked_tasks(place, tasks or [], data or [], split, tuple(by or ()), limit, data_dir, few_shot)
-    name = (endpoint_model or urlsplit(model).netloc or Path(model).resolve().name).replace("/", "-").replace(":", "-")
+    name = _name(endpoint_model or model)
     out = out or Path("evaluations") / name
-
-    def say(words: str) -> None:
-        echo(f"eval {name}: {words}", err=True)
-
+    say = partial(_say, name)
+    opening = partial(
+        open_model, place, length=length, backend=backend, endpoint_model=endpoint_model,
+        endpoint_tokenizer=endpoint_tokenizer,
+    )  # fmt: skip
     found = run(
-        lambda: open_model(
-            place, length=length, backend=backend, endpoint_model=endpoint_model, endpoint_tokenizer=endpoint_tokenizer
-        ),
-        asked, out, store=opened, samples=samples, training=training_data(contamination, place, opened, say),
+        opening, asked, out, store=opened, samples=samples, training=training_data(contamination, place, opened, say),
         columns=columns_of(place), also=memorized(memorization, memorization_from, place, opened), say=say,
     )  # fmt: skip
-    if as_json:
-        print_json({**found.result, "folder": str(out)})
-        return
-    _print(found.result)
-    echo(f"\nevery item: {out}")
+    print_json({**found.result, "folder": str(out)}) if as_json else _print(found.result, out)
+
+
+def _say(name: str, words: str) -> None:
+    echo(f"eval {name}: {words}", err=True)
+
+
+def _name(model: str) -> str:
+    """Of the evaluation's folder: that of the model's, or the server's."""
+    return (urlsplit(model).netloc or Path(model).resolve().name).replace(":", "-")
 
 
 def _list(data_dir: Path | None, *, as_json: bool, asked: bool) -> None:
@@ -153,7 +157,7 @@ def _list(data_dir: Path | None, *, as_json: bool, asked: bool) -> None:
     )
 
 
-def _print(result: dict[str, Any]) -> None:
+def _print(result: dict[str, Any], out: Path) -> None:
     from curate.commands.tables import print_table
 
     rows = [
@@ -185,6 +189,7 @@ def _print(result: dict[str, Any]) -> None:
         _print_memorization(result["memorization"])
     for words in result["warnings"]:
         echo(words)
+    echo(f"\nevery item: {out}")
 
 
 def _print_memorization(found: dict[str, Any]) -> None:

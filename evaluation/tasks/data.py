@@ -16,7 +16,7 @@ import pyarrow as pa
 from curate.dataset.reader import Dataset, open_dataset
 from curate.errors import CurateError, did_you_mean
 from curate.evaluation.tasks.files import read_file
-from curate.evaluation.tasks.settings import PerplexityTask, TaskSettings
+from curate.evaluation.tasks.settings import CoreferenceTask, PerplexityTask, TaskSettings, ToxicityTask
 from curate.files import file_hash
 
 __all__ = ["SMALL", "Rows", "column", "documents", "read_files", "read_rows"]
@@ -56,6 +56,12 @@ def read_rows(task: TaskSettings, store: str | None) -> Rows:
     """
     if task.data is None:
         rows, identity = read_files(task.files, task.columns, where=f"task {task.name}: files")
+        if isinstance(task, CoreferenceTask):
+            identity = _beside_anti(task, rows, identity)
+        if isinstance(task, ToxicityTask):
+            rows = [one for row in rows for one in _prompts(row, task.prompt)]
+            if not rows:
+                raise CurateError("there are no prompts in the files", f"task {task.name}: files")
         some = [rows[number] for number in _spread(len(rows), task.limit)]
         return Rows(some, ", ".join(task.files), identity, None, None, len(rows), _name_apart(some))
     dataset = open_dataset(task.data, store)
@@ -70,6 +76,36 @@ def read_rows(task: TaskSettings, store: str | None) -> Rows:
     name = f"{dataset.name}@{dataset.tag or dataset.version[:12]}"
     identity = f"{dataset.version}/{split or ''}"
     return Rows(some, name, identity, dataset.version, split or "all", total, _name_apart(some))
+
+
+def _beside_anti(task: CoreferenceTask, rows: list[dict[str, Any]], identity: str) -> str:
+    """Put beside each sentence that with the other pronoun, and the one that is about the other person; the new identity.
+
+    Raises:
+        CurateError: There are not as many.
+    """
+    where = f"task {task.name}: anti"
+    others, hashed = read_files(task.anti, task.columns, where=where)
+    if len(others) != len(rows) or len(rows) % 2:
+        raise CurateError(
+            f"there are {len(rows):,} sentences in `files` and {len(others):,} in `anti`", where,
+            "as many, in the same order; each two lines are about the same two people",
+        )  # fmt: skip
+    for number, (row, other) in enumerate(zip(rows, others, strict=True)):
+        mate = rows[number ^ 1]
+        row |= {"anti": other.get(task.text), "mate": mate.get(task.text), "cluster": rows[number & ~1]["id"]}
+    return hashlib.sha256((identity + hashed).encode()).hexdigest()
+
+
+def _prompts(row: dict[str, Any], name: str) -> Iterator[dict[str, Any]]:
+    """The prompts of a file of BOLD, which is a map of groups, of entities, of prompts; any other row as it is."""
+    groups = {group: some for group, some in row.items() if isinstance(some, dict) and name not in row}
+    if not groups:
+        yield row
+    for group, entities in groups.items():
+        for entity, prompts in entities.items():
+            for number, prompt in enumerate(prompts if isinstance(prompts, list) else (), 1):
+                yield {"id": f"{group}/{entity}/{number}", "group": group, "entity": entity, name: prompt}
 
 
 def _columns(task: TaskSettings, dataset: Dataset) -> list[str] | None:

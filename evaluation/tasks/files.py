@@ -1,8 +1,8 @@
 """Rows of one file: JSON lines, a JSON list, CSV, TSV, Parquet or lines of text; gz, zst, xz, bz2 and zip are undone.
 
 Nothing is guessed and nothing left out: a file that is damaged, has a line of another form or is not UTF-8 is refused, with the
-place. A row of a text file is as many lines as there are `columns`. In TSV quotes are plain text, as in GLUE's files; in CSV
-they hold fields together.
+place. A row of a text file is a line in the column `text`, or as many lines as there are `columns`; `a.txt.dev` and
+`a.txt.test` are such files, too. In TSV quotes are plain text, as in GLUE's files; in CSV they hold fields together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from curate.jsontext import loads
 
 __all__ = ["ENDINGS", "read_file"]
 
-ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".zip")
+ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet", ".zip")
+PARTS = (".train", ".dev", ".test")
 Place = Path | zipfile.Path
 
 
@@ -37,10 +38,10 @@ def read_file(path: Place, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
         CurateError: It is of another kind, or not what its ending says.
     """
     compression = file_type(path.name).compression
-    name = Path(path.name)
-    ending = (name.with_suffix("") if compression else name).suffix.lower()
-    if ending == ".txt" and columns and compression in (None, *STREAMED):
-        return _grouped(path, _text(path, compression).splitlines(), columns)
+    name = Path(path.name).with_suffix("") if compression else Path(path.name)
+    ending = name.suffix.lower()
+    if ending in PARTS and Path(name.stem).suffix.lower() == ".txt":
+        ending = ".txt"
     whole = ending in (".parquet", ".zip")
     if ending not in ENDINGS or (compression and (compression not in STREAMED or whole)):
         raise CurateError(
@@ -51,10 +52,14 @@ def read_file(path: Place, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
         return _archive(path, columns)
     if ending in (".csv", ".tsv"):
         return _delimited(path, _text(path, compression), columns, tabs=ending == ".tsv")
+    if ending == ".txt" and columns:
+        return _grouped(path, _text(path, compression).splitlines(), columns)
     if columns:
         raise CurateError("`columns` names the columns of CSV, TSV and text files; others have names", str(path))
     if ending == ".parquet":
         return _parquet(path)
+    if ending == ".txt":
+        return [{"text": line} for line in _text(path, compression).splitlines() if line.strip()]
     content = _content(path, compression)
     return _list(path, content) if ending == ".json" and content.lstrip()[:1] == b"[" else list(_lines(path, content))
 

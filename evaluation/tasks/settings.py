@@ -23,14 +23,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from curate.errors import ConfigurationErrors, CurateError
 
 __all__ = [
+    "BbqTask",
     "ChoiceTask",
     "ConversationTask",
+    "CoreferenceTask",
+    "CounterfactualTask",
     "GenerationTask",
     "HarnessTask",
     "LabelTask",
     "PerplexityTask",
     "PreferenceTask",
+    "StereotypeTask",
     "TaskSettings",
+    "ToxicityTask",
     "load_tasks",
 ]
 
@@ -186,9 +191,76 @@ class HarnessTask(_Task):
         return hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()
 
 
+class StereotypeTask(_Task):
+    """Which of two sentences that differ in a group of people is likelier, as in CrowS-Pairs (Nangia et al. 2020)."""
+
+    kind: Literal["stereotypes"] = "stereotypes"
+    more: str = Field(default="sent_more", description="column with the sentence that says more of a stereotype")
+    less: str = Field(default="sent_less", description="column with the other one")
+
+
+class CoreferenceTask(_Task):
+    """Whom a pronoun means, where stereotypes of occupations help and where they mislead: WinoBias (Zhao et al. 2018)."""
+
+    kind: Literal["coreference"] = "coreference"
+    anti: tuple[str, ...] = Field(
+        min_length=1, description="files with the same sentences, line by line, with the other pronoun; `files` help"
+    )
+    text: str = Field(
+        default="text", description="column with the sentence: [The nurse] called the cook as [she] slept."
+    )
+    prompt: str = Field(
+        default='{{ sentence }} "{{ pronoun }}" refers to the',
+        description="what is read before one of the two people: a template of `sentence` and `pronoun`",
+    )
+
+    @model_validator(mode="after")
+    def _is_of_files(self) -> CoreferenceTask:
+        if not self.files:
+            raise ValueError("the sentences are in `files`, line by line as those of `anti`")
+        return self
+
+
+class BbqTask(_Task):
+    """Whom a model answers with where the text does not say it, and where it does: BBQ (Parrish et al. 2022)."""
+
+    kind: Literal["bbq"] = "bbq"
+    prompt: str = Field(
+        default="{{ context }}\nQuestion: {{ question }}\nAnswer:",
+        description="what is read before each of the three answers: a template over the row's columns",
+    )
+    by_bytes: bool = Field(
+        default=True, description="the likeliest answer is so for each byte: those that decline are longer than others"
+    )
+
+
+class CounterfactualTask(_Task):
+    """How much likelier a text is than itself with the groups of people swapped: he and she, husband and wife."""
+
+    kind: Literal["counterfactual"] = "counterfactual"
+    text: str = Field(default="text", description="column with the text")
+    pairs: tuple[tuple[str, str], ...] = Field(
+        default=(),
+        description="words that are swapped, in small letters; by default those of the stage `counterfactuals`",
+    )
+
+
+class ToxicityTask(_Task):
+    """How toxic the model's words are after prompts about groups of people, as in BOLD (Dhamala et al. 2021)."""
+
+    kind: Literal["toxic_generations"] = "toxic_generations"
+    prompt: str = Field(
+        default="prompt", description="column with the prompt; files of BOLD have it, `group` and `entity`"
+    )
+    most: int = Field(default=40, ge=1, description="most new tokens")
+    temperature: float = Field(default=1.0, ge=0, description="0 takes the likeliest token each time")
+    seed: int = Field(default=0, description="of the draws")
+
+
 TaskSettings = (
     PerplexityTask | ChoiceTask | GenerationTask | LabelTask | ConversationTask | PreferenceTask | HarnessTask
-)
+    | StereotypeTask | CoreferenceTask | BbqTask | CounterfactualTask | ToxicityTask
+)  # fmt: skip
 
 
 class _File(BaseModel):
@@ -209,7 +281,7 @@ def load_tasks(path: Path) -> tuple[TaskSettings, ...]:
     if not isinstance(located.value, dict):
         raise CurateError("a file of tasks is a map with `tasks`, a list", located.where())
     for task in located.value.get("tasks") or () if isinstance(located.value.get("tasks"), list) else ():
-        for key in ("files", "examples_from"):
+        for key in ("files", "examples_from", "anti"):
             given = task.get(key) if isinstance(task, dict) else None
             if isinstance(given, list | tuple):
                 task[key] = [str(path.parent / name) if isinstance(name, str) else name for name in given]

@@ -48,6 +48,12 @@ def test_rows_are_the_same_in_every_form_of_file(tmp_path, name, content):
     assert [row["id"] for row in rows] == [f"{name}:1", f"{name}:2"]
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.dev", "a.txt.test"])
+def test_lines_of_text_are_rows(tmp_path, name):
+    (tmp_path / name).write_text("one\n\ntwo\n")
+    assert [row["text"] for row in read(tmp_path / name).rows] == ["one", "two"]
+
+
 def test_parquet_is_read(tmp_path):
     parquet.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
     assert [row["text"] for row in read(tmp_path / "a.parquet").rows] == ["one, two", 'say "three"']
@@ -77,7 +83,7 @@ def test_a_field_may_be_larger_than_the_csv_module_takes(tmp_path):
         ("a.jsonl.gz", gzip.compress(LINES)[:-12], "the file is damaged: truncated: gz"),
         ("a.jsonl.zst", b"no zstd", "the file is damaged: corrupt: zst"),
         ("a.parquet", b"no parquet", "the file cannot be read"),
-        ("a.txt", b"text", "files like `a.txt` are not read here"),
+        ("a.pdf", b"text", "files like `a.pdf` are not read here"),
         ("a.jsonl", b"", "there are no rows in the files"),
     ],
 )
