@@ -159,6 +159,7 @@ def _list(data_dir: Path | None, *, as_json: bool, asked: bool) -> None:
 
 def _print(result: dict[str, Any], out: Path) -> None:
     from curate.commands.tables import print_table
+    from curate.evaluation.compare import PRIMARY
 
     rows = [
         (task, name, _number(one["value"]), _interval(one), f"{one['n']:,}")
@@ -168,7 +169,8 @@ def _print(result: dict[str, Any], out: Path) -> None:
     for task, kinds in result["groups"].items():
         for by, values in kinds.items():
             for value, metrics in values.items():
-                name, one = next(iter(metrics.items()))
+                name = next((name for name in PRIMARY if name in metrics), next(iter(metrics)))
+                one = metrics[name]
                 rows.append((f"{task} {by}={value}", name, _number(one["value"]), _interval(one), f"{one['n']:,}"))
     known = result.get("contamination", {"tasks": {}})
     for task, one in known["tasks"].items():

@@ -2,12 +2,11 @@
 
 | preset | model | tokens | for |
 |---|---|---|---|
-| xs | 0.4 million parameters | 200 thousand | 2 CPU cores: about 20 CPU seconds a run, 15 runs for two arms with A/A |
+| xs | 0.4 million parameters | 200 thousand | 2 CPU cores: minutes |
 | s | 10 million | 100 million | one GPU |
 | m | 124 million | 3 billion | a machine with several GPUs (`--processes`) |
 
-All have a warm-up, a cosine and clipped gradients: without, the spread over seeds of a small model was 100 times as large
-(0.1 bits per byte against 0.0035), and no difference could be seen.
+All have a warm-up, a cosine and clipped gradients: without, the spread over seeds of a small model hides what data does.
 """
 
 from __future__ import annotations
