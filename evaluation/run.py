@@ -21,7 +21,7 @@ from curate.evaluation.metrics import Measured, group_measures, measures
 from curate.evaluation.models.contract import LanguageModel
 from curate.evaluation.models.headed import HeadedModel
 from curate.evaluation.models.tokens import TokenModel
-from curate.evaluation.result import RESULT, Evaluation, Items, read_items, write_items
+from curate.evaluation.result import RESULT, Evaluation, Items, open_evaluation, read_items, write_items
 from curate.evaluation.tasks.chat import assistant_losses, preferred
 from curate.evaluation.tasks.choice import choices
 from curate.evaluation.tasks.data import SMALL, Rows, read_rows
@@ -82,7 +82,8 @@ def evaluate(
     Args:
         open_model: Opens the model; called after all data is there.
         tasks: What is asked.
-        folder: Of the evaluation; tasks that it has for the same model, definition and data are not measured again.
+        folder: Of the evaluation; tasks that it has for the same model, definition and data are not measured again, and
+            its other tasks stay.
         store: Where it is put on record, and versions are read; None: on no record.
         samples: Keep prompts and answers.
         training: The version that the model was trained on: how much of each item stands there is measured, too.
@@ -111,6 +112,7 @@ def evaluate(
         }  # fmt: skip
     if also:
         result |= also(model)
+    result = _with_earlier(result, folder)
     write_durably(folder / RESULT, dumps(result).encode())
     if store:
         _record(store, identity, began, model, read, folder, result)
@@ -256,6 +258,27 @@ def _result(model: Model, found: Sequence[Items]) -> dict[str, Any]:
         "groups": groups, "warnings": [words for items in found for words in _warnings(items)],
         "about": {items.task: items.about for items in found},
     }  # fmt: skip
+
+
+def _with_earlier(result: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The result, and what the folder had of the same model and was not asked for now."""
+    try:
+        before = open_evaluation(folder).result
+    except CurateError:
+        return result
+    if any(before.get(key) != result[key] for key in ("identity", "length")):
+        return result
+    left = [task for task in before["tasks"] if task not in result["tasks"]]
+    whole = {**before, **result}
+    for part in ("tasks", "groups", "about"):
+        whole[part] = {task: before[part][task] for task in left if task in before[part]} | result[part]
+    told = [words for words in before["warnings"] if words.partition(":")[0] in left]
+    whole["warnings"] = [*told, *result["warnings"]]
+    old, new = before.get("contamination"), result.get("contamination")
+    if old and new and old["version"] == new["version"]:
+        known = {task: old["tasks"][task] for task in left if task in old["tasks"]}
+        whole["contamination"] = {**new, "tasks": known | new["tasks"]}
+    return whole
 
 
 def _beside(items: Items, overlaps: pa.Table) -> dict[str, Any]:

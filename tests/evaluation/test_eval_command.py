@@ -52,6 +52,23 @@ def test_a_value_that_is_missing_is_null(typed, trained, tmp_path):
     assert open_evaluation(tmp_path / "out").items("a").table["kind"].to_pylist() == ["None", None, None]
 
 
+def test_another_task_is_added_and_the_old_one_stays(typed, trained, tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    first, _ = typed(trained("text"), "--data", tmp_path / "a.jsonl")
+    both, said = typed(trained("text"), "--data", tmp_path / "b.jsonl")
+    assert set(both["tasks"]) == set(both["about"]) == set(both["contamination"]["tasks"]) == {"a", "b"}
+    assert both["tasks"]["a"] == first["tasks"]["a"] and "a:" not in said
+    assert [words.partition(":")[0] for words in both["warnings"]] == ["a", "b"]
+    other, _ = typed(trained("chat"), "--tasks", tasks_file(tmp_path))
+    assert set(other["tasks"]) == {"own"}
+
+
+def tasks_file(folder):
+    (folder / "tasks.yaml").write_text("tasks: [{name: own, kind: perplexity, files: [b.jsonl]}]")
+    return folder / "tasks.yaml"
+
+
 def test_contamination_by_another_version_is_found(typed, trained, project):
     found, _ = typed(trained("text"), "--data", "rows", "--split", "train", "--contamination", "rows")
     one = found["contamination"]["tasks"]["rows"]
