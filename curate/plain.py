@@ -40,7 +40,7 @@ def python_rows(table: pa.Table) -> list[dict[str, Any]]:
     for column in table.columns:
         try:
             columns.append(column.to_pylist())
-        except (ValueError, OverflowError, pa.ArrowException):
+        except (ValueError, OverflowError, LookupError, pa.ArrowException):  # a time zone that nobody knows is a lookup
             columns.append(plain_values(column))
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 

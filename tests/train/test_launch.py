@@ -156,7 +156,7 @@ def test_who_did_not_notice_the_hang_by_itself_is_named_wherever_it_stands(tmp_p
 
 
 def test_one_process_that_hangs_is_ended_with_its_stack(folder, tiny, stand_in):
-    def hang(config, folder, packs, world, *, report, heartbeat):
+    def hang(config, folder, packs, world, *, report, heartbeat, watch=None):
         heartbeat()
         time.sleep(60)
 

@@ -37,7 +37,7 @@ from curate.train.runs.launch import launch
 folder, what, settings = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 
 
-def train_process(config, run, packs, world, *, report, heartbeat):
+def train_process(config, run, packs, world, *, report, heartbeat, watch=None):
     world.total(1)
     heartbeat()  # all are here: from now on time counts
     if world.rank == world.size - 1:
