@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -105,11 +105,7 @@ def evaluate(
     if training:
         tell = _every(PATIENCE, lambda share: say(f"contamination by {training.name}: {share:.0%}"))
         overlaps = contamination(read, training, folder, columns=columns, tell=tell)
-        name = f"{training.name}@{training.tag or training.version[:12]}"
-        result["contamination"] = {
-            "version": training.version, "name": name,
-            "tasks": {items.task: _beside(items, overlaps[items.task]) for items in found},
-        }  # fmt: skip
+        result["contamination"] = _contaminated(training, found, overlaps)
     if also:
         result |= also(model)
     result = _with_earlier(result, folder)
@@ -279,6 +275,13 @@ def _with_earlier(result: dict[str, Any], folder: Path) -> dict[str, Any]:
         known = {task: old["tasks"][task] for task in left if task in old["tasks"]}
         whole["contamination"] = {**new, "tasks": known | new["tasks"]}
     return whole
+
+
+def _contaminated(training: Dataset, found: Sequence[Items], overlaps: Mapping[str, pa.Table]) -> dict[str, Any]:
+    return {
+        "version": training.version, "name": f"{training.name}@{training.tag or training.version[:12]}",
+        "tasks": {items.task: _beside(items, overlaps[items.task]) for items in found},
+    }  # fmt: skip
 
 
 def _beside(items: Items, overlaps: pa.Table) -> dict[str, Any]:
