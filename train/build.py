@@ -217,7 +217,7 @@ class _Plan:
             trunk,
             settings,
             tokenizer=load_tokenizer(pack.tokenizer_path),
-            end=pack.end_of_text,
+            ends=pack.ends,
             seed=self.config.seed,
             reference=reference,
         )

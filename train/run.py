@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from curate.dataset.reader import open_dataset
 from curate.errors import CurateError
 from curate.tokenize.pack import Pack
-from curate.train.data.tasks import pack_all, references
+from curate.train.data.tasks import pack_all, references, tasks_of
 from curate.train.runs.checks import check_machine, require_torch
 from curate.train.runs.folder import RunFolder, held, prepare
 from curate.train.runs.launch import is_first, launch, torchrun_place
@@ -103,8 +103,10 @@ def _trained(
     watching = watch(config, root) if watch else None
     for dataset in datasets.values() if first else ():
         _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
-    packs = pack_all(config, datasets.__getitem__, tokenizer=_tokenizer(config, models))
+    template = models["path"].chat_template if "path" in models else None
+    packs = pack_all(config, datasets.__getitem__, tokenizer=_tokenizer(config, models), template=template)
     if first:
+        _tell_turns(config, template, packs)
         prepare(folder, config, packs, models={name: model_hash(model) for name, model in models.items()}, allow=allow)
         _tell_splits(config.run, packs)
     complete = first and folder.result()
@@ -145,6 +147,28 @@ def _tokenizer(config: TrainConfig, models: dict[str, Origin]) -> Path | None:
             "name the tokenizer that it was trained with; `AutoTokenizer` of transformers saves the file",
         )
     return model.tokenizer
+
+
+def _tell_turns(config: TrainConfig, template: str | None, packs: dict[str, Pack]) -> None:
+    """Say how prompts are read, where the model was trained on conversations and no setting says it."""
+    task, pack = tasks_of(config)[0], next(iter(packs.values()))
+    if task.objective.kind not in ("preference", "reinforcement"):
+        return
+    if pack.has_turns and pack.manifest["turn_end"] is None:
+        _say(
+            f"train {config.run}: warning: the template of conversations ends a turn with no special token of the "
+            "tokenizer: texts that are sampled end with the end of text only"
+        )
+    if template is not None and not task.has_turns(template):
+        _say(
+            f"train {config.run}: warning: the model was trained on conversations, and reads plain prompts here "
+            "(`data.chat: false`): it may not answer, nor come to an end"
+        )
+    elif template is not None and config.data.chat is None:
+        _say(
+            f"train {config.run}: prompts and answers are turns of the model's conversations "
+            "(`data.chat: false` leaves them plain)"
+        )
 
 
 def _tell_splits(run: str, packs: dict[str, Pack]) -> None:

@@ -5,6 +5,7 @@
                          the hashes of the models that it begins with, or learns from
       environment.json   versions of Python and libraries, device, processes, threads, measured speed
       tokenizer.json     a copy of the tokenizer
+      chat_template.jinja the template of its conversations, where there are some
       changes.jsonl      settings and data that were changed on the way, and from which step
       metrics.jsonl      a line a step
       checkpoints/       step-000050/ ...
@@ -44,6 +45,7 @@ _FILES = (
     "config.json",
     "environment.json",
     "tokenizer.json",
+    "chat_template.jinja",
     "changes.jsonl",
     "metrics.jsonl",
     "result.json",
@@ -206,6 +208,8 @@ def prepare(
     folder.write("environment.json", {"schema": SCHEMA, **_environment(config), **_measured(folder)})
     first = packs if isinstance(packs, Pack) else next(iter(packs.values()))
     write_durably(folder.path / "tokenizer.json", first.tokenizer_path.read_bytes())
+    if first.chat_template is not None:
+        folder.write_text("chat_template.jinja", first.chat_template)
     return facts
 
 

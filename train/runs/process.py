@@ -29,6 +29,9 @@ from curate.train.weights.export import trained_in
 
 __all__ = ["State", "train_process"]
 
+ENDED, ENDLESS = 0.05, 5
+"""Share of sampled texts that come to their end below which something is wrong, and after how many steps it is said."""
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -104,6 +107,7 @@ class _Run:
         self.saved_step = 0
         self.metrics: Metrics | None = None
         self.tokens = 0
+        self.endless = 0  # steps in a row in which hardly any sampled text came to its end
 
     def go(self) -> None:
         """To the end."""
@@ -150,6 +154,7 @@ class _Run:
         if self.watch and (last or number % self.watch.every == 0):
             record |= self._watched(self.watch)
         self._write(record)
+        self._tell_endless(step.measures.get("ended", 1.0))
         if last or number % self.config.checkpoint_every == 0 or self.state.best_step == number:
             self._save()
 
@@ -247,6 +252,15 @@ class _Run:
         if self.metrics:
             self.metrics.add(record)
             self.report(record)
+
+    def _tell_endless(self, ended: float) -> None:
+        """Warn, once, where texts are sampled that do not end: they are cut, judged and learned from all the same."""
+        self.endless = self.endless + 1 if ended < ENDED else 0
+        if self.endless == ENDLESS and self.metrics:
+            sys.stderr.write(
+                f"train {self.config.run}: warning: in the last {ENDLESS} steps {ended:.0%} of the sampled texts came to their "
+                "end: `objective.new_tokens` is too small, or the model does not know how an answer ends (`data.chat`)\n"
+            )
 
     def _result(self) -> dict[str, Any]:
         config, state = self.config, self.state
