@@ -17,6 +17,7 @@ from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.train.data.tasks import pack_all, references, tasks_of
 from curate.train.runs.checks import check_machine, require_torch
+from curate.train.runs.earlier import has_checkpoint
 from curate.train.runs.folder import RunFolder, held, prepare
 from curate.train.runs.launch import is_first, launch, torchrun_place
 from curate.train.runs.logs import check_logs
@@ -51,7 +52,7 @@ def train_run(
         processes: Instead of those of the file.
         runs: Folder of run folders; by default `runs` beside the file.
         store: The store; by default the nearest to the file.
-        fresh: Remove an earlier run of this name first.
+        fresh: Begin anew; an earlier run of this name is kept until the first checkpoint.
         allow: Settings and facts of the data that may have changed.
         watch: Opens what else measures the model on the way.
 
@@ -74,10 +75,11 @@ def train_run(
     named = (runs or path.parent / "runs") / config.run
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # torchrun's, after a process has died
     # of torchrun's processes the first holds the folder and writes; the others wait for it when they join
-    with held(named, fresh=fresh and not again) if first else nullcontext(RunFolder(named)) as folder:
+    with held(named) if first else nullcontext(RunFolder(named)) as folder:
         result = _trained(
-            config, store_of(path, store), folder, allow=allow, first=first, alone=place is None, watch=watch
-        )
+            config, store_of(path, store), folder, allow=allow, first=first, alone=place is None, watch=watch,
+            fresh=fresh and not (again and has_checkpoint(named)),
+        )  # fmt: skip
         return {**result, "checkpoint": str(folder.path / result["checkpoint"])}
 
 
@@ -90,6 +92,7 @@ def _trained(
     first: bool,
     alone: bool,
     watch: OpenWatch | None,
+    fresh: bool,
 ) -> dict[str, Any]:
     """The result of the run, done now or before."""
     datasets = {name: open_dataset(name, root) for name in references(config)}
@@ -107,7 +110,8 @@ def _trained(
     packs = pack_all(config, datasets.__getitem__, tokenizer=_tokenizer(config, models), template=template)
     if first:
         _tell_turns(config, template, packs)
-        prepare(folder, config, packs, models={name: model_hash(model) for name, model in models.items()}, allow=allow)
+        hashes = {name: model_hash(model) for name, model in models.items()}
+        prepare(folder, config, packs, models=hashes, allow=allow, fresh=fresh)
         _tell_splits(config.run, packs)
     complete = first and folder.result()
     if complete:

@@ -18,6 +18,7 @@ from curate.tokenize.pack import Pack
 from curate.train.build import build_parts
 from curate.train.parallel.world import World
 from curate.train.runs.card import write_card
+from curate.train.runs.earlier import forget_earlier
 from curate.train.runs.folder import RunFolder, data_facts
 from curate.train.runs.machine import flops_per_token, measured_peak, memory_used, utilization
 from curate.train.runs.metrics import Metrics
@@ -125,6 +126,7 @@ class _Run:
             if self.saved_step != self.state.step:
                 self._save()
             self.saved.finish()
+            self._forget_earlier()
             result = self._result()
             if self.world.rank == 0:
                 self.folder.write("result.json", result)
@@ -175,6 +177,11 @@ class _Run:
         protect = self.state.best_step if self.config.early_stopping else None
         self.saved.save(self.state.step, self.trainer.tensors(), facts, protect=protect)
         self.saved_step = self.state.step
+        self._forget_earlier()
+
+    def _forget_earlier(self) -> None:
+        if self.world.rank == 0:
+            forget_earlier(self.folder.path)
 
     def _load_newest(self) -> None:
         found = checkpoints(self.folder.checkpoints)
