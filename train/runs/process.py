@@ -75,7 +75,7 @@ def train_process(
         packs: The token shards, by the name of their task or dataset.
         world: The processes.
         report: Given the record of each step, in process 0.
-        heartbeat: Called before each step: a step that takes too long has hung.
+        heartbeat: Called before each step, batch of validation and part of a checkpoint: what takes too long has hung.
         watch: What else is measured on the way, in a single process.
 
     Raises:
@@ -101,8 +101,9 @@ class _Run:
     ) -> None:
         self.config, self.folder, self.packs, self.world, self.trainer = config, folder, packs, world, trainer
         self.saved = Checkpoints(
-            folder.checkpoints, world, keep=config.keep_checkpoints, asynchronous=config.checkpoint_async
-        )
+            folder.checkpoints, world, keep=config.keep_checkpoints, asynchronous=config.checkpoint_async,
+            beat=lambda: self.heartbeat(),
+        )  # fmt: skip
         self.state = State()
         self.speed = _Speed(config, folder, trainer, world)
         self.saved_step = 0
@@ -151,7 +152,6 @@ class _Run:
         record = {**_record(number, step, seconds), **self.speed(step, seconds), "tokens": self.tokens}
         last = number == self.config.steps
         if last or number % self.config.validation.every == 0:
-            self.heartbeat()
             record |= self._validated()
         if self.watch and (last or number % self.watch.every == 0):
             record |= self._watched(self.watch)
@@ -163,7 +163,6 @@ class _Run:
     # ---- checkpoints
 
     def _save(self) -> None:
-        self.heartbeat()
         labels = [] if self.config.tasks else next(iter(self.packs.values())).labels
         facts = {
             "config": self.config.model_dump(mode="json"),
@@ -185,6 +184,7 @@ class _Run:
 
     def _load_newest(self) -> None:
         found = checkpoints(self.folder.checkpoints)
+        self.heartbeat()
         if found:
             description = read_checkpoint(found[-1], self.world)
             load_checkpoint(found[-1], self.trainer.tensors(), self.world)
@@ -221,7 +221,7 @@ class _Run:
     # ---- validation and early stopping
 
     def _validated(self) -> dict[str, Any]:
-        validation = self.trainer.validate()
+        validation = self.trainer.validate(self.heartbeat)
         if validation is None:
             return {}
         if self.config.early_stopping:
@@ -271,6 +271,7 @@ class _Run:
 
     def _result(self) -> dict[str, Any]:
         config, state = self.config, self.state
+        self.heartbeat()
         best = state.best_step if config.early_stopping and state.best_step else state.step
         if best != state.step:
             load_checkpoint(self.folder.checkpoints / f"step-{best:06}", self.trainer.tensors(), self.world)

@@ -64,7 +64,9 @@ class TrainConfig(Settings):
     processes: int = Field(default=1, ge=1, le=1024, description="processes that share the work on this machine")
     restarts: int = Field(default=0, ge=0, description="times that processes are started again after one has died")
     timeout: float = Field(
-        default=600.0, gt=0, description="seconds that a step may take before the run is ended as hung"
+        default=600.0,
+        gt=0,
+        description="seconds that a step, or a batch of validation, may take: then the run has hung",
     )
     compile: bool = Field(default=False, description="compile each block: slow to begin, then faster")
     recompute: bool = Field(default=False, description="compute activations again instead of keeping them: less memory")
