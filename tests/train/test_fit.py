@@ -57,3 +57,8 @@ def test_settings_that_do_not_go_together_are_refused_saying_why(settings, probl
 @pytest.mark.parametrize("kind", ["causal", "multi_token", "sft", "preference", "reinforcement", "classification"])
 def test_a_decoder_learns_most_objectives(kind):
     TrainConfig.model_validate({"dataset": "a", "run": "b", "objective": {"kind": kind}})
+
+
+def test_conversations_of_a_pretrained_model_need_no_setting_to_be_kept_apart():
+    model = {"kind": "pretrained", "path": "x"}
+    TrainConfig.model_validate({"dataset": "a", "run": "b", "objective": {"kind": "sft"}, "model": model})

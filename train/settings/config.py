@@ -176,7 +176,7 @@ def _tasks(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
 def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
     if config.adversarial and (quiet := kinds - _NOISY):
         yield f"`adversarial` does not go with the objective `{min(quiet)}`"
-    if config.model.kind == "pretrained" and kinds & {"causal", "sft"} and config.batch.document_mask:
+    if config.model.kind == "pretrained" and "causal" in kinds and config.batch.document_mask:
         yield "a `pretrained` model sees the whole row: set `batch.document_mask: false`"
     if config.parallel.tensor > 1 and config.model.kind != "decoder":
         yield "`parallel.tensor` splits decoders only"
