@@ -80,7 +80,12 @@ class OptimizerSettings(Settings):
     kind: Literal["adamw", "sgd", "muon"] = Field(
         default="adamw", description="muon: embeddings, heads and vectors are left to adamw"
     )
-    learning_rate: float = Field(default=2e-3, gt=0, description="highest learning rate, after the warm-up")
+    learning_rate: float = Field(
+        default=2e-3,
+        gt=0,
+        description="highest learning rate, after the warm-up; by default of a model to begin with 2e-5, with preference "
+        "5e-7, with reinforcement 1e-6, and ten times that with `lora`",
+    )
     matrix_learning_rate: float = Field(default=0.02, gt=0, description="highest learning rate of muon's matrices")
     momentum: float = Field(default=0.95, ge=0, lt=1, description="of sgd and muon")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of the gradients")
