@@ -3,7 +3,7 @@
 A step takes its batch, sums the losses of its pieces, divides by the size of the whole step (all pieces, all
 processes), clips, and lets the optimizer move. A run that is interrupted at any moment goes on from its last checkpoint
 and comes to the same bits: batch, learning rate, dropout, masks and noise are functions of the seed and the step, and
-everything else that a step depends on is in the checkpoint.
+everything else that a step depends on is in the checkpoint. Dropout alone depends on the process and its pieces, too.
 """
 
 from __future__ import annotations

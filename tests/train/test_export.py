@@ -241,6 +241,10 @@ def test_a_model_of_another_type_is_exported_in_its_own_class(pretrained, tmp_pa
     assert (config["architectures"], config["use_cache"]) == (["Qwen2ForCausalLM"], True)
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "export").eos_token == "<|endoftext|>"
     assert ((tmp_path / "export" / "chat_template.jinja").is_file()) == (case == "sft")
+    if case == "sft":
+        tokenizer = load_tokenizer(folder.path / "tokenizer.json")
+        ends = json.loads((tmp_path / "export" / "generation_config.json").read_text())["eos_token_id"]
+        assert [tokenizer.id_to_token(end) for end in ends] == ["<|end|>", "<|endoftext|>"]
 
 
 def test_a_model_with_sliding_windows_learns_conversations_as_transformers_computes_them(run, tiny_packs, tmp_path):

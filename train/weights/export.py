@@ -238,9 +238,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
 
 def _write_plain(trained: Trained, folder: Path, *, half: bool) -> None:
     kind = trained.config.objective.kind
-    tokenizer = load_tokenizer(trained.tokenizer)
-    roles = known_roles(tokenizer)
-    template = trained.chat_template
+    roles = known_roles(load_tokenizer(trained.tokenizer))
     write_huggingface(
         folder,
         trained.sizes,
@@ -250,12 +248,18 @@ def _write_plain(trained: Trained, folder: Path, *, half: bool) -> None:
         length=trained.length,
         tokenizer=trained.tokenizer,
         roles=roles,
-        chat_template=template,
+        chat_template=trained.chat_template,
         dtype=torch.bfloat16 if half else None,
         labels=trained.labels,
         pooling=getattr(trained.config.objective, "pooling", None),
-        turn_end=ChatTemplate(tokenizer, roles, template).turn_end if template else None,
+        turn_end=_turn_end(trained, roles),
     )
+
+
+def _turn_end(trained: Trained, roles: dict[str, int]) -> int | None:
+    if trained.chat_template is None:
+        return None
+    return ChatTemplate(load_tokenizer(trained.tokenizer), roles, trained.chat_template).turn_end
 
 
 def _write_pretrained(trained: Trained, path: Path, folder: Path, *, half: bool) -> None:
@@ -265,14 +269,16 @@ def _write_pretrained(trained: Trained, path: Path, folder: Path, *, half: bool)
     strange = [name for name in tensors if not name.startswith("model.")]
     if strange:
         raise CurateError(f"a `pretrained` model with a head for {kind} has no form that transformers reads", str(path))
+    roles = known_roles(load_tokenizer(trained.tokenizer))
     write_pretrained(
         folder,
         Path(trained.config.model.path or ""),
         {name.removeprefix("model."): tensor for name, tensor in tensors.items()},
         tokenizer=trained.tokenizer,
-        roles=known_roles(load_tokenizer(trained.tokenizer)),
+        roles=roles,
         length=trained.length,
         chat_template=trained.chat_template,
+        turn_end=_turn_end(trained, roles),
         dtype=torch.bfloat16 if half else None,
     )
 
