@@ -108,8 +108,9 @@ def build_parts(config: TrainConfig, packs: dict[str, Pack], world: World) -> It
     trunk = plan.trunk()
     made = {task.name: plan.objective(task, trunk) for task in tasks}
     root = plan.ready(MultiTask(trunk, made) if len(tasks) > 1 else made[tasks[0].name])
-    validation = validation_sources(tasks, config, packs)
-    with open_feed(tasks, config, packs, world) as (feed, cut):
+    alone = not getattr(trunk, "keeps_apart", True)
+    validation = validation_sources(tasks, config, packs, alone=alone)
+    with open_feed(tasks, config, packs, world, alone=alone) as (feed, cut):
         yield Parts(root, made, feed, validation, cut)
 
 
@@ -217,7 +218,7 @@ class _Plan:
             trunk,
             settings,
             tokenizer=load_tokenizer(pack.tokenizer_path),
-            end=pack.end_of_text,
+            ends=pack.ends,
             seed=self.config.seed,
             reference=reference,
         )

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from curate.dataset.reader import open_dataset
 from curate.errors import CurateError
 from curate.tokenize.pack import Pack
-from curate.train.data.tasks import pack_all, references
-from curate.train.runs.checks import check_machine, require_torch
+from curate.train.data.tasks import pack_all, references, tasks_of
+from curate.train.runs.checks import check_machine, require_torch, with_precision
+from curate.train.runs.earlier import has_checkpoint
 from curate.train.runs.folder import RunFolder, held, prepare
 from curate.train.runs.launch import is_first, launch, torchrun_place
 from curate.train.runs.logs import check_logs
@@ -51,7 +52,7 @@ def train_run(
         processes: Instead of those of the file.
         runs: Folder of run folders; by default `runs` beside the file.
         store: The store; by default the nearest to the file.
-        fresh: Remove an earlier run of this name first.
+        fresh: Begin anew; an earlier run of this name is kept until the first checkpoint.
         allow: Settings and facts of the data that may have changed.
         watch: Opens what else measures the model on the way.
 
@@ -74,10 +75,11 @@ def train_run(
     named = (runs or path.parent / "runs") / config.run
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0  # torchrun's, after a process has died
     # of torchrun's processes the first holds the folder and writes; the others wait for it when they join
-    with held(named, fresh=fresh and not again) if first else nullcontext(RunFolder(named)) as folder:
+    with held(named) if first else nullcontext(RunFolder(named)) as folder:
         result = _trained(
-            config, store_of(path, store), folder, allow=allow, first=first, alone=place is None, watch=watch
-        )
+            config, store_of(path, store), folder, allow=allow, first=first, alone=place is None, watch=watch,
+            fresh=fresh and not (again and has_checkpoint(named)),
+        )  # fmt: skip
         return {**result, "checkpoint": str(folder.path / result["checkpoint"])}
 
 
@@ -90,6 +92,7 @@ def _trained(
     first: bool,
     alone: bool,
     watch: OpenWatch | None,
+    fresh: bool,
 ) -> dict[str, Any]:
     """The result of the run, done now or before."""
     datasets = {name: open_dataset(name, root) for name in references(config)}
@@ -97,15 +100,18 @@ def _trained(
         model_hash,  # loads torch, which takes seconds: what is not there is said first
     )
 
-    models = _models(config)
+    config, models = with_precision(config), _models(config)
     check_logs(config)
     check_machine(config, models.get("path"))
     watching = watch(config, root) if watch else None
     for dataset in datasets.values() if first else ():
         _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
-    packs = pack_all(config, datasets.__getitem__, tokenizer=_tokenizer(config, models))
+    template = models["path"].chat_template if "path" in models else None
+    packs = pack_all(config, datasets.__getitem__, tokenizer=_tokenizer(config, models), template=template)
     if first:
-        prepare(folder, config, packs, models={name: model_hash(model) for name, model in models.items()}, allow=allow)
+        _tell_turns(config, template, packs)
+        hashes = {name: model_hash(model) for name, model in models.items()}
+        prepare(folder, config, packs, models=hashes, allow=allow, fresh=fresh)
         _tell_splits(config.run, packs)
     complete = first and folder.result()
     if complete:
@@ -145,6 +151,28 @@ def _tokenizer(config: TrainConfig, models: dict[str, Origin]) -> Path | None:
             "name the tokenizer that it was trained with; `AutoTokenizer` of transformers saves the file",
         )
     return model.tokenizer
+
+
+def _tell_turns(config: TrainConfig, template: str | None, packs: dict[str, Pack]) -> None:
+    """Say how prompts are read, where the model was trained on conversations and no setting says it."""
+    task, pack = tasks_of(config)[0], next(iter(packs.values()))
+    if task.objective.kind not in ("preference", "reinforcement"):
+        return
+    if pack.has_turns and pack.manifest["turn_end"] is None:
+        _say(
+            f"train {config.run}: warning: the template of conversations ends a turn with no special token of the "
+            "tokenizer: texts that are sampled end with the end of text only"
+        )
+    if template is not None and not task.has_turns(template):
+        _say(
+            f"train {config.run}: warning: the model was trained on conversations, and reads plain prompts here "
+            "(`data.chat: false`): it may not answer, nor come to an end"
+        )
+    elif template is not None and config.data.chat is None:
+        _say(
+            f"train {config.run}: prompts and answers are turns of the model's conversations "
+            "(`data.chat: false` leaves them plain)"
+        )
 
 
 def _tell_splits(run: str, packs: dict[str, Pack]) -> None:

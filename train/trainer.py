@@ -3,14 +3,14 @@
 A step takes its batch, sums the losses of its pieces, divides by the size of the whole step (all pieces, all
 processes), clips, and lets the optimizer move. A run that is interrupted at any moment goes on from its last checkpoint
 and comes to the same bits: batch, learning rate, dropout, masks and noise are functions of the seed and the step, and
-everything else that a step depends on is in the checkpoint.
+everything else that a step depends on is in the checkpoint. Dropout alone depends on the process and its pieces, too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -134,25 +134,29 @@ class Trainer:
         return loss
 
     @torch.no_grad()
-    def validate(self) -> dict[str, Any] | None:
-        """The objective's metrics on the validation split (of the averaged parameters, where there are); None without one."""
+    def validate(self, beat: Callable[[], None] = lambda: None) -> dict[str, Any] | None:
+        """The objective's metrics on the validation split (of the averaged parameters, where there are); None without one.
+
+        Args:
+            beat: Called before each batch.
+        """
         if not self.parts.validation:
             return None
         self.objective.eval()
         with self.average.swapped() if self.average else nullcontext():
-            found = {name: self._validate(name) for name in self.parts.validation}
+            found = {name: self._validate(name, beat) for name in self.parts.validation}
         self.objective.train()
         return found.get("", found)
 
-    def _validate(self, task: str) -> dict[str, Any]:
+    def _validate(self, task: str, beat: Callable[[], None]) -> dict[str, Any]:
         sums: dict[str, Tensor] = {}
-        for batch in self._validation_batches(task):
+        for batch in self._validation_batches(task, beat):
             for name, value in self.objective.score(batch).items():
                 value = value.detach().double().cpu()
                 sums[name] = sums[name] + value if name in sums else value
         return self.parts.objective_of(task).summary({name: self.world.sum(value) for name, value in sums.items()})
 
-    def _validation_batches(self, task: str) -> Iterator[Batch]:
+    def _validation_batches(self, task: str, beat: Callable[[], None]) -> Iterator[Batch]:
         """This process's share of the validation examples; all processes have as many batches, some rows empty."""
         source = self.parts.validation[task]
         numbers = _evenly(len(source), self.config.validation.sequences)
@@ -161,6 +165,7 @@ class Trainer:
         padded = np.full(rounds * self.world.readers * share, -1, dtype=np.int64)
         padded[: len(numbers)] = numbers
         for some in padded[self.world.reader :: self.world.readers].reshape(rounds, share):
+            beat()
             batch = {name: torch.from_numpy(values) for name, values in source.read(some).items()}
             batch = self._on_device(
                 {**batch, "samples": torch.from_numpy(some), **self.parts.task_key(task, len(some))}

@@ -44,7 +44,10 @@ def train(
     overrides: Overrides = None,
     processes: Processes = None,
     runs: Runs = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Remove an earlier run of this name first.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Begin anew, though there is a run of this name."),
+    ] = False,
     allow: Allow = None,
     tasks: Tasks = None,
     every: Every = None,

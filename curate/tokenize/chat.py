@@ -140,6 +140,39 @@ class ChatTemplate:
             spans.append((len(_restored(before, replaced)), len(_restored(after, replaced))))
         return Rendered(whole, replaced, spans)
 
+    def exchange(self, prompt: Messages, answers: Sequence[Messages], tools: Any = None) -> list[Rendered]:
+        """A prompt as text, up to where the assistant speaks; and the conversation with each answer to it.
+
+        Args:
+            prompt: What is said before; the last turn is no assistant's.
+            answers: A turn of the assistant each.
+            tools: What the assistant may call: a list of JSON schemas, each an object or its JSON text.
+
+        Raises:
+            CurateError: A message is not what it should be, or the template does not fit.
+        """
+        checked = [self._checked(message, number) for number, message in enumerate(prompt, 1)]
+        if not checked or checked[-1]["role"] in ("assistant", "system"):
+            found = f"ends with a turn of `{checked[-1]['role']}`" if checked else "has no turn"
+            raise CurateError(f"the prompt {found}", hint="the assistant answers what a user or a tool says")
+        said = [[self._checked(message, len(checked) + 1) for message in answer] for answer in answers]
+        for answer in said:
+            if [message["role"] for message in answer] != ["assistant"]:
+                turns = ", ".join(f"`{message['role']}`" for message in answer) or "none"
+                raise CurateError(f"an answer is one turn of `assistant`; here are: {turns}")
+        given = {"prompt": checked, "answers": said, "tools": _checked_tools(tools)}
+        guarded, replaced = self._guarded(given)
+        asked = self.render(guarded["prompt"], tools=guarded["tools"], add_generation_prompt=True)
+        texts = [asked]
+        for answer in guarded["answers"]:
+            texts.append(self.render([*guarded["prompt"], *answer], tools=guarded["tools"]))
+            if not texts[-1].startswith(asked):
+                raise CurateError(
+                    "what the template makes of the prompt is not how it begins with an answer behind it",
+                    hint="in training, a prompt must look like the beginning of the whole",
+                )
+        return [Rendered(text, replaced, []) for text in texts]
+
     def encode(self, conversations: Sequence[Rendered]) -> list[tuple[list[int], np.ndarray]]:
         """Tokens of each, and for each token whether the assistant says it (bool)."""
         encodings = self.open.encode_batch([one.plain for one in conversations], add_special_tokens=False)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["MESSAGES", "Fields", "check_fields", "refusal", "rows_of"]
+__all__ = ["MESSAGES", "Fields", "check_fields", "messages_in", "parsed_list", "refusal", "rows_of"]
 
 MESSAGES = "messages"
 """Role of the stream of conversations."""
@@ -44,6 +44,11 @@ class Fields(BaseModel):
     )
     numbers: dict[str, str] = Field(default={}, description="columns of numbers, one for each document, by role")
     messages: str | None = Field(default=None, description="column of conversations: lists of {role, content}")
+    turns: dict[str, str] = Field(
+        default={},
+        description="columns of a `prompt` and of answers to it, by role, that are turns of a conversation: texts, or lists "
+        "of {role, content}",
+    )
     tools: str | None = Field(
         default=None,
         description="column of the tools that each conversation may call, as lists of JSON schemas; by default `tools`, "
@@ -57,7 +62,16 @@ class Fields(BaseModel):
     def text_columns(self) -> list[str]:
         """Columns that have text."""
         found = [*self.texts.values(), *self.words.values(), *([self.messages] if self.messages else [])]
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys([*found, *self.turns.values()]))
+
+    @property
+    def speaks(self) -> bool:
+        """A template of conversations is needed."""
+        return bool(self.messages or self.turns)
+
+    def facts(self) -> dict[str, Any]:
+        """As they are written down; what was added after the first packs only where it is used, so that those are found."""
+        return self.model_dump(mode="json", exclude=set() if self.turns else {"turns"})
 
     @property
     def columns(self) -> list[str]:
@@ -73,10 +87,11 @@ class Fields(BaseModel):
             CurateError: A column is not there, or its JSON cannot be read.
         """
         for column in self.text_columns:
-            nested = column not in self.texts.values()
+            nested = column == self.messages or column in self.words.values()
             for number, (value,) in enumerate(rows_of(dataset, split, [column], nested=nested)):
-                parts = value if isinstance(value, list) else [value]
-                if column == self.messages:
+                messages = messages_in(value) if column in self.turns.values() else None
+                parts = messages or (value if isinstance(value, list) else [value])
+                if column == self.messages or messages:
                     yield from ((number, _content(message)) for message in parts)
                 else:
                     yield number, " ".join(part for part in parts if isinstance(part, str))
@@ -98,7 +113,7 @@ def rows_of(dataset: Dataset, split: str, columns: list[str], *, nested: bool = 
     for batch in dataset.batches(split, columns, batch_size=_BATCH):
         for row in zip(*(_values(batch, column) for column in columns), strict=True):
             try:
-                values = tuple(map(_parsed, row)) if nested else row
+                values = tuple(map(parsed_list, row)) if nested else row
             except ValueError:
                 problem = f"a string that is no JSON, where a list should be, in {' or '.join(columns)}"
                 raise refusal(dataset, split, number, problem, "a list, or a list as JSON text") from None
@@ -115,7 +130,26 @@ def refusal(dataset: Dataset, split: str, number: int, problem: str, hint: str |
     return CurateError(problem, place, hint)
 
 
-def _parsed(value: Any) -> Any:
+def messages_in(value: Any) -> list[dict[str, Any]] | None:
+    """The messages that a value is, as a list or its JSON text; None where it is none, as a plain text."""
+    if isinstance(value, str):
+        if not value.lstrip().startswith("["):
+            return None
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return None
+    value = without_fillers(value)
+    given = isinstance(value, list) and bool(value)
+    return value if given and all(isinstance(one, dict) and "role" in one for one in value) else None
+
+
+def parsed_list(value: Any) -> Any:
+    """A list, or one from its JSON text.
+
+    Raises:
+        ValueError: The text is no JSON.
+    """
     return json.loads(value) if isinstance(value, str) else without_fillers(value)
 
 
@@ -149,6 +183,9 @@ def check_fields(dataset: Dataset, fields: Fields) -> None:
     text, integer = _is_text, pa.types.is_integer
     for column in fields.texts.values():
         _check_type(dataset, column, text, "text")
+    for column in fields.turns.values():
+        wanted = "texts or conversations: lists of {role, content}"
+        _check_type(dataset, column, lambda kind: text(kind) or _is_list(kind, pa.types.is_struct), wanted)
     for column in fields.words.values():
         _check_type(dataset, column, lambda kind: text(kind) or _is_list(kind, text), "lists of words")
     for column in fields.numbers.values():

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, ResumableError
 from curate.files import file_hash, sweep
-from curate.tokenize.chat import ChatTemplate, uses_tools
+from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate
 from curate.tokenize.columns import find_labels, write_labels, write_numbers
 from curate.tokenize.fields import MESSAGES, Fields, check_fields
 from curate.tokenize.place import packs_folder, put_pack
@@ -41,6 +41,7 @@ from curate.tokenize.tokenizer import (
     tokenizer_hash,
     train_tokenizer,
 )
+from curate.tokenize.turns import EXCHANGE, check_plain, template_source, turns, with_tools
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -96,6 +97,23 @@ class Pack:
     def special_tokens(self) -> list[int]:
         """Numbers of all tokens that are no text."""
         return self.manifest["special_tokens"]
+
+    @property
+    def chat_template(self) -> str | None:
+        """The template that the conversations were written with; None where there are none."""
+        fields = self.manifest["fields"]
+        return (fields["chat_template"] or DEFAULT_TEMPLATE) if fields["messages"] or fields.get("turns") else None
+
+    @property
+    def has_turns(self) -> bool:
+        """Prompts and answers are turns of a conversation: a template has written how they begin and end."""
+        return bool(self.manifest["fields"].get("turns"))
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end an answer to a prompt: the end of a turn, where there are turns, and that of a text."""
+        turn = self.manifest.get("turn_end")
+        return (self.end_of_text,) if turn in (None, self.end_of_text) else (turn, self.end_of_text)
 
     @property
     def labels(self) -> list[str | int]:
@@ -167,6 +185,7 @@ class _Job:
     needs: tuple[str, ...]
     tokenizer: Path | None
     template: str | None
+    """Of conversations; None is that of this package."""
 
     def key(self) -> str:
         """A hash of all that decides the files."""
@@ -177,7 +196,7 @@ class _Job:
             }
         else:
             tokens = {**self.settings.model_dump(mode="json", exclude={"path"}), "needs": list(self.needs)}
-        columns = {**self.fields.model_dump(mode="json"), "chat_template": self.template}
+        columns = {**self.fields.facts(), "chat_template": self.template}
         wanted = {"version": self.dataset.version, "tokenizer": tokens, "fields": columns, "schema": SCHEMA}
         return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
@@ -198,6 +217,7 @@ def pack_dataset(
     *,
     needs: Sequence[str] = (),
     tokenizer: Path | None = None,
+    template: str | None = None,
 ) -> Pack:
     """The token shards of a dataset's version, made now or found.
 
@@ -207,13 +227,14 @@ def pack_dataset(
         fields: The columns; by default `text`.
         needs: Roles of special tokens (`curate.tokenize.roles`) that must be there; a tokenizer that is trained gets them.
         tokenizer: Take this tokenizer, whatever the settings say: packs that are used together share one.
+        template: Of conversations, where the fields name no file; None is that of this package.
 
     Raises:
         CurateError: The columns are not there or hold something else, the dataset has no train split to learn from, the
             tokenizer lacks a token, or what was found is not what was packed.
         ResumableError: The disk is full.
     """
-    job = _job(dataset, settings, fields or Fields(), tuple(needs), tokenizer)
+    job = _job(dataset, settings, fields or Fields(), tuple(needs), tokenizer, template)
     folder = packs_folder(dataset.store) / job.key()
     with _alone(folder.with_name(f"{folder.name}.lock")):
         _put(job, folder)
@@ -223,15 +244,18 @@ def pack_dataset(
 
 
 def _job(
-    dataset: Dataset, settings: TokenizerSettings, fields: Fields, needs: tuple[str, ...], tokenizer: Path | None
+    dataset: Dataset,
+    settings: TokenizerSettings,
+    fields: Fields,
+    needs: tuple[str, ...],
+    tokenizer: Path | None,
+    template: str | None,
 ) -> _Job:
-    template = None
-    if fields.messages and fields.chat_template:
-        template = _read_template(Path(fields.chat_template))
-    elif fields.messages:
+    template = template_source(fields.chat_template, template) if fields.speaks else None
+    if fields.speaks and template is None:
         needs = (*needs, *CHAT)
-    if fields.messages:
-        fields = _with_tools(dataset, fields, template)
+    if fields.speaks:
+        fields = with_tools(dataset, fields, template)
     check_fields(dataset, fields)
     given = tokenizer or (Path(settings.path).expanduser() if settings.path else None)
     job = _Job(dataset, settings, fields, needs, tokenizer_file(given) if given else None, template)
@@ -240,30 +264,8 @@ def _job(
     return job
 
 
-def _with_tools(dataset: Dataset, fields: Fields, template: str | None) -> Fields:
-    """The fields with the column of tools, if the template shows tools; if not, people are told that it does not."""
-    column = fields.tools or "tools"
-    if not fields.tools and column not in dataset.columns:
-        return fields
-    if uses_tools(template):
-        return fields.model_copy(update={"tools": column})
-    _say(
-        dataset,
-        f"the column `{column}` is not learned from: the template of conversations does not use `tools` "
-        "(`data.chat_template` names another template)",
-    )
-    return fields.model_copy(update={"tools": None})
-
-
 def _say(dataset: Dataset, words: str) -> None:
     sys.stderr.write(f"tokenize {dataset.name}: {words}\n")
-
-
-def _read_template(path: Path) -> str:
-    try:
-        return path.expanduser().read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CurateError(f"the template of conversations cannot be read: {error}", "data.chat_template") from None
 
 
 @contextmanager
@@ -309,7 +311,8 @@ def _write_pack(job: _Job, folder: Path) -> None:
         },
         "roles": made.roles,
         "special_tokens": sorted(special_tokens(tokenizer).values()),
-        "fields": {**job.fields.model_dump(mode="json"), "chat_template": job.template},
+        "fields": {**job.fields.facts(), "chat_template": job.template},
+        **({"turn_end": made.template.turn_end} if job.fields.turns and made.template else {}),
         "labels": made.labels,
         "splits": {split: made.split(split) for split in sorted(job.dataset.splits)},
         "tools": {"tokenizers": version("tokenizers")},
@@ -333,7 +336,7 @@ class _Writer:
         self.job, self.folder, self.tokenizer, self.dtype = job, folder, tokenizer, dtype
         self.roles = job.roles(tokenizer)
         self.labels = find_labels(job.dataset, job.fields)
-        self.template = ChatTemplate(tokenizer, self.roles, job.template) if job.fields.messages else None
+        self.template = ChatTemplate(tokenizer, self.roles, job.template) if job.fields.speaks else None
 
     def split(self, split: str) -> dict[str, Any]:
         """Write the files of a split; returns their description."""
@@ -370,10 +373,16 @@ class _Writer:
         dataset, fields, tokenizer = self.job.dataset, self.job.fields, self.tokenizer
         end, unknown = self.roles["end_of_text"], self.roles.get("unknown")
         for role, column in fields.texts.items():
+            if role in EXCHANGE:
+                check_plain(dataset, split, role, column)
             yield role, texts(dataset, split, column, tokenizer, end), None
         for role, column in fields.words.items():
             yield role, lists_of_words(dataset, split, column, tokenizer, end, unknown), ".words"
-        if fields.messages and self.template:
+        if not self.template:
+            return
+        for role in fields.turns:
+            yield role, turns(dataset, split, role, fields, self.template, end), None
+        if fields.messages:
             yield MESSAGES, conversations(dataset, split, fields.messages, self.template, fields.tools), ".loss"
 
     def _columns(self, split: str) -> dict[str, Any]:

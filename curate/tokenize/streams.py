@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
     from curate.tokenize.chat import ChatTemplate, Rendered
 
-__all__ = ["Piece", "conversations", "lists_of_words", "texts", "write_file", "write_stream"]
+__all__ = ["Piece", "conversations", "groups", "lists_of_words", "texts", "write_file", "write_stream"]
 
 CHARACTERS = 1_000_000
 TOKENS_PER_SHARD = 100_000_000
@@ -62,7 +62,7 @@ def texts(dataset: Dataset, split: str, column: str, tokenizer: Tokenizer, end: 
     Raises:
         CurateError: A document has none.
     """
-    for group in _groups(_parts(dataset, split, column, cut=is_plain_bytes(tokenizer)), lambda part: len(part[0])):
+    for group in groups(_parts(dataset, split, column, cut=is_plain_bytes(tokenizer)), lambda part: len(part[0])):
         encodings = tokenizer.encode_batch_fast([text for text, _ in group], add_special_tokens=False)
         for (text, ends), encoding in zip(group, encodings, strict=True):
             yield Piece(encoding.ids + [end] * ends, len(text.encode()), ends)
@@ -92,7 +92,7 @@ def lists_of_words(
 
     spaced = is_plain_bytes(tokenizer)
     rows = enumerate(rows_of(dataset, split, [column], nested=True))
-    for group in _groups(rows, lambda row: sum(map(len, map(str, row[1][0] or ())))):
+    for group in groups(rows, lambda row: sum(map(len, map(str, row[1][0] or ())))):
         lists = [_words(dataset, split, number, column, words) for number, (words,) in group]
         # as in a text, where all words but the first have a space before them
         spelled = [[*words[:1], *(f" {word}" for word in words[1:])] if spaced else words for words in lists]
@@ -138,7 +138,7 @@ def conversations(
         CurateError: A conversation is not what it should be, or the template does not fit.
     """
     rendered = _rendered(dataset, split, [column, *([tools] if tools else [])], template)
-    for group in _groups(rendered, lambda one: len(one.text)):
+    for group in groups(rendered, lambda one: len(one.text)):
         for one, (tokens, mask) in zip(group, template.encode(group), strict=True):
             yield Piece(tokens, len(one.plain.encode()), mask=mask)
 
@@ -151,7 +151,7 @@ def _rendered(dataset: Dataset, split: str, columns: list[str], template: ChatTe
             raise refusal(dataset, split, number, error.problem, error.hint) from None
 
 
-def _groups(items: Iterator[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
+def groups(items: Iterator[Item], size: Callable[[Item], int]) -> Iterator[list[Item]]:
     """Items, about CHARACTERS together."""
     group: list[Item] = []
     characters = 0

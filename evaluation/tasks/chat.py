@@ -18,10 +18,13 @@ from curate.evaluation.models.tokens import TokenModel
 from curate.evaluation.tasks.data import Rows, column
 from curate.evaluation.tasks.settings import ConversationTask, PreferenceTask
 from curate.jsontext import loads
-from curate.tokenize.chat import ChatTemplate, Rendered
+from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate, Rendered
+from curate.tokenize.fields import parsed_list
 from curate.tokenize.roles import CHAT, require, roles
+from curate.tokenize.turns import EXCHANGE, encode_exchange, exchange
 from curate.train.settings.blocks import DataSettings
 from curate.train.weights.origin import checkpoint_of, read_stored
+from curate.train.weights.tokenizer_files import read_chat_template
 
 __all__ = ["assistant_losses", "preferred"]
 
@@ -32,10 +35,10 @@ def assistant_losses(task: ConversationTask, rows: Rows, model: TokenModel) -> d
     Raises:
         CurateError: A conversation is not what it should be, or the model has no template for it.
     """
-    settings = _settings(model)
+    settings, source = _settings(model)
     name = task.messages or settings.messages
     given = column(rows, name, task.name, "messages")
-    template = _template(model, settings)
+    template = _template(model, source)
     said = [_parsed(task, row, value) for row, value in zip(rows.rows, given, strict=True)]
     rendered = [_rendered(task, row, template, messages) for row, messages in zip(rows.rows, said, strict=True)]
     encoded, room = template.encode(rendered), model.length + 1
@@ -71,44 +74,54 @@ def _parsed(task: ConversationTask, row: dict[str, Any], value: Any) -> Any:
         ) from None
 
 
-def _settings(model: TokenModel) -> DataSettings:
-    checkpoint = checkpoint_of(Path(model.name))
-    return read_stored(checkpoint).config.data if checkpoint else DataSettings()
+def _settings(model: TokenModel) -> tuple[DataSettings, str | None]:
+    """Columns of the model's training, and the template of the conversations that it was trained on, if it was."""
+    path = Path(model.name)
+    checkpoint = checkpoint_of(path)
+    if checkpoint is None:
+        return DataSettings(), read_chat_template(path) if path.is_dir() else None
+    stored = read_stored(checkpoint)
+    return stored.config.data, stored.chat_template
 
 
-def _template(model: TokenModel, settings: DataSettings) -> ChatTemplate:
-    known, beside = roles(model.tokenizer), Path(model.name) / "chat_template.jinja"
-    path = Path(settings.chat_template) if settings.chat_template else beside
-    if settings.chat_template or path.is_file():
-        try:
-            return ChatTemplate(model.tokenizer, known, path.read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise CurateError(f"the template of conversations cannot be read: {error}", str(path)) from None
-    require(CHAT, known, Path(model.name))
-    return ChatTemplate(model.tokenizer, known)
+def _template(model: TokenModel, source: str | None) -> ChatTemplate:
+    known = roles(model.tokenizer)
+    if source in (None, DEFAULT_TEMPLATE):
+        require(CHAT, known, Path(model.name))
+    return ChatTemplate(model.tokenizer, known, None if source == DEFAULT_TEMPLATE else source)
 
 
 def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, list[Any]]:
     """Facts of each row: `accuracy` (the chosen answer is likelier), `log_probabilities` of both, `cut` tokens of the prompt.
 
+    Prompts and answers are turns of a conversation where the model was trained on conversations, unless its training says
+    `data.chat: false`.
+
     Raises:
-        CurateError: A row lacks a column.
+        CurateError: A row lacks a column, or its turns are not what they should be.
     """
-    settings, known = _settings(model), roles(model.tokenizer)
+    (settings, source), known = _settings(model), roles(model.tokenizer)
     names = (task.prompt or settings.prompt, task.chosen or settings.chosen, task.rejected or settings.rejected)
-    texts = [
-        [str(one) for one in column(rows, name, task.name, setting)]
+    values = [
+        column(rows, name, task.name, setting)
         for name, setting in zip(names, ("prompt", "chosen", "rejected"), strict=True)
     ]
-    prompts, *answers = map(model.encode, texts)
+    chat = source is not None if settings.chat is None else settings.chat
+    template = _template(model, source) if chat else None
+    triples = zip(
+        *(values if template else ([model.encode([str(one) for one in some]) for some in values])), strict=True
+    )
     pairs, cuts = list[tuple[list[int], int]](), list[int]()
-    for prompt, *both in zip(prompts, *answers, strict=True):
-        room = model.length - 1 - min(max(map(len, both)), model.length - 1)
-        cuts.append(max(len(prompt) - room, 0))
-        for answer in both:
-            kept = answer[: model.length - 1]
-            row = [known["start"], *prompt[cuts[-1] :], *kept, known["end_of_text"]]
-            pairs.append((row, len(kept) + 1))
+    for row, (prompt, *both) in zip(rows.rows, triples, strict=True):
+        if template:
+            prompt, *both = _turns(task, row, template, (prompt, *both))
+            both = [answer[: model.length] for answer in both]
+        else:
+            prompt = [known["start"], *prompt]
+            both = [[*answer[: model.length - 1], known["end_of_text"]] for answer in both]
+        cuts.append(max(len(prompt) + max(map(len, both)) - model.length - 1, 0))
+        kept = prompt[cuts[-1] :] if template else [*prompt[:1], *prompt[1 + cuts[-1] :]]
+        pairs += [([*kept, *answer], len(answer)) for answer in both]
     losses = model.losses([row for row, _ in pairs])
     logs = [-float(nats[-size:].sum(dtype=np.float64)) for (nats, _), (_, size) in zip(losses, pairs, strict=True)]
     both = list(zip(logs[::2], logs[1::2], strict=True))
@@ -117,3 +130,16 @@ def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, 
         "accuracy": [float(chosen > rejected) for chosen, rejected in both],
         "log_probabilities": [list(pair) for pair in both],
     }
+
+
+def _turns(
+    task: PreferenceTask, row: dict[str, Any], template: ChatTemplate, values: tuple[Any, ...]
+) -> list[list[int]]:
+    """Tokens of the prompt, the chosen and the rejected answer."""
+    try:
+        prompt, answers = exchange(dict(zip(EXCHANGE, values, strict=True)))
+        tools = parsed_list(row["tools"]) if row.get("tools") else None
+        asked, *wholes = template.exchange(prompt, [answers["chosen"], answers["rejected"]], tools)
+    except CurateError as error:
+        raise CurateError(f"the row {row['id']}: {error.problem}", f"task {task.name}", error.hint) from None
+    return encode_exchange(template, asked, wholes)

@@ -153,6 +153,25 @@ def test_a_complete_run_with_other_settings_is_refused(project):
 def test_fresh_begins_again(project):
     train(project)
     assert train(project, "seed=2", fresh=True)["steps"] == 4
+    assert not (project / "runs" / "small" / "earlier").exists()
+
+
+@pytest.mark.parametrize("change", ["dataset=nope", "objective={kind: classification}", "model.path=nowhere"])
+def test_fresh_that_is_refused_leaves_the_run_as_it_was(project, change):
+    train(project)
+    before = {path: path.read_bytes() for path in (project / "runs").rglob("*") if path.is_file()}
+    with pytest.raises(CurateError):
+        train(project, change, fresh=True)
+    assert {path: path.read_bytes() for path in (project / "runs").rglob("*") if path.is_file()} == before
+
+
+def test_fresh_that_fails_before_its_first_checkpoint_loses_nothing(project, monkeypatch):
+    weights = train(project)["weights"]
+    with monkeypatch.context() as patched:
+        patched.setattr("curate.train.trainer.Trainer.step", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(project, "seed=2", fresh=True)
+    assert train(project)["weights"] == weights
 
 
 def test_a_changed_shard_of_tokens_is_refused(project):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from curate.errors import ConfigurationErrors, CurateError
+from curate.train.runs.checks import with_precision
 from curate.train.settings.architecture import ModelSettings
 from curate.train.settings.config import TrainConfig
 from curate.train.settings.file import load_config
@@ -142,3 +143,44 @@ def test_tensor_parallel_processes_read_the_same_sequences():
 def test_copies_and_shares_must_divide_the_processes(written):
     with pytest.raises(ConfigurationErrors, match=r"processes \(4\) must be a multiple of .* \(3 x 1\)"):
         load_config(written(MINIMAL + "processes: 4\nparallel: {replicate: 3}\n"))
+
+
+# ---- defaults by what is trained
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [
+        ({}, 2e-3),
+        ({"objective": {"kind": "preference"}}, 2e-3),
+        ({"objective": {"kind": "sft"}, "model": {"path": "x"}}, 2e-5),
+        ({"model": {"path": "x"}, "optimizer": {"kind": "sgd"}}, 2e-5),
+        ({"objective": {"kind": "sft"}, "model": {"path": "x"}, "lora": {}}, 2e-4),
+        ({"objective": {"kind": "preference"}, "model": {"path": "x"}}, 5e-7),
+        ({"objective": {"kind": "preference"}, "model": {"path": "x"}, "lora": {"rank": 2}}, 5e-6),
+        ({"objective": {"kind": "reinforcement"}, "model": {"path": "x"}}, 1e-6),
+        ({"model": {"path": "x", "kind": "lstm"}}, 2e-3),
+        ({"model": {"path": "x"}, "optimizer": {"learning_rate": 0.5}}, 0.5),
+    ],
+)
+def test_the_learning_rate_follows_from_what_is_trained_where_none_is_given(settings, rate):
+    config = TrainConfig.model_validate({"dataset": "a", "run": "b", **settings})
+    assert config.optimizer.learning_rate == pytest.approx(rate)
+    assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "cuda", "precision"),
+    [
+        ({}, True, "bf16"),
+        ({}, False, "fp32"),
+        ({"device": "cpu"}, True, "fp32"),
+        ({"precision": "fp32"}, True, "fp32"),
+        ({"precision": "fp8"}, True, "fp8"),
+    ],
+)
+def test_cuda_computes_in_bf16_where_nothing_else_is_given(monkeypatch, settings, cuda, precision):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: cuda)
+    config = TrainConfig.model_validate({"dataset": "a", "run": "b", **settings})
+    assert with_precision(config).precision == precision

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from curate.errors import CurateError
 from curate.tokenize.tokenizer import load_tokenizer
+from curate.train.data.packed import Packed
 from curate.train.weights.export import export_run, load_trained, translate_texts
 from tests.train.tiny_tasks import CASES, config_of
 
@@ -204,6 +206,9 @@ def folder_of(tmp_path, kind):
     if kind == "qwen2":
         config = transformers.Qwen2Config(**sizes, intermediate_size=32, num_key_value_heads=1)
         transformers.Qwen2ForCausalLM(config).save_pretrained(tmp_path / "begun")
+    elif kind == "mistral":  # with a window shorter than a conversation
+        config = transformers.MistralConfig(**sizes, intermediate_size=32, num_key_value_heads=1, sliding_window=6)
+        transformers.MistralForCausalLM(config).save_pretrained(tmp_path / "begun")
     else:
         config = transformers.RobertaConfig(**sizes, intermediate_size=32, max_position_embeddings=64, pad_token_id=1)
         transformers.RobertaModel(config).save_pretrained(tmp_path / "begun")
@@ -236,6 +241,33 @@ def test_a_model_of_another_type_is_exported_in_its_own_class(pretrained, tmp_pa
     assert (config["architectures"], config["use_cache"]) == (["Qwen2ForCausalLM"], True)
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "export").eos_token == "<|endoftext|>"
     assert ((tmp_path / "export" / "chat_template.jinja").is_file()) == (case == "sft")
+    if case == "sft":
+        tokenizer = load_tokenizer(folder.path / "tokenizer.json")
+        ends = json.loads((tmp_path / "export" / "generation_config.json").read_text())["eos_token_id"]
+        assert [tokenizer.id_to_token(end) for end in ends] == ["<|end|>", "<|endoftext|>"]
+
+
+def test_a_model_with_sliding_windows_learns_conversations_as_transformers_computes_them(run, tiny_packs, tmp_path):
+    import transformers
+
+    every = {"validation": {"every": 4, "sequences": None}}
+    config = config_of(CASES["sft"], model=folder_of(tmp_path, "mistral"), **{**SHORT, **every})
+    packs = tiny_packs(config, None)
+    folder = run(config, "run", packs)
+    export_run(folder.path, tmp_path / "export")
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "export").eval()
+    source = Packed(packs[""], "validation", config.batch.length, alone=True)
+    losses = []
+    for number in range(len(source)):
+        batch = {name: torch.from_numpy(values) for name, values in source.read(np.array([number])).items()}
+        size = int((batch["documents"] >= 0).sum())
+        with torch.no_grad():
+            logits = model(batch["tokens"][:, :size]).logits[0]
+        losses.append(torch.nn.functional.cross_entropy(logits, batch["targets"][0, :size], reduction="none"))
+    loss = torch.cat(losses)
+    found = folder.result()["validation"]
+    wanted = loss[loss != 0].mean().item()  # targets that do not count cost nothing
+    assert found["loss"] == pytest.approx(wanted, rel=1e-5)
 
 
 @pytest.mark.parametrize("lora", [None, ADAPTED])

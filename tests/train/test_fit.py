@@ -23,6 +23,11 @@ TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sf
         ({"curriculum": {}}, "needs `difficulty: true` or `lengths`"),
         ({"objective": {"kind": "sft"}, "curriculum": {"lengths": [64]}}, "does not go with the objective `sft`"),
         ({"early_stopping": {}, "steps": 10}, "`validation.every` is more than the 10 steps"),
+        ({"optimizer": {"kind": "muon"}, "lora": {}}, "`lora` does not go with `optimizer.kind: muon`"),
+        (
+            {"tasks": {"a": {"weight": 0.5}, "b": {}}},
+            "`weight` must be given for all of the `tasks`, or for none of them",
+        ),
         ({"precision": "fp8", "lora": {}}, "`lora` does not go with `precision: fp8`"),
         (
             {"model": {"kind": "lstm"}, "parallel": {"tensor": 2}, "processes": 2},
@@ -57,3 +62,8 @@ def test_settings_that_do_not_go_together_are_refused_saying_why(settings, probl
 @pytest.mark.parametrize("kind", ["causal", "multi_token", "sft", "preference", "reinforcement", "classification"])
 def test_a_decoder_learns_most_objectives(kind):
     TrainConfig.model_validate({"dataset": "a", "run": "b", "objective": {"kind": kind}})
+
+
+def test_conversations_of_a_pretrained_model_need_no_setting_to_be_kept_apart():
+    model = {"kind": "pretrained", "path": "x"}
+    TrainConfig.model_validate({"dataset": "a", "run": "b", "objective": {"kind": "sft"}, "model": model})

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from curate.errors import CurateError
+from curate.train.runs.earlier import forget_earlier
 from curate.train.runs.folder import data_facts, held, prepare
 from curate.train.runs.metrics import Metrics, read_metrics
 from curate.train.weights.checkpoint import DESCRIPTION, SCHEMA
@@ -218,24 +219,61 @@ def test_a_run_that_another_process_trains_is_refused(folder):
         pass
 
 
-def test_fresh_removes_an_earlier_run_and_nothing_else(begun):
+def left(folder):
+    """What stands in the folder besides its lock."""
+    return {path.name for path in folder.path.iterdir()} - {"lock"}
+
+
+def test_fresh_keeps_the_earlier_run_until_the_new_one_has_a_checkpoint(begun, tiny, pack):
     (begun.path / "notes.txt").write_text("mine")
-    path = begun.path
-    with pytest.raises(CurateError, match="another process"), held(path, fresh=True):
-        pass
-    assert begun.checkpoints.exists()
+    before = left(begun)
+    prepare(begun, tiny(seed=2), pack, fresh=True)
+    assert begun.read("config.json")["config"]["seed"] == 2
+    assert not begun.checkpoints.exists()
+    assert {path.name for path in (begun.path / "earlier").iterdir()} == before - {"notes.txt"}
+    forget_earlier(begun.path)
+    assert (begun.path / "earlier").is_dir()
+    saved(begun, step=2)
+    forget_earlier(begun.path)
+    assert left(begun) == before
 
 
-def test_fresh_keeps_files_that_are_not_the_runs(tmp_path, tiny, pack):
-    with held(tmp_path / "run") as folder:
-        prepare(folder, tiny(), pack)
-        (folder.path / "notes.txt").write_text("mine")
-        for name in ("checkpoints", "tensorboard", "stacks"):
-            (folder.path / name).mkdir()
-        for name in ("changes.jsonl", "README.md", "metrics.jsonl", "result.json"):
-            (folder.path / name).write_text("")
-    with held(tmp_path / "run", fresh=True) as folder:
-        assert sorted(path.name for path in folder.path.iterdir()) == ["lock", "notes.txt"]
+def test_the_earlier_run_is_back_where_the_fresh_one_came_to_nothing(begun, tiny, pack, capsys):
+    before = {path: path.read_bytes() for path in begun.path.rglob("*") if path.is_file()}
+    prepare(begun, tiny(seed=2), pack, fresh=True)
+    prepare(begun, tiny(seed=3), pack, fresh=True)
+    prepare(begun, tiny(), pack)
+    assert "the run before it is back in its place" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in begun.path.rglob("*") if path.is_file()} == before
+    assert "earlier" not in left(begun)
+
+
+@pytest.mark.parametrize("moved", [(), ("config.json",), ("config.json", "checkpoints", "metrics.jsonl")])
+def test_a_move_that_was_cut_short_is_undone(begun, tiny, pack, moved):
+    begun.metrics.write_text("")
+    before = left(begun)
+    moving = begun.path / "earlier.moving"
+    moving.mkdir()
+    for name in moved:
+        (begun.path / name).rename(moving / name)
+    prepare(begun, tiny(), pack)
+    assert left(begun) == before
+
+
+def test_what_is_refused_sets_nothing_aside(begun, tiny, pack):
+    with pytest.raises(CurateError, match="has not changed"):
+        prepare(begun, tiny(), pack, fresh=True, allow=["seed"])
+    assert begun.checkpoints.is_dir() and "earlier" not in left(begun)
+
+
+def test_a_fresh_run_over_one_without_a_checkpoint_keeps_nothing_but_files_that_are_not_the_runs(folder, tiny, pack):
+    prepare(folder, tiny(), pack)
+    for name in ("checkpoints", "tensorboard", "stacks"):
+        (folder.path / name).mkdir()
+    for name in ("notes.txt", "changes.jsonl", "README.md", "metrics.jsonl", "result.json"):
+        (folder.path / name).write_text("")
+    prepare(folder, tiny(), pack, fresh=True)
+    assert left(folder) == {"notes.txt", "config.json", "environment.json", "tokenizer.json"}
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

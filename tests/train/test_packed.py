@@ -108,3 +108,15 @@ def test_an_empty_row_has_no_targets(pack):
     batch = Packed(pack, "train", 32).read(np.array([-1]))
     assert (batch["targets"] == IGNORED).all()
     assert (batch["documents"] == -1).all()
+
+
+def test_conversations_may_have_rows_of_their_own(pack):
+    source, together = Packed(pack, "train", 32, alone=True), Packed(pack, "train", 32)
+    batch = source.read(np.arange(len(source)))
+    assert len(source) == len(TALKS) > len(together)
+    assert batch["documents"].max() == 0
+    assert (batch["documents"] == 0).sum(1).tolist() == source.sizes.tolist()
+    both = [one.read(np.arange(len(one)))["targets"] for one in (source, together)]
+    found, wanted = (sorted(targets[targets != IGNORED].tolist()) for targets in both)
+    assert found == wanted
+    assert source.difficulty().tolist() == [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]

@@ -53,7 +53,7 @@ def build(trunk=None, *, reference=None, seed=1, **settings):
         trunk or decoder(),
         ReinforcementSettings(**settings),
         tokenizer=tokenizer(),
-        end=END,
+        ends=[END],
         seed=seed,
         reference=reference,
     )

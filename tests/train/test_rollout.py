@@ -52,7 +52,7 @@ def drawn(rows, count, seed=0):
 def generate(respond, texts, *, new_tokens=10, temperature=1.0, end=END, uniforms=None):
     tokens, documents = prompts(*texts)
     return sample(
-        respond, tokens, documents, new_tokens=new_tokens, temperature=temperature, end=end, uniforms=uniforms
+        respond, tokens, documents, new_tokens=new_tokens, temperature=temperature, ends=[end], uniforms=uniforms
     )
 
 
@@ -240,7 +240,7 @@ def share(rank, size, folder, *, precision="fp32"):
             policy,
             ReinforcementSettings(reward="contains", group=4, new_tokens=20, kl=0.3),
             tokenizer=Tokenizer(WordLevel({str(token): token for token in range(VOCABULARY)}, unk_token="0")),
-            end=END,
+            ends=[END],
             seed=1,
             reference=reference,
         )

@@ -47,6 +47,21 @@ def test_a_step_whose_loss_is_not_finite_is_left_out(run, tiny, bad_data):
     assert json.loads((folder.path / "result.json").read_text())["steps"] == 8
 
 
+def test_a_run_beats_in_each_batch_of_validation_and_with_each_tensor_that_it_saves(run, tiny, monkeypatch):
+    beats = []
+    monkeypatch.setattr("curate.train.runs.watchdog.Watchdog.beat", lambda self: beats.append(1))
+
+    def counted(name, sequences):
+        beats.clear()
+        folder = run(tiny(steps=1, validation={"every": 1, "sequences": sequences}), name)
+        return folder, len(beats)
+
+    folder, few = counted("few", 4)
+    assert counted("many", 24)[1] == few + 5
+    tensors = json.loads((checkpoints(folder.checkpoints)[-1] / "checkpoint.json").read_text())["tensors"]
+    assert few > len(tensors) > 20
+
+
 def test_a_run_that_leaves_out_its_last_step_still_ends_with_a_checkpoint(run, tiny, bad_data):
     bad_data(8)
     folder = run(tiny(steps=8, checkpoint_every=3))
@@ -93,7 +108,7 @@ def worsening(monkeypatch):
 
     def give(*values):
         left = list(values)
-        monkeypatch.setattr(Trainer, "validate", lambda self: {"bits_per_byte": left.pop(0), "loss": 1.0})
+        monkeypatch.setattr(Trainer, "validate", lambda self, beat: {"bits_per_byte": left.pop(0), "loss": 1.0})
 
     return give
 

@@ -114,6 +114,13 @@ def test_bits_per_byte_are_the_bits_of_all_text_tokens_over_the_bytes_of_the_tex
     assert found["bits_per_byte"] == pytest.approx(nats / math.log(2) / size, rel=1e-6)
 
 
+def test_each_batch_of_validation_beats(tiny, pack, made):
+    beats = []
+    trainer = made(tiny(validation={"sequences": 10}), pack)
+    assert trainer.validate(lambda: beats.append(1)) == trainer.validate()
+    assert len(beats) == 3  # of 4 sequences each
+
+
 def test_validation_is_none_without_a_validation_split(tiny, text_pack, made):
     assert made(tiny(), text_pack(train=["some text"])).validate() is None
 

@@ -47,6 +47,9 @@ class _Documents:
         self.rows, self.length, self.cut = pack.rows(split), length, 0
         self.roles, self.labels = pack.roles, list(pack.labels)
         self.padding = pack.roles["padding"]
+        # of turns of a conversation the template has written how they begin and end
+        self.before = [] if pack.has_turns else [self.roles["start"]]
+        self.after = [] if pack.has_turns else [self.roles["end_of_text"]]
         self.weights = self.rows.numbers("weight").astype(np.float32) if self.rows.has("weight") else None
 
     def __len__(self) -> int:
@@ -204,14 +207,16 @@ class Pairs(_Documents):
 class Preferences(_Documents):
     """A prompt with a chosen and with a rejected answer; targets are the tokens of the answers and their ends.
 
-    Both rows begin with the start token. If one is too long the beginning of the prompt is left out, of both alike, and
-    what is still too long is cut at the answer's end.
+    Plain texts begin with the start token and end with the end of text, turns of a conversation as their template says.
+    If one of the two rows is too long the beginning of the prompt is left out, of both alike, and what is still too long
+    is cut at the answer's end.
     """
 
     def __init__(self, pack: Pack, split: str, length: int) -> None:
         super().__init__(pack, split, length)
         answers = np.maximum(self.rows.lengths("chosen"), self.rows.lengths("rejected"))
-        self._count_cut(self.rows.lengths("prompt") + answers + 1 > length)
+        around = len(self.before) + len(self.after)
+        self._count_cut(self.rows.lengths("prompt") + answers + around > length + 1)
 
     def read(self, numbers: Integers) -> Arrays:
         """`tokens`, `targets`, `documents` (rows, 2, length): chosen, rejected; `weights` where there are some."""
@@ -227,31 +232,37 @@ class Preferences(_Documents):
         """Inputs and targets, chosen and rejected."""
         if number < 0:
             return [(None, None)] * 2
+        most = self.length - len(self.after)
+        answers = [
+            np.concatenate([self.rows.tokens(role, number)[:most], self.after]).astype(np.int64)
+            for role in ("chosen", "rejected")
+        ]
+        # the last token of an answer is a target only
+        room = self.length + 1 - len(self.before) - max(map(len, answers))
         prompt = self.rows.tokens("prompt", number)
-        answers = [self.rows.tokens(role, number)[: self.length - 1] for role in ("chosen", "rejected")]
-        # inputs are the start, the prompt and the answer; the end after it is a target only
-        room = self.length - 1 - max(map(len, answers))
-        prompt = prompt[len(prompt) - min(room, len(prompt)) :]
+        prompt = np.concatenate([self.before, prompt[len(prompt) - min(room, len(prompt)) :]]).astype(np.int64)
         pairs = []
         for answer in answers:
-            row = np.concatenate([[self.roles["start"]], prompt, answer, [self.roles["end_of_text"]]])
+            row = np.concatenate([prompt, answer])
             targets = row[1:].copy()
-            targets[: len(prompt)] = IGNORED
+            targets[: len(prompt) - 1] = IGNORED
             pairs.append((row[:-1], targets))
         return pairs
 
 
 class Prompts(_Documents):
-    """Prompts to go on with, at the right end of their rows and behind the start token, and the answers to them.
+    """Prompts to go on with, at the right end of their rows, and the answers to them.
 
-    Of a prompt that is too long the beginning is left out.
+    Before a plain text stands the start token, before turns of a conversation what their template says. Of a prompt that
+    is too long the beginning is left out.
     """
 
     left = True
 
     def __init__(self, pack: Pack, split: str, length: int) -> None:
         super().__init__(pack, split, length)
-        self._count_cut(self.rows.lengths("prompt") > length - 1)
+        self.room = length - len(self.before)
+        self._count_cut(self.rows.lengths("prompt") > self.room)
 
     def read(self, numbers: Integers) -> Arrays:
         """`tokens`, `documents`; `answers` (rows, any), -1 after them; `weights` where there are some."""
@@ -261,4 +272,4 @@ class Prompts(_Documents):
 
     def _prompt(self, number: int) -> Integers:
         prompt = self.rows.tokens("prompt", number)
-        return np.concatenate([[self.roles["start"]], prompt[max(len(prompt) - self.length + 1, 0) :]])
+        return np.concatenate([self.before, prompt[max(len(prompt) - self.room, 0) :]]).astype(np.int64)

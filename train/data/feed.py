@@ -50,11 +50,19 @@ class _Turns:
 
 @contextmanager
 def open_feed(
-    tasks: Sequence[Task], config: TrainConfig, packs: Mapping[str, Pack], world: World
+    tasks: Sequence[Task], config: TrainConfig, packs: Mapping[str, Pack], world: World, *, alone: bool = False
 ) -> Iterator[tuple[Feed, int]]:
-    """This process's batches, and how many examples are longer than they may be, and so are cut."""
+    """This process's batches, and how many examples are longer than they may be, and so are cut.
+
+    Args:
+        tasks: What is learned.
+        config: The run's settings.
+        packs: Token shards, by the names of tasks or datasets.
+        world: The processes.
+        alone: The model cannot keep several documents of a row apart: conversations have rows of their own.
+    """
     with ExitStack() as stack:
-        sources = [_train_source(task, config, packs) for task in tasks]
+        sources = [_train_source(task, config, packs, alone=alone) for task in tasks]
         feeds = [
             stack.enter_context(
                 Loader(
@@ -88,15 +96,15 @@ def _length(config: TrainConfig) -> partial[int] | None:
     return partial(length_at, length=config.batch.length, steps=config.steps, settings=config.curriculum)
 
 
-def _train_source(task: Task, config: TrainConfig, packs: Mapping[str, Pack]) -> tuple[Source, Ordered]:
+def _train_source(task: Task, config: TrainConfig, packs: Mapping[str, Pack], *, alone: bool) -> tuple[Source, Ordered]:
     """The examples of a task, and which of them a step takes."""
     sequences, seed = config.batch.sequences, config.seed
     if len(task.datasets) > 1:
         assert config.mixture
-        parts = {name: _source(task, config, packs[name], "train") for name in task.datasets}
+        parts = {name: _source(task, config, packs[name], "train", alone=alone) for name in task.datasets}
         mixture = Mixture(parts, config.mixture, sequences=sequences, seed=seed)
         return mixture, mixture
-    source = _source(task, config, packs[task.name], "train")
+    source = _source(task, config, packs[task.name], "train", alone=alone)
     if config.curriculum and config.curriculum.difficulty:
         order: Ordered = CurriculumOrder(
             source.difficulty(), sequences=sequences, seed=seed, steps=config.steps, settings=config.curriculum
@@ -105,17 +113,19 @@ def _train_source(task: Task, config: TrainConfig, packs: Mapping[str, Pack]) ->
     return source, Order(len(source), sequences=sequences, seed=seed)
 
 
-def validation_sources(tasks: Sequence[Task], config: TrainConfig, packs: Mapping[str, Pack]) -> dict[str, Source]:
+def validation_sources(
+    tasks: Sequence[Task], config: TrainConfig, packs: Mapping[str, Pack], *, alone: bool = False
+) -> dict[str, Source]:
     """The validation examples by the names of tasks, or of the datasets of a mixture; without those that have none."""
     names = [(name, task) for task in tasks for name in (task.datasets if len(task.datasets) > 1 else [task.name])]
     return {
-        name: _source(task, config, packs[name], "validation")
+        name: _source(task, config, packs[name], "validation", alone=alone)
         for name, task in names
         if packs[name].manifest["splits"].get("validation", {}).get("tokens")
     }
 
 
-def _source(task: Task, config: TrainConfig, pack: Pack, split: str) -> Source:
+def _source(task: Task, config: TrainConfig, pack: Pack, split: str, *, alone: bool) -> Source:
     """A split's examples as the task's objective reads them."""
     length, settings = config.batch.length, task.objective
     match settings.kind:
@@ -129,7 +139,7 @@ def _source(task: Task, config: TrainConfig, pack: Pack, split: str) -> Source:
             # T5 begins a target with padding
             return Pairs(pack, split, length, target_length=settings.target_length, start=pack.roles["padding"])
         case "sft":
-            return Packed(pack, split, length)
+            return Packed(pack, split, length, alone=alone)
         case "preference":
             return Preferences(pack, split, length)
         case "reinforcement":

@@ -29,18 +29,19 @@ class Packed:
         pack: The token shards.
         split: Which split.
         length: Most tokens of a row.
+        alone: Each conversation has a row of its own, for models that cannot keep several apart.
 
     Raises:
         CurateError: The split is not there or has no conversations.
     """
 
-    def __init__(self, pack: Pack, split: str, length: int) -> None:
+    def __init__(self, pack: Pack, split: str, length: int, *, alone: bool = False) -> None:
         self.documents, self.length, self.padding = pack.rows(split), length, pack.roles["padding"]
         # the last token of a conversation is a target only
         wanted = self.documents.lengths(MESSAGES) - 1
         self.cut = int((wanted > length).sum())
         self.sizes = np.minimum(wanted, length)
-        self.rows = best_fit(self.sizes, length)
+        self.rows = [[number] for number in range(len(self.sizes))] if alone else best_fit(self.sizes, length)
         has_weight = self.documents.has("weight")
         self.weights = self.documents.numbers("weight").astype(np.float32) if has_weight else None
 

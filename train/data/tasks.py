@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from curate.errors import CurateError
 from curate.tokenize.pack import Fields, Pack, pack_dataset
-from curate.tokenize.tokenizer import TokenizerSettings
+from curate.tokenize.turns import EXCHANGE
 from curate.train.settings.blocks import DataSettings
 from curate.train.settings.config import TrainConfig
 from curate.train.settings.methods import ClassificationSettings, ObjectiveSettings, TokenClassificationSettings
@@ -49,15 +49,19 @@ class Task:
     data: DataSettings
     weight: float | None = None
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Special tokens that it needs."""
-        if self.objective.kind == "sft" and self.data.chat_template:
+    def needs(self, template: str | None = None) -> tuple[str, ...]:
+        """Special tokens that it needs, with the template of the model to begin with, if it has one."""
+        if self.objective.kind == "sft" and (self.data.chat_template or template):
             return ()  # the template says which tokens it writes
         return _NEEDS.get(self.objective.kind, ())
 
-    def fields(self) -> Fields:
-        """What of its datasets is packed."""
+    def has_turns(self, template: str | None = None) -> bool:
+        """Its prompts and answers are turns of a conversation; by default where the model's template says how."""
+        given = bool(self.data.chat_template or template) if self.data.chat is None else self.data.chat
+        return given and self.objective.kind in ("preference", "reinforcement")
+
+    def fields(self, template: str | None = None) -> Fields:
+        """What of its datasets is packed, with the template of the model to begin with, if it has one."""
         data, kind = self.data, self.objective.kind
         numbers = {"weight": data.weight, "difficulty": data.difficulty}
         texts: dict[str, str | None] = {"text": data.text}
@@ -71,12 +75,15 @@ class Task:
             texts = {"prompt": data.prompt, "chosen": data.chosen, "rejected": data.rejected}
         if kind == "reinforcement":
             texts = {"prompt": data.prompt, "answer": data.answer}
+        turns = {role: column for role, column in texts.items() if role in EXCHANGE} if self.has_turns(template) else {}
         labels = None
         if isinstance(self.objective, ClassificationSettings):
             texts["second"] = data.second
             labels = None if self.objective.regression else data.label
             numbers["label"] = data.label if self.objective.regression else None
-        return Fields(texts=_given(texts), labels=labels, numbers=_given(numbers))
+        texts = {role: column for role, column in texts.items() if role not in turns}
+        chat = {"turns": _given(turns), "chat_template": data.chat_template} if turns else {}
+        return Fields(texts=_given(texts), labels=labels, numbers=_given(numbers), **chat)
 
 
 def _given(columns: dict[str, str | None]) -> dict[str, str]:
@@ -99,7 +106,13 @@ def references(config: TrainConfig) -> list[str]:
     return list(dict.fromkeys(reference for task in tasks_of(config) for reference in task.datasets))
 
 
-def pack_all(config: TrainConfig, open_dataset: Callable[[str], Dataset], *, tokenizer: Path | None) -> dict[str, Pack]:
+def pack_all(
+    config: TrainConfig,
+    open_dataset: Callable[[str], Dataset],
+    *,
+    tokenizer: Path | None,
+    template: str | None = None,
+) -> dict[str, Pack]:
     """The token shards of all datasets of all tasks, by `Task.name` or, of a mixture, by the dataset's reference.
 
     All share one tokenizer: the given one, or the first dataset's.
@@ -108,19 +121,23 @@ def pack_all(config: TrainConfig, open_dataset: Callable[[str], Dataset], *, tok
         config: The run's settings.
         open_dataset: From a reference to a dataset.
         tokenizer: That of the model to begin with, if it has one.
+        template: Its template of conversations, if it has one.
     """
     settings = config.tokenizer
     if settings.path is None and tokenizer is not None:
         settings = settings.model_copy(update={"path": str(tokenizer)})
     tasks = tasks_of(config)
-    needs = tuple(dict.fromkeys(need for task in tasks for need in task.needs))
+    needs = tuple(dict.fromkeys(need for task in tasks for need in task.needs(template)))
     packs: dict[str, Pack] = {}
     for task in tasks:
         for reference in task.datasets:
             first = next(iter(packs.values()), None)
             dataset = open_dataset(reference)
             name = reference if len(task.datasets) > 1 else task.name
-            packs[name] = _packed(dataset, settings, task.fields(), needs, first)
+            shared = first.tokenizer_path if first else None
+            packs[name] = pack_dataset(
+                dataset, settings, task.fields(template), needs=needs, tokenizer=shared, template=template
+            )
             _check_learnable(task, packs[name])
     if config.early_stopping and not any(_documents(pack, "validation") for pack in packs.values()):
         raise CurateError(
@@ -141,10 +158,3 @@ def _check_learnable(task: Task, pack: Pack) -> None:
 
 def _documents(pack: Pack, split: str) -> int:
     return pack.manifest["splits"].get(split, {}).get("documents", 0)
-
-
-def _packed(
-    dataset: Dataset, settings: TokenizerSettings, fields: Fields, needs: tuple[str, ...], first: Pack | None
-) -> Pack:
-    shared = first.tokenizer_path if first else None
-    return pack_dataset(dataset, settings, fields, needs=needs, tokenizer=shared)

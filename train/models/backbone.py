@@ -53,6 +53,7 @@ class Backbone(nn.Module):
     Attributes:
         accepts: Keys of a batch that this model reads besides its tokens.
         causal: A token's state knows nothing of later tokens.
+        keeps_apart: Several documents of a row can be kept apart; not by sliding windows, nor in both directions.
 
     Raises:
         CurateError: There is no model in the folder, or one that is not known to transformers, that follows an encoder,
@@ -71,7 +72,7 @@ class Backbone(nn.Module):
             self.output = head
         self._values = {name: buffer.clone() for name, buffer in self.named_buffers()}
         self._reads = frozenset(inspect.signature(self.transformer.forward).parameters)
-        self._packs = self.causal and "position_ids" in self._reads and _packs(config, self.transformer)
+        self.keeps_apart = self.causal and "position_ids" in self._reads and _packs(config, self.transformer)
         segments = (
             {"segments"} if "token_type_ids" in self._reads and getattr(config, "type_vocab_size", 0) > 1 else set()
         )
@@ -159,7 +160,7 @@ class Backbone(nn.Module):
         real = documents >= 0
         several = (documents.amax(1) > documents.where(real, documents.amax()).amin(1)).any()
         several, padded = torch.stack((several, ~real.all())).tolist()
-        if several and not self._packs:
+        if several and not self.keeps_apart:
             raise CurateError(
                 f"{type(self.transformer).__name__} does not keep several documents of a row apart",
                 "batch.document_mask",

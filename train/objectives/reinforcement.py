@@ -10,6 +10,7 @@ iteration (`scale_rewards: group` or `none`), tested.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,7 +39,7 @@ class Reinforcement(Objective):
         trunk: A trunk that can go on with a text, token by token.
         settings: Method, reward, group, length, temperature, weight of the divergence.
         tokenizer: Turns tokens into the texts that are rewarded; special tokens are left out.
-        end: The token that ends a completion.
+        ends: The tokens that end a completion.
         seed: Of the sampling.
         reference: The model as it began, with the temperature of the settings; None if `kl` is 0, or if only adapters
             are trained: then it is the trunk without them.
@@ -60,13 +61,13 @@ class Reinforcement(Objective):
         settings: ReinforcementSettings,
         *,
         tokenizer: Tokenizer,
-        end: int,
+        ends: Sequence[int],
         seed: int,
         reference: Reference | None,
     ) -> None:
         super().__init__()
         self.model, self.settings = trunk, settings
-        self.tokenizer, self.end, self.seed = tokenizer, end, seed
+        self.tokenizer, self.ends, self.seed = tokenizer, tuple(ends), seed
         self.reward = load_reward(settings.reward)
         self.outside = (reference,)  # in a tuple: no part of this module's tree
 
@@ -109,7 +110,7 @@ class Reinforcement(Objective):
                 begun,
                 new_tokens=self.settings.new_tokens,
                 temperature=self.settings.temperature,
-                end=self.end,
+                ends=self.ends,
                 uniforms=None if greedy else self._uniforms(prompts),
             )
         mask = mask & ~empty[:, None]
@@ -118,7 +119,7 @@ class Reinforcement(Objective):
             "tokens": torch.cat([tokens, completions], dim=1)[:, :-1],
             "targets": torch.cat([nothing, completions.masked_fill(~mask, IGNORED)], dim=1),
             "documents": torch.cat([documents, mask.long() - 1], dim=1)[:, :-1],
-            "ended": (mask & (completions == self.end)).any(-1),
+            "ended": (mask & self._is_end(completions)).any(-1),
         }
         if not greedy and self.settings.kl and self.outside == (None,):
             with as_it_began(self):
@@ -159,8 +160,11 @@ class Reinforcement(Objective):
 
     def _texts(self, tokens: Tensor, valid: Tensor) -> list[str]:
         """The text of each row's valid tokens, without special ones and the end."""
-        rows = [row[there & (row != self.end)].tolist() for row, there in zip(tokens.cpu(), valid.cpu(), strict=True)]
+        rows = [row[there & ~self._is_end(row)].tolist() for row, there in zip(tokens.cpu(), valid.cpu(), strict=True)]
         return self.tokenizer.decode_batch(rows, skip_special_tokens=True)
+
+    def _is_end(self, tokens: Tensor) -> Tensor:
+        return torch.isin(tokens, torch.tensor(self.ends, device=tokens.device))
 
     # ---- learning
 

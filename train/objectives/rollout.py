@@ -11,7 +11,7 @@ ended, which they agree on every CHECK tokens, or `new_tokens` are reached.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ def sample(
     *,
     new_tokens: int,
     temperature: float,
-    end: int,
+    ends: Sequence[int],
     uniforms: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Go on with prompts; called by all processes, each with its own.
@@ -61,22 +61,23 @@ def sample(
         documents: (rows, length): 0 in the prompt, -1 in the padding before it.
         new_tokens: Most tokens of a text.
         temperature: Logits are divided by it.
-        end: The token after which a text has ended.
+        ends: The tokens after which a text has ended.
         uniforms: (rows, new_tokens) float64 in [0, 1); None takes the likeliest token each time.
 
     Returns:
-        The tokens, (rows, new_tokens), `end` from the first one on; and where they are part of the text, the first
-        `end` included, (rows, new_tokens) bool.
+        The tokens, (rows, new_tokens), those after the end being the first of `ends`; and where they are part of the
+        text, its end included, (rows, new_tokens) bool.
     """
-    completions = torch.full((len(tokens), new_tokens), end, dtype=tokens.dtype, device=tokens.device)
+    endings = torch.tensor(ends, device=tokens.device)
+    completions = torch.full((len(tokens), new_tokens), ends[0], dtype=tokens.dtype, device=tokens.device)
     mask = torch.zeros_like(completions, dtype=torch.bool)
     going = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
     for step in range(new_tokens):
         logits = respond(tokens, documents)
         drawn = logits.argmax(-1) if uniforms is None else _drawn(logits / temperature, uniforms[:, step])
-        completions[:, step] = drawn.where(going, end)
+        completions[:, step] = drawn.where(going, ends[0])
         mask[:, step] = going
-        going = going & (drawn != end)
+        going = going & ~torch.isin(drawn, endings)
         if (step + 1) % CHECK == 0 and not _any_of_all(going):
             break
         tokens = completions[:, step : step + 1]

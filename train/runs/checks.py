@@ -12,7 +12,7 @@ from curate.train.settings.config import TrainConfig
 if TYPE_CHECKING:
     from curate.train.weights.origin import Origin
 
-__all__ = ["check_machine", "require_torch"]
+__all__ = ["check_machine", "require_torch", "with_precision"]
 
 
 def require_torch() -> None:
@@ -23,6 +23,16 @@ def require_torch() -> None:
     """
     if find_spec("torch") is None or find_spec("safetensors") is None:
         raise CurateError("training needs torch, which is not installed", hint="pip install 'curate-lm[train]'")
+
+
+def with_precision(config: TrainConfig) -> TrainConfig:
+    """The settings with bf16, where none is given and the CUDA device that is used has it."""
+    import torch
+
+    given = "precision" in config.model_fields_set
+    if given or config.device == "cpu" or not (torch.cuda.is_available() and torch.cuda.is_bf16_supported()):
+        return config
+    return config.model_copy(update={"precision": "bf16"})
 
 
 def check_machine(config: TrainConfig, origin: Origin | None) -> None:

@@ -5,6 +5,7 @@
                          the hashes of the models that it begins with, or learns from
       environment.json   versions of Python and libraries, device, processes, threads, measured speed
       tokenizer.json     a copy of the tokenizer
+      chat_template.jinja the template of its conversations, where there are some
       changes.jsonl      settings and data that were changed on the way, and from which step
       metrics.jsonl      a line a step
       checkpoints/       step-000050/ ...
@@ -12,6 +13,7 @@
       stacks/            where each process stood, when one hung
       result.json        when the run is complete
       README.md          its model card
+      earlier/           what --fresh replaces, until this run has a checkpoint (earlier.py)
 
 A run is named by its settings and its data: going on with others is refused, saying what changed, unless each change
 is allowed by its name. A run whose folder has no checkpoint yet has nothing to lose, and starts again.
@@ -22,7 +24,7 @@ from __future__ import annotations
 import fcntl
 import json
 import platform
-import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,22 +37,12 @@ from pydantic import ValidationError
 from curate.errors import CurateError, did_you_mean
 from curate.files import write_durably
 from curate.tokenize.pack import Pack
+from curate.train.runs.earlier import put_back, set_aside
 from curate.train.settings.config import FREE, TrainConfig
 
 __all__ = ["RunFolder", "data_facts", "held", "prepare"]
 
 SCHEMA = 1
-_FILES = (
-    "config.json",
-    "environment.json",
-    "tokenizer.json",
-    "changes.jsonl",
-    "metrics.jsonl",
-    "result.json",
-    "wandb.json",
-    "README.md",
-)
-_FOLDERS = ("checkpoints", "tensorboard", "wandb", "stacks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +101,11 @@ class RunFolder:
 
 
 @contextmanager
-def held(path: Path, *, fresh: bool = False) -> Iterator[RunFolder]:
-    """The run folder, for this process alone.
-
-    Args:
-        path: The folder; made where it is not there.
-        fresh: Remove an earlier run of this name first.
+def held(path: Path) -> Iterator[RunFolder]:
+    """The run folder, for this process alone; made where it is not there.
 
     Raises:
-        CurateError: Another process trains this run now, or the folder is not ours to remove.
+        CurateError: Another process trains this run now, or the folder cannot be written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -131,11 +119,6 @@ def held(path: Path, *, fresh: bool = False) -> Iterator[RunFolder]:
             raise CurateError(
                 f"run `{path.name}` is being trained by another process", str(path), "wait for it, or name another run"
             ) from None
-        if fresh:
-            for name in _FILES:
-                (path / name).unlink(missing_ok=True)
-            for name in _FOLDERS:
-                shutil.rmtree(path / name, ignore_errors=True)
         yield RunFolder(path)
 
 
@@ -170,6 +153,7 @@ def prepare(
     *,
     models: Mapping[str, str] | None = None,
     allow: Sequence[str] = (),
+    fresh: bool = False,
 ) -> dict[str, Any]:
     """Write down what the run is, or find that it is what was begun; returns the facts for its checkpoints.
 
@@ -179,14 +163,19 @@ def prepare(
         packs: Its token shards, by the name of their task or dataset.
         models: Hashes of the models that it begins with, or learns from.
         allow: Names of settings and data that may differ from those that the run was begun with.
+        fresh: Begin anew; an earlier run is set aside, until this one has a checkpoint.
 
     Raises:
         CurateError: The run was begun with other settings or data; or what is allowed to differ does not.
     """
     facts = {"config": config.model_dump(mode="json"), "data": data_facts(packs), "models": dict(models or {})}
-    step, begun = _newest(folder)
+    if not fresh and put_back(folder.path):
+        sys.stderr.write(
+            f"train {config.run}: what began with --fresh came to no checkpoint; the run before it is back in its place\n"
+        )
+    step, begun = (0, None) if fresh else _newest(folder)
     changed = _changes(begun, facts) if begun else []
-    _refuse_unknown(allow, changed, folder, facts)
+    _refuse_unknown(allow, changed, set() if fresh else {record["name"] for record in _changes_before(folder)}, facts)
     refused = [change for change in changed if change.name not in allow]
     if refused:
         raise CurateError(
@@ -195,6 +184,8 @@ def prepare(
             "put them back, name another run (`--set run=NAME`), begin it again with --fresh, "
             f"or go on with the changes (`{' '.join(f'--allow {change.name}' for change in refused)}`)",
         )
+    if fresh:
+        set_aside(folder.path)
     if changed:
         (folder.path / "result.json").unlink(missing_ok=True)  # a run that was complete has more to do now
     # what was allowed at this checkpoint and came to no other did not happen
@@ -206,6 +197,8 @@ def prepare(
     folder.write("environment.json", {"schema": SCHEMA, **_environment(config), **_measured(folder)})
     first = packs if isinstance(packs, Pack) else next(iter(packs.values()))
     write_durably(folder.path / "tokenizer.json", first.tokenizer_path.read_bytes())
+    if first.chat_template is not None:
+        folder.write_text("chat_template.jinja", first.chat_template)
     return facts
 
 
@@ -291,11 +284,11 @@ def _short(value: Any) -> str:
     return value[:12] if isinstance(value, str) else f"{text[:36]}..."
 
 
-def _refuse_unknown(allow: Sequence[str], changed: Sequence[_Change], folder: RunFolder, facts: dict[str, Any]) -> None:
+def _refuse_unknown(allow: Sequence[str], changed: Sequence[_Change], before: set[str], facts: dict[str, Any]) -> None:
     """What is allowed to differ must differ; what was allowed before may be allowed again, for a run that goes on."""
     names = [change.name for change in changed]
     for name in allow:
-        if name in names or name in {record["name"] for record in _changes_before(folder)}:
+        if name in names or name in before:
             continue
         given = {"data": _without_counts(facts["data"]), "models": facts["models"]}
         known = [*_names(facts["config"]), *_names(given)]

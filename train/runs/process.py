@@ -18,6 +18,7 @@ from curate.tokenize.pack import Pack
 from curate.train.build import build_parts
 from curate.train.parallel.world import World
 from curate.train.runs.card import write_card
+from curate.train.runs.earlier import forget_earlier
 from curate.train.runs.folder import RunFolder, data_facts
 from curate.train.runs.machine import flops_per_token, measured_peak, memory_used, utilization
 from curate.train.runs.metrics import Metrics
@@ -28,6 +29,9 @@ from curate.train.weights.checkpoint import Checkpoints, checkpoints, load_check
 from curate.train.weights.export import trained_in
 
 __all__ = ["State", "train_process"]
+
+ENDED, ENDLESS = 0.05, 5
+"""Share of sampled texts that come to their end below which something is wrong, and after how many steps it is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def train_process(
         packs: The token shards, by the name of their task or dataset.
         world: The processes.
         report: Given the record of each step, in process 0.
-        heartbeat: Called before each step: a step that takes too long has hung.
+        heartbeat: Called before each step, batch of validation and part of a checkpoint: what takes too long has hung.
         watch: What else is measured on the way, in a single process.
 
     Raises:
@@ -97,13 +101,15 @@ class _Run:
     ) -> None:
         self.config, self.folder, self.packs, self.world, self.trainer = config, folder, packs, world, trainer
         self.saved = Checkpoints(
-            folder.checkpoints, world, keep=config.keep_checkpoints, asynchronous=config.checkpoint_async
-        )
+            folder.checkpoints, world, keep=config.keep_checkpoints, asynchronous=config.checkpoint_async,
+            beat=lambda: self.heartbeat(),
+        )  # fmt: skip
         self.state = State()
         self.speed = _Speed(config, folder, trainer, world)
         self.saved_step = 0
         self.metrics: Metrics | None = None
         self.tokens = 0
+        self.endless = 0  # steps in a row in which hardly any sampled text came to its end
 
     def go(self) -> None:
         """To the end."""
@@ -121,6 +127,7 @@ class _Run:
             if self.saved_step != self.state.step:
                 self._save()
             self.saved.finish()
+            self._forget_earlier()
             result = self._result()
             if self.world.rank == 0:
                 self.folder.write("result.json", result)
@@ -145,18 +152,17 @@ class _Run:
         record = {**_record(number, step, seconds), **self.speed(step, seconds), "tokens": self.tokens}
         last = number == self.config.steps
         if last or number % self.config.validation.every == 0:
-            self.heartbeat()
             record |= self._validated()
         if self.watch and (last or number % self.watch.every == 0):
             record |= self._watched(self.watch)
         self._write(record)
+        self._tell_endless(step.measures.get("ended", 1.0))
         if last or number % self.config.checkpoint_every == 0 or self.state.best_step == number:
             self._save()
 
     # ---- checkpoints
 
     def _save(self) -> None:
-        self.heartbeat()
         labels = [] if self.config.tasks else next(iter(self.packs.values())).labels
         facts = {
             "config": self.config.model_dump(mode="json"),
@@ -170,9 +176,15 @@ class _Run:
         protect = self.state.best_step if self.config.early_stopping else None
         self.saved.save(self.state.step, self.trainer.tensors(), facts, protect=protect)
         self.saved_step = self.state.step
+        self._forget_earlier()
+
+    def _forget_earlier(self) -> None:
+        if self.world.rank == 0:
+            forget_earlier(self.folder.path)
 
     def _load_newest(self) -> None:
         found = checkpoints(self.folder.checkpoints)
+        self.heartbeat()
         if found:
             description = read_checkpoint(found[-1], self.world)
             load_checkpoint(found[-1], self.trainer.tensors(), self.world)
@@ -209,7 +221,7 @@ class _Run:
     # ---- validation and early stopping
 
     def _validated(self) -> dict[str, Any]:
-        validation = self.trainer.validate()
+        validation = self.trainer.validate(self.heartbeat)
         if validation is None:
             return {}
         if self.config.early_stopping:
@@ -248,8 +260,18 @@ class _Run:
             self.metrics.add(record)
             self.report(record)
 
+    def _tell_endless(self, ended: float) -> None:
+        """Warn, once, where texts are sampled that do not end: they are cut, judged and learned from all the same."""
+        self.endless = self.endless + 1 if ended < ENDED else 0
+        if self.endless == ENDLESS and self.metrics:
+            sys.stderr.write(
+                f"train {self.config.run}: warning: in the last {ENDLESS} steps {ended:.0%} of the sampled texts came to their "
+                "end: `objective.new_tokens` is too small, or the model does not know how an answer ends (`data.chat`)\n"
+            )
+
     def _result(self) -> dict[str, Any]:
         config, state = self.config, self.state
+        self.heartbeat()
         best = state.best_step if config.early_stopping and state.best_step else state.step
         if best != state.step:
             load_checkpoint(self.folder.checkpoints / f"step-{best:06}", self.trainer.tensors(), self.world)

@@ -45,14 +45,23 @@ class DataSettings(Settings):
     words: str = Field(default="words", description="list of words (token_classification)")
     target: str = Field(default="target", description="text to produce (seq2seq)")
     messages: str = Field(default="messages", description="list of {role, content} (sft)")
-    prompt: str = Field(default="prompt", description="prompt (preference, reinforcement)")
+    prompt: str = Field(
+        default="prompt", description="prompt (preference, reinforcement): text, or list of {role, content}"
+    )
     chosen: str = Field(default="chosen", description="the better answer (preference)")
     rejected: str = Field(default="rejected", description="the worse answer (preference)")
     answer: str = Field(default="answer", description="what the reward compares with (reinforcement)")
     weight: str | None = Field(default=None, description="how much a document counts in the loss")
     difficulty: str | None = Field(default=None, description="how hard a document is (curriculum)")
+    chat: bool | None = Field(
+        default=None,
+        description="prompts and answers are turns of a conversation (preference, reinforcement); by default where the "
+        "model to begin with has a template, or `chat_template` names one",
+    )
     chat_template: str | None = Field(
-        default=None, description="file of a Jinja template of conversations, as in Hugging Face tokenizers"
+        default=None,
+        description="file of a Jinja template of conversations, as in Hugging Face tokenizers; by default that of the model "
+        "to begin with, else that of this package",
     )
 
 
@@ -71,7 +80,12 @@ class OptimizerSettings(Settings):
     kind: Literal["adamw", "sgd", "muon"] = Field(
         default="adamw", description="muon: embeddings, heads and vectors are left to adamw"
     )
-    learning_rate: float = Field(default=2e-3, gt=0, description="highest learning rate, after the warm-up")
+    learning_rate: float = Field(
+        default=2e-3,
+        gt=0,
+        description="highest learning rate, after the warm-up; by default of a model to begin with 2e-5, with preference "
+        "5e-7, with reinforcement 1e-6, and ten times that with `lora`",
+    )
     matrix_learning_rate: float = Field(default=0.02, gt=0, description="highest learning rate of muon's matrices")
     momentum: float = Field(default=0.95, ge=0, lt=1, description="of sgd and muon")
     beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean of the gradients")

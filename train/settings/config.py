@@ -8,9 +8,9 @@ go together (which models learn what, and which methods exclude each other) is r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from curate.tokenize.tokenizer import TokenizerSettings
 from curate.train.settings.architecture import ModelSettings
@@ -58,13 +58,16 @@ class TrainConfig(Settings):
     seed: int = Field(default=1, ge=0, lt=1 << 32, description="decides the first weights and the order of the data")
     precision: Literal["fp32", "bf16", "fp8"] = Field(
         default="fp32",
-        description="of the computation; parameters, sums and the optimizer are fp32 always; fp8 needs a GPU that has it",
+        description="of the computation, by default bf16 on CUDA devices that have it; parameters, sums and the optimizer "
+        "are fp32 always; fp8 needs a GPU that has it",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: CUDA where there is one")
     processes: int = Field(default=1, ge=1, le=1024, description="processes that share the work on this machine")
     restarts: int = Field(default=0, ge=0, description="times that processes are started again after one has died")
     timeout: float = Field(
-        default=600.0, gt=0, description="seconds that a step may take before the run is ended as hung"
+        default=600.0,
+        gt=0,
+        description="seconds that a step, or a batch of validation, may take: then the run has hung",
     )
     compile: bool = Field(default=False, description="compile each block: slow to begin, then faster")
     recompute: bool = Field(default=False, description="compute activations again instead of keeping them: less memory")
@@ -97,6 +100,16 @@ class TrainConfig(Settings):
     parallel: ParallelSettings = ParallelSettings()
     log: LogSettings = LogSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_by_what_is_trained(cls, given: Any) -> Any:
+        """A learning rate where none is given: one that suits a new model ruins one that has learned already."""
+        optimizer = given.get("optimizer") or {} if isinstance(given, dict) else None
+        if not isinstance(optimizer, dict) or "learning_rate" in optimizer:
+            return given
+        rate = _default_rate(given)
+        return given if rate is None else {**given, "optimizer": {**optimizer, "learning_rate": rate}}
+
     @model_validator(mode="after")
     def _shares_are_equal(self) -> Self:
         readers = self.processes // self.parallel.tensor
@@ -117,6 +130,27 @@ class TrainConfig(Settings):
         for problem in _misfits(self):
             raise ValueError(problem)
         return self
+
+
+# ---- defaults
+
+_FINE_TUNING = {"preference": 5e-7, "reinforcement": 1e-6}
+"""Learning rates of objectives for a model that has learned already; 2e-5 of others, and ten times that with adapters."""
+
+
+def _default_rate(given: dict[str, Any]) -> float | None:
+    """The learning rate for a model to begin with, or for adapters; None for what is trained from scratch."""
+    model, objective = _values(given.get("model")), _values(given.get("objective"))
+    if not model.get("path") or model.get("kind") in ("lstm", "cnn"):
+        return None
+    rate = _FINE_TUNING.get(objective.get("kind", ""), 2e-5)
+    return rate * 10 if given.get("lora") is not None else rate
+
+
+def _values(block: Any) -> dict[str, Any]:
+    if isinstance(block, BaseModel):
+        return block.model_dump()
+    return block if isinstance(block, dict) else {}
 
 
 # ---- what goes together
@@ -163,6 +197,8 @@ def _either(kinds: frozenset[str]) -> str:
 def _tasks(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
     if config.tasks and (alone := kinds - _SHARED):
         yield f"`{min(alone)}` shares its model with no other task"
+    if config.tasks and len({task.weight is None for task in config.tasks.values()}) > 1:
+        yield "`weight` must be given for all of the `tasks`, or for none of them"
     if config.tasks and config.mixture:
         yield "`tasks` have their own datasets: leave out `mixture`"
     if config.mixture and config.dataset not in config.mixture:
@@ -174,7 +210,7 @@ def _tasks(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
 def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
     if config.adversarial and (quiet := kinds - _NOISY):
         yield f"`adversarial` does not go with the objective `{min(quiet)}`"
-    if config.model.kind == "pretrained" and kinds & {"causal", "sft"} and config.batch.document_mask:
+    if config.model.kind == "pretrained" and "causal" in kinds and config.batch.document_mask:
         yield "a `pretrained` model sees the whole row: set `batch.document_mask: false`"
     if config.parallel.tensor > 1 and config.model.kind != "decoder":
         yield "`parallel.tensor` splits decoders only"
@@ -184,6 +220,8 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield f"a `bidirectional` model sees what comes after: it cannot learn `{min(kinds)}`"
     if config.precision == "fp8" and config.lora:
         yield "`lora` does not go with `precision: fp8`, which leaves adapters out"
+    if config.optimizer.kind == "muon" and config.lora:
+        yield "`lora` does not go with `optimizer.kind: muon`, which would make each adapter's factors orthogonal: take adamw"
     if config.parallel.tensor > 1 and config.lora:
         yield "`lora` does not go with `parallel.tensor`"
     if config.early_stopping and config.validation.every > config.steps:

@@ -29,6 +29,7 @@ def write_pretrained(
     roles: Mapping[str, int],
     length: int,
     chat_template: str | None = None,
+    turn_end: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
     """Write a model such that `from_pretrained` of transformers gives one with the same logits.
@@ -41,6 +42,7 @@ def write_pretrained(
         roles: Tokens with a role, by number, as `curate.tokenize.roles` names them.
         length: Most positions.
         chat_template: A Jinja template of conversations.
+        turn_end: Token that ends an answer of a conversation; generation stops there, too.
         dtype: Of the numbers in the file; None: float32.
 
     Raises:
@@ -57,6 +59,10 @@ def write_pretrained(
     for name, parameter in parameters.items():
         parameter.copy_(tensors[name])
     whole.config.use_cache = json.loads((source / "config.json").read_bytes()).get("use_cache", True)
+    if turn_end is not None and whole.generation_config is not None:  # a bare trunk has none: it does not generate
+        known = whole.generation_config.eos_token_id
+        others = known if isinstance(known, list) else [roles["end_of_text"] if known is None else known]
+        whole.generation_config.eos_token_id = list(dict.fromkeys([turn_end, *others]))
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, tokenizer, roles, length=length, chat_template=chat_template)
     (whole.to(dtype) if dtype else whole).save_pretrained(folder)

@@ -21,16 +21,19 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.planner import WriteItem
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
@@ -65,10 +68,19 @@ class Checkpoints:
         world: The processes.
         keep: Newest checkpoints that stay; older ones are removed.
         asynchronous: Write while training goes on.
+        beat: Called before each tensor and each file that is hashed; by the thread that writes.
     """
 
-    def __init__(self, folder: Path, world: World, *, keep: int, asynchronous: bool = False) -> None:
-        self.folder, self.keep, self.asynchronous = folder, keep, asynchronous
+    def __init__(
+        self,
+        folder: Path,
+        world: World,
+        *,
+        keep: int,
+        asynchronous: bool = False,
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.folder, self.keep, self.asynchronous, self.beat = folder, keep, asynchronous, beat
         # Sums of the training and messages of a thread that saves must not meet in one group: it would hang.
         group = distributed.new_group(backend="gloo")
         assert isinstance(group, distributed.ProcessGroup)
@@ -93,6 +105,7 @@ class Checkpoints:
         Raises:
             ResumableError: This one, or an asynchronous one before, cannot be written; the last whole one is intact.
         """
+        self.beat()
         self.finish()
         shapes = {name: [str(tensor.dtype).removeprefix("torch."), *tensor.shape] for name, tensor in tensors.items()}
         description = {**facts, "schema": SCHEMA, "step": step, "tensors": shapes}
@@ -157,9 +170,10 @@ class Checkpoints:
                     aside.mkdir(parents=True)
             with self._together(step):
                 writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
-                save(tensors, storage_writer=writer, process_group=self.world.control)
-                own = {path.name: file_hash(path) for path in aside.glob(f"shard-{self.world.rank + 1:05}-*")}
+                save(tensors, storage_writer=writer, planner=_Beating(self.beat), process_group=self.world.control)
+                own = {path.name: self._hash(path) for path in aside.glob(f"shard-{self.world.rank + 1:05}-*")}
             hashes = {name: digest for some in _gathered(own, self.world) for name, digest in some.items()}
+            self.beat()
             with self._together(step):
                 if first:
                     _finish(aside, final, {**description, "files": hashes})
@@ -168,6 +182,10 @@ class Checkpoints:
             if first:
                 shutil.rmtree(aside, ignore_errors=True)
             raise
+
+    def _hash(self, path: Path) -> str:
+        self.beat()
+        return file_hash(path)
 
     @contextmanager
     def _together(self, step: int) -> Iterator[None]:
@@ -185,6 +203,19 @@ class Checkpoints:
                     str(self.folder),
                     "make room, and run the same command again; what was saved before is intact",
                 ) from failure
+
+
+class _Beating(DefaultSavePlanner):
+    """Says with each tensor that the save goes on."""
+
+    def __init__(self, beat: Callable[[], None]) -> None:
+        super().__init__()
+        self.beat = beat
+
+    def resolve_data(self, write_item: WriteItem) -> Tensor | BytesIO:
+        """What is written for an item."""
+        self.beat()
+        return super().resolve_data(write_item)
 
 
 def _gathered(value: Any, world: World) -> list[Any]:

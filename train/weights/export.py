@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from curate.errors import CurateError
 from curate.files import replacing_folder
-from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate
+from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.roles import roles as known_roles
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.models.family import HeadKind
@@ -30,7 +30,7 @@ from curate.train.weights.adapter import write_adapter
 from curate.train.weights.checkpoint import load_checkpoint, tensor_shapes
 from curate.train.weights.huggingface import write_huggingface
 from curate.train.weights.origin import checkpoint_of, read_stored
-from curate.train.weights.tokenizer_files import write_tokenizer
+from curate.train.weights.tokenizer_files import read_chat_template, write_tokenizer
 
 __all__ = ["Trained", "export_run", "load_trained", "targets_of", "trained_in", "translate_texts"]
 
@@ -59,6 +59,7 @@ class Trained:
         length: Most tokens in a sequence.
         tokenizer: Its tokenizer.json.
         labels: Names of its classes.
+        chat_template: The template of the conversations that it was trained on, if it was.
     """
 
     config: TrainConfig
@@ -67,6 +68,7 @@ class Trained:
     length: int
     tokenizer: Path
     labels: list[str] | None
+    chat_template: str | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -126,7 +128,7 @@ def _read(path: Path, *, average: bool | None = None) -> Trained:
     longest = max(config.batch.length, getattr(config.objective, "target_length", 0), *made_for)
     labels = list(stored.labels) or None
     tensors = _whole(checkpoint, averaged=average)
-    return Trained(config, stored.sizes, tensors, longest, stored.tokenizer, labels)
+    return Trained(config, stored.sizes, tensors, longest, stored.tokenizer, labels, stored.chat_template)
 
 
 def trained_in(
@@ -156,7 +158,9 @@ def trained_in(
         getattr(model, "length", None) or 0,
         0 if positions is None else len(positions),
     )
-    return _plain(Trained(config, model.sizes, named, longest, tokenizer, [str(label) for label in labels] or None))
+    names = [str(label) for label in labels] or None
+    beside = read_chat_template(tokenizer.parent)
+    return _plain(Trained(config, model.sizes, named, longest, tokenizer, names, beside))
 
 
 def _whole(checkpoint: Path, *, averaged: bool | None) -> dict[str, Tensor]:
@@ -234,9 +238,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
 
 def _write_plain(trained: Trained, folder: Path, *, half: bool) -> None:
     kind = trained.config.objective.kind
-    tokenizer = load_tokenizer(trained.tokenizer)
-    roles = known_roles(tokenizer)
-    template = _chat_template(trained.config) if kind == "sft" else None
+    roles = known_roles(load_tokenizer(trained.tokenizer))
     write_huggingface(
         folder,
         trained.sizes,
@@ -246,12 +248,18 @@ def _write_plain(trained: Trained, folder: Path, *, half: bool) -> None:
         length=trained.length,
         tokenizer=trained.tokenizer,
         roles=roles,
-        chat_template=template,
+        chat_template=trained.chat_template,
         dtype=torch.bfloat16 if half else None,
         labels=trained.labels,
         pooling=getattr(trained.config.objective, "pooling", None),
-        turn_end=ChatTemplate(tokenizer, roles, template).turn_end if template else None,
+        turn_end=_turn_end(trained, roles),
     )
+
+
+def _turn_end(trained: Trained, roles: dict[str, int]) -> int | None:
+    if trained.chat_template is None:
+        return None
+    return ChatTemplate(load_tokenizer(trained.tokenizer), roles, trained.chat_template).turn_end
 
 
 def _write_pretrained(trained: Trained, path: Path, folder: Path, *, half: bool) -> None:
@@ -261,14 +269,16 @@ def _write_pretrained(trained: Trained, path: Path, folder: Path, *, half: bool)
     strange = [name for name in tensors if not name.startswith("model.")]
     if strange:
         raise CurateError(f"a `pretrained` model with a head for {kind} has no form that transformers reads", str(path))
+    roles = known_roles(load_tokenizer(trained.tokenizer))
     write_pretrained(
         folder,
         Path(trained.config.model.path or ""),
         {name.removeprefix("model."): tensor for name, tensor in tensors.items()},
         tokenizer=trained.tokenizer,
-        roles=known_roles(load_tokenizer(trained.tokenizer)),
+        roles=roles,
         length=trained.length,
-        chat_template=_chat_template(trained.config) if kind == "sft" else None,
+        chat_template=trained.chat_template,
+        turn_end=_turn_end(trained, roles),
         dtype=torch.bfloat16 if half else None,
     )
 
@@ -283,9 +293,8 @@ def _write_adapter(trained: Trained, path: Path, folder: Path) -> Trained:
     if trained.sizes.kind == "pretrained":
         raise CurateError("adapters of a `pretrained` model are exported merged only", str(path), "leave out --adapter")
     write_adapter(folder, trained.sizes, trained.tensors, settings, head=_HEADS[kind], base=_base(trained.config))
-    chat = _chat_template(trained.config) if kind == "sft" else None
     roles = known_roles(load_tokenizer(trained.tokenizer))
-    write_tokenizer(folder, trained.tokenizer, roles, length=trained.length, chat_template=chat)
+    write_tokenizer(folder, trained.tokenizer, roles, length=trained.length, chat_template=trained.chat_template)
     return replace(trained, tensors={name: tensor for name, tensor in trained.tensors.items() if is_adapter(name)})
 
 
@@ -293,15 +302,6 @@ def _base(config: TrainConfig) -> str | None:
     """The model that adapters belong to, where it is one that PEFT can load."""
     path = config.model.path
     return path if path and (Path(path) / "config.json").is_file() and checkpoint_of(Path(path)) is None else None
-
-
-def _chat_template(config: TrainConfig) -> str:
-    """The template that the conversations were rendered with."""
-    path = config.data.chat_template
-    try:
-        return Path(path).read_text() if path else DEFAULT_TEMPLATE
-    except OSError as error:
-        raise CurateError(f"the template of conversations cannot be read: {error}", "data.chat_template") from None
 
 
 def translate_texts(path: Path, texts: list[str], *, beams: int = 1, rows: int = 32) -> list[str]:

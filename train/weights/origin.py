@@ -19,12 +19,15 @@ from torch import Tensor, nn
 
 from curate.errors import CurateError
 from curate.files import file_hash
+from curate.tokenize.chat import DEFAULT_TEMPLATE
+from curate.tokenize.turns import template_source
 from curate.train.models.lora import first_weights, is_adapter
 from curate.train.objectives.contract import Objective
 from curate.train.parallel.shard import fill, place
 from curate.train.parallel.world import World
 from curate.train.settings.architecture import Architecture, ModelSettings
 from curate.train.weights.checkpoint import checkpoints, load_checkpoint, read_checkpoint, tensor_shapes
+from curate.train.weights.tokenizer_files import CHAT_TEMPLATE, read_chat_template
 
 if TYPE_CHECKING:
     from curate.train.settings.config import TrainConfig
@@ -48,6 +51,7 @@ class Origin:
         labels: Names of the classes that its head tells apart; none where it has no such head.
         predicts: It has learned to predict the next token.
         context: Tokens of a sequence that it was made for, where more are no error.
+        chat_template: The template of the conversations that it was trained on, if it was.
     """
 
     path: Path
@@ -59,6 +63,7 @@ class Origin:
     labels: tuple[str, ...] = ()
     predicts: bool = True
     context: int | None = None
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,20 @@ class Stored:
     def tokenizer(self) -> Path:
         """Where the run's folder has its tokenizer."""
         return self.checkpoint.parent.parent / "tokenizer.json"
+
+    @property
+    def chat_template(self) -> str | None:
+        """The template that its conversations were written with; None where it was trained on none.
+
+        Raises:
+            CurateError: A run of an older version names a file that cannot be read.
+        """
+        path = self.checkpoint.parent.parent / CHAT_TEMPLATE
+        if path.is_file():
+            return path.read_text()
+        if self.config.objective.kind != "sft":
+            return None
+        return template_source(self.config.data.chat_template, None) or DEFAULT_TEMPLATE
 
 
 def checkpoint_of(path: Path) -> Path | None:
@@ -170,7 +189,7 @@ def find_model(folder: str, *, foreign: bool = False, setting: str = "model.path
         from curate.train.models.backbone import pretrained_limits
 
         vocabulary, limit = pretrained_limits(path)
-        return Origin(path, "foreign", None, vocabulary, limit, tokenizer)
+        return Origin(path, "foreign", None, vocabulary, limit, tokenizer, chat_template=read_chat_template(path))
     from curate.train.weights.huggingface import read_huggingface
 
     found = read_huggingface(path)
@@ -178,7 +197,10 @@ def find_model(folder: str, *, foreign: bool = False, setting: str = "model.path
     # a single name is that of a number (regression)
     labels = found.labels if len(found.labels) > 1 else ()
     predicts = found.sizes.kind == "decoder" and found.head in (None, "causal")
-    return Origin(path, "huggingface", found.sizes, found.vocabulary, limit, tokenizer, labels, predicts, found.length)
+    return Origin(
+        path, "huggingface", found.sizes, found.vocabulary, limit, tokenizer, labels, predicts, found.length,
+        read_chat_template(path),
+    )  # fmt: skip
 
 
 def _ours(stored: Stored) -> Origin:
@@ -195,8 +217,9 @@ def _ours(stored: Stored) -> Origin:
     kinds = {task.objective.kind for task in (config.tasks or {"": config}).values()}
     predicts = bool(kinds - {"masked", "seq2seq", "classification", "token_classification"})
     return Origin(
-        stored.checkpoint, "run", sizes, vocabulary, stored.positions, tokenizer, stored.labels, predicts, stored.length
-    )
+        stored.checkpoint, "run", sizes, vocabulary, stored.positions, tokenizer, stored.labels, predicts, stored.length,
+        stored.chat_template,
+    )  # fmt: skip
 
 
 def model_hash(origin: Origin) -> str:

@@ -12,7 +12,10 @@ from curate.errors import CurateError
 from curate.tokenize.roles import roles as known_roles
 from curate.tokenize.tokenizer import load_tokenizer
 
-__all__ = ["write_tokenizer"]
+__all__ = ["CHAT_TEMPLATE", "read_chat_template", "write_tokenizer"]
+
+CHAT_TEMPLATE = "chat_template.jinja"
+"""File of a model's template of conversations."""
 
 _OURS = {
     "bos": "start",
@@ -44,7 +47,7 @@ def write_tokenizer(
         CurateError: The tokenizer cannot be read.
     """
     if chat_template is not None:
-        (folder / "chat_template.jinja").write_text(chat_template)
+        (folder / CHAT_TEMPLATE).write_text(chat_template)
     if tokenizer is None:
         return _theirs(roles or {})
     file = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer
@@ -68,6 +71,25 @@ def write_tokenizer(
     }
     (folder / _BESIDE[0]).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     return found
+
+
+def read_chat_template(folder: Path) -> str | None:
+    """The template of conversations in a model's folder: a file, or in its tokenizer_config.json; None where there is none.
+
+    Raises:
+        CurateError: A file cannot be read.
+    """
+    path = folder / CHAT_TEMPLATE
+    try:
+        if path.is_file():
+            return path.read_text()
+        path = folder / _BESIDE[0]
+        given = json.loads(path.read_bytes()).get("chat_template") if path.is_file() else None
+    except (OSError, ValueError, AttributeError) as error:
+        raise CurateError(f"the model's template of conversations cannot be read: {error}", str(path)) from None
+    if isinstance(given, list):  # several, by their names
+        given = next((one["template"] for one in given if one["name"] == "default"), None)
+    return given
 
 
 def _theirs(roles: Mapping[str, int]) -> dict[str, int]:
