@@ -50,6 +50,7 @@ def ablate(
     heldout: HeldOutOption = None,
     by: Annotated[str | None, typer.Option(help="Column of domains, measured apart.")] = None,
     no_aa: Annotated[bool, typer.Option("--no-aa", help="Leave out the arm that is the first one again.")] = False,
+    text: Annotated[str, typer.Option(help="Column that is trained and measured on.", metavar="COLUMN")] = "text",
     tokenizer: Annotated[str | None, typer.Option(help="Take this one; by default one is trained on all arms.")] = None,
     overrides: Overrides = None,
     predict: Predict = None,
@@ -68,19 +69,23 @@ def ablate(
     from curate.evaluation.ablation.run import ablate as run
     from curate.reports.ablation import build_ablation_page
 
-    arms, opened = _arms(what, without or [], control or [], again=not no_aa, store=store)
+    arms, opened = _arms(what, without or [], control or [], text, again=not no_aa, store=store)
     named = name or "-vs-".join(arm.name for arm in arms if not arm.again)
     asked = Asked(
         arms, opened, folder, _slug(named), seeds=seeds, preset=preset, overrides=overrides or [], tokenizer=tokenizer,
         heldout=heldout or [], by=by, predicted=predict, processes=processes,
     )  # fmt: skip
-    result = run(asked, lambda words: echo(f"ablate: {words}", err=True))
+    result = run(asked, _say)
     page = build_ablation_page(result, folder / asked.name / "report.html")
     if as_json:
         print_json({**result, "page": str(page)})
     else:
         _print(result)
         echo(f"\n{page}")
+
+
+def _say(words: str) -> None:
+    echo(f"ablate: {words}", err=True)
 
 
 def _slug(name: str) -> str:
@@ -90,7 +95,7 @@ def _slug(name: str) -> str:
 
 
 def _arms(
-    what: list[str], without: list[str], controls: list[str], *, again: bool, store: str | None
+    what: list[str], without: list[str], controls: list[str], column: str, *, again: bool, store: str | None
 ) -> tuple[Any, Any]:
     from curate.dataset.find import find_store
     from curate.errors import CurateError
@@ -102,14 +107,14 @@ def _arms(
             raise CurateError(
                 "--without is of one pipeline file", "V1 V2...", "`curate ablate pipeline.yaml --without STAGE`"
             )
-        found, opened = pipeline_arms(Path(what[0]), without, store, lambda words: echo(f"ablate: {words}", err=True))
+        found, opened = pipeline_arms(Path(what[0]), without, store, _say, column=column)
         return with_controls(found, controls, again=again), opened
     if files:
         raise CurateError(
             f"`{files[0]}` is a pipeline", hint="--without STAGE, or --without all, says what it is compared with"
         )
     opened = find_store(store)
-    return arms_of(what, opened, controls=controls, again=again), opened
+    return arms_of(what, opened, controls=controls, again=again, column=column), opened
 
 
 def _print(result: dict[str, Any]) -> None:

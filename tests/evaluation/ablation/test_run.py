@@ -128,6 +128,25 @@ def test_a_set_that_was_trained_on_is_refused(inside, capsys, tmp_path):
         call(capsys, control=["shuffled"], heldout=[str(seen)], folder=tmp_path)
 
 
+def test_another_column_is_trained_and_measured_on(done, inside, capsys, tmp_path):
+    from curate.tokenize.tokenizer import load_tokenizer
+
+    found = call(capsys, control=["shuffled"], text="prompt", folder=tmp_path)
+    assert [arm["column"] for arm in found["arms"]] == ["prompt", "prompt", "control"]
+    assert found["values"]["rows"] != done["values"]["rows"]
+    (made,) = (tmp_path / "tokenizers").glob("*.json")
+    (other,) = (inside / "ablations" / "tokenizers").glob("*.json")
+    assert load_tokenizer(made).get_vocab() != load_tokenizer(other).get_vocab()
+    (task,) = {path.stem: path for path in tmp_path.glob("evaluations/*/items/*.json")}.values()
+    assert json.loads(task.read_text())["definition"]["text"] == "prompt"
+
+
+def test_a_column_that_is_not_there_is_refused(inside, capsys):
+    with pytest.raises(CurateError, match="`rows` has no column `promt`") as error:
+        call(capsys, control=["shuffled"], text="promt")
+    assert "prompt" in error.value.hint
+
+
 def test_a_killed_ablation_goes_on_and_comes_to_the_same(done, place, tmp_path):
     command = [sys.executable, "-m", "curate", "ablate", "rows", "--control", "shuffled", "--seeds", "2", "--json"]
     command += ["--folder", str(tmp_path), "--predict", "shuffled is worse"]
