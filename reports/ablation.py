@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from curate.reports.curves import learning_curves
 from curate.reports.drawing import Figure
 from curate.reports.html import render
 from curate.reports.intervals import Interval, intervals
@@ -49,9 +50,7 @@ def render_ablation(result: dict[str, Any]) -> str:
         value_header=("arm", "held-out set", *(f"seed {at}" for at in range(1, result["seeds"] + 1))),
         values=[(arm, task, *(DASH if value is None else f"{value:.4f}" for value in values))
                 for arm, sets in result["values"].items() for task, values in sets.items()],
-        curve_header=("arm", "tokens", "bits per byte, own validation split"),
-        curves=[(arm, number(point["tokens"]), f"{point['bits_per_byte']:.4f}")
-                for arm, points in result["curves"].items() for point in points],
+        curves=learning_curves("curves-chart", result["curves"]),
         contents=[(name, title, []) for name, title in sections],
     )  # fmt: skip
 

@@ -137,7 +137,7 @@ def _key(settings: Settings, versions: Mapping[str, str]) -> str:
     """A hash of all that decides a run: files and versions by what is in them."""
     decides = {**settings, "dataset": versions[settings["dataset"]]}
     if settings.get("mixture"):
-        decides["mixture"] = {versions[name]: share for name, share in settings["mixture"].items()}
+        decides["mixture"] = [[versions[name], share] for name, share in settings["mixture"].items()]
     tokenizer = settings.get("tokenizer", {}).get("path")
     if tokenizer:
         path = Path(tokenizer)
