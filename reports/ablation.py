@@ -29,7 +29,7 @@ def build_ablation_page(result: dict[str, Any], out: Path) -> Path:
 
 def render_ablation(result: dict[str, Any]) -> str:
     """The page as HTML."""
-    first = result["arms"][0]["name"]
+    first, homes = result["arms"][0]["name"], result["home"]["sets"]
     heads = [one for one in result["comparisons"] if one["task"] == "macro"]
     tails = [one for one in result["comparisons"] if one["task"] != "macro"]
     sections = [("found", "What was found"), ("sets", "By held-out set"), ("arms", "What was compared"),
@@ -50,6 +50,10 @@ def render_ablation(result: dict[str, Any]) -> str:
         value_header=("arm", "held-out set", *(f"seed {at}" for at in range(1, result["seeds"] + 1))),
         values=[(arm, task, *(DASH if value is None else f"{value:.4f}" for value in values))
                 for arm, sets in result["values"].items() for task, values in sets.items()],
+        gates=[(one["gate"], "shown" if one["passed"] else "not shown", "; ".join(one["missing"])) for one in result["gates"]],
+        home_header=("arm", *(f"{name} (of {arm})" for arm, name in homes.items())),
+        home=[(arm, *(_mean(values[name]) for name in homes.values())) for arm, values in result["values"].items()]
+        if len(homes) > 1 else [],
         curves=learning_curves("curves-chart", result["curves"]),
         contents=[(name, title, []) for name, title in sections],
     )  # fmt: skip
@@ -61,6 +65,11 @@ def _count(value: int | None) -> str:
 
 def _signed(value: float | None) -> str:
     return DASH if value is None else f"{value:+.4f}"
+
+
+def _mean(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.4f}" if known else DASH
 
 
 def _sentence(one: dict[str, Any]) -> str:

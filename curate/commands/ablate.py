@@ -39,6 +39,13 @@ Overrides = Annotated[
 Predict = Annotated[
     str | None, typer.Option(help="What you expect; written down before the first step.", metavar="WORDS")
 ]
+GateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help='What has to be shown of every arm, else exit 3: "bits_per_byte better", '
+        '"bits_per_byte on SET not worse than 0.5%".'
+    ),
+]
 
 
 def ablate(
@@ -54,6 +61,7 @@ def ablate(
     tokenizer: Annotated[str | None, typer.Option(help="Take this one; by default one is trained on all arms.")] = None,
     overrides: Overrides = None,
     predict: Predict = None,
+    gate: GateOption = None,
     name: Annotated[str | None, typer.Option(help="Of the ablation; by default made of its arms.")] = None,
     folder: Annotated[Path, typer.Option(help="Where ablations are.", metavar="DIR")] = Path("ablations"),
     processes: Annotated[int | None, typer.Option(min=1, help="Of each training.")] = None,
@@ -65,23 +73,30 @@ def ablate(
     An interrupted ablation goes on when the same command is given again; what two ablations share is trained once.
     """
     from curate.commands.options import print_json
+    from curate.errors import GateError
     from curate.evaluation.ablation.run import Asked
     from curate.evaluation.ablation.run import ablate as run
+    from curate.evaluation.gates import read_gate
     from curate.reports.ablation import build_ablation_page
 
+    gates = [read_gate(one) for one in gate or ()]
     arms, opened = _arms(what, without or [], control or [], text, again=not no_aa, store=store)
     named = name or "-vs-".join(arm.name for arm in arms if not arm.again)
     asked = Asked(
         arms, opened, folder, _slug(named), seeds=seeds, preset=preset, overrides=overrides or [], tokenizer=tokenizer,
-        heldout=heldout or [], by=by, predicted=predict, processes=processes,
+        heldout=heldout or [], by=by, predicted=predict, gates=gates, processes=processes,
     )  # fmt: skip
     result = run(asked, _say)
     page = build_ablation_page(result, folder / asked.name / "report.html")
-    if as_json:
-        print_json({**result, "page": str(page)})
-    else:
+    told, missed = {**result, "page": str(page)}, [one for one in result["gates"] if not one["passed"]]
+    if not as_json:
         _print(result)
         echo(f"\n{page}")
+    elif not missed:
+        print_json(told)
+    if missed:
+        problem = f"not shown: {'; '.join(one['gate'] for one in missed)}"
+        raise GateError(problem, "; ".join(words for one in missed for words in one["missing"]), result=told)
 
 
 def _say(words: str) -> None:
@@ -135,6 +150,14 @@ def _print(result: dict[str, Any]) -> None:
         f"{', '.join(result['endpoint']['mean_over'])}, declared before the first step; "
         f"{result['seeds']} seeds, {result['tokens']:,} tokens each."
     )
+    home = result["home"]
+    if home["low"] is not None:
+        print_wrapped(
+            f"At home, on its own validation split, an arm does better than elsewhere by {_signed(home['advantage'])} bits per "
+            f"byte ({_signed(home['low'])} to {_signed(home['high'])})."
+        )
+    for one in result["gates"]:
+        echo(f"gate {'shown' if one['passed'] else 'not shown'}: {one['gate']}")
     for words in result["warnings"]:
         print_wrapped(f"note: {words}")
     print_wrapped(result["scope"])

@@ -23,10 +23,12 @@ from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.evaluation.ablation.arms import Arm
 from curate.evaluation.ablation.experiment import Experiment, experiment
+from curate.evaluation.ablation.gating import check_gates, judge_arms
 from curate.evaluation.ablation.heldout import HeldOut, held_out_sets
-from curate.evaluation.ablation.infer import AA, Values, compare_arms
+from curate.evaluation.ablation.infer import AA, Values, compare_arms, home_advantage
 from curate.evaluation.ablation.presets import Settings, recipe, tokens_of, training
 from curate.evaluation.ablation.trained import Shelf, Trained, cost, curve, train_tokens
+from curate.evaluation.gates import Gate
 from curate.files import write_durably
 from curate.jsontext import dumps
 from curate.tokenize.pack import Fields
@@ -58,6 +60,7 @@ class Asked:
         heldout: `VERSION_OR_FILE[:NAME]`.
         by: Column of domains.
         predicted: What somebody expects; written down before the first step.
+        gates: What has to be shown; written down before the first step, too.
         processes: Of a training.
     """
 
@@ -72,6 +75,7 @@ class Asked:
     heldout: Sequence[str] = ()
     by: str | None = None
     predicted: str | None = None
+    gates: Sequence[Gate] = ()
     processes: int | None = None
 
 
@@ -84,6 +88,7 @@ def ablate(asked: Asked, say: Say) -> dict[str, Any]:
     """
     settings = recipe(asked.preset, asked.overrides)
     sets = held_out_sets(asked.heldout, asked.arms, asked.store, limit=settings["limit"], by=asked.by, say=say)
+    check_gates(asked.gates, [one.name for one in sets])
     tokenizer = _tokenizer(asked, settings, say)
     steps = max(1, round(settings["tokens"] / tokens_of(settings)))
     primary = [one.name for one in sets if one.neutral] or [one.name for one in sets]
@@ -132,6 +137,7 @@ def _plan(
         ],
         "heldout": [one.json() for one in sets], "warnings": [words for one in sets for words in one.warnings],
         "endpoint": {"metric": "bits_per_byte", "mean_over": list(primary)}, "predicted": asked.predicted,
+        **({"gates": [one.text for one in asked.gates]} if asked.gates else {}),
     }  # fmt: skip
 
 
@@ -184,6 +190,7 @@ def _result(
     return {
         "schema": 1, **{key: plan[key] for key in _TOLD},
         "comparisons": [one.json() for one in comparisons], "calibrated": calibrated, "values": values,
+        "gates": [one.json() for one in judge_arms(asked.gates, comparisons, values, primary)], "home": _home(sets, values),
         "arms": [{**arm, **costs[arm["name"]]} for arm in plan["arms"]], "heldout": plan["heldout"],
         "curves": {arm.name: curve([run for run in trained if run.name == arm.name]) for arm in asked.arms},
         "runs": [one.json("arm") for one in trained],
@@ -193,6 +200,14 @@ def _result(
 
 _TOLD = ("name", "preset", "seeds", "steps", "tokens", "tokenizer", "endpoint", "predicted")
 """What the result takes over from the plan."""
+
+
+def _home(sets: Sequence[HeldOut], values: dict[str, Values]) -> dict[str, Any]:
+    """Which set is whose, and what being at home is worth; no set where fewer than two arms have one."""
+    homes = {one.home: one.name for one in sets if one.home is not None}
+    found = home_advantage(values, homes)
+    low, high = (found.low, found.high) if found else (None, None)
+    return {"sets": homes, "advantage": found.value if found else None, "low": low, "high": high}
 
 
 def _cost(runs: Sequence[Trained], tokens: int) -> dict[str, Any]:

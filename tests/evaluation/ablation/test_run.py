@@ -14,7 +14,7 @@ import pytest
 from curate.commands.ablate import ablate
 from curate.dataset.runs import records
 from curate.dataset.store import Store
-from curate.errors import CurateError
+from curate.errors import CurateError, GateError
 from tests.train.rows_project import columns_of, write_dataset
 
 pytestmark = pytest.mark.slow
@@ -145,6 +145,15 @@ def test_a_column_that_is_not_there_is_refused(inside, capsys):
     with pytest.raises(CurateError, match="`rows` has no column `promt`") as error:
         call(capsys, control=["shuffled"], text="promt")
     assert "prompt" in error.value.hint
+
+
+def test_a_gate_that_is_not_shown_ends_with_3_and_has_been_declared(done, inside, capsys):
+    gates = ["bits_per_byte not worse than 90%", "bits_per_byte on rows-validation not worse than 0.0001%"]
+    with pytest.raises(GateError, match="not shown: bits_per_byte on rows-validation") as error:
+        call(capsys, control=["shuffled"], name="gated", gate=gates)
+    assert error.value.exit_code == 3
+    assert [one["passed"] for one in error.value.result["gates"]] == [True, False]
+    assert json.loads((inside / "ablations" / "gated" / "plan.json").read_text())["gates"] == gates
 
 
 def test_a_killed_ablation_goes_on_and_comes_to_the_same(done, place, tmp_path):
