@@ -12,7 +12,7 @@ from curate.reports.intervals import Interval, intervals
 from curate.reports.numbers import number
 from curate.reports.report import write_page
 
-__all__ = ["build_ablation_page", "render_ablation"]
+__all__ = ["build_ablation_page", "render_ablation", "worth"]
 
 COLOURS = {"better": "kept", "worse": "dropped", "no difference shown": "ghost", "unstable": "edited"}
 DASH = "\u2013"
@@ -36,12 +36,12 @@ def render_ablation(result: dict[str, Any]) -> str:
                 ("limits", "What this cannot tell")]  # fmt: skip
     return render(
         "ablation.html",
-        result=result, first=first, sentences=[_sentence(one) for one in heads],
+        result=result, first=first, sentences=[*(_sentence(one) for one in heads), *worth(result)],
         charts=[_chart("found-chart", "the endpoint", heads), _chart("sets-chart", "each held-out set", tails)],
         header=("arm", "held-out set", "difference", "95% interval", "p (Holm)", "Welch's p", "would be found", "verdict"),
         rows=[_cells(one) for one in (*heads, *tails)],
-        arm_header=("arm", "version", "tokens it has", "times read", "tokens a second", "seconds", "diverged"),
-        arms=[(one["name"], one["dataset"], _count(one["train_tokens"]),
+        arm_header=("arm", "version", "trained on", "tokens it has", "times read", "tokens a second", "seconds", "diverged"),
+        arms=[(one["name"], one["dataset"], number(one["tokens"]), _count(one["train_tokens"]),
                DASH if one["epochs"] is None else f"{one['epochs']:.2f}", f"{one['tokens_per_second']:,.0f}",
                f"{one['seconds']:,.0f}", str(one["diverged"])) for one in result["arms"]],
         set_header=("held-out set", "from", "documents", "left", "seen by an arm"),
@@ -57,6 +57,22 @@ def render_ablation(result: dict[str, Any]) -> str:
         curves=learning_curves("curves-chart", result["curves"]),
         contents=[(name, title, []) for name, title in sections],
     )  # fmt: skip
+
+
+def worth(result: dict[str, Any]) -> list[str]:
+    """What each arm is worth in compute, in sentences; none where that was not asked for."""
+    found, first = result["equivalents"], result["arms"][0]["name"]
+    return [_worth(name, first, one) for name, one in found["arms"].items()] if found else []
+
+
+def _worth(name: str, first: str, one: dict[str, Any] | None) -> str:
+    if one is None:
+        return f"{name}: what it is worth in compute cannot be told: that more tokens help {first} is not shown."
+    times, low, high = (
+        ("more than " if one[key] > 1 else "less than ") * (key in one["beyond"]) + f"{one[key]:.3g}"
+        for key in ("times", "low", "high")
+    )
+    return f"{name} is worth {times} times the compute of {first} ({low} to {high})."
 
 
 def _count(value: int | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -56,6 +56,14 @@ def ablate(
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each arm.")] = 5,
     heldout: HeldOutOption = None,
     by: Annotated[str | None, typer.Option(help="Column of domains, measured apart.")] = None,
+    match: Annotated[Literal["tokens", "documents"], typer.Option(help="What all arms get as much of.")] = "tokens",
+    equivalents: Annotated[
+        bool,
+        typer.Option(
+            "--equivalents",
+            help="Tell what arms are worth in compute; trains the first on half and twice the tokens, too.",
+        ),
+    ] = False,
     no_aa: Annotated[bool, typer.Option("--no-aa", help="Leave out the arm that is the first one again.")] = False,
     text: Annotated[str, typer.Option(help="Column that is trained and measured on.", metavar="COLUMN")] = "text",
     tokenizer: Annotated[str | None, typer.Option(help="Take this one; by default one is trained on all arms.")] = None,
@@ -84,7 +92,8 @@ def ablate(
     named = name or "-vs-".join(arm.name for arm in arms if not arm.again)
     asked = Asked(
         arms, opened, folder, _slug(named), seeds=seeds, preset=preset, overrides=overrides or [], tokenizer=tokenizer,
-        heldout=heldout or [], by=by, predicted=predict, gates=gates, processes=processes,
+        heldout=heldout or [], by=by, predicted=predict, gates=gates, match=match,
+        equivalents=equivalents, processes=processes,
     )  # fmt: skip
     result = run(asked, _say)
     page = build_ablation_page(result, folder / asked.name / "report.html")
@@ -134,6 +143,7 @@ def _arms(
 
 def _print(result: dict[str, Any]) -> None:
     from curate.commands.tables import print_table, print_wrapped
+    from curate.reports.ablation import worth
 
     first = result["arms"][0]["name"]
     rows = [
@@ -148,8 +158,11 @@ def _print(result: dict[str, Any]) -> None:
     print_wrapped(
         f"Bits per byte less those of {first}: below zero is better. `macro` is the mean over "
         f"{', '.join(result['endpoint']['mean_over'])}, declared before the first step; "
-        f"{result['seeds']} seeds, {result['tokens']:,} tokens each."
+        f"{result['seeds']} seeds, {result['tokens']:,} tokens each"
+        f"{' of the first arm, as many documents of the others' if result['match'] == 'documents' else ''}."
     )
+    for words in worth(result):
+        print_wrapped(words)
     home = result["home"]
     if home["low"] is not None:
         print_wrapped(
@@ -161,8 +174,7 @@ def _print(result: dict[str, Any]) -> None:
     for words in result["warnings"]:
         print_wrapped(f"note: {words}")
     print_wrapped(result["scope"])
-    seconds = sum(arm["seconds"] for arm in result["arms"])
-    echo(f"{len(result['runs'])} trainings, {seconds:,.0f} s of steps")
+    echo(f"{len(result['runs'])} trainings, {result['seconds']:,.0f} s of steps")
 
 
 def _signed(value: float | None) -> str:

@@ -14,24 +14,26 @@ the first one with seeds of its own. A run that is interrupted goes on from its 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.evaluation.ablation.arms import Arm
+from curate.evaluation.ablation.equivalents import BUDGETS, equivalents
 from curate.evaluation.ablation.experiment import Experiment, experiment
 from curate.evaluation.ablation.gating import check_gates, judge_arms
 from curate.evaluation.ablation.heldout import HeldOut, held_out_sets
-from curate.evaluation.ablation.infer import AA, Values, compare_arms, home_advantage
+from curate.evaluation.ablation.infer import AA, Values, compare_arms, home_advantage, macro
 from curate.evaluation.ablation.presets import Settings, recipe, tokens_of, training
-from curate.evaluation.ablation.trained import Shelf, Trained, cost, curve, train_tokens
+from curate.evaluation.ablation.trained import Shelf, Trained, cost, curve, train_tokens, values_of
 from curate.evaluation.gates import Gate
 from curate.files import write_durably
 from curate.jsontext import dumps
-from curate.tokenize.pack import Fields
+from curate.tokenize.pack import Fields, pack_dataset
 from curate.tokenize.tokenizer import TokenizerSettings, train_tokenizer
 
 __all__ = ["SCOPE", "Asked", "ablate"]
@@ -61,6 +63,8 @@ class Asked:
         by: Column of domains.
         predicted: What somebody expects; written down before the first step.
         gates: What has to be shown; written down before the first step, too.
+        match: What all arms are given as much of; of documents an arm with longer ones is trained on more tokens.
+        equivalents: Whether the first arm is trained on half and twice the tokens, too (equivalents.py).
         processes: Of a training.
     """
 
@@ -76,6 +80,8 @@ class Asked:
     by: str | None = None
     predicted: str | None = None
     gates: Sequence[Gate] = ()
+    match: Literal["tokens", "documents"] = "tokens"
+    equivalents: bool = False
     processes: int | None = None
 
 
@@ -90,13 +96,16 @@ def ablate(asked: Asked, say: Say) -> dict[str, Any]:
     sets = held_out_sets(asked.heldout, asked.arms, asked.store, limit=settings["limit"], by=asked.by, say=say)
     check_gates(asked.gates, [one.name for one in sets])
     tokenizer = _tokenizer(asked, settings, say)
-    steps = max(1, round(settings["tokens"] / tokens_of(settings)))
+    steps = _steps(asked, settings, tokenizer)
     primary = [one.name for one in sets if one.neutral] or [one.name for one in sets]
     plan = _plan(asked, settings, sets, tokenizer, steps, primary)
     versions = {arm.dataset.version: arm.reference for arm in asked.arms}
     with experiment(Experiment("ablation", asked.folder / asked.name, plan, asked.store, versions)) as finish:
         trained = _all_trained(asked, settings, sets, tokenizer, steps, say)
         result = _result(asked, plan, sets, primary, trained)
+        if asked.equivalents:
+            more = _budgets(asked, settings, sets, tokenizer, steps, say)
+            result |= _worth(result, more, primary)
         finish(result, [[one["arm"], one["task"], one["verdict"]] for one in result["comparisons"]])
     return result
 
@@ -124,20 +133,47 @@ def _tokenizer(asked: Asked, settings: Settings, say: Say) -> Path:
     return path
 
 
+def _steps(asked: Asked, settings: Settings, tokenizer: Path) -> dict[str, int]:
+    """Steps of each arm: as many tokens for all, or as many documents as these are of the first arm."""
+    each = settings["tokens"] / tokens_of(settings)
+    if asked.match == "tokens":
+        return {arm.name: max(1, round(each)) for arm in asked.arms}
+    lengths = {arm.name: _mean_length(arm, tokenizer) for arm in asked.arms}
+    first = lengths[asked.arms[0].name]
+    return {name: max(1, round(each * length / first)) for name, length in lengths.items()}
+
+
+def _mean_length(arm: Arm, tokenizer: Path) -> float:
+    """Tokens of a document of the train split; they are cut once, here or by the training."""
+    pack = pack_dataset(
+        arm.dataset, TokenizerSettings(path=str(tokenizer.resolve())), Fields(texts={"text": arm.column})
+    )
+    train = pack.manifest["splits"]["train"]
+    return train["tokens"] / train["documents"]
+
+
 def _plan(
-    asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: int, primary: Sequence[str]
+    asked: Asked,
+    settings: Settings,
+    sets: Sequence[HeldOut],
+    tokenizer: Path,
+    steps: Mapping[str, int],
+    primary: Sequence[str],
 ) -> dict[str, Any]:
+    first = steps[asked.arms[0].name]
+    apart = {"match": asked.match} if asked.match != "tokens" else {}
     return {
-        "schema": 1, "name": asked.name, "preset": asked.preset, "settings": settings, "seeds": asked.seeds, "steps": steps,
-        "tokens": steps * tokens_of(settings), "tokenizer": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
+        "schema": 1, "name": asked.name, "preset": asked.preset, "settings": settings, "seeds": asked.seeds, "steps": first,
+        "tokens": first * tokens_of(settings), "tokenizer": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
         "arms": [
             {"name": arm.name, "version": arm.dataset.version, "dataset": arm.reference, "column": arm.column,
-             "seeds": _seeds(arm, asked.seeds)}
+             "seeds": _seeds(arm, asked.seeds), **({"steps": steps[arm.name]} if apart else {})}
             for arm in asked.arms
         ],
         "heldout": [one.json() for one in sets], "warnings": [words for one in sets for words in one.warnings],
-        "endpoint": {"metric": "bits_per_byte", "mean_over": list(primary)}, "predicted": asked.predicted,
+        "endpoint": {"metric": "bits_per_byte", "mean_over": list(primary)}, "predicted": asked.predicted, **apart,
         **({"gates": [one.text for one in asked.gates]} if asked.gates else {}),
+        **({"budgets": list(BUDGETS)} if asked.equivalents else {}),
     }  # fmt: skip
 
 
@@ -149,16 +185,33 @@ def _seeds(arm: Arm, count: int) -> list[int]:
 
 
 def _all_trained(
-    asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: int, say: Say
+    asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: Mapping[str, int], say: Say
 ) -> list[Trained]:
     """Every arm with every seed; arms take turns, so that what is there early tells of all."""
     shelf = Shelf(asked.folder, asked.store, asked.processes)
     todo = [(arm, _seeds(arm, asked.seeds)[at]) for at in range(asked.seeds) for arm in asked.arms]
     found = []
     for number, (arm, seed) in enumerate(todo, 1):
-        config = training(settings, arm.reference, column=arm.column, tokenizer=tokenizer, steps=steps, seed=seed)
+        config = training(
+            settings, arm.reference, column=arm.column, tokenizer=tokenizer, steps=steps[arm.name], seed=seed
+        )
         say(f"{number} of {len(todo)}: {arm.name}, seed {seed}")
         found.append(shelf.trained(arm.name, config, {arm.reference: arm.dataset.version}, sets, say))
+    return found
+
+
+def _budgets(
+    asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: Mapping[str, int], say: Say
+) -> dict[float, list[Trained]]:
+    """The first arm with its seeds, by budget; each has a whole schedule of its own."""
+    arm, shelf = asked.arms[0], Shelf(asked.folder, asked.store, asked.processes)
+    found: dict[float, list[Trained]] = {budget: [] for budget in BUDGETS}
+    for seed, budget in itertools.product(_seeds(arm, asked.seeds), BUDGETS):
+        count = max(1, round(steps[arm.name] * budget))
+        config = training(settings, arm.reference, column=arm.column, tokenizer=tokenizer, steps=count, seed=seed)
+        say(f"{arm.name} with {budget:g} times the tokens, seed {seed}")
+        name = f"{arm.name} x{budget:g}"
+        found[budget].append(shelf.trained(name, config, {arm.reference: arm.dataset.version}, sets, say))
     return found
 
 
@@ -168,16 +221,15 @@ def _all_trained(
 def _result(
     asked: Asked, plan: dict[str, Any], sets: Sequence[HeldOut], primary: Sequence[str], trained: Sequence[Trained]
 ) -> dict[str, Any]:
+    names = [one.name for one in sets]
     values: dict[str, Values] = {
-        arm.name: {
-            one.name: [None if run.values is None else run.values[one.name] for run in trained if run.name == arm.name]
-            for one in sets
-        }
-        for arm in asked.arms
+        arm.name: values_of([run for run in trained if run.name == arm.name], names) for arm in asked.arms
     }
     comparisons, calibrated = compare_arms(values, primary)
-    costs = {arm.name: _cost([run for run in trained if run.name == arm.name], plan["tokens"]) for arm in asked.arms}
+    costs = {arm["name"]: _cost([run for run in trained if run.name == arm["name"]], plan, arm) for arm in plan["arms"]}
     warnings = [*plan["warnings"]]
+    if asked.match == "documents":
+        warnings.append("all arms were given as many documents: one with longer ones was trained on more tokens")
     for name, one in costs.items():
         if one["epochs"] is not None and one["epochs"] > 1:
             warnings.append(
@@ -194,6 +246,7 @@ def _result(
         "arms": [{**arm, **costs[arm["name"]]} for arm in plan["arms"]], "heldout": plan["heldout"],
         "curves": {arm.name: curve([run for run in trained if run.name == arm.name]) for arm in asked.arms},
         "runs": [one.json("arm") for one in trained],
+        "seconds": sum(one["seconds"] for one in costs.values()), "match": asked.match, "equivalents": None,
         "warnings": warnings, "scope": SCOPE, "folder": str(asked.folder / asked.name),
     }  # fmt: skip
 
@@ -210,7 +263,21 @@ def _home(sets: Sequence[HeldOut], values: dict[str, Values]) -> dict[str, Any]:
     return {"sets": homes, "advantage": found.value if found else None, "low": low, "high": high}
 
 
-def _cost(runs: Sequence[Trained], tokens: int) -> dict[str, Any]:
-    """What the trainings cost, and how often each document was read."""
+def _cost(runs: Sequence[Trained], plan: dict[str, Any], arm: dict[str, Any]) -> dict[str, Any]:
+    """What the trainings cost, on how many tokens each, and how often each document was read."""
     there = next((one for run in runs if (one := train_tokens(run.run)) is not None), None)
-    return {**cost(runs), "train_tokens": there, "epochs": tokens / there if there else None}
+    tokens = plan["tokens"] * arm.get("steps", plan["steps"]) // plan["steps"]
+    return {**cost(runs), "tokens": tokens, "train_tokens": there, "epochs": tokens / there if there else None}
+
+
+def _worth(result: dict[str, Any], more: Mapping[float, Sequence[Trained]], primary: Sequence[str]) -> dict[str, Any]:
+    """What the arms are worth in compute, and the trainings that tell it."""
+    first, *others = result["values"]
+    whole = {name: macro(result["values"][name], primary) for name in (first, *others)}
+    budgets = {budget: macro(values_of(runs, primary), primary) for budget, runs in more.items()}
+    found = equivalents(whole[first], budgets, {name: whole[name] for name in others if name != AA})
+    told = ["the three budgets do not lie on one power law: equivalents of compute are rough"] if found["bends"] else []
+    runs = [one.json("arm") for some in more.values() for one in some]
+    return {
+        "equivalents": found, "runs": [*result["runs"], *runs], "warnings": [*result["warnings"], *told],
+            }  # fmt: skip

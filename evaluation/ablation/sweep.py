@@ -26,7 +26,7 @@ from curate.evaluation.ablation.experiment import Experiment, experiment
 from curate.evaluation.ablation.heldout import HeldOut, held_out_sets
 from curate.evaluation.ablation.infer import PRIMARY, compare_arms, macro, t_interval
 from curate.evaluation.ablation.points import BASE, Point, points_of
-from curate.evaluation.ablation.trained import Shelf, Trained, cost, curve
+from curate.evaluation.ablation.trained import Shelf, Trained, cost, curve, values_of
 from curate.evaluation.tasks.data import SMALL
 from curate.train.data.tasks import references
 
@@ -238,8 +238,7 @@ def _told(about: Mapping[str, Any], point: Point, picking: Sequence[Trained], wo
 
 def _values(runs: Sequence[Trained], name: str, work: _Work) -> dict[str, list[float | None]]:
     """Bits per byte of a point's seeds by held-out set; None where they diverged."""
-    some = [one.values for one in runs if one.name == name]
-    return {one.name: [None if values is None else values[one.name] for values in some] for one in work.pick}
+    return values_of([one for one in runs if one.name == name], [one.name for one in work.pick])
 
 
 def _endpoint(runs: Sequence[Trained], name: str, work: _Work) -> list[float]:

@@ -27,7 +27,7 @@ from curate.evaluation.metrics import measure
 from curate.files import file_hash, write_durably
 from curate.jsontext import dumps, loads
 
-__all__ = ["Shelf", "Trained", "cost", "curve", "train_tokens"]
+__all__ = ["Shelf", "Trained", "cost", "curve", "train_tokens", "values_of"]
 
 Say = Callable[[str], None]
 Settings = Mapping[str, Any]
@@ -153,6 +153,11 @@ def _key(settings: Settings, versions: Mapping[str, str]) -> str:
 
 
 # ---- what runs tell of themselves
+
+
+def values_of(runs: Sequence[Trained], sets: Sequence[str]) -> dict[str, list[float | None]]:
+    """Bits per byte of each run by held-out set; None where it diverged."""
+    return {name: [None if one.values is None else one.values[name] for one in runs] for name in sets}
 
 
 def _metrics(run: Path) -> list[dict[str, Any]]:

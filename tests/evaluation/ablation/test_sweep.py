@@ -137,6 +137,25 @@ def test_another_plan_under_the_same_name_is_refused(place, stub, tmp_path):
         sweep(asked(place, tmp_path, seeds=2), lambda words: None)
 
 
+def test_an_interrupted_sweep_is_on_record_as_such_and_goes_on_to_the_same(place, stub, tmp_path):
+    def value(name, seed, sets, _):
+        return dict.fromkeys(sets, 2.0 + 0.01 * seed - 0.1 * name.endswith("0.02"))
+
+    def interrupted(name, seed, sets, counts):
+        if seed == 5:
+            raise KeyboardInterrupt
+        return value(name, seed, sets, counts)
+
+    stub(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(asked(place, tmp_path, name="stopped"), lambda words: None)
+    states = [one["state"] for one in records(Store.open(str(place / ".curate")), "sweep") if one["name"] == "stopped"]
+    assert states == ["interrupted"] and not (tmp_path / "stopped" / "result.json").exists()
+    stub(value)
+    assert sweep(asked(place, tmp_path, name="stopped"), lambda words: None)["verdict"] == "better"
+    assert (tmp_path / "stopped" / "result.json").exists()
+
+
 def test_points_of_other_lengths_are_told(place, stub, tmp_path):
     stub(lambda name, seed, sets, _: dict.fromkeys(sets, 2.0))
     found = sweep(asked(place, tmp_path, over=["steps=8"]), lambda words: None)
