@@ -22,6 +22,9 @@ from curate.jsontext import dumps, loads
 
 __all__ = ["Experiment", "experiment"]
 
+WORDS = "warnings"
+"""Part of a plan that is words about the rest, and may be put differently later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
@@ -68,7 +71,7 @@ def _declare(asked: Experiment) -> None:
     if path.is_file():
         before = loads(path.read_bytes())
         plan = loads(dumps(dict(asked.plan)))
-        differ = [key for key in {**before, **plan} if before.get(key) != plan.get(key)]
+        differ = [key for key in {**before, **plan} if key != WORDS and before.get(key) != plan.get(key)]
         if differ:
             raise CurateError(
                 f"the {asked.kind} `{asked.folder.name}` was begun with another plan: {', '.join(differ)}",

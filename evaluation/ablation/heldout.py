@@ -152,7 +152,7 @@ def _cleaned(task: PerplexityTask, home: str | None, arms: Sequence[Arm], store:
             hint="name a set that no arm has seen: --heldout VERSION_OR_FILE",
         )
     told = [
-        f"{task.name}: {count} of its {len(ids)} documents are, or nearly, in the training of {name}: left out for all arms"
+        f"{task.name}: {count} of its {len(ids)} documents are, or nearly, in the training of {name}: left out for all"
         for name, count in removed.items()
         if count
     ]

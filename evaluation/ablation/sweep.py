@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.dataset.reader import Dataset, open_dataset
+from curate.dataset.runs import records
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.evaluation.ablation.arms import Arm
@@ -115,6 +116,7 @@ def sweep(asked: Asked, say: Say) -> dict[str, Any]:
     primary = [one.name for one in sets if one.neutral] or [one.name for one in sets]
     work = _Work(points, datasets, pick, report, primary, Shelf(asked.folder, asked.store, asked.processes), say)
     plan = _plan(asked, work, sets)
+    _tell_earlier(asked, sets, say)
     versions = {one.version: name for name, one in datasets.items()}
     with experiment(Experiment("sweep", asked.folder / asked.name, plan, asked.store, versions)) as finish:
         result = _swept(asked, work, plan)
@@ -188,6 +190,19 @@ def _plan(asked: Asked, work: _Work, sets: Sequence[HeldOut]) -> dict[str, Any]:
         ],
         "endpoint": {"metric": "bits_per_byte", "mean_over": list(work.primary)}, "warnings": warnings,
     }  # fmt: skip
+
+
+def _tell_earlier(asked: Asked, sets: Sequence[HeldOut], say: Say) -> None:
+    """Documents that were reported on before are no longer what nothing was picked by: say so."""
+    digests = {one.digest for one in sets}
+    before = {
+        one["name"] for one in records(asked.store, "sweep")
+        if one["state"] == "done" and one["name"] != asked.name
+        and digests & {about["hash"] for about in one["facts"]["plan"]["heldout"]}
+    }  # fmt: skip
+    if before:
+        count = f"{len(before)} sweep{'s' * (len(before) > 1)}"
+        say(f"the same documents were reported on by {count} before: what was chosen by that is not tested by it")
 
 
 def _tokens(point: Point) -> int:

@@ -156,6 +156,15 @@ def test_an_interrupted_sweep_is_on_record_as_such_and_goes_on_to_the_same(place
     assert (tmp_path / "stopped" / "result.json").exists()
 
 
+def test_that_documents_were_reported_on_before_is_told(place, stub, tmp_path):
+    stub(lambda name, seed, sets, _: dict.fromkeys(sets, 2.0))
+    told = []
+    for name in ("first", "second"):
+        sweep(asked(place, tmp_path, name=name, limit=30), told.append)
+    (words,) = [words for words in told if "reported on" in words]
+    assert words == "the same documents were reported on by 1 sweep before: what was chosen by that is not tested by it"
+
+
 def test_points_of_other_lengths_are_told(place, stub, tmp_path):
     stub(lambda name, seed, sets, _: dict.fromkeys(sets, 2.0))
     found = sweep(asked(place, tmp_path, over=["steps=8"]), lambda words: None)
