@@ -64,6 +64,9 @@ def ablate(
             help="Tell what arms are worth in compute; trains the first on half and twice the tokens, too.",
         ),
     ] = False,
+    last: Annotated[
+        int, typer.Option(min=1, max=5, help="Last checkpoints that the value of a training is the mean of.")
+    ] = 1,
     no_aa: Annotated[bool, typer.Option("--no-aa", help="Leave out the arm that is the first one again.")] = False,
     text: Annotated[str, typer.Option(help="Column that is trained and measured on.", metavar="COLUMN")] = "text",
     tokenizer: Annotated[str | None, typer.Option(help="Take this one; by default one is trained on all arms.")] = None,
@@ -92,7 +95,7 @@ def ablate(
     named = name or "-vs-".join(arm.name for arm in arms if not arm.again)
     asked = Asked(
         arms, opened, folder, _slug(named), seeds=seeds, preset=preset, overrides=overrides or [], tokenizer=tokenizer,
-        heldout=heldout or [], by=by, predicted=predict, gates=gates, match=match,
+        heldout=heldout or [], by=by, predicted=predict, gates=gates, match=match, last=last,
         equivalents=equivalents, processes=processes,
     )  # fmt: skip
     result = run(asked, _say)

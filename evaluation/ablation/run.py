@@ -64,6 +64,7 @@ class Asked:
         predicted: What somebody expects; written down before the first step.
         gates: What has to be shown; written down before the first step, too.
         match: What all arms are given as much of; of documents an arm with longer ones is trained on more tokens.
+        last: How many last checkpoints the value of a training is the mean of.
         equivalents: Whether the first arm is trained on half and twice the tokens, too (equivalents.py).
         processes: Of a training.
     """
@@ -81,6 +82,7 @@ class Asked:
     predicted: str | None = None
     gates: Sequence[Gate] = ()
     match: Literal["tokens", "documents"] = "tokens"
+    last: int = 1
     equivalents: bool = False
     processes: int | None = None
 
@@ -162,6 +164,7 @@ def _plan(
 ) -> dict[str, Any]:
     first = steps[asked.arms[0].name]
     apart = {"match": asked.match} if asked.match != "tokens" else {}
+    last = {"last": asked.last} if asked.last > 1 else {}
     return {
         "schema": 1, "name": asked.name, "preset": asked.preset, "settings": settings, "seeds": asked.seeds, "steps": first,
         "tokens": first * tokens_of(settings), "tokenizer": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
@@ -171,7 +174,7 @@ def _plan(
             for arm in asked.arms
         ],
         "heldout": [one.json() for one in sets], "warnings": [words for one in sets for words in one.warnings],
-        "endpoint": {"metric": "bits_per_byte", "mean_over": list(primary)}, "predicted": asked.predicted, **apart,
+        "endpoint": {"metric": "bits_per_byte", "mean_over": list(primary)}, "predicted": asked.predicted, **apart, **last,
         **({"gates": [one.text for one in asked.gates]} if asked.gates else {}),
         **({"budgets": list(BUDGETS)} if asked.equivalents else {}),
     }  # fmt: skip
@@ -188,12 +191,18 @@ def _all_trained(
     asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: Mapping[str, int], say: Say
 ) -> list[Trained]:
     """Every arm with every seed; arms take turns, so that what is there early tells of all."""
-    shelf = Shelf(asked.folder, asked.store, asked.processes)
+    shelf = Shelf(asked.folder, asked.store, asked.processes, asked.last)
     todo = [(arm, _seeds(arm, asked.seeds)[at]) for at in range(asked.seeds) for arm in asked.arms]
     found = []
     for number, (arm, seed) in enumerate(todo, 1):
         config = training(
-            settings, arm.reference, column=arm.column, tokenizer=tokenizer, steps=steps[arm.name], seed=seed
+            settings,
+            arm.reference,
+            column=arm.column,
+            tokenizer=tokenizer,
+            steps=steps[arm.name],
+            seed=seed,
+            last=asked.last,
         )
         say(f"{number} of {len(todo)}: {arm.name}, seed {seed}")
         found.append(shelf.trained(arm.name, config, {arm.reference: arm.dataset.version}, sets, say))
@@ -204,11 +213,13 @@ def _budgets(
     asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: Mapping[str, int], say: Say
 ) -> dict[float, list[Trained]]:
     """The first arm with its seeds, by budget; each has a whole schedule of its own."""
-    arm, shelf = asked.arms[0], Shelf(asked.folder, asked.store, asked.processes)
+    arm, shelf = asked.arms[0], Shelf(asked.folder, asked.store, asked.processes, asked.last)
     found: dict[float, list[Trained]] = {budget: [] for budget in BUDGETS}
     for seed, budget in itertools.product(_seeds(arm, asked.seeds), BUDGETS):
         count = max(1, round(steps[arm.name] * budget))
-        config = training(settings, arm.reference, column=arm.column, tokenizer=tokenizer, steps=count, seed=seed)
+        config = training(
+            settings, arm.reference, column=arm.column, tokenizer=tokenizer, steps=count, seed=seed, last=asked.last
+        )
         say(f"{arm.name} with {budget:g} times the tokens, seed {seed}")
         name = f"{arm.name} x{budget:g}"
         found[budget].append(shelf.trained(name, config, {arm.reference: arm.dataset.version}, sets, say))
@@ -246,7 +257,7 @@ def _result(
         "arms": [{**arm, **costs[arm["name"]]} for arm in plan["arms"]], "heldout": plan["heldout"],
         "curves": {arm.name: curve([run for run in trained if run.name == arm.name]) for arm in asked.arms},
         "runs": [one.json("arm") for one in trained],
-        "seconds": sum(one["seconds"] for one in costs.values()), "match": asked.match, "equivalents": None,
+        "seconds": sum(one["seconds"] for one in costs.values()), "match": asked.match, "last": asked.last, "equivalents": None,
         "warnings": warnings, "scope": SCOPE, "folder": str(asked.folder / asked.name),
     }  # fmt: skip
 

@@ -62,11 +62,13 @@ class Shelf:
         folder: Of several experiments.
         store: Of the versions.
         processes: Of a training.
+        last: How many of a run's last checkpoints its values are the mean of: less noise of the last steps.
     """
 
     folder: Path
     store: Store
     processes: int | None = None
+    last: int = 1
 
     def trained(
         self, name: str, settings: Settings, versions: Mapping[str, str], sets: Sequence[HeldOut], say: Say
@@ -115,13 +117,25 @@ class Shelf:
         return True
 
     def _measured(self, run: Path, sets: Sequence[HeldOut]) -> dict[str, float]:
-        """Bits per byte of the documents of each set that count."""
+        """Bits per byte of the documents of each set that count, of the model or the mean of its last checkpoints."""
+        from curate.train.weights.checkpoint import checkpoints
+
+        folder = self.folder / "evaluations"
+        if self.last == 1:
+            return self._values(run, folder / run.name, sets)
+        every = [self._values(one, folder / f"{run.name}-{one.name}", sets)
+                 for one in checkpoints(run / "checkpoints")[-self.last :]]  # fmt: skip
+        if len(every) < self.last:
+            raise CurateError(f"a training of so few steps has {len(every)} checkpoints, not {self.last}", str(run))
+        return {one.name: sum(values[one.name] for values in every) / len(every) for one in sets}
+
+    def _values(self, model: Path, folder: Path, sets: Sequence[HeldOut]) -> dict[str, float]:
         from curate.evaluation.models.opened import open_model
         from curate.evaluation.run import evaluate
 
-        folder, tasks = self.folder / "evaluations" / run.name, {one.task.name: one.task for one in sets}
+        tasks = {one.task.name: one.task for one in sets}
         found = evaluate(
-            lambda: open_model(str(run)), list(tasks.values()), folder, store=self.store, say=lambda words: None
+            lambda: open_model(str(model)), list(tasks.values()), folder, store=self.store, say=lambda words: None
         )
         values: dict[str, float] = {}
         for one in sets:

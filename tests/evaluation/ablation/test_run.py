@@ -147,6 +147,17 @@ def test_a_column_that_is_not_there_is_refused(inside, capsys):
     assert "prompt" in error.value.hint
 
 
+def test_the_value_of_a_training_may_be_the_mean_of_its_last_checkpoints(inside, capsys, tmp_path):
+    found = call(capsys, control=["shuffled"], no_aa=True, last=3, folder=tmp_path)
+    (first, *_) = [one["run"] for one in found["runs"] if one["arm"] == "rows"]
+    parts = [json.loads(path.read_text()) for path in tmp_path.glob(f"evaluations/{first}-step-*/result.json")]
+    values = [task["bits_per_byte"]["value"] for one in parts for task in one["tasks"].values()]
+    assert len(values) == 3 and min(values) < sum(values) / 3 < max(values)
+    kept = found["heldout"][0]
+    if kept["left"] == kept["documents"]:
+        assert found["values"]["rows"]["rows-validation"][0] == pytest.approx(sum(values) / 3)
+
+
 def test_a_gate_that_is_not_shown_ends_with_3_and_has_been_declared(done, inside, capsys):
     gates = ["bits_per_byte not worse than 90%", "bits_per_byte on rows-validation not worse than 0.0001%"]
     with pytest.raises(GateError, match="not shown: bits_per_byte on rows-validation") as error:

@@ -165,6 +165,18 @@ def test_that_documents_were_reported_on_before_is_told(place, stub, tmp_path):
     assert words == "the same documents were reported on by 1 sweep before: what was chosen by that is not tested by it"
 
 
+def test_the_column_of_the_file_is_what_is_measured_on(place, tmp_path, monkeypatch):
+    seen = []
+
+    def trained(self, name, settings, versions, sets, say):
+        seen.extend((settings["data"]["text"], one.task.text) for one in sets)
+        return Trained(name, settings["seed"], self.folder / "none", {one.name: 2.0 for one in sets})
+
+    monkeypatch.setattr(Shelf, "trained", trained)
+    sweep(asked(place, tmp_path, overrides=["data.text=prompt"]), lambda words: None)
+    assert set(seen) == {("prompt", "prompt")}
+
+
 def test_points_of_other_lengths_are_told(place, stub, tmp_path):
     stub(lambda name, seed, sets, _: dict.fromkeys(sets, 2.0))
     found = sweep(asked(place, tmp_path, over=["steps=8"]), lambda words: None)
