@@ -61,9 +61,10 @@ def sweep(
     from curate.evaluation.ablation.sweep import Asked
     from curate.evaluation.ablation.sweep import sweep as run
     from curate.reports.sweep import build_sweep_page
-    from curate.train.settings.file import store_of
+    from curate.train.settings.file import load_config, store_of
 
     given = over or []
+    load_config(config, overrides or [])
     asked = Asked(
         config, given, Store.open(store_of(config, store)), folder, _slug(name or _named(config, given)),
         overrides=overrides or [], draws=draws, seeds=seeds, fresh=fresh, heldout=heldout or [], limit=limit,

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -200,6 +201,12 @@ def test_halves_of_no_sets_are_none():
 
 
 # ---- through the command, with real training
+
+
+def test_a_file_that_is_not_there_is_told_before_a_store_is_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CurateError, match=r"there is no file `train\.yaml`"):
+        command(Path("train.yaml"), [RATES])
 
 
 ARGUMENTS = ["train.yaml", "--over", RATES, "--seeds", "2", "--fresh", "2", "--set", "steps=8", "--json"]
