@@ -13,6 +13,7 @@ from curate.evaluation.ablation.run import Asked, ablate
 from curate.evaluation.ablation.trained import Shelf, Trained
 from tests.train.rows_project import columns_of, write_dataset
 
+pytestmark = pytest.mark.slow
 RECIPE = ["tokens=20000", "tokenizer.vocabulary=300", "batch={sequences: 4, length: 32}"]
 
 

@@ -60,6 +60,7 @@ def stub(monkeypatch):
 # ---- what is inferred, through all of it but the training
 
 
+@pytest.mark.slow
 def test_of_40_sweeps_of_points_that_are_equal_at_most_4_find_the_picked_one_better(place, stub, tmp_path):
     found = []
     for number in range(40):
