@@ -46,6 +46,13 @@ GateOption = Annotated[
         '"bits_per_byte on SET not worse than 0.5%".'
     ),
 ]
+Equivalents = Annotated[
+    bool,
+    typer.Option(
+        "--equivalents", help="Tell what arms are worth in compute; trains the first on half and twice the tokens, too."
+    ),
+]
+Last = Annotated[int, typer.Option(min=1, max=5, help="Last checkpoints that the value of a training is the mean of.")]
 
 
 def ablate(
@@ -57,16 +64,8 @@ def ablate(
     heldout: HeldOutOption = None,
     by: Annotated[str | None, typer.Option(help="Column of domains, measured apart.")] = None,
     match: Annotated[Literal["tokens", "documents"], typer.Option(help="What all arms get as much of.")] = "tokens",
-    equivalents: Annotated[
-        bool,
-        typer.Option(
-            "--equivalents",
-            help="Tell what arms are worth in compute; trains the first on half and twice the tokens, too.",
-        ),
-    ] = False,
-    last: Annotated[
-        int, typer.Option(min=1, max=5, help="Last checkpoints that the value of a training is the mean of.")
-    ] = 1,
+    equivalents: Equivalents = False,
+    last: Last = 1,
     no_aa: Annotated[bool, typer.Option("--no-aa", help="Leave out the arm that is the first one again.")] = False,
     text: Annotated[str, typer.Option(help="Column that is trained and measured on.", metavar="COLUMN")] = "text",
     tokenizer: Annotated[str | None, typer.Option(help="Take this one; by default one is trained on all arms.")] = None,
@@ -83,8 +82,6 @@ def ablate(
 
     An interrupted ablation goes on when the same command is given again; what two ablations share is trained once.
     """
-    from curate.commands.options import print_json
-    from curate.errors import GateError
     from curate.evaluation.ablation.run import Asked
     from curate.evaluation.ablation.run import ablate as run
     from curate.evaluation.gates import read_gate
@@ -100,15 +97,23 @@ def ablate(
     )  # fmt: skip
     result = run(asked, _say)
     page = build_ablation_page(result, folder / asked.name / "report.html")
-    told, missed = {**result, "page": str(page)}, [one for one in result["gates"] if not one["passed"]]
+    _tell({**result, "page": str(page)}, as_json=as_json)
+
+
+def _tell(result: dict[str, Any], *, as_json: bool) -> None:
+    """Print the result; gates that are not shown end the command with 3."""
+    from curate.commands.options import print_json
+    from curate.errors import GateError
+
+    missed = [one for one in result["gates"] if not one["passed"]]
     if not as_json:
         _print(result)
-        echo(f"\n{page}")
+        echo(f"\n{result['page']}")
     elif not missed:
-        print_json(told)
+        print_json(result)
     if missed:
         problem = f"not shown: {'; '.join(one['gate'] for one in missed)}"
-        raise GateError(problem, "; ".join(words for one in missed for words in one["missing"]), result=told)
+        raise GateError(problem, "; ".join(words for one in missed for words in one["missing"]), result=result)
 
 
 def _say(words: str) -> None:
