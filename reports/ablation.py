@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from curate.reports.curves import learning_curves
 from curate.reports.drawing import Figure
 from curate.reports.html import render
 from curate.reports.intervals import Interval, intervals
 from curate.reports.numbers import number
 from curate.reports.report import write_page
 
-__all__ = ["build_ablation_page", "render_ablation"]
+__all__ = ["build_ablation_page", "render_ablation", "worth"]
 
 COLOURS = {"better": "kept", "worse": "dropped", "no difference shown": "ghost", "unstable": "edited"}
 DASH = "\u2013"
@@ -28,19 +29,19 @@ def build_ablation_page(result: dict[str, Any], out: Path) -> Path:
 
 def render_ablation(result: dict[str, Any]) -> str:
     """The page as HTML."""
-    first = result["arms"][0]["name"]
+    first, homes = result["arms"][0]["name"], result["home"]["sets"]
     heads = [one for one in result["comparisons"] if one["task"] == "macro"]
     tails = [one for one in result["comparisons"] if one["task"] != "macro"]
     sections = [("found", "What was found"), ("sets", "By held-out set"), ("arms", "What was compared"),
                 ("limits", "What this cannot tell")]  # fmt: skip
     return render(
         "ablation.html",
-        result=result, first=first, sentences=[_sentence(one) for one in heads],
+        result=result, first=first, sentences=[*(_sentence(one) for one in heads), *worth(result)],
         charts=[_chart("found-chart", "the endpoint", heads), _chart("sets-chart", "each held-out set", tails)],
         header=("arm", "held-out set", "difference", "95% interval", "p (Holm)", "Welch's p", "would be found", "verdict"),
         rows=[_cells(one) for one in (*heads, *tails)],
-        arm_header=("arm", "version", "tokens it has", "times read", "tokens a second", "seconds", "diverged"),
-        arms=[(one["name"], one["dataset"], _count(one["train_tokens"]),
+        arm_header=("arm", "version", "trained on", "tokens it has", "times read", "tokens a second", "seconds", "diverged"),
+        arms=[(one["name"], one["dataset"], number(one["tokens"]), _count(one["train_tokens"]),
                DASH if one["epochs"] is None else f"{one['epochs']:.2f}", f"{one['tokens_per_second']:,.0f}",
                f"{one['seconds']:,.0f}", str(one["diverged"])) for one in result["arms"]],
         set_header=("held-out set", "from", "documents", "left", "seen by an arm"),
@@ -49,11 +50,29 @@ def render_ablation(result: dict[str, Any]) -> str:
         value_header=("arm", "held-out set", *(f"seed {at}" for at in range(1, result["seeds"] + 1))),
         values=[(arm, task, *(DASH if value is None else f"{value:.4f}" for value in values))
                 for arm, sets in result["values"].items() for task, values in sets.items()],
-        curve_header=("arm", "tokens", "bits per byte, own validation split"),
-        curves=[(arm, number(point["tokens"]), f"{point['bits_per_byte']:.4f}")
-                for arm, points in result["curves"].items() for point in points],
+        gates=[(one["gate"], "shown" if one["passed"] else "not shown", "; ".join(one["missing"])) for one in result["gates"]],
+        home_header=("arm", *(f"{name} (of {arm})" for arm, name in homes.items())),
+        home=[(arm, *(_mean(values[name]) for name in homes.values())) for arm, values in result["values"].items()]
+        if len(homes) > 1 else [],
+        curves=learning_curves("curves-chart", result["curves"]),
         contents=[(name, title, []) for name, title in sections],
     )  # fmt: skip
+
+
+def worth(result: dict[str, Any]) -> list[str]:
+    """What each arm is worth in compute, in sentences; none where that was not asked for."""
+    found, first = result["equivalents"], result["arms"][0]["name"]
+    return [_worth(name, first, one) for name, one in found["arms"].items()] if found else []
+
+
+def _worth(name: str, first: str, one: dict[str, Any] | None) -> str:
+    if one is None:
+        return f"{name}: what it is worth in compute cannot be told: that more tokens help {first} is not shown."
+    times, low, high = (
+        ("more than " if one[key] > 1 else "less than ") * (key in one["beyond"]) + f"{one[key]:.3g}"
+        for key in ("times", "low", "high")
+    )
+    return f"{name} is worth {times} times the compute of {first} ({low} to {high})."
 
 
 def _count(value: int | None) -> str:
@@ -62,6 +81,11 @@ def _count(value: int | None) -> str:
 
 def _signed(value: float | None) -> str:
     return DASH if value is None else f"{value:+.4f}"
+
+
+def _mean(values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.4f}" if known else DASH
 
 
 def _sentence(one: dict[str, Any]) -> str:

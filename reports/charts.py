@@ -292,14 +292,26 @@ def _small(item: Small, left: float, top: float, width: float, height: float) ->
 
 
 def lines(
-    key: str, caption: str, description: str, curves: Mapping[str, Sequence[Point]], *, x_name: str, y_name: str
+    key: str,
+    caption: str,
+    description: str,
+    curves: Mapping[str, Sequence[Point]],
+    *,
+    x_name: str,
+    y_name: str,
+    bands: Mapping[str, tuple[Sequence[Point], Sequence[Point]]] | None = None,
 ) -> Figure:
-    """Lines over a common axis, at most `MOST_SERIES`; long ones are drawn through the means of `MOST_POINTS` stretches."""
+    """Lines over a common axis, at most `MOST_SERIES`; long ones are drawn through the means of `MOST_POINTS` stretches.
+
+    `bands` are the lower and upper edge of what lies around a curve, at the same places.
+    """
     whole = {name: points for name, points in curves.items() if points}
     series = {name: _thinned(points, MOST_POINTS) for name, points in list(whole.items())[:MOST_SERIES]}
+    edges = {name: [_thinned(edge, MOST_POINTS) for edge in bands[name]] for name in series} if bands else {}
     if len(whole) > len(series):
         caption += f", the first {len(series)} of {len(whole)} runs"
-    points = [point for part in series.values() for point in part]
+    drawn = [*series.values(), *(edge for pair in edges.values() for edge in pair)]
+    points = [point for part in drawn for point in part]
     if not points:
         return make_figure(key, caption, "No data.", lambda _: (20.0, []), header=(x_name,), rows=())
 
@@ -312,14 +324,17 @@ def lines(
 
         content = frame.drawn(x_name)
         content += [text(across(tick), frame.base + 18, compact(tick), "tick", "middle") for tick in xs]
-        for index, part in enumerate(series.values()):
-            content.append(_curve([(across(x), frame.up(y)) for x, y in part], f"series-{index + 1}"))
+        placed = {name: [(across(x), frame.up(y)) for x, y in part] for name, part in series.items()}
+        for index, name in enumerate(edges):
+            lower, upper = ([(across(x), frame.up(y)) for x, y in edge] for edge in edges[name])
+            content.append(_outlined([*lower, *reversed(upper)], f"band series-{index + 1}"))
+        content += [_curve(part, f"series-{index + 1}") for index, part in enumerate(placed.values())]
         return frame.height, content
 
     several = len(series) > 1
     legend = [(f"series-{index + 1}", name) for index, name in enumerate(series)] if several else []
-    header = ("run", x_name, y_name) if several else (x_name, y_name)
-    return make_figure(key, caption, description, draw, header=header, rows=_line_rows(series), legend=legend)
+    header = (*(("run",) if several else ()), x_name, y_name, *(("least", "most") if edges else ()))
+    return make_figure(key, caption, description, draw, header=header, rows=_line_rows(series, edges), legend=legend)
 
 
 def _range(points: Sequence[Point], axis: int) -> Point:
@@ -330,8 +345,15 @@ def _range(points: Sequence[Point], axis: int) -> Point:
 def _curve(points: Sequence[Point], kind: str) -> Markup:
     if len(points) == 1:
         return Markup('<circle cx="{}" cy="{}" r="3.5" class="dot {}"/>').format(*map(rounded, points[0]), kind)
-    path = "L".join(f"{rounded(x)} {rounded(y)}" for x, y in points)
-    return Markup('<path d="M{}" class="curve {}"/>').format(escape(path), kind)
+    return Markup('<path d="M{}" class="curve {}"/>').format(_path(points), kind)
+
+
+def _outlined(points: Sequence[Point], kind: str) -> Markup:
+    return Markup('<path d="M{}Z" class="{}"/>').format(_path(points), kind)
+
+
+def _path(points: Sequence[Point]) -> Markup:
+    return escape("L".join(f"{rounded(x)} {rounded(y)}" for x, y in points))
 
 
 def _thinned(points: Sequence[Point], most: int) -> list[Point]:
@@ -344,11 +366,12 @@ def _thinned(points: Sequence[Point], most: int) -> list[Point]:
     return [*means, (float(points[-1][0]), float(points[-1][1]))]
 
 
-def _line_rows(series: dict[str, list[Point]]) -> tuple[tuple[str, ...], ...]:
+def _line_rows(series: dict[str, list[Point]], edges: Mapping[str, list[list[Point]]]) -> tuple[tuple[str, ...], ...]:
     rows: list[tuple[str, ...]] = []
     for name, points in series.items():
         step = max(1, -(-len(points) // MOST_ROWS))
-        chosen = points[::step] if points[::step][-1] == points[-1] else [*points[::step], points[-1]]
-        cells = [(number(int(x)), f"{y:.6g}") for x, y in chosen]
+        whole = [(*points[at], *(edge[at][1] for edge in edges.get(name, ()))) for at in range(len(points))]
+        chosen = whole[::step] if whole[::step][-1] == whole[-1] else [*whole[::step], whole[-1]]
+        cells = [(number(int(x)), *(f"{y:.6g}" for y in ys)) for x, *ys in chosen]
         rows += [(name, *cell) for cell in cells] if len(series) > 1 else cells
     return tuple(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,6 +39,20 @@ Overrides = Annotated[
 Predict = Annotated[
     str | None, typer.Option(help="What you expect; written down before the first step.", metavar="WORDS")
 ]
+GateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help='What has to be shown of every arm, else exit 3: "bits_per_byte better", '
+        '"bits_per_byte on SET not worse than 0.5%".'
+    ),
+]
+Equivalents = Annotated[
+    bool,
+    typer.Option(
+        "--equivalents", help="Tell what arms are worth in compute; trains the first on half and twice the tokens, too."
+    ),
+]
+Last = Annotated[int, typer.Option(min=1, max=5, help="Last checkpoints that the value of a training is the mean of.")]
 
 
 def ablate(
@@ -49,10 +63,15 @@ def ablate(
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each arm.")] = 5,
     heldout: HeldOutOption = None,
     by: Annotated[str | None, typer.Option(help="Column of domains, measured apart.")] = None,
+    match: Annotated[Literal["tokens", "documents"], typer.Option(help="What all arms get as much of.")] = "tokens",
+    equivalents: Equivalents = False,
+    last: Last = 1,
     no_aa: Annotated[bool, typer.Option("--no-aa", help="Leave out the arm that is the first one again.")] = False,
+    text: Annotated[str, typer.Option(help="Column that is trained and measured on.", metavar="COLUMN")] = "text",
     tokenizer: Annotated[str | None, typer.Option(help="Take this one; by default one is trained on all arms.")] = None,
     overrides: Overrides = None,
     predict: Predict = None,
+    gate: GateOption = None,
     name: Annotated[str | None, typer.Option(help="Of the ablation; by default made of its arms.")] = None,
     folder: Annotated[Path, typer.Option(help="Where ablations are.", metavar="DIR")] = Path("ablations"),
     processes: Annotated[int | None, typer.Option(min=1, help="Of each training.")] = None,
@@ -63,24 +82,42 @@ def ablate(
 
     An interrupted ablation goes on when the same command is given again; what two ablations share is trained once.
     """
-    from curate.commands.options import print_json
     from curate.evaluation.ablation.run import Asked
     from curate.evaluation.ablation.run import ablate as run
+    from curate.evaluation.gates import read_gate
     from curate.reports.ablation import build_ablation_page
 
-    arms, opened = _arms(what, without or [], control or [], again=not no_aa, store=store)
+    gates = [read_gate(one) for one in gate or ()]
+    arms, opened = _arms(what, without or [], control or [], text, again=not no_aa, store=store)
     named = name or "-vs-".join(arm.name for arm in arms if not arm.again)
     asked = Asked(
         arms, opened, folder, _slug(named), seeds=seeds, preset=preset, overrides=overrides or [], tokenizer=tokenizer,
-        heldout=heldout or [], by=by, predicted=predict, processes=processes,
+        heldout=heldout or [], by=by, predicted=predict, gates=gates, match=match, last=last,
+        equivalents=equivalents, processes=processes,
     )  # fmt: skip
-    result = run(asked, lambda words: echo(f"ablate: {words}", err=True))
+    result = run(asked, _say)
     page = build_ablation_page(result, folder / asked.name / "report.html")
-    if as_json:
-        print_json({**result, "page": str(page)})
-    else:
+    _tell({**result, "page": str(page)}, as_json=as_json)
+
+
+def _tell(result: dict[str, Any], *, as_json: bool) -> None:
+    """Print the result; gates that are not shown end the command with 3."""
+    from curate.commands.options import print_json
+    from curate.errors import GateError
+
+    missed = [one for one in result["gates"] if not one["passed"]]
+    if not as_json:
         _print(result)
-        echo(f"\n{page}")
+        echo(f"\n{result['page']}")
+    elif not missed:
+        print_json(result)
+    if missed:
+        problem = f"not shown: {'; '.join(one['gate'] for one in missed)}"
+        raise GateError(problem, "; ".join(words for one in missed for words in one["missing"]), result=result)
+
+
+def _say(words: str) -> None:
+    echo(f"ablate: {words}", err=True)
 
 
 def _slug(name: str) -> str:
@@ -90,7 +127,7 @@ def _slug(name: str) -> str:
 
 
 def _arms(
-    what: list[str], without: list[str], controls: list[str], *, again: bool, store: str | None
+    what: list[str], without: list[str], controls: list[str], column: str, *, again: bool, store: str | None
 ) -> tuple[Any, Any]:
     from curate.dataset.find import find_store
     from curate.errors import CurateError
@@ -102,18 +139,19 @@ def _arms(
             raise CurateError(
                 "--without is of one pipeline file", "V1 V2...", "`curate ablate pipeline.yaml --without STAGE`"
             )
-        found, opened = pipeline_arms(Path(what[0]), without, store, lambda words: echo(f"ablate: {words}", err=True))
+        found, opened = pipeline_arms(Path(what[0]), without, store, _say, column=column)
         return with_controls(found, controls, again=again), opened
     if files:
         raise CurateError(
             f"`{files[0]}` is a pipeline", hint="--without STAGE, or --without all, says what it is compared with"
         )
     opened = find_store(store)
-    return arms_of(what, opened, controls=controls, again=again), opened
+    return arms_of(what, opened, controls=controls, again=again, column=column), opened
 
 
 def _print(result: dict[str, Any]) -> None:
     from curate.commands.tables import print_table, print_wrapped
+    from curate.reports.ablation import worth
 
     first = result["arms"][0]["name"]
     rows = [
@@ -128,13 +166,23 @@ def _print(result: dict[str, Any]) -> None:
     print_wrapped(
         f"Bits per byte less those of {first}: below zero is better. `macro` is the mean over "
         f"{', '.join(result['endpoint']['mean_over'])}, declared before the first step; "
-        f"{result['seeds']} seeds, {result['tokens']:,} tokens each."
+        f"{result['seeds']} seeds, {result['tokens']:,} tokens each"
+        f"{' of the first arm, as many documents of the others' if result['match'] == 'documents' else ''}."
     )
+    for words in worth(result):
+        print_wrapped(words)
+    home = result["home"]
+    if home["low"] is not None:
+        print_wrapped(
+            f"At home, on its own validation split, an arm does better than elsewhere by {_signed(home['advantage'])} bits per "
+            f"byte ({_signed(home['low'])} to {_signed(home['high'])})."
+        )
+    for one in result["gates"]:
+        echo(f"gate {'shown' if one['passed'] else 'not shown'}: {one['gate']}")
     for words in result["warnings"]:
         print_wrapped(f"note: {words}")
     print_wrapped(result["scope"])
-    seconds = sum(arm["seconds"] for arm in result["arms"])
-    echo(f"{len(result['runs'])} trainings, {seconds:,.0f} s of steps")
+    echo(f"{len(result['runs'])} trainings, {result['seconds']:,.0f} s of steps")
 
 
 def _signed(value: float | None) -> str:

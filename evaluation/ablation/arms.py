@@ -35,14 +35,14 @@ class Arm:
         dataset: The version.
         column: The text that is trained on.
         again: It is the first arm with other seeds.
-        base: The version whose documents these are: a control's is the one that it spoils.
+        base: The arm whose texts these are: a control's is the one that it spoils.
     """
 
     name: str
     dataset: Dataset
     column: str = "text"
     again: bool = False
-    base: Dataset | None = None
+    base: Arm | None = None
 
     @property
     def reference(self) -> str:
@@ -50,18 +50,20 @@ class Arm:
         return f"{self.dataset.name}@{self.dataset.version[:12]}"
 
     @property
-    def source(self) -> Dataset:
-        """The version with the texts as they were."""
-        return self.base or self.dataset
+    def source(self) -> Arm:
+        """The arm with the texts as they were."""
+        return self.base or self
 
 
-def arms_of(versions: Sequence[str], store: Store, *, controls: Sequence[str], again: bool) -> list[Arm]:
+def arms_of(
+    versions: Sequence[str], store: Store, *, controls: Sequence[str], again: bool, column: str = "text"
+) -> list[Arm]:
     """The arms of whole versions.
 
     Raises:
-        CurateError: There is no such version or control, two are the same, or there is nothing to compare.
+        CurateError: There is no such version, column or control, two are the same, or there is nothing to compare.
     """
-    found = [Arm(name, open_dataset(name, store)) for name in versions]
+    found = [Arm(name, open_dataset(name, store), column) for name in versions]
     seen: dict[str, str] = {}
     for arm in found:
         other = seen.setdefault(arm.dataset.version, arm.name)
@@ -76,9 +78,13 @@ def with_controls(arms: Sequence[Arm], controls: Sequence[str], *, again: bool) 
     """The arms, then the first one again, and its controls.
 
     Raises:
-        CurateError: There is no such control, or nothing to compare.
+        CurateError: There is no such column or control, or nothing to compare.
     """
     first = arms[0]
+    for arm in arms:
+        if arm.column not in arm.dataset.columns:
+            near = did_you_mean(arm.column, arm.dataset.columns) or f"it has: {', '.join(arm.dataset.columns)}"
+            raise CurateError(f"`{arm.name}` has no column `{arm.column}`", "--text", near)
     found = [*arms, *(control(first, name) for name in dict.fromkeys(controls))]
     if len(found) < 2:
         raise CurateError(
@@ -95,7 +101,9 @@ def with_controls(arms: Sequence[Arm], controls: Sequence[str], *, again: bool) 
 # ---- a pipeline without a stage
 
 
-def pipeline_arms(path: Path, stages: Sequence[str], place: str | None, say: Say) -> tuple[list[Arm], Store]:
+def pipeline_arms(
+    path: Path, stages: Sequence[str], place: str | None, say: Say, *, column: str = "text"
+) -> tuple[list[Arm], Store]:
     """Run a pipeline as it is, and without each of some stages (`all`: each in turn); the other results are of cached work.
 
     A version without a stage is the newest of a dataset of its own, `NAME-without-STAGE`.
@@ -129,7 +137,7 @@ def pipeline_arms(path: Path, stages: Sequence[str], place: str | None, say: Say
         done = run_pipeline(
             one, store_place, workers=None, sample=None, force=[], accept=False, progress=progress_for_terminal()
         )
-        return Arm(name, open_dataset(f"{dataset}@{done.version[:12]}", store_place))
+        return Arm(name, open_dataset(f"{dataset}@{done.version[:12]}", store_place), column)
 
     found = [version(WHOLE, None)]
     for name in wanted:
@@ -190,11 +198,11 @@ def control(arm: Arm, name: str) -> Arm:
         raise CurateError(f"`{arm.name}` has a column `{COLUMN}` already", hint="rename it in the pipeline")
     tables = []
     for split in dataset.splits:
-        table = dataset.arrow(split, ["id", "text"])
-        texts = [text or "" for text in table.column("text").to_pylist()]
+        table = dataset.arrow(split, ["id", arm.column])
+        texts = [text or "" for text in table.column(arm.column).to_pylist()]
         said = pa.array(CONTROLS[name](texts) if split == "train" else texts, pa.large_string()).cast(pa.string())
-        tables.append(pa.table({"id": table["id"], "hash": hashes(table, ["text"]), COLUMN: said}))
-    made = put_beside(dataset, pa.concat_tables(tables), ["text"], {"kind": "control", "control": name})
+        tables.append(pa.table({"id": table["id"], "hash": hashes(table, [arm.column]), COLUMN: said}))
+    made = put_beside(dataset, pa.concat_tables(tables), [arm.column], {"kind": "control", "control": name})
     spoiled = f"{dataset.name}-{name}"
     refs.commit(dataset.store, spoiled, made.version)
-    return Arm(name, open_dataset(f"{spoiled}@{made.version[:12]}", dataset.store), COLUMN, base=dataset)
+    return Arm(name, open_dataset(f"{spoiled}@{made.version[:12]}", dataset.store), COLUMN, base=arm)

@@ -27,7 +27,6 @@ from curate.evaluation.tasks.settings import PerplexityTask
 from curate.jsontext import dumps
 
 if TYPE_CHECKING:
-    from curate.dataset.reader import Dataset
     from curate.dataset.store import Store
 
 __all__ = ["SEEN", "HeldOut", "held_out_sets"]
@@ -49,7 +48,7 @@ class HeldOut:
         digest: sha256 over definition and data.
         documents: How many it has.
         removed: Of each version that is trained on, how many of them it has seen.
-        left_out: Ids of these documents.
+        kept: Ids of the others, which count.
         warnings: What people should know of it.
     """
 
@@ -59,7 +58,7 @@ class HeldOut:
     digest: str
     documents: int
     removed: dict[str, int]
-    left_out: frozenset[str]
+    kept: frozenset[str]
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -72,7 +71,7 @@ class HeldOut:
         return {
             "name": self.name, "task": self.task.name, "source": self.task.data or list(self.task.files),
             "split": self.task.split, "neutral": self.neutral, "home": self.home, "hash": self.digest,
-            "documents": self.documents, "left": self.documents - len(self.left_out), "removed": self.removed,
+            "documents": self.documents, "left": len(self.kept), "removed": self.removed,
         }  # fmt: skip
 
 
@@ -92,7 +91,7 @@ def held_out_sets(
     Raises:
         CurateError: There is no such version, file or name, nothing to measure on, or nothing left of a set.
     """
-    tasks = [(_named(one, limit, by), None) for one in named] + [
+    tasks = [(_named(one, limit, by, arms[0].column), None) for one in named] + [
         (_own(arm, limit, by), arm.name)
         for arm in arms
         if arm.base is None and not arm.again and arm.dataset.splits.get("validation")
@@ -106,23 +105,24 @@ def held_out_sets(
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise CurateError(f"two held-out sets are named `{twice}`", "--heldout", "VERSION_OR_FILE:NAME names one")
-    trained = {arm.source.version: arm for arm in reversed(arms) if not arm.again}
+    trained = {arm.source.dataset.version: arm for arm in reversed(arms) if not arm.again}
     return [_cleaned(task, home, list(trained.values())[::-1], store, say) for task, home in tasks]
 
 
-def _named(text: str, limit: int | None, by: str | None) -> PerplexityTask:
+def _named(text: str, limit: int | None, by: str | None, column: str) -> PerplexityTask:
     place, colon, name = text.rpartition(":")
     if not colon or Path(text).exists() or not re.fullmatch(r"[\w.-]+", name):
         place, name = text, _slug(Path(text).stem if _is_file(text) else text)
     where: dict[str, Any] = {"files": (place,)} if _is_file(place) else {"data": place}
-    return PerplexityTask(name=name, limit=limit, by=(by,) if by else (), **where)
+    return PerplexityTask(name=name, limit=limit, by=(by,) if by else (), text=column, **where)
 
 
 def _own(arm: Arm, limit: int | None, by: str | None) -> PerplexityTask:
     column = (by,) if by and by in arm.dataset.columns else ()
     return PerplexityTask(
-        name=f"{_slug(arm.name)}-validation", data=arm.reference, split="validation", limit=limit, by=column
-    )
+        name=f"{_slug(arm.name)}-validation", data=arm.reference, split="validation", limit=limit, by=column,
+        text=arm.column,
+    )  # fmt: skip
 
 
 def _is_file(place: str) -> bool:
@@ -139,30 +139,29 @@ def _cleaned(task: PerplexityTask, home: str | None, arms: Sequence[Arm], store:
     ids = [str(row["id"]) for row in rows.rows]
     say(f"{task.name}: looking for its {len(ids):,} documents in what is trained on")
     removed: dict[str, int] = {}
-    gone: set[str] = set()
+    kept = set(ids)
     found = _Ngrams(texts)
     for arm in arms:
         seen = found.seen(arm.source)
         removed[arm.name] = int(seen.sum())
-        gone |= {identity for identity, there in zip(ids, seen.tolist(), strict=True) if there}
-    left = len(ids) - len(gone)
-    if not left:
+        kept -= {identity for identity, there in zip(ids, seen.tolist(), strict=True) if there}
+    if not kept:
         most = max(removed, key=lambda name: removed[name])
         raise CurateError(
             f"all {len(ids)} documents of the held-out set `{task.name}` are, or nearly, in the training of `{most}`",
             hint="name a set that no arm has seen: --heldout VERSION_OR_FILE",
         )
     told = [
-        f"{task.name}: {count} of its {len(ids)} documents are, or nearly, in the training of {name}: left out for all arms"
+        f"{task.name}: {count} of its {len(ids)} documents are, or nearly, in the training of {name}: left out for all"
         for name, count in removed.items()
         if count
     ]
-    if left < SMALL:
-        told.append(f"{task.name}: {left} documents are too few to tell much")
+    if len(kept) < SMALL:
+        told.append(f"{task.name}: {len(kept)} documents are too few to tell much")
     whole = {**task.model_dump(mode="json", exclude={"name"}), "identity": rows.identity}
     digest = hashlib.sha256(dumps(whole).encode()).hexdigest()
     named = task.model_copy(update={"name": f"{task.name[:60]}-{digest[:8]}"})
-    return HeldOut(task.name, named, home, digest, len(ids), removed, frozenset(gone), told)
+    return HeldOut(task.name, named, home, digest, len(ids), removed, frozenset(kept), told)
 
 
 class _Ngrams:
@@ -172,10 +171,10 @@ class _Ngrams:
         self.values, self.sizes = _shingles(texts)
         self.known = np.unique(self.values)
 
-    def seen(self, dataset: Dataset) -> NDArray[np.bool_]:
-        """Which texts have most of their n-grams in the train split of a version."""
+    def seen(self, arm: Arm) -> NDArray[np.bool_]:
+        """Which texts have most of their n-grams in what an arm is trained on."""
         met = np.zeros(len(self.known), dtype=bool)
-        for batch in dataset.batches("train", ["text"], 1000):
+        for batch in arm.dataset.batches("train", [arm.column], 1000):
             others, _ = _shingles([text or "" for text in batch.column(0).to_pylist()])
             place = np.minimum(np.searchsorted(self.known, others), len(self.known) - 1)
             met[place[self.known[place] == others]] = True

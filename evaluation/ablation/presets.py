@@ -89,12 +89,15 @@ def tokens_of(settings: Settings) -> int:
     return settings["batch"]["sequences"] * settings["batch"]["length"]
 
 
-def training(settings: Settings, dataset: str, *, column: str, tokenizer: Path, steps: int, seed: int) -> Settings:
-    """The training file of one run, without the run's name."""
+def training(
+    settings: Settings, dataset: str, *, column: str, tokenizer: Path, steps: int, seed: int, last: int = 1
+) -> Settings:
+    """The training file of one run, without the run's name; `last` checkpoints of it stay, with as many checks between them."""
     shared = {key: value for key, value in settings.items() if key not in ("tokens", "limit")}
     every = max(1, steps // CHECKS)
     return {
-        "dataset": dataset, "seed": seed, "steps": steps, "checkpoint_every": max(every, 50), "keep_checkpoints": 1,
+        "dataset": dataset, "seed": seed, "steps": steps,
+        "checkpoint_every": every if last > 1 else max(every, 50), "keep_checkpoints": last,
         **shared,
         "tokenizer": {"path": str(tokenizer.resolve())},
         "schedule": {"kind": "cosine", **settings.get("schedule", {}), "warmup": _warmup(settings, steps)},

@@ -1,14 +1,11 @@
 """`curate ablate`: plan, train, measure, infer.
 
     ablations/
-      NAME/plan.json         arms, seeds, recipe, held-out sets, endpoint and prediction: before the first step
-      NAME/result.json       what `--json` prints
+      NAME/plan.json         arms, seeds, recipe, held-out sets, endpoint and prediction (experiment.py)
+      NAME/result.json
       NAME/report.html
       tokenizers/SHA.json
-      settings/KEY.yaml      the training file of a run
-      runs/KEY/              the run; KEY is a hash of all that decides it, so ablations share what is the same
-      runs/KEY.log           what the training said
-      evaluations/KEY/       what it was measured on
+      settings/ runs/ evaluations/    of all ablations, by key (trained.py)
 
 A seed sets the first weights, the order, and, where the version has more tokens than are trained on, the sample. The A/A arm is
 the first one with seeds of its own. A run that is interrupted goes on from its checkpoint when the command is given again.
@@ -17,25 +14,26 @@ the first one with seeds of its own. A run that is interrupted goes on from its 
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import pyarrow as pa
-
-from curate.dataset.runs import Thing, now, record, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.evaluation.ablation.arms import Arm
+from curate.evaluation.ablation.equivalents import BUDGETS, equivalents
+from curate.evaluation.ablation.experiment import Experiment, experiment
+from curate.evaluation.ablation.gating import check_gates, judge_arms
 from curate.evaluation.ablation.heldout import HeldOut, held_out_sets
-from curate.evaluation.ablation.infer import AA, Values, compare_arms
+from curate.evaluation.ablation.infer import AA, Values, compare_arms, home_advantage, macro
 from curate.evaluation.ablation.presets import Settings, recipe, tokens_of, training
-from curate.evaluation.metrics import measure
+from curate.evaluation.ablation.trained import Shelf, Trained, cost, curve, train_tokens, values_of
+from curate.evaluation.gates import Gate
 from curate.files import write_durably
-from curate.jsontext import dumps, loads
+from curate.jsontext import dumps
+from curate.tokenize.pack import Fields, pack_dataset
 from curate.tokenize.tokenizer import TokenizerSettings, train_tokenizer
 
 __all__ = ["SCOPE", "Asked", "ablate"]
@@ -64,6 +62,10 @@ class Asked:
         heldout: `VERSION_OR_FILE[:NAME]`.
         by: Column of domains.
         predicted: What somebody expects; written down before the first step.
+        gates: What has to be shown; written down before the first step, too.
+        match: What all arms are given as much of; of documents an arm with longer ones is trained on more tokens.
+        last: How many last checkpoints the value of a training is the mean of.
+        equivalents: Whether the first arm is trained on half and twice the tokens, too (equivalents.py).
         processes: Of a training.
     """
 
@@ -78,6 +80,10 @@ class Asked:
     heldout: Sequence[str] = ()
     by: str | None = None
     predicted: str | None = None
+    gates: Sequence[Gate] = ()
+    match: Literal["tokens", "documents"] = "tokens"
+    last: int = 1
+    equivalents: bool = False
     processes: int | None = None
 
 
@@ -90,21 +96,19 @@ def ablate(asked: Asked, say: Say) -> dict[str, Any]:
     """
     settings = recipe(asked.preset, asked.overrides)
     sets = held_out_sets(asked.heldout, asked.arms, asked.store, limit=settings["limit"], by=asked.by, say=say)
+    check_gates(asked.gates, [one.name for one in sets])
     tokenizer = _tokenizer(asked, settings, say)
-    steps = max(1, round(settings["tokens"] / tokens_of(settings)))
+    steps = _steps(asked, settings, tokenizer)
     primary = [one.name for one in sets if one.neutral] or [one.name for one in sets]
     plan = _plan(asked, settings, sets, tokenizer, steps, primary)
-    _write_plan(asked, plan)
-    began, identity = now(), run_id()
-    _record(asked, identity, began, "running", plan, None)
-    try:
+    versions = {arm.dataset.version: arm.reference for arm in asked.arms}
+    with experiment(Experiment("ablation", asked.folder / asked.name, plan, asked.store, versions)) as finish:
         trained = _all_trained(asked, settings, sets, tokenizer, steps, say)
         result = _result(asked, plan, sets, primary, trained)
-    except BaseException as error:
-        _record(asked, identity, began, "failed" if isinstance(error, CurateError) else "interrupted", plan, None)
-        raise
-    write_durably(asked.folder / asked.name / "result.json", dumps(result).encode())
-    _record(asked, identity, began, "done", plan, result)
+        if asked.equivalents:
+            more = _budgets(asked, settings, sets, tokenizer, steps, say)
+            result |= _worth(result, more, primary)
+        finish(result, [[one["arm"], one["task"], one["verdict"]] for one in result["comparisons"]])
     return result
 
 
@@ -119,28 +123,60 @@ def _tokenizer(asked: Asked, settings: Settings, say: Say) -> Path:
         if not path.is_file():
             raise CurateError(f"there is no tokenizer in `{asked.tokenizer}`", "--tokenizer")
         return path
-    sources = list({arm.source.version: arm.source for arm in asked.arms}.values())
-    key = dumps([sorted(one.version for one in sources), settings["tokenizer"]])
+    column = asked.arms[0].column
+    sources = list({arm.source.dataset.version: arm.source.dataset for arm in asked.arms}.values())
+    versions = sorted(one.version for one in sources)
+    key = dumps([versions, settings["tokenizer"], *([] if column == "text" else [column])])
     path = asked.folder / "tokenizers" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     if not path.is_file():
         say("tokenizer: learned from the train splits of all arms")
-        write_durably(path, train_tokenizer(sources, TokenizerSettings(**settings["tokenizer"])).encode())
+        made = train_tokenizer(sources, TokenizerSettings(**settings["tokenizer"]), Fields(texts={"text": column}))
+        write_durably(path, made.encode())
     return path
 
 
+def _steps(asked: Asked, settings: Settings, tokenizer: Path) -> dict[str, int]:
+    """Steps of each arm: as many tokens for all, or as many documents as these are of the first arm."""
+    each = settings["tokens"] / tokens_of(settings)
+    if asked.match == "tokens":
+        return {arm.name: max(1, round(each)) for arm in asked.arms}
+    lengths = {arm.name: _mean_length(arm, tokenizer) for arm in asked.arms}
+    first = lengths[asked.arms[0].name]
+    return {name: max(1, round(each * length / first)) for name, length in lengths.items()}
+
+
+def _mean_length(arm: Arm, tokenizer: Path) -> float:
+    """Tokens of a document of the train split; they are cut once, here or by the training."""
+    pack = pack_dataset(
+        arm.dataset, TokenizerSettings(path=str(tokenizer.resolve())), Fields(texts={"text": arm.column})
+    )
+    train = pack.manifest["splits"]["train"]
+    return train["tokens"] / train["documents"]
+
+
 def _plan(
-    asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: int, primary: Sequence[str]
+    asked: Asked,
+    settings: Settings,
+    sets: Sequence[HeldOut],
+    tokenizer: Path,
+    steps: Mapping[str, int],
+    primary: Sequence[str],
 ) -> dict[str, Any]:
+    first = steps[asked.arms[0].name]
+    apart = {"match": asked.match} if asked.match != "tokens" else {}
+    last = {"last": asked.last} if asked.last > 1 else {}
     return {
-        "schema": 1, "name": asked.name, "preset": asked.preset, "settings": settings, "seeds": asked.seeds, "steps": steps,
-        "tokens": steps * tokens_of(settings), "tokenizer": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
+        "schema": 1, "name": asked.name, "preset": asked.preset, "settings": settings, "seeds": asked.seeds, "steps": first,
+        "tokens": first * tokens_of(settings), "tokenizer": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
         "arms": [
             {"name": arm.name, "version": arm.dataset.version, "dataset": arm.reference, "column": arm.column,
-             "seeds": _seeds(arm, asked.seeds)}
+             "seeds": _seeds(arm, asked.seeds), **({"steps": steps[arm.name]} if apart else {})}
             for arm in asked.arms
         ],
         "heldout": [one.json() for one in sets], "warnings": [words for one in sets for words in one.warnings],
-        "endpoint": {"metric": "bits_per_byte", "mean_over": list(primary)}, "predicted": asked.predicted,
+        "endpoint": {"metric": "bits_per_byte", "mean_over": list(primary)}, "predicted": asked.predicted, **apart, **last,
+        **({"gates": [one.text for one in asked.gates]} if asked.gates else {}),
+        **({"budgets": list(BUDGETS)} if asked.equivalents else {}),
     }  # fmt: skip
 
 
@@ -148,136 +184,80 @@ def _seeds(arm: Arm, count: int) -> list[int]:
     return [count + seed if arm.again else seed for seed in range(1, count + 1)]
 
 
-def _write_plan(asked: Asked, plan: dict[str, Any]) -> None:
-    path = asked.folder / asked.name / "plan.json"
-    if path.is_file():
-        before = loads(path.read_bytes())
-        differ = [key for key in plan if before.get(key) != loads(dumps(plan[key]))]
-        if differ:
-            raise CurateError(
-                f"the ablation `{asked.name}` was begun with another plan: {', '.join(differ)}",
-                str(path),
-                "name another one (--name): what was declared before is not changed after",
-            )
-        return
-    write_durably(path, json.dumps(plan, indent=1, ensure_ascii=False).encode())
-
-
 # ---- training and measuring
 
 
-@dataclass(frozen=True, slots=True)
-class _Trained:
-    """A run of an arm: its folder, its seed, and bits per byte by held-out set; None where it diverged."""
-
-    arm: str
-    seed: int
-    run: Path
-    values: dict[str, float] | None
-
-
 def _all_trained(
-    asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: int, say: Say
-) -> list[_Trained]:
+    asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: Mapping[str, int], say: Say
+) -> list[Trained]:
     """Every arm with every seed; arms take turns, so that what is there early tells of all."""
+    shelf = Shelf(asked.folder, asked.store, asked.processes, asked.last)
     todo = [(arm, _seeds(arm, asked.seeds)[at]) for at in range(asked.seeds) for arm in asked.arms]
     found = []
     for number, (arm, seed) in enumerate(todo, 1):
-        config = training(settings, arm.reference, column=arm.column, tokenizer=tokenizer, steps=steps, seed=seed)
-        key = _key(config, arm, tokenizer)
+        config = training(
+            settings,
+            arm.reference,
+            column=arm.column,
+            tokenizer=tokenizer,
+            steps=steps[arm.name],
+            seed=seed,
+            last=asked.last,
+        )
         say(f"{number} of {len(todo)}: {arm.name}, seed {seed}")
-        run = _trained(asked, config, key)
-        values = None if run is None else _measured(asked, run, sets, say)
-        found.append(_Trained(arm.name, seed, asked.folder / "runs" / key, values))
+        found.append(shelf.trained(arm.name, config, {arm.reference: arm.dataset.version}, sets, say))
     return found
 
 
-def _key(config: Settings, arm: Arm, tokenizer: Path) -> str:
-    """A hash of all that decides a run."""
-    decides = {
-        **config, "dataset": arm.dataset.version,
-        "tokenizer": hashlib.sha256(tokenizer.read_bytes()).hexdigest(),
-    }  # fmt: skip
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _trained(asked: Asked, config: Settings, key: str) -> Path | None:
-    """The folder of the run, trained now or before; None where it diverged, which is written down."""
-    from curate.train.run import train_run
-    from curate.train.runs.folder import RunFolder
-
-    folder = asked.folder / "runs" / key
-    diverged = folder / "diverged.json"
-    if diverged.is_file():
-        return None
-    if (folder / "result.json").is_file() and RunFolder(folder).result():
-        return folder
-    path = asked.folder / "settings" / f"{key}.yaml"
-    write_durably(path, json.dumps({**config, "run": key}, indent=1).encode())  # JSON is YAML
-    log = asked.folder / "runs" / f"{key}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with log.open("a") as said, redirect_stderr(said):
-            train_run(path, overrides=[], processes=asked.processes, runs=log.parent, store=asked.store.location)
-    except CurateError as error:
-        if "gradients" not in error.problem or "loss is" not in error.problem:
-            raise
-        write_durably(diverged, dumps({"problem": error.problem}).encode())
-        return None
-    return folder
-
-
-def _measured(asked: Asked, run: Path, sets: Sequence[HeldOut], say: Say) -> dict[str, float]:
-    """Bits per byte of each held-out set, without the documents that were seen in a training."""
-    from curate.evaluation.models.opened import open_model
-    from curate.evaluation.run import evaluate
-
-    folder = asked.folder / "evaluations" / run.name
-    found = evaluate(
-        lambda: open_model(str(run)), [one.task for one in sets], folder, store=asked.store, say=lambda words: None
-    )
-    values: dict[str, float] = {}
-    for one in sets:
-        table = found.items(one.task.name).table
-        left = table.filter(pa.array([name not in one.left_out for name in table["id"].to_pylist()]))
-        value = measure("bits_per_byte", left).value
-        assert value is not None, "a set with documents has a value"
-        values[one.name] = value
-    say("  " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
-    return values
+def _budgets(
+    asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: Mapping[str, int], say: Say
+) -> dict[float, list[Trained]]:
+    """The first arm with its seeds, by budget; each has a whole schedule of its own."""
+    arm, shelf = asked.arms[0], Shelf(asked.folder, asked.store, asked.processes, asked.last)
+    found: dict[float, list[Trained]] = {budget: [] for budget in BUDGETS}
+    for seed, budget in itertools.product(_seeds(arm, asked.seeds), BUDGETS):
+        count = max(1, round(steps[arm.name] * budget))
+        config = training(
+            settings, arm.reference, column=arm.column, tokenizer=tokenizer, steps=count, seed=seed, last=asked.last
+        )
+        say(f"{arm.name} with {budget:g} times the tokens, seed {seed}")
+        name = f"{arm.name} x{budget:g}"
+        found[budget].append(shelf.trained(name, config, {arm.reference: arm.dataset.version}, sets, say))
+    return found
 
 
 # ---- what it comes to
 
 
 def _result(
-    asked: Asked, plan: dict[str, Any], sets: Sequence[HeldOut], primary: Sequence[str], trained: Sequence[_Trained]
+    asked: Asked, plan: dict[str, Any], sets: Sequence[HeldOut], primary: Sequence[str], trained: Sequence[Trained]
 ) -> dict[str, Any]:
+    names = [one.name for one in sets]
     values: dict[str, Values] = {
-        arm.name: {
-            one.name: [None if run.values is None else run.values[one.name] for run in trained if run.arm == arm.name]
-            for one in sets
-        }
-        for arm in asked.arms
+        arm.name: values_of([run for run in trained if run.name == arm.name], names) for arm in asked.arms
     }
     comparisons, calibrated = compare_arms(values, primary)
-    costs = {arm.name: _cost([run for run in trained if run.arm == arm.name], plan["tokens"]) for arm in asked.arms}
+    costs = {arm["name"]: _cost([run for run in trained if run.name == arm["name"]], plan, arm) for arm in plan["arms"]}
     warnings = [*plan["warnings"]]
-    for name, cost in costs.items():
-        if cost["epochs"] is not None and cost["epochs"] > 1:
+    if asked.match == "documents":
+        warnings.append("all arms were given as many documents: one with longer ones was trained on more tokens")
+    for name, one in costs.items():
+        if one["epochs"] is not None and one["epochs"] > 1:
             warnings.append(
-                f"{name}: each document is read {cost['epochs']:.1f} times: repeats are part of what is compared"
+                f"{name}: each document is read {one['epochs']:.1f} times: repeats are part of what is compared"
             )
-        if cost["diverged"]:
-            warnings.append(f"{name}: {cost['diverged']} of {asked.seeds} seeds diverged")
+        if one["diverged"]:
+            warnings.append(f"{name}: {one['diverged']} of {asked.seeds} seeds diverged")
     if calibrated is False:
         warnings.append(f"the {AA} arm differs from the first though its data is the same: nothing here can be trusted")
     return {
         "schema": 1, **{key: plan[key] for key in _TOLD},
         "comparisons": [one.json() for one in comparisons], "calibrated": calibrated, "values": values,
+        "gates": [one.json() for one in judge_arms(asked.gates, comparisons, values, primary)], "home": _home(sets, values),
         "arms": [{**arm, **costs[arm["name"]]} for arm in plan["arms"]], "heldout": plan["heldout"],
-        "curves": {arm.name: _curve([run for run in trained if run.arm == arm.name]) for arm in asked.arms},
-        "runs": [{"arm": one.arm, "seed": one.seed, "run": one.run.name, "diverged": one.values is None} for one in trained],
+        "curves": {arm.name: curve([run for run in trained if run.name == arm.name]) for arm in asked.arms},
+        "runs": [one.json("arm") for one in trained],
+        "seconds": sum(one["seconds"] for one in costs.values()), "match": asked.match, "last": asked.last, "equivalents": None,
         "warnings": warnings, "scope": SCOPE, "folder": str(asked.folder / asked.name),
     }  # fmt: skip
 
@@ -286,47 +266,29 @@ _TOLD = ("name", "preset", "seeds", "steps", "tokens", "tokenizer", "endpoint", 
 """What the result takes over from the plan."""
 
 
-def _cost(runs: Sequence[_Trained], tokens: int) -> dict[str, Any]:
-    """Seconds and tokens a second of the trainings, and how often each document was read."""
-    seconds = [sum(row.get("seconds", 0.0) for row in _metrics(one.run)) for one in runs]
-    data = [
-        loads((one.run / "config.json").read_bytes())["data"] for one in runs if (one.run / "config.json").is_file()
-    ]
-    there = data[0]["splits"]["train"]["tokens"] if data else None
+def _home(sets: Sequence[HeldOut], values: dict[str, Values]) -> dict[str, Any]:
+    """Which set is whose, and what being at home is worth; no set where fewer than two arms have one."""
+    homes = {one.home: one.name for one in sets if one.home is not None}
+    found = home_advantage(values, homes)
+    low, high = (found.low, found.high) if found else (None, None)
+    return {"sets": homes, "advantage": found.value if found else None, "low": low, "high": high}
+
+
+def _cost(runs: Sequence[Trained], plan: dict[str, Any], arm: dict[str, Any]) -> dict[str, Any]:
+    """What the trainings cost, on how many tokens each, and how often each document was read."""
+    there = next((one for run in runs if (one := train_tokens(run.run)) is not None), None)
+    tokens = plan["tokens"] * arm.get("steps", plan["steps"]) // plan["steps"]
+    return {**cost(runs), "tokens": tokens, "train_tokens": there, "epochs": tokens / there if there else None}
+
+
+def _worth(result: dict[str, Any], more: Mapping[float, Sequence[Trained]], primary: Sequence[str]) -> dict[str, Any]:
+    """What the arms are worth in compute, and the trainings that tell it."""
+    first, *others = result["values"]
+    whole = {name: macro(result["values"][name], primary) for name in (first, *others)}
+    budgets = {budget: macro(values_of(runs, primary), primary) for budget, runs in more.items()}
+    found = equivalents(whole[first], budgets, {name: whole[name] for name in others if name != AA})
+    told = ["the three budgets do not lie on one power law: equivalents of compute are rough"] if found["bends"] else []
+    runs = [one.json("arm") for some in more.values() for one in some]
     return {
-        "seconds": sum(seconds), "tokens_per_second": tokens * len(runs) / max(sum(seconds), 1e-9),
-        "train_tokens": there, "epochs": tokens / there if there else None,
-        "diverged": sum(one.values is None for one in runs),
-    }  # fmt: skip
-
-
-def _metrics(run: Path) -> list[dict[str, Any]]:
-    path = run / "metrics.jsonl"
-    return [loads(line) for line in path.read_bytes().splitlines()] if path.is_file() else []
-
-
-def _curve(runs: Sequence[_Trained]) -> list[dict[str, Any]]:
-    """Bits per byte of the arm's own validation split by tokens, the mean over its seeds that came to an end."""
-    rows = [[row for row in _metrics(one.run) if "validation" in row] for one in runs if one.values is not None]
-    curve = []
-    for at in zip(*rows, strict=False):
-        values = [row["validation"].get("bits_per_byte") for row in at]
-        if all(value is not None for value in values):
-            curve.append({"tokens": at[0]["tokens"], "bits_per_byte": sum(values) / len(values)})
-    return curve
-
-
-def _record(
-    asked: Asked, identity: str, began: str, state: Any, plan: dict[str, Any], result: dict[str, Any] | None
-) -> None:
-    versions = {arm.dataset.version: arm.reference for arm in asked.arms}
-    place = str((asked.folder / asked.name).resolve())
-    outputs, verdicts = list[Thing](), []
-    if result:
-        outputs = [Thing(kind="ablation", id=hashlib.sha256(dumps(result).encode()).hexdigest(), name=place)]
-        verdicts = [[one["arm"], one["task"], one["verdict"]] for one in result["comparisons"]]
-    record(
-        asked.store, "ablation", identity, name=asked.name, state=state, began=began,
-        inputs=[Thing(kind="version", id=one, name=name) for one, name in versions.items()], outputs=outputs,
-        facts={"plan": plan, "verdicts": verdicts, "folder": place},
-    )  # fmt: skip
+        "equivalents": found, "runs": [*result["runs"], *runs], "warnings": [*result["warnings"], *told],
+            }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from curate.evaluation.ablation.infer import AA, compare_arms, macro, t_interval
+from curate.evaluation.ablation.infer import AA, compare_arms, home_advantage, macro, t_interval
 
 SPREAD = 0.0035
 """Of the bits per byte of equal settings over seeds, as measured for small models."""
@@ -75,3 +75,19 @@ def test_the_interval_of_the_measured_seeds_is_that_of_the_notes():
 
 def test_the_primary_endpoint_is_the_mean_over_its_sets():
     assert macro({"a": [1.0, None], "b": [3.0, 2.0]}, ["a", "b"]) == [2.0, None]
+
+
+def test_home_advantage_is_what_arms_gain_on_their_own_sets_and_not_what_they_are_worth():
+    arms = {
+        "v1": {"one": [2.0, 2.02, 2.01], "two": [2.5, 2.5, 2.51]},
+        "v2": {"one": [1.96, 1.97, 1.99], "two": [2.26, 2.25, 2.27]},
+    }
+    found = home_advantage(arms, {"v1": "one", "v2": "two"})
+    assert found.value == pytest.approx(((-0.04 + 0.24) + (-0.05 + 0.25) + (-0.02 + 0.24)) / 3 / 2)
+    assert found.low < found.value < found.high and found.low > 0
+
+
+def test_home_advantage_needs_two_homes_and_two_seeds_that_ended():
+    arms = {"v1": {"one": [2.0, None], "two": [2.5, 2.5]}, "v2": {"one": [1.9, 1.9], "two": [2.2, 2.2]}}
+    assert home_advantage(arms, {"v1": "one"}) is None
+    assert home_advantage(arms, {"v1": "one", "v2": "two"}) is None

@@ -14,7 +14,7 @@ import pytest
 from curate.commands.ablate import ablate
 from curate.dataset.runs import records
 from curate.dataset.store import Store
-from curate.errors import CurateError
+from curate.errors import CurateError, GateError
 from tests.train.rows_project import columns_of, write_dataset
 
 pytestmark = pytest.mark.slow
@@ -126,6 +126,45 @@ def test_a_set_that_was_trained_on_is_refused(inside, capsys, tmp_path):
     seen.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     with pytest.raises(CurateError, match="are, or nearly, in the training of `rows`"):
         call(capsys, control=["shuffled"], heldout=[str(seen)], folder=tmp_path)
+
+
+def test_another_column_is_trained_and_measured_on(done, inside, capsys, tmp_path):
+    from curate.tokenize.tokenizer import load_tokenizer
+
+    found = call(capsys, control=["shuffled"], text="prompt", folder=tmp_path)
+    assert [arm["column"] for arm in found["arms"]] == ["prompt", "prompt", "control"]
+    assert found["values"]["rows"] != done["values"]["rows"]
+    (made,) = (tmp_path / "tokenizers").glob("*.json")
+    (other,) = (inside / "ablations" / "tokenizers").glob("*.json")
+    assert load_tokenizer(made).get_vocab() != load_tokenizer(other).get_vocab()
+    (task,) = {path.stem: path for path in tmp_path.glob("evaluations/*/items/*.json")}.values()
+    assert json.loads(task.read_text())["definition"]["text"] == "prompt"
+
+
+def test_a_column_that_is_not_there_is_refused(inside, capsys):
+    with pytest.raises(CurateError, match="`rows` has no column `promt`") as error:
+        call(capsys, control=["shuffled"], text="promt")
+    assert "prompt" in error.value.hint
+
+
+def test_the_value_of_a_training_may_be_the_mean_of_its_last_checkpoints(inside, capsys, tmp_path):
+    found = call(capsys, control=["shuffled"], no_aa=True, last=3, folder=tmp_path)
+    (first, *_) = [one["run"] for one in found["runs"] if one["arm"] == "rows"]
+    parts = [json.loads(path.read_text()) for path in tmp_path.glob(f"evaluations/{first}-step-*/result.json")]
+    values = [task["bits_per_byte"]["value"] for one in parts for task in one["tasks"].values()]
+    assert len(values) == 3 and min(values) < sum(values) / 3 < max(values)
+    kept = found["heldout"][0]
+    if kept["left"] == kept["documents"]:
+        assert found["values"]["rows"]["rows-validation"][0] == pytest.approx(sum(values) / 3)
+
+
+def test_a_gate_that_is_not_shown_ends_with_3_and_has_been_declared(done, inside, capsys):
+    gates = ["bits_per_byte not worse than 90%", "bits_per_byte on rows-validation not worse than 0.0001%"]
+    with pytest.raises(GateError, match="not shown: bits_per_byte on rows-validation") as error:
+        call(capsys, control=["shuffled"], name="gated", gate=gates)
+    assert error.value.exit_code == 3
+    assert [one["passed"] for one in error.value.result["gates"]] == [True, False]
+    assert json.loads((inside / "ablations" / "gated" / "plan.json").read_text())["gates"] == gates
 
 
 def test_a_killed_ablation_goes_on_and_comes_to_the_same(done, place, tmp_path):

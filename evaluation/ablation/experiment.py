@@ -1,0 +1,100 @@
+"""An experiment: declared before the first step, on record while it is done, and gone on with by the same call.
+
+FOLDER/NAME/plan.json         what is asked, before the first step; another plan under the same name is refused
+FOLDER/NAME/result.json       what `--json` prints
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from curate.dataset.runs import Thing, now, record, run_id
+from curate.dataset.store import Store
+from curate.errors import CurateError
+from curate.files import write_durably
+from curate.jsontext import dumps, loads
+
+__all__ = ["Experiment", "experiment"]
+
+WORDS = "warnings"
+"""Part of a plan that is words about the rest, and may be put differently later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What is declared and put on record.
+
+    Attributes:
+        kind: Of the record.
+        folder: `FOLDER/NAME`.
+        plan: What is asked.
+        store: Where it is on record.
+        versions: References of the versions that are trained on, by id.
+    """
+
+    kind: Literal["ablation", "sweep"]
+    folder: Path
+    plan: Mapping[str, Any]
+    store: Store
+    versions: Mapping[str, str]
+
+
+@contextmanager
+def experiment(asked: Experiment) -> Iterator[Callable[[dict[str, Any], Sequence[Any]], None]]:
+    """Declare the plan, and put the experiment on record; what is yielded takes its result and verdicts.
+
+    Raises:
+        CurateError: It was begun with another plan.
+    """
+    _declare(asked)
+    began, identity = now(), run_id()
+    _record(asked, identity, began, "running")
+    finished: list[tuple[dict[str, Any], Sequence[Any]]] = []
+    try:
+        yield lambda result, verdicts: finished.append((result, verdicts))
+        ((result, verdicts),) = finished
+        write_durably(asked.folder / "result.json", dumps(result).encode())
+    except BaseException as error:
+        _record(asked, identity, began, "failed" if isinstance(error, CurateError) else "interrupted")
+        raise
+    _record(asked, identity, began, "done", result, verdicts)
+
+
+def _declare(asked: Experiment) -> None:
+    path = asked.folder / "plan.json"
+    if path.is_file():
+        before = loads(path.read_bytes())
+        plan = loads(dumps(dict(asked.plan)))
+        differ = [key for key in {**before, **plan} if key != WORDS and before.get(key) != plan.get(key)]
+        if differ:
+            raise CurateError(
+                f"the {asked.kind} `{asked.folder.name}` was begun with another plan: {', '.join(differ)}",
+                str(path),
+                "name another one (--name): what was declared before is not changed after",
+            )
+        return
+    write_durably(path, json.dumps(asked.plan, indent=1, ensure_ascii=False).encode())
+
+
+def _record(
+    asked: Experiment,
+    identity: str,
+    began: str,
+    state: Literal["running", "done", "failed", "interrupted"],
+    result: dict[str, Any] | None = None,
+    verdicts: Sequence[Any] = (),
+) -> None:
+    place, outputs = str(asked.folder.resolve()), list[Thing]()
+    if result:
+        outputs = [Thing(kind=asked.kind, id=hashlib.sha256(dumps(result).encode()).hexdigest(), name=place)]
+    record(
+        asked.store, asked.kind, identity, name=asked.folder.name, state=state, began=began,
+        inputs=[Thing(kind="version", id=one, name=name) for one, name in asked.versions.items()], outputs=outputs,
+        facts={"plan": dict(asked.plan), "verdicts": list(verdicts), "folder": place},
+    )  # fmt: skip
