@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.evaluation.models.tokens import Respond, TokenModel
+from curate.evaluation.models.generation import Respond
+from curate.evaluation.models.tokens import TokenModel
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.weights.origin import Origin, model_hash
 
@@ -46,23 +47,43 @@ class TransformersModel(TokenModel):
         return states.float()
 
     def respond(self) -> Respond:
-        """See `TokenModel.respond`; a model that keeps no keys and values reads all again for each token."""
-        cache: Any = None
-        seen = read = torch.zeros(0)
+        """See `TokenModel.respond`."""
+        return _Reading(self.model, numbers_positions=self._numbers_positions)
 
-        def after(tokens: Tensor, real: Tensor) -> Tensor:
-            nonlocal cache, seen, read
-            read = torch.cat([read, real.long()], 1) if len(read) else real.long()
-            positions = (read.cumsum(1) - 1).clamp(min=0)
-            if cache is None:
-                seen = torch.cat([seen, tokens], 1) if len(seen) else tokens
-                tokens = seen
-            more = {"position_ids": positions[:, -tokens.shape[1] :]} if self._numbers_positions else {}
-            found = self.model(input_ids=tokens, attention_mask=read, past_key_values=cache, use_cache=True, **more)
-            cache = getattr(found, "past_key_values", None)
-            return found.logits[:, -1].float()
 
-        return after
+class _Reading:
+    """A model in the middle of some texts; one that keeps no keys and values reads all again for each token."""
+
+    joins = False
+
+    def __init__(self, model: Any, *, numbers_positions: bool) -> None:
+        self.model, self.numbers_positions = model, numbers_positions
+        self.cache: Any = None
+        self.seen = self.read = torch.zeros(0)
+
+    def __call__(self, tokens: Tensor, real: Tensor) -> Tensor:
+        """See `Respond`."""
+        self.read = torch.cat([self.read, real.long()], 1) if len(self.read) else real.long()
+        positions = (self.read.cumsum(1) - 1).clamp(min=0)
+        self.seen = torch.cat([self.seen, tokens], 1) if len(self.seen) else tokens
+        if self.cache is None:
+            tokens = self.seen
+        more = {"position_ids": positions[:, -tokens.shape[1] :]} if self.numbers_positions else {}
+        found = self.model(
+            input_ids=tokens, attention_mask=self.read, past_key_values=self.cache, use_cache=True, **more
+        )
+        self.cache = getattr(found, "past_key_values", None)
+        return found.logits[:, -1].float()
+
+    def keep(self, rows: Tensor) -> None:
+        """See `Respond.keep`."""
+        self.seen, self.read = self.seen[rows], self.read[rows]
+        if self.cache is not None:
+            self.cache.batch_select_indices(rows)
+
+    def join(self, other: Any) -> None:
+        """It does not."""
+        raise NotImplementedError
 
 
 def open_transformers(path: str, *, length: int | None = None) -> TransformersModel:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from curate.errors import CurateError
-from curate.evaluation.models.tokens import Respond, TokenModel
+from curate.evaluation.models.generation import Respond
+from curate.evaluation.models.tokens import TokenModel
 from curate.tokenize.roles import roles
 from curate.tokenize.tokenizer import load_tokenizer
+from curate.train.models.backbone import BackboneCache
 from curate.train.models.trunk import build_trunk
 from curate.train.weights.origin import Origin, checkpoint_of, find_model, model_hash
 
@@ -43,13 +45,29 @@ class TrunkModel(TokenModel):
 
     def respond(self) -> Respond:
         """See `TokenModel.respond`."""
-        cache = self.trunk.new_cache()
+        return _Reading(self)
 
-        def after(tokens: Tensor, real: Tensor) -> Tensor:
-            documents = torch.where(real, 0, -1)
-            return self.logits(self.trunk(tokens, documents=documents, cache=cache)[:, -1])
 
-        return after
+class _Reading:
+    """A trunk in the middle of some texts; one of transformers takes in no others."""
+
+    def __init__(self, model: TrunkModel) -> None:
+        self.model, self.cache = model, model.trunk.new_cache()
+        self.joins = not isinstance(self.cache, BackboneCache)
+
+    def __call__(self, tokens: Tensor, real: Tensor) -> Tensor:
+        """See `Respond`."""
+        documents = torch.where(real, 0, -1)
+        return self.model.logits(self.model.trunk(tokens, documents=documents, cache=self.cache)[:, -1])
+
+    def keep(self, rows: Tensor) -> None:
+        """See `Respond.keep`."""
+        self.cache.select(rows)
+        self.cache.trim()
+
+    def join(self, other: Any) -> None:
+        """See `Respond.join`."""
+        self.cache.join(other.cache)
 
 
 def open_trunk(path: str, *, length: int | None = None) -> TrunkModel:

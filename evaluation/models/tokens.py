@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,19 +20,14 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
+from curate.evaluation.models.generation import Generation, Respond, Sampling
 from curate.evaluation.models.windows import Window, batches, scored_windows, text_windows
 
-__all__ = ["Respond", "TokenModel", "not_finite"]
+__all__ = ["TokenModel", "not_finite", "rows_of"]
 
 TOKENS = 4096
 CHUNK = 512
 PIECE = 4_000_000
-CHECK = 4
-"""Generated tokens between two looks for stop strings."""
-
-Respond = Callable[[Tensor, Tensor], Tensor]
-"""From new tokens, and whether each is one (False: padding before a prompt), (rows, n) both, to the logits after the last,
-(rows, vocabulary); it remembers what it was given before."""
 
 
 class TokenModel(ABC):
@@ -134,17 +128,13 @@ class TokenModel(ABC):
                 f"{most} new tokens leave no room for a prompt: {self.name} reads {self.length} tokens at once"
             )
         encoded = [tokens or [self.prefix] for tokens in self.encode(prompts)]
-        found: list[Completion] = [Completion("", 0, "stop", 0)] * len(encoded)
-        order, done = sorted(range(len(encoded)), key=lambda number: (-len(encoded[number]), number)), 0
-        for some in batches(order, lambda number: min(len(encoded[number]), room) + most, most=TOKENS):
-            rows = [encoded[number][-room:] for number in some]
-            done += len(some)
-            draws = [np.random.default_rng((seed, number)) for number in some] if temperature else None
-            for number, tokens in zip(some, self._continue(rows, most, stop, temperature, draws), strict=True):
-                text, finish = self._ended(tokens, most, stop)
-                found[number] = Completion(text, len(tokens), finish, max(len(encoded[number]) - room, 0))
-            self.progress(done / len(encoded))
-        return found
+        longest = max((min(len(tokens), room) for tokens in encoded), default=0)
+        generation = Generation(
+            self, most=most, end=self.end, stop=stop, sampling=Sampling(temperature, seed=seed),
+            done=lambda count: self.progress(count / len(encoded)),
+        )  # fmt: skip
+        found = generation.continued([tokens[-room:] for tokens in encoded], rows=rows_of(longest + most))
+        return [one._replace(cut=max(len(tokens) - room, 0)) for one, tokens in zip(found, encoded, strict=True)]
 
     @torch.inference_mode()
     def _read(
@@ -189,52 +179,10 @@ class TokenModel(ABC):
             raise not_finite(self.name)
         return losses, torch.cat(likeliest).cpu().numpy()
 
-    @torch.inference_mode()
-    def _continue(
-        self,
-        rows: Sequence[list[int]],
-        most: int,
-        stop: Sequence[str],
-        temperature: float,
-        draws: Sequence[np.random.Generator] | None,
-    ) -> list[list[int]]:
-        """The new tokens of each row, up to an end or a little beyond a stop string."""
-        longest = max(map(len, rows))
-        tokens = torch.tensor([[self.prefix] * (longest - len(row)) + row for row in rows], device=self.device)
-        real = torch.tensor([[False] * (longest - len(row)) + [True] * len(row) for row in rows], device=self.device)
-        respond, found = self.respond(), [list[int]() for _ in rows]
-        going = set(range(len(rows)))
-        for step in range(1, most + 1):
-            chosen = self._chosen(respond(tokens, real), temperature, draws)
-            for row in list(going):
-                found[row].append(chosen[row])
-                if chosen[row] in self.end or (step % CHECK == 0 and self._stopped(found[row], stop)):
-                    going.discard(row)
-            if not going:
-                break
-            tokens = torch.tensor([[token] for token in chosen], device=self.device)
-            real = torch.ones_like(tokens, dtype=torch.bool)
-        return found
 
-    def _chosen(self, logits: Tensor, temperature: float, draws: Sequence[np.random.Generator] | None) -> list[int]:
-        if draws is None:
-            return logits.argmax(-1).tolist()
-        cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
-        uniforms = torch.tensor([[one.random()] for one in draws], dtype=torch.float64, device=logits.device)
-        places = torch.searchsorted(cumulative, uniforms * cumulative[:, -1:], right=True)[:, 0]
-        return places.clamp(max=logits.shape[-1] - 1).tolist()
-
-    def _stopped(self, tokens: list[int], stop: Sequence[str]) -> bool:
-        text = self.tokenizer.decode(tokens) if stop else ""
-        return any(string in text for string in stop)
-
-    def _ended(self, tokens: list[int], most: int, stop: Sequence[str]) -> tuple[str, Literal["stop", "length"]]:
-        ended = bool(tokens) and tokens[-1] in self.end
-        text = self.tokenizer.decode(tokens[:-1] if ended else tokens)
-        first = min((place for string in stop if (place := text.find(string)) >= 0), default=None)
-        if first is not None:
-            return text[:first], "stop"
-        return text, "stop" if ended else "length"
+def rows_of(length: int) -> int:
+    """How many texts of so many tokens are gone on with at a time."""
+    return max(1, TOKENS // length)
 
 
 def not_finite(model: str) -> CurateError:

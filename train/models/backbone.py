@@ -39,6 +39,14 @@ class BackboneCache(Cache):
         super().__init__()
         self.past: Any = None
 
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order."""
+        super().select(rows)
+        self.past.batch_select_indices(rows)
+
+    def trim(self) -> None:
+        """Nothing: its memory is transformers'."""
+
 
 class Backbone(nn.Module):
     """A model of transformers without its head, or with the matrix of its logits.

@@ -178,12 +178,39 @@ class Cache:
         return self.documents
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows, some perhaps more than once, in this order: beams that go on."""
+        """Keep these rows, some perhaps more than once, in this order: beams, or texts, that go on."""
+        self._each(lambda kept: kept[rows], lambda documents: documents[rows])
+
+    def trim(self) -> None:
+        """Forget the first places, as far as no row has anything there."""
+        if self.documents is not None and len(self):
+            first = int((self.documents >= 0).any(0).int().argmax())
+            self._each(lambda kept: kept[:, first:], lambda documents: documents[:, first:])
+
+    def join(self, other: Cache) -> None:
+        """Take in the rows of another one behind these; the shorter of the two is padded on the left."""
+        longest = max(len(self), len(other))
+        for one in (self, other):
+            before = longest - len(one)
+            one._each(
+                lambda kept, before=before: functional.pad(kept, (0, 0, 0, 0, before, 0)),
+                lambda documents, before=before: functional.pad(documents, (before, 0), value=-1),
+            )
+        assert self.documents is not None and other.documents is not None
+        self.documents = torch.cat((self.documents, other.documents))
+        for number, memory in self._memories.items():
+            theirs = other.memory(number)
+            assert memory.keys is not None and memory.values is not None
+            assert theirs.keys is not None and theirs.values is not None
+            memory.keys = torch.cat((memory.keys, theirs.keys))
+            memory.values = torch.cat((memory.values, theirs.values))
+
+    def _each(self, kept: Callable[[Tensor], Tensor], documents: Callable[[Tensor], Tensor]) -> None:
         if self.documents is not None:
-            self.documents = self.documents[rows]
+            self.documents = documents(self.documents)
         for memory in self._memories.values():
             if memory.keys is not None and memory.values is not None:
-                memory.keys, memory.values = memory.keys[rows], memory.values[rows]
+                memory.keys, memory.values = kept(memory.keys), kept(memory.values)
 
 
 class Attention(nn.Module):

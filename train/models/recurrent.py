@@ -34,6 +34,18 @@ class RecurrentCache:
     def __init__(self) -> None:
         self.memories: list[tuple[Tensor, Tensor]] = []
 
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order."""
+        self.memories = [(hidden[rows], cell[rows]) for hidden, cell in self.memories]
+
+    def trim(self) -> None:
+        """Nothing is kept of single tokens."""
+
+    def join(self, other: RecurrentCache) -> None:
+        """Take in the rows of another one behind these."""
+        pairs = zip(self.memories, other.memories, strict=True)
+        self.memories = [(torch.cat((one[0], two[0])), torch.cat((one[1], two[1]))) for one, two in pairs]
+
 
 class _Runs(NamedTuple):
     """Documents of a batch side by side, longest first.
