@@ -4,7 +4,7 @@
 
 Documents are 1,500 characters of the books of ../shared/data/books_sample, a few of each. Three versions are spoiled: in
 30% of the documents stands a notice of a web site, in 30% the words are in another order, or a third of the documents stands
-there three times. All versions have as many documents. Measured on other books, and on articles of WikiText-2.
+there three times. All versions have as many documents. Measured on other books.
 """
 
 from __future__ import annotations
@@ -43,10 +43,9 @@ def main() -> None:
         for version, texts in {"clean": train, **spoiled(train)}.items():
             commit(folder, version, texts)
         write(folder / "books.jsonl", held_out)
-        write(folder / "articles.jsonl", articles())
         command = [
             *CURATE, "ablate", "clean", "boilerplate", "shuffled", "threefold", "--seeds", str(asked.seeds), "--name",
-            "planted", "--heldout", "books.jsonl", "--heldout", "articles.jsonl", "--json",
+            "planted", "--heldout", "books.jsonl", "--json",
             *(word for one in asked.overrides for word in ("--set", one)),
         ]  # fmt: skip
         seconds = cpu_seconds(command, folder)
@@ -97,12 +96,6 @@ def spoiled(texts: list[str]) -> dict[str, list[str]]:
         "shuffled": [shuffled(text) if at in chosen else text for at, text in enumerate(texts)],
         "threefold": (third * 3)[: len(texts)],
     }
-
-
-def articles() -> list[str]:
-    """Paragraphs of WikiText-2 with at least 400 characters."""
-    lines = (DATA / "wikitext2" / "valid.txt").read_text().splitlines()
-    return [line.strip() for line in lines if len(line) >= 400][:200]
 
 
 def write(path: Path, texts: list[str]) -> None:
