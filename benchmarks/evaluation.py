@@ -2,10 +2,10 @@
 
     python benchmarks/evaluation.py [--rounds 3] [--rows 200]
 
-The model is a Llama of random weights (8 million parameters beside GPT-2's vocabulary) in a Hugging Face folder. Five tasks:
-LAMBADA, HellaSwag, ARC, SST-2 and CommonsenseQA from ../shared/data. `harness` is lm-evaluation-harness's own command with
-its `hf` model; `ours` and `transformers` are `curate eval` on the same task files, on our trunks and on transformers; `native` asks the
-questions of HellaSwag and ARC as tasks of ours, without the harness.
+The model is a Llama of random weights (8 million parameters beside GPT-2's vocabulary) in a Hugging Face folder. Five
+tasks: LAMBADA, HellaSwag, ARC, SST-2 and CommonsenseQA from ../shared/data. `harness` is lm-evaluation-harness's own
+command with its `hf` model; `ours` and `transformers` are `curate eval` on the same task files, on our trunks and on
+transformers; `native` asks the questions of HellaSwag and ARC as tasks of ours, without the harness.
 """
 
 from __future__ import annotations

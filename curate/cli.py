@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("curate.commands.compare:compare", "Compare models on the same items; gates for scripts."),
     "ablate": ("curate.commands.ablate:ablate", "Tell which data trains the better model."),
     "sweep": ("curate.commands.sweep:sweep", "Tell which settings train the better model."),
+    "generate": ("curate.commands.generate:generate", "Let a model go on with prompts, or talk to it."),
+    "predict": ("curate.commands.predict:predict", "Write labels, numbers or texts that a model gives to rows."),
     "export": ("curate.commands.export:export", "Write a trained model as a Hugging Face folder."),
     "report": ("curate.commands.report:report", "Write the HTML report of a version or a training run."),
     "doctor": ("curate.commands.doctor:doctor", "Say what is installed, what is missing, and how to get it."),

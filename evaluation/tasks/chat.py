@@ -26,7 +26,7 @@ from curate.train.settings.blocks import DataSettings
 from curate.train.weights.origin import checkpoint_of, read_stored
 from curate.train.weights.tokenizer_files import read_chat_template
 
-__all__ = ["assistant_losses", "preferred"]
+__all__ = ["assistant_losses", "chat_template", "preferred"]
 
 
 def assistant_losses(task: ConversationTask, rows: Rows, model: TokenModel) -> dict[str, list[Any]]:
@@ -82,6 +82,12 @@ def _settings(model: TokenModel) -> tuple[DataSettings, str | None]:
         return DataSettings(), read_chat_template(path) if path.is_dir() else None
     stored = read_stored(checkpoint)
     return stored.config.data, stored.chat_template
+
+
+def chat_template(model: TokenModel) -> ChatTemplate | None:
+    """The template of the conversations that a model was trained on; None where it was trained on none."""
+    source = _settings(model)[1]
+    return None if source is None else _template(model, source)
 
 
 def _template(model: TokenModel, source: str | None) -> ChatTemplate:
