@@ -18,7 +18,7 @@ class Likelihood(NamedTuple):
         nats: Logarithm of its probability, at most 0.
         tokens: Tokens of the continuation.
         greedy: It is what the likeliest token each time gives.
-        cut: Tokens of the context that did not fit in and were left out, from its begin.
+        cut: Tokens from the begin of context and continuation that the last token was read without, as they did not fit in.
     """
 
     nats: float

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 
 from curate.errors import CurateError, ResumableError
 from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
-from curate.evaluation.models.windows import Window, batches, scored_windows, text_windows
+from curate.evaluation.models.windows import Window, batches, likelihoods, scored_windows, text_windows
 
 __all__ = ["KEY", "EndpointModel", "open_endpoint"]
 
@@ -80,11 +80,8 @@ class EndpointModel:
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """See `LanguageModel.score`."""
         windows, cuts = scored_windows(self.encode, pairs, self.prefix, self.length)
-        found = self._read(windows)
-        return [
-            Likelihood(float(logs.sum()), window.targets, greedy, cut)
-            for window, (logs, greedy), cut in zip(windows, found, cuts, strict=True)
-        ]
+        read = self._read(windows)
+        return likelihoods(((window, *found) for window, found in zip(windows, read, strict=True)), cuts)
 
     def read(self, texts: Sequence[str]) -> list[TextLosses]:
         """See `LanguageModel.read`."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
 from curate.evaluation.models.generation import Generation, Respond, Sampling
-from curate.evaluation.models.windows import Window, batches, scored_windows, text_windows
+from curate.evaluation.models.windows import Window, batches, likelihoods, scored_windows, text_windows
 
 __all__ = ["TokenModel", "not_finite", "rows_of"]
 
@@ -73,12 +73,10 @@ class TokenModel(ABC):
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """See `LanguageModel.score`."""
         windows, cuts = scored_windows(self.encode, pairs, self.prefix, self.length)
-        found = [Likelihood(0.0, 0, True, cut) for cut in cuts]
-        for window, nats, greedy in self._read(windows, self.progress, greedy=True):
-            found[window.request] = Likelihood(
-                -float(nats.sum(dtype=np.float64)), window.targets, bool(greedy.all()), cuts[window.request]
-            )
-        return found
+        read = self._read(windows, self.progress, greedy=True)
+        return likelihoods(
+            ((window, -nats.astype(np.float64), bool(greedy.all())) for window, nats, greedy in read), cuts
+        )
 
     def read(self, texts: Sequence[str]) -> list[TextLosses]:
         """See `LanguageModel.read`; PIECE characters or a text at a time."""

@@ -14,23 +14,24 @@ def sizes(**settings) -> Architecture:
     return ModelSettings(layers=2, width=32, heads=2, **settings).architecture
 
 
-def byte_tokenizer() -> Tokenizer:
-    """Every byte is a token; `<|endoftext|>` ends a text."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: number for number, letter in enumerate(alphabet)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+def byte_tokenizer(merges: tuple[tuple[str, str], ...] = ()) -> Tokenizer:
+    """Every byte is a token, and every merge; `<|endoftext|>` ends a text."""
+    names = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
+    vocabulary = {name: number for number, name in enumerate(names)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|endoftext|>"])
     return tokenizer
 
 
-def small_model(length: int = 24, seed: int = 0, **settings) -> TrunkModel:
+def small_model(length: int = 24, seed: int = 0, merges: tuple[tuple[str, str], ...] = (), **settings) -> TrunkModel:
     torch.manual_seed(seed)
-    trunk = build_trunk(sizes(**settings), vocabulary=257, length=length)
+    end = 256 + len(merges)
+    trunk = build_trunk(sizes(**settings), vocabulary=end + 1, length=length)
     for parameter in trunk.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return TrunkModel(
-        trunk, name="small", identity=f"seed {seed}", tokenizer=byte_tokenizer(), prefix=256, end=frozenset({256}),
+        trunk, name="small", identity=f"seed {seed}", tokenizer=byte_tokenizer(merges), prefix=end, end=frozenset({end}),
         length=length,
     )  # fmt: skip

@@ -89,6 +89,16 @@ def test_three_ways_to_compute_a_model_give_the_same_numbers(folder, ours, tmp_p
         assert other.items("choice").table["cut"].to_pylist() == by_trunk.items("choice").table["cut"].to_pylist()
 
 
+def test_a_continuation_longer_than_the_context_costs_the_same_however_the_model_is_computed(folder, ours):
+    pairs = [("Question?", " " + "word " * 40), ("Question?", " no")]
+    wanted = ours.score(pairs)
+    with serving(completions(ours), [{"id": "small", "max_model_len": 64}]) as url:
+        for model in (open_model(str(folder), backend="transformers"), open_model(url, endpoint_tokenizer=str(folder))):
+            for one, other in zip(model.score(pairs), wanted, strict=True):
+                assert one.nats == pytest.approx(other.nats, rel=1e-5)
+                assert (one.tokens, one.cut) == (other.tokens, other.cut)
+
+
 def test_likeliest_continuations_are_known_however_the_model_is_computed(folder, ours):
     pairs = [(context, chr(letter)) for context in "abcdefgh" for letter in range(33, 127)]
     greedy = [one.greedy for one in ours.score(pairs)]

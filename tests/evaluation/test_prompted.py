@@ -87,6 +87,11 @@ def test_one_choice_is_none():
         choices(choice(choices="options"), rows({"q": "?", "options": [" a"], "a": 0}), Parrot())
 
 
+def test_an_empty_choice_is_refused():
+    with pytest.raises(CurateError, match="the row 0 has an empty choice"):
+        choices(choice(choices="options"), rows({"q": "?", "options": [" a", ""], "a": 0}), Parrot())
+
+
 def test_examples_stand_before_with_their_answers_and_never_the_row_itself():
     model = Parrot()
     some = [{"q": f"q{number}", "a": number % 2} for number in range(12)]
