@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Completion", "LanguageModel", "Likelihood", "TextLosses"]
+from curate.errors import CurateError
+
+__all__ = ["Completion", "LanguageModel", "Likelihood", "TextLosses", "not_finite"]
 
 
 class Likelihood(NamedTuple):
@@ -97,3 +99,11 @@ class LanguageModel(Protocol):
             seed: Of the draws; a prompt's draws depend on it and on the prompt's place alone.
         """
         ...
+
+
+def not_finite(model: str) -> CurateError:
+    """What is said of a model that gives numbers that are not finite."""
+    return CurateError(
+        f"the model {model} gives numbers that are not finite",
+        hint="it diverged in training, or its weights are damaged; an earlier checkpoint may be whole",
+    )

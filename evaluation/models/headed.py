@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from curate.errors import CurateError
-from curate.evaluation.models.tokens import not_finite
+from curate.evaluation.models.contract import not_finite
 from curate.tokenize.roles import roles
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.data.batch import filled

@@ -19,11 +19,11 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
+from curate.evaluation.models.contract import Completion, Likelihood, TextLosses, not_finite
 from curate.evaluation.models.generation import Generation, Respond, Sampling
 from curate.evaluation.models.windows import Window, batches, likelihoods, scored_windows, text_windows
 
-__all__ = ["TokenModel", "not_finite", "rows_of"]
+__all__ = ["TokenModel", "rows_of"]
 
 TOKENS = 4096
 CHUNK = 512
@@ -181,14 +181,6 @@ class TokenModel(ABC):
 def rows_of(length: int) -> int:
     """How many texts of so many tokens are gone on with at a time."""
     return max(1, TOKENS // length)
-
-
-def not_finite(model: str) -> CurateError:
-    """What is said of a model that gives numbers that are not finite."""
-    return CurateError(
-        f"the model {model} gives numbers that are not finite",
-        hint="it diverged in training, or its weights are damaged; an earlier checkpoint may be whole",
-    )
 
 
 def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:

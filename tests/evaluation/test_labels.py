@@ -207,6 +207,15 @@ def test_numbers_that_are_not_finite_are_refused(trained, project, tmp_path):
         evaluate(lambda: model, [task_of(LabelTask)], tmp_path, store=find_store(str(project / ".curate")), say=print)
 
 
+@pytest.mark.parametrize("beams", [1, 2])
+def test_targets_of_a_model_that_diverged_are_refused(trained, project, tmp_path, beams):
+    model, task = open_model(str(trained("german"))), task_of(LabelTask, beams=beams)
+    with torch.no_grad():
+        model.trunk.unembedding.fill_(torch.nan)
+    with pytest.raises(CurateError, match="gives numbers that are not finite"):
+        evaluate(lambda: model, [task], tmp_path, store=find_store(str(project / ".curate")), say=print)
+
+
 @pytest.mark.parametrize(
     ("labels", "found"),
     [

@@ -85,7 +85,7 @@ def test_a_continuation_that_becomes_one_token_with_its_context_is_no_certainty(
 
 @pytest.mark.parametrize("context", ["", "in", "in "])
 def test_an_empty_continuation_has_no_likelihood(model, context):
-    with pytest.raises(CurateError, match="the continuation '' of .* has no tokens"):
+    with pytest.raises(CurateError, match=r"the continuation '' of .* has no tokens"):
         model.score([(context, "")])
 
 
@@ -124,12 +124,22 @@ def test_a_prompt_needs_room(model):
         model.complete(["x"], most=24)
 
 
-def test_a_model_that_gives_no_numbers_is_refused():
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda model: model.read(["text"]),
+        lambda model: model.score([("a", "b")]),
+        lambda model: model.complete(["a"], most=2),
+        lambda model: model.complete(["a"], most=2, temperature=1.0),
+    ],
+)
+def test_a_model_that_gives_no_numbers_is_refused(ask, value):
     model = small_model()
     with torch.no_grad():
-        model.trunk.norm.weight.fill_(float("nan"))
+        model.trunk.norm.weight.fill_(value)
     with pytest.raises(CurateError, match="the model small gives numbers that are not finite"):
-        model.read(["text"])
+        ask(model)
 
 
 def test_texts_are_read_in_pieces_and_progress_is_told(model, monkeypatch):
