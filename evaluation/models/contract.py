@@ -62,13 +62,17 @@ class LanguageModel(Protocol):
 
     Attributes:
         name: As it was asked for.
-        identity: sha256 over its weights; of a server, its URL and the name it has there.
+        identity: sha256 over all that decides its answers (models/identity.py).
+        weights: sha256 over its weights; of a server, its URL and the name it has there.
+        backend: Who computes it: `ours`, `transformers` or `endpoint`.
         length: Most tokens that it reads at once.
         progress: Is told the share of a request that is done.
     """
 
     name: str
     identity: str
+    weights: str
+    backend: str
     length: int
     progress: Callable[[float], None]
 

@@ -24,6 +24,7 @@ from tokenizers import Tokenizer
 
 from curate.errors import CurateError, ResumableError
 from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
+from curate.evaluation.models.identity import answers_hash
 from curate.evaluation.models.windows import Window, batches, likelihoods, scored_windows, text_windows
 
 __all__ = ["KEY", "EndpointModel", "open_endpoint"]
@@ -56,11 +57,14 @@ class EndpointModel:
         seconds: How long an answer may take.
     """
 
+    backend = "endpoint"
+
     def __init__(
         self, url: str, model: str, *, tokenizer: Tokenizer | None, prefix: int, length: int, seconds: float = SECONDS
     ) -> None:
         self.url, self.model, self.seconds = url.rstrip("/"), model, seconds
-        self.name, self.identity, self.length = model, f"{self.url} {model}", length
+        self.name, self.weights, self.length = model, f"{self.url} {model}", length
+        self.identity = answers_hash(self.weights, self.backend, tokenizer, prefix=prefix)
         self.tokenizer, self.prefix = tokenizer, prefix
         self.progress: Callable[[float], None] = lambda share: None
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.evaluation.models.contract import Completion, Likelihood, TextLosses, not_finite
 from curate.evaluation.models.generation import Generation, Respond, Sampling
+from curate.evaluation.models.identity import answers_hash
 from curate.evaluation.models.windows import Window, batches, likelihoods, scored_windows, text_windows
 
 __all__ = ["TokenModel", "rows_of"]
@@ -35,17 +36,31 @@ class TokenModel(ABC):
 
     Args:
         name: As it was asked for.
-        identity: sha256 over its weights.
+        weights: sha256 over its weights.
         tokenizer: Its tokenizer.
         prefix: The token that stands before a text.
         end: Tokens that end a text.
         length: Most tokens that it reads at once.
+        template: sha256 over what says how its conversations are written.
     """
 
+    backend: str
+
     def __init__(
-        self, name: str, identity: str, *, tokenizer: Tokenizer, prefix: int, end: frozenset[int], length: int
+        self,
+        name: str,
+        weights: str,
+        *,
+        tokenizer: Tokenizer,
+        prefix: int,
+        end: frozenset[int],
+        length: int,
+        template: str = "",
     ) -> None:
-        self.name, self.identity, self.length = name, identity, length
+        self.name, self.weights, self.length = name, weights, length
+        self.identity = answers_hash(
+            weights, self.backend, tokenizer, prefix=prefix, end=sorted(end), template=template
+        )
         self.tokenizer, self.prefix, self.end = tokenizer, prefix, end
         self.progress: Callable[[float], None] = lambda share: None
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -32,6 +35,23 @@ def small_model(length: int = 24, seed: int = 0, merges: tuple[tuple[str, str], 
     for parameter in trunk.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return TrunkModel(
-        trunk, name="small", identity=f"seed {seed}", tokenizer=byte_tokenizer(merges), prefix=end, end=frozenset({end}),
+        trunk, name="small", weights=f"seed {seed}", tokenizer=byte_tokenizer(merges), prefix=end, end=frozenset({end}),
         length=length,
     )  # fmt: skip
+
+
+def llama_folder(place: Path, seed: int = 1) -> Path:
+    """A Llama of transformers that knows nothing, with a tokenizer of bytes."""
+    import transformers
+
+    torch.manual_seed(seed)
+    config = transformers.LlamaConfig(
+        vocab_size=257, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=64, bos_token_id=256, eos_token_id=256, pad_token_id=256,
+        initializer_range=0.1,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(place)
+    byte_tokenizer().save(str(place / "tokenizer.json"))
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
+    (place / "tokenizer_config.json").write_text(json.dumps(names))
+    return place

@@ -13,7 +13,7 @@ from curate.evaluation.models.endpoint import open_endpoint
 from curate.evaluation.models.opened import open_model
 from curate.evaluation.run import evaluate
 from curate.evaluation.tasks.settings import ChoiceTask, GenerationTask, PerplexityTask
-from tests.evaluation.language_model import byte_tokenizer
+from tests.evaluation.language_model import llama_folder
 from tests.evaluation.server import completions, serving
 
 ROWS = [
@@ -25,22 +25,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A Llama of transformers that knows nothing, with a tokenizer of bytes."""
-    import torch
-    import transformers
-
-    place = tmp_path_factory.mktemp("model")
-    torch.manual_seed(1)
-    config = transformers.LlamaConfig(
-        vocab_size=257, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=64, bos_token_id=256, eos_token_id=256, pad_token_id=256,
-        initializer_range=0.1,
-    )  # fmt: skip
-    transformers.LlamaForCausalLM(config).save_pretrained(place)
-    byte_tokenizer().save(str(place / "tokenizer.json"))
-    names = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
-    (place / "tokenizer_config.json").write_text(json.dumps(names))
-    return place
+    return llama_folder(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
