@@ -34,7 +34,7 @@ class TextLosses(NamedTuple):
 
     Attributes:
         tokens: (length,) numbers of the tokens.
-        nats: (length,) float32 negative logarithms of their probabilities, the first after an end of text.
+        nats: (length,) float32 negative logarithms of their probabilities, the first after a start or an end of text.
     """
 
     tokens: NDArray[np.int64]

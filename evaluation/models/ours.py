@@ -94,7 +94,7 @@ def open_trunk(path: str, *, length: int | None = None) -> TrunkModel:
     known = roles(tokens)
     limit = longest if length is None else min(length, longest)
     return TrunkModel(
-        trunk, name=path, weights=weights, tokenizer=tokens, prefix=_prefix(known, run=checkpoint is not None),
+        trunk, name=path, weights=weights, tokenizer=tokens, prefix=known["start"],
         end=frozenset({known["end_of_text"], known.get("end", known["end_of_text"])}), length=limit,
         template=template,
     )  # fmt: skip
@@ -110,7 +110,7 @@ def trunk_of(trained: Trained, name: str, weights: str) -> TrunkModel:
     tokens = load_tokenizer(trained.tokenizer)
     known = roles(tokens)
     return TrunkModel(
-        trained.trunk(), name=name, weights=weights, tokenizer=tokens, prefix=known["end_of_text"],
+        trained.trunk(), name=name, weights=weights, tokenizer=tokens, prefix=known["start"],
         end=frozenset({known["end_of_text"], known.get("end", known["end_of_text"])}), length=trained.length,
     )  # fmt: skip
 
@@ -119,11 +119,6 @@ def _check_predicts(trained: Trained, name: str) -> None:
     kind = trained.config.objective.kind
     if kind in ("masked", "seq2seq", "classification", "token_classification"):
         raise CurateError(f"the model in `{name}` does not predict the next token: it was trained for `{kind}`")
-
-
-def _prefix(known: dict[str, int], *, run: bool) -> int:
-    """A run of ours has learned the first token after an end of text; other models may have a token of their own."""
-    return known["end_of_text"] if run else known.get("start", known["end_of_text"])
 
 
 def _of_run(path: str) -> tuple[nn.Module, str, Path | None, int, str]:

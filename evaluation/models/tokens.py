@@ -1,8 +1,8 @@
 """All that evaluation asks of a language model, for anything that turns token numbers into logits.
 
-Texts are read as lm-evaluation-harness reads them, so that numbers can be compared: a text is predicted after an end of
-text; a longer one in windows, each token once, the last window with as much context as the model takes; a context that is
-too long loses its begin; white space at the end of a context belongs to the continuation.
+Texts are read as lm-evaluation-harness reads them, so that numbers can be compared: a text is predicted after the start token
+or an end of text; a longer one in windows, each token once, the last window with as much context as the model takes; a
+context that is too long loses its begin; white space at the end of a context belongs to the continuation.
 
 Requests are sorted by length and put together to at most TOKENS tokens; logits are made for CHUNK positions at a time.
 """

@@ -41,6 +41,20 @@ def test_inputs_are_the_targets_one_before_and_the_first_is_an_end_of_text(text_
     assert batch["tokens"].ravel()[:count].tolist() == wanted
 
 
+@pytest.mark.parametrize("length", [1, 5, 8, 200])
+@pytest.mark.parametrize("document_mask", [True, False])
+def test_a_document_begins_with_the_start_token_where_the_tokenizer_has_one(column_pack, length, document_mask):
+    pack = column_pack(Fields(), needs=("start",), train={"text": TEXTS})
+    start, end = pack.roles["start"], pack.end_of_text
+    assert start != end
+    batch = whole(Windows(pack, "train", length, document_mask=document_mask))
+    targets = batch["targets"].ravel()
+    count = int((targets != IGNORED).sum())
+    assert targets[:count].tolist() == stream(pack, "train").tolist()  # the end of a text is learned as before
+    before = [start, *(start if token == end else token for token in targets[: count - 1].tolist())]
+    assert batch["tokens"].ravel()[:count].tolist() == before
+
+
 def test_windows_read_over_the_borders_of_shards(text_pack, monkeypatch):
     texts = [f"document {number} has a few words" for number in range(20)]
     uncut = text_pack(train=texts)

@@ -1,11 +1,12 @@
 """A split's text, cut into windows for language models.
 
 A split is one stream of tokens, documents after each other, each followed by the end-of-text token. It is cut into
-windows of `length` targets; the inputs are the tokens one before, and before the first token stands an end of text.
-So every token of the split is a target exactly once in an epoch, and the first token of a document is predicted from an
-end of text. The last window is filled up with targets that do not count.
+windows of `length` targets; the inputs are the tokens one before. Before a document stands the tokenizer's start token
+(Llama's `<s>`, BERT's `[CLS]`) in the place of the end of text, which is that token where there is no other.
+So every token of the split is a target exactly once in an epoch, and the first token of a document is predicted from a
+start. The last window is filled up with targets that do not count.
 
-With `document_mask` a batch says which document a position belongs to, which is that of its target: the end of text
+With `document_mask` a batch says which document a position belongs to, which is that of its target: the start token
 before a document is its first input. Positions count from there, or from the window's beginning. Without, attention
 may look across documents, as in GPT-2. A window costs about 0.02 ms.
 """
@@ -41,6 +42,7 @@ class Windows:
         self.rows = pack.rows(split)
         self.stream = self.rows.stream(TEXT)
         self.length, self.tokens, self.end_of_text = length, len(self.stream), pack.end_of_text
+        self.start = pack.roles["start"]
         self.document_mask, self.cut = document_mask, 0
         self.weights = self.rows.numbers("weight").astype(np.float32) if self.rows.has("weight") else None
 
@@ -60,6 +62,8 @@ class Windows:
             read = self.stream.tokens(max(start - 1, 0), stop)
             targets[row, : stop - start] = read[int(start > 0) :]
             tokens[row, int(start == 0) : stop - start] = read[:-1]
+        # a text cannot spell the end of text: where it stands, a document has ended and the next one begins
+        tokens[tokens == self.end_of_text] = self.start
         found: Arrays = {"tokens": tokens, "targets": targets, "numbers": numbers}
         if not self.document_mask and self.weights is None:
             return found
