@@ -95,6 +95,16 @@ def test_what_a_task_asks_is_known_by_its_content(asked, file, old, new, changed
     assert anew(asked, small_model(length=64)) == changed
 
 
+def test_files_of_examples_of_the_harness_need_no_row_more_than_are_shown(asked):
+    tasks = json.loads((asked / "tasks.yaml").read_text())
+    shown = {**tasks["tasks"][2], "examples": 6, "examples_from": ["shown.jsonl"]}
+    (asked / "tasks.yaml").write_text(json.dumps({"tasks": [shown]}))
+    assert anew(asked, small_model(length=64)) == ["harness"]
+    (asked / "shown.jsonl").write_text((asked / "shown.jsonl").read_text().replace("question 3", "question 33"))
+    assert anew(asked, small_model(length=64)) == ["harness"]
+    assert anew(asked, small_model(length=64)) == []
+
+
 def test_files_that_have_moved_are_the_same_data(asked):
     anew(asked, small_model(length=64))
     for name in ("rows", "shown"):

@@ -121,6 +121,16 @@ def test_more_examples_than_rows_are_refused():
         choices(choice(examples=2), rows({"q": "a", "a": 0}, {"q": "b", "a": 0}), Parrot())
 
 
+def test_files_of_examples_need_no_row_more_than_are_shown(tmp_path):
+    file, model = tmp_path / "shown.jsonl", Parrot()
+    file.write_text('{"q": "one", "a": 0}\n{"q": "two", "a": 1}\n')
+    task = choice(examples=2, examples_from=(str(file),))
+    choices(task, rows({"q": "x", "a": 0}), model)
+    assert sorted(model.pairs[0][0].split("\n\n")) == ["one no", "two yes!", "x"]
+    with pytest.raises(CurateError, match="there are 2 rows for 3 examples"):
+        choices(task.model_copy(update={"examples": 3}), rows({"q": "x", "a": 0}), model)
+
+
 def test_a_template_that_is_none_is_refused():
     with pytest.raises(CurateError, match="the template cannot be read"):
         choices(choice(prompt="{{ q"), rows({"q": "a", "a": 0}), Parrot())
