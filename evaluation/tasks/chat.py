@@ -89,7 +89,7 @@ def _template(model: TokenModel, settings: DataSettings) -> ChatTemplate:
 
 
 def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, list[Any]]:
-    """Facts of each row: `accuracy` (the chosen answer is likelier), `log_probabilities` of both, `cut` tokens of the prompt.
+    """Facts of each row: `accuracy` (1: the chosen answer is likelier, 0.5: as likely), `log_probabilities`, `cut` prompt tokens.
 
     Raises:
         CurateError: A row lacks a column.
@@ -114,6 +114,6 @@ def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, 
     both = list(zip(logs[::2], logs[1::2], strict=True))
     return {
         "cut": cuts,
-        "accuracy": [float(chosen > rejected) for chosen, rejected in both],
+        "accuracy": [0.5 * ((chosen > rejected) + (chosen >= rejected)) for chosen, rejected in both],
         "log_probabilities": [list(pair) for pair in both],
     }

@@ -106,6 +106,14 @@ def test_a_preference_is_right_where_the_chosen_answer_is_likelier(trained, meas
     assert found.result["tasks"]["held"]["accuracy"]["low"] is not None
 
 
+def test_answers_that_are_as_likely_are_half_right(trained, measured, tmp_path):
+    rows = [{"question": "q", "chosen": "same", "rejected": "same"},
+            {"question": "q", "chosen": "a" * 500 + "b", "rejected": "a" * 500 + "c"}]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found, _ = measured(trained("choice"), PreferenceTask(name="held", files=(str(tmp_path / "rows.jsonl"),)))
+    assert found.items("held").table["accuracy"].to_pylist() == [0.5, 0.5]
+
+
 @pytest.mark.parametrize("name", ["mood", "tags", "german"])
 def test_a_hugging_face_folder_says_the_same_as_its_run(trained, measured, tmp_path, name):
     export_run(trained(name), tmp_path / "hf")
