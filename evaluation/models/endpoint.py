@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -162,6 +163,9 @@ class EndpointModel:
             raise CurateError(
                 f"the server answers {len(choices)} of {len(prompts)} prompts in one request", self.url, _NEEDS
             )
+        counted = (answered.get("usage") or {}).get("prompt_tokens")
+        if counted == sum(map(len, prompts)) + len(prompts):
+            raise self._begins_otherwise()
         return [
             self._of_targets(window, choice.get("logprobs")) for window, choice in zip(windows, choices, strict=True)
         ]
@@ -173,6 +177,8 @@ class EndpointModel:
                 "the server does not give the log-probabilities of the prompt's tokens: it ignores `echo` or `logprobs`",
                 self.url, _NEEDS,
             )  # fmt: skip
+        if len(logs) > len(window.tokens) + 1:  # the prompt's, and the new token's
+            raise self._begins_otherwise()
         part = slice(len(window.tokens) - window.targets, len(window.tokens))
         values = logs[part]
         if any(value is None or not math.isfinite(value) for value in values):
@@ -192,6 +198,12 @@ class EndpointModel:
                 pool.shutdown(cancel_futures=True)
                 raise
         return found
+
+    def _begins_otherwise(self) -> CurateError:
+        return CurateError(
+            "the server puts a token of its own before each prompt: its numbers would be of other places", self.url,
+            "it must read prompts of token numbers as they are (`add_special_tokens: false`, `add_bos_token: false`)",
+        )  # fmt: skip
 
     def _speaks_otherwise(self) -> CurateError:
         return CurateError("what the server says is no completion", self.url, _NEEDS)
@@ -226,9 +238,9 @@ def ask(place: str, body: Mapping[str, Any] | None, *, seconds: float) -> Any:
         wait = 0.5 * 2**attempt
         try:
             with opener.open(request, timeout=seconds) as answered:
-                return json.loads(answered.read())
+                return json.loads(_whole(answered, until=monotonic() + seconds))
         except urllib.error.HTTPError as error:
-            said = error.read(2000).decode(errors="replace").strip()
+            said = error.read1(2000).decode(errors="replace").strip()
             if error.code in (401, 403):
                 raise CurateError(f"the server refuses ({error.code})", place, f"its key is {KEY}") from None
             if error.code != 429 and error.code < 500:
@@ -249,6 +261,18 @@ def ask(place: str, body: Mapping[str, Any] | None, *, seconds: float) -> Any:
         place,
         "the same command goes on with the task that it was at",
     )
+
+
+def _whole(answered: Any, *, until: float) -> bytes:
+    """A body, which has to be there in time: a socket's timeout is for each part of it."""
+    parts: list[bytes] = []
+    while part := answered.read1(1 << 16):
+        parts.append(part)
+        if monotonic() > until:
+            raise TimeoutError
+    if answered.length:
+        raise http.client.IncompleteRead(b"".join(parts), answered.length)
+    return b"".join(parts)
 
 
 def _hidden(said: str) -> str:

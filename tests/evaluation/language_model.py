@@ -25,6 +25,7 @@ def byte_tokenizer(merges: tuple[tuple[str, str], ...] = ()) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|endoftext|>"])
+    tokenizer.encode_special_tokens = True  # as `load_tokenizer` has it
     return tokenizer
 
 
