@@ -89,7 +89,7 @@ def _template(model: TokenModel, settings: DataSettings) -> ChatTemplate:
 
 
 def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, list[Any]]:
-    """Facts of each row: `accuracy` (1: the chosen answer is likelier, 0.5: as likely), `log_probabilities`, `cut` prompt tokens.
+    """Facts of each row: `accuracy` (1: the chosen is likelier, 0.5: as likely), `log_probabilities`, `cut` prompt tokens.
 
     Raises:
         CurateError: A row lacks a column.
