@@ -273,6 +273,9 @@ def _notes(pair: _Pair) -> Iterator[str]:
     if pair.first.about.get("length") != pair.other.about.get("length"):
         lengths = [one.about.get("length") for one in (pair.first, pair.other)]
         yield f"one model reads {lengths[0]} tokens at once, the other {lengths[1]}"
+    cuts = [one.about.get("cut") for one in (pair.first, pair.other)]
+    if cuts[0] != cuts[1]:
+        yield f"{cuts[0]} items were too long for the first model and were cut, {cuts[1]} for the other"
     if pair.first.table.num_rows < 20:
         yield f"{pair.first.table.num_rows} items are too few to tell much: see what would have been found"
 

@@ -116,8 +116,12 @@ def evaluate(
 
 
 def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, samples: bool, say: Say) -> Items:
-    definition = task.model_dump(exclude={"data", "files", "split"})
-    about = {"definition": definition, "data": rows.identity, "model": model.identity, "length": model.length}
+    # which files these are is said by the hash of what they hold
+    definition = task.model_dump(mode="json", exclude={"data", "files", "split", "anti", "examples_from"})
+    about = {
+        "definition": definition, "data": rows.identity, "model": model.identity, "length": model.length,
+        "engine": f"curate {version('curate-lm')}",
+    }  # fmt: skip
     old = read_items(folder, task.name)
     if (
         old
@@ -135,8 +139,7 @@ def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, sample
         **about, "by": list(task.by), "source": rows.source, "version": rows.version, "split": rows.split,
         "rows": len(rows.rows), "total": rows.total, "repeated": rows.repeated, "samples": samples,
         "cut": sum(one > 0 for one in table["cut"].to_pylist()) if "cut" in table.column_names else 0,
-        "cpu_seconds": time.process_time() - started,
-        "engine": f"curate {version('curate-lm')}",
+        "cpu_seconds": time.process_time() - started, "backend": model.backend,
     })  # fmt: skip
     write_items(folder, items)
     return items
@@ -250,8 +253,8 @@ def _result(model: Model, found: Sequence[Items]) -> dict[str, Any]:
         if items.about["by"]
     }
     return {
-        "schema": 1, "model": model.name, "identity": model.identity, "length": model.length, "tasks": tasks,
-        "groups": groups, "warnings": [words for items in found for words in _warnings(items)],
+        "schema": 1, "model": model.name, "identity": model.identity, "weights": model.weights, "length": model.length,
+        "tasks": tasks, "groups": groups, "warnings": [words for items in found for words in _warnings(items)],
         "about": {items.task: items.about for items in found},
     }  # fmt: skip
 
@@ -348,7 +351,7 @@ def _record(
     record(
         store, "evaluation", identity, name=folder.name, state="done", began=began,
         inputs=[
-            Thing(kind="model", id=model.identity, name=model.name),
+            Thing(kind="model", id=model.weights, name=model.name),
             *(Thing(kind="version", id=one, name=name) for one, name in versions.items()),
         ],
         outputs=[Thing(kind="evaluation", id=hashlib.sha256(dumps(result).encode()).hexdigest(), name=str(folder.resolve()))],

@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Completion", "LanguageModel", "Likelihood", "TextLosses"]
+from curate.errors import CurateError
+
+__all__ = ["Completion", "LanguageModel", "Likelihood", "TextLosses", "not_finite"]
 
 
 class Likelihood(NamedTuple):
@@ -18,7 +20,7 @@ class Likelihood(NamedTuple):
         nats: Logarithm of its probability, at most 0.
         tokens: Tokens of the continuation.
         greedy: It is what the likeliest token each time gives.
-        cut: Tokens of the context that did not fit in and were left out, from its begin.
+        cut: Tokens from the begin of context and continuation that the last token was read without, as they did not fit in.
     """
 
     nats: float
@@ -32,7 +34,7 @@ class TextLosses(NamedTuple):
 
     Attributes:
         tokens: (length,) numbers of the tokens.
-        nats: (length,) float32 negative logarithms of their probabilities, the first after an end of text.
+        nats: (length,) float32 negative logarithms of their probabilities, the first after a start or an end of text.
     """
 
     tokens: NDArray[np.int64]
@@ -60,13 +62,17 @@ class LanguageModel(Protocol):
 
     Attributes:
         name: As it was asked for.
-        identity: sha256 over its weights; of a server, its URL and the name it has there.
+        identity: sha256 over all that decides its answers (models/identity.py).
+        weights: sha256 over its weights; of a server, its URL and the name it has there.
+        backend: Who computes it: `ours`, `transformers` or `endpoint`.
         length: Most tokens that it reads at once.
         progress: Is told the share of a request that is done.
     """
 
     name: str
     identity: str
+    weights: str
+    backend: str
     length: int
     progress: Callable[[float], None]
 
@@ -97,3 +103,11 @@ class LanguageModel(Protocol):
             seed: Of the draws; a prompt's draws depend on it and on the prompt's place alone.
         """
         ...
+
+
+def not_finite(model: str) -> CurateError:
+    """What is said of a model that gives numbers that are not finite."""
+    return CurateError(
+        f"the model {model} gives numbers that are not finite",
+        hint="it diverged in training, or its weights are damaged; an earlier checkpoint may be whole",
+    )

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,7 +25,8 @@ from tokenizers import Tokenizer
 
 from curate.errors import CurateError, ResumableError
 from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
-from curate.evaluation.models.windows import Window, batches, scored_windows, text_windows
+from curate.evaluation.models.identity import answers_hash
+from curate.evaluation.models.windows import Window, batches, likelihoods, scored_windows, text_windows
 
 __all__ = ["KEY", "EndpointModel", "open_endpoint"]
 
@@ -56,11 +58,14 @@ class EndpointModel:
         seconds: How long an answer may take.
     """
 
+    backend = "endpoint"
+
     def __init__(
         self, url: str, model: str, *, tokenizer: Tokenizer | None, prefix: int, length: int, seconds: float = SECONDS
     ) -> None:
         self.url, self.model, self.seconds = url.rstrip("/"), model, seconds
-        self.name, self.identity, self.length = model, f"{self.url} {model}", length
+        self.name, self.weights, self.length = model, f"{self.url} {model}", length
+        self.identity = answers_hash(self.weights, self.backend, tokenizer, prefix=prefix)
         self.tokenizer, self.prefix = tokenizer, prefix
         self.progress: Callable[[float], None] = lambda share: None
 
@@ -80,11 +85,8 @@ class EndpointModel:
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """See `LanguageModel.score`."""
         windows, cuts = scored_windows(self.encode, pairs, self.prefix, self.length)
-        found = self._read(windows)
-        return [
-            Likelihood(float(logs.sum()), window.targets, greedy, cut)
-            for window, (logs, greedy), cut in zip(windows, found, cuts, strict=True)
-        ]
+        read = self._read(windows)
+        return likelihoods(((window, *found) for window, found in zip(windows, read, strict=True)), cuts)
 
     def read(self, texts: Sequence[str]) -> list[TextLosses]:
         """See `LanguageModel.read`."""
@@ -161,6 +163,9 @@ class EndpointModel:
             raise CurateError(
                 f"the server answers {len(choices)} of {len(prompts)} prompts in one request", self.url, _NEEDS
             )
+        counted = (answered.get("usage") or {}).get("prompt_tokens")
+        if counted == sum(map(len, prompts)) + len(prompts):
+            raise self._begins_otherwise()
         return [
             self._of_targets(window, choice.get("logprobs")) for window, choice in zip(windows, choices, strict=True)
         ]
@@ -172,6 +177,8 @@ class EndpointModel:
                 "the server does not give the log-probabilities of the prompt's tokens: it ignores `echo` or `logprobs`",
                 self.url, _NEEDS,
             )  # fmt: skip
+        if len(logs) > len(window.tokens) + 1:  # the prompt's, and the new token's
+            raise self._begins_otherwise()
         part = slice(len(window.tokens) - window.targets, len(window.tokens))
         values = logs[part]
         if any(value is None or not math.isfinite(value) for value in values):
@@ -191,6 +198,12 @@ class EndpointModel:
                 pool.shutdown(cancel_futures=True)
                 raise
         return found
+
+    def _begins_otherwise(self) -> CurateError:
+        return CurateError(
+            "the server puts a token of its own before each prompt: its numbers would be of other places", self.url,
+            "it must read prompts of token numbers as they are (`add_special_tokens: false`, `add_bos_token: false`)",
+        )  # fmt: skip
 
     def _speaks_otherwise(self) -> CurateError:
         return CurateError("what the server says is no completion", self.url, _NEEDS)
@@ -225,9 +238,9 @@ def ask(place: str, body: Mapping[str, Any] | None, *, seconds: float) -> Any:
         wait = 0.5 * 2**attempt
         try:
             with opener.open(request, timeout=seconds) as answered:
-                return json.loads(answered.read())
+                return json.loads(_whole(answered, until=monotonic() + seconds))
         except urllib.error.HTTPError as error:
-            said = error.read(2000).decode(errors="replace").strip()
+            said = error.read1(2000).decode(errors="replace").strip()
             if error.code in (401, 403):
                 raise CurateError(f"the server refuses ({error.code})", place, f"its key is {KEY}") from None
             if error.code != 429 and error.code < 500:
@@ -248,6 +261,18 @@ def ask(place: str, body: Mapping[str, Any] | None, *, seconds: float) -> Any:
         place,
         "the same command goes on with the task that it was at",
     )
+
+
+def _whole(answered: Any, *, until: float) -> bytes:
+    """A body, which has to be there in time: a socket's timeout is for each part of it."""
+    parts: list[bytes] = []
+    while part := answered.read1(1 << 16):
+        parts.append(part)
+        if monotonic() > until:
+            raise TimeoutError
+    if answered.length:
+        raise http.client.IncompleteRead(b"".join(parts), answered.length)
+    return b"".join(parts)
 
 
 def _hidden(said: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.evaluation.models.contract import Completion
+from curate.evaluation.models.contract import Completion, not_finite
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -54,6 +54,7 @@ class Respond(Protocol):
 class Generates(Protocol):
     """What generation asks of a model: see `TokenModel`."""
 
+    name: str
     tokenizer: Tokenizer
     prefix: int
 
@@ -146,6 +147,9 @@ class Generation:
 
         Returns:
             How each goes on; nothing is cut here.
+
+        Raises:
+            CurateError: The model gives numbers that are not finite.
         """
         self.found = {}
         order = sorted(range(len(prompts)), key=lambda number: (-len(prompts[number]), number))
@@ -175,6 +179,8 @@ class Generation:
     def _step(self, texts: list[_Text], respond: Respond, tokens: Tensor, real: Tensor) -> list[_Text]:
         """A token more for each of some texts; those that go on."""
         logits = respond(tokens, real)
+        if not logits.amax(-1).isfinite().all():  # some models give -inf to tokens that are never said
+            raise not_finite(self.model.name)
         for text, token in zip(texts, chosen(logits, self.sampling, [text.draws for text in texts]), strict=True):
             text.tokens.append(token)
             if self.tell and (more := text.stream.more(text.tokens, self.end)):

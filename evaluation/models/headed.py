@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from curate.errors import CurateError
-from curate.evaluation.models.tokens import not_finite
+from curate.evaluation.models.contract import not_finite
+from curate.evaluation.models.identity import answers_hash
 from curate.tokenize.roles import roles
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.data.batch import filled
@@ -44,7 +46,7 @@ class HeadedModel:
 
     Attributes:
         name: As it was asked for.
-        identity: sha256 over its weights.
+        weights: sha256 over its weights, configuration and labels.
         kind: What it predicts.
         trunk: Whole, without dropout.
         head: `weight` and `bias` of its last layer; none where it writes texts.
@@ -57,8 +59,9 @@ class HeadedModel:
         progress: Is told the share of a request that is done.
     """
 
+    backend: ClassVar[str] = "ours"
     name: str
-    identity: str
+    weights: str
     kind: Literal["classification", "token_classification", "seq2seq"]
     trunk: Any
     head: dict[str, Tensor]
@@ -69,6 +72,11 @@ class HeadedModel:
     columns: DataSettings = field(default_factory=DataSettings)
     target_length: int = 64
     progress: Callable[[float], None] = lambda share: None
+
+    @cached_property
+    def identity(self) -> str:
+        """sha256 over all that decides its answers."""
+        return answers_hash(self.weights, self.backend, self.tokenizer)
 
     @property
     def regression(self) -> bool:
@@ -176,12 +184,12 @@ def _of_run(path: str, length: int | None) -> HeadedModel:
     return headed_of(load_trained(Path(path)), path, model_hash(find_model(path)), length)
 
 
-def headed_of(trained: Trained, name: str, identity: str, length: int | None = None) -> HeadedModel:
+def headed_of(trained: Trained, name: str, weights: str, length: int | None = None) -> HeadedModel:
     """The model with a head that a run has come to; its kind is one of HEADS."""
     config, settings = trained.config, trained.config.objective
     regression = isinstance(settings, ClassificationSettings) and settings.regression
     return HeadedModel(
-        name, identity, settings.kind, trained.trunk(), _head(trained.tensors),  # pyright: ignore[reportArgumentType]
+        name, weights, settings.kind, trained.trunk(), _head(trained.tensors),  # pyright: ignore[reportArgumentType]
         _tokenizer(name, trained.tokenizer), min(config.batch.length, length or config.batch.length),
         () if regression else tuple(trained.labels or ()), getattr(settings, "pooling", None), config.data,
         settings.target_length if isinstance(settings, Seq2SeqSettings) else 0,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.evaluation.models.generation import Respond
+from curate.evaluation.models.identity import template_hash
 from curate.evaluation.models.tokens import TokenModel
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.weights.origin import Origin, model_hash
@@ -27,6 +28,8 @@ LONGEST = 2048
 
 class TransformersModel(TokenModel):
     """A causal language model of transformers, whole, without dropout."""
+
+    backend = "transformers"
 
     def __init__(self, model: Any, **described: Any) -> None:
         super().__init__(**described)
@@ -122,9 +125,9 @@ def open_transformers(path: str, *, length: int | None = None) -> TransformersMo
     vocabulary = made.config.get_text_config().vocab_size
     return TransformersModel(
         made.to("cuda" if torch.cuda.is_available() else "cpu"), name=path,
-        identity=model_hash(Origin(folder, "foreign", None, vocabulary, limit, folder)),
+        weights=model_hash(Origin(folder, "foreign", None, vocabulary, limit, folder)),
         tokenizer=load_tokenizer(folder / "tokenizer.json"), prefix=prefix, end=_ends(made, words),
-        length=limit if length is None else min(length, limit),
+        length=limit if length is None else min(length, limit), template=template_hash(folder),
     )  # fmt: skip
 
 

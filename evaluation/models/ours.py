@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from curate.errors import CurateError
 from curate.evaluation.models.generation import Respond
+from curate.evaluation.models.identity import template_hash
 from curate.evaluation.models.tokens import TokenModel
 from curate.tokenize.roles import roles
 from curate.tokenize.tokenizer import load_tokenizer
@@ -25,6 +26,8 @@ __all__ = ["TrunkModel", "open_trunk", "trunk_of"]
 
 class TrunkModel(TokenModel):
     """A language model on one of our trunks, whole, without dropout."""
+
+    backend = "ours"
 
     def __init__(self, trunk: nn.Module, **described: Any) -> None:
         super().__init__(**described)
@@ -81,7 +84,7 @@ def open_trunk(path: str, *, length: int | None = None) -> TrunkModel:
         CurateError: There is none, it has no tokenizer, or it does not predict the next token.
     """
     checkpoint = checkpoint_of(Path(path))
-    trunk, identity, tokenizer, longest = _of_run(path) if checkpoint else _of_folder(path)
+    trunk, weights, tokenizer, longest, template = _of_run(path) if checkpoint else _of_folder(path)
     if tokenizer is None:
         raise CurateError(
             f"the model in `{path}` has no tokenizer.json beside it",
@@ -91,12 +94,13 @@ def open_trunk(path: str, *, length: int | None = None) -> TrunkModel:
     known = roles(tokens)
     limit = longest if length is None else min(length, longest)
     return TrunkModel(
-        trunk, name=path, identity=identity, tokenizer=tokens, prefix=known["start"],
+        trunk, name=path, weights=weights, tokenizer=tokens, prefix=known["start"],
         end=frozenset({known["end_of_text"], known.get("end", known["end_of_text"])}), length=limit,
+        template=template,
     )  # fmt: skip
 
 
-def trunk_of(trained: Trained, name: str, identity: str) -> TrunkModel:
+def trunk_of(trained: Trained, name: str, weights: str) -> TrunkModel:
     """The language model that a run has come to.
 
     Raises:
@@ -106,7 +110,7 @@ def trunk_of(trained: Trained, name: str, identity: str) -> TrunkModel:
     tokens = load_tokenizer(trained.tokenizer)
     known = roles(tokens)
     return TrunkModel(
-        trained.trunk(), name=name, identity=identity, tokenizer=tokens, prefix=known["start"],
+        trained.trunk(), name=name, weights=weights, tokenizer=tokens, prefix=known["start"],
         end=frozenset({known["end_of_text"], known.get("end", known["end_of_text"])}), length=trained.length,
     )  # fmt: skip
 
@@ -117,21 +121,23 @@ def _check_predicts(trained: Trained, name: str) -> None:
         raise CurateError(f"the model in `{name}` does not predict the next token: it was trained for `{kind}`")
 
 
-def _of_run(path: str) -> tuple[nn.Module, str, Path | None, int]:
+def _of_run(path: str) -> tuple[nn.Module, str, Path | None, int, str]:
     from curate.train.weights.export import load_trained
 
     trained = load_trained(Path(path))
     _check_predicts(trained, path)
     found = checkpoint_of(Path(path))
     assert found is not None
-    return trained.trunk(), _hash(found), trained.tokenizer if trained.tokenizer.is_file() else None, trained.length
+    tokenizer = trained.tokenizer if trained.tokenizer.is_file() else None
+    template = template_hash(Path(path), trained.config.data.chat_template)
+    return trained.trunk(), _hash(found), tokenizer, trained.length, template
 
 
 def _hash(checkpoint: Path) -> str:
     return model_hash(Origin(checkpoint, "run", None, 0, None, None))
 
 
-def _of_folder(path: str) -> tuple[nn.Module, str, Path | None, int]:
+def _of_folder(path: str) -> tuple[nn.Module, str, Path | None, int, str]:
     from curate.train.weights.huggingface import read_huggingface
 
     origin = find_model(path, setting="MODEL")
@@ -144,4 +150,4 @@ def _of_folder(path: str) -> tuple[nn.Module, str, Path | None, int]:
     tensors = {name: tensor.float() for name, tensor in found.tensors if name in wanted}
     trunk.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items()}, assign=True)
     tokenizer = origin.tokenizer / "tokenizer.json" if origin.tokenizer else None
-    return trunk, model_hash(origin), tokenizer, found.length
+    return trunk, model_hash(origin), tokenizer, found.length, template_hash(Path(path))

@@ -1,8 +1,8 @@
 """All that evaluation asks of a language model, for anything that turns token numbers into logits.
 
-Texts are read as lm-evaluation-harness reads them, so that numbers can be compared: a text is predicted after an end of
-text; a longer one in windows, each token once, the last window with as much context as the model takes; a context that is
-too long loses its begin; white space at the end of a context belongs to the continuation.
+Texts are read as lm-evaluation-harness reads them, so that numbers can be compared: a text is predicted after the start token
+or an end of text; a longer one in windows, each token once, the last window with as much context as the model takes; a
+context that is too long loses its begin; white space at the end of a context belongs to the continuation.
 
 Requests are sorted by length and put together to at most TOKENS tokens; logits are made for CHUNK positions at a time.
 """
@@ -19,11 +19,12 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
+from curate.evaluation.models.contract import Completion, Likelihood, TextLosses, not_finite
 from curate.evaluation.models.generation import Generation, Respond, Sampling
-from curate.evaluation.models.windows import Window, batches, scored_windows, text_windows
+from curate.evaluation.models.identity import answers_hash
+from curate.evaluation.models.windows import Window, batches, likelihoods, scored_windows, text_windows
 
-__all__ = ["TokenModel", "not_finite", "rows_of"]
+__all__ = ["TokenModel", "rows_of"]
 
 TOKENS = 4096
 CHUNK = 512
@@ -35,17 +36,31 @@ class TokenModel(ABC):
 
     Args:
         name: As it was asked for.
-        identity: sha256 over its weights.
+        weights: sha256 over its weights.
         tokenizer: Its tokenizer.
         prefix: The token that stands before a text.
         end: Tokens that end a text.
         length: Most tokens that it reads at once.
+        template: sha256 over what says how its conversations are written.
     """
 
+    backend: str
+
     def __init__(
-        self, name: str, identity: str, *, tokenizer: Tokenizer, prefix: int, end: frozenset[int], length: int
+        self,
+        name: str,
+        weights: str,
+        *,
+        tokenizer: Tokenizer,
+        prefix: int,
+        end: frozenset[int],
+        length: int,
+        template: str = "",
     ) -> None:
-        self.name, self.identity, self.length = name, identity, length
+        self.name, self.weights, self.length = name, weights, length
+        self.identity = answers_hash(
+            weights, self.backend, tokenizer, prefix=prefix, end=sorted(end), template=template
+        )
         self.tokenizer, self.prefix, self.end = tokenizer, prefix, end
         self.progress: Callable[[float], None] = lambda share: None
 
@@ -73,12 +88,10 @@ class TokenModel(ABC):
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         """See `LanguageModel.score`."""
         windows, cuts = scored_windows(self.encode, pairs, self.prefix, self.length)
-        found = [Likelihood(0.0, 0, True, cut) for cut in cuts]
-        for window, nats, greedy in self._read(windows, self.progress, greedy=True):
-            found[window.request] = Likelihood(
-                -float(nats.sum(dtype=np.float64)), window.targets, bool(greedy.all()), cuts[window.request]
-            )
-        return found
+        read = self._read(windows, self.progress, greedy=True)
+        return likelihoods(
+            ((window, -nats.astype(np.float64), bool(greedy.all())) for window, nats, greedy in read), cuts
+        )
 
     def read(self, texts: Sequence[str]) -> list[TextLosses]:
         """See `LanguageModel.read`; PIECE characters or a text at a time."""
@@ -183,14 +196,6 @@ class TokenModel(ABC):
 def rows_of(length: int) -> int:
     """How many texts of so many tokens are gone on with at a time."""
     return max(1, TOKENS // length)
-
-
-def not_finite(model: str) -> CurateError:
-    """What is said of a model that gives numbers that are not finite."""
-    return CurateError(
-        f"the model {model} gives numbers that are not finite",
-        hint="it diverged in training, or its weights are damaged; an earlier checkpoint may be whole",
-    )
 
 
 def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -98,7 +98,7 @@ def _template(model: TokenModel, source: str | None) -> ChatTemplate:
 
 
 def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, list[Any]]:
-    """Facts of each row: `accuracy` (the chosen answer is likelier), `log_probabilities` of both, `cut` tokens of the prompt.
+    """Facts of each row: `accuracy` (1: the chosen is likelier, 0.5: as likely), `log_probabilities`, `cut` prompt tokens.
 
     Prompts and answers are turns of a conversation where the model was trained on conversations, unless its training says
     `data.chat: false`.
@@ -133,7 +133,7 @@ def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, 
     both = list(zip(logs[::2], logs[1::2], strict=True))
     return {
         "cut": cuts,
-        "accuracy": [float(chosen > rejected) for chosen, rejected in both],
+        "accuracy": [0.5 * ((chosen > rejected) + (chosen >= rejected)) for chosen, rejected in both],
         "log_probabilities": [list(pair) for pair in both],
     }
 

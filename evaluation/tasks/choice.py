@@ -22,7 +22,7 @@ def choices(task: ChoiceTask, rows: Rows, model: LanguageModel) -> dict[str, lis
     of the chosen answer's probability among the choices.
 
     Raises:
-        CurateError: A row has fewer than two choices, or its answer is none of them.
+        CurateError: A row has fewer than two choices, or an empty one, or its answer is none of them.
     """
     offered = _offered(task, rows)
     right = [_right(task, row, some) for row, some in zip(rows.rows, offered, strict=True)]
@@ -66,6 +66,8 @@ def _offered(task: ChoiceTask, rows: Rows) -> list[tuple[str, ...]]:
     for row, some in zip(rows.rows, offered, strict=True):
         if len(some) < 2:
             raise CurateError(f"the row {row['id']} has fewer than two choices", f"task {task.name}: choices")
+        if not all(some):
+            raise CurateError(f"the row {row['id']} has an empty choice", f"task {task.name}: choices")
     return offered
 
 

@@ -6,7 +6,7 @@ import glob
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Rows:
     Attributes:
         rows: A map a row; `id`, which no two share, is a document's, or FILE:LINE.
         source: The version or the files.
-        identity: Version and split, or a hash over the files.
+        identity: Version and split, or a hash over the files; and one over those that examples come from.
         version: The whole id of the version; None for files.
         split: Of the version; None for files.
         total: Rows that there are; `rows` may be fewer of them (`limit`).
@@ -54,6 +54,14 @@ def read_rows(task: TaskSettings, store: str | None) -> Rows:
     Raises:
         CurateError: There is no such version, split or file, or nothing in it.
     """
+    found, examples = _rows(task, store), getattr(task, "examples_from", ())
+    if not examples or task.model_dump()["examples"] == 0:
+        return found
+    hashed = _files_hash(_paths(examples, where=f"task {task.name}: examples_from"))
+    return replace(found, identity=f"{found.identity} {hashed}")
+
+
+def _rows(task: TaskSettings, store: str | None) -> Rows:
     if task.data is None:
         rows, identity = read_files(task.files, task.columns, where=f"task {task.name}: files")
         if isinstance(task, CoreferenceTask):
@@ -142,6 +150,27 @@ def read_files(patterns: Sequence[str], columns: Sequence[str] = (), *, where: s
     Raises:
         CurateError: A pattern matches nothing, or a file cannot be read.
     """
+    paths = _paths(patterns, where=where)
+    rows = [
+        {"id": f"{path.name}:{number}", **row}
+        for path in paths
+        for number, row in enumerate(read_file(path, columns), 1)
+    ]
+    if not rows:
+        raise CurateError("there are no rows in the files", where, ", ".join(map(str, paths)))
+    return rows, _files_hash(paths)
+
+
+def _files_hash(paths: Sequence[Path]) -> str:
+    return hashlib.sha256(b"".join(bytes.fromhex(file_hash(path)) for path in paths)).hexdigest()
+
+
+def _paths(patterns: Sequence[str], *, where: str) -> list[Path]:
+    """The files of patterns, in order.
+
+    Raises:
+        CurateError: A pattern matches nothing.
+    """
     paths: list[Path] = []
     for pattern in patterns:
         names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
@@ -150,13 +179,7 @@ def read_files(patterns: Sequence[str], columns: Sequence[str] = (), *, where: s
             near = did_you_mean(Path(pattern).name, [path.name for path in _beside(pattern)])
             raise CurateError(f"there is no file `{pattern}`", where, near)
         paths += found
-    digest, rows = hashlib.sha256(), []
-    for path in paths:
-        digest.update(bytes.fromhex(file_hash(path)))
-        rows += [{"id": f"{path.name}:{number}", **row} for number, row in enumerate(read_file(path, columns), 1)]
-    if not rows:
-        raise CurateError("there are no rows in the files", where, ", ".join(map(str, paths)))
-    return rows, digest.hexdigest()
+    return paths
 
 
 def _beside(pattern: str) -> Iterator[Path]:

@@ -1,8 +1,9 @@
 """What a model writes, against what is right.
 
 exact_match and token_f1 are SQuAD's (Rajpurkar et al. 2016): lower case, without punctuation, articles and extra white
-space; the best of several answers counts. ROUGE is rouge-score's F-measure with stemming. BLEU and chrF are made
-of `hypothesis` and `references` by sacrebleu (metrics.py).
+space; the best of several answers counts. Where nothing else is left of both (`A`, `+`), they must be the same as they are.
+ROUGE is rouge-score's F-measure with stemming. BLEU and chrF are made of `hypothesis` and `references` by sacrebleu
+(metrics.py).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def answers(task: GenerationTask, rows: Rows, model: LanguageModel) -> dict[str,
     first = {id(row): some[0] for row, some in zip(rows.rows, references, strict=True)}
     asked = prompts(task, rows, lambda row: " " + (first.get(id(row)) or _references(task, row)[0]))
     given = model.complete(asked, most=task.most, stop=task.stop, temperature=task.temperature, seed=task.seed)
-    said = [_counting(task, one.text) for one in given]
+    said = [_matched(task, one.text) for one in given]
     return {
         "cut": [one.cut for one in given],
         "prompt": asked,
@@ -67,14 +68,17 @@ def judged(said: list[str], references: list[list[str]], metrics: tuple[str, ...
 
 def exact_match(said: str, right: str) -> float:
     """1.0 where both are the same words."""
-    return float(_words(said) == _words(right))
+    one, other = _words(said), _words(right)
+    if not one and not other:
+        return float(said.strip().lower() == right.strip().lower())
+    return float(one == other)
 
 
 def token_f1(said: str, right: str) -> float:
     """F1 of the words that both have, with their number."""
     one, other = _words(said), _words(right)
     if not one or not other:
-        return float(one == other)
+        return exact_match(said, right)
     both = sum((Counter(one) & Counter(other)).values())
     return 2 * both / (len(one) + len(other))
 
@@ -111,7 +115,12 @@ def _references(task: GenerationTask, row: dict[str, Any]) -> list[str]:
 
 
 def _counting(task: GenerationTask, text: str) -> str:
-    """The part of a text that counts: what the pattern's last match says, else all of it."""
+    """The part of a right answer that counts: what the pattern finds, or all of one that has only that part."""
+    return _matched(task, text) or text.strip()
+
+
+def _matched(task: GenerationTask, text: str) -> str:
+    """What the pattern's last match says; nothing where it matches nowhere."""
     if task.pattern is None:
         return text.strip()
     matches = re.findall(task.pattern, text)

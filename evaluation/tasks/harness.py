@@ -171,7 +171,7 @@ def _made(task: HarnessTask, rows: Rows) -> Any:
         more, _ = read_files(task.examples_from, task.columns, where=f"task {task.name}: examples_from")
         shown, splits["train"] = "train", _renamed(task, more)
     given = (config.get("fewshot_config") or {}).get("samples")
-    if examples and not given and len(splits[shown]) <= examples:
+    if examples and not given and len(splits[shown]) < examples + int(shown == "test"):
         raise CurateError(f"there are {len(splits[shown])} rows for {examples} examples", f"task {task.name}: examples")
     config |= {
         "task": task.name, "num_fewshot": examples, "test_split": "test", "validation_split": None, "dataset_kwargs": None,

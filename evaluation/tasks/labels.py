@@ -1,9 +1,9 @@
 """What a model with a head predicts, against what is right.
 
 A label that the model has never seen cannot be right: its items count as wrong, and are counted. Words behind the end of
-what the model reads have no prediction, and do not count. Spans are those of conlleval (Tjong Kim Sang and Buchholz 2000),
-of BIO and BIOES labels, or runs of one label where there is an `O` and no prefix; a span is right where its begin, end and
-type are.
+what the model reads are labelled with nothing (null), and count as wrong: else who reads less would be asked less.
+Spans are those of conlleval (Tjong Kim Sang and Buchholz 2000), of BIO and BIOES labels, or runs of one label where there is
+an `O` and no prefix; a span is right where its begin, end and type are.
 """
 
 from __future__ import annotations
@@ -130,17 +130,17 @@ def _words(task: LabelTask, rows: Rows, model: HeadedModel, text: str, label: st
     pieces = lists_of_words(dataset, "rows", "words", model.tokenizer, known["end_of_text"], known.get("unknown"))
     encoded = [(np.array(piece.tokens[:-1], np.int64), np.asarray(piece.mask)[:-1]) for piece in pieces]
     logits, cut = model.tag(encoded)
-    found = [[model.labels[number] for number in some.argmax(1)] for some in logits]
-    golds = [gold[: len(some)] for gold, some in zip(golds, found, strict=True)]
+    read = [[model.labels[number] for number in some.argmax(1)] for some in logits]
+    found = [[*some, *[None] * (len(gold) - len(some))] for gold, some in zip(golds, read, strict=True)]
     pairs = list(zip(golds, found, strict=True))
     facts: dict[str, list[Any]] = {
         "cut": cut, "gold": golds, "predicted": found, "words": [len(gold) for gold in golds],
-        "words_right": [sum(map(str.__eq__, *pair)) for pair in pairs],
+        "words_right": [sum(one == other for one, other in zip(*pair, strict=True)) for pair in pairs],
         "unknown": [sum(one not in model.labels for one in gold) for gold in golds],
     }  # fmt: skip
     if not any(name == "O" or name[:2] in ("B-", "I-") for name in model.labels):
         return facts
-    both = [(spans(gold), spans(some)) for gold, some in pairs]
+    both = [(spans(gold), spans([label or "O" for label in some])) for gold, some in pairs]
     return {
         **facts,
         "spans_gold": [len(gold) for gold, _ in both],

@@ -69,12 +69,13 @@ def prompts(task: ChoiceTask | GenerationTask, rows: Rows, answered: Callable[[d
     if task.examples_from:
         pool, _ = read_files(task.examples_from, where=f"task {task.name}: examples_from")
     shown = [template(row) + answered(row) for row in pool]
-    if len(pool) <= task.examples:
+    others = int(not task.examples_from)  # of the task's own rows one is the row itself
+    if len(pool) < task.examples + others:
         raise CurateError(f"there are {len(pool)} rows for {task.examples} examples", f"task {task.name}: examples")
     found = []
     for number, prompt in enumerate(own):
         draw = random.Random(f"{task.seed}/{number}")  # noqa: S311 - a choice of examples, no secret
-        chosen = draw.sample(range(len(shown)), task.examples + 1)
+        chosen = draw.sample(range(len(shown)), task.examples + others)
         # never the row itself
         some = [one for one in chosen if task.examples_from or one != number][: task.examples]
         found.append(task.separator.join([*(shown[one] for one in some), prompt]))

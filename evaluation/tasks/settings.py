@@ -14,6 +14,8 @@ A prompt is a Jinja template over the columns of a row.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -186,9 +188,31 @@ class HarnessTask(_Task):
     @computed_field
     @property
     def digest(self) -> str:
-        """Of the task file and the code beside it."""
-        files = [self.path, *sorted(self.path.parent.glob("*.py"))] if self.path.is_file() else []
-        return hashlib.sha256(b"".join(one.read_bytes() for one in files)).hexdigest()
+        """Of the task file, the files that it includes, the code beside them, and lm-evaluation-harness."""
+        files = list(_with_included(self.path))
+        code = dict.fromkeys(one for file in files for one in sorted(file.parent.glob("*.py")))
+        engine = version("lm_eval") if find_spec("lm_eval") else ""
+        return hashlib.sha256(engine.encode() + b"".join(one.read_bytes() for one in [*files, *code])).hexdigest()
+
+
+def _with_included(path: Path, seen: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """A task file of lm-evaluation-harness, and those that it includes; what is wrong with them is said when it is loaded."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.nodes import MappingNode, SequenceNode
+
+    path = path.resolve()
+    if not path.is_file() or path in seen:
+        return
+    yield path
+    try:
+        top: Any = YAML(typ="safe", pure=True).compose(path)  # nothing is made of it: it may name code
+    except (YAMLError, UnicodeDecodeError):
+        return
+    for key, value in top.value if isinstance(top, MappingNode) else ():
+        if key.value == "include":
+            for node in value.value if isinstance(value, SequenceNode) else [value]:
+                yield from _with_included(path.parent / str(node.value), seen | {path})
 
 
 class StereotypeTask(_Task):

@@ -13,6 +13,7 @@ from tests.train.tiny_tasks import rows_of
 ENCODER = "model={kind: encoder, layers: 2, width: 16, heads: 2, feed_forward: 32}"
 RUNS = {
     "text": ["validation.every=2"],
+    "started": ["tokenizer.special_tokens=[<|endoftext|>, <|start|>]"],
     "mood": [ENCODER, "objective={kind: classification}"],
     "pair": [ENCODER, "objective={kind: classification, pooling: mean}", "data.second=prompt", "data.label=answer"],
     "score": [ENCODER, "objective={kind: classification, regression: true}", "data.label=score"],

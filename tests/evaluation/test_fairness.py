@@ -24,10 +24,10 @@ DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs" / "evaluation.md"
 class Opinionated:
     """Likes what `likes` says: a function from a context and a text to a log-probability."""
 
-    length = 100
+    length, backend = 100, "ours"
 
     def __init__(self, likes, name="opinionated"):
-        self.likes, self.name, self.identity = likes, name, name
+        self.likes, self.name, self.identity, self.weights = likes, name, name, name
 
     def score(self, pairs):
         return [Likelihood(self.likes(context, more), 1, False, 0) for context, more in pairs]

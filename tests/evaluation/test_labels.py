@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
 from curate.dataset.find import find_store
 from curate.errors import CurateError
+from curate.evaluation.compare import compare
 from curate.evaluation.models.opened import natural_kind, open_model
 from curate.evaluation.run import evaluate
-from curate.evaluation.tasks.labels import spans
+from curate.evaluation.tasks.data import Rows
+from curate.evaluation.tasks.labels import predictions, spans
 from curate.evaluation.tasks.settings import ConversationTask, LabelTask, PerplexityTask, PreferenceTask
+from curate.train.settings.blocks import DataSettings
 from curate.train.weights.export import export_run, translate_texts
+from tests.evaluation.language_model import byte_tokenizer
 
 
 @pytest.fixture
@@ -101,6 +106,14 @@ def test_a_preference_is_right_where_the_chosen_answer_is_likelier(trained, meas
     assert found.result["tasks"]["held"]["accuracy"]["low"] is not None
 
 
+def test_answers_that_are_as_likely_are_half_right(trained, measured, tmp_path):
+    rows = [{"question": "q", "chosen": "same", "rejected": "same"},
+            {"question": "q", "chosen": "a" * 500 + "b", "rejected": "a" * 500 + "c"}]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found, _ = measured(trained("choice"), PreferenceTask(name="held", files=(str(tmp_path / "rows.jsonl"),)))
+    assert found.items("held").table["accuracy"].to_pylist() == [0.5, 0.5]
+
+
 @pytest.mark.parametrize("name", ["mood", "tags", "german"])
 def test_a_hugging_face_folder_says_the_same_as_its_run(trained, measured, tmp_path, name):
     export_run(trained(name), tmp_path / "hf")
@@ -146,11 +159,41 @@ def test_text_that_is_too_long_is_cut_and_counted(trained, measured, tmp_path):
     assert "held: 1 of 1 were too long for the model, and were cut" in found.result["warnings"]
 
 
-def test_a_word_behind_the_end_of_the_model_does_not_count(trained, measured, tmp_path):
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text(json.dumps({"words": ["cat"] * 50, "tags": ["noun"] * 50}))
-    found, _ = measured(trained("tags"), LabelTask(name="held", files=(str(rows),)))
-    assert 0 < found.items("held").table["words"][0].as_py() < 50
+def test_a_word_behind_the_end_of_the_model_counts_as_wrong(trained, tmp_path):
+    rows = [{"words": ["cat", "sings"] * half, "tags": ["noun", "verb"] * half} for half in range(1, 20)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task, found = LabelTask(name="held", files=(str(tmp_path / "rows.jsonl"),)), []
+    for length in (32, 8):
+        model = open_model(str(trained("tags")), length=length)
+        found.append(evaluate(lambda model=model: model, [task], tmp_path / str(length), store=None, say=print))
+        table = found[-1].items("held").table
+        for row, labels, right in zip(
+            rows, *(table[name].to_pylist() for name in ("predicted", "words_right")), strict=True
+        ):
+            assert len(labels) == len(row["words"])
+            assert right == sum(one == other for one, other in zip(labels, row["tags"], strict=True))
+        last = table["predicted"].to_pylist()[-1]
+        assert last[0] and last[-1] is None and last == sorted(last, key=lambda label: label is None)
+        assert table["words"].to_pylist() == [len(row["words"]) for row in rows]
+    cuts = [one.result["about"]["held"]["cut"] for one in found]
+    assert cuts[0] < cuts[1]
+    note = f"held: {cuts[0]} items were too long for the first model and were cut, {cuts[1]} for the other"
+    assert note in compare(found, metrics=["word_accuracy"]).notes
+
+
+def test_a_span_behind_the_end_of_the_model_is_missed():
+    class Short:
+        kind, labels, columns, progress = "token_classification", ("O", "B-PER"), DataSettings(), None
+        tokenizer = byte_tokenizer()
+
+        def tag(self, rows):
+            return [np.array([[0.0, 1.0]]) for _ in rows], [1 for _ in rows]
+
+    row = {"id": "0", "words": ["Ann", "and", "Bo"], "label": ["B-PER", "O", "B-PER"]}
+    found = predictions(LabelTask(name="t", files=("x",)), Rows([row], "x", "x", None, None, 1), Short())
+    assert found["predicted"] == [["B-PER", None, None]]
+    assert (found["words"], found["words_right"]) == ([3], [1])
+    assert (found["spans_gold"], found["spans_found"], found["spans_right"]) == ([2], [1], [1])
 
 
 @pytest.mark.parametrize(
@@ -205,6 +248,15 @@ def test_numbers_that_are_not_finite_are_refused(trained, project, tmp_path):
     model.head["weight"] = torch.full_like(model.head["weight"], torch.nan)
     with pytest.raises(CurateError, match="gives numbers that are not finite"):
         evaluate(lambda: model, [task_of(LabelTask)], tmp_path, store=find_store(str(project / ".curate")), say=print)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_targets_of_a_model_that_diverged_are_refused(trained, project, tmp_path, beams):
+    model, task = open_model(str(trained("german"))), task_of(LabelTask, beams=beams)
+    with torch.no_grad():
+        model.trunk.unembedding.fill_(torch.nan)
+    with pytest.raises(CurateError, match="gives numbers that are not finite"):
+        evaluate(lambda: model, [task], tmp_path, store=find_store(str(project / ".curate")), say=print)
 
 
 @pytest.mark.parametrize(

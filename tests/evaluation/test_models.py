@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 
 import numpy as np
@@ -13,7 +14,7 @@ from curate.evaluation.models.endpoint import open_endpoint
 from curate.evaluation.models.opened import open_model
 from curate.evaluation.run import evaluate
 from curate.evaluation.tasks.settings import ChoiceTask, GenerationTask, PerplexityTask
-from tests.evaluation.language_model import byte_tokenizer
+from tests.evaluation.language_model import llama_folder
 from tests.evaluation.server import completions, serving
 
 ROWS = [
@@ -25,22 +26,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A Llama of transformers that knows nothing, with a tokenizer of bytes."""
-    import torch
-    import transformers
-
-    place = tmp_path_factory.mktemp("model")
-    torch.manual_seed(1)
-    config = transformers.LlamaConfig(
-        vocab_size=257, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=64, bos_token_id=256, eos_token_id=256, pad_token_id=256,
-        initializer_range=0.1,
-    )  # fmt: skip
-    transformers.LlamaForCausalLM(config).save_pretrained(place)
-    byte_tokenizer().save(str(place / "tokenizer.json"))
-    names = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
-    (place / "tokenizer_config.json").write_text(json.dumps(names))
-    return place
+    return llama_folder(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +73,16 @@ def test_three_ways_to_compute_a_model_give_the_same_numbers(folder, ours, tmp_p
         written = [found.items("answers").table["generated"].to_pylist() for found in (by_trunk, other)]
         assert written[0] == written[1]
         assert other.items("choice").table["cut"].to_pylist() == by_trunk.items("choice").table["cut"].to_pylist()
+
+
+def test_a_continuation_longer_than_the_context_costs_the_same_however_the_model_is_computed(folder, ours):
+    pairs = [("Question?", " " + "word " * 40), ("Question?", " no")]
+    wanted = ours.score(pairs)
+    with serving(completions(ours), [{"id": "small", "max_model_len": 64}]) as url:
+        for model in (open_model(str(folder), backend="transformers"), open_model(url, endpoint_tokenizer=str(folder))):
+            for one, other in zip(model.score(pairs), wanted, strict=True):
+                assert one.nats == pytest.approx(other.nats, rel=1e-5)
+                assert (one.tokens, one.cut) == (other.tokens, other.cut)
 
 
 def test_likeliest_continuations_are_known_however_the_model_is_computed(folder, ours):
@@ -141,6 +137,89 @@ def test_a_server_without_log_probabilities_of_prompts_is_told_of(folder, said, 
         with pytest.raises(CurateError, match=message) as raised:
             model.score([("a", "b")])
     assert "vLLM" in raised.value.hint
+
+
+@pytest.mark.parametrize("told", ["logprobs", "usage"])
+def test_a_server_that_puts_a_token_before_prompts_is_told_of(folder, ours, told):
+    answer = completions(ours)
+
+    def begun(headers, body):
+        status, said = answer(headers, {**body, "prompt": [[256, *prompt] for prompt in body["prompt"]]})
+        if told == "usage":  # and makes no new token
+            for choice in said["choices"]:
+                choice["logprobs"] = {name: some[:-1] for name, some in choice["logprobs"].items()}
+            said["usage"] = {"prompt_tokens": sum(len(prompt) + 1 for prompt in body["prompt"])}
+        return status, said
+
+    with serving(begun) as url, pytest.raises(CurateError, match="a token of its own before each prompt"):
+        open_endpoint(url, "small", tokenizer=str(folder)).score([("a", "b"), ("which?", " yes")])
+
+
+def test_a_server_may_tell_of_the_prompt_alone(folder, ours):
+    answer = completions(ours)
+
+    def bare(headers, body):
+        status, said = answer(headers, body)
+        for choice in said["choices"]:
+            choice["logprobs"] = {name: some[:-1] for name, some in choice["logprobs"].items()}
+        return status, {**said, "usage": {"prompt_tokens": sum(map(len, body["prompt"]))}}
+
+    with serving(bare) as url:
+        found = open_endpoint(url, "small", tokenizer=str(folder)).score([("a", "b")])
+    assert found[0].nats == pytest.approx(ours.score([("a", "b")])[0].nats, abs=1e-4)
+
+
+class Dripping:
+    """A body that never ends, a byte a second."""
+
+    length = 100
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def read1(self, size):
+        self.now += 1.0
+        return b" "
+
+
+def test_an_answer_that_drips_is_late(monkeypatch):
+    body = Dripping()
+    monkeypatch.setattr(endpoint, "monotonic", body.monotonic)
+    with pytest.raises(TimeoutError):
+        endpoint._whole(body, until=5.0)
+    assert body.now == 6.0
+
+
+def test_an_answer_that_breaks_off_is_not_taken_for_whole():
+    class Broken(Dripping):
+        def read1(self, size):
+            return b""
+
+    with pytest.raises(http.client.IncompleteRead):
+        endpoint._whole(Broken(), until=float("inf"))
+
+
+SPELLED = ["a <|endoftext|> b", "<|endoftext|>"]
+
+
+def test_a_special_token_that_is_spelled_in_a_text_is_text_as_in_the_training(folder, ours):
+    import transformers
+
+    wanted = [list(text.encode()) for text in SPELLED]
+    with serving(completions(ours), [{"id": "small", "max_model_len": 64}]) as url:
+        for model in (
+            ours, open_model(str(folder), backend="transformers"), open_model(url, endpoint_tokenizer=str(folder))
+        ):  # fmt: skip
+            found = model.read(SPELLED)
+            assert [len(one.tokens) for one in found] == [len(text) for text in wanted]
+            assert all(256 not in one.tokens for one in found)
+            assert model.score([("", SPELLED[1])])[0].tokens == len(SPELLED[1])
+    # transformers, and so lm-evaluation-harness, read the token
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    assert 256 in theirs(SPELLED[0], add_special_tokens=False).input_ids
 
 
 def test_a_busy_server_is_asked_again(folder, ours):

@@ -28,6 +28,16 @@ class Parrot:
         return [Completion(f" {prompt.split()[-1]}", 1, "stop", 0) for prompt in prompts]
 
 
+class Spoken(Parrot):
+    """Says what it is told to."""
+
+    def __init__(self, *said):
+        self.said = said
+
+    def complete(self, prompts, **settings):
+        return [Completion(one, 1, "stop", 0) for one in self.said]
+
+
 def rows(*some):
     return Rows([{"id": str(number), **row} for number, row in enumerate(some)], "x", "x", None, None, len(some))
 
@@ -87,6 +97,11 @@ def test_one_choice_is_none():
         choices(choice(choices="options"), rows({"q": "?", "options": [" a"], "a": 0}), Parrot())
 
 
+def test_an_empty_choice_is_refused():
+    with pytest.raises(CurateError, match="the row 0 has an empty choice"):
+        choices(choice(choices="options"), rows({"q": "?", "options": [" a", ""], "a": 0}), Parrot())
+
+
 def test_examples_stand_before_with_their_answers_and_never_the_row_itself():
     model = Parrot()
     some = [{"q": f"q{number}", "a": number % 2} for number in range(12)]
@@ -104,6 +119,16 @@ def test_examples_stand_before_with_their_answers_and_never_the_row_itself():
 def test_more_examples_than_rows_are_refused():
     with pytest.raises(CurateError, match="there are 2 rows for 2 examples"):
         choices(choice(examples=2), rows({"q": "a", "a": 0}, {"q": "b", "a": 0}), Parrot())
+
+
+def test_files_of_examples_need_no_row_more_than_are_shown(tmp_path):
+    file, model = tmp_path / "shown.jsonl", Parrot()
+    file.write_text('{"q": "one", "a": 0}\n{"q": "two", "a": 1}\n')
+    task = choice(examples=2, examples_from=(str(file),))
+    choices(task, rows({"q": "x", "a": 0}), model)
+    assert sorted(model.pairs[0][0].split("\n\n")) == ["one no", "two yes!", "x"]
+    with pytest.raises(CurateError, match="there are 2 rows for 3 examples"):
+        choices(task.model_copy(update={"examples": 3}), rows({"q": "x", "a": 0}), model)
 
 
 def test_a_template_that_is_none_is_refused():
@@ -134,6 +159,14 @@ def test_a_pattern_takes_the_last_match_of_both():
     assert found["exact_match"] == [1.0, 0.0]
 
 
+def test_an_answer_without_a_match_is_wrong_and_a_reference_without_one_is_taken_whole():
+    some = rows(
+        {"q": "no idea", "a": "18"}, {"q": "is 18", "a": "18"}, {"q": "x is A", "a": "A"}, {"q": "none", "a": "A"}
+    )
+    found = answers(generation(pattern=r" ([0-9A-D]+)$"), some, Spoken(" no idea", "it is 18", "it is A", " none"))
+    assert found["exact_match"] == found["token_f1"] == [0.0, 1.0, 1.0, 0.0]
+
+
 def test_an_answer_may_be_a_template():
     found = answers(
         generation(answer="{{ first }} {{ last }}"), rows({"q": "Smith", "first": "Ann", "last": "Smith"}), Parrot()
@@ -155,4 +188,9 @@ def test_what_is_asked_for_reaches_the_model():
 def test_words_are_compared_as_squad_does():
     assert exact_match("The  answer, is: A dog.", "answer is dog") == 1.0
     assert token_f1("a big big dog", "big dog") == pytest.approx(0.8)
-    assert token_f1("the", "a") == 1.0 and token_f1("", "dog") == 0.0
+    assert token_f1("", "dog") == 0.0
+
+
+def test_an_answer_of_which_squad_leaves_nothing_is_compared_as_it_is():
+    assert exact_match("a", "A") == token_f1("+", "+ ") == 1.0
+    assert exact_match("", "A") == token_f1("", "A") == exact_match("-", "+") == token_f1("the", "a") == 0.0

@@ -54,16 +54,39 @@ def test_a_continuation_is_scored_after_its_context(model, pairs):
         first = model.encode([bare])[0]
         wanted = whole[len(first) :]
         before = first or [model.prefix]
-        cut = max(len(before) + len(wanted) - model.length - 1, 0)
-        read = [*before, *wanted][cut:]
-        logs = log_probabilities(model, read[:-1])
-        targets = read[-min(len(wanted), model.length) :]
-        rows = logs[len(read) - 1 - len(targets) :]
-        assert found.nats == pytest.approx(
-            sum(float(row[token]) for row, token in zip(rows, targets, strict=True)), abs=1e-3
-        )
-        assert found.greedy == all(int(row.argmax()) == token for row, token in zip(rows, targets, strict=True))
-        assert (found.tokens, found.cut) == (len(targets), cut)
+        nats, greedy = 0.0, True
+        for start in range(0, len(wanted), model.length):
+            targets = wanted[start : start + model.length]
+            read = [*before, *wanted[: start + len(targets)]][-model.length - 1 :]
+            rows = log_probabilities(model, read[:-1])[-len(targets) :]
+            nats += sum(float(row[token]) for row, token in zip(rows, targets, strict=True))
+            greedy &= all(int(row.argmax()) == token for row, token in zip(rows, targets, strict=True))
+        assert found.nats == pytest.approx(nats, abs=1e-3)
+        assert (found.tokens, found.greedy) == (len(wanted), greedy)
+        assert found.cut == max(len(before) + len(wanted) - model.length - 1, 0)
+
+
+def test_a_continuation_that_is_longer_than_the_model_reads_is_scored_whole(model):
+    text = "no model of 24 tokens reads this at once, nor the rest of it"
+    one = model.score([("", text)])[0]
+    assert one.tokens == len(text)
+    assert one.nats == pytest.approx(-float(model.read([text])[0].nats.sum()), rel=1e-5)
+    assert model.score([("which?", " " + "x" * 400)])[0].nats < model.score([("which?", " " + "x" * 40)])[0].nats
+
+
+def test_a_continuation_that_becomes_one_token_with_its_context_is_no_certainty():
+    model = small_model(merges=(("t", "h"), ("th", "e")))
+    (merged, apart), bare = model.score([("in th", "e"), ("in th", "ing")]), model.encode(["in "])[0]
+    token = model.tokenizer.token_to_id("the")
+    assert merged.tokens == 1
+    assert merged.nats == pytest.approx(float(log_probabilities(model, bare)[-1, token]), abs=1e-4)
+    assert apart.tokens == 3  # th|ing: nothing of the context is cut otherwise
+
+
+@pytest.mark.parametrize("context", ["", "in", "in "])
+def test_an_empty_continuation_has_no_likelihood(model, context):
+    with pytest.raises(CurateError, match=r"the continuation '' of .* has no tokens"):
+        model.score([(context, "")])
 
 
 @pytest.mark.parametrize("kind", ["decoder", "lstm"])
@@ -101,12 +124,22 @@ def test_a_prompt_needs_room(model):
         model.complete(["x"], most=24)
 
 
-def test_a_model_that_gives_no_numbers_is_refused():
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda model: model.read(["text"]),
+        lambda model: model.score([("a", "b")]),
+        lambda model: model.complete(["a"], most=2),
+        lambda model: model.complete(["a"], most=2, temperature=1.0),
+    ],
+)
+def test_a_model_that_gives_no_numbers_is_refused(ask, value):
     model = small_model()
     with torch.no_grad():
-        model.trunk.norm.weight.fill_(float("nan"))
+        model.trunk.norm.weight.fill_(value)
     with pytest.raises(CurateError, match="the model small gives numbers that are not finite"):
-        model.read(["text"])
+        ask(model)
 
 
 def test_texts_are_read_in_pieces_and_progress_is_told(model, monkeypatch):

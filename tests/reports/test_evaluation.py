@@ -40,7 +40,7 @@ def evaluation(folder, shift=0.0, model="m" * 64):
     groups = {
         value: {name: one.json() for name, one in some.items()} for value, some in group_measures(quiz, "kind").items()
     }
-    result = {"schema": 1, "model": HOSTILE, "identity": model, "length": 64, "tasks": told,
+    result = {"schema": 1, "model": HOSTILE, "identity": model, "weights": model, "length": 64, "tasks": told,
               "groups": {"quiz": {"kind": groups}},
               "warnings": [f"quiz: {HOSTILE}"], "about": abouts,
               "contamination": {"quiz": {"clean_subset": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 40}}}}  # fmt: skip

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from curate.errors import CurateError
 from curate.train.models.encoder_decoder import EncoderDecoder
 
 __all__ = ["translate"]
@@ -45,6 +46,9 @@ def translate(
 
     Returns:
         (rows, up to `most`) tokens; from its end on a target is filled with `end`.
+
+    Raises:
+        CurateError: The model gives numbers that are not finite.
     """
     training = trunk.training
     trunk.eval()
@@ -72,10 +76,20 @@ class _Reader:
         self.first = tokens.new_full((self.rows * beams, 1), start)
 
     def read(self, last: Tensor) -> Tensor:
-        """Log-probabilities (targets, vocabulary) of the token after `last` (targets, 1)."""
+        """Log-probabilities (targets, vocabulary) of the token after `last` (targets, 1).
+
+        Raises:
+            CurateError: There are none: the model diverged.
+        """
         states = self.trunk.decode(last, self.source, documents=self.documents, cache=self.cache)
         self.source = None  # its keys and values are in the cache from now on
-        return (states[:, -1] @ self.trunk.unembedding.T).float().log_softmax(-1)
+        logs = (states[:, -1] @ self.trunk.unembedding.T).float().log_softmax(-1)
+        if not logs.amax(-1).isfinite().all():
+            raise CurateError(
+                "the model gives numbers that are not finite",
+                hint="it diverged in training, or its weights are damaged",
+            )
+        return logs
 
 
 def _greedy(reader: _Reader, end: int, most: int) -> Tensor:
