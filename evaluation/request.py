@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def asked_tasks(
     kind = _KINDS[natural_kind(place)]
     for one in data:
         file = Path(one).exists() or any(ending in Path(one).suffixes for ending in ENDINGS)
-        name = Path(one).stem if file else one.replace("@", "-")
+        name = _name(Path(one).stem if file else one.replace("@", "-"))
         source: dict[str, Any] = {"files": (one,)} if file else {"data": one, "split": split}
         asked.append(kind(name=name, by=by, limit=limit, **source))
     names = [task.name for task in asked]
@@ -81,6 +82,11 @@ def asked_tasks(
     if twice is not None:
         raise CurateError(f"two tasks are named `{twice}`", hint="name them apart in a file for --tasks")
     return asked
+
+
+def _name(words: str) -> str:
+    """What a task can be called after a file or a version."""
+    return re.sub(r"[^\w .-]", "-", words).strip(" .-")[:80] or "data"
 
 
 _SHOWING = (ChoiceTask, GenerationTask, HarnessTask)

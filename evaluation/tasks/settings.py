@@ -14,11 +14,12 @@ A prompt is a Jinja template over the columns of a row.
 from __future__ import annotations
 
 import hashlib
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, field_validator, model_validator
 
 from curate.errors import ConfigurationErrors, CurateError
 
@@ -40,9 +41,12 @@ __all__ = [
 ]
 
 
+TextMetric = Literal["exact_match", "token_f1", "bleu", "chrf", "rouge1", "rouge2", "rougeL"]
+
+
 class _Task(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = Field(pattern=r"^[\w.-]+$", max_length=80, description="what its results are called")
+    name: str = Field(max_length=80, description="what its results are called: letters, digits, spaces and . _ -")
     data: str | None = Field(default=None, description="a dataset version: NAME, NAME@TAG or NAME@ID-PREFIX")
     split: str | None = Field(default=None, description="of the version; `test` where it has one")
     files: tuple[str, ...] = Field(
@@ -55,6 +59,13 @@ class _Task(BaseModel):
     limit: int | None = Field(default=None, ge=1, description="at most as many rows, spread evenly")
     by: tuple[str, ...] = Field(default=(), description="columns whose values get numbers of their own")
     cluster: str | None = Field(default=None, description="column that says which rows belong together, for intervals")
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_file_name(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w .-]*", name) or name != name.strip():
+            raise ValueError("a name has letters, digits, spaces and . _ -, and begins with a letter or a digit")
+        return name
 
     @model_validator(mode="after")
     def _has_data(self) -> _Task:
@@ -108,7 +119,7 @@ class GenerationTask(_Prompted):
     pattern: str | None = Field(
         default=None, description="regular expression whose last match (its first group) is the answer that counts"
     )
-    metrics: tuple[Literal["exact_match", "token_f1", "bleu", "chrf", "rouge"], ...] = Field(
+    metrics: tuple[TextMetric, ...] = Field(
         default=("exact_match", "token_f1"), min_length=1, description="what is measured"
     )
 
@@ -132,8 +143,10 @@ class LabelTask(_Task):
     most: int | None = Field(
         default=None, ge=1, description="most tokens of a target text; by default as in the training, else 64"
     )
-    metrics: tuple[Literal["exact_match", "token_f1", "bleu", "chrf", "rouge"], ...] = Field(
-        default=("bleu", "chrf", "rouge"), min_length=1, description="what is measured of target texts"
+    metrics: tuple[TextMetric, ...] = Field(
+        default=("bleu", "chrf", "rouge1", "rouge2", "rougeL"),
+        min_length=1,
+        description="what is measured of target texts",
     )
 
 
