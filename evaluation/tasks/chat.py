@@ -23,7 +23,14 @@ from curate.tokenize.roles import CHAT, require, roles
 from curate.train.settings.blocks import DataSettings
 from curate.train.weights.origin import checkpoint_of, read_stored
 
-__all__ = ["assistant_losses", "preferred"]
+__all__ = ["assistant_losses", "columns_of_training", "preferred"]
+
+
+def columns_of_training(task: ConversationTask | PreferenceTask, model: TokenModel) -> dict[str, str]:
+    """The columns that a task reads, by setting: its own, else those of the training."""
+    settings = _settings(model)
+    names = ("messages",) if isinstance(task, ConversationTask) else ("prompt", "chosen", "rejected")
+    return {name: getattr(task, name) or getattr(settings, name) for name in names}
 
 
 def assistant_losses(task: ConversationTask, rows: Rows, model: TokenModel) -> dict[str, list[Any]]:
@@ -32,10 +39,8 @@ def assistant_losses(task: ConversationTask, rows: Rows, model: TokenModel) -> d
     Raises:
         CurateError: A conversation is not what it should be, or the model has no template for it.
     """
-    settings = _settings(model)
-    name = task.messages or settings.messages
-    given = column(rows, name, task.name, "messages")
-    template = _template(model, settings)
+    given = column(rows, columns_of_training(task, model)["messages"], task.name, "messages")
+    template = _template(model, _settings(model))
     said = [_parsed(task, row, value) for row, value in zip(rows.rows, given, strict=True)]
     rendered = [_rendered(task, row, template, messages) for row, messages in zip(rows.rows, said, strict=True)]
     encoded, room = template.encode(rendered), model.length + 1
@@ -94,11 +99,10 @@ def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, 
     Raises:
         CurateError: A row lacks a column.
     """
-    settings, known = _settings(model), roles(model.tokenizer)
-    names = (task.prompt or settings.prompt, task.chosen or settings.chosen, task.rejected or settings.rejected)
+    known = roles(model.tokenizer)
     texts = [
         [str(one) for one in column(rows, name, task.name, setting)]
-        for name, setting in zip(names, ("prompt", "chosen", "rejected"), strict=True)
+        for setting, name in columns_of_training(task, model).items()
     ]
     prompts, *answers = map(model.encode, texts)
     pairs, cuts = list[tuple[list[int], int]](), list[int]()
