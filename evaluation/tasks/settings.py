@@ -17,7 +17,7 @@ import hashlib
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, field_validator, model_validator
 
@@ -38,6 +38,8 @@ __all__ = [
     "TaskSettings",
     "ToxicityTask",
     "load_tasks",
+    "tasks_page",
+    "tasks_schema",
 ]
 
 
@@ -279,6 +281,28 @@ TaskSettings = (
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     tasks: tuple[Annotated[TaskSettings, Field(discriminator="kind")], ...] = Field(min_length=1)
+
+
+def tasks_schema() -> dict[str, Any]:
+    """The JSON schema of files of tasks."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "curate tasks"}
+    return {**_File.model_json_schema(), **head}
+
+
+def tasks_page() -> str:
+    """The reference of all kinds of tasks, as Markdown (docs/reference/tasks.md)."""
+    from curate.config.reference import settings_rows
+
+    shared = set(_Task.model_fields)
+    head = ["| setting | type | default | what it is |", "|---|---|---|---|"]
+    lines = ["# Tasks", "", "Made from the classes of tasks by `make docs`; do not edit.", ""]
+    lines += ["`curate eval MODEL --tasks FILE.yaml` takes a file with a list `tasks`; each has a `kind`.", ""]
+    lines += ["## All kinds", "", *head, *settings_rows(_Task), ""]
+    for kind in get_args(TaskSettings):
+        own = [row for row in settings_rows(kind) if row.split("`")[1] not in shared]
+        name = kind.model_fields["kind"].default
+        lines += [f"## {name}", "", (kind.__doc__ or "").strip(), "", *([*head, *own, ""] if own else [])]
+    return "\n".join(lines)
 
 
 def load_tasks(path: Path) -> tuple[TaskSettings, ...]:

@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 import zstandard
+from typer.testing import CliRunner
 
+from curate.cli import app
 from curate.dataset.reader import Dataset
 from curate.errors import ConfigurationErrors, CurateError
 from curate.evaluation.request import asked_tasks
@@ -177,3 +179,10 @@ def test_names_of_tasks_and_files_have_spaces(tmp_path, trained):
     (tmp_path / "held out (1).jsonl").write_text('{"text": "a"}')
     asked = asked_tasks(str(trained("text")), [], [str(tmp_path / "held out (1).jsonl")], None, (), None)
     assert [task.name for task in asked] == ["held out -1"]
+
+
+def test_the_schema_of_tasks_has_all_kinds_and_their_settings():
+    made = json.loads(CliRunner().invoke(app, ["schema", "--tasks"]).stdout)
+    entry = made["properties"]["tasks"]["items"]["discriminator"]["mapping"]
+    assert {"perplexity", "choice", "generation", "labels", "bbq", "harness"} <= entry.keys()
+    assert "pattern" in made["$defs"]["GenerationTask"]["properties"]
