@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from curate.errors import CurateError
 from curate.evaluation.models.tokens import Respond, TokenModel
-from curate.tokenize.roles import roles
+from curate.tokenize.roles import roles, roles_of
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.models.trunk import build_trunk
 from curate.train.weights.origin import Origin, checkpoint_of, find_model, model_hash
@@ -70,7 +70,7 @@ def open_trunk(path: str, *, length: int | None = None) -> TrunkModel:
             hint="copy the tokenizer.json that it was trained with into its folder",
         )
     tokens = load_tokenizer(tokenizer)
-    known = roles(tokens)
+    known = roles(tokens) if checkpoint else roles_of(tokens, Path(path))
     limit = longest if length is None else min(length, longest)
     return TrunkModel(
         trunk, name=path, identity=identity, tokenizer=tokens, prefix=_prefix(known, run=checkpoint is not None),

@@ -19,7 +19,7 @@ from curate.evaluation.tasks.data import Rows, column
 from curate.evaluation.tasks.settings import ConversationTask, PreferenceTask
 from curate.jsontext import loads
 from curate.tokenize.chat import ChatTemplate, Rendered
-from curate.tokenize.roles import CHAT, require, roles
+from curate.tokenize.roles import CHAT, require, roles_of
 from curate.train.settings.blocks import DataSettings
 from curate.train.weights.origin import checkpoint_of, read_stored
 
@@ -82,7 +82,7 @@ def _settings(model: TokenModel) -> DataSettings:
 
 
 def _template(model: TokenModel, settings: DataSettings) -> ChatTemplate:
-    known, beside = roles(model.tokenizer), Path(model.name) / "chat_template.jinja"
+    known, beside = roles_of(model.tokenizer, Path(model.name)), Path(model.name) / "chat_template.jinja"
     path = Path(settings.chat_template) if settings.chat_template else beside
     if settings.chat_template or path.is_file():
         try:
@@ -99,7 +99,7 @@ def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, 
     Raises:
         CurateError: A row lacks a column.
     """
-    known = roles(model.tokenizer)
+    known = roles_of(model.tokenizer, Path(model.name))
     texts = [
         [str(one) for one in column(rows, name, task.name, setting)]
         for setting, name in columns_of_training(task, model).items()

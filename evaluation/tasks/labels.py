@@ -9,6 +9,7 @@ type are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from curate.evaluation.tasks.data import Rows, column
 from curate.evaluation.tasks.generation import judged
 from curate.evaluation.tasks.settings import LabelTask
 from curate.jsontext import loads
-from curate.tokenize.roles import roles
+from curate.tokenize.roles import roles_of
 from curate.tokenize.streams import lists_of_words
 
 __all__ = ["label_columns", "predictions", "spans"]
@@ -135,7 +136,7 @@ def _words(task: LabelTask, rows: Rows, model: HeadedModel, text: str, label: st
                 f"the row {row['id']} has {len(words)} words and {len(gold)} labels", f"task {task.name}: label"
             )
     _refuse_strange(task, model, {one for gold in golds for one in gold})
-    known = roles(model.tokenizer)
+    known = roles_of(model.tokenizer, Path(model.name))
     dataset: Any = _Column(rows, [[str(word) for word in words] for words in lists])
     pieces = lists_of_words(dataset, "rows", "words", model.tokenizer, known["end_of_text"], known.get("unknown"))
     encoded = [(np.array(piece.tokens[:-1], np.int64), np.asarray(piece.mask)[:-1]) for piece in pieces]
