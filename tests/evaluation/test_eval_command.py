@@ -12,8 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from curate.cli import app
+from curate.commands.tables import decimal
 from curate.errors import CurateError
 from curate.evaluation.models.tokens import TokenModel
+from curate.evaluation.request import asked_tasks
 from curate.evaluation.result import open_evaluation
 
 
@@ -241,3 +243,16 @@ def test_memorization_of_a_model_of_unknown_training_asks_for_the_version(refuse
     (folder / "config.json").write_text("{}")
     said = refused(folder, "--data", tmp_path / "a.jsonl", "--memorization", "5")
     assert "--memorization-from VERSION" in said
+
+
+def test_numbers_are_short_and_a_zero_has_no_sign():
+    assert [decimal(one, "+") for one in (543023610.4529, -0.00001, 0.25, None)] == [
+        "+5.43e+08",
+        "0.0000",
+        "+0.2500",
+        "-",
+    ]
+
+
+def test_a_task_is_named_by_the_dataset_where_none_is_named(trained):
+    assert [task.name for task in asked_tasks(str(trained("text")), [], [], None, (), None)] == ["rows"]
