@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from curate.errors import CurateError, GateError
+from curate.errors import CurateError
 from curate.terminal import echo
 
 __all__ = ["COMMANDS", "GROUPS", "app", "main"]
@@ -197,8 +197,7 @@ def main() -> None:
         sys.stdout.flush()
     except CurateError as error:
         echo(error, err=True)
-        result = error.result if isinstance(error, GateError) else {}
-        _end(error.exit_code, {**result, "errors": error.records()})
+        _end(error.exit_code, {**error.result, "errors": error.records()})
     except typer.TyperException as error:  # a command, option or argument that is not there
         _usage(error)
     except KeyboardInterrupt:

@@ -41,6 +41,8 @@ class CurateError(Exception):
     def __init__(self, problem: str, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(problem, where, hint)
         self.problem, self.where, self.hint = problem, where, hint
+        self.result: dict[str, Any] = {}
+        """What was made before it: the fields that the command prints with `--json`."""
 
     def __str__(self) -> str:
         lines = [f"error: {self.problem}"]

@@ -24,7 +24,7 @@ from curate.evaluation.models.tokens import TokenModel
 from curate.evaluation.statistics import unpaired
 from curate.evaluation.tasks.data import documents
 
-__all__ = ["Passage", "gap", "held_out", "memorization", "passages"]
+__all__ = ["Passage", "check", "gap", "held_out", "memorization", "passages"]
 
 PROMPT, CONTINUED, CHARACTERS = 32, 32, 2000
 
@@ -92,6 +92,20 @@ def _costs(model: TokenModel, some: Sequence[Passage]) -> NDArray[np.float64]:
     return np.array([nats, sizes], np.float64).T
 
 
+def check(model: TokenModel, dataset: Dataset) -> str:
+    """The split that was held out.
+
+    Raises:
+        CurateError: Nothing was, or the model reads fewer than 64 tokens at once.
+    """
+    if model.length < PROMPT + CONTINUED:
+        raise CurateError(
+            f"{model.name} reads {model.length} tokens at once; memorization asks for {PROMPT + CONTINUED}",
+            "--memorization",
+        )
+    return held_out(dataset)
+
+
 def memorization(
     model: TokenModel, dataset: Dataset, *, count: int, column: str = "text", seed: int = 0
 ) -> dict[str, Any]:
@@ -107,12 +121,7 @@ def memorization(
     Raises:
         CurateError: Nothing was held out, or the model reads fewer than 64 tokens at once.
     """
-    if model.length < PROMPT + CONTINUED:
-        raise CurateError(
-            f"{model.name} reads {model.length} tokens at once; memorization asks for {PROMPT + CONTINUED}",
-            "--memorization",
-        )
-    split = held_out(dataset)
+    split = check(model, dataset)
     train = passages(dataset, "train", column, count, seed=seed)
     held = passages(dataset, split, column, count, seed=seed)
     shares, short = {}, {}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from curate.dataset.reader import Dataset, open_dataset
 from curate.dataset.store import Store
-from curate.errors import CurateError
-from curate.evaluation.models.opened import natural_kind
+from curate.errors import CurateError, did_you_mean
+from curate.evaluation.models.opened import is_endpoint, natural_kind
 from curate.evaluation.tasks.files import ENDINGS
 from curate.evaluation.tasks.harness import custom_task, is_harness_file
 from curate.evaluation.tasks.settings import (
@@ -30,9 +31,22 @@ __all__ = ["asked_tasks", "columns_of", "memorized", "model_place", "training_da
 
 
 def model_place(model: str) -> str:
-    """A run may be named without its folder."""
+    """The folder of a model, or a server: a run may be named without its folder.
+
+    Raises:
+        CurateError: There is no model.
+    """
     run = Path("runs") / model
-    return str(run) if not Path(model).exists() and run.is_dir() else model
+    place = run if not Path(model).exists() and run.is_dir() else Path(model)
+    if is_endpoint(model):
+        return model
+    what = "name a run, its folder, a checkpoint, a Hugging Face folder or a server (http://HOST/v1)"
+    if not place.exists():
+        near = did_you_mean(model, [path.parent.name for path in Path("runs").glob("*/config.json")])
+        raise CurateError(f"there is no model `{model}`", f"{place} and {run}", near or what)
+    if not any((folder / "config.json").is_file() for folder in (place, place.parent.parent)):
+        raise CurateError(f"there is no model in `{place}`", f"{place}/config.json", what)
+    return str(place)
 
 
 def asked_tasks(
@@ -52,7 +66,7 @@ def asked_tasks(
         tasks: Files of tasks, and names of tasks of lm-evaluation-harness.
         data: Versions or files; without them and without tasks, what the run was validated on.
         split: Of the versions.
-        by: Columns of the data whose values get numbers of their own.
+        by: Columns of `data` whose values get numbers of their own.
         limit: Most rows of each of `data`, and of tasks of lm-evaluation-harness.
         folder: With the data of tasks of lm-evaluation-harness.
         examples: Rows that are shown with their answers, in tasks that show some.
@@ -60,20 +74,26 @@ def asked_tasks(
     Raises:
         CurateError: A file is wrong, two tasks have one name, or it is not known what to evaluate on.
     """
-    asked = [task for one in tasks for task in _of_tasks(one, folder, by=by, limit=limit)]
+    asked = [task for one in tasks for task in _of_tasks(one, folder, limit=limit)]
+    if by and tasks and not data and not any(isinstance(task, HarnessTask) for task in asked):
+        raise CurateError(
+            "--by is of --data and of tasks of lm-evaluation-harness", "--by", "tasks in a file have `by: [COLUMN]`"
+        )
     if examples is not None:
         asked = [
             task.model_copy(update={"examples": examples}) if isinstance(task, _SHOWING) else task for task in asked
         ]
         if not any(isinstance(task, _SHOWING) for task in asked):
             raise CurateError("none of the tasks shows examples", "--few-shot")
+    called: dict[str, str] = {}
     if not tasks and not data:
         version, own = _trained_on(place)
         data, split = [version], split or own
+        called = {version: version.partition("@")[0]}
     kind = _KINDS[natural_kind(place)]
     for one in data:
         file = Path(one).exists() or any(ending in Path(one).suffixes for ending in ENDINGS)
-        name = Path(one).stem if file else one.replace("@", "-")
+        name = called.get(one) or _name(Path(one).stem if file else one.replace("@", "-"))
         source: dict[str, Any] = {"files": (one,)} if file else {"data": one, "split": split}
         asked.append(kind(name=name, by=by, limit=limit, **source))
     names = [task.name for task in asked]
@@ -83,12 +103,20 @@ def asked_tasks(
     return asked
 
 
+def _name(words: str) -> str:
+    """What a task can be called after a file or a version."""
+    return re.sub(r"[^\w .-]", "-", words).strip(" .-")[:80] or "data"
+
+
 _SHOWING = (ChoiceTask, GenerationTask, HarnessTask)
 
 
 def _of_tasks(given: str, folder: Path | None, **settings: Any) -> list[TaskSettings]:
     """What one `--tasks` asks: a file of ours, one of lm-evaluation-harness, or names with commas between."""
     path = Path(given)
+    if path.suffix in (".yaml", ".yml") and not path.is_file():
+        near = did_you_mean(path.name, [one.name for one in path.parent.glob("*.y*ml")])
+        raise CurateError(f"there is no file of tasks `{given}`", "--tasks", near)
     if path.is_file() or path.suffix in (".yaml", ".yml"):
         if is_harness_file(path):
             return [custom_task(path, folder, **settings)]
@@ -131,8 +159,8 @@ def training_data(version: str | None, place: str, store: Store | None, say: Cal
 
 def memorized(
     count: int | None, version: str | None, place: str, store: Store | None
-) -> Callable[[Any], dict[str, Any]] | None:
-    """What `--memorization` adds to an evaluation; its data is there before the model is opened."""
+) -> Callable[[Any], Callable[[], dict[str, Any]]] | None:
+    """What `--memorization` adds to an evaluation: whether the model can be asked is found first, its data before that."""
     if count is None:
         if version:
             raise CurateError("--memorization-from says where --memorization looks", hint="add --memorization N")
@@ -147,16 +175,17 @@ def memorized(
             "name it with --memorization-from VERSION",
         ) from None  # fmt: skip
 
-    def measure(opened: Any) -> dict[str, Any]:
-        from curate.evaluation.memorization import memorization
+    def ready(opened: Any) -> Callable[[], dict[str, Any]]:
+        from curate.evaluation.memorization import check, memorization
         from curate.evaluation.models.tokens import TokenModel
 
         if not isinstance(opened, TokenModel):
             raise CurateError("memorization is of language models whose tokens are seen from here", "--memorization")
+        check(opened, dataset)
         column = columns_of(place)[0]
-        return {"memorization": memorization(opened, dataset, count=count, column=column)}
+        return lambda: {"memorization": memorization(opened, dataset, count=count, column=column)}
 
-    return measure
+    return ready
 
 
 def columns_of(folder: str) -> list[str]:

@@ -6,12 +6,17 @@
                              prompts, answers, what tokens cost
       items/TASK.json        what they are facts of: the task's definition, the model's hash, the data's
 
-A task that was measured for the same model, definition and data is not measured again.
+A task that was measured for the same model, definition and data is not measured again. A folder is of one model, and is written
+by one process at a time (`lock`).
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +28,7 @@ from curate.errors import CurateError
 from curate.files import replacing, write_durably
 from curate.jsontext import dumps, loads
 
-__all__ = ["Evaluation", "Items", "open_evaluation", "read_items", "write_items"]
+__all__ = ["Evaluation", "Items", "held", "open_evaluation", "read_items", "write_items"]
 
 RESULT = "result.json"
 
@@ -93,10 +98,67 @@ def write_items(folder: Path, items: Items) -> None:
 
 
 def read_items(folder: Path, task: str) -> Items | None:
-    """The items of a task; None where they are not there or damaged."""
-    place = folder / "items"
+    """The items of a task; None where they are not there.
+
+    Raises:
+        CurateError: They are damaged.
+    """
+    about, table = (folder / "items" / f"{task}.{ending}" for ending in ("json", "parquet"))
     try:
-        about = loads((place / f"{task}.json").read_bytes())
-        return Items(task, parquet.read_table(place / f"{task}.parquet"), about)
-    except (OSError, ValueError, pa.ArrowException):
+        return Items(task, parquet.read_table(table), loads(about.read_bytes()))
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        words = str(error).partition("\n")[0]
+        raise CurateError(
+            f"the items of the task `{task}` are damaged: {words}", str(table), "evaluate it again"
+        ) from None
+
+
+@contextmanager
+def held(folder: Path, model: str, length: int, *, fresh: bool = False) -> Iterator[None]:
+    """An evaluation's folder, for this model and this process alone.
+
+    Args:
+        folder: Made where it is not there.
+        model: Hash of the model.
+        length: Tokens that it reads at once.
+        fresh: Remove an earlier evaluation first.
+
+    Raises:
+        CurateError: Another process writes it, or it has an evaluation of another model.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / "lock").open("a")
+    except OSError as error:
+        raise CurateError(f"the folder cannot be written: {error.strerror}", str(folder), "see --out DIR") from None
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CurateError(
+                "another process evaluates into this folder", str(folder), "wait for it, or name another one with --out"
+            ) from None
+        if fresh:
+            (folder / RESULT).unlink(missing_ok=True)
+            for name in ("items", "contamination"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+        _check_model(folder, model, length)
+        yield
+
+
+def _check_model(folder: Path, model: str, length: int) -> None:
+    for path in sorted((folder / "items").glob("*.json")):
+        try:
+            about = loads(path.read_bytes())
+        except ValueError:
+            continue
+        if about["model"] != model:
+            problem = "the folder has the evaluation of another model, or of other weights"
+        elif about["length"] != length:
+            problem = f"the folder has an evaluation by {about['length']} tokens at once, not {length}"
+        else:
+            continue
+        hint = "--out DIR names another folder, --fresh removes that evaluation first"
+        raise CurateError(problem, str(folder), hint)

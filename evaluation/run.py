@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -15,52 +15,25 @@ from curate.audit.bias.statistics import wilson
 from curate.dataset.reader import Dataset
 from curate.dataset.runs import Thing, now, record, records, run_id
 from curate.dataset.store import Store
-from curate.errors import CurateError, did_you_mean
+from curate.errors import CurateError, ResumableError, did_you_mean
 from curate.evaluation.contamination import contamination
 from curate.evaluation.metrics import Measured, group_measures, measures
-from curate.evaluation.models.contract import LanguageModel
-from curate.evaluation.models.headed import HeadedModel
-from curate.evaluation.models.tokens import TokenModel
-from curate.evaluation.result import RESULT, Evaluation, Items, open_evaluation, read_items, write_items
-from curate.evaluation.tasks.chat import assistant_losses, preferred
-from curate.evaluation.tasks.choice import choices
+from curate.evaluation.result import RESULT, Evaluation, Items, held, open_evaluation, read_items, write_items
 from curate.evaluation.tasks.data import SMALL, Rows, read_rows
-from curate.evaluation.tasks.fairness import (
-    CAUTIONS,
-    coreferences,
-    counterfactuals,
-    group_answers,
-    stereotypes,
-    toxicities,
-)
-from curate.evaluation.tasks.generation import answers
-from curate.evaluation.tasks.harness import harness_facts
-from curate.evaluation.tasks.labels import predictions
-from curate.evaluation.tasks.perplexity import text_losses
-from curate.evaluation.tasks.settings import (
-    BbqTask,
-    ChoiceTask,
-    ConversationTask,
-    CoreferenceTask,
-    CounterfactualTask,
-    GenerationTask,
-    HarnessTask,
-    LabelTask,
-    PerplexityTask,
-    PreferenceTask,
-    StereotypeTask,
-    TaskSettings,
-    ToxicityTask,
-)
+from curate.evaluation.tasks.fairness import CAUTIONS
+from curate.evaluation.tasks.settings import HarnessTask, TaskSettings
 from curate.files import write_durably
 from curate.jsontext import dumps
 
-__all__ = ["check_columns", "evaluate", "measured"]
+if TYPE_CHECKING:
+    from curate.evaluation.asking import Model
+
+__all__ = ["evaluate", "read_tasks"]
 
 SAMPLES = ("prompt", "choices", "log_probabilities", "generated", "finish", "generated_tokens", "pieces")
 """Facts that only `--samples` keeps."""
 Say = Callable[[str], None]
-Model = LanguageModel | HeadedModel
+Read = Sequence[tuple[TaskSettings, Rows]]
 PATIENCE = 5.0
 """Seconds between two words about how far a task is."""
 
@@ -74,7 +47,9 @@ def evaluate(
     samples: bool = False,
     training: Dataset | None = None,
     columns: Sequence[str] = (),
-    also: Callable[[Model], dict[str, Any]] | None = None,
+    by: Sequence[str] = (),
+    also: Callable[[Model], Callable[[], dict[str, Any]]] | None = None,
+    fresh: bool = False,
     say: Say,
 ) -> Evaluation:
     """Measure a model on tasks, and keep what was measured.
@@ -88,31 +63,98 @@ def evaluate(
         samples: Keep prompts and answers.
         training: The version that the model was trained on: how much of each item stands there is measured, too.
         columns: Of the training, for tasks that name none.
-        also: Measures more of the model: parts of the result, by name.
+        by: Columns whose values get numbers of their own in those tasks of lm-evaluation-harness that have them.
+        also: Whether more can be measured of the model; then measures it: parts of the result, by name.
+        fresh: Remove an earlier evaluation in the folder first.
         say: Tells people how far it is.
 
     Raises:
-        CurateError: Data, model and tasks do not fit.
+        CurateError: Data, model and tasks do not fit, which is found before anything is measured; or a task failed: the
+            others are measured, and their result is in the folder, and the error's `result`.
     """
-    location = store.location if store else None
-    read = [(task, _checked(task, read_rows(task, location))) for task in tasks]
+    read: Read = read_tasks(tasks, store.location if store else None, by=by)
     began, identity = now(), run_id()
     for _, rows in read:
         _tell_test(store, rows, say)
     model = open_model()
-    found = [_items(task, rows, model, folder, samples=samples, say=say) for task, rows in read]
-    result = _result(model, found)
-    if training:
-        tell = _every(PATIENCE, lambda share: say(f"contamination by {training.name}: {share:.0%}"))
-        overlaps = contamination(read, training, folder, columns=columns, tell=tell)
-        result["contamination"] = _contaminated(training, found, overlaps)
-    if also:
-        result |= also(model)
-    result = _with_earlier(result, folder)
-    write_durably(folder / RESULT, dumps(result).encode())
+    from curate.evaluation.asking import rehearse, whole  # loads torch: what is wrong with the data is told before
+
+    read = [(task, whole(task, rows, model)) for task, rows in read]
+    for task, rows in read:
+        rehearse(task, rows, model)
+    more = also(model) if also else None
+    with held(folder, model.identity, model.length, fresh=fresh):
+        found, failed = _all_items(read, model, folder, samples=samples, say=say)
+        if failed and not found:
+            raise next(iter(failed.values()))
+        result = _with_earlier(_result(model, found, failed), folder)
+        write_durably(folder / RESULT, dumps(result).encode())
+        read = [(task, rows) for task, rows in read if task.name not in failed][: len(found)]
+        if training:
+            tell = _every(PATIENCE, lambda share: say(f"contamination by {training.name}: {share:.0%}"))
+            overlaps = contamination(read, training, folder, columns=columns, tell=tell)
+            result["contamination"] = _with_known(_contaminated(training, found, overlaps), result)
+            write_durably(folder / RESULT, dumps(result).encode())
+        if more:
+            result |= more()
+            write_durably(folder / RESULT, dumps(result).encode())
     if store:
         _record(store, identity, began, model, read, folder, result)
+    for error in failed.values():
+        error.result = {**result, "folder": str(folder)}
+        raise error
     return Evaluation(folder, result)
+
+
+def read_tasks(
+    tasks: Sequence[TaskSettings], store: str | None, *, by: Sequence[str] = ()
+) -> list[tuple[TaskSettings, Rows]]:
+    """The tasks with their rows.
+
+    Args:
+        tasks: What is asked.
+        store: Where versions are.
+        by: Columns whose values get numbers of their own in those tasks of lm-evaluation-harness that have them.
+
+    Raises:
+        CurateError: Data is not there, or a column that groups or clusters a task is in none of its rows.
+    """
+    read = [(task, read_rows(task, store)) for task in tasks]
+    for number, (task, rows) in enumerate(read):
+        known = dict.fromkeys(key for row in rows.rows for key in row)
+        if isinstance(task, HarnessTask):
+            more = [name for name in by if name in known and name not in task.by]
+            read[number] = task.model_copy(update={"by": (*task.by, *more)}), rows
+        asked = [("by", name) for name in task.by] + ([("cluster", task.cluster)] if task.cluster else [])
+        for setting, name in asked:
+            if name not in known:
+                near = did_you_mean(name, known) or f"there are: {', '.join(known)}"
+                raise CurateError(f"no row has a column `{name}`", f"task {task.name}: {setting}", near)
+    strange = next((name for name in by if all(name not in task.by for task, _ in read)), None)
+    if strange is not None:
+        known = dict.fromkeys(key for _, rows in read for row in rows.rows for key in row)
+        near = did_you_mean(strange, known) or f"there are: {', '.join(known)}"
+        raise CurateError(f"no row of any task has a column `{strange}`", "--by", near)
+    return read
+
+
+def _all_items(
+    read: Read, model: Model, folder: Path, *, samples: bool, say: Say
+) -> tuple[list[Items], dict[str, CurateError]]:
+    """The items of all tasks, and what was wrong with those that failed; behind a server that is gone nothing is tried."""
+    found, failed = list[Items](), dict[str, CurateError]()
+    for task, rows in read:
+        try:
+            found.append(_items(task, rows, model, folder, samples=samples, say=say))
+        except KeyboardInterrupt:
+            say(f"{len(found)} of {len(read)} tasks are measured, and kept; {task.name} begins again next time")
+            raise
+        except CurateError as error:
+            say(f"{task.name}: failed: {error.problem}")
+            failed[task.name] = error
+            if isinstance(error, ResumableError):
+                break
+    return found, failed
 
 
 def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, samples: bool, say: Say) -> Items:
@@ -122,7 +164,11 @@ def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, sample
         "definition": definition, "data": rows.identity, "model": model.identity, "length": model.length,
         "engine": f"curate {version('curate-lm')}",
     }  # fmt: skip
-    old = read_items(folder, task.name)
+    try:
+        old = read_items(folder, task.name)
+    except CurateError as error:
+        say(f"{task.name}: {error.problem}: it is measured again")
+        old = None
     if (
         old
         and all(old.about.get(key) == value for key, value in about.items())
@@ -133,54 +179,18 @@ def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, sample
     say(f"{task.name}: {len(rows.rows):,} rows" + (f" of {rows.total:,}" if rows.total > len(rows.rows) else ""))
     started = time.process_time()
     model.progress = _every(PATIENCE, lambda share: say(f"{task.name}: {share:.0%}"))
+    from curate.evaluation.asking import measured
+
     whole = measured(task, rows, model)
     table = whole if samples else whole.drop_columns([name for name in SAMPLES if name in whole.column_names])
     items = Items(task.name, table, {
         **about, "by": list(task.by), "source": rows.source, "version": rows.version, "split": rows.split,
-        "rows": len(rows.rows), "total": rows.total, "repeated": rows.repeated, "samples": samples,
+        "rows": len(rows.rows), "total": rows.total, "repeated": rows.repeated, "left_out": rows.left_out, "samples": samples,
         "cut": sum(one > 0 for one in table["cut"].to_pylist()) if "cut" in table.column_names else 0,
         "cpu_seconds": time.process_time() - started, "backend": model.backend,
     })  # fmt: skip
     write_items(folder, items)
     return items
-
-
-def _checked(task: TaskSettings, rows: Rows) -> Rows:
-    check_columns(task, rows)
-    return rows
-
-
-def check_columns(task: TaskSettings, rows: Rows) -> None:
-    """Refuse a task whose groups or clusters are in a column that no row has.
-
-    Raises:
-        CurateError: It is so.
-    """
-    known = dict.fromkeys(key for row in rows.rows for key in row)
-    asked = [("by", name) for name in task.by] + ([("cluster", task.cluster)] if task.cluster else [])
-    for setting, name in asked:
-        if name not in known:
-            near = did_you_mean(name, known) or f"there are: {', '.join(known)}"
-            raise CurateError(f"no row has a column `{name}`", f"task {task.name}: {setting}", near)
-
-
-def measured(task: TaskSettings, rows: Rows, model: Model) -> pa.Table:
-    """What a model answers to a task: a row an item, with its id, its groups and the facts.
-
-    Raises:
-        CurateError: The model does not answer questions of this kind.
-    """
-    columns = {"id": pa.array([row["id"] for row in rows.rows], pa.string()), **_facts(task, rows, model)}
-    columns |= {name: _texts(rows, name) for name in task.by}
-    if task.cluster:
-        columns["cluster"] = _texts(rows, task.cluster)
-    return pa.table(columns)
-
-
-def _texts(rows: Rows, name: str) -> pa.Array:
-    """The values of a column as text, null where there is none."""
-    values = (row.get(name) for row in rows.rows)
-    return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
 def _every(seconds: float, tell: Callable[[float], None]) -> Callable[[float], None]:
@@ -196,53 +206,7 @@ def _every(seconds: float, tell: Callable[[float], None]) -> Callable[[float], N
     return maybe
 
 
-def _facts(task: TaskSettings, rows: Rows, model: Model) -> dict[str, list[Any]]:
-    """The facts of the rows.
-
-    Raises:
-        CurateError: The model does not answer questions of this kind.
-    """
-    match task:
-        case LabelTask() if isinstance(model, HeadedModel):
-            return predictions(task, rows, model)
-        case ConversationTask() if isinstance(model, TokenModel):
-            return assistant_losses(task, rows, model)
-        case PreferenceTask() if isinstance(model, TokenModel):
-            return preferred(task, rows, model)
-        case PerplexityTask() if not isinstance(model, HeadedModel):
-            return text_losses(task, rows, model)
-        case ChoiceTask() if not isinstance(model, HeadedModel):
-            return choices(task, rows, model)
-        case GenerationTask() if not isinstance(model, HeadedModel):
-            return answers(task, rows, model)
-        case HarnessTask() if not isinstance(model, HeadedModel):
-            return harness_facts(task, rows, model)
-        case StereotypeTask() if not isinstance(model, HeadedModel):
-            return stereotypes(task, rows, model)
-        case CoreferenceTask() if not isinstance(model, HeadedModel):
-            return coreferences(task, rows, model)
-        case BbqTask() if not isinstance(model, HeadedModel):
-            return group_answers(task, rows, model)
-        case CounterfactualTask() if not isinstance(model, HeadedModel):
-            return counterfactuals(task, rows, model)
-        case ToxicityTask() if not isinstance(model, HeadedModel):
-            return toxicities(task, rows, model)
-        case _:
-            pass
-    if isinstance(model, HeadedModel):
-        raise CurateError(
-            f"the model {model.name} does not predict the next token: it was trained for `{model.kind}`",
-            f"task {task.name}: kind", "`kind: labels` measures it",
-        )  # fmt: skip
-    raise CurateError(
-        f"the model {model.name} has no head that predicts labels" if isinstance(task, LabelTask)
-        else f"the tokens of {model.name} are not seen from here",
-        f"task {task.name}: kind",
-        "`choice` and `generation` ask a language model for labels" if isinstance(task, LabelTask) else None,
-    )  # fmt: skip
-
-
-def _result(model: Model, found: Sequence[Items]) -> dict[str, Any]:
+def _result(model: Model, found: Sequence[Items], failed: Mapping[str, CurateError]) -> dict[str, Any]:
     tasks = {items.task: _plain(measures(items.table)) for items in found}
     groups = {
         items.task: {
@@ -256,6 +220,7 @@ def _result(model: Model, found: Sequence[Items]) -> dict[str, Any]:
         "schema": 1, "model": model.name, "identity": model.identity, "weights": model.weights, "length": model.length,
         "tasks": tasks, "groups": groups, "warnings": [words for items in found for words in _warnings(items)],
         "about": {items.task: items.about for items in found},
+        "failed": {task: error.problem for task, error in failed.items()},
     }  # fmt: skip
 
 
@@ -265,19 +230,24 @@ def _with_earlier(result: dict[str, Any], folder: Path) -> dict[str, Any]:
         before = open_evaluation(folder).result
     except CurateError:
         return result
-    if any(before.get(key) != result[key] for key in ("identity", "length")):
-        return result
     left = [task for task in before["tasks"] if task not in result["tasks"]]
     whole = {**before, **result}
     for part in ("tasks", "groups", "about"):
         whole[part] = {task: before[part][task] for task in left if task in before[part]} | result[part]
     told = [words for words in before["warnings"] if words.partition(":")[0] in left]
     whole["warnings"] = [*told, *result["warnings"]]
-    old, new = before.get("contamination"), result.get("contamination")
-    if old and new and old["version"] == new["version"]:
-        known = {task: old["tasks"][task] for task in left if task in old["tasks"]}
-        whole["contamination"] = {**new, "tasks": known | new["tasks"]}
     return whole
+
+
+def _with_known(found: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+    """What was found of contamination, and what was known of other tasks by the same version."""
+    before = result.get("contamination")
+    if before is None or before["version"] != found["version"]:
+        return found
+    return {
+        **found,
+        "tasks": {task: one for task, one in before["tasks"].items() if task in result["tasks"]} | found["tasks"],
+    }
 
 
 def _contaminated(training: Dataset, found: Sequence[Items], overlaps: Mapping[str, pa.Table]) -> dict[str, Any]:
@@ -309,6 +279,8 @@ def _warnings(items: Items) -> list[str]:
         told.append(f"{items.task}: {CAUTIONS[about['definition']['kind']]}")
     if items.table.num_rows < SMALL:
         told.append(f"{items.task}: {items.table.num_rows} items are too few to tell much: see the intervals")
+    if about["left_out"]:
+        told.append(f"{items.task}: {about['left_out']:,} rows have nothing in a column that is read, and are left out")
     if about["repeated"]:
         told.append(
             f"{items.task}: {about['repeated']:,} rows had the id of another one, and got a number behind it: "
@@ -343,13 +315,13 @@ def _record(
     identity: str,
     began: str,
     model: Model,
-    read: Sequence[tuple[TaskSettings, Rows]],
+    read: Read,
     folder: Path,
     result: dict[str, Any],
 ) -> None:
     versions = {rows.version: rows.source for _, rows in read if rows.version}
     record(
-        store, "evaluation", identity, name=folder.name, state="done", began=began,
+        store, "evaluation", identity, name=folder.name, state="failed" if result["failed"] else "done", began=began,
         inputs=[
             Thing(kind="model", id=model.weights, name=model.name),
             *(Thing(kind="version", id=one, name=name) for one, name in versions.items()),

@@ -14,12 +14,12 @@ from typing import Any
 
 from curate.dataset.reader import open_dataset
 from curate.errors import CurateError
+from curate.evaluation.asking import measured, whole
 from curate.evaluation.memorization import Passage, gap, held_out, passages
 from curate.evaluation.metrics import measures
 from curate.evaluation.models.headed import HEADS, HeadedModel, headed_of
 from curate.evaluation.models.ours import TrunkModel, trunk_of
-from curate.evaluation.run import check_columns, measured
-from curate.evaluation.tasks.data import read_rows
+from curate.evaluation.run import read_tasks
 from curate.evaluation.tasks.settings import TaskSettings
 from curate.train.settings.config import TrainConfig
 from curate.train.weights.export import Trained
@@ -52,9 +52,8 @@ class Evaluations:
             )
             raise CurateError(f"runs of {what} are not evaluated", "--eval")
         self.run, self.every = config.run, every
-        self.read = [(task, read_rows(task, store)) for task in tasks]
-        for task, rows in self.read:
-            check_columns(task, rows)
+        self.read = read_tasks(tasks, store)
+        self.told = False
         self.samples = _samples(config, store)
 
     def measure(self, trained: Trained, before: Sequence[dict[str, Any]], beat: Callable[[], None]) -> dict[str, Any]:
@@ -62,10 +61,16 @@ class Evaluations:
         model = self._model(trained)
         model.progress = lambda share: beat()
         found: dict[str, Any] = {"evaluation": {}}
-        for task, rows in self.read:
+        for task, every in self.read:
             beat()
+            rows = whole(task, every, model)
+            if rows.left_out and not self.told:
+                self._say(
+                    f"{task.name}: {rows.left_out:,} rows have nothing in a column that is read, and are left out"
+                )
             facts = measured(task, rows, model)
             found["evaluation"][task.name] = {name: one.json() for name, one in measures(facts).items()}
+        self.told = True
         if self.samples and isinstance(model, TrunkModel):
             beat()
             found["gap"] = gap(model, *self.samples).json()
@@ -81,10 +86,13 @@ class Evaluations:
         over = overfitting([*before, {**found, "step": step}])
         if over and over["since_step"] == step:
             one = over["gap"]
-            sys.stderr.write(
-                f"train {self.run}: overfitting: text of the training costs {one['value']:.3f} bits per byte less than text "
-                f"that was held out (95% interval {one['low']:.3f} to {one['high']:.3f}), and the gap grows\n"
+            self._say(
+                f"overfitting: text of the training costs {one['value']:.3f} bits per byte less than text "
+                f"that was held out (95% interval {one['low']:.3f} to {one['high']:.3f}), and the gap grows"
             )
+
+    def _say(self, words: str) -> None:
+        sys.stderr.write(f"train {self.run}: {words}\n")
 
     def summary(self, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """What is added to the result: the last evaluation, and since when the model overfits."""

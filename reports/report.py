@@ -5,6 +5,7 @@ Equal versions and runs give equal bytes: a report tells facts of the data, and 
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["build_report", "build_run_report", "find_target", "write_page"]
 
 
+_KEY = re.compile(r"[0-9a-f]{16}")
+"""What the runs of experiments are called, which nobody names by hand."""
+
+
+def _names(store: Store) -> list[str]:
+    return list(dict.fromkeys(record["name"] for record in records(store, "training")))
+
+
 def find_target(store: Store, target: str) -> Reference | RunData:
     """The version, or the training run (by name or folder), that somebody named; a dataset comes first.
 
@@ -37,7 +46,7 @@ def find_target(store: Store, target: str) -> Reference | RunData:
     run = find_run(target, store)
     if run is not None:
         return run
-    runs = list(dict.fromkeys(record["name"] for record in records(store, "training")))
+    runs = [name for name in _names(store) if not _KEY.fullmatch(name)]
     listed = [f"datasets: {', '.join(known) or 'none'}", f"runs: {', '.join(runs) or 'none'}"]
     hint = did_you_mean(target, [*known, *runs]) or "; ".join(listed)
     raise CurateError(f"there is no dataset and no training run named `{target}`", store.location, hint)

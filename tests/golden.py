@@ -53,6 +53,12 @@ def _pipeline() -> str:
     return "\n".join([*head, *rows, *lists, ""])
 
 
+def _tasks() -> str:
+    from curate.evaluation.tasks.settings import tasks_page
+
+    return tasks_page()
+
+
 def _schema() -> str:
     from curate.config.reference import pipeline_schema
 
@@ -82,6 +88,7 @@ GOLDEN: dict[str, Callable[[], str]] = {
     "docs/reference/commands.md": _commands,
     "docs/reference/pipeline.md": _pipeline,
     "docs/reference/train.md": _train,
+    "docs/reference/tasks.md": _tasks,
     "docs/reference/pipeline.schema.json": _schema,
     "tests/goldens/stage_names.txt": _names,
     "tests/goldens/stage_code.json": _stage_code,

@@ -154,9 +154,7 @@ def _names(one: Difference, others: int) -> tuple[str, ...]:
 
 
 def _values(one: Difference) -> tuple[str, str, str, str]:
-    interval = "-" if one.low is None or one.high is None else f"{one.low:+,.4f} to {one.high:+,.4f}"
-    return _number(one.first), _number(one.other), _number(one.difference, "+"), interval
+    from curate.commands.tables import decimal
 
-
-def _number(value: float | None, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign},.4f}"
+    interval = "-" if one.low is None or one.high is None else f"{decimal(one.low, '+')} to {decimal(one.high, '+')}"
+    return decimal(one.first), decimal(one.other), decimal(one.difference, "+"), interval

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from curate.commands.options import Json, StoreOption, optional_store
+from curate.errors import CurateError
 from curate.terminal import echo
 
 __all__ = ["evaluate"]
@@ -78,7 +79,11 @@ Data = Annotated[
     ),
 ]
 Split = Annotated[str | None, typer.Option(help="Of the versions in --data; by default `test`, where there is one.")]
-By = Annotated[list[str] | None, typer.Option(help="Column of --data whose values get numbers of their own.")]
+By = Annotated[
+    list[str] | None,
+    typer.Option(help="Column of --data, and of named tasks that have it, whose values get numbers of their own."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Remove an earlier evaluation in the folder first.")]
 
 
 def evaluate(
@@ -100,6 +105,7 @@ def evaluate(
     memorization_from: MemorizationFrom = None,
     samples: Samples = False,
     out: Out = None,
+    fresh: Fresh = False,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -111,12 +117,13 @@ def evaluate(
     from curate.commands.options import print_json
     from curate.evaluation.models.opened import open_model
     from curate.evaluation.request import asked_tasks, columns_of, memorized, model_place, training_data
-    from curate.evaluation.run import evaluate as run
 
     if list_tasks or model is None:
         return _list(data_dir, as_json=as_json, asked=list_tasks)
     opened, place = optional_store(store), model_place(model)
     asked = asked_tasks(place, tasks or [], data or [], split, tuple(by or ()), limit, data_dir, few_shot)
+    from curate.evaluation.run import evaluate as run  # what was typed is checked before what takes seconds is loaded
+
     name = _name(endpoint_model or model)
     out = out or Path("evaluations") / name
     say = partial(_say, name)
@@ -124,10 +131,16 @@ def evaluate(
         open_model, place, length=length, backend=backend, endpoint_model=endpoint_model,
         endpoint_tokenizer=endpoint_tokenizer,
     )  # fmt: skip
-    found = run(
-        opening, asked, out, store=opened, samples=samples, training=training_data(contamination, place, opened, say),
-        columns=columns_of(place), also=memorized(memorization, memorization_from, place, opened), say=say,
-    )  # fmt: skip
+    try:
+        found = run(
+            opening, asked, out, store=opened, samples=samples, training=training_data(contamination, place, opened, say),
+            columns=columns_of(place), by=by or (), also=memorized(memorization, memorization_from, place, opened),
+            fresh=fresh, say=say,
+        )  # fmt: skip
+    except CurateError as error:
+        if error.result and not as_json:
+            _print(error.result, out)
+        raise
     print_json({**found.result, "folder": str(out)}) if as_json else _print(found.result, out)
 
 
@@ -158,11 +171,11 @@ def _list(data_dir: Path | None, *, as_json: bool, asked: bool) -> None:
 
 
 def _print(result: dict[str, Any], out: Path) -> None:
-    from curate.commands.tables import print_table
+    from curate.commands.tables import decimal, print_table
     from curate.evaluation.compare import PRIMARY
 
     rows = [
-        (task, name, _number(one["value"]), _interval(one), f"{one['n']:,}")
+        (task, name, decimal(one["value"]), _interval(one), f"{one['n']:,}")
         for task, metrics in result["tasks"].items()
         for name, one in metrics.items()
     ]
@@ -171,12 +184,12 @@ def _print(result: dict[str, Any], out: Path) -> None:
             for value, metrics in values.items():
                 name = next((name for name in PRIMARY if name in metrics), next(iter(metrics)))
                 one = metrics[name]
-                rows.append((f"{task} {by}={value}", name, _number(one["value"]), _interval(one), f"{one['n']:,}"))
+                rows.append((f"{task} {by}={value}", name, decimal(one["value"]), _interval(one), f"{one['n']:,}"))
     known = result.get("contamination", {"tasks": {}})
     for task, one in known["tasks"].items():
         if one["contaminated"]:
             rows += [
-                (f"{task}, clean", name, _number(some["value"]), _interval(some), f"{some['n']:,}")
+                (f"{task}, clean", name, decimal(some["value"]), _interval(some), f"{some['n']:,}")
                 for name, some in one["clean"].items()
             ]
     print_table(("task", "metric", "value", "95% interval", "n"), rows)
@@ -189,28 +202,30 @@ def _print(result: dict[str, Any], out: Path) -> None:
         )
     if "memorization" in result:
         _print_memorization(result["memorization"])
+    if {"bleu", "chrf"} & {name for metrics in result["tasks"].values() for name in metrics}:
+        echo("bleu and chrf are of 100")
     for words in result["warnings"]:
         echo(words)
     echo(f"\nevery item: {out}")
 
 
 def _print_memorization(found: dict[str, Any]) -> None:
+    from curate.commands.tables import decimal
+
     tokens, one = found["continued_tokens"], found["gap"]["bits_per_byte"]
     for split, share in found["verbatim"].items():
         short = found["too_short"][split]
         echo(
-            f"{split} of {found['name']}: {_number(share['value'])} ({_interval(share)}) of {share['n']:,} passages are "
+            f"{split} of {found['name']}: {decimal(share['value'])} ({_interval(share)}) of {share['n']:,} passages are "
             f"continued verbatim for {tokens} tokens" + (f"; {short:,} are too short to ask" if short else "")
         )
     echo(
-        f"text of the training costs {_number(one['value'])} ({_interval(one)}) bits per byte less than that of "
+        f"text of the training costs {decimal(one['value'])} ({_interval(one)}) bits per byte less than that of "
         f"{found['held_out']}"
     )
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.4f}"
-
-
 def _interval(one: dict[str, Any]) -> str:
-    return "-" if one["low"] is None else f"{_number(one['low'])} to {_number(one['high'])}"
+    from curate.commands.tables import decimal
+
+    return "-" if one["low"] is None else f"{decimal(one['low'])} to {decimal(one['high'])}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from curate.terminal import echo, visible
 
-__all__ = ["balance", "print_facts", "print_funnel", "print_table", "print_wrapped", "reading_width"]
+__all__ = ["balance", "decimal", "print_facts", "print_funnel", "print_table", "print_wrapped", "reading_width"]
 
 WIDEST = 100
 """Columns that are still easy to read, however wide the terminal; and what is assumed where there is none."""
@@ -33,6 +33,16 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
             for cell, width, flush in zip(line, widths, right, strict=True)
         ]
         echo("  ".join(cells).rstrip())
+
+
+def decimal(value: float | None, sign: str = "") -> str:
+    """A number with four decimals, or with three digits and an exponent from a million on; a zero has no sign."""
+    if value is None:
+        return "-"
+    if abs(value) >= 1e6:
+        return f"{value:{sign}.2e}"
+    shown = f"{value:{sign},.4f}"
+    return shown if shown.strip("+-0.,") else "0.0000"
 
 
 def _text(cell: Any) -> str:

@@ -19,6 +19,7 @@ from curate.errors import CurateError, did_you_mean
 __all__ = ["mask", "masked", "member_models", "validation_errors"]
 
 LONGEST_VALUE = 80
+_TUPLE = re.compile(r"\b(valid |)tuple\b", re.IGNORECASE)
 SHORTEST_SECRET = 4
 """Shorter values of variables are not looked for in messages: they would be found in every second word."""
 
@@ -45,7 +46,10 @@ def validation_errors(
         also: Further keys that may stand there, for did-you-mean.
     """
     found: dict[tuple[str, str], tuple[list[str], str, str | None]] = {}
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
+        if detail["type"] == "too_short" and any(_inside(one["loc"], detail["loc"]) for one in details):
+            continue  # entries that are wrong are not counted: what is wrong with them is told
         loc = _location(detail["loc"], located.at(*path), detail["type"] == "missing")
         name, where = ".".join(str(part) for part in loc), located.where(*path, *loc)
         hint, after = None, ""
@@ -65,6 +69,7 @@ def validation_errors(
             hint = did_you_mean(str(kind), kinds) or f"there are: {', '.join(kinds)}"
         else:
             words = detail["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
+            words = _TUPLE.sub(r"\1list", words).removesuffix(", not 0").removesuffix(" after validation")
             message = f"{subject}: " + (f"`{name}`: " if name else "") + words[:1].lower() + words[1:]
             field = model.model_fields.get(str(loc[0]) if loc else "")
             written = str((shown or {}).get(str(loc[0]) if loc else "", ""))
@@ -73,6 +78,10 @@ def validation_errors(
         found.setdefault((where, name), ([], after, hint))[0].append(message)
     told = (CurateError(_alternatives(said) + after, where, hint) for (where, _), (said, after, hint) in found.items())
     return [masked(error, shown) for error in told]
+
+
+def _inside(inner: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _known(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, did_you_mean
+from curate.jsontext import loads
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["CHAT", "NAMES", "missing_names", "require", "roles", "special_tokens"]
+__all__ = ["CHAT", "NAMES", "missing_names", "require", "roles", "roles_of", "special_tokens"]
 
 NAMES: dict[str, tuple[str, ...]] = {
     "end_of_text": ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[SEP]"),
@@ -63,6 +64,49 @@ def roles(tokenizer: Tokenizer, end_of_text: str | None = None) -> dict[str, int
         if found[role] is None:
             found[role] = found["end_of_text"]
     return {role: number for role, number in found.items() if number is not None}
+
+
+def roles_of(tokenizer: Tokenizer, folder: Path) -> dict[str, int]:
+    """The number of the token of each role in a model's folder: as its files say (Hugging Face's), else by usual names.
+
+    Args:
+        tokenizer: The model's.
+        folder: Where tokenizer_config.json and config.json are, if there are any.
+
+    Raises:
+        CurateError: No token ends a document.
+    """
+    told, numbers = _settings(folder / "tokenizer_config.json"), _settings(folder / "config.json")
+    found: dict[str, int] = {}
+    for theirs, ours in _THEIRS.items():
+        name, number = told.get(f"{theirs}_token"), numbers.get(f"{theirs}_token_id")
+        name = name.get("content") if isinstance(name, dict) else name
+        number = number[0] if isinstance(number, list) and number else number
+        known = tokenizer.token_to_id(name) if isinstance(name, str) else number
+        if isinstance(known, int) and ours not in found:
+            found[ours] = known
+    if "end_of_text" in found:
+        name = tokenizer.id_to_token(found["end_of_text"])
+        return roles(tokenizer, name) | found if name is not None else roles(tokenizer) | found
+    try:
+        return roles(tokenizer) | found
+    except CurateError as error:
+        place = folder / "tokenizer_config.json"
+        raise CurateError(error.problem, str(place), "`eos_token` there names the token that ends a text") from None
+
+
+_THEIRS = {
+    "eos": "end_of_text", "bos": "start", "cls": "start", "sep": "separator", "mask": "mask", "pad": "padding", "unk": "unknown"
+}  # fmt: skip
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """A JSON file's map; what cannot be read says nothing."""
+    try:
+        found = loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def special_tokens(tokenizer: Tokenizer) -> dict[str, int]:

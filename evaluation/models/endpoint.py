@@ -329,12 +329,12 @@ def _models(url: str) -> dict[str, int | None]:
 def _tokenizer(path: str) -> tuple[Tokenizer, int]:
     from pathlib import Path
 
-    from curate.tokenize.roles import roles
+    from curate.tokenize.roles import roles_of
     from curate.tokenize.tokenizer import load_tokenizer
 
     place = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
     if not place.is_file():
         raise CurateError(f"there is no tokenizer `{place}`", "--endpoint-tokenizer")
     tokenizer = load_tokenizer(place)
-    known = roles(tokenizer)
+    known = roles_of(tokenizer, place.parent)
     return tokenizer, known.get("start", known["end_of_text"])

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from curate.errors import CurateError
 from curate.evaluation.models.contract import not_finite
 from curate.evaluation.models.identity import answers_hash
-from curate.tokenize.roles import roles
+from curate.tokenize.roles import roles_of
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.data.batch import filled
 from curate.train.data.examples import labelled_row
@@ -91,7 +91,7 @@ class HeadedModel:
     def read(self, texts: Sequence[str], seconds: Sequence[str] | None) -> tuple[NDArray[np.float32], list[int]]:
         """(rows, labels) logits of texts or pairs, one column of a number; and how many tokens of each were cut."""
         first, second = self.encode(texts), None if seconds is None else self.encode(seconds)
-        known, special = roles(self.tokenizer), 2 if seconds is None else 3
+        known, special = roles_of(self.tokenizer, Path(self.name)), 2 if seconds is None else 3
         rows, cuts = list[tuple[Integers, Integers | None]](), list[int]()
         for number, tokens in enumerate(first):
             other = None if second is None else second[number]
@@ -111,7 +111,7 @@ class HeadedModel:
         Args:
             rows: Tokens, and which of them begin a word.
         """
-        known, room = roles(self.tokenizer), self.length - 2
+        known, room = roles_of(self.tokenizer, Path(self.name)), self.length - 2
         framed = [np.concatenate([[known["start"]], tokens[:room], [known["separator"]]]) for tokens, _ in rows]
         found: list[NDArray[np.float32]] = [np.zeros((0, len(self.labels)), np.float32)] * len(rows)
         for numbers, batch in self._batches([(row, None) for row in framed]):
@@ -139,7 +139,10 @@ class HeadedModel:
     def _batches(
         self, rows: Sequence[tuple[Integers, Integers | None]]
     ) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        order, padding = sorted(range(len(rows)), key=lambda number: -len(rows[number][0])), roles(self.tokenizer)
+        order, padding = (
+            sorted(range(len(rows)), key=lambda number: -len(rows[number][0])),
+            roles_of(self.tokenizer, Path(self.name)),
+        )
         for start in range(0, len(order), ROWS):
             numbers = order[start : start + ROWS]
             tokens = [rows[number][0] for number in numbers]

@@ -12,7 +12,7 @@ from curate.errors import CurateError
 from curate.evaluation.models.generation import Respond
 from curate.evaluation.models.identity import template_hash
 from curate.evaluation.models.tokens import TokenModel
-from curate.tokenize.roles import roles
+from curate.tokenize.roles import roles, roles_of
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.models.backbone import BackboneCache
 from curate.train.models.trunk import build_trunk
@@ -91,7 +91,7 @@ def open_trunk(path: str, *, length: int | None = None) -> TrunkModel:
             hint="copy the tokenizer.json that it was trained with into its folder",
         )
     tokens = load_tokenizer(tokenizer)
-    known = roles(tokens)
+    known = roles(tokens) if checkpoint else roles_of(tokens, Path(path))
     limit = longest if length is None else min(length, longest)
     return TrunkModel(
         trunk, name=path, weights=weights, tokenizer=tokens, prefix=known["start"],

@@ -20,13 +20,20 @@ from curate.evaluation.tasks.settings import ConversationTask, PreferenceTask
 from curate.jsontext import loads
 from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate, Rendered
 from curate.tokenize.fields import parsed_list
-from curate.tokenize.roles import CHAT, require, roles
+from curate.tokenize.roles import CHAT, require, roles_of
 from curate.tokenize.turns import EXCHANGE, encode_exchange, exchange
 from curate.train.settings.blocks import DataSettings
 from curate.train.weights.origin import checkpoint_of, read_stored
 from curate.train.weights.tokenizer_files import read_chat_template
 
-__all__ = ["assistant_losses", "chat_template", "preferred"]
+__all__ = ["assistant_losses", "chat_template", "columns_of_training", "preferred"]
+
+
+def columns_of_training(task: ConversationTask | PreferenceTask, model: TokenModel) -> dict[str, str]:
+    """The columns that a task reads, by setting: its own, else those of the training."""
+    settings, _ = _settings(model)
+    names = ("messages",) if isinstance(task, ConversationTask) else ("prompt", "chosen", "rejected")
+    return {name: getattr(task, name) or getattr(settings, name) for name in names}
 
 
 def assistant_losses(task: ConversationTask, rows: Rows, model: TokenModel) -> dict[str, list[Any]]:
@@ -35,10 +42,8 @@ def assistant_losses(task: ConversationTask, rows: Rows, model: TokenModel) -> d
     Raises:
         CurateError: A conversation is not what it should be, or the model has no template for it.
     """
-    settings, source = _settings(model)
-    name = task.messages or settings.messages
-    given = column(rows, name, task.name, "messages")
-    template = _template(model, source)
+    given = column(rows, columns_of_training(task, model)["messages"], task.name, "messages")
+    template = _template(model, _settings(model)[1])
     said = [_parsed(task, row, value) for row, value in zip(rows.rows, given, strict=True)]
     rendered = [_rendered(task, row, template, messages) for row, messages in zip(rows.rows, said, strict=True)]
     encoded, room = template.encode(rendered), model.length + 1
@@ -91,7 +96,7 @@ def chat_template(model: TokenModel) -> ChatTemplate | None:
 
 
 def _template(model: TokenModel, source: str | None) -> ChatTemplate:
-    known = roles(model.tokenizer)
+    known = roles_of(model.tokenizer, Path(model.name))
     if source in (None, DEFAULT_TEMPLATE):
         require(CHAT, known, Path(model.name))
     return ChatTemplate(model.tokenizer, known, None if source == DEFAULT_TEMPLATE else source)
@@ -106,12 +111,8 @@ def preferred(task: PreferenceTask, rows: Rows, model: TokenModel) -> dict[str, 
     Raises:
         CurateError: A row lacks a column, or its turns are not what they should be.
     """
-    (settings, source), known = _settings(model), roles(model.tokenizer)
-    names = (task.prompt or settings.prompt, task.chosen or settings.chosen, task.rejected or settings.rejected)
-    values = [
-        column(rows, name, task.name, setting)
-        for name, setting in zip(names, ("prompt", "chosen", "rejected"), strict=True)
-    ]
+    (settings, source), known = _settings(model), roles_of(model.tokenizer, Path(model.name))
+    values = [column(rows, name, task.name, setting) for setting, name in columns_of_training(task, model).items()]
     chat = source is not None if settings.chat is None else settings.chat
     template = _template(model, source) if chat else None
     triples = zip(

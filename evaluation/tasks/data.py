@@ -36,6 +36,7 @@ class Rows:
         version: The whole id of the version; None for files.
         split: Of the version; None for files.
         total: Rows that there are; `rows` may be fewer of them (`limit`).
+        left_out: Rows that have nothing in a column that the task reads, which `rows` has no more.
         repeated: Rows that had the id of one before them, and got a number behind it.
     """
 
@@ -46,6 +47,7 @@ class Rows:
     split: str | None
     total: int
     repeated: int = 0
+    left_out: int = 0
 
 
 def read_rows(task: TaskSettings, store: str | None) -> Rows:
@@ -212,6 +214,9 @@ def column(rows: Rows, name: str, task: str, setting: str) -> list[Any]:
     """
     for row in rows.rows:
         if row.get(name) is None:
+            where = f"task {task}: {setting}"
+            if name in row:
+                raise CurateError(f"the row {row['id']} has a null in `{name}`", where)
             near = did_you_mean(name, row) or f"it has: {', '.join(row)}"
-            raise CurateError(f"the row {row['id']} has no `{name}`", f"task {task}: {setting}", near)
+            raise CurateError(f"the row {row['id']} has no `{name}`", where, near)
     return [row[name] for row in rows.rows]

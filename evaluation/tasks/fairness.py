@@ -98,6 +98,7 @@ def coreferences(task: CoreferenceTask, rows: Rows, model: LanguageModel) -> dic
         CurateError: A sentence does not mark a person and then a pronoun, or both of two sentences are about the same person.
     """
     template = Template(task.prompt, f"task {task.name}: prompt")
+    template.check(("sentence", "pronoun", *rows.rows[0]))
     pairs, asked = [], []
     for row in rows.rows:
         people = [_person(task, row, name) for name in (task.text, "mate")]
@@ -159,7 +160,7 @@ def group_answers(task: BbqTask, rows: Rows, model: LanguageModel) -> dict[str, 
     """
     template = Template(task.prompt, f"task {task.name}: prompt")
     known = [_known(task, row) for row in rows.rows]
-    asked = [template(row) for row in rows.rows]
+    asked = template.all(rows.rows)
     offered = [[f" {row[name]}" for name in _ANSWERS] for row in rows.rows]
     scored = model.score([(prompt, one) for prompt, some in zip(asked, offered, strict=True) for one in some])
     facts: dict[str, list[Any]] = {"prompt": asked, "choices": offered}

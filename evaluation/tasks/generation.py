@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-from curate.errors import CurateError
+from curate.errors import CurateError, did_you_mean
 from curate.evaluation.models.contract import LanguageModel
 from curate.evaluation.tasks.data import Rows
 from curate.evaluation.tasks.prompts import Template, prompts
@@ -30,9 +31,10 @@ def answers(task: GenerationTask, rows: Rows, model: LanguageModel) -> dict[str,
     Raises:
         CurateError: A template does not fit, or `most` leaves no room for a prompt.
     """
-    references = [_references(task, row) for row in rows.rows]
+    right = _references(task, rows)
+    references = [right(row) for row in rows.rows]
     first = {id(row): some[0] for row, some in zip(rows.rows, references, strict=True)}
-    asked = prompts(task, rows, lambda row: " " + (first.get(id(row)) or _references(task, row)[0]))
+    asked = prompts(task, rows, lambda row: " " + (first.get(id(row)) or right(row)[0]))
     given = model.complete(asked, most=task.most, stop=task.stop, temperature=task.temperature, seed=task.seed)
     said = [_matched(task, one.text) for one in given]
     return {
@@ -51,7 +53,7 @@ def judged(said: list[str], references: list[list[str]], metrics: tuple[str, ...
     Args:
         said: A text of each item.
         references: What would be right, one or several of each item.
-        metrics: `exact_match`, `token_f1`, `bleu`, `chrf`, `rouge`.
+        metrics: `exact_match`, `token_f1`, `bleu`, `chrf`, `rouge1`, `rouge2`, `rougeL`.
     """
     facts: dict[str, list[Any]] = {}
     pairs = list(zip(said, references, strict=True))
@@ -59,8 +61,9 @@ def judged(said: list[str], references: list[list[str]], metrics: tuple[str, ...
         facts["exact_match"] = [max(exact_match(one, right) for right in some) for one, some in pairs]
     if "token_f1" in metrics:
         facts["token_f1"] = [max(token_f1(one, right) for right in some) for one, some in pairs]
-    if "rouge" in metrics:
-        facts |= _rouge(pairs)
+    wanted = [name for name in ROUGE if name in metrics]
+    if wanted:
+        facts |= _rouge(pairs, wanted)
     if {"bleu", "chrf"} & set(metrics):
         facts |= {"hypothesis": said, "references": references}
     return facts
@@ -90,28 +93,32 @@ def _words(text: str) -> list[str]:
     return re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split()
 
 
-def _rouge(pairs: list[tuple[str, list[str]]]) -> dict[str, list[Any]]:
+def _rouge(pairs: list[tuple[str, list[str]]], wanted: list[str]) -> dict[str, list[Any]]:
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(list(ROUGE), use_stemmer=True)
+    scorer = RougeScorer(wanted, use_stemmer=True)
     found = [scorer.score_multi(some, one) for one, some in pairs]
-    return {name: [float(one[name].fmeasure) for one in found] for name in ROUGE}
+    return {name: [float(one[name].fmeasure) for one in found] for name in wanted}
 
 
-def _references(task: GenerationTask, row: dict[str, Any]) -> list[str]:
-    given = row.get(task.answer)
-    if given is None:
-        found = [Template(task.answer, f"task {task.name}: answer")(row)]
-        if task.answer in found:
-            raise CurateError(
-                f"the row {row['id']} has no column `{task.answer}`", f"task {task.name}: answer",
-                f"it has: {', '.join(row)}",
-            )  # fmt: skip
-    else:
-        found = [str(one) for one in given] if isinstance(given, list) else [str(given)]
-    if not found:
-        raise CurateError(f"the row {row['id']} has no answer", f"task {task.name}: answer")
-    return [_counting(task, one) for one in found]
+def _references(task: GenerationTask, rows: Rows) -> Callable[[dict[str, Any]], list[str]]:
+    """What gives the right answers of a row: a column, or a template."""
+    where, known = f"task {task.name}: answer", dict.fromkeys(key for row in rows.rows for key in row)
+    template = None if task.answer in known else Template(task.answer, where)
+    if template:
+        if task.answer.isidentifier():
+            near = did_you_mean(task.answer, known) or f"the rows have: {', '.join(known)}"
+            raise CurateError(f"no row has a column `{task.answer}`", where, near)
+        template.check(known)
+
+    def right(row: dict[str, Any]) -> list[str]:
+        given = template(row) if template else row.get(task.answer)
+        found = given if isinstance(given, list) else [] if given is None else [given]
+        if not found:
+            raise CurateError(f"the row {row['id']} has no answer", where)
+        return [_counting(task, str(one)) for one in found]
+
+    return right
 
 
 def _counting(task: GenerationTask, text: str) -> str:

@@ -9,6 +9,7 @@ an `O` and no prefix; a span is right where its begin, end and type are.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,10 +23,19 @@ from curate.evaluation.tasks.data import Rows, column
 from curate.evaluation.tasks.generation import judged
 from curate.evaluation.tasks.settings import LabelTask
 from curate.jsontext import loads
-from curate.tokenize.roles import roles
+from curate.tokenize.roles import roles_of
 from curate.tokenize.streams import lists_of_words
 
-__all__ = ["predictions", "spans"]
+__all__ = ["label_columns", "predictions", "spans"]
+
+
+def label_columns(task: LabelTask, model: HeadedModel) -> dict[str, str]:
+    """The columns that a task reads, by setting: its own, else those of the training."""
+    columns = model.columns
+    text = task.text or (columns.words if model.kind == "token_classification" else columns.text)
+    label = task.label or (columns.target if model.kind == "seq2seq" else columns.label)
+    second = (task.second or columns.second) if model.kind == "classification" else None
+    return {"text": text, "label": label, **({"second": second} if second else {})}
 
 
 def predictions(task: LabelTask, rows: Rows, model: HeadedModel) -> dict[str, list[Any]]:
@@ -39,9 +49,8 @@ def predictions(task: LabelTask, rows: Rows, model: HeadedModel) -> dict[str, li
     Raises:
         CurateError: A row lacks a column, or no label of the data is one of the model's.
     """
-    columns = model.columns
-    text = task.text or (columns.words if model.kind == "token_classification" else columns.text)
-    label = task.label or (columns.target if model.kind == "seq2seq" else columns.label)
+    columns = label_columns(task, model)
+    text, label = columns["text"], columns["label"]
     given, right = column(rows, text, task.name, "text"), column(rows, label, task.name, "label")
     if model.kind == "seq2seq":
         said, cut = model.translate([str(one) for one in given], beams=task.beams, most=task.most)
@@ -49,14 +58,16 @@ def predictions(task: LabelTask, rows: Rows, model: HeadedModel) -> dict[str, li
         return {"cut": cut, "generated": said, **judged(said, references, task.metrics)}
     if model.kind == "token_classification":
         return _words(task, rows, model, text, label)
-    second = task.second or columns.second
+    second = columns.get("second")
     seconds = None if second is None else [str(one) for one in column(rows, second, task.name, "second")]
-    logits, cut = model.read([str(one) for one in given], seconds)
+    texts = [str(one) for one in given]
     if model.regression:
-        gold = [_number(task, row, value) for row, value in zip(rows.rows, right, strict=True)]
-        return {"cut": cut, "gold_value": gold, "predicted_value": logits[:, 0].astype(float).tolist()}
+        numbers = [_number(task, row, value) for row, value in zip(rows.rows, right, strict=True)]
+        logits, cut = model.read(texts, seconds)
+        return {"cut": cut, "gold_value": numbers, "predicted_value": logits[:, 0].astype(float).tolist()}
     gold = [_name(task, one) for one in right]
     _refuse_strange(task, model, set(gold))
+    logits, cut = model.read(texts, seconds)
     shares = softmax(logits.astype(np.float64), axis=1)
     predicted = [model.labels[number] for number in logits.argmax(1)]
     return {
@@ -125,7 +136,7 @@ def _words(task: LabelTask, rows: Rows, model: HeadedModel, text: str, label: st
                 f"the row {row['id']} has {len(words)} words and {len(gold)} labels", f"task {task.name}: label"
             )
     _refuse_strange(task, model, {one for gold in golds for one in gold})
-    known = roles(model.tokenizer)
+    known = roles_of(model.tokenizer, Path(model.name))
     dataset: Any = _Column(rows, [[str(word) for word in words] for words in lists])
     pieces = lists_of_words(dataset, "rows", "words", model.tokenizer, known["end_of_text"], known.get("unknown"))
     encoded = [(np.array(piece.tokens[:-1], np.int64), np.asarray(piece.mask)[:-1]) for piece in pieces]

@@ -14,13 +14,14 @@ A prompt is a Jinja template over the columns of a row.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, field_validator, model_validator
 
 from curate.errors import ConfigurationErrors, CurateError
 
@@ -39,12 +40,17 @@ __all__ = [
     "TaskSettings",
     "ToxicityTask",
     "load_tasks",
+    "tasks_page",
+    "tasks_schema",
 ]
+
+
+TextMetric = Literal["exact_match", "token_f1", "bleu", "chrf", "rouge1", "rouge2", "rougeL"]
 
 
 class _Task(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str = Field(pattern=r"^[\w.-]+$", max_length=80, description="what its results are called")
+    name: str = Field(max_length=80, description="what its results are called: letters, digits, spaces and . _ -")
     data: str | None = Field(default=None, description="a dataset version: NAME, NAME@TAG or NAME@ID-PREFIX")
     split: str | None = Field(default=None, description="of the version; `test` where it has one")
     files: tuple[str, ...] = Field(
@@ -57,6 +63,13 @@ class _Task(BaseModel):
     limit: int | None = Field(default=None, ge=1, description="at most as many rows, spread evenly")
     by: tuple[str, ...] = Field(default=(), description="columns whose values get numbers of their own")
     cluster: str | None = Field(default=None, description="column that says which rows belong together, for intervals")
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_file_name(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w .-]*", name) or name != name.strip():
+            raise ValueError("a name has letters, digits, spaces and . _ -, and begins with a letter or a digit")
+        return name
 
     @model_validator(mode="after")
     def _has_data(self) -> _Task:
@@ -110,7 +123,7 @@ class GenerationTask(_Prompted):
     pattern: str | None = Field(
         default=None, description="regular expression whose last match (its first group) is the answer that counts"
     )
-    metrics: tuple[Literal["exact_match", "token_f1", "bleu", "chrf", "rouge"], ...] = Field(
+    metrics: tuple[TextMetric, ...] = Field(
         default=("exact_match", "token_f1"), min_length=1, description="what is measured"
     )
 
@@ -134,8 +147,10 @@ class LabelTask(_Task):
     most: int | None = Field(
         default=None, ge=1, description="most tokens of a target text; by default as in the training, else 64"
     )
-    metrics: tuple[Literal["exact_match", "token_f1", "bleu", "chrf", "rouge"], ...] = Field(
-        default=("bleu", "chrf", "rouge"), min_length=1, description="what is measured of target texts"
+    metrics: tuple[TextMetric, ...] = Field(
+        default=("bleu", "chrf", "rouge1", "rouge2", "rougeL"),
+        min_length=1,
+        description="what is measured of target texts",
     )
 
 
@@ -290,6 +305,28 @@ TaskSettings = (
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     tasks: tuple[Annotated[TaskSettings, Field(discriminator="kind")], ...] = Field(min_length=1)
+
+
+def tasks_schema() -> dict[str, Any]:
+    """The JSON schema of files of tasks."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "curate tasks"}
+    return {**_File.model_json_schema(), **head}
+
+
+def tasks_page() -> str:
+    """The reference of all kinds of tasks, as Markdown (docs/reference/tasks.md)."""
+    from curate.config.reference import settings_rows
+
+    shared = set(_Task.model_fields)
+    head = ["| setting | type | default | what it is |", "|---|---|---|---|"]
+    lines = ["# Tasks", "", "Made from the classes of tasks by `make docs`; do not edit.", ""]
+    lines += ["`curate eval MODEL --tasks FILE.yaml` takes a file with a list `tasks`; each has a `kind`.", ""]
+    lines += ["## All kinds", "", *head, *settings_rows(_Task), ""]
+    for kind in get_args(TaskSettings):
+        own = [row for row in settings_rows(kind) if row.split("`")[1] not in shared]
+        name = kind.model_fields["kind"].default
+        lines += [f"## {name}", "", (kind.__doc__ or "").strip(), "", *([*head, *own, ""] if own else [])]
+    return "\n".join(lines)
 
 
 def load_tasks(path: Path) -> tuple[TaskSettings, ...]:

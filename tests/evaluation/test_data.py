@@ -12,9 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 import zstandard
+from typer.testing import CliRunner
 
+from curate.cli import app
 from curate.dataset.reader import Dataset
-from curate.errors import CurateError
+from curate.errors import ConfigurationErrors, CurateError
+from curate.evaluation.request import asked_tasks
 from curate.evaluation.tasks.data import read_rows
 from curate.evaluation.tasks.settings import ChoiceTask, PerplexityTask, load_tasks
 
@@ -151,3 +154,35 @@ def test_a_split_or_column_or_version_that_is_not_there_is_named(project, settin
     with pytest.raises(CurateError) as error:
         read_rows(PerplexityTask(name="t", **settings), str(project / ".curate"))
     assert problem in error.value.problem
+
+
+@pytest.mark.parametrize(
+    ("tasks", "problems"),
+    [
+        ("foo", ["`tasks`: input should be a valid list, got 'foo'"]),
+        ("[]", ["`tasks`: list should have at least 1 item, got []"]),
+        ("[{name: a, kind: perplexity, files: [x], foo: 1}]", ["has no setting `tasks.0.foo`"]),
+        ("[{name: a/b, kind: perplexity, files: [x]}]", ["a name has letters, digits, spaces and . _ -"]),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_tasks_is_told_once_in_words(tmp_path, tasks, problems):
+    (tmp_path / "tasks.yaml").write_text(f"tasks: {tasks}")
+    with pytest.raises(ConfigurationErrors) as error:
+        load_tasks(tmp_path / "tasks.yaml")
+    assert len(error.value.errors) == len(problems)
+    assert all(words in one.problem for words, one in zip(problems, error.value.errors, strict=True))
+
+
+def test_names_of_tasks_and_files_have_spaces(tmp_path, trained):
+    (tmp_path / "tasks.yaml").write_text("tasks: [{name: my text, kind: perplexity, files: [x]}]")
+    assert load_tasks(tmp_path / "tasks.yaml")[0].name == "my text"
+    (tmp_path / "held out (1).jsonl").write_text('{"text": "a"}')
+    asked = asked_tasks(str(trained("text")), [], [str(tmp_path / "held out (1).jsonl")], None, (), None)
+    assert [task.name for task in asked] == ["held out -1"]
+
+
+def test_the_schema_of_tasks_has_all_kinds_and_their_settings():
+    made = json.loads(CliRunner().invoke(app, ["schema", "--tasks"]).stdout)
+    entry = made["properties"]["tasks"]["items"]["discriminator"]["mapping"]
+    assert {"perplexity", "choice", "generation", "labels", "bbq", "harness"} <= entry.keys()
+    assert "pattern" in made["$defs"]["GenerationTask"]["properties"]

@@ -105,7 +105,7 @@ def test_the_set_is_warned_of_once(tmp_path):
 
 def test_a_pair_without_a_sentence_is_named(tmp_path):
     task = {"kind": "stereotypes", **rows(tmp_path, [{"sent_more": "a", "sent_les": "b"}])}
-    with pytest.raises(CurateError, match=r"the row rows\.jsonl:1 has no `sent_less`"):
+    with pytest.raises(CurateError, match=r"no row has a column `sent_less`"):
         measured(tmp_path, task, Opinionated(they(5)))
 
 

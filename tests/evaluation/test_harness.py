@@ -14,7 +14,7 @@ import pytest
 from curate.errors import CurateError
 from curate.evaluation.models.opened import open_model
 from curate.evaluation.request import asked_tasks
-from curate.evaluation.run import evaluate
+from curate.evaluation.run import evaluate, read_tasks
 from curate.evaluation.tasks.shipped import named_task, task_list
 from tests.evaluation.language_model import byte_tokenizer
 
@@ -179,8 +179,21 @@ def _asked(model, *tasks, **settings):
 def test_names_stand_with_commas_between_and_take_limit_by_and_examples(folder, data):
     tasks = asked_tasks(str(folder), ["lambada, sst2"], [], None, ("label",), 5, data, 3)
     assert [(one.name, one.limit, one.by, one.examples) for one in tasks] == [
-        ("lambada", 5, ("label",), 3), ("sst2", 5, ("label",), 3)
+        ("lambada", 5, (), 3), ("sst2", 5, (), 3)
     ]  # fmt: skip
+    grouped = read_tasks(tasks, None, by=["label"])
+    assert [task.by for task, _ in grouped] == [(), ("label",)]  # lambada has no such column
+    with pytest.raises(CurateError, match="no row of any task has a column `labels`") as error:
+        read_tasks(tasks, None, by=["labels"])
+    assert error.value.hint == "did you mean `label`?"
+
+
+def test_room_for_new_tokens_is_looked_for_before_questions_are_asked(folder, data, tmp_path):
+    ours = open_model(str(folder), backend="ours", length=64)
+    with pytest.raises(CurateError, match="256 new tokens leave no room for a prompt") as error:
+        run(ours, [named_task("sst2", data), named_task("gsm8k", data)], tmp_path / "out")
+    assert "max_gen_toks: 32" in error.value.hint
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def measured(project, tmp_path):
     def start(folder, task):
         said = []
         found = evaluate(
-            lambda: open_model(str(folder)), [task], tmp_path / "out",
+            lambda: open_model(str(folder)), [task], tmp_path / f"out-{folder.name}",
             store=find_store(str(project / ".curate")), say=said.append,
         )  # fmt: skip
         return found, said
@@ -202,7 +202,7 @@ def test_a_span_behind_the_end_of_the_model_is_missed():
         ({"words": "cat sings", "tags": ["noun"]}, "the row r.jsonl:1 has no list in `words`"),
         ({"words": ["cat"], "tags": ["noun", "verb"]}, "the row r.jsonl:1 has 1 words and 2 labels"),
         ({"words": [""], "tags": ["noun"]}, "`words` is no list of words, or a word in it is empty"),
-        ({"word": ["cat"], "tags": ["noun"]}, "the row r.jsonl:1 has no `words`"),
+        ({"word": ["cat"], "tags": ["noun"]}, "no row has a column `words`"),
     ],
 )
 def test_a_row_that_is_no_list_of_words_is_refused(trained, measured, tmp_path, row, problem):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -276,3 +277,39 @@ def test_numbers_that_are_not_finite_are_told_of(folder):
         model = open_endpoint(url, "small", tokenizer=str(folder))
         with pytest.raises(CurateError, match="not finite"):
             model.score([("a", "b")])
+
+
+@pytest.mark.parametrize("says", ["tokenizer_config.json", "config.json"])
+def test_tokens_of_a_folder_are_those_that_its_files_name(folder, ours, tmp_path, says):
+    shutil.copytree(folder, tmp_path / "model")
+    path = tmp_path / "model" / "tokenizer.json"
+    words = json.loads(path.read_text())
+    words["added_tokens"] = []
+    words["model"]["vocab"]["<|the end|>"] = 256
+    path.write_text(json.dumps(words))
+    names = (
+        {"eos_token": {"content": "<|the end|>"}, "bos_token": "<|the end|>"} if says == "tokenizer_config.json" else {}
+    )
+    (tmp_path / "model" / "tokenizer_config.json").write_text(json.dumps(names))
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    if says == "tokenizer_config.json":
+        config = {name: value for name, value in config.items() if not name.endswith("_token_id")}
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    model = open_model(str(tmp_path / "model"), backend="ours")
+    assert (model.prefix, model.end) == (ours.prefix, ours.end) == (256, {256})
+    assert model.score([("Is it", " yes")])[0].nats == pytest.approx(ours.score([("Is it", " yes")])[0].nats)
+
+
+def test_a_folder_that_names_no_end_of_text_says_where_it_would(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "model")
+    words = json.loads((tmp_path / "model" / "tokenizer.json").read_text())
+    words["added_tokens"] = []
+    (tmp_path / "model" / "tokenizer.json").write_text(json.dumps(words))
+    (tmp_path / "model" / "tokenizer_config.json").write_text("{}")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(
+        json.dumps({name: value for name, value in config.items() if not name.endswith("_token_id")})
+    )
+    with pytest.raises(CurateError, match="no token that ends a text") as error:
+        open_model(str(tmp_path / "model"), backend="ours")
+    assert error.value.where.endswith("tokenizer_config.json") and "`eos_token` there" in error.value.hint

@@ -49,7 +49,7 @@ def choice(**settings):
 
 
 def test_the_likeliest_choice_counts_whole_and_by_bytes():
-    found = choices(choice(), rows({"q": "?", "a": 0}, {"q": "?", "a": "yes!"}), Parrot())
+    found = choices(choice(), rows({"q": "?", "a": 0}, {"q": "??", "a": "yes!"}), Parrot())
     assert found["gold"] == ["no", "yes!"] and found["predicted"] == ["no", "no"]
     assert found["accuracy"] == [1.0, 0.0]
     assert found["accuracy_normalized"] == [1.0, 0.0]  # -1 nat a byte each: the first of equals
@@ -141,16 +141,59 @@ def test_a_template_can_do_nothing_but_write():
         choices(choice(prompt="{{ q.__class__.__mro__ }}"), rows({"q": "a", "a": 0}), Parrot())
 
 
+REVIEWS = ({"sentence": "good", "a": 1}, {"sentence": "bad", "a": 0})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "problem", "hint"),
+    [
+        ("Review: {sentence}", "`{sentence}` in the template is text", "`{{ sentence }}`, with two braces"),
+        ("Review: {sentens}", "`{sentens}` in the template is text", "`{{ sentence }}`, with two braces"),
+        ("{{ a }}: {sentence}", "`{sentence}` in the template is text", "`{{ sentence }}`, with two braces"),
+        ("Review:", "the template names no column", "the rows have: id, sentence, a"),
+        ("{{ sentence[:0] }}", "the same text for all 2 rows", "what differs between the rows"),
+    ],
+)
+def test_a_prompt_that_is_the_same_for_all_rows_is_refused(prompt, problem, hint):
+    with pytest.raises(CurateError) as error:
+        choices(choice(prompt=prompt), rows(*REVIEWS), Parrot())
+    assert problem in error.value.problem and hint in error.value.hint
+    assert error.value.where == "task t: prompt"
+
+
+def test_braces_that_name_no_column_are_text():
+    model = Parrot()
+    choices(choice(prompt="def f() {{ '{sentence}' }} {body} {{ sentence }}"), rows(*REVIEWS), model)
+    assert model.pairs[0][0] == "def f() {sentence} {body} good"
+
+
+def test_answers_of_each_row_need_no_prompt():
+    some = [{"options": ["a", "bb"], "a": 0}, {"options": ["c", "dd"], "a": 1}]
+    assert choices(choice(prompt="It is", choices="options"), rows(*some), Parrot())["accuracy"] == [1.0, 0.0]
+
+
+def test_a_null_in_a_prompt_is_refused_with_how_many_there_are():
+    some = ({"q": None, "a": 0}, {"q": "x", "a": 0}, {"q": None, "a": 1})
+    with pytest.raises(CurateError, match=r"the row 0 .* value is null .*; so do 1 others of 3"):
+        choices(choice(), rows(*some), Parrot())
+    choices(choice(prompt="{{ q or '' }}?"), rows(*some), Parrot())
+
+
+def test_an_answer_with_single_braces_is_refused():
+    with pytest.raises(CurateError, match=r"`\{a\}` in the template is text"):
+        answers(generation(answer="the {a}"), rows({"q": "x", "a": "y"}), Parrot())
+
+
 def generation(**settings):
     return GenerationTask(name="t", files=("x",), **{"prompt": "{{ q }}", "answer": "a", **settings})
 
 
 def test_answers_are_compared_as_words():
     some = rows({"q": "say The Cat!", "a": "cat"}, {"q": "say dogs", "a": ["cats", "dogs"]}, {"q": "a", "a": "b"})
-    found = answers(generation(metrics=("exact_match", "token_f1", "bleu", "rouge")), some, Parrot())
+    found = answers(generation(metrics=("exact_match", "token_f1", "bleu", "rouge1")), some, Parrot())
     assert found["exact_match"] == [1.0, 1.0, 0.0] and found["token_f1"] == [1.0, 1.0, 0.0]
     assert found["hypothesis"] == ["Cat!", "dogs", "a"] and found["references"] == [["cat"], ["cats", "dogs"], ["b"]]
-    assert found["rouge1"] == [1.0, 1.0, 0.0]
+    assert found["rouge1"] == [1.0, 1.0, 0.0] and "rougeL" not in found
 
 
 def test_a_pattern_takes_the_last_match_of_both():
@@ -175,7 +218,7 @@ def test_an_answer_may_be_a_template():
 
 
 def test_an_answer_that_names_no_column_is_refused():
-    with pytest.raises(CurateError, match="the row 0 has no column `b`"):
+    with pytest.raises(CurateError, match="no row has a column `b`"):
         answers(generation(answer="b"), rows({"q": "x", "a": "y"}), Parrot())
 
 
