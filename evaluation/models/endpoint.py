@@ -240,7 +240,8 @@ def ask(place: str, body: Mapping[str, Any] | None, *, seconds: float) -> Any:
             with opener.open(request, timeout=seconds) as answered:
                 return json.loads(_whole(answered, until=monotonic() + seconds))
         except urllib.error.HTTPError as error:
-            said = error.read1(2000).decode(errors="replace").strip()
+            with error:  # its socket stays open otherwise
+                said = error.read1(2000).decode(errors="replace").strip()
             if error.code in (401, 403):
                 raise CurateError(f"the server refuses ({error.code})", place, f"its key is {KEY}") from None
             if error.code != 429 and error.code < 500:

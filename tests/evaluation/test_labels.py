@@ -183,7 +183,7 @@ def test_a_word_behind_the_end_of_the_model_counts_as_wrong(trained, tmp_path):
 
 def test_a_span_behind_the_end_of_the_model_is_missed():
     class Short:
-        kind, labels, columns, progress = "token_classification", ("O", "B-PER"), DataSettings(), None
+        name, kind, labels, columns, progress = "short", "token_classification", ("O", "B-PER"), DataSettings(), None
         tokenizer = byte_tokenizer()
 
         def tag(self, rows):

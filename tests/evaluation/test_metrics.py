@@ -65,7 +65,8 @@ def test_rouge_is_the_mean_of_the_best_reference():
     library("rouge_score")
     from rouge_score.rouge_scorer import RougeScorer
 
-    found, names = measures(pa.table(judged(SAID, RIGHT, ("rouge",)))), ["rouge1", "rouge2", "rougeL"]
+    names = ["rouge1", "rouge2", "rougeL"]
+    found = measures(pa.table(judged(SAID, RIGHT, tuple(names))))
     scorer = RougeScorer(names, use_stemmer=True)
     for name in names:
         best = [
