@@ -15,7 +15,9 @@ from curate.reports.report import write_page
 __all__ = ["build_ablation_page", "render_ablation", "worth"]
 
 COLOURS = {"better": "kept", "worse": "dropped", "no difference shown": "ghost", "unstable": "edited"}
-DASH = "\u2013"
+DASH, ELLIPSIS = "\u2013", "\u2026"
+ROOM = 28
+"""Characters of a label, beside a chart and above it on a phone."""
 
 
 def build_ablation_page(result: dict[str, Any], out: Path) -> Path:
@@ -37,8 +39,10 @@ def render_ablation(result: dict[str, Any]) -> str:
     return render(
         "ablation.html",
         result=result, first=first, sentences=[*(_sentence(one) for one in heads), *worth(result)],
-        charts=[_chart("found-chart", "the endpoint", heads), _chart("sets-chart", "each held-out set", tails)],
-        header=("arm", "held-out set", "difference", "95% interval", "p (Holm)", "Welch's p", "would be found", "verdict"),
+        charts=[_chart("found-chart", "Differences on the endpoint", heads, "arm"),
+                *(_chart(f"sets-chart-{at}", f"{one['arm']}: differences on each held-out set",
+                         [tail for tail in tails if tail["arm"] == one["arm"]], "task") for at, one in enumerate(heads, 1))],
+        header=("arm", "verdict", "held-out set", "difference", "95% interval", "p (Holm)", "Welch's p", "would be found"),
         rows=[_cells(one) for one in (*heads, *tails)],
         arm_header=("arm", "version", "trained on", "tokens it has", "times read", "tokens a second", "seconds", "diverged"),
         arms=[(one["name"], one["dataset"], number(one["tokens"]), _count(one["train_tokens"]),
@@ -106,21 +110,28 @@ def _cells(one: dict[str, Any]) -> tuple[str, ...]:
     interval = DASH if one["low"] is None else f"{_signed(one['low'])} to {_signed(one['high'])}"
     ps = (DASH if one[key] is None else f"{one[key]:.2g}" for key in ("holm", "welch"))
     least = DASH if one["mde"] is None else f"{one['mde']:.4f}"
-    return one["arm"], one["task"], _signed(one["difference"]), interval, *ps, least, one["verdict"]
+    return one["arm"], one["verdict"], one["task"], _signed(one["difference"]), interval, *ps, least
 
 
-def _chart(key: str, what: str, some: list[dict[str, Any]]) -> Figure:
+def _labels(names: list[str]) -> list[str]:
+    """Names as a chart has room for: long ones without their middle, numbered where they would be alike."""
+    cut = [name if len(name) <= ROOM else f"{name[: ROOM // 2 - 3]}{ELLIPSIS}{name[-ROOM // 2 :]}" for name in names]
+    return [f"{at}. {one}" if cut.count(one) > 1 else one for at, one in enumerate(cut, 1)]
+
+
+def _chart(key: str, what: str, some: list[dict[str, Any]], named: str) -> Figure:
+    """Differences with their intervals; `named` is what tells them apart, the arm or the held-out set (`task`)."""
     drawn = [one for one in some if one["low"] is not None]
     items = [
-        Interval(f"{one['arm']}: {one['task']}", one["difference"], one["low"], one["high"], COLOURS[one["verdict"]],
-                 _signed(one["difference"]))
-        for one in drawn
+        Interval(label, one["difference"], one["low"], one["high"], COLOURS[one["verdict"]], _signed(one["difference"]))
+        for label, one in zip(_labels([one[named] for one in drawn]), drawn, strict=True)
     ]  # fmt: skip
     legend = [(COLOURS[word], word) for word in dict.fromkeys(one["verdict"] for one in drawn)]
     return intervals(
-        key, f"Differences on {what}, over seeds",
+        key, f"{what}, over seeds",
         f"{len(items)} mean differences over seeds with 95 % t intervals; lower is better.",
         items, middle=0.0, logarithmic=False, x_name="bits per byte less those of the first arm (lower is better)",
         header=("what", "difference", "from", "to"),
-        rows=[(item.name, _signed(item.value), _signed(item.low), _signed(item.high)) for item in items], legend=legend,
+        rows=[(one[named], _signed(one["difference"]), _signed(one["low"]), _signed(one["high"])) for one in drawn],
+        legend=legend,
     )  # fmt: skip

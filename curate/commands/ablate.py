@@ -81,13 +81,18 @@ def ablate(
     """Train models on each version, several seeds each, and tell which data is better: or that no difference is shown.
 
     An interrupted ablation goes on when the same command is given again; what two ablations share is trained once.
+    Exit 3: a gate is not shown, or the first version, trained again with other seeds (A/A), diverged or differs from itself.
     """
+    from curate.evaluation.ablation.presets import recipe
     from curate.evaluation.ablation.run import Asked
     from curate.evaluation.ablation.run import ablate as run
     from curate.evaluation.gates import read_gate
     from curate.reports.ablation import build_ablation_page
+    from curate.train.runs.checks import require_torch
 
     gates = [read_gate(one) for one in gate or ()]
+    require_torch()
+    recipe(preset, overrides or [], processes=processes)
     arms, opened = _arms(what, without or [], control or [], text, again=not no_aa, store=store)
     named = name or "-vs-".join(arm.name for arm in arms if not arm.again)
     asked = Asked(
@@ -101,7 +106,7 @@ def ablate(
 
 
 def _tell(result: dict[str, Any], *, as_json: bool) -> None:
-    """Print the result; gates that are not shown end the command with 3."""
+    """Print the result; an A/A arm that fails, and gates that are not shown, end the command with 3."""
     from curate.commands.options import print_json
     from curate.errors import GateError
 
@@ -109,11 +114,13 @@ def _tell(result: dict[str, Any], *, as_json: bool) -> None:
     if not as_json:
         _print(result)
         echo(f"\n{result['page']}")
-    elif not missed:
+    elif not missed and result["calibrated"] is not False:
         print_json(result)
     if missed:
         problem = f"not shown: {'; '.join(one['gate'] for one in missed)}"
         raise GateError(problem, "; ".join(words for one in missed for words in one["missing"]), result=result)
+    if result["calibrated"] is False:
+        raise GateError(result["doubts"][0], hint="more seeds or tokens; --no-aa leaves the arm out", result=result)
 
 
 def _say(words: str) -> None:

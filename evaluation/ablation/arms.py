@@ -7,6 +7,7 @@ find these finds nothing. They are made in memory: as much of it as the train sp
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -64,12 +65,11 @@ def arms_of(
         CurateError: There is no such version, column or control, two are the same, or there is nothing to compare.
     """
     found = [Arm(name, open_dataset(name, store), column) for name in versions]
-    seen: dict[str, str] = {}
-    for arm in found:
-        other = seen.setdefault(arm.dataset.version, arm.name)
-        if other is not arm.name:
+    for one, other in itertools.combinations(found, 2):
+        if one.dataset.version == other.dataset.version:
             raise CurateError(
-                f"`{other}` and `{arm.name}` are the same version", hint="the A/A arm compares a version with itself"
+                f"`{one.name}` and `{other.name}` are the same version",
+                hint="the A/A arm compares a version with itself",
             )
     return with_controls(found, controls, again=again)
 
@@ -85,6 +85,11 @@ def with_controls(arms: Sequence[Arm], controls: Sequence[str], *, again: bool) 
         if arm.column not in arm.dataset.columns:
             near = did_you_mean(arm.column, arm.dataset.columns) or f"it has: {', '.join(arm.dataset.columns)}"
             raise CurateError(f"`{arm.name}` has no column `{arm.column}`", "--text", near)
+    names = {arm.name for arm in arms}
+    if taken := names & {AA, *controls}:
+        raise CurateError(
+            f"a version and another arm are both named `{min(taken)}`", hint="give the version a tag: NAME@TAG"
+        )
     found = [*arms, *(control(first, name) for name in dict.fromkeys(controls))]
     if len(found) < 2:
         raise CurateError(

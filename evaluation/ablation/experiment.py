@@ -1,6 +1,7 @@
 """An experiment: declared before the first step, on record while it is done, and gone on with by the same call.
 
-FOLDER/NAME/plan.json         what is asked, before the first step; another plan under the same name is refused
+FOLDER/NAME/plan.json         what is asked, before the first step; another under the same name is refused,
+                              unless nothing was trained under it
 FOLDER/NAME/result.json       what `--json` prints
 """
 
@@ -22,8 +23,8 @@ from curate.jsontext import dumps, loads
 
 __all__ = ["Experiment", "experiment"]
 
-WORDS = "warnings"
-"""Part of a plan that is words about the rest, and may be put differently later."""
+BESIDE = ("warnings", "runs")
+"""Parts of a plan that the rest of it decides: words about it, and the names of its trainings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class Experiment:
 
     Attributes:
         kind: Of the record.
-        folder: `FOLDER/NAME`.
-        plan: What is asked.
+        folder: `FOLDER/NAME`; trainings are in `FOLDER/runs`.
+        plan: What is asked; its `runs` are the names of trainings.
         store: Where it is on record.
         versions: References of the versions that are trained on, by id.
     """
@@ -50,7 +51,7 @@ def experiment(asked: Experiment) -> Iterator[Callable[[dict[str, Any], Sequence
     """Declare the plan, and put the experiment on record; what is yielded takes its result and verdicts.
 
     Raises:
-        CurateError: It was begun with another plan.
+        CurateError: It was begun with another plan, and something was trained.
     """
     _declare(asked)
     began, identity = now(), run_id()
@@ -71,15 +72,23 @@ def _declare(asked: Experiment) -> None:
     if path.is_file():
         before = loads(path.read_bytes())
         plan = loads(dumps(dict(asked.plan)))
-        differ = [key for key in {**before, **plan} if key != WORDS and before.get(key) != plan.get(key)]
-        if differ:
+        differ = [key for key in {**before, **plan} if key not in BESIDE and before.get(key) != plan.get(key)]
+        ended = (asked.folder / "result.json").is_file()
+        if differ and (ended or _trained(asked.folder.parent / "runs", before)):
             raise CurateError(
                 f"the {asked.kind} `{asked.folder.name}` was begun with another plan: {', '.join(differ)}",
                 str(path),
                 "name another one (--name): what was declared before is not changed after",
             )
-        return
+        if not differ:
+            return
     write_durably(path, json.dumps(asked.plan, indent=1, ensure_ascii=False).encode())
+
+
+def _trained(runs: Path, plan: Mapping[str, Any]) -> bool:
+    """Whether a training of the plan, for it or for another one, took a step."""
+    steps = [runs / name / "metrics.jsonl" for name in plan.get("runs", ())]
+    return "runs" not in plan or any(path.is_file() and path.stat().st_size for path in steps)
 
 
 def _record(

@@ -4,6 +4,9 @@ A document is left out where at least `SEEN` of its different word n-grams stand
 leaves out all that is as similar as that to one of them by `near_duplicates` (J(A, B) >= s says that B has s of A's n-grams),
 without its misses, and pieces of longer documents as well. It costs one pass over each train split.
 
+Sets that were named may share documents: these count in the first of them only, so that none counts twice in the mean. The
+validation splits of arms stay whole, as what one arm shares with another is not what it is better or worse for; it is told.
+
 Nothing is copied: a run is measured on all documents of a set, and those that are left out are left out of the numbers. So a
 measurement can be shared by ablations whose arms have seen different things.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 
 from curate.errors import CurateError
 from curate.evaluation.ablation.arms import Arm
+from curate.evaluation.ablation.infer import PRIMARY
 from curate.evaluation.tasks.data import SMALL, read_rows
 from curate.evaluation.tasks.settings import PerplexityTask
 from curate.jsontext import dumps
@@ -48,7 +52,8 @@ class HeldOut:
         digest: sha256 over definition and data.
         documents: How many it has.
         removed: Of each version that is trained on, how many of them it has seen.
-        kept: Ids of the others, which count.
+        kept: Ids of the others, which count, with a hash of their texts.
+        shared: How many of it stand in each set before it, too; where the set was named, they do not count here.
         warnings: What people should know of it.
     """
 
@@ -58,7 +63,8 @@ class HeldOut:
     digest: str
     documents: int
     removed: dict[str, int]
-    kept: frozenset[str]
+    kept: Mapping[str, str]
+    shared: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -72,6 +78,7 @@ class HeldOut:
             "name": self.name, "task": self.task.name, "source": self.task.data or list(self.task.files),
             "split": self.task.split, "neutral": self.neutral, "home": self.home, "hash": self.digest,
             "documents": self.documents, "left": len(self.kept), "removed": self.removed,
+            "shared": self.shared,
         }  # fmt: skip
 
 
@@ -103,10 +110,19 @@ def held_out_sets(
         )
     names = [task.name for task, _ in tasks]
     twice = next((name for name in names if names.count(name) > 1), None)
+    if PRIMARY in names:
+        raise CurateError(
+            f"a held-out set cannot be named `{PRIMARY}`: that is the mean over all",
+            "--heldout",
+            "VERSION_OR_FILE:NAME",
+        )
     if twice is not None:
         raise CurateError(f"two held-out sets are named `{twice}`", "--heldout", "VERSION_OR_FILE:NAME names one")
     trained = {arm.source.dataset.version: arm for arm in reversed(arms) if not arm.again}
-    return [_cleaned(task, home, list(trained.values())[::-1], store, say) for task, home in tasks]
+    found: list[tuple[HeldOut, _Ngrams]] = []
+    for task, home in tasks:
+        found.append(_cleaned(task, home, list(trained.values())[::-1], found, store, say))
+    return [one for one, _ in found]
 
 
 def _named(text: str, limit: int | None, by: str | None, column: str) -> PerplexityTask:
@@ -133,51 +149,90 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)
 
 
-def _cleaned(task: PerplexityTask, home: str | None, arms: Sequence[Arm], store: Store, say: Say) -> HeldOut:
+def _cleaned(
+    task: PerplexityTask,
+    home: str | None,
+    arms: Sequence[Arm],
+    before: Sequence[tuple[HeldOut, _Ngrams]],
+    store: Store,
+    say: Say,
+) -> tuple[HeldOut, _Ngrams]:
     rows = read_rows(task, store.location)
-    texts = [str(row.get(task.text) or "") for row in rows.rows]
-    ids = [str(row["id"]) for row in rows.rows]
-    say(f"{task.name}: looking for its {len(ids):,} documents in what is trained on")
+    texts = {str(row["id"]): str(row.get(task.text) or "") for row in rows.rows}
+    count = len(texts)
+    say(f"{task.name}: looking for its {count:,} documents in what is trained on")
+    kept = {identity: hashlib.sha256(text.encode()).hexdigest() for identity, text in texts.items()}
+    found = _Ngrams(list(texts.values()))
+
+    def leave_out(seen: NDArray[np.bool_]) -> None:
+        for identity, there in zip(texts, seen.tolist(), strict=True):
+            if there:
+                kept.pop(identity, None)
+
     removed: dict[str, int] = {}
-    kept = set(ids)
-    found = _Ngrams(texts)
     for arm in arms:
-        seen = found.seen(arm.source)
+        seen = found.seen(_train_texts(arm))
         removed[arm.name] = int(seen.sum())
-        kept -= {identity for identity, there in zip(ids, seen.tolist(), strict=True) if there}
-    if not kept:
-        most = max(removed, key=lambda name: removed[name])
-        raise CurateError(
-            f"all {len(ids)} documents of the held-out set `{task.name}` are, or nearly, in the training of `{most}`",
-            hint="name a set that no arm has seen: --heldout VERSION_OR_FILE",
-        )
-    told = [
-        f"{task.name}: {count} of its {len(ids)} documents are, or nearly, in the training of {name}: left out for all"
-        for name, count in removed.items()
-        if count
-    ]
-    if len(kept) < SMALL:
-        told.append(f"{task.name}: {len(kept)} documents are too few to tell much")
+        leave_out(seen)
+    shared: dict[str, int] = {}
+    for other, ngrams in before:
+        seen = found.seen([ngrams.texts])
+        shared[other.name] = int(seen.sum())
+        if home is None:
+            leave_out(seen)
+    told = _told(task.name, count, removed, shared, home, left=len(kept))
     whole = {**task.model_dump(mode="json", exclude={"name"}), "identity": rows.identity}
     digest = hashlib.sha256(dumps(whole).encode()).hexdigest()
     named = task.model_copy(update={"name": f"{task.name[:60]}-{digest[:8]}"})
-    return HeldOut(task.name, named, home, digest, len(ids), removed, frozenset(kept), told)
+    return HeldOut(task.name, named, home, digest, count, removed, kept, shared, told), found
+
+
+def _told(
+    name: str, count: int, removed: Mapping[str, int], shared: Mapping[str, int], home: str | None, *, left: int
+) -> list[str]:
+    """What people should know of a set.
+
+    Raises:
+        CurateError: Nothing is left of it.
+    """
+    seen = {**{f"the training of `{arm}`": number for arm, number in removed.items()},
+            **{f"the held-out set `{other}`": number for other, number in shared.items() if home is None}}  # fmt: skip
+    if not left:
+        raise CurateError(
+            f"all {count} documents of the held-out set `{name}` are, or nearly, in {max(seen, key=lambda one: seen[one])}",
+            hint="name a set that no arm has seen: --heldout VERSION_OR_FILE",
+        )
+    told = [
+        f"{name}: {number} of its {count} documents are, or nearly, in the training of {arm}: left out for all"
+        for arm, number in removed.items()
+        if number
+    ]
+    if there := ", ".join(f"{number} in {other}" for other, number in shared.items() if number):
+        outcome = "each counts once" if home is None else "they count in both"
+        told.append(f"{name}: of its {count} documents stand in another set, too: {there}: {outcome}")
+    return [*told, *([f"{name}: {left} documents are too few to tell much"] if left < SMALL else [])]
+
+
+def _train_texts(arm: Arm) -> Iterable[list[str]]:
+    for batch in arm.source.dataset.batches("train", [arm.source.column], 1000):
+        yield [text or "" for text in batch.column(0).to_pylist()]
 
 
 class _Ngrams:
     """The sets of n-grams of some texts, and which of them others have."""
 
     def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = texts
         self.values, self.sizes = _shingles(texts)
         self.known = np.unique(self.values)
 
-    def seen(self, arm: Arm) -> NDArray[np.bool_]:
-        """Which texts have most of their n-grams in what an arm is trained on."""
+    def seen(self, others: Iterable[Sequence[str]]) -> NDArray[np.bool_]:
+        """Which texts have most of their n-grams in others, which come in batches."""
         met = np.zeros(len(self.known), dtype=bool)
-        for batch in arm.dataset.batches("train", [arm.column], 1000):
-            others, _ = _shingles([text or "" for text in batch.column(0).to_pylist()])
-            place = np.minimum(np.searchsorted(self.known, others), len(self.known) - 1)
-            met[place[self.known[place] == others]] = True
+        for some in others:
+            there, _ = _shingles(some)
+            place = np.minimum(np.searchsorted(self.known, there), len(self.known) - 1)
+            met[place[self.known[place] == there]] = True
         here = met[np.searchsorted(self.known, self.values)]
         starts = np.concatenate([[0], np.cumsum(self.sizes)[:-1]])
         return np.add.reduceat(here.astype(np.int64), starts) >= SEEN * self.sizes

@@ -8,7 +8,8 @@ in 4.6 to 5.8% of cases. Welch's test (1947), which does not pair the seeds, is 
     verdict               when
     better, worse         p, corrected by Holm (1979) within its family, is below 0.05
     no difference shown   it is not; the least difference that is found with 80% power (MDE) says how much that is worth
-    unstable              the A/A arm differs from the first, or a seed of one of the two arms diverged, or there is one seed
+    unstable              the A/A arm differs from the first, or a seed of it diverged; or one of these two arms has a seed
+                          that diverged, or one seed
 
 Families: all arms on the primary endpoint; and for each arm its held-out sets. Less is better: the numbers are bits per byte.
 """
@@ -99,15 +100,16 @@ def compare_arms(arms: Mapping[str, Values], primary: Sequence[str]) -> tuple[li
         primary: The held-out sets that the primary endpoint is the mean of.
 
     Returns:
-        The comparisons; and whether the A/A arm agrees with the first, None where there is none.
+        The comparisons; and whether the A/A arm agrees with the first, all seeds of both having come to an end; None where
+        there is none.
     """
     first, *others = arms
     whole = {name: {PRIMARY: macro(values, primary), **values} for name, values in arms.items()}
     found = {name: [_compared(task, name, first, whole) for task in whole[first]] for name in others}
     calibrated = None
     if AA in found:
-        low, high = found[AA][0].low, found[AA][0].high
-        calibrated = low is not None and high is not None and low <= 0 <= high
+        again = found[AA][0]
+        calibrated = again.verdict != "unstable" and (again.low or 0.0) <= 0 <= (again.high or 0.0)
     heads = _judged([found[name][0] for name in others if name != AA], calibrated)
     if AA in found:
         heads += _judged([found[AA][0]], calibrated)

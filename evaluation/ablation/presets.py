@@ -18,12 +18,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from curate.config.yamlfile import parse_scalar
-from curate.errors import CurateError
+from pydantic import ValidationError
 
-__all__ = ["PRESETS", "recipe", "tokens_of", "training"]
+from curate.config.yamlfile import Located, parse_scalar
+from curate.errors import ConfigurationErrors, CurateError
+from curate.train.settings.config import TrainConfig
+
+__all__ = ["PRESETS", "checked", "recipe", "tokens_of", "training"]
 
 Settings = dict[str, Any]
+Places = dict[tuple[str | int, ...], tuple[str, int, int]]
+"""Where a setting stands, by its path."""
 CHECKS = 10
 """Validations of a run."""
 
@@ -58,19 +63,21 @@ FIXED = ("dataset", "run", "seed", "steps", "mixture", "tasks", "objective", "da
 """What an ablation sets itself."""
 
 
-def recipe(preset: str, overrides: Sequence[str] = ()) -> Settings:
+def recipe(preset: str, overrides: Sequence[str] = (), *, processes: int | None = None) -> Settings:
     """What all arms share of a training file, with the preset's `tokens` and `limit` (documents of a held-out set).
 
     Args:
         preset: One of `PRESETS`.
         overrides: `key=value` or `block.key=value`, as `curate train --set` takes them; also `tokens` and `limit`.
+        processes: Of each training.
 
     Raises:
-        CurateError: There is no such preset, or an override cannot be read, or is of what an ablation sets itself.
+        CurateError: There is no such preset, or an override cannot be read, is of what an ablation sets itself, or does
+            not fit, such as sizes of a model that do not divide.
     """
     if preset not in PRESETS:
         raise CurateError(f"there is no preset `{preset}`", "--preset", f"there are: {', '.join(PRESETS)}")
-    found = copy.deepcopy(PRESETS[preset])
+    found, places = copy.deepcopy(PRESETS[preset]), Places()
     for number, override in enumerate(overrides, 1):
         where = f"--set #{number}"
         name, equals, text = override.partition("=")
@@ -83,7 +90,33 @@ def recipe(preset: str, overrides: Sequence[str] = ()) -> Settings:
         if name.split(".")[0] in FIXED:
             raise CurateError(f"`{name}` is the same for all arms, or what tells them apart", where, "leave it out")
         target[key] = parse_scalar(text, where)
+        places[(*blocks, key)] = (where, 0, 0)
+    for key in ("tokens", "limit"):
+        if isinstance(found[key], bool) or not isinstance(found[key], int | float) or found[key] < 1:
+            raise CurateError(f"`{key}` is a number above 0, not {found[key]!r}", places[(key,)][0], f"e.g. {key}=1000")
+    checked({"dataset": "data", "steps": 1_000_000, **_shared(found)}, places, processes=processes)
     return found
+
+
+def checked(settings: Settings, places: Places | None = None, *, processes: int | None = None) -> TrainConfig:
+    """Settings of one run as a training file has them, checked as `curate train` checks them.
+
+    Args:
+        settings: Without the name of the run.
+        places: What was overridden, and where.
+        processes: Instead of those of the settings.
+
+    Raises:
+        CurateError: All that is wrong with them.
+    """
+    from curate.config.validation import validation_errors
+
+    whole = {**settings, "run": "ablation", **({"processes": processes} if processes else {})}
+    try:
+        return TrainConfig.model_validate(whole)
+    except ValidationError as error:
+        located = Located(whole, "--set", {(): ("--set", 0, 0), **(places or {})})
+        raise ConfigurationErrors(validation_errors(error, TrainConfig, located, (), "the recipe")) from None
 
 
 def tokens_of(settings: Settings) -> int:
@@ -95,17 +128,20 @@ def training(
     settings: Settings, dataset: str, *, column: str, tokenizer: Path, steps: int, seed: int, last: int = 1
 ) -> Settings:
     """The training file of one run, without the run's name; `last` checkpoints of it stay, with as many checks between them."""
-    shared = {key: value for key, value in settings.items() if key not in ("tokens", "limit")}
     every = max(1, steps // CHECKS)
     return {
         "dataset": dataset, "seed": seed, "steps": steps,
         "checkpoint_every": every if last > 1 else max(every, 50), "keep_checkpoints": last,
-        **shared,
+        **_shared(settings),
         "tokenizer": {"path": str(tokenizer.resolve())},
         "schedule": {"kind": "cosine", **settings.get("schedule", {}), "warmup": _warmup(settings, steps)},
         "validation": {"every": every, **settings.get("validation", {})},
         **({"data": {"text": column}} if column != "text" else {}),
     }  # fmt: skip
+
+
+def _shared(settings: Settings) -> Settings:
+    return {key: value for key, value in settings.items() if key not in ("tokens", "limit")}
 
 
 def _warmup(settings: Settings, steps: int) -> int:

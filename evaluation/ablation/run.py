@@ -27,9 +27,9 @@ from curate.evaluation.ablation.equivalents import BUDGETS, equivalents
 from curate.evaluation.ablation.experiment import Experiment, experiment
 from curate.evaluation.ablation.gating import check_gates, judge_arms
 from curate.evaluation.ablation.heldout import HeldOut, held_out_sets
-from curate.evaluation.ablation.infer import AA, Values, compare_arms, home_advantage, macro
-from curate.evaluation.ablation.presets import Settings, recipe, tokens_of, training
-from curate.evaluation.ablation.trained import Shelf, Trained, cost, curve, train_tokens, values_of
+from curate.evaluation.ablation.infer import AA, PRIMARY, Comparison, Values, compare_arms, home_advantage, macro
+from curate.evaluation.ablation.presets import Settings, checked, recipe, tokens_of, training
+from curate.evaluation.ablation.trained import Shelf, Trained, cost, curve, key_of, train_tokens, values_of
 from curate.evaluation.gates import Gate
 from curate.files import write_durably
 from curate.jsontext import dumps
@@ -87,6 +87,21 @@ class Asked:
     processes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A training that an ablation needs.
+
+    Attributes:
+        name: The arm, or the first one with another budget.
+        config: The training file, without the name of the run.
+        versions: Ids of the versions that it names.
+    """
+
+    name: str
+    config: Settings
+    versions: Mapping[str, str]
+
+
 def ablate(asked: Asked, say: Say) -> dict[str, Any]:
     """Do what was asked, or go on with it; returns what `--json` prints.
 
@@ -94,20 +109,24 @@ def ablate(asked: Asked, say: Say) -> dict[str, Any]:
         CurateError: The arms, sets or settings do not fit, or the same name was used for another ablation.
         ResumableError: It was interrupted; the same call goes on.
     """
-    settings = recipe(asked.preset, asked.overrides)
+    settings = recipe(asked.preset, asked.overrides, processes=asked.processes)
     sets = held_out_sets(asked.heldout, asked.arms, asked.store, limit=settings["limit"], by=asked.by, say=say)
     check_gates(asked.gates, [one.name for one in sets])
     tokenizer = _tokenizer(asked, settings, say)
     steps = _steps(asked, settings, tokenizer)
     primary = [one.name for one in sets if one.neutral] or [one.name for one in sets]
+    todo = _trainings(asked, settings, tokenizer, steps)
     plan = _plan(asked, settings, sets, tokenizer, steps, primary)
+    plan["runs"] = [key_of(one.config, one.versions) for one in todo]
     versions = {arm.dataset.version: arm.reference for arm in asked.arms}
     with experiment(Experiment("ablation", asked.folder / asked.name, plan, asked.store, versions)) as finish:
-        trained = _all_trained(asked, settings, sets, tokenizer, steps, say)
+        trained = _all_trained(asked, todo, sets, say)
         result = _result(asked, plan, sets, primary, trained)
         if asked.equivalents:
-            more = _budgets(asked, settings, sets, tokenizer, steps, say)
+            more = {one: [run for run in trained if run.name == _budget(asked.arms[0], one)] for one in BUDGETS}
             result |= _worth(result, more, primary)
+        for words in result["doubts"]:
+            say(f"warning: {words}")
         finish(result, [[one["arm"], one["task"], one["verdict"]] for one in result["comparisons"]])
     return result
 
@@ -180,6 +199,35 @@ def _plan(
     }  # fmt: skip
 
 
+def _trainings(asked: Asked, settings: Settings, tokenizer: Path, steps: Mapping[str, int]) -> list[Training]:
+    """Every arm with every seed; arms take turns, so that what is there early tells of all. Then the first with other budgets.
+
+    Raises:
+        CurateError: The settings of one of them do not fit.
+    """
+    first = asked.arms[0]
+    told = [
+        (arm, arm.name, steps[arm.name], _seeds(arm, asked.seeds)[at])
+        for at in range(asked.seeds)
+        for arm in asked.arms
+    ]
+    if asked.equivalents:
+        told += [(first, _budget(first, one), max(1, round(steps[first.name] * one)), seed)
+                 for seed, one in itertools.product(_seeds(first, asked.seeds), BUDGETS)]  # fmt: skip
+    found = []
+    for arm, name, count, seed in told:
+        config = training(
+            settings, arm.reference, column=arm.column, tokenizer=tokenizer, steps=count, seed=seed, last=asked.last
+        )
+        checked(config, processes=asked.processes)
+        found.append(Training(name, config, {arm.reference: arm.dataset.version}))
+    return found
+
+
+def _budget(arm: Arm, budget: float) -> str:
+    return f"{arm.name} x{budget:g}"
+
+
 def _seeds(arm: Arm, count: int) -> list[int]:
     return [count + seed if arm.again else seed for seed in range(1, count + 1)]
 
@@ -187,42 +235,12 @@ def _seeds(arm: Arm, count: int) -> list[int]:
 # ---- training and measuring
 
 
-def _all_trained(
-    asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: Mapping[str, int], say: Say
-) -> list[Trained]:
-    """Every arm with every seed; arms take turns, so that what is there early tells of all."""
+def _all_trained(asked: Asked, todo: Sequence[Training], sets: Sequence[HeldOut], say: Say) -> list[Trained]:
     shelf = Shelf(asked.folder, asked.store, asked.processes, asked.last)
-    todo = [(arm, _seeds(arm, asked.seeds)[at]) for at in range(asked.seeds) for arm in asked.arms]
     found = []
-    for number, (arm, seed) in enumerate(todo, 1):
-        config = training(
-            settings,
-            arm.reference,
-            column=arm.column,
-            tokenizer=tokenizer,
-            steps=steps[arm.name],
-            seed=seed,
-            last=asked.last,
-        )
-        say(f"{number} of {len(todo)}: {arm.name}, seed {seed}")
-        found.append(shelf.trained(arm.name, config, {arm.reference: arm.dataset.version}, sets, say))
-    return found
-
-
-def _budgets(
-    asked: Asked, settings: Settings, sets: Sequence[HeldOut], tokenizer: Path, steps: Mapping[str, int], say: Say
-) -> dict[float, list[Trained]]:
-    """The first arm with its seeds, by budget; each has a whole schedule of its own."""
-    arm, shelf = asked.arms[0], Shelf(asked.folder, asked.store, asked.processes, asked.last)
-    found: dict[float, list[Trained]] = {budget: [] for budget in BUDGETS}
-    for seed, budget in itertools.product(_seeds(arm, asked.seeds), BUDGETS):
-        count = max(1, round(steps[arm.name] * budget))
-        config = training(
-            settings, arm.reference, column=arm.column, tokenizer=tokenizer, steps=count, seed=seed, last=asked.last
-        )
-        say(f"{arm.name} with {budget:g} times the tokens, seed {seed}")
-        name = f"{arm.name} x{budget:g}"
-        found[budget].append(shelf.trained(name, config, {arm.reference: arm.dataset.version}, sets, say))
+    for number, one in enumerate(todo, 1):
+        say(f"{number} of {len(todo)}: {one.name}, seed {one.config['seed']}")
+        found.append(shelf.trained(one.name, one.config, one.versions, sets, say))
     return found
 
 
@@ -248,8 +266,7 @@ def _result(
             )
         if one["diverged"]:
             warnings.append(f"{name}: {one['diverged']} of {asked.seeds} seeds diverged")
-    if calibrated is False:
-        warnings.append(f"the {AA} arm differs from the first though its data is the same: nothing here can be trusted")
+    doubts = _doubts(asked.arms, comparisons, calibrated=calibrated)
     return {
         "schema": 1, **{key: plan[key] for key in _TOLD},
         "comparisons": [one.json() for one in comparisons], "calibrated": calibrated, "values": values,
@@ -258,8 +275,32 @@ def _result(
         "curves": {arm.name: curve([run for run in trained if run.name == arm.name]) for arm in asked.arms},
         "runs": [one.json("arm") for one in trained],
         "seconds": sum(one["seconds"] for one in costs.values()), "match": asked.match, "last": asked.last, "equivalents": None,
-        "warnings": warnings, "scope": SCOPE, "folder": str(asked.folder / asked.name),
+        "doubts": doubts, "warnings": [*doubts, *warnings], "scope": SCOPE, "folder": str(asked.folder / asked.name),
     }  # fmt: skip
+
+
+def _doubts(arms: Sequence[Arm], comparisons: Sequence[Comparison], *, calibrated: bool | None) -> list[str]:
+    """What makes all of an ablation doubtful: an A/A arm that fails, and controls that are not found worse."""
+    heads, found = {one.arm: one for one in comparisons if one.task == PRIMARY}, []
+    if calibrated is False:
+        why = (
+            "a seed of it, or of the first, diverged, so that it tells nothing"
+            if None in heads[AA].differences
+            else "it differs from the first though its data is the same"
+        )
+        return [f"the {AA} arm fails: {why}: nothing here can be trusted"]
+    for name in (arm.name for arm in arms if arm.base is not None):
+        if heads[name].verdict == "better":
+            found.append(
+                f"the control `{name}` was found better, though its texts are spoiled: these held-out sets do not tell "
+                "better data from worse"
+            )
+        elif heads[name].verdict != "worse":
+            found.append(
+                f"the control `{name}` was not found worse, though its texts are spoiled: that no difference is shown of "
+                "others here means little; more tokens or seeds may find it"
+            )
+    return found
 
 
 _TOLD = ("name", "preset", "seeds", "steps", "tokens", "tokenizer", "endpoint", "predicted")
@@ -282,13 +323,10 @@ def _cost(runs: Sequence[Trained], plan: dict[str, Any], arm: dict[str, Any]) ->
 
 
 def _worth(result: dict[str, Any], more: Mapping[float, Sequence[Trained]], primary: Sequence[str]) -> dict[str, Any]:
-    """What the arms are worth in compute, and the trainings that tell it."""
+    """What the arms are worth in compute."""
     first, *others = result["values"]
     whole = {name: macro(result["values"][name], primary) for name in (first, *others)}
     budgets = {budget: macro(values_of(runs, primary), primary) for budget, runs in more.items()}
     found = equivalents(whole[first], budgets, {name: whole[name] for name in others if name != AA})
     told = ["the three budgets do not lie on one power law: equivalents of compute are rough"] if found["bends"] else []
-    runs = [one.json("arm") for some in more.values() for one in some]
-    return {
-        "equivalents": found, "runs": [*result["runs"], *runs], "warnings": [*result["warnings"], *told],
-            }  # fmt: skip
+    return {"equivalents": found, "warnings": [*result["warnings"], *told]}

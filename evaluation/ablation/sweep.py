@@ -12,7 +12,6 @@ is told beside it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from curate.evaluation.ablation.experiment import Experiment, experiment
 from curate.evaluation.ablation.heldout import HeldOut, held_out_sets
 from curate.evaluation.ablation.infer import PRIMARY, compare_arms, macro, t_interval
 from curate.evaluation.ablation.points import BASE, Point, points_of
-from curate.evaluation.ablation.trained import Shelf, Trained, cost, curve, values_of
+from curate.evaluation.ablation.trained import Shelf, Trained, cost, curve, key_of, values_of
 from curate.evaluation.tasks.data import SMALL
 from curate.train.data.tasks import references
 
@@ -87,16 +86,14 @@ class _Work:
     shelf: Shelf
     say: Say
 
-    def train(
-        self, points: Sequence[Point], seeds: Sequence[int], sets: Sequence[HeldOut], why: str | None = None
-    ) -> list[Trained]:
+    def train(self, points: Sequence[Point], seeds: Sequence[int], sets: Sequence[HeldOut], why: str) -> list[Trained]:
         """Every point with every seed; points take turns, so that what is there early tells of all."""
         todo = [(point, seed) for seed in seeds for point in points]
-        say, found = self.say if why else lambda words: None, []
+        found = []
         for number, (point, seed) in enumerate(todo, 1):
-            say(f"{why}: {number} of {len(todo)}: {point.name}, seed {seed}")
+            self.say(f"{why}: {number} of {len(todo)}: {point.name}, seed {seed}")
             settings, versions = _pinned(point, self.datasets)
-            found.append(self.shelf.trained(point.name, {**settings, "seed": seed}, versions, sets, say))
+            found.append(self.shelf.trained(point.name, {**settings, "seed": seed}, versions, sets, self.say))
         return found
 
 
@@ -125,7 +122,7 @@ def sweep(asked: Asked, say: Say) -> dict[str, Any]:
 
 
 def halves(sets: Sequence[HeldOut]) -> tuple[list[HeldOut], list[HeldOut]]:
-    """The documents to pick by, and those to report on, of each set: by a hash of their ids.
+    """The documents to pick by, and those to report on, of each set: by a hash of their texts, so that equal ones lie together.
 
     Raises:
         CurateError: A half has no documents.
@@ -133,7 +130,7 @@ def halves(sets: Sequence[HeldOut]) -> tuple[list[HeldOut], list[HeldOut]]:
     found: tuple[list[HeldOut], list[HeldOut]] = ([], [])
     for one in sets:
         for number, some in enumerate(found):
-            kept = frozenset(name for name in one.kept if hashlib.sha256(name.encode()).digest()[0] % 2 == number)
+            kept = {name: text for name, text in one.kept.items() if int(text, 16) % 2 == number}
             if not kept:
                 raise CurateError(
                     f"the held-out set `{one.name}` has too few documents to be divided: {len(one.kept)}",
@@ -189,7 +186,13 @@ def _plan(asked: Asked, work: _Work, sets: Sequence[HeldOut]) -> dict[str, Any]:
             for one, first, second in zip(sets, work.pick, work.report, strict=True)
         ],
         "endpoint": {"metric": "bits_per_byte", "mean_over": list(work.primary)}, "warnings": warnings,
+        "runs": [_key(point, seed, work) for seed in seeds for point in work.points],
     }  # fmt: skip
+
+
+def _key(point: Point, seed: int, work: _Work) -> str:
+    settings, versions = _pinned(point, work.datasets)
+    return key_of({**settings, "seed": seed}, versions)
 
 
 def _tell_earlier(asked: Asked, sets: Sequence[HeldOut], say: Say) -> None:
@@ -223,7 +226,7 @@ def _swept(asked: Asked, work: _Work, plan: Mapping[str, Any]) -> dict[str, Any]
         again = work.train(both, plan["fresh"], work.report, "again, with other seeds")
         values = {point.name: _values(again, point.name, work) for point in both}
         comparisons = [one.json() for one in compare_arms(values, work.primary)[0]]
-        seen = work.train(both, plan["fresh"], work.pick)
+        seen = work.train(both, plan["fresh"], work.pick, "these on the documents that were picked by")
         flattery = [
             {"half": half, "seeds": when, **_difference(runs, winner, work)}
             for half, when, runs in (("pick", "seeds", picking), ("pick", "fresh", seen), ("report", "fresh", again))

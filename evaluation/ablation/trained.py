@@ -27,7 +27,7 @@ from curate.evaluation.metrics import measure
 from curate.files import file_hash, write_durably
 from curate.jsontext import dumps, loads
 
-__all__ = ["Shelf", "Trained", "cost", "curve", "train_tokens", "values_of"]
+__all__ = ["Shelf", "Trained", "cost", "curve", "key_of", "train_tokens", "values_of"]
 
 Say = Callable[[str], None]
 Settings = Mapping[str, Any]
@@ -86,7 +86,7 @@ class Shelf:
             CurateError: The settings do not fit.
             ResumableError: It was interrupted; the same call goes on.
         """
-        key = _key(settings, versions)
+        key = key_of(settings, versions)
         run = self.folder / "runs" / key
         values = self._measured(run, sets) if self._train(settings, key, run) else None
         told = "diverged" if values is None else ", ".join(f"{name} {value:.4f}" for name, value in values.items())
@@ -147,8 +147,8 @@ class Shelf:
         return values
 
 
-def _key(settings: Settings, versions: Mapping[str, str]) -> str:
-    """A hash of all that decides a run: files and versions by what is in them."""
+def key_of(settings: Settings, versions: Mapping[str, str]) -> str:
+    """The name of a run: a hash of all that decides it, files and versions by what is in them."""
     decides = {**settings, "dataset": versions[settings["dataset"]]}
     if settings.get("mixture"):
         decides["mixture"] = [[versions[name], share] for name, share in settings["mixture"].items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -40,6 +41,23 @@ def test_the_page_of_an_ablation_has_home_advantage_and_gates(told):
     assert home["sets"] == {"rows@v1": "rows-v1-validation", "rows@v2": "rows-v2-validation"}
     assert f"than elsewhere by {home['advantage']:+.4f} bits per byte" in text
     assert "rows-v2-validation (of rows@v2)" in text and "bits_per_byte better not shown" in text
+
+
+def test_the_verdict_of_a_comparison_stands_beside_its_arm(told):
+    html = render_ablation(told[0])
+    table = html[html.index("<caption>Comparisons</caption>") :]
+    header = re.findall(r'<th scope="col">([^<]*)</th>', table[: table.index("</thead>")])
+    assert header[:3] == ["arm", "verdict", "held-out set"]
+    cells = re.findall(r"<td>([^<]*)</td>", table[: table.index("</table>")])
+    assert cells[0] in ("better", "worse", "no difference shown", "unstable") and cells[1] == "macro"
+
+
+def test_long_names_are_told_apart_in_charts(told):
+    changed = json.loads(json.dumps(told[0]).replace("rows", "the-version-without-a-stage-of-long-name"))
+    page = Page(render_ablation(changed))
+    assert "the-version\u2026-v1-validation" in page.text and "the-version\u2026-v2-validation" in page.text
+    alike = json.loads(json.dumps(told[0]).replace("rows-v", "x" * 20 + "-rows-v").replace("-validation", "-" * 20))
+    assert all(f"{number}. xxxxxxxxxxx\u2026" in Page(render_ablation(alike)).text for number in (1, 2))
 
 
 def test_the_page_of_a_sweep_tells_the_verdict_what_picking_added_and_what_diverged(told):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
-from curate.evaluation.ablation.infer import AA, compare_arms, home_advantage, macro, t_interval
+from curate.evaluation.ablation.infer import AA, compare_arms, home_advantage, macro, t_interval, welch
 
 SPREAD = 0.0035
 """Of the bits per byte of equal settings over seeds, as measured for small models."""
@@ -91,3 +93,62 @@ def test_home_advantage_needs_two_homes_and_two_seeds_that_ended():
     arms = {"v1": {"one": [2.0, None], "two": [2.5, 2.5]}, "v2": {"one": [1.9, 1.9], "two": [2.2, 2.2]}}
     assert home_advantage(arms, {"v1": "one"}) is None
     assert home_advantage(arms, {"v1": "one", "v2": "two"}) is None
+
+
+# ---- corrections, cross-check and power
+
+
+def shifted(*shifts):
+    """Arms of one held-out set whose differences from the first have a mean of `shift` and all the same spread."""
+    first = [2.50, 2.51, 2.49, 2.50, 2.52]
+    wobble = [0.004, -0.004, 0.002, -0.002, 0.0]
+    others = {
+        f"v{at}": {"a": [one + shift + part for one, part in zip(first, wobble, strict=True)]}
+        for at, shift in enumerate(shifts, 2)
+    }
+    return {"v1": {"a": first}, **others}
+
+
+def test_all_arms_are_corrected_together_on_the_endpoint():
+    alone = compare_arms(shifted(0.0045), ["a"])[0][0]
+    assert (alone.verdict, alone.holm) == ("worse", alone.p) and 0.025 < alone.p < 0.05
+    found, _ = compare_arms(shifted(0.0045, 0.0), ["a"])
+    one = next(one for one in found if (one.arm, one.task) == ("v2", "macro"))
+    assert (one.p, one.holm, one.verdict) == (alone.p, 2 * alone.p, "no difference shown")
+
+
+def test_the_held_out_sets_of_an_arm_are_corrected_together():
+    arms = shifted(0.0045, 0.0)
+    two = {"v1": {"a": arms["v1"]["a"], "b": arms["v1"]["a"]}, "v2": {"a": arms["v2"]["a"], "b": arms["v3"]["a"]}}
+    found = {one.task: one for one in compare_arms(two, ["a"])[0]}
+    assert found["macro"].verdict == "worse", "the endpoint is a family of its own"
+    assert found["a"].holm == 2 * found["a"].p and found["a"].verdict == "no difference shown"
+
+
+def test_the_cross_check_holds_for_arms_of_different_spread():
+    calm, wild = [2.50, 2.501, 2.499, 2.5005, 2.4995, 2.5002, 2.4998, 2.5001], [2.53, 2.60, 2.47, 2.64]
+    assert welch(calm, wild) == pytest.approx(0.2092, abs=1e-4)
+
+
+def test_what_would_be_found_is_of_the_spread_of_both_arms():
+    from scipy.stats import t
+
+    first, other = [2.50, 2.51, 2.49, 2.50, 2.52], [2.56, 2.44, 2.50, 2.58, 2.42]
+    error = math.sqrt((np.var(first, ddof=1) + np.var(other, ddof=1)) / 5)
+    expected = float(error * (t.ppf(0.975, 4) + t.ppf(0.8, 4)))
+    for arms in ({"v1": {"a": first}, "v2": {"a": other}}, {"v1": {"a": other}, "v2": {"a": first}}):
+        assert compare_arms(arms, ["a"])[0][0].mde == pytest.approx(expected)
+
+
+# ---- what the A/A arm is good for
+
+
+@pytest.mark.parametrize("arm", ["v1", AA])
+def test_with_a_diverged_seed_the_a_a_arm_calibrates_nothing(arm):
+    random = np.random.default_rng(5)
+    arms = {"v1": trained(random), AA: trained(random), "v2": trained(random, 0.5)}
+    for values in arms[arm].values():
+        values[1] = values[2] = values[3] = None
+    found, calibrated = compare_arms(arms, ["a", "b"])
+    assert calibrated is False
+    assert {one.verdict for one in found} == {"unstable"}

@@ -102,7 +102,9 @@ def test_another_plan_under_the_same_name_is_refused(done, inside, capsys):
 
 def test_a_seed_that_diverges_is_told_and_makes_its_arm_unstable(inside, capsys, tmp_path):
     wild = [*TINY, "optimizer.learning_rate=1e30", "optimizer.clip=1e30", "guard={skip: 0, rewind: 0}"]
-    found = call(capsys, control=["shuffled"], overrides=wild, folder=tmp_path)
+    with pytest.raises(GateError, match="the A/A arm fails: a seed of it, or of the first, diverged") as error:
+        call(capsys, control=["shuffled"], overrides=wild, folder=tmp_path)
+    found = error.value.result
     assert {one["verdict"] for one in found["comparisons"]} == {"unstable"}
     assert "shuffled: 2 of 2 seeds diverged" in found["warnings"]
     assert all(one["diverged"] for one in found["runs"])

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from curate.commands.sweep import sweep as command
+from curate.dataset.reader import open_dataset
 from curate.dataset.runs import records
 from curate.dataset.store import Store
 from curate.errors import CurateError
+from curate.evaluation.ablation.arms import Arm
+from curate.evaluation.ablation.heldout import held_out_sets
 from curate.evaluation.ablation.points import BASE
 from curate.evaluation.ablation.sweep import Asked, halves, sweep
 from curate.evaluation.ablation.trained import Shelf, Trained
@@ -132,6 +135,25 @@ def test_a_document_is_picked_by_or_reported_on_and_never_both(place, stub, tmp_
     assert min(about["to_pick_by"], about["to_report"]) > about["left"] / 4
 
 
+def test_equal_texts_lie_in_one_half(place, stub, tmp_path):
+    stub(lambda name, seed, sets, _: dict.fromkeys(sets, 2.0))
+    texts = [f"Text number {number // 3} has three copies, and the word {number // 3 * 7919}." for number in range(90)]
+    (tmp_path / "copies.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    given = asked(place, tmp_path, heldout=[str(tmp_path / "copies.jsonl")])
+    arms = [Arm("rows", open_dataset("rows", given.store))]
+    sets = held_out_sets(given.heldout, arms, given.store, limit=1000, by=None, say=lambda words: None)
+    first, second = ({text for text in some[0].kept.values()} for some in halves(sets))
+    assert len(first) + len(second) == 30 and not first & second
+
+
+def test_measuring_after_the_last_training_is_told(place, stub, tmp_path):
+    stub(lambda name, seed, sets, _: dict.fromkeys(sets, 2.0 + 0.01 * seed - 0.1 * name.endswith("0.02")))
+    told = []
+    sweep(asked(place, tmp_path), told.append)
+    lines = [words for words in told if words.startswith("these on the documents that were picked by: ")]
+    assert len(lines) == 6 and lines[-1].endswith("6 of 6: optimizer.learning_rate=0.02, seed 6")
+
+
 def test_another_plan_under_the_same_name_is_refused(place, stub, tmp_path):
     stub(lambda name, seed, sets, _: dict.fromkeys(sets, 2.0))
     sweep(asked(place, tmp_path), lambda words: None)
@@ -167,7 +189,10 @@ def test_that_documents_were_reported_on_before_is_told(place, stub, tmp_path):
     assert words == "the same documents were reported on by 1 sweep before: what was chosen by that is not tested by it"
 
 
-def test_the_column_of_the_file_is_what_is_measured_on(place, tmp_path, monkeypatch):
+def test_the_column_of_the_file_is_what_is_measured_on(tmp_path, monkeypatch):
+    prompts = [f"What is {number} and {number * 7919} together, or nearly so?" for number in range(120)]
+    write_dataset(tmp_path, columns_of(120, prompt=prompts))
+    (tmp_path / "train.yaml").write_text(TRAIN)
     seen = []
 
     def trained(self, name, settings, versions, sets, say):
@@ -175,7 +200,7 @@ def test_the_column_of_the_file_is_what_is_measured_on(place, tmp_path, monkeypa
         return Trained(name, settings["seed"], self.folder / "none", {one.name: 2.0 for one in sets})
 
     monkeypatch.setattr(Shelf, "trained", trained)
-    sweep(asked(place, tmp_path, overrides=["data.text=prompt"]), lambda words: None)
+    sweep(asked(tmp_path, tmp_path, overrides=["data.text=prompt"]), lambda words: None)
     assert set(seen) == {("prompt", "prompt")}
 
 
