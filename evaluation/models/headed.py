@@ -90,6 +90,11 @@ class HeadedModel:
 
     def read(self, texts: Sequence[str], seconds: Sequence[str] | None) -> tuple[NDArray[np.float32], list[int]]:
         """(rows, labels) logits of texts or pairs, one column of a number; and how many tokens of each were cut."""
+        features, cuts = self.embed(texts, seconds)
+        return self._logits(torch.from_numpy(features)), cuts
+
+    def embed(self, texts: Sequence[str], seconds: Sequence[str] | None) -> tuple[NDArray[np.float32], list[int]]:
+        """(rows, width) what stands for texts or pairs before the head; and how many tokens of each were cut."""
         first, second = self.encode(texts), None if seconds is None else self.encode(seconds)
         known, special = roles_of(self.tokenizer, Path(self.name)), 2 if seconds is None else 3
         rows, cuts = list[tuple[Integers, Integers | None]](), list[int]()
@@ -99,10 +104,10 @@ class HeadedModel:
             whole = len(tokens) + (0 if other is None else len(other)) + special
             cuts.append(max(whole - self.length, 0))
         pooling = {"pooling": self.pooling} if self.pooling else {}
-        found = np.zeros((len(rows), len(self.head["weight"])), np.float32)
+        found = np.zeros((len(rows), self.trunk.sentence_width), np.float32)
         for numbers, batch in self._batches(rows):
             features = self.trunk.sentence(batch.pop("tokens"), **trunk_inputs(self.trunk, batch), **pooling)
-            found[numbers] = self._logits(features)
+            found[numbers] = features.float().numpy()
         return found, cuts
 
     def tag(self, rows: Sequence[tuple[Integers, NDArray[np.bool_]]]) -> tuple[list[NDArray[np.float32]], list[int]]:

@@ -26,7 +26,7 @@ from curate.jsontext import loads
 from curate.tokenize.roles import roles_of
 from curate.tokenize.streams import lists_of_words
 
-__all__ = ["label_columns", "predictions", "spans"]
+__all__ = ["label_columns", "predictions", "spans", "word_logits"]
 
 
 def label_columns(task: LabelTask, model: HeadedModel) -> dict[str, str]:
@@ -119,12 +119,22 @@ class _Column:
 
     columns = ("id", "words")
 
-    def __init__(self, rows: Rows, words: list[list[str]]) -> None:
-        self.table = pa.table({"id": [row["id"] for row in rows.rows], "words": pa.array(words, pa.list_(pa.string()))})
+    def __init__(self, rows: Sequence[dict[str, Any]], words: list[list[str]]) -> None:
+        self.table = pa.table({"id": [row["id"] for row in rows], "words": pa.array(words, pa.list_(pa.string()))})
 
     def batches(self, split: str, columns: list[str], batch_size: int) -> list[pa.RecordBatch]:
         """As a dataset's."""
         return self.table.select(columns).to_batches(batch_size)
+
+
+def word_logits(
+    model: HeadedModel, rows: Sequence[dict[str, Any]], words: Sequence[Sequence[Any]]
+) -> tuple[list[np.ndarray], list[int]]:
+    """Logits (words, labels) of the words of each row, as far as the model reads, and how many tokens it did not read."""
+    known = roles_of(model.tokenizer, Path(model.name))
+    dataset: Any = _Column(rows, [[str(word) for word in some] for some in words])
+    pieces = lists_of_words(dataset, "rows", "words", model.tokenizer, known["end_of_text"], known.get("unknown"))
+    return model.tag([(np.array(piece.tokens[:-1], np.int64), np.asarray(piece.mask)[:-1]) for piece in pieces])
 
 
 def _words(task: LabelTask, rows: Rows, model: HeadedModel, text: str, label: str) -> dict[str, list[Any]]:
@@ -136,11 +146,7 @@ def _words(task: LabelTask, rows: Rows, model: HeadedModel, text: str, label: st
                 f"the row {row['id']} has {len(words)} words and {len(gold)} labels", f"task {task.name}: label"
             )
     _refuse_strange(task, model, {one for gold in golds for one in gold})
-    known = roles_of(model.tokenizer, Path(model.name))
-    dataset: Any = _Column(rows, [[str(word) for word in words] for words in lists])
-    pieces = lists_of_words(dataset, "rows", "words", model.tokenizer, known["end_of_text"], known.get("unknown"))
-    encoded = [(np.array(piece.tokens[:-1], np.int64), np.asarray(piece.mask)[:-1]) for piece in pieces]
-    logits, cut = model.tag(encoded)
+    logits, cut = word_logits(model, rows.rows, lists)
     read = [[model.labels[number] for number in some.argmax(1)] for some in logits]
     found = [[*some, *[None] * (len(gold) - len(some))] for gold, some in zip(golds, read, strict=True)]
     pairs = list(zip(golds, found, strict=True))
