@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.audit.bias.statistics import wilson
 from curate.dataset.reader import Dataset
@@ -285,14 +286,14 @@ def _contaminated(training: Dataset, found: Sequence[Items], overlaps: Mapping[s
 
 
 def _beside(items: Items, overlaps: pa.Table) -> dict[str, Any]:
-    """How many items stand in the training data, and the metrics of those that do not."""
-    contaminated = overlaps["contaminated"].to_numpy(zero_copy_only=False)
-    count, share = len(contaminated), wilson(float(contaminated.sum()), len(contaminated))
+    """How many items stand in the training data, of those of which it can be told, and the metrics of those that do not."""
+    told = overlaps["contaminated"].drop_null().to_pylist()
+    share = wilson(float(sum(told)), len(told))
+    known = Measured(share.value, share.low, share.high, len(told)) if told else Measured(None, None, None, 0)
     return {
-        "contaminated": int(contaminated.sum()), "n": count, "too_short": overlaps["share"].null_count,
-        "share": Measured(share.value, share.low, share.high, count).json(),
-        "longest": max(overlaps["longest"].to_pylist(), default=0),
-        "clean": _plain(measures(items.table.filter(pa.array(~contaminated)))),
+        "contaminated": sum(told), "n": len(told), "too_short": overlaps.num_rows - len(told),
+        "share": known.json(), "longest": max(overlaps["longest"].to_pylist(), default=0),
+        "clean": _plain(measures(items.table.filter(pc.invert(overlaps["contaminated"])))),
     }  # fmt: skip
 
 

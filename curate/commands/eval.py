@@ -160,6 +160,7 @@ def _list(data_dir: Path | None, *, as_json: bool, asked: bool) -> None:
 def _print(result: dict[str, Any], out: Path) -> None:
     from curate.commands.tables import print_table
     from curate.evaluation.compare import PRIMARY
+    from curate.evaluation.result import contamination_words
 
     rows = [
         (task, name, _number(one["value"]), _interval(one), f"{one['n']:,}")
@@ -176,17 +177,12 @@ def _print(result: dict[str, Any], out: Path) -> None:
     for task, one in known["tasks"].items():
         if one["contaminated"]:
             rows += [
-                (f"{task}, clean", name, _number(some["value"]), _interval(some), f"{some['n']:,}")
+                (f"{task}, not in the training data", name, _number(some["value"]), _interval(some), f"{some['n']:,}")
                 for name, some in one["clean"].items()
             ]
     print_table(("task", "metric", "value", "95% interval", "n"), rows)
     for task, one in known["tasks"].items():
-        share = one["share"]
-        echo(
-            f"{task}: {one['contaminated']:,} of {one['n']:,} items stand in the training data of {known['name']} "
-            f"({share['value']:.1%}, {share['low']:.1%} to {share['high']:.1%})"
-            + (f"; {one['too_short']:,} are too short to tell" if one["too_short"] else "")
-        )
+        echo(f"{task} in the training data of {known['name']}: {contamination_words(one)}")
     if "memorization" in result:
         _print_memorization(result["memorization"])
     for words in result["warnings"]:
