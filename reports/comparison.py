@@ -8,6 +8,7 @@ from pathlib import Path
 
 from curate.evaluation.compare import MEANING, Comparison, Difference
 from curate.evaluation.gates import Judged
+from curate.evaluation.metrics import METRICS
 from curate.reports.definitions import definitions, shown, signed
 from curate.reports.drawing import Figure
 from curate.reports.html import render
@@ -64,11 +65,7 @@ def _sentence(one: Difference) -> str:
         return f"{one.task}: {metric} cannot be compared on {one.n:,} items."
     values = f"{metric} {shown(one.other)} against {shown(one.first)}, {_difference(one)}"
     if one.verdict == "no difference shown":
-        missed = (
-            f"; a true difference of {one.detectable:.3g} would have been found in 8 of 10 tries"
-            if one.detectable
-            else ""
-        )
+        missed = f"; {one.missed}" if one.missed else ""
         return f"{one.task}: no difference is shown between {one.model} and {one.baseline}: {values}{missed}."
     return f"{one.task}: {one.model} is {one.verdict} than {one.baseline}: {values}."
 
@@ -105,7 +102,7 @@ def _chart(key: str, names: tuple[str, str, str, str], some: Sequence[Difference
     title = metric.replace("_", " ") + (
         f" of {task} by {by}: {model} less {some[0].baseline}" if by else f": other less {some[0].baseline}"
     )
-    way = "higher is better" if some[0].higher_is_better else "lower is better"
+    way = METRICS[metric].way
     items = [
         Interval(one.by[1] if one.by else f"{one.task} ({one.model})", one.difference or 0.0, one.low or 0.0, one.high or 0.0,
                  COLOURS[one.verdict], signed(one.difference))

@@ -141,14 +141,14 @@ def _task(evaluation: Evaluation, name: str, anchor: str) -> _Task:
     return _Task(
         anchor, name, _about(about), metric_rows(metrics), list(group_figures(anchor, name, result)),
         calibration_figure(f"{anchor}-calibration", name, table), list(_maps(table)),
-        _signatures(metrics),
+        _signatures(table),
     )  # fmt: skip
 
 
-def _signatures(metrics: Mapping[str, Any]) -> list[str]:
+def _signatures(items: pa.Table) -> list[str]:
     """Those of sacrebleu, where it is installed."""
     try:
-        return [f"{metric}: {words}" for metric, words in signatures(metrics).items()]
+        return [f"{metric}: {words}" for metric, words in signatures(items).items()]
     except ImportError:
         return []
 
@@ -193,7 +193,7 @@ def _groups(key: str, title: str, metric: str, some: Mapping[str, Any], whole: M
                  one["value"] if one["high"] is None else one["high"], "kept", shown(one["value"]))
         for value, one in drawn.items()
     ]  # fmt: skip
-    way = "higher is better" if metric not in METRICS or METRICS[metric].higher_is_better else "lower is better"
+    way = METRICS[metric].way if metric in METRICS else "higher is better"
     return intervals(
         key, title + more, f"{len(items)} values with 95 % intervals; the line is the value of all items; {way}.", items,
         middle=whole["value"], logarithmic=False, x_name=f"{metric.replace('_', ' ')} ({way})",
