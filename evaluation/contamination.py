@@ -326,7 +326,7 @@ def _table_of(rows: Rows, start: int, ends: Any, shares: Any, longest: Any, word
 def _key(task: TaskSettings, rows: Rows, dataset: Dataset, split: str | None, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "version": dataset.version, "split": split, "data": rows.identity, "rows": len(rows.rows), "columns": list(columns),
-        "definition": task.model_dump(mode="json", exclude={"data", "files", "split"}),
+        "definition": task.model_dump(mode="json", exclude={"data", "files", "split", "by"}),
         "rule": {"words": WORDS, "fewest": FEWEST, "share": SHARE, "texts": "all that the task takes"},
     }  # fmt: skip
 

@@ -25,8 +25,8 @@ compares models of the same tokenizer only. An interval is Wilson's where an ite
 independent, else percentiles of a bootstrap over items, or over clusters of them (column `cluster`), a little wider than 95% as
 Hesterberg (2014) has it for few items. There is none for less than two of these, nor where all draws give the same, as they do
 where a model says one thing always: that tells nothing of other items. One item without a number leaves a metric without one.
-A share of 0 or 1 over clusters has Wilson's interval of as many clusters. `n` are the items that add to the sums: a text in which
-nothing is swapped is none of those that a counterfactual metric is of.
+A share of 0 or 1 over clusters has Wilson's interval of as many clusters. `n` are the items that add to the sums: a text in
+which nothing is swapped is none of those that a counterfactual metric is of.
 
 Ranks are those of all items, in all draws. The calibration error of a finite sample is too high (Kumar et al. 2019), its draws
 are more so: its interval is for comparison, and does not hold 0 of a model that is calibrated.

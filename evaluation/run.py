@@ -18,7 +18,7 @@ from curate.dataset.runs import Thing, now, record, records, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError, did_you_mean
 from curate.evaluation.contamination import contamination
-from curate.evaluation.metrics import Measured, group_measures, measures
+from curate.evaluation.metrics import Measured, group_measures, measures, signatures
 from curate.evaluation.models.contract import LanguageModel
 from curate.evaluation.models.headed import HeadedModel
 from curate.evaluation.models.tokens import TokenModel
@@ -117,7 +117,7 @@ def evaluate(
 
 
 def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, samples: bool, say: Say) -> Items:
-    definition = task.model_dump(exclude={"data", "files", "split"})
+    definition = task.model_dump(exclude={"data", "files", "split", "by"})
     about = {"definition": definition, "data": rows.identity, "model": model.identity, "length": model.length}
     old = read_items(folder, task.name)
     if (
@@ -126,7 +126,7 @@ def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, sample
         and (old.about["samples"] or not samples)
     ):
         say(f"{task.name}: measured before")
-        return old
+        return _grouped(old, task, rows, folder)
     say(f"{task.name}: {len(rows.rows):,} rows" + (f" of {rows.total:,}" if rows.total > len(rows.rows) else ""))
     started = time.process_time()
     model.progress = _every(PATIENCE, lambda share: say(f"{task.name}: {share:.0%}"))
@@ -139,6 +139,19 @@ def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, sample
         "cpu_seconds": time.process_time() - started,
         "engine": f"curate {version('curate-lm')}",
     })  # fmt: skip
+    write_items(folder, items)
+    return items
+
+
+def _grouped(old: Items, task: TaskSettings, rows: Rows, folder: Path) -> Items:
+    """What was measured before, by the columns that are asked for now."""
+    if old.about["by"] == list(task.by):
+        return old
+    kept = [name for name in old.table.column_names if name not in old.about["by"]]
+    table = old.table.select(kept)
+    for name in task.by:
+        table = table.append_column(name, _texts(rows, name))
+    items = Items(task.name, table, {**old.about, "by": list(task.by)})
     write_items(folder, items)
     return items
 
@@ -252,7 +265,8 @@ def _result(model: Model, found: Sequence[Items]) -> dict[str, Any]:
     }
     return {
         "schema": 1, "model": model.name, "identity": model.identity, "length": model.length, "tasks": tasks,
-        "groups": groups, "warnings": [words for items in found for words in _warnings(items)],
+        "groups": groups, "signatures": {items.task: words for items in found if (words := signatures(items.table))},
+        "warnings": [words for items in found for words in _warnings(items)],
         "about": {items.task: items.about for items in found},
     }  # fmt: skip
 
@@ -267,8 +281,9 @@ def _with_earlier(result: dict[str, Any], folder: Path) -> dict[str, Any]:
         return result
     left = [task for task in before["tasks"] if task not in result["tasks"]]
     whole = {**before, **result}
-    for part in ("tasks", "groups", "about"):
-        whole[part] = {task: before[part][task] for task in left if task in before[part]} | result[part]
+    for part in ("tasks", "groups", "about", "signatures"):
+        known = before.get(part, {})
+        whole[part] = {task: known[task] for task in left if task in known} | result[part]
     told = [words for words in before["warnings"] if words.partition(":")[0] in left]
     whole["warnings"] = [*told, *result["warnings"]]
     old, new = before.get("contamination"), result.get("contamination")

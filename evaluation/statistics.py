@@ -202,7 +202,7 @@ def detectable(error: float, degrees: float, known: float, *, level: float = 0.0
         tails = stats.norm.cdf(factor / errors - least) + stats.norm.cdf(-factor / errors - least)
         return POWER - float(tails.mean())
 
-    return error * float(optimize.brentq(missed, 0.0, 1e6))
+    return error * optimize.brentq(missed, 0.0, 1e6, rtol=1e-9)  # type: ignore[return-value]
 
 
 def _spreads(degrees: float) -> Numbers:
@@ -236,4 +236,4 @@ def detectable_share(wins: int, losses: int, n: int, *, level: float = 0.05) -> 
         return POWER - float(stats.binom.pmf(differing, n, both) @ found)
 
     most = 1 - 2 * lost - 1e-12
-    return float(optimize.brentq(missed, 0.0, most)) if missed(most) < 0 else None
+    return optimize.brentq(missed, 0.0, most, xtol=1e-9) if missed(most) < 0 else None  # type: ignore[return-value]

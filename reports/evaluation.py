@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from curate.evaluation.compare import PRIMARY
-from curate.evaluation.metrics import METRICS, signatures
+from curate.evaluation.metrics import METRICS
 from curate.evaluation.result import Evaluation, read_items
 from curate.reports.calibration import calibration_figure
 from curate.reports.definitions import definitions, shown
@@ -110,10 +110,28 @@ def measured_sections(result: Mapping[str, Any]) -> list[tuple[str, list[tuple[s
     found = [
         (name, list(_measured(part))) for name, part in result.items() if name not in _KNOWN and isinstance(part, dict)
     ]
-    return [(name, rows) for name, rows in found if rows]
+    return [*_contamination(result), *((name, rows) for name, rows in found if rows)]
 
 
-_KNOWN = ("tasks", "groups", "about")
+def _contamination(result: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """What of each task stands in the training data, and its main number without that."""
+    part = result.get("contamination")
+    if not part:
+        return
+    rows: list[tuple[str, ...]] = []
+    for task, one in part["tasks"].items():
+        short = f"; {number(one['too_short'])} more are too short to tell" if one["too_short"] else ""
+        count = f"{number(one['contaminated'])} of {number(one['n'])} items{short}"
+        rows.append((f"{task}: in the training data", shown(one["share"]["value"]), interval_of(one["share"]), count))
+        if one["contaminated"] and one["clean"]:
+            name = primary(one["clean"])
+            some = one["clean"][name]
+            told = f"{task}: {name.replace('_', ' ')} of the others"
+            rows.append((told, shown(some["value"]), interval_of(some), number(some["n"])))
+    yield f"contamination by {part['name']}", rows
+
+
+_KNOWN = ("tasks", "groups", "about", "signatures", "contamination")
 
 
 def _measured(part: Mapping[str, Any], *names: str) -> Iterator[tuple[str, ...]]:
@@ -141,16 +159,8 @@ def _task(evaluation: Evaluation, name: str, anchor: str) -> _Task:
     return _Task(
         anchor, name, _about(about), metric_rows(metrics), list(group_figures(anchor, name, result)),
         calibration_figure(f"{anchor}-calibration", name, table), list(_maps(table)),
-        _signatures(table),
+        [f"{metric}: {words}" for metric, words in result.get("signatures", {}).get(name, {}).items()],
     )  # fmt: skip
-
-
-def _signatures(items: pa.Table) -> list[str]:
-    """Those of sacrebleu, where it is installed."""
-    try:
-        return [f"{metric}: {words}" for metric, words in signatures(items).items()]
-    except ImportError:
-        return []
 
 
 def _about(about: Mapping[str, Any]) -> str:

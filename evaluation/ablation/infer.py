@@ -146,8 +146,8 @@ def least(one: Sequence[float], other: Sequence[float], *, tests: int = 1) -> fl
     """The least difference that the t test of n seeds finds with 80% power, by the spread of both arms.
 
     It is that of Holm's first step of so many tests, and holds over the chance in the spread of few seeds: of two seeds it is
-    24 standard errors, of five 4.2. The spread of a difference is that of unpaired arms: equal seeds correlated by -0.3 to 0.4, so pairing earns nothing that
-    could be relied on.
+    24 standard errors, of five 4.2. The spread of a difference is that of unpaired arms: equal seeds correlated by -0.3 to
+    0.4, so pairing earns nothing that could be relied on.
     """
     count = min(len(one), len(other))
     if count < 2:
