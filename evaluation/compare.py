@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -34,16 +34,35 @@ from curate.evaluation.statistics import (
 )
 from curate.jsontext import dumps
 
-__all__ = ["MEANING", "PRIMARY", "Comparison", "Difference", "compare", "compare_metric", "find_evaluation"]
+__all__ = [
+    "MEANING",
+    "PRIMARY",
+    "Comparison",
+    "Difference",
+    "compare",
+    "compare_metric",
+    "find_evaluation",
+    "told_of_groups",
+]
 
 Verdict = Literal["better", "worse", "no difference shown"]
 PRIMARY = ("accuracy", "exact_match", "span_f1", "pearson", "bleu", "chrf", "rougeL", "token_f1", "bits_per_byte")
 """What is tested, unless it is named: the first of these that a task has."""
+OF_GROUPS = (
+    "stereotype_share", "coreference_gap", "bias_ambiguous", "bias_disambiguated", "counterfactual_difference", "toxic_share"
+)  # fmt: skip
+"""What is told of groups where a task has some of them, else what is tested."""
 LEVEL, ROUNDING = 0.05, 1e-3
 MEANING = (
     "This compares these trained models on these items, not how they were made: another seed of the same training can differ "
     "as much. What data or settings are worth needs several seeds of each (`curate ablate`)."
 )
+
+
+def told_of_groups(metrics: Iterable[str]) -> list[str]:
+    """Which metrics of a group are told, of those that it has."""
+    there = list(metrics)
+    return [name for name in OF_GROUPS if name in there] or [name for name in (*PRIMARY, *there) if name in there][:1]
 
 
 @dataclass(frozen=True, slots=True)

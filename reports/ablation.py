@@ -37,7 +37,7 @@ def render_ablation(result: dict[str, Any]) -> str:
         "ablation.html",
         result=result, first=first, sentences=[_sentence(one) for one in heads],
         charts=[_chart("found-chart", "the endpoint", heads), _chart("sets-chart", "each held-out set", tails)],
-        header=("arm", "held-out set", "difference", "95% interval", "p (Holm)", "Welch's p", "would be found", "verdict"),
+        header=("arm", "held-out set", "verdict", "difference", "95% interval", "p (Holm)", "Welch's p", "would be found"),
         rows=[_cells(one) for one in (*heads, *tails)],
         arm_header=("arm", "version", "tokens it has", "times read", "tokens a second", "seconds", "diverged"),
         arms=[(one["name"], one["dataset"], _count(one["train_tokens"]),
@@ -82,7 +82,7 @@ def _cells(one: dict[str, Any]) -> tuple[str, ...]:
     interval = DASH if one["low"] is None else f"{_signed(one['low'])} to {_signed(one['high'])}"
     ps = (DASH if one[key] is None else f"{one[key]:.2g}" for key in ("holm", "welch"))
     least = DASH if one["mde"] is None else f"{one['mde']:.4f}"
-    return one["arm"], one["task"], _signed(one["difference"]), interval, *ps, least, one["verdict"]
+    return one["arm"], one["task"], one["verdict"], _signed(one["difference"]), interval, *ps, least
 
 
 def _chart(key: str, what: str, some: list[dict[str, Any]]) -> Figure:

@@ -48,8 +48,9 @@ def render_comparison(found: Comparison, judged: Sequence[Judged] = ()) -> str:
         sentences=[_sentence(one) for one in found.tests],
         charts=list(_charts("tested", found.tests)),
         gates=[(one.gate.text, "not shown" if one.missing else "shown", "; ".join(one.missing)) for one in judged],
-        header=(*HEADER, "p", "p of all tests (Holm)", "items", "found in 8 of 10", "verdict"),
-        rows=[(*_cells(one, len(others)), _p(one.p), _p(one.p_holm), number(one.n), shown(one.detectable), one.verdict or "")
+        header=(*HEADER[:2], "verdict", *HEADER[2:], "p", "p (Holm)", "items", "found in 8 of 10"),
+        rows=[(*(cells := _cells(one, len(others)))[:2], one.verdict or "", *cells[2:], _p(one.p), _p(one.p_holm), number(one.n),
+               shown(one.detectable))
               for one in found.tests],
         more_header=HEADER, more=[_cells(one, len(others)) for one in found.others],
         group_charts=group_charts,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from curate.evaluation.compare import PRIMARY
+from curate.evaluation.compare import PRIMARY, told_of_groups
 from curate.evaluation.metrics import METRICS
 from curate.evaluation.result import Evaluation, read_items
 from curate.reports.calibration import calibration_figure
@@ -174,25 +174,17 @@ def _about(about: Mapping[str, Any]) -> str:
 
 
 def group_figures(key: str, task: str, result: Mapping[str, Any]) -> Iterator[Figure]:
-    """The task's first metric of the values of each column that it is told by."""
+    """What is told of the values of each column that a task is told by."""
     for at, (by, values) in enumerate(result.get("groups", {}).get(task, {}).items()):
         told = {value: metrics for value, metrics in values.items() if metrics}
         if not told:
             continue
-        metric = primary(result["tasks"][task])
-        some = {
-            value: metrics[metric]
-            for value, metrics in told.items()
-            if metrics.get(metric, {}).get("value") is not None
-        }
-        if some:
-            yield _groups(
-                f"{key}-by-{at}",
-                f"{task}: {metric.replace('_', ' ')} by {by}",
-                metric,
-                some,
-                result["tasks"][task][metric],
-            )
+        for metric in told_of_groups(result["tasks"][task]):
+            known = {value: metrics[metric] for value, metrics in told.items() if metric in metrics}
+            some = {value: one for value, one in known.items() if one["value"] is not None}
+            if some:
+                title = f"{task}: {metric.replace('_', ' ')} by {by}"
+                yield _groups(f"{key}-by-{at}-{metric}", title, metric, some, result["tasks"][task][metric])
 
 
 def _groups(key: str, title: str, metric: str, some: Mapping[str, Any], whole: Mapping[str, Any]) -> Figure:

@@ -159,7 +159,7 @@ def _list(data_dir: Path | None, *, as_json: bool, asked: bool) -> None:
 
 def _print(result: dict[str, Any], out: Path) -> None:
     from curate.commands.tables import print_table
-    from curate.evaluation.compare import PRIMARY
+    from curate.evaluation.compare import told_of_groups
     from curate.evaluation.result import contamination_words
 
     rows = [
@@ -170,9 +170,9 @@ def _print(result: dict[str, Any], out: Path) -> None:
     for task, kinds in result["groups"].items():
         for by, values in kinds.items():
             for value, metrics in values.items():
-                name = next((name for name in PRIMARY if name in metrics), next(iter(metrics)))
-                one = metrics[name]
-                rows.append((f"{task} {by}={value}", name, _number(one["value"]), _interval(one), f"{one['n']:,}"))
+                for name in told_of_groups(metrics):
+                    one = metrics[name]
+                    rows.append((f"{task} {by}={value}", name, _number(one["value"]), _interval(one), f"{one['n']:,}"))
     known = result.get("contamination", {"tasks": {}})
     for task, one in known["tasks"].items():
         if one["contaminated"]:

@@ -108,4 +108,23 @@ def test_memorization_of_a_model_of_unknown_training_asks_for_the_version(refuse
     folder = tmp_path / "hf"
     folder.mkdir()
     said = refused(folder, "--data", tmp_path / "a.jsonl", "--memorization", "5")
+    assert "it is not known which version" in said and "evaluate on" not in said
     assert "--memorization-from VERSION" in said
+
+
+def test_the_card_of_a_run_tells_of_evaluations_of_its_export(project, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(project)
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "one two three four five six seven eight nine"}) + "\n")
+    for words in (
+        ["export", trained("text"), "--out", tmp_path / "hf"],
+        ["eval", tmp_path / "hf", "--data", tmp_path / "a.jsonl", "--out", tmp_path / "of-export"],
+        ["eval", trained("text"), "--data", tmp_path / "a.jsonl", "--out", tmp_path / "of-run"],
+        ["report", "text", "--out", tmp_path / "card.html"],
+    ):
+        done = CliRunner().invoke(app, list(map(str, words)))
+        assert done.exit_code == 0, done.output
+        told = "contamination was not looked for: --contamination VERSION" in done.stderr
+        assert told == (words[:2] == ["eval", tmp_path / "hf"])
+    page = (tmp_path / "card.html").read_text()
+    assert "of-export" in page and "of-run" in page
+    assert "a: in the training data" in page and "0 of 1 items" in page and "too short" not in page
