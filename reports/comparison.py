@@ -49,9 +49,7 @@ def render_comparison(found: Comparison, judged: Sequence[Judged] = ()) -> str:
         charts=list(_charts("tested", found.tests)),
         gates=[(one.gate.text, "not shown" if one.missing else "shown", "; ".join(one.missing)) for one in judged],
         header=(*HEADER[:2], "verdict", *HEADER[2:], "p", "p (Holm)", "items", "found in 8 of 10"),
-        rows=[(*(cells := _cells(one, len(others)))[:2], one.verdict or "", *cells[2:], _p(one.p), _p(one.p_holm), number(one.n),
-               shown(one.detectable))
-              for one in found.tests],
+        rows=[_tested(one, len(others)) for one in found.tests],
         more_header=HEADER, more=[_cells(one, len(others)) for one in found.others],
         group_charts=group_charts,
         apart=found.apart, definitions=definitions(one.metric for one in (*found.tests, *found.others)),
@@ -75,6 +73,12 @@ def _cells(one: Difference, others: int) -> tuple[str, ...]:
     task = f"{one.task} ({one.model})" if others > 1 else one.task
     interval = "\u2013" if one.low is None else f"{signed(one.low)} to {signed(one.high)}"
     return task, one.metric.replace("_", " "), shown(one.first), shown(one.other), signed(one.difference), interval
+
+
+def _tested(one: Difference, others: int) -> tuple[str, ...]:
+    task, metric, *values = _cells(one, others)
+    numbers = (_p(one.p), _p(one.p_holm), number(one.n), shown(one.detectable))
+    return task, metric, one.verdict or "", *values, *numbers
 
 
 def _difference(one: Difference) -> str:

@@ -65,8 +65,8 @@ def pages(tmp_path_factory):
 
 def test_the_page_of_an_evaluation_tells_every_number_and_what_it_is(pages):
     told = Page(pages[0].read_text())
-    for words in ("bits per byte", "calibration error", "confidence and accuracy", "quiz: accuracy by kind", "9 of 50 items; 10 more",
-                  "over their bytes in UTF-8", "Costliest pieces", "13.0"):  # fmt: skip
+    for words in ("bits per byte", "calibration error", "confidence and accuracy", "quiz: accuracy by kind",
+                  "9 of 50 items; 10 more", "over their bytes in UTF-8", "Costliest pieces", "13.0"):  # fmt: skip
         assert words in told.text, words
     assert not told.of("script") and "ann@example.org" not in pages[0].read_text()
 
