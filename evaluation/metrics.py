@@ -165,6 +165,8 @@ def group_measures(items: pa.Table, by: str, metrics: tuple[str, ...] | None = N
 def measure(name: str, items: pa.Table, *, seed: int = 0) -> Measured:
     """One metric of some items, with its interval."""
     metric = METRICS[name]
+    if not items.num_rows:
+        return Measured(None, None, None, 0)
     with np.errstate(invalid="ignore"):  # what is no number is looked for below
         rows = metric.rows(items)
         counted = adding(rows)

@@ -63,14 +63,14 @@ def test_text_that_is_not_there_is_not_flagged(books):
 
 
 def test_an_item_is_contaminated_from_a_fifth_of_its_runs_on(project, tmp_path):
-    """Of 60 words, in 48 runs of 13, the first 24 stand there (12 runs: a quarter), or the first 18 (6: an eighth)."""
+    """Of 60 words, in 48 runs of 13, the first 23 stand there (11 runs: 23%), or the first 17 (5: a tenth)."""
     dataset = open_dataset("rows", str(project / ".curate"))
     planted = max(dataset.arrow("train", ["text"])["text"].to_pylist(), key=lambda one: len(one.split())).split()
-    lines = [" ".join([*planted[:part], *(f"w{part}x{at}" for at in range(60 - part))]) for part in (24, 18)]
+    lines = [" ".join([*planted[:part], *(f"w{part}x{at}" for at in range(60 - part))]) for part in (23, 17)]
     (tmp_path / "b.jsonl").write_text("\n".join(json.dumps({"text": line}) for line in lines))
     task = PerplexityTask(name="half", files=(str(tmp_path / "b.jsonl"),))
     found = contamination([(task, read_rows(task, None))], dataset, tmp_path, tell=lambda share: None)["half"]
-    assert len(planted) >= 24 and found["longest"].to_pylist() == [24, 18]
+    assert found["longest"].to_pylist() == [23, 17]
     assert found["contaminated"].to_pylist() == [True, False]
 
 
