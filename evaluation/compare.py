@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
@@ -20,7 +20,8 @@ import pyarrow as pa
 
 from curate.errors import CurateError, did_you_mean
 from curate.evaluation.metrics import METRICS, Metric, adding, clustered, finite, is_binary
-from curate.evaluation.result import Evaluation, Items, open_evaluation
+from curate.evaluation.pairs import Pair, notes_of, pair_of
+from curate.evaluation.result import Evaluation, open_evaluation
 from curate.evaluation.statistics import (
     detectable,
     detectable_share,
@@ -222,14 +223,14 @@ def compare(
             raise CurateError(f"there is no metric `{name}`", "--metric", _known(name, METRICS))
     named = named_apart(evaluations)
     baseline, *others = named
-    pairs: list[tuple[str, str, _Pair]] = []
+    pairs: list[tuple[str, str, Pair]] = []
     apart: list[tuple[str, str, str]] = []
     notes: list[str] = []
     for name in others:
         if named[name].result["identity"] == named[baseline].result["identity"]:
             notes.append(f"{baseline} and {name} are the same model")
         for task in dict.fromkeys([*named[baseline].result["tasks"], *named[name].result["tasks"]]):
-            pair = _pair(task, named[baseline], named[name])
+            pair = pair_of(task, named[baseline], named[name])
             if isinstance(pair, str):
                 apart.append((task, name, pair))
             elif not pair.metrics:
@@ -240,7 +241,7 @@ def compare(
     found: list[Difference] = []
     for task, name, pair in pairs:
         say(task)
-        notes += [f"{task}: {words}" for words in _notes(pair)]
+        notes += [f"{task}: {words}" for words in notes_of(pair)]
         some = _differences(pair, _tested(pair, metrics), seed, level)
         found += [replace(one, task=task, baseline=baseline, model=name) for one in some]
     whole = [one for one in found if not one.by]
@@ -275,78 +276,11 @@ def _judged(one: Difference, p: float) -> Difference:
     return replace(one, p_holm=None if one.p is None else p, verdict=verdict)
 
 
-# ---- pairs
-
-
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Items that both were measured on, row by row; `same`: by one model; `lost`: items that only one has."""
-
-    first: Items
-    other: Items
-    same: bool
-    lost: int
-
-    @property
-    def metrics(self) -> list[str]:
-        """Those that both have."""
-        there = set(self.first.table.column_names) & set(self.other.table.column_names)
-        return [name for name, metric in METRICS.items() if there.issuperset(metric.facts)]
-
-
-def _pair(task: str, first: Evaluation, other: Evaluation) -> _Pair | str:
-    """The items of both, or why they are not the same."""
-    for one, absent in ((first, other), (other, first)):
-        if task not in absent.result["tasks"]:
-            return f"only {one.folder.name} has it"
-    left, right = first.items(task), other.items(task)
-    if left.about["data"] != right.about["data"]:
-        sources = [str(one.about.get("source", "")) for one in (left, right)]
-        return "measured on other data" + (f": {sources[0]} and {sources[1]}" if sources[0] != sources[1] else "")
-    if words := _defined_apart(left.about["definition"], right.about["definition"]):
-        return f"measured with another definition: {words}"
-    same = (left.about["model"], left.about.get("length")) == (right.about["model"], right.about.get("length"))
-    ids, others = left.table["id"].to_pylist(), right.table["id"].to_pylist()
-    if ids == others:
-        return _Pair(left, right, same, 0)
-    places = {name: place for place, name in enumerate(others)}
-    both = [(place, places[name]) for place, name in enumerate(ids) if name in places]
-    if not both:
-        return "no item is in both"
-    one, two = (list(some) for some in zip(*both, strict=True))
-    lost = len(ids) + len(others) - 2 * len(both)
-    return _Pair(
-        replace(left, table=left.table.take(one)), replace(right, table=right.table.take(two)), same, lost
-    )  # fmt: skip
-
-
-def _defined_apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """The settings in which two definitions differ; groups are none, as they change no item."""
-    told: list[str] = []
-    for key in sorted({*one, *other} - {"by"}):
-        values = [dumps(some.get(key)) for some in (one, other)]
-        if values[0] != values[1]:
-            short = max(map(len, values)) <= 60 and key != "digest"
-            name = "the task file" if key == "digest" else f"`{key}`"
-            told.append(f"{name} ({values[0]} and {values[1]})" if short else name)
-    return ", ".join(told)
-
-
-def _tested(pair: _Pair, metrics: Sequence[str]) -> str | None:
+def _tested(pair: Pair, metrics: Sequence[str]) -> str | None:
     return next((name for name in metrics or (*PRIMARY, *pair.metrics) if name in pair.metrics), None)
 
 
-def _notes(pair: _Pair) -> Iterator[str]:
-    if pair.lost:
-        yield f"{pair.lost:,} items are in one of the two only, and left out"
-    if pair.first.about.get("length") != pair.other.about.get("length"):
-        lengths = [one.about.get("length") for one in (pair.first, pair.other)]
-        yield f"one model reads {lengths[0]} tokens at once, the other {lengths[1]}"
-    if pair.first.table.num_rows < 20:
-        yield f"{pair.first.table.num_rows} items are too few to tell much: see what would have been found"
-
-
-def _differences(pair: _Pair, tested: str | None, seed: int, level: float) -> Iterator[Difference]:
+def _differences(pair: Pair, tested: str | None, seed: int, level: float) -> Iterator[Difference]:
     """The metrics that both have; the one that is tested is marked by a verdict, which is decided later."""
     left, right = pair.first.table, pair.other.table
     for name in pair.metrics:

@@ -123,7 +123,7 @@ def _contamination(result: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[
         short = f"; {number(one['too_short'])} more are too short to tell" if one["too_short"] else ""
         count = f"{number(one['contaminated'])} of {number(one['n'])} items{short}"
         rows.append((f"{task}: in the training data", shown(one["share"]["value"]), interval_of(one["share"]), count))
-        if one["contaminated"] and one["clean"]:
+        if one["contaminated"] and one["contaminated"] < one["n"]:
             name = primary(one["clean"])
             some = one["clean"][name]
             told = f"{task}: {name.replace('_', ' ')} of the others"
