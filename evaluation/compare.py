@@ -222,21 +222,8 @@ def compare(
         if name not in METRICS:
             raise CurateError(f"there is no metric `{name}`", "--metric", _known(name, METRICS))
     named = named_apart(evaluations)
-    baseline, *others = named
-    pairs: list[tuple[str, str, Pair]] = []
-    apart: list[tuple[str, str, str]] = []
-    notes: list[str] = []
-    for name in others:
-        if named[name].result["identity"] == named[baseline].result["identity"]:
-            notes.append(f"{baseline} and {name} are the same model")
-        for task in dict.fromkeys([*named[baseline].result["tasks"], *named[name].result["tasks"]]):
-            pair = pair_of(task, named[baseline], named[name])
-            if isinstance(pair, str):
-                apart.append((task, name, pair))
-            elif not pair.metrics:
-                apart.append((task, name, "there is no metric that both have"))
-            else:
-                pairs.append((task, name, pair))
+    baseline = next(iter(named))
+    pairs, apart, notes = _pairs(named)
     level = LEVEL / max(sum(_tested(pair, metrics) is not None for _, _, pair in pairs), 1)
     found: list[Difference] = []
     for task, name, pair in pairs:
@@ -252,6 +239,28 @@ def compare(
     judged = tuple(_judged(one, p) for one, p in zip(tests, adjusted, strict=True))
     groups = tuple(one for one in found if one.by)
     return Comparison(named, judged, told, groups, tuple(apart), tuple(dict.fromkeys(notes)))
+
+
+def _pairs(
+    named: Mapping[str, Evaluation],
+) -> tuple[list[tuple[str, str, Pair]], list[tuple[str, str, str]], list[str]]:
+    """Task, model and pair; task, model and why there is none; and what people should know."""
+    baseline, *others = named
+    pairs: list[tuple[str, str, Pair]] = []
+    apart: list[tuple[str, str, str]] = []
+    notes: list[str] = []
+    for name in others:
+        if named[name].result["identity"] == named[baseline].result["identity"]:
+            notes.append(f"{baseline} and {name} are the same model")
+        for task in dict.fromkeys([*named[baseline].result["tasks"], *named[name].result["tasks"]]):
+            pair = pair_of(task, named[baseline], named[name])
+            if isinstance(pair, str):
+                apart.append((task, name, pair))
+            elif not pair.metrics:
+                apart.append((task, name, "there is no metric that both have"))
+            else:
+                pairs.append((task, name, pair))
+    return pairs, apart, notes
 
 
 def identity_of(evaluation: Evaluation) -> str:
