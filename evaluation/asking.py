@@ -20,7 +20,7 @@ from curate.evaluation.models.headed import HeadedModel
 from curate.evaluation.models.tokens import TokenModel
 from curate.evaluation.tasks.chat import assistant_losses, columns_of_training, preferred
 from curate.evaluation.tasks.choice import choices
-from curate.evaluation.tasks.data import Rows
+from curate.evaluation.tasks.data import Rows, as_texts
 from curate.evaluation.tasks.fairness import (
     coreferences,
     counterfactuals,
@@ -62,16 +62,10 @@ def measured(task: TaskSettings, rows: Rows, model: Model) -> pa.Table:
         CurateError: The model does not answer questions of this kind.
     """
     columns = {"id": pa.array([row["id"] for row in rows.rows], pa.string()), **_facts(task, rows, model)}
-    columns |= {name: _texts(rows, name) for name in task.by}
+    columns |= {name: as_texts(rows, name) for name in task.by}
     if task.cluster:
-        columns["cluster"] = _texts(rows, task.cluster)
+        columns["cluster"] = as_texts(rows, task.cluster)
     return pa.table(columns)
-
-
-def _texts(rows: Rows, name: str) -> pa.Array:
-    """The values of a column as text, null where there is none."""
-    values = (row.get(name) for row in rows.rows)
-    return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
 def _facts(task: TaskSettings, rows: Rows, model: Model) -> dict[str, list[Any]]:

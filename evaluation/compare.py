@@ -8,30 +8,62 @@ p-value, adjusted over all tests (Holm), below 5%, and an interval without zero.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from curate.errors import CurateError, did_you_mean
-from curate.evaluation.metrics import METRICS, Metric, clustered, finite, is_binary
-from curate.evaluation.result import Evaluation, Items, open_evaluation
-from curate.evaluation.statistics import detectable, exchanged, holm, matched_difference, mcnemar, paired
+from curate.evaluation.metrics import METRICS, Metric, adding, clustered, finite, is_binary
+from curate.evaluation.pairs import Pair, notes_of, pair_of
+from curate.evaluation.result import Evaluation, open_evaluation
+from curate.evaluation.statistics import (
+    detectable,
+    detectable_share,
+    exchanged,
+    holm,
+    least_p,
+    matched_difference,
+    mcnemar,
+    paired,
+    wide,
+)
 from curate.jsontext import dumps
 
-__all__ = ["MEANING", "PRIMARY", "Comparison", "Difference", "compare", "compare_metric", "find_evaluation"]
+__all__ = [
+    "MEANING",
+    "PRIMARY",
+    "Comparison",
+    "Difference",
+    "compare",
+    "compare_metric",
+    "find_evaluation",
+    "told_of_groups",
+]
 
 Verdict = Literal["better", "worse", "no difference shown"]
 PRIMARY = ("accuracy", "exact_match", "span_f1", "pearson", "bleu", "chrf", "rougeL", "token_f1", "bits_per_byte")
 """What is tested, unless it is named: the first of these that a task has."""
-LEVEL = 0.05
+OF_GROUPS = (
+    "stereotype_share", "coreference_gap", "bias_ambiguous", "bias_disambiguated", "counterfactual_difference", "toxic_share"
+)  # fmt: skip
+"""What is told of groups where a task has some of them, else what is tested."""
+LEVEL, ROUNDING = 0.05, 1e-3
 MEANING = (
     "This compares these trained models on these items, not how they were made: another seed of the same training can differ "
     "as much. What data or settings are worth needs several seeds of each (`curate ablate`)."
 )
+
+
+def told_of_groups(metrics: Iterable[str]) -> list[str]:
+    """Which metrics of a group are told, of those that it has."""
+    there = list(metrics)
+    return [name for name in OF_GROUPS if name in there] or [name for name in (*PRIMARY, *there) if name in there][:1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +77,14 @@ class Difference:
         metric: The metric.
         first: The first model's value.
         other: The other's.
-        difference: other - first; None where one of them has no value.
+        difference: other - first, or, of a metric with an ideal value, how much farther from it; None where one has no value.
         low: Of its 95% interval; None where items cannot tell: fewer than two, or none on which the models differ.
         high: As `low`.
         p: Of no difference: McNemar's exact test for items that are right or wrong, else approximate randomization.
-        n: Items that both were measured on.
+        n: Items that both were measured on, and that the metric is a function of.
         clusters: Of these, where they are not alone.
-        detectable: The least true difference that would be found in 8 of 10 tries.
+        detectable: The least true difference that would be found in 8 of 10 tries, before any other test has found one (Holm's
+            first step); None where the items are too few for any.
         higher_is_better: Which way is better.
         p_holm: p, adjusted over all tests; None where it is not tested.
         verdict: None where it is not tested.
@@ -82,6 +115,15 @@ class Difference:
         if self.low is None or self.high is None or self.p is None or self.p >= LEVEL or self.low <= 0 <= self.high:
             return "no difference shown"
         return "better" if (self.low > 0) == self.higher_is_better else "worse"
+
+    @property
+    def missed(self) -> str:
+        """What would have been found, in words; nothing where there is no interval."""
+        if self.low is None or self.p is None:
+            return ""
+        if self.detectable is None:
+            return f"{self.n:,} items are too few to find any difference"
+        return f"a true difference of {self.detectable:.3g} would be found in 8 of 10 tries"
 
     def json(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -180,24 +222,15 @@ def compare(
         if name not in METRICS:
             raise CurateError(f"there is no metric `{name}`", "--metric", _known(name, METRICS))
     named = named_apart(evaluations)
-    baseline, *others = named
+    baseline = next(iter(named))
+    pairs, apart, notes = _pairs(named)
+    level = LEVEL / max(sum(_tested(pair, metrics) is not None for _, _, pair in pairs), 1)
     found: list[Difference] = []
-    apart: list[tuple[str, str, str]] = []
-    notes: list[str] = []
-    for name in others:
-        if named[name].result["identity"] == named[baseline].result["identity"]:
-            notes.append(f"{baseline} and {name} are the same model")
-        for task in dict.fromkeys([*named[baseline].result["tasks"], *named[name].result["tasks"]]):
-            pair = _pair(task, named[baseline], named[name])
-            if isinstance(pair, str):
-                apart.append((task, name, pair))
-                continue
-            say(task)
-            notes += [f"{task}: {words}" for words in _notes(pair)]
-            some = [replace(one, task=task, baseline=baseline, model=name) for one in _differences(pair, metrics, seed)]
-            found += some
-            if not some:
-                apart.append((task, name, "there is no metric that both have"))
+    for task, name, pair in pairs:
+        say(task)
+        notes += [f"{task}: {words}" for words in notes_of(pair)]
+        some = _differences(pair, _tested(pair, metrics), seed, level)
+        found += [replace(one, task=task, baseline=baseline, model=name) for one in some]
     whole = [one for one in found if not one.by]
     tests, told = [one for one in whole if one.verdict], tuple(one for one in whole if not one.verdict)
     if not tests:
@@ -206,6 +239,28 @@ def compare(
     judged = tuple(_judged(one, p) for one, p in zip(tests, adjusted, strict=True))
     groups = tuple(one for one in found if one.by)
     return Comparison(named, judged, told, groups, tuple(apart), tuple(dict.fromkeys(notes)))
+
+
+def _pairs(
+    named: Mapping[str, Evaluation],
+) -> tuple[list[tuple[str, str, Pair]], list[tuple[str, str, str]], list[str]]:
+    """Task, model and pair; task, model and why there is none; and what people should know."""
+    baseline, *others = named
+    pairs: list[tuple[str, str, Pair]] = []
+    apart: list[tuple[str, str, str]] = []
+    notes: list[str] = []
+    for name in others:
+        if named[name].result["identity"] == named[baseline].result["identity"]:
+            notes.append(f"{baseline} and {name} are the same model")
+        for task in dict.fromkeys([*named[baseline].result["tasks"], *named[name].result["tasks"]]):
+            pair = pair_of(task, named[baseline], named[name])
+            if isinstance(pair, str):
+                apart.append((task, name, pair))
+            elif not pair.metrics:
+                apart.append((task, name, "there is no metric that both have"))
+            else:
+                pairs.append((task, name, pair))
+    return pairs, apart, notes
 
 
 def identity_of(evaluation: Evaluation) -> str:
@@ -230,78 +285,35 @@ def _judged(one: Difference, p: float) -> Difference:
     return replace(one, p_holm=None if one.p is None else p, verdict=verdict)
 
 
-# ---- pairs
+def _tested(pair: Pair, metrics: Sequence[str]) -> str | None:
+    return next((name for name in metrics or (*PRIMARY, *pair.metrics) if name in pair.metrics), None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Items that both were measured on, row by row; `same`: by one model; `lost`: items that only one has."""
-
-    first: Items
-    other: Items
-    same: bool
-    lost: int
-
-
-def _pair(task: str, first: Evaluation, other: Evaluation) -> _Pair | str:
-    """The items of both, or why they are not the same."""
-    for one, absent in ((first, other), (other, first)):
-        if task not in absent.result["tasks"]:
-            return f"only {one.folder.name} has it"
-    left, right = first.items(task), other.items(task)
-    for what, words in (("data", "on other data"), ("definition", "with another definition")):
-        if left.about[what] != right.about[what]:
-            return f"measured {words}"
-    same = (left.about["model"], left.about.get("length")) == (right.about["model"], right.about.get("length"))
-    ids, others = left.table["id"].to_pylist(), right.table["id"].to_pylist()
-    if ids == others:
-        return _Pair(left, right, same, 0)
-    places = {name: place for place, name in enumerate(others)}
-    both = [(place, places[name]) for place, name in enumerate(ids) if name in places]
-    if not both:
-        return "no item is in both"
-    one, two = (list(some) for some in zip(*both, strict=True))
-    lost = len(ids) + len(others) - 2 * len(both)
-    return _Pair(
-        replace(left, table=left.table.take(one)), replace(right, table=right.table.take(two)), same, lost
-    )  # fmt: skip
-
-
-def _notes(pair: _Pair) -> Iterator[str]:
-    if pair.lost:
-        yield f"{pair.lost:,} items are in one of the two only, and left out"
-    if pair.first.about.get("length") != pair.other.about.get("length"):
-        lengths = [one.about.get("length") for one in (pair.first, pair.other)]
-        yield f"one model reads {lengths[0]} tokens at once, the other {lengths[1]}"
-    cuts = [one.about.get("cut") for one in (pair.first, pair.other)]
-    if cuts[0] != cuts[1]:
-        yield f"{cuts[0]} items were too long for the first model and were cut, {cuts[1]} for the other"
-    if pair.first.table.num_rows < 20:
-        yield f"{pair.first.table.num_rows} items are too few to tell much: see what would have been found"
-
-
-def _differences(pair: _Pair, metrics: Sequence[str], seed: int) -> Iterator[Difference]:
+def _differences(pair: Pair, tested: str | None, seed: int, level: float) -> Iterator[Difference]:
     """The metrics that both have; the one that is tested is marked by a verdict, which is decided later."""
     left, right = pair.first.table, pair.other.table
-    there = set(left.column_names) & set(right.column_names)
-    names = [name for name, metric in METRICS.items() if there.issuperset(metric.facts)]
-    tested = next((name for name in metrics or (*PRIMARY, *names) if name in names), None)
-    for name in names:
-        one = compare_metric(name, left, right, seed=seed, same=pair.same)
-        yield replace(one, verdict="no difference shown") if name == tested else one
+    for name in pair.metrics:
+        if name == tested:
+            one = compare_metric(name, left, right, seed=seed, same=pair.same, level=level)
+            yield replace(one, verdict="no difference shown")
+        else:
+            yield compare_metric(name, left, right, seed=seed, same=pair.same)
     if tested is None:
         return
-    for by in pair.first.about.get("by", ()):
-        if by not in there:
+    for by in dict.fromkeys([*pair.first.about.get("by", ()), *pair.other.about.get("by", ())]):
+        table = next((one for one in (left, right) if by in one.column_names), None)
+        if table is None:
             continue
-        values = np.array(left[by].cast(pa.string()).fill_null("(none)").to_pylist(), object)
+        values = np.array(table[by].cast(pa.string()).fill_null("(none)").to_pylist(), object)
         for value in sorted(set(values)):
             rows = np.flatnonzero(values == value)
             some = compare_metric(tested, left.take(rows), right.take(rows), seed=seed, same=pair.same)
             yield replace(some, by=(by, value))
 
 
-def compare_metric(name: str, first: pa.Table, other: pa.Table, *, seed: int = 0, same: bool = False) -> Difference:
+def compare_metric(
+    name: str, first: pa.Table, other: pa.Table, *, seed: int = 0, same: bool = False, level: float = LEVEL
+) -> Difference:
     """One metric of two tables of the same items, row by row.
 
     Args:
@@ -309,32 +321,39 @@ def compare_metric(name: str, first: pa.Table, other: pa.Table, *, seed: int = 0
         first: Facts of the first model.
         other: Facts of the other.
         seed: Of the draws.
-        same: They are one model, so that no difference is a fact and not a finding.
+        same: They are one model: what differs by less than a thousandth is rounding, and no finding.
+        level: Of the test, for `detectable`.
     """
-    metric, n = METRICS[name], first.num_rows
-    alone = _rows(metric, first, other)
-    (left, clusters), (right, _) = (clustered(rows, first) for rows in alone)
-    values = [float(metric.value(np.asarray(rows.sum(axis=0), float).reshape(1, -1))[0]) for rows in (left, right)]
-    one, two = (value if np.isfinite(value) else None for value in values)
+    metric = METRICS[name]
+    left, right = _rows(metric, first, other)
+    counted = adding(left) | adding(right)
+    n, items = int(counted.sum()), first.filter(pa.array(counted))
+    (left, clusters), (right, _) = (clustered(rows[counted], items) for rows in (left, right))
+    sums = [np.asarray(rows.sum(axis=0), float).reshape(1, -1) for rows in (left, right)]
+    one, two = (float(metric.value(some)[0]) if n else math.nan for some in sums)
     found = Difference(
-        "", "", "", name, one, two, None, None, None, None, n, clusters, None, higher_is_better=metric.higher_is_better
-    )
-    if one is None or two is None or not (finite(left) and finite(right)):
+        "", "", "", name, one if math.isfinite(one) else None, two if math.isfinite(two) else None, None, None, None, None, n,
+        clusters, None, higher_is_better=metric.higher_is_better,
+    )  # fmt: skip
+    if found.first is None or found.other is None or not (finite(left) and finite(right)):
         return found
-    if metric.share and clusters is None and is_binary(left) and is_binary(right):
-        wins, losses = int((right[:, 0] > left[:, 0]).sum()), int((left[:, 0] > right[:, 0]).sum())
-        estimate, p = matched_difference(wins, losses, n), mcnemar(wins, losses)
-    else:
-        estimate = paired(left, right, metric.value, seed=seed)
-        p = exchanged(left, right, metric.value, seed=seed) if estimate else None
-    found = replace(found, difference=two - one, p=p)
-    if same:
+    found = replace(found, difference=float(metric.judged(sums[1])[0] - metric.judged(sums[0])[0]))
+    if same and abs(two - one) <= ROUNDING * max(abs(one), abs(two)):
         return replace(found, low=found.difference, high=found.difference)
+    count = left.shape[0]
+    if metric.share and metric.ideal is None and clusters is None and is_binary(left) and is_binary(right):
+        wins, losses = int((right[:, 0] > left[:, 0]).sum()), int((left[:, 0] > right[:, 0]).sum())
+        estimate = matched_difference(wins, losses, n)
+        return replace(found, p=mcnemar(wins, losses), low=estimate.low, high=estimate.high,
+                       detectable=detectable_share(wins, losses, n, level=level))  # fmt: skip
+    estimate = paired(left, right, metric.judged, seed=seed)
+    found = replace(found, p=exchanged(left, right, metric.judged, seed=seed) if estimate else None)
     # items that all agree have no spread: they bound what is measured exactly, and nothing that is counted
     if estimate is None or (estimate.low == estimate.high and "nats" not in metric.facts):
         return found
-    error = (estimate.high - estimate.low) / (2 * 1.959964)
-    return replace(found, low=estimate.low, high=estimate.high, detectable=detectable(error))
+    error = (estimate.high - estimate.low) / (2 * NormalDist().inv_cdf((1 + wide(count)) / 2))
+    least = detectable(error, count - 1, count - 1, level=level) if least_p(count) < level else None
+    return replace(found, low=estimate.low, high=estimate.high, detectable=least)
 
 
 def _rows(metric: Metric, first: pa.Table, other: pa.Table) -> tuple[Any, Any]:

@@ -4,10 +4,10 @@ A text is words (curate/dedup/words.py: case, punctuation and white space do not
 other lines, case or punctuation is found. Its n-grams of 13 words (Brown et al. 2020, appendix C), or the whole of a text of
 8 to 12, are looked up in all texts of the training split. `share` is the share of its n-grams that occur there; `longest`
 the words of the longest run of them, which is nearly always one passage. An item has one or several texts (question,
-choices, answer), and the largest of each counts.
+choices, answer: all that its task takes of its row), and the largest of each counts.
 
 An item is contaminated where `share` is at least a fifth: below that Touvron et al. (2023, appendix A.6) call a sample
-clean. One whose texts all have fewer than 8 words cannot be told: it counts as clean, and is counted.
+clean. One whose texts all have fewer than 8 words cannot be told: it is neither, and is counted apart.
 
 Memory is 17 bytes for each n-gram of the items; the training data is read once, a row group at a time.
 """
@@ -15,6 +15,7 @@ Memory is 17 bytes for each n-gram of the items; the training data is read once,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from curate.dataset.reader import Dataset
 from curate.dedup.minhash import hash_words
 from curate.dedup.words import character_table
 from curate.evaluation.tasks.data import Rows
+from curate.evaluation.tasks.fairness import ANSWERS, sentence
+from curate.evaluation.tasks.harness import asked_columns
 from curate.evaluation.tasks.settings import (
     BbqTask,
     ChoiceTask,
@@ -159,39 +162,51 @@ class Overlaps:
 # ---- items and training data
 
 
-def item_texts(task: TaskSettings, row: dict[str, Any], columns: Sequence[str]) -> list[str]:
-    """The texts of an item: those of its row that the task uses, without the words of templates.
+def item_texts(task: TaskSettings, rows: Sequence[dict[str, Any]], columns: Sequence[str] = ()) -> list[list[str]]:
+    """The texts of each item: all that the task takes of its row, question and answers, without the words of templates.
 
     Args:
         task: What is asked.
-        row: The item.
+        rows: The items.
         columns: Those that a model of labels, conversations or preferences was trained on, where the task names none.
     """
     match task:
-        case PerplexityTask():
+        case PerplexityTask() | CounterfactualTask():
             names = [task.text]
         case ChoiceTask():
             names = [*_variables(task.prompt), *([task.choices] if isinstance(task.choices, str) else []), task.answer]
         case GenerationTask():
             names = [*_variables(task.prompt), *(_variables(task.answer) or [task.answer])]
         case LabelTask():
-            names = [name for name in (task.text, task.second, task.label) if name] or columns
+            names = [*_named((task.text, task.second), columns), task.label]
         case ConversationTask():
-            names = [task.messages] if task.messages else columns
+            names = _named((task.messages,), columns)
         case PreferenceTask():
-            names = [name for name in (task.prompt, task.chosen, task.rejected) if name] or columns
+            names = _named((task.prompt, task.chosen, task.rejected), columns)
         case HarnessTask():
-            named = {name for one in task.fields.values() for name in _variables(f"{{{{ {one} }}}}")}
-            names = sorted(named - {"row"}) if named and "row" not in named else [name for name in row if name != "id"]
+            names = asked_columns(task)
         case StereotypeTask():
-            names = [task.more]
-        case CoreferenceTask() | CounterfactualTask():
-            names = [task.text]
+            names = [task.more, task.less]
+        case CoreferenceTask():
+            return [[sentence(str(row[name])) for name in (task.text, "anti")] for row in rows]
         case ToxicityTask():
             names = [task.prompt]
         case BbqTask():
-            names = _variables(task.prompt)
-    return [text for name in dict.fromkeys(names) for text in _texts(row.get(name))]
+            names = [*_variables(task.prompt), *ANSWERS]
+    return [
+        [
+            text
+            for name in dict.fromkeys(names or [name for name in row if name != "id"])
+            for text in _texts(row.get(name))
+        ]
+        for row in rows
+    ]
+
+
+def _named(named: Sequence[str | None], columns: Sequence[str]) -> list[str]:
+    """The columns of a training, in their order, each replaced by what the task names for it."""
+    pairs = zip_longest(named, columns)
+    return [name for name in (own or other for own, other in pairs) if name]
 
 
 def _variables(template: str) -> list[str]:
@@ -261,7 +276,8 @@ def contamination(
         tell: Is told the share of the documents that were read.
 
     Returns:
-        A table for each task, a row an item: id, words (of the longest text), share (null: too short), longest, contaminated.
+        A table for each task, a row an item: id, words (of the longest text), share, longest, contaminated;
+        share and contaminated are null where all texts are too short.
     """
     split = "train" if "train" in dataset.splits else None
     keys = {task.name: _key(task, rows, dataset, split, columns) for task, rows in asked}
@@ -269,7 +285,7 @@ def contamination(
     left = [(task, rows) for task, rows in asked if task.name not in known]
     if not left:
         return known
-    texts = [[item_texts(task, row, columns) for row in rows.rows] for task, rows in left]
+    texts = [item_texts(task, rows.rows, columns) for task, rows in left]
     overlaps = Overlaps([text for some in texts for parts in some for text in parts])
     total = dataset.splits[split] if split else len(dataset)
     for number, text in training_texts(dataset, split) if overlaps.slots else ():
@@ -294,7 +310,7 @@ def _table_of(rows: Rows, start: int, ends: Any, shares: Any, longest: Any, word
         share = float(known.max()) if len(known) else None
         found.append({
             "id": row["id"], "words": int(words[here].max(initial=0)), "share": share,
-            "longest": int(longest[here].max(initial=0)), "contaminated": share is not None and share >= SHARE,
+            "longest": int(longest[here].max(initial=0)), "contaminated": None if share is None else share >= SHARE,
         })  # fmt: skip
         start = end
     kinds = {
@@ -310,8 +326,8 @@ def _table_of(rows: Rows, start: int, ends: Any, shares: Any, longest: Any, word
 def _key(task: TaskSettings, rows: Rows, dataset: Dataset, split: str | None, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "version": dataset.version, "split": split, "data": rows.identity, "rows": len(rows.rows), "columns": list(columns),
-        "definition": task.model_dump(mode="json", exclude={"data", "files", "split"}),
-        "rule": {"words": WORDS, "fewest": FEWEST, "share": SHARE},
+        "definition": task.model_dump(mode="json", exclude={"data", "files", "split", "by"}),
+        "rule": {"words": WORDS, "fewest": FEWEST, "share": SHARE, "texts": "all that the task takes"},
     }  # fmt: skip
 
 

@@ -4,7 +4,7 @@
     [METRIC] not worse than 0.5%           the interval's worse end is at most so much of the first model's value
     [METRIC] not worse than 1 point        ... at most 0.01 of a share, or 1 of a score from 0 to 100
     [METRIC] not worse than 0.02           ... at most so much in the metric's own unit
-    [METRIC] on TASK ...                   of one task; otherwise of every task that has the metric
+    [METRIC] on TASK ...                   of one task; otherwise of every task that has the metric, and all have to be compared
 
 That no difference is shown shows nothing: a gate asks for the bound of the interval (a non-inferiority test at 2.5%). All gates
 have to hold in all tasks and models that they are about, so that their p-values need no adjustment (Berger 1982).
@@ -51,7 +51,7 @@ class Gate:
         """The margin in the metric's unit, where the first model has this value."""
         assert self.margin is not None
         if self.unit == "percent":
-            return self.margin / 100 * abs(first)
+            return self.margin / 100 * abs(first - (METRICS[self.metric].ideal or 0.0))
         return self.margin / 100 if self.unit == "points" and self.metric not in OF_HUNDRED else self.margin
 
 
@@ -98,6 +98,13 @@ def read_gate(text: str) -> Gate:
     unit: Unit = {"%": "percent", "percent": "percent", None: ""}.get(margin[2], "points")  # type: ignore[assignment]
     if unit == "points" and "nats" in METRICS[metric].facts:
         _refuse(text, start, f"`{metric}` is no share, and has no points", "say it in percent, or in its own unit")
+    if unit == "" and float(margin[1]) >= 1 and METRICS[metric].share:
+        _refuse(
+            text,
+            start,
+            f"`{metric}` is a share: it cannot be worse by more than 1",
+            f"`{margin[1]} points`, or less than 1",
+        )
     return Gate(text, metric, task, float(margin[1]), unit)
 
 
@@ -118,19 +125,27 @@ def _missing(gate: Gate, found: Comparison) -> tuple[str, ...]:
     every = (*found.tests, *found.others)
     some = [one for one in every if one.metric == gate.metric and gate.task in (None, one.task)]
     tasks = dict.fromkeys(one.task for one in every)
+    absent = tuple(
+        f"{task} ({model}): not compared: {reason}"
+        for task, model, reason in found.apart
+        if task == gate.task or (gate.task is None and _has(found, task, gate.metric))
+    )
     if gate.task is not None:
-        for task, model, reason in found.apart:
-            if task == gate.task:
-                return (f"{task} ({model}): not compared: {reason}",)
+        if absent:
+            return absent
         if gate.task not in tasks:
             _refuse(gate.text, gate.text.index(gate.task), f"there is no task `{gate.task}`", _near(gate.task, tasks))
-    if not some:
+    if not some and not absent:
         has = dict.fromkeys(one.metric for one in every if gate.task in (None, one.task))
         where = f"task `{gate.task}`" if gate.task else "no task"
         _refuse(
             gate.text, 0, f"{where} has {'no' if gate.task else 'the'} metric `{gate.metric}`", _near(gate.metric, has)
         )
-    return tuple(words for one in some if (words := _why_not(gate, one)))
+    return (*absent, *(words for one in some if (words := _why_not(gate, one))))
+
+
+def _has(found: Comparison, task: str, metric: str) -> bool:
+    return any(metric in one.result["tasks"].get(task, {}) for one in found.evaluations.values())
 
 
 def _near(name: str, known: dict[str, None]) -> str:

@@ -152,8 +152,11 @@ def training_data(version: str | None, place: str, store: Store | None, say: Cal
     except CurateError as error:
         if version is not None:
             raise
-        if (Path(place) / "checkpoints").is_dir():
-            say(f"contamination is not known: {error.problem}")
+        run = (Path(place) / "checkpoints").is_dir()
+        say(
+            f"contamination is not known: {error.problem}" if run
+            else "contamination was not looked for: --contamination VERSION names what the model was trained on"
+        )  # fmt: skip
         return None
 
 
@@ -170,8 +173,9 @@ def memorized(
     except CurateError as error:
         if version:
             raise
+        what = f": {error.problem}" if (Path(place) / "checkpoints").is_dir() else ""
         raise CurateError(
-            f"the version that `{place}` was trained on is not known: {error.problem}", "--memorization",
+            f"it is not known which version `{place}` was trained on{what}", "--memorization",
             "name it with --memorization-from VERSION",
         ) from None  # fmt: skip
 

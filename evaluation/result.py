@@ -28,7 +28,7 @@ from curate.errors import CurateError
 from curate.files import replacing, write_durably
 from curate.jsontext import dumps, loads
 
-__all__ = ["Evaluation", "Items", "held", "open_evaluation", "read_items", "write_items"]
+__all__ = ["Evaluation", "Items", "contamination_words", "held", "open_evaluation", "read_items", "write_items"]
 
 RESULT = "result.json"
 
@@ -162,3 +162,18 @@ def _check_model(folder: Path, model: str, length: int) -> None:
             continue
         hint = "--out DIR names another folder, --fresh removes that evaluation first"
         raise CurateError(problem, str(folder), hint)
+
+
+def contamination_words(one: dict[str, Any]) -> str:
+    """How many items of a task stand in the training data, as people say it.
+
+    Args:
+        one: Of `contamination.tasks` of a result.
+    """
+    share, short = one["share"], f"{one['too_short']:,} are too short to tell"
+    if not one["n"]:
+        return f"it cannot be told of any of {one['too_short']:,} items: they are too short"
+    return (
+        f"{one['contaminated']:,} of {one['n']:,} items ({share['value']:.1%}, {share['low']:.1%} to {share['high']:.1%})"
+        + (f"; {short}" if one["too_short"] else "")
+    )

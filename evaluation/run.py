@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curate.audit.bias.statistics import wilson
 from curate.dataset.reader import Dataset
@@ -17,9 +18,9 @@ from curate.dataset.runs import Thing, now, record, records, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError, ResumableError, did_you_mean
 from curate.evaluation.contamination import contamination
-from curate.evaluation.metrics import Measured, group_measures, measures
+from curate.evaluation.metrics import Measured, group_measures, measures, signatures
 from curate.evaluation.result import RESULT, Evaluation, Items, held, open_evaluation, read_items, write_items
-from curate.evaluation.tasks.data import SMALL, Rows, read_rows
+from curate.evaluation.tasks.data import SMALL, Rows, as_texts, read_rows
 from curate.evaluation.tasks.fairness import CAUTIONS
 from curate.evaluation.tasks.settings import HarnessTask, TaskSettings
 from curate.files import write_durably
@@ -159,7 +160,7 @@ def _all_items(
 
 def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, samples: bool, say: Say) -> Items:
     # which files these are is said by the hash of what they hold
-    definition = task.model_dump(mode="json", exclude={"data", "files", "split", "anti", "examples_from"})
+    definition = task.model_dump(mode="json", exclude={"data", "files", "split", "anti", "examples_from", "by"})
     about = {
         "definition": definition, "data": rows.identity, "model": model.identity, "length": model.length,
         "engine": f"curate {version('curate-lm')}",
@@ -175,7 +176,7 @@ def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, sample
         and (old.about["samples"] or not samples)
     ):
         say(f"{task.name}: measured before")
-        return old
+        return _grouped(old, task, rows, folder)
     say(f"{task.name}: {len(rows.rows):,} rows" + (f" of {rows.total:,}" if rows.total > len(rows.rows) else ""))
     started = time.process_time()
     model.progress = _every(PATIENCE, lambda share: say(f"{task.name}: {share:.0%}"))
@@ -189,6 +190,19 @@ def _items(task: TaskSettings, rows: Rows, model: Model, folder: Path, *, sample
         "cut": sum(one > 0 for one in table["cut"].to_pylist()) if "cut" in table.column_names else 0,
         "cpu_seconds": time.process_time() - started, "backend": model.backend,
     })  # fmt: skip
+    write_items(folder, items)
+    return items
+
+
+def _grouped(old: Items, task: TaskSettings, rows: Rows, folder: Path) -> Items:
+    """What was measured before, by the columns that are asked for now."""
+    if old.about["by"] == list(task.by):
+        return old
+    kept = [name for name in old.table.column_names if name not in old.about["by"]]
+    table = old.table.select(kept)
+    for name in task.by:
+        table = table.append_column(name, as_texts(rows, name))
+    items = Items(task.name, table, {**old.about, "by": list(task.by)})
     write_items(folder, items)
     return items
 
@@ -218,7 +232,9 @@ def _result(model: Model, found: Sequence[Items], failed: Mapping[str, CurateErr
     }
     return {
         "schema": 1, "model": model.name, "identity": model.identity, "weights": model.weights, "length": model.length,
-        "tasks": tasks, "groups": groups, "warnings": [words for items in found for words in _warnings(items)],
+        "tasks": tasks, "groups": groups,
+        "signatures": {items.task: words for items in found if (words := signatures(items.table))},
+        "warnings": [words for items in found for words in _warnings(items)],
         "about": {items.task: items.about for items in found},
         "failed": {task: error.problem for task, error in failed.items()},
     }  # fmt: skip
@@ -232,8 +248,9 @@ def _with_earlier(result: dict[str, Any], folder: Path) -> dict[str, Any]:
         return result
     left = [task for task in before["tasks"] if task not in result["tasks"]]
     whole = {**before, **result}
-    for part in ("tasks", "groups", "about"):
-        whole[part] = {task: before[part][task] for task in left if task in before[part]} | result[part]
+    for part in ("tasks", "groups", "about", "signatures"):
+        known = before.get(part, {})
+        whole[part] = {task: known[task] for task in left if task in known} | result[part]
     told = [words for words in before["warnings"] if words.partition(":")[0] in left]
     whole["warnings"] = [*told, *result["warnings"]]
     return whole
@@ -258,14 +275,14 @@ def _contaminated(training: Dataset, found: Sequence[Items], overlaps: Mapping[s
 
 
 def _beside(items: Items, overlaps: pa.Table) -> dict[str, Any]:
-    """How many items stand in the training data, and the metrics of those that do not."""
-    contaminated = overlaps["contaminated"].to_numpy(zero_copy_only=False)
-    count, share = len(contaminated), wilson(float(contaminated.sum()), len(contaminated))
+    """How many items stand in the training data, of those of which it can be told, and the metrics of those that do not."""
+    told = overlaps["contaminated"].drop_null().to_pylist()
+    share = wilson(float(sum(told)), len(told))
+    known = Measured(share.value, share.low, share.high, len(told)) if told else Measured(None, None, None, 0)
     return {
-        "contaminated": int(contaminated.sum()), "n": count, "too_short": overlaps["share"].null_count,
-        "share": Measured(share.value, share.low, share.high, count).json(),
-        "longest": max(overlaps["longest"].to_pylist(), default=0),
-        "clean": _plain(measures(items.table.filter(pa.array(~contaminated)))),
+        "contaminated": sum(told), "n": len(told), "too_short": overlaps.num_rows - len(told),
+        "share": known.json(), "longest": max(overlaps["longest"].to_pylist(), default=0),
+        "clean": _plain(measures(items.table.filter(pc.invert(overlaps["contaminated"])))),
     }  # fmt: skip
 
 

@@ -10,7 +10,9 @@ paired              the percentile bootstrap of the difference over the same ite
 unpaired            the percentile bootstrap of the difference of two samples that are drawn apart
 wide                Hesterberg (2014, arXiv 1411.5279): the percentiles of a bootstrap whose interval is not too narrow for few
                     items; as Student's t is to the normal
-detectable          the least difference that is found with 80% power at the 5% level, of its standard error
+detectable          the least difference that Student's t test finds with 80% power, of its estimated standard error
+detectable_share    the same of McNemar's exact test, which finds nothing below 6 items that one model alone has right
+least_p             the least p-value that `exchanged` can give
 
 Measured in tests/evaluation/test_statistics.py: intervals hold the truth in 93 to 97 of 100, and two draws of one model are
 called different in at most 5 of 100, at 12 items as at 200.
@@ -24,18 +26,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import optimize, sparse, stats
 
 from curate.audit.bias.statistics import Estimate, Z
 from curate.labeling.agreement import bootstrap
 
-__all__ = ["detectable", "exchanged", "holm", "matched_difference", "mcnemar", "paired", "unpaired", "wide"]
+__all__ = [
+    "detectable",
+    "detectable_share",
+    "exchanged",
+    "holm",
+    "least_p",
+    "matched_difference",
+    "mcnemar",
+    "paired",
+    "unpaired",
+    "wide",
+]
 
 Numbers = NDArray[np.float64]
 Rows = Any
 """Items by sums: an array, or a sparse matrix."""
 Value = Callable[[Numbers], Numbers]
-RESAMPLES, EXCHANGES = 2000, 5000
+RESAMPLES, EXCHANGES, POWER = 2000, 5000, 0.8
 CELLS = 1 << 22
 """Most numbers that are held at once."""
 
@@ -166,12 +179,61 @@ def exchanged(first: Rows, other: Rows, value: Value, *, seed: int = 0, exchange
     return (as_far + 1) / (valid + 1) if valid >= exchanges / 2 else None
 
 
-def detectable(error: float, degrees: int | None = None) -> float:
-    """The least true difference that is found in 8 of 10 tries, two-sided at 5%.
+def least_p(n: int, exchanges: int = EXCHANGES) -> float:
+    """The least p-value that exchanging two models on `n` items can give."""
+    return max(2.0 ** (1 - n), 1 / (exchanges + 1))
+
+
+def detectable(error: float, degrees: float, known: float, *, level: float = 0.05) -> float:
+    """The least true difference that Student's t test finds in 8 of 10 tries, two-sided.
 
     Args:
-        error: Standard error of the difference.
-        degrees: Of freedom, for few observations (seeds): of Student's t; None: the normal's.
+        error: Standard error of the difference, as it was estimated.
+        degrees: Of freedom, of the test.
+        known: Degrees of freedom of `error`: the 8 of 10 are over the chance that it came out small, too.
+        level: Of the test.
     """
-    of = stats.norm if degrees is None else stats.t(degrees)
-    return float(error * (of.ppf(0.975) + of.ppf(0.8)))
+    if not error:
+        return 0.0
+    least = stats.t.ppf(1 - level / 2, degrees) * _spreads(degrees)
+    errors = _spreads(known)[:, None]
+
+    def missed(factor: float) -> float:
+        tails = stats.norm.cdf(factor / errors - least) + stats.norm.cdf(-factor / errors - least)
+        return POWER - float(tails.mean())
+
+    return error * optimize.brentq(missed, 0.0, 1e6, rtol=1e-9)  # type: ignore[return-value]
+
+
+def _spreads(degrees: float) -> Numbers:
+    """What a standard deviation of 1 is estimated as: 400 equally likely values."""
+    return np.sqrt(stats.chi2.ppf((np.arange(400) + 0.5) / 400, degrees) / degrees)
+
+
+def detectable_share(wins: int, losses: int, n: int, *, level: float = 0.05) -> float | None:
+    """The least true difference of two shares that McNemar's exact test finds in 8 of 10 tries.
+
+    Items on which only the worse model is right are taken to be as frequent as half of those on which the two differed,
+    with half an item added: the more there are, the more the better one has to win.
+
+    Args:
+        wins: Items that only the one has right.
+        losses: Items that only the other has right.
+        n: All items.
+        level: Of the test.
+
+    Returns:
+        None where no difference is: for too few items.
+    """
+    lost = (wins + losses + 1) / (2 * (n + 1))
+
+    def missed(difference: float) -> float:
+        both = 2 * lost + difference
+        low, high = stats.binom.interval(1 - 1e-9, n, both)
+        differing = np.arange(low, high + 1)
+        needed = stats.binom.isf(level / 2, differing, 0.5)
+        found = stats.binom.sf(needed, differing, (lost + difference) / both)
+        return POWER - float(stats.binom.pmf(differing, n, both) @ found)
+
+    most = 1 - 2 * lost - 1e-12
+    return optimize.brentq(missed, 0.0, most, xtol=1e-9) if missed(most) < 0 else None  # type: ignore[return-value]

@@ -146,7 +146,7 @@ def _audits(store: Store, version: str) -> Iterator[str]:
 def _evaluations(run: RunData, store: Store) -> Iterator[Evaluation]:
     """Evaluations of the run's weights that are still there, each folder once."""
     known = set(run.checkpoints)
-    for export in records(store, "export"):
+    for export in records(store, "model_export"):
         if any(thing.get("id") in known for thing in export["inputs"]):
             known |= {thing["id"] for thing in export["outputs"] if "id" in thing}
     newest = {
@@ -195,7 +195,7 @@ def _limits(
         yield "No evaluation of it is on record: `curate eval` measures it."
     sections = {title for one in evaluations for title, _ in one.sections}
     for title, words in (("bias", "bias"), ("contamination", "contamination of its tasks by the training data")):
-        if not any(title in one for one in sections):
+        if not any(one.startswith(title) for one in sections):
             yield f"The {words} was not measured."
     if not audits:
         yield "Its training data was not audited for bias."

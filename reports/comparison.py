@@ -8,6 +8,7 @@ from pathlib import Path
 
 from curate.evaluation.compare import MEANING, Comparison, Difference
 from curate.evaluation.gates import Judged
+from curate.evaluation.metrics import METRICS
 from curate.reports.definitions import definitions, shown, signed
 from curate.reports.drawing import Figure
 from curate.reports.html import render
@@ -47,9 +48,8 @@ def render_comparison(found: Comparison, judged: Sequence[Judged] = ()) -> str:
         sentences=[_sentence(one) for one in found.tests],
         charts=list(_charts("tested", found.tests)),
         gates=[(one.gate.text, "not shown" if one.missing else "shown", "; ".join(one.missing)) for one in judged],
-        header=(*HEADER, "p", "p of all tests (Holm)", "items", "found in 8 of 10", "verdict"),
-        rows=[(*_cells(one, len(others)), _p(one.p), _p(one.p_holm), number(one.n), shown(one.detectable), one.verdict or "")
-              for one in found.tests],
+        header=(*HEADER[:2], "verdict", *HEADER[2:], "p", "p (Holm)", "items", "found in 8 of 10"),
+        rows=[_tested(one, len(others)) for one in found.tests],
         more_header=HEADER, more=[_cells(one, len(others)) for one in found.others],
         group_charts=group_charts,
         apart=found.apart, definitions=definitions(one.metric for one in (*found.tests, *found.others)),
@@ -64,11 +64,7 @@ def _sentence(one: Difference) -> str:
         return f"{one.task}: {metric} cannot be compared on {one.n:,} items."
     values = f"{metric} {shown(one.other)} against {shown(one.first)}, {_difference(one)}"
     if one.verdict == "no difference shown":
-        missed = (
-            f"; a true difference of {one.detectable:.3g} would have been found in 8 of 10 tries"
-            if one.detectable
-            else ""
-        )
+        missed = f"; {one.missed}" if one.missed else ""
         return f"{one.task}: no difference is shown between {one.model} and {one.baseline}: {values}{missed}."
     return f"{one.task}: {one.model} is {one.verdict} than {one.baseline}: {values}."
 
@@ -77,6 +73,12 @@ def _cells(one: Difference, others: int) -> tuple[str, ...]:
     task = f"{one.task} ({one.model})" if others > 1 else one.task
     interval = "\u2013" if one.low is None else f"{signed(one.low)} to {signed(one.high)}"
     return task, one.metric.replace("_", " "), shown(one.first), shown(one.other), signed(one.difference), interval
+
+
+def _tested(one: Difference, others: int) -> tuple[str, ...]:
+    task, metric, *values = _cells(one, others)
+    numbers = (_p(one.p), _p(one.p_holm), number(one.n), shown(one.detectable))
+    return task, metric, one.verdict or "", *values, *numbers
 
 
 def _difference(one: Difference) -> str:
@@ -105,7 +107,7 @@ def _chart(key: str, names: tuple[str, str, str, str], some: Sequence[Difference
     title = metric.replace("_", " ") + (
         f" of {task} by {by}: {model} less {some[0].baseline}" if by else f": other less {some[0].baseline}"
     )
-    way = "higher is better" if some[0].higher_is_better else "lower is better"
+    way = METRICS[metric].way
     items = [
         Interval(one.by[1] if one.by else f"{one.task} ({one.model})", one.difference or 0.0, one.low or 0.0, one.high or 0.0,
                  COLOURS[one.verdict], signed(one.difference))

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from curate.evaluation.compare import PRIMARY
-from curate.evaluation.metrics import METRICS, signatures
+from curate.evaluation.compare import PRIMARY, told_of_groups
+from curate.evaluation.metrics import METRICS
 from curate.evaluation.result import Evaluation, read_items
 from curate.reports.calibration import calibration_figure
 from curate.reports.definitions import definitions, shown
@@ -110,10 +110,28 @@ def measured_sections(result: Mapping[str, Any]) -> list[tuple[str, list[tuple[s
     found = [
         (name, list(_measured(part))) for name, part in result.items() if name not in _KNOWN and isinstance(part, dict)
     ]
-    return [(name, rows) for name, rows in found if rows]
+    return [*_contamination(result), *((name, rows) for name, rows in found if rows)]
 
 
-_KNOWN = ("tasks", "groups", "about")
+def _contamination(result: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """What of each task stands in the training data, and its main number without that."""
+    part = result.get("contamination")
+    if not part:
+        return
+    rows: list[tuple[str, ...]] = []
+    for task, one in part["tasks"].items():
+        short = f"; {number(one['too_short'])} more are too short to tell" if one["too_short"] else ""
+        count = f"{number(one['contaminated'])} of {number(one['n'])} items{short}"
+        rows.append((f"{task}: in the training data", shown(one["share"]["value"]), interval_of(one["share"]), count))
+        if one["contaminated"] and one["contaminated"] < one["n"]:
+            name = primary(one["clean"])
+            some = one["clean"][name]
+            told = f"{task}: {name.replace('_', ' ')} of the others"
+            rows.append((told, shown(some["value"]), interval_of(some), number(some["n"])))
+    yield f"contamination by {part['name']}", rows
+
+
+_KNOWN = ("tasks", "groups", "about", "signatures", "contamination")
 
 
 def _measured(part: Mapping[str, Any], *names: str) -> Iterator[tuple[str, ...]]:
@@ -141,16 +159,8 @@ def _task(evaluation: Evaluation, name: str, anchor: str) -> _Task:
     return _Task(
         anchor, name, _about(about), metric_rows(metrics), list(group_figures(anchor, name, result)),
         calibration_figure(f"{anchor}-calibration", name, table), list(_maps(table)),
-        _signatures(metrics),
+        [f"{metric}: {words}" for metric, words in result.get("signatures", {}).get(name, {}).items()],
     )  # fmt: skip
-
-
-def _signatures(metrics: Mapping[str, Any]) -> list[str]:
-    """Those of sacrebleu, where it is installed."""
-    try:
-        return [f"{metric}: {words}" for metric, words in signatures(metrics).items()]
-    except ImportError:
-        return []
 
 
 def _about(about: Mapping[str, Any]) -> str:
@@ -164,25 +174,17 @@ def _about(about: Mapping[str, Any]) -> str:
 
 
 def group_figures(key: str, task: str, result: Mapping[str, Any]) -> Iterator[Figure]:
-    """The task's first metric of the values of each column that it is told by."""
+    """What is told of the values of each column that a task is told by."""
     for at, (by, values) in enumerate(result.get("groups", {}).get(task, {}).items()):
         told = {value: metrics for value, metrics in values.items() if metrics}
         if not told:
             continue
-        metric = primary(result["tasks"][task])
-        some = {
-            value: metrics[metric]
-            for value, metrics in told.items()
-            if metrics.get(metric, {}).get("value") is not None
-        }
-        if some:
-            yield _groups(
-                f"{key}-by-{at}",
-                f"{task}: {metric.replace('_', ' ')} by {by}",
-                metric,
-                some,
-                result["tasks"][task][metric],
-            )
+        for metric in told_of_groups(result["tasks"][task]):
+            known = {value: metrics[metric] for value, metrics in told.items() if metric in metrics}
+            some = {value: one for value, one in known.items() if one["value"] is not None}
+            if some:
+                title = f"{task}: {metric.replace('_', ' ')} by {by}"
+                yield _groups(f"{key}-by-{at}-{metric}", title, metric, some, result["tasks"][task][metric])
 
 
 def _groups(key: str, title: str, metric: str, some: Mapping[str, Any], whole: Mapping[str, Any]) -> Figure:
@@ -193,7 +195,7 @@ def _groups(key: str, title: str, metric: str, some: Mapping[str, Any], whole: M
                  one["value"] if one["high"] is None else one["high"], "kept", shown(one["value"]))
         for value, one in drawn.items()
     ]  # fmt: skip
-    way = "higher is better" if metric not in METRICS or METRICS[metric].higher_is_better else "lower is better"
+    way = METRICS[metric].way if metric in METRICS else "higher is better"
     return intervals(
         key, title + more, f"{len(items)} values with 95 % intervals; the line is the value of all items; {way}.", items,
         middle=whole["value"], logarithmic=False, x_name=f"{metric.replace('_', ' ')} ({way})",

@@ -128,8 +128,8 @@ def _print(found: Comparison, judged: Sequence[Judged], out: Path | None) -> Non
     for task, model, reason in found.apart:
         echo(f"not compared: {task} ({model}): {reason}")
     for one in found.tests:
-        if one.verdict == "no difference shown" and one.detectable:
-            echo(f"{one.task} ({one.model}): a true difference of {one.detectable:.3g} would be found in 8 of 10 tries")
+        if one.verdict == "no difference shown" and one.missed:
+            echo(f"{one.task} ({one.model}): {one.missed}")
     for words in found.notes:
         echo(f"note: {words}")
     for one in judged:

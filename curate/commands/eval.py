@@ -172,7 +172,8 @@ def _list(data_dir: Path | None, *, as_json: bool, asked: bool) -> None:
 
 def _print(result: dict[str, Any], out: Path) -> None:
     from curate.commands.tables import decimal, print_table
-    from curate.evaluation.compare import PRIMARY
+    from curate.evaluation.compare import told_of_groups
+    from curate.evaluation.result import contamination_words
 
     rows = [
         (task, name, decimal(one["value"]), _interval(one), f"{one['n']:,}")
@@ -182,24 +183,19 @@ def _print(result: dict[str, Any], out: Path) -> None:
     for task, kinds in result["groups"].items():
         for by, values in kinds.items():
             for value, metrics in values.items():
-                name = next((name for name in PRIMARY if name in metrics), next(iter(metrics)))
-                one = metrics[name]
-                rows.append((f"{task} {by}={value}", name, decimal(one["value"]), _interval(one), f"{one['n']:,}"))
+                for name in told_of_groups(metrics):
+                    one = metrics[name]
+                    rows.append((f"{task} {by}={value}", name, decimal(one["value"]), _interval(one), f"{one['n']:,}"))
     known = result.get("contamination", {"tasks": {}})
     for task, one in known["tasks"].items():
         if one["contaminated"]:
             rows += [
-                (f"{task}, clean", name, decimal(some["value"]), _interval(some), f"{some['n']:,}")
+                (f"{task}, not in the training data", name, decimal(some["value"]), _interval(some), f"{some['n']:,}")
                 for name, some in one["clean"].items()
             ]
     print_table(("task", "metric", "value", "95% interval", "n"), rows)
     for task, one in known["tasks"].items():
-        share = one["share"]
-        echo(
-            f"{task}: {one['contaminated']:,} of {one['n']:,} items stand in the training data of {known['name']} "
-            f"({share['value']:.1%}, {share['low']:.1%} to {share['high']:.1%})"
-            + (f"; {one['too_short']:,} are too short to tell" if one["too_short"] else "")
-        )
+        echo(f"{task} in the training data of {known['name']}: {contamination_words(one)}")
     if "memorization" in result:
         _print_memorization(result["memorization"])
     if {"bleu", "chrf"} & {name for metrics in result["tasks"].values() for name in metrics}:

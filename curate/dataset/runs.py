@@ -19,7 +19,8 @@ from curate.dataset.store import Store, canonical_json
 __all__ = ["Kind", "State", "Thing", "now", "record", "records", "run_id"]
 
 Kind = Literal[
-    "run", "training", "export", "report", "evaluation", "comparison", "ablation", "sweep", "labeling", "audit", "erasure"
+    "run", "training", "export", "model_export", "report", "evaluation", "comparison", "ablation", "sweep", "labeling", "audit",
+    "erasure",
 ]  # fmt: skip
 State = Literal["running", "done", "failed", "interrupted"]
 

@@ -19,7 +19,7 @@ from curate.evaluation.tasks.files import read_file
 from curate.evaluation.tasks.settings import CoreferenceTask, PerplexityTask, TaskSettings, ToxicityTask
 from curate.files import file_hash
 
-__all__ = ["SMALL", "Rows", "column", "documents", "read_files", "read_rows"]
+__all__ = ["SMALL", "Rows", "as_texts", "column", "documents", "read_files", "read_rows"]
 
 SMALL = 20
 """Fewer rows get a warning: the interval is all that they tell."""
@@ -220,3 +220,9 @@ def column(rows: Rows, name: str, task: str, setting: str) -> list[Any]:
             near = did_you_mean(name, row) or f"it has: {', '.join(row)}"
             raise CurateError(f"the row {row['id']} has no `{name}`", where, near)
     return [row[name] for row in rows.rows]
+
+
+def as_texts(rows: Rows, name: str) -> pa.Array:
+    """The values of a column as text, null where there is none."""
+    values = (row.get(name) for row in rows.rows)
+    return pa.array([None if value is None else str(value) for value in values], pa.string())

@@ -34,7 +34,16 @@ from curate.evaluation.tasks.settings import (
     ToxicityTask,
 )
 
-__all__ = ["CAUTIONS", "coreferences", "counterfactuals", "group_answers", "stereotypes", "toxicities"]
+__all__ = [
+    "ANSWERS",
+    "CAUTIONS",
+    "coreferences",
+    "counterfactuals",
+    "group_answers",
+    "sentence",
+    "stereotypes",
+    "toxicities",
+]
 
 CAUTIONS = {
     "stereotypes": (
@@ -109,8 +118,7 @@ def coreferences(task: CoreferenceTask, rows: Rows, model: LanguageModel) -> dic
             )  # fmt: skip
         for name in (task.text, "anti"):
             marked = _marked(task, row, name)
-            sentence = _NUMBER.sub("", str(row[name])).replace("[", "").replace("]", "").strip()
-            prompt = template({**row, "sentence": sentence, "pronoun": marked[1]})
+            prompt = template({**row, "sentence": sentence(str(row[name])), "pronoun": marked[1]})
             pairs += [(prompt, f" {person}") for person in people]
             asked.append(prompt)
     scored = model.score(pairs)
@@ -127,6 +135,11 @@ def coreferences(task: CoreferenceTask, rows: Rows, model: LanguageModel) -> dic
         "choices": [[pairs[4 * at][1], pairs[4 * at + 1][1]] for at in range(len(rows.rows))],
         "log_probabilities": [logs[4 * at : 4 * at + 4] for at in range(len(rows.rows))],
     }
+
+
+def sentence(line: str) -> str:
+    """What a line of WinoBias says, without its number and brackets."""
+    return _NUMBER.sub("", line).replace("[", "").replace("]", "").strip()
 
 
 def _marked(task: CoreferenceTask, row: dict[str, Any], name: str) -> list[str]:
@@ -147,7 +160,7 @@ def _person(task: CoreferenceTask, row: dict[str, Any], name: str) -> str:
 
 # ---- BBQ
 
-_ANSWERS = ("ans0", "ans1", "ans2")
+ANSWERS = ("ans0", "ans1", "ans2")
 
 
 def group_answers(task: BbqTask, rows: Rows, model: LanguageModel) -> dict[str, list[Any]]:
@@ -161,7 +174,7 @@ def group_answers(task: BbqTask, rows: Rows, model: LanguageModel) -> dict[str, 
     template = Template(task.prompt, f"task {task.name}: prompt")
     known = [_known(task, row) for row in rows.rows]
     asked = template.all(rows.rows)
-    offered = [[f" {row[name]}" for name in _ANSWERS] for row in rows.rows]
+    offered = [[f" {row[name]}" for name in ANSWERS] for row in rows.rows]
     scored = model.score([(prompt, one) for prompt, some in zip(asked, offered, strict=True) for one in some])
     facts: dict[str, list[Any]] = {"prompt": asked, "choices": offered}
     for number, (row, some, (target, unknown)) in enumerate(zip(rows.rows, offered, known, strict=True)):
@@ -191,11 +204,11 @@ def _known(task: BbqTask, row: dict[str, Any]) -> tuple[int, int]:
     """Which answer is the group that the stereotype is of, and which one declines."""
     try:
         stereotyped = {str(one).lower() for one in row["additional_metadata"]["stereotyped_groups"]}
-        said = [{str(part).lower() for part in row["answer_info"][name]} for name in _ANSWERS]
+        said = [{str(part).lower() for part in row["answer_info"][name]} for name in ANSWERS]
         unknown = [number for number, parts in enumerate(said) if "unknown" in parts]
         target = [number for number, parts in enumerate(said) if parts & stereotyped and number not in unknown]
         whole = row["question_polarity"] in ("neg", "nonneg") and row["context_condition"] in ("ambig", "disambig")
-        whole = whole and int(row["label"]) in range(3) and all(name in row for name in _ANSWERS)
+        whole = whole and int(row["label"]) in range(3) and all(name in row for name in ANSWERS)
     except (KeyError, TypeError, ValueError):
         target = unknown = []
         whole = False

@@ -22,7 +22,7 @@ from curate.evaluation.models.contract import LanguageModel
 from curate.evaluation.tasks.data import Rows, read_files
 from curate.evaluation.tasks.settings import HarnessTask
 
-__all__ = ["custom_task", "harness_facts", "is_harness_file"]
+__all__ = ["asked_columns", "custom_task", "harness_facts", "is_harness_file"]
 
 SEED = 1234
 """Of the choice of examples, as lm-evaluation-harness has it."""
@@ -184,6 +184,28 @@ def _made(task: HarnessTask, rows: Rows) -> Any:
     except Exception as error:
         raise _unfit(task, error) from error
     return made
+
+
+def asked_columns(task: HarnessTask) -> list[str]:
+    """Columns of a row that stand in questions and answers; none where only code or an expression over `row` knows."""
+    from jinja2 import TemplateError
+    from jinja2.meta import find_undeclared_variables
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def variables(text: str) -> set[str]:
+        return find_undeclared_variables(ImmutableSandboxedEnvironment().parse(text))
+
+    config = {**_load(task.path), **task.settings}
+    written = [config.get(key) for key in ("doc_to_text", "doc_to_choice", "doc_to_target")]
+    if config.get("process_docs") or any(map(callable, written)):
+        return []
+    try:
+        # a word without braces may be a column's name
+        named = {name for one in map(str, filter(None, written)) for name in variables(one) or {one}}
+        found = {one for name in named for one in variables(f"{{{{ {task.fields.get(name, name)} }}}}")}
+    except TemplateError:
+        return []
+    return [] if "row" in found else sorted(found)
 
 
 def _renamed(task: HarnessTask, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -120,7 +121,17 @@ def test_every_model_is_compared_with_the_first_and_all_tests_are_adjusted_toget
     made = [evaluation(tmp_path / f"m{at}", {"quiz": answers(40 + 12 * at)}) for at in range(3)]
     found = compare(made)
     assert [(one.baseline, one.model) for one in found.tests] == [("m0", "m1"), ("m0", "m2")]
-    assert found.tests[0].p_holm == pytest.approx(max(found.tests[0].p, 2 * found.tests[1].p))
+    small, large = (one.p for one in (found.tests[1], found.tests[0]))
+    assert small < large and [one.p_holm for one in found.tests] == pytest.approx([max(large, 2 * small), 2 * small])
+    assert found.tests[0].detectable > compare(made[:2]).tests[0].detectable
+
+
+def test_a_verdict_is_of_the_adjusted_p(tmp_path):
+    tables = [{f"quiz{at}": answers(40 + 8 * better) for at in range(5)} for better in range(2)]
+    made = [evaluation(tmp_path / name, some) for name, some in zip("ab", tables, strict=True)]
+    found = compare(made)
+    assert {(one.p < 0.05, one.p_holm >= 0.05 or one.p_holm > one.p) for one in found.tests} == {(True, True)}
+    assert {one.verdict for one in found.tests} == {"better" if 5 * found.tests[0].p < 0.05 else "no difference shown"}
 
 
 def test_an_evaluation_is_not_compared_with_itself(pair):
@@ -133,6 +144,57 @@ def test_one_model_twice_differs_nowhere(tmp_path):
     found = compare(made)
     assert (found.tests[0].low, found.tests[0].high, found.tests[0].verdict) == (0.0, 0.0, "no difference shown")
     assert "a and b are the same model" in found.notes
+
+
+def test_rounding_of_one_model_is_no_finding_and_more_than_that_is(tmp_path):
+    tables = [texts(factor=1 + 1e-5, noise=0), texts(noise=0), texts(factor=1.5)]
+    made = [evaluation(tmp_path / name, {"held": one}, model="same") for name, one in zip("abc", tables, strict=True)]
+    rounding, other = compare(made).tests
+    assert (rounding.p, rounding.verdict, rounding.low) == (None, "no difference shown", rounding.high)
+    assert other.low < other.high and other.p is not None
+
+
+def test_items_in_another_order_are_paired_by_id(tmp_path):
+    right = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0] * 5
+    first = evaluation(tmp_path / "a", {"quiz": {"accuracy": right}})
+    other = evaluation(tmp_path / "b", {"quiz": {"accuracy": right}})
+    items = other.items("quiz")
+    write_items(other.folder, Items("quiz", items.table.take(list(range(29, -1, -1))), items.about))
+    (one,) = compare([first, other]).tests
+    assert (one.p, one.difference) == (1.0, 0.0) and one.high < 0.1
+
+
+def test_definitions_that_differ_are_told_by_setting_and_groups_do_not(tmp_path):
+    made = [evaluation(tmp_path / name, {"quiz": {**answers(50), "kind": ["x"] * 100}}) for name in "ab"]
+    items = made[1].items("quiz")
+    about = {**items.about, "by": ["kind"], "definition": {**items.about["definition"], "by": ["kind"]}}
+    write_items(made[1].folder, Items("quiz", items.table, about))
+    assert compare(made).groups[0].by == ("kind", "x")
+    about["definition"] |= {"examples": 5, "prompt": "x" * 80}
+    write_items(made[1].folder, Items("quiz", items.table, about))
+    with pytest.raises(CurateError) as refused:
+        compare(made)
+    assert "measured with another definition: `examples` (null and 5), `prompt`" in refused.value.where
+
+
+def test_what_is_nearer_to_its_ideal_value_is_better():
+    ambiguous = {"ambiguous": [1.0] * 60, "accuracy": [0.0] * 60, "answered": [1.0] * 60}
+    fair, unfair = ({**ambiguous, "biased": some} for some in ([0.0, 1.0] * 30, [0.0] * 60))
+    found = compare_metric("bias_ambiguous", pa.table(fair), pa.table(unfair))
+    assert (found.first, found.other, found.difference, found.shown) == (0.0, -1.0, 1.0, "worse")
+    shares = [{"stereotype_preferred": [1.0] * at + [0.0] * (60 - at)} for at in (30, 5)]
+    assert compare_metric("stereotype_share", *map(pa.table, shares)).shown == "worse"
+
+
+def test_an_interval_with_zero_shows_nothing_whatever_the_p():
+    one = compare_metric("accuracy", *(pa.table(answers(right)) for right in (40, 60)))
+    assert one.shown == "better" and replace(one, low=-0.1).shown == "no difference shown"
+
+
+def test_few_items_find_nothing(tmp_path):
+    made = [evaluation(tmp_path / name, {"quiz": answers(3, of=5)}) for name in "ab"]
+    (one,) = compare(made).tests
+    assert one.detectable is None and one.missed == "5 items are too few to find any difference"
 
 
 def test_labels_that_only_one_model_gives_do_not_move_the_other():
@@ -187,6 +249,7 @@ def test_groups_are_told_without_a_verdict(tmp_path):
     ("accuracy not worse than", "character 24", "comes a number"),
     ("accuracy not worse than ten", "character 25", "comes a number"),
     ("accuracy not worse than 1 apple", "character 25", "comes a number"),
+    ("accuracy not worse than 1", "character 25", "it cannot be worse by more than 1"),
     ("bits_per_byte not worse than 1 point", "character 30", "`bits_per_byte` is no share, and has no points"),
 ])  # fmt: skip
 def test_a_gate_that_cannot_be_read_says_where(text, where, problem):
@@ -213,6 +276,25 @@ def test_a_gate_of_a_task_that_is_not_there_is_an_error(pair):
     assert refused.value.hint == "did you mean `quiz`?" and "character 13" in refused.value.where
     with pytest.raises(CurateError, match="no task has the metric `bleu`"):
         judge([read_gate("bleu better")], compare(pair[1]))
+
+
+def test_a_gate_of_every_task_is_not_shown_where_one_was_not_compared(tmp_path):
+    made = [
+        evaluation(tmp_path / name, {"quiz": answers(right), "more": answers(50)})
+        for name, right in (("a", 40), ("b", 90))
+    ]
+    (whole,) = judge([read_gate("accuracy on quiz better")], compare(made))
+    assert not whole.missing
+    made[1] = evaluation(tmp_path / "b", {"quiz": answers(90)})
+    (judged,) = judge([read_gate("accuracy better")], compare(made))
+    assert judged.missing == ("more (b): not compared: only a has it",)
+
+
+def test_margins_are_of_the_first_value_and_points_of_scores_are_of_a_hundred():
+    assert read_gate("pearson not worse than 10%").bound(-0.5) == pytest.approx(0.05)
+    assert read_gate("bleu not worse than 1 point").bound(30.0) == 1.0
+    assert read_gate("accuracy not worse than 1 point").bound(0.5) == 0.01
+    assert read_gate("stereotype_share not worse than 10%").bound(0.6) == pytest.approx(0.01)
 
 
 # ---- the command

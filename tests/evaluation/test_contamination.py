@@ -62,6 +62,18 @@ def test_text_that_is_not_there_is_not_flagged(books):
     assert (shares >= SHARE).mean() <= 0.01
 
 
+def test_an_item_is_contaminated_from_a_fifth_of_its_runs_on(project, tmp_path):
+    """Of 60 words, in 48 runs of 13, the first 23 stand there (11 runs: 23%), or the first 17 (5: a tenth)."""
+    dataset = open_dataset("rows", str(project / ".curate"))
+    planted = max(dataset.arrow("train", ["text"])["text"].to_pylist(), key=lambda one: len(one.split())).split()
+    lines = [" ".join([*planted[:part], *(f"w{part}x{at}" for at in range(60 - part))]) for part in (23, 17)]
+    (tmp_path / "b.jsonl").write_text("\n".join(json.dumps({"text": line}) for line in lines))
+    task = PerplexityTask(name="half", files=(str(tmp_path / "b.jsonl"),))
+    found = contamination([(task, read_rows(task, None))], dataset, tmp_path, tell=lambda share: None)["half"]
+    assert found["longest"].to_pylist() == [23, 17]
+    assert found["contaminated"].to_pylist() == [True, False]
+
+
 def test_texts_of_fewer_words_than_eight_cannot_be_told():
     overlaps = Overlaps(["one two three four five six seven", "one two three four five six seven eight"])
     overlaps.see("Zero. One two, three four five six seven -- EIGHT; nine")

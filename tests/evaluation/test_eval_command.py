@@ -205,7 +205,7 @@ def tasks_file(folder):
 def test_contamination_by_another_version_is_found(typed, trained, project):
     found, _ = typed(trained("text"), "--data", "rows", "--split", "train", "--contamination", "rows")
     one = found["contamination"]["tasks"]["rows"]
-    assert one["contaminated"] + one["too_short"] == one["n"] == 40
+    assert one["contaminated"] == one["n"] == 40 - one["too_short"]
 
 
 def test_a_training_version_that_is_gone_is_told_of(typed, trained, tmp_path):
@@ -242,6 +242,7 @@ def test_memorization_of_a_model_of_unknown_training_asks_for_the_version(refuse
     folder.mkdir()
     (folder / "config.json").write_text("{}")
     said = refused(folder, "--data", tmp_path / "a.jsonl", "--memorization", "5")
+    assert "it is not known which version" in said and "evaluate on" not in said
     assert "--memorization-from VERSION" in said
 
 
@@ -256,3 +257,21 @@ def test_numbers_are_short_and_a_zero_has_no_sign():
 
 def test_a_task_is_named_by_the_dataset_where_none_is_named(trained):
     assert [task.name for task in asked_tasks(str(trained("text")), [], [], None, (), None)] == ["rows"]
+
+
+def test_the_card_of_a_run_tells_of_evaluations_of_its_export(project, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(project)
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "one two three four five six seven eight nine"}) + "\n")
+    for words in (
+        ["export", trained("text"), "--out", tmp_path / "hf"],
+        ["eval", tmp_path / "hf", "--data", tmp_path / "a.jsonl", "--out", tmp_path / "of-export"],
+        ["eval", trained("text"), "--data", tmp_path / "a.jsonl", "--out", tmp_path / "of-run"],
+        ["report", "text", "--out", tmp_path / "card.html"],
+    ):
+        done = CliRunner().invoke(app, list(map(str, words)))
+        assert done.exit_code == 0, done.output
+        told = "contamination was not looked for: --contamination VERSION" in done.stderr
+        assert told == (words[:2] == ["eval", tmp_path / "hf"])
+    page = (tmp_path / "card.html").read_text()
+    assert "of-export" in page and "of-run" in page
+    assert "a: in the training data" in page and "0 of 1 items" in page

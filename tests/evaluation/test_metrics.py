@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from curate.evaluation.metrics import METRICS, group_measures, measure, measures
+from curate.evaluation.metrics import METRICS, group_measures, measure, measures, signatures
 from curate.evaluation.tasks.generation import judged
 from tests.oracles import library
 
@@ -190,3 +190,58 @@ def _drawn(name, random, n):
     gold = random.integers(0, 3, n)
     predicted = np.where(random.random(n) < 0.7, gold, random.integers(0, 3, n))
     return pa.table({"gold": [str(one) for one in gold], "predicted": [str(one) for one in predicted]})
+
+
+def test_n_are_the_items_that_a_metric_is_a_function_of():
+    bbq = pa.table(
+        {"ambiguous": [1.0, 0.0] * 6, "accuracy": [1.0, 0.0] * 6, "answered": [0.0, 1.0] * 6, "biased": [0.0] * 12}
+    )
+    found = measures(bbq)
+    assert {name: one.n for name, one in found.items()} == {
+        "accuracy": 12, "accuracy_ambiguous": 6, "accuracy_disambiguated": 6, "bias_ambiguous": 6, "bias_disambiguated": 6,
+    }  # fmt: skip
+    swapped = {"swapped": [1.0, 0.0] * 5, "counterfactual_difference": [0.5, 0.0] * 5}
+    assert measure("counterfactual_difference", pa.table(swapped)).n == 5
+    none = {"swapped": [0.0] * 5, "counterfactual_difference": [0.0] * 5}
+    assert measure("counterfactual_difference", pa.table(none)) == (
+        measure("accuracy", pa.table({"accuracy": pa.array([], "f8")}))
+    )
+
+
+def test_items_without_a_cluster_are_alone_and_a_share_of_all_clusters_has_an_interval():
+    items = {"accuracy": [1.0, 0.0] * 6, "cluster": ["a", "a", None, None, "b", "b", *[None] * 6]}
+    found = measure("accuracy", pa.table(items))
+    assert (found.n, found.clusters) == (12, 10)
+    all_right = measure("accuracy", pa.table({"accuracy": [1.0] * 12, "cluster": list("aabbccddeeff")}))
+    alone = measure("accuracy", pa.table({"accuracy": [1.0] * 6}))
+    assert (all_right.value, all_right.low, all_right.high) == (1.0, alone.low, alone.high) and all_right.low < 0.7
+
+
+def test_an_interval_of_clusters_is_not_that_of_items():
+    items = {"accuracy": [1.0] * 20 + [0.0] * 20}
+    alone = measure("accuracy", pa.table(items))
+    together = measure("accuracy", pa.table({**items, "cluster": [str(at // 10) for at in range(40)]}))
+    assert together.high - together.low > 1.5 * (alone.high - alone.low)
+
+
+def test_intervals_of_few_items_are_wider_than_the_percentiles():
+    values = [0.1, 0.2, 0.4, 0.8, 0.9]
+    found = measure("token_f1", pa.table({"token_f1": values}))
+    draws = np.random.default_rng(0).choice(values, (20_000, 5)).mean(axis=1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    assert found.high - found.low > 1.15 * (high - low)
+
+
+def test_a_label_that_is_nowhere_in_a_draw_does_not_count_in_it():
+    gold = ["a"] * 99 + ["b"]
+    found = measure("macro_f1", pa.table({"gold": gold, "predicted": gold}))
+    assert found.value == 1.0 and found.low is None  # 1 in every draw, with b or without
+
+
+def test_signatures_tell_how_many_references_there_are():
+    library("sacrebleu")
+    facts = judged(SAID, RIGHT, ("bleu", "chrf"))
+    assert "nrefs:var" in signatures(pa.table(facts))["bleu"]
+    one = judged(SAID, [some[:1] for some in RIGHT], ("bleu", "chrf"))
+    assert all("nrefs:1|" in words for words in signatures(pa.table(one)).values())
+    assert signatures(pa.table({"accuracy": [1.0]})) == {}

@@ -6,9 +6,21 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from curate.evaluation.metrics import METRICS
-from curate.evaluation.statistics import detectable, exchanged, holm, matched_difference, mcnemar, paired, wide
+from curate.evaluation.statistics import (
+    detectable,
+    detectable_share,
+    exchanged,
+    holm,
+    least_p,
+    matched_difference,
+    mcnemar,
+    paired,
+    unpaired,
+    wide,
+)
 
 BITS, MEAN = METRICS["bits_per_byte"].value, METRICS["token_f1"].value
 
@@ -109,12 +121,49 @@ def test_percentiles_are_wider_for_few_items():
     assert wide(100_000) == pytest.approx(0.95, abs=1e-4)
 
 
-def test_a_difference_as_large_as_detectable_is_found_in_eight_of_ten():
-    random, found, tries, error = np.random.default_rng(1), 0, 4000, 0.7
-    effect = detectable(error)
-    found = (np.abs(random.normal(effect, error, tries)) > 1.959964 * error).mean()
-    assert found == pytest.approx(0.8, abs=0.02)
-    assert detectable(error, 4) > detectable(error)
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("level", [0.05, 0.05 / 3])
+def test_a_difference_as_large_as_detectable_is_found_in_eight_of_ten_t_tests(seeds, level):
+    """The spread comes from two arms, the test is of other seeds: as in an ablation that is done again."""
+    random, tries = np.random.default_rng(seeds), 6000
+    arms = random.standard_normal((tries, 2, seeds))
+    errors = np.sqrt(arms.var(axis=2, ddof=1).sum(axis=1) / seeds)
+    least = errors * detectable(1.0, seeds - 1, 2 * (seeds - 1), level=level)
+    again = random.standard_normal((tries, 2, seeds))
+    p = stats.ttest_1samp(again[:, 1] - again[:, 0] + least[:, None], 0, axis=1).pvalue
+    assert (p < level).mean() == pytest.approx(0.8, abs=0.025)
+
+
+@pytest.mark.parametrize(("n", "alone", "tests"), [(40, 0.1, 1), (200, 0.02, 1), (200, 0.1, 6), (1000, 0.2, 1)])
+def test_a_share_as_much_better_as_detectable_is_found_in_eight_of_ten_exact_tests(n, alone, tests):
+    random, found, tries = np.random.default_rng(n), 0, 100
+    for _ in range(tries):
+        wins, losses, _same = random.multinomial(n, [alone, alone, 1 - 2 * alone])
+        least = detectable_share(wins, losses, n, level=0.05 / tests)
+        shares = [alone + least, alone, max(1 - 2 * alone - least, 0)]
+        for wins, losses, _same in random.multinomial(n, shares, size=10):
+            found += mcnemar(wins, losses) * tests < 0.05 and matched_difference(wins, losses, n).low > 0
+    assert 0.75 <= found / tries / 10 <= 0.85
+
+
+def test_a_share_is_not_found_better_by_fewer_than_six_items():
+    assert detectable_share(0, 0, 40) * 40 > 6 and detectable_share(0, 0, 40, level=0.05 / 6) * 40 > 8
+    assert detectable_share(0, 0, 5) is None
+    assert least_p(5) == 1 / 16 and least_p(200) == 1 / 5001
+
+
+def test_two_samples_of_few_items_have_a_wide_difference():
+    random = np.random.default_rng(0)
+    rows = [np.column_stack([random.random(4), np.ones(4)]) for _ in range(2)]
+    found, value = unpaired(*rows, MEAN), MEAN
+    means = [random.choice(one[:, 0], (20_000, 4)).mean(1) for one in rows]
+    low, high = np.quantile(value(np.column_stack([means[1] - means[0], np.ones(20_000)])), [0.025, 0.975])
+    assert found.high - found.low > 1.1 * (high - low)
+
+
+def test_an_exchange_is_never_impossible():
+    rows = [np.column_stack([np.full(40, one), np.ones(40)]) for one in (0.0, 1.0)]
+    assert exchanged(*rows, MEAN, exchanges=50) == 1 / 51
 
 
 def test_one_item_has_no_interval():

@@ -43,7 +43,9 @@ def evaluation(folder, shift=0.0, model="m" * 64):
     result = {"schema": 1, "model": HOSTILE, "identity": model, "weights": model, "length": 64, "tasks": told,
               "groups": {"quiz": {"kind": groups}},
               "warnings": [f"quiz: {HOSTILE}"], "about": abouts,
-              "contamination": {"quiz": {"clean_subset": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 40}}}}  # fmt: skip
+              "contamination": {"name": "books@v1", "tasks": {"quiz": {
+                  "contaminated": 9, "n": 50, "too_short": 10, "share": {"value": 0.18, "low": 0.1, "high": 0.3, "n": 50},
+                  "clean": {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 41}}}}}}  # fmt: skip
     (folder / RESULT).write_bytes(dumps(result).encode())
     return find_evaluation(str(folder))
 
@@ -63,8 +65,8 @@ def pages(tmp_path_factory):
 
 def test_the_page_of_an_evaluation_tells_every_number_and_what_it_is(pages):
     told = Page(pages[0].read_text())
-    for words in ("bits per byte", "calibration error", "confidence and accuracy", "quiz: accuracy by kind", "clean subset",
-                  "over their bytes in UTF-8", "Costliest pieces", "13.0"):  # fmt: skip
+    for words in ("bits per byte", "calibration error", "confidence and accuracy", "quiz: accuracy by kind",
+                  "9 of 50 items; 10 more", "over their bytes in UTF-8", "Costliest pieces", "13.0"):  # fmt: skip
         assert words in told.text, words
     assert not told.of("script") and "ann@example.org" not in pages[0].read_text()
 
@@ -74,7 +76,7 @@ def test_the_page_of_a_comparison_tells_verdicts_gates_and_limits(pages):
     for words in (
         "is worse than",
         "no difference is shown",
-        "would have been found in 8 of 10",
+        "would be found in 8 of 10",
         "accuracy better not shown",
         "seed",
     ):
@@ -107,7 +109,7 @@ def card(trained, tmp_path):
 
 def test_a_card_joins_data_evaluations_and_limits(card):
     told = Page(card.read_text())
-    for words in ("What each stage did", "dedup", "Intended use", "mine", "calibration error", "clean subset",
+    for words in ("What each stage did", "dedup", "Intended use", "mine", "calibration error", "9 of 50 items; 10 more",
                   "bias was not measured", "not audited for bias", "another seed"):  # fmt: skip
         assert words in told.text, words
     assert "another" not in [one.get("id") for one in told.of("h3")] and not told.of("script")
