@@ -83,3 +83,13 @@ def test_pages_are_whole_on_a_phone_and_ask_for_nothing(pages, browser, dark):
         assert (tab.requests(), tab.complaints(), tab.dialogs(), tab.serious()) == ([page.as_uri()], [], [], []), (
             page.name
         )
+
+
+@pytest.mark.slow
+def test_the_verdict_is_seen_on_a_screen_of_1200_pixels(told, browser, tmp_path):
+    long = json.loads(json.dumps(told[0]).replace("rows", "the-version-without-gopher_quality"))
+    tab = browser.open(build_ablation_page(long, tmp_path / "page.html"), width=1200, height=900, dark=False)
+    table = '[...document.querySelectorAll("table")].find(one => one.caption.textContent == "Comparisons")'
+    right = "{}.getBoundingClientRect().right"
+    verdict, region = right.format(f"{table}.rows[1].cells[1]"), right.format(f'{table}.closest(".scroll")')
+    assert tab.evaluate(f"{verdict} <= {region}")

@@ -8,8 +8,12 @@ import random
 import pytest
 
 from curate.commands.ablate import ablate
+from curate.dataset import refs
+from curate.dataset.reader import open_dataset
+from curate.dataset.store import Store
 from curate.errors import CurateError, GateError
 from curate.evaluation.ablation import arms as arms_module
+from curate.evaluation.ablation.arms import arms_of
 from curate.evaluation.ablation.infer import AA
 from curate.evaluation.ablation.trained import Shelf, Trained
 from tests.train.rows_project import columns_of, write_dataset
@@ -124,6 +128,13 @@ def test_a_plan_under_which_a_step_was_trained_is_not_replaced(call, tmp_path, m
         call(name="planned", predict="better")
 
 
-def test_one_version_named_twice_is_refused(call):
+def test_one_version_named_twice_is_refused(place):
     with pytest.raises(CurateError, match="`rows` and `rows` are the same version"):
-        call(what="rows rows")
+        arms_of(["rows"] * 2, Store.open(str(place / ".curate")), controls=[], again=True)
+
+
+def test_a_version_that_is_named_as_a_control_is_refused(place):
+    first = open_dataset("rows", str(place / ".curate"))
+    refs.commit(first.store, "shuffled", first.version)
+    with pytest.raises(CurateError, match="a version and another arm are both named `shuffled`"):
+        arms_of(["shuffled"], first.store, controls=["shuffled"], again=True)
