@@ -199,7 +199,7 @@ def detectable(error: float, degrees: float, known: float, *, level: float = 0.0
     errors = _spreads(known)[:, None]
 
     def missed(factor: float) -> float:
-        tails = stats.norm.cdf(factor / errors - least) + stats.norm.cdf(-factor / errors - least)
+        tails = stats.norm.cdf(factor * errors - least) + stats.norm.cdf(-factor * errors - least)
         return POWER - float(tails.mean())
 
     return error * optimize.brentq(missed, 0.0, 1e6, rtol=1e-9)  # type: ignore[return-value]

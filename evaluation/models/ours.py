@@ -14,7 +14,7 @@ from curate.evaluation.models.identity import template_hash
 from curate.evaluation.models.tokens import TokenModel
 from curate.tokenize.roles import roles, roles_of
 from curate.tokenize.tokenizer import load_tokenizer
-from curate.train.models.backbone import BackboneCache
+from curate.train.models.layers import BackboneCache
 from curate.train.models.trunk import build_trunk
 from curate.train.weights.origin import Origin, checkpoint_of, find_model, model_hash
 

@@ -329,7 +329,8 @@ def test_a_small_model_is_measured_on_the_real_set(tmp_path, task, metrics):
     found = measured(tmp_path, {**task, "limit": 50}, small_model(length=256)).result["tasks"]["t"]
     for name in metrics:
         one = found[name]
-        assert one["n"] == 50 and math.isfinite(one["value"])
+        of_some = "ambig" in name or name.startswith("counterfactual")  # the items that it is about
+        assert 0 < one["n"] <= 50 and (one["n"] < 50) == of_some and math.isfinite(one["value"])
         # one that says the same of every pronoun has no gap, and no spread of it
         assert one["low"] is None if name == "coreference_gap" else one["low"] <= one["value"] <= one["high"]
 

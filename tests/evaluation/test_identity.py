@@ -83,7 +83,7 @@ def test_the_second_time_nothing_is_measured_and_the_result_is_the_same(asked):
         ("own.yaml", "\n", '\ndescription: "Yes or no: "\n', ["harness"]),
         ("base.yaml", "{{q}}?", "{{q}}!", ["harness"]),
         ("code.py", "", "A = 1\n", ["harness"]),
-        ("tasks.yaml", '"by": ["a"]', '"by": ["q"]', ["texts"]),
+        ("tasks.yaml", '"by": ["a"]', '"by": ["q"]', []),
         ("tasks.yaml", '"examples": 2', '"examples": 3', ["choice"]),
         ("tasks.yaml", '"answer": "a"', '"limit": 4, "answer": "a"', ["choice"]),
     ],

@@ -22,30 +22,14 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from curate.errors import CurateError
-from curate.train.models.layers import Cache, check_room, document_positions, pool
+from curate.train.models.layers import BackboneCache, check_room, document_positions, pool
 from curate.train.settings.architecture import Architecture
 
-__all__ = ["Backbone", "BackboneCache", "load_pretrained", "pretrained_limits", "pretrained_tensors"]
+__all__ = ["Backbone", "load_pretrained", "pretrained_limits", "pretrained_tensors"]
 
 _SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "logits_soft_cap")
 """Settings of models whose logits are more than states times a matrix."""
 _HERE = {"local_files_only": True, "trust_remote_code": False}
-
-
-class BackboneCache(Cache):
-    """What generation keeps: the tokens' documents, and transformers' own memory."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.past: Any = None
-
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order."""
-        super().select(rows)
-        self.past.batch_select_indices(rows)
-
-    def trim(self) -> None:
-        """Nothing: its memory is transformers'."""
 
 
 class Backbone(nn.Module):

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ from curate.train.settings.architecture import Activation, Architecture
 
 __all__ = [
     "Attention",
+    "BackboneCache",
+    "BackboneCache",
     "Block",
     "Cache",
     "FeedForward",
@@ -211,6 +214,22 @@ class Cache:
         for memory in self._memories.values():
             if memory.keys is not None and memory.values is not None:
                 memory.keys, memory.values = kept(memory.keys), kept(memory.values)
+
+
+class BackboneCache(Cache):
+    """What generation keeps: the tokens' documents, and transformers' own memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.past: Any = None
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order."""
+        super().select(rows)
+        self.past.batch_select_indices(rows)
+
+    def trim(self) -> None:
+        """Nothing: its memory is transformers'."""
 
 
 class Attention(nn.Module):
