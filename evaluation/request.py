@@ -85,22 +85,29 @@ def asked_tasks(
         ]
         if not any(isinstance(task, _SHOWING) for task in asked):
             raise CurateError("none of the tasks shows examples", "--few-shot")
-    called: dict[str, str] = {}
-    if not tasks and not data:
-        version, own = _trained_on(place)
-        data, split = [version], split or own
-        called = {version: version.partition("@")[0]}
-    kind = _KINDS[natural_kind(place)]
-    for one in data:
-        file = Path(one).exists() or any(ending in Path(one).suffixes for ending in ENDINGS)
-        name = called.get(one) or _name(Path(one).stem if file else one.replace("@", "-"))
-        source: dict[str, Any] = {"files": (one,)} if file else {"data": one, "split": split}
-        asked.append(kind(name=name, by=by, limit=limit, **source))
+    if data or not tasks:
+        asked += _of_data(place, data, split, by=by, limit=limit)
     names = [task.name for task in asked]
     twice = next((one for one in names if names.count(one) > 1), None)
     if twice is not None:
         raise CurateError(f"two tasks are named `{twice}`", hint="name them apart in a file for --tasks")
     return asked
+
+
+def _of_data(place: str, data: Sequence[str], split: str | None, **settings: Any) -> list[TaskSettings]:
+    """A task for each of `data`, or for what the run was validated on."""
+    called: dict[str, str] = {}
+    if not data:
+        version, own = _trained_on(place)
+        data, split = [version], split or own
+        called = {version: version.partition("@")[0]}
+    kind, found = _KINDS[natural_kind(place)], list[TaskSettings]()
+    for one in data:
+        file = Path(one).exists() or any(ending in Path(one).suffixes for ending in ENDINGS)
+        name = called.get(one) or _name(Path(one).stem if file else one.replace("@", "-"))
+        source: dict[str, Any] = {"files": (one,)} if file else {"data": one, "split": split}
+        found.append(kind(name=name, **source, **settings))
+    return found
 
 
 def _name(words: str) -> str:

@@ -35,6 +35,7 @@ SAMPLES = ("prompt", "choices", "log_probabilities", "generated", "finish", "gen
 """Facts that only `--samples` keeps."""
 Say = Callable[[str], None]
 Read = Sequence[tuple[TaskSettings, Rows]]
+Measurements = Sequence[tuple[TaskSettings, Rows, Items]]
 PATIENCE = 5.0
 """Seconds between two words about how far a task is."""
 
@@ -58,53 +59,77 @@ def evaluate(
     Args:
         open_model: Opens the model; called after all data is there.
         tasks: What is asked.
-        folder: Of the evaluation; tasks that it has for the same model, definition and data are not measured again, and
-            its other tasks stay.
+        folder: Of the evaluation; what it has for the same model, definition and data is not measured again.
         store: Where it is put on record, and versions are read; None: on no record.
         samples: Keep prompts and answers.
         training: The version that the model was trained on: how much of each item stands there is measured, too.
         columns: Of the training, for tasks that name none.
-        by: Columns whose values get numbers of their own in those tasks of lm-evaluation-harness that have them.
+        by: Columns that group tasks of lm-evaluation-harness that have them.
         also: Whether more can be measured of the model; then measures it: parts of the result, by name.
         fresh: Remove an earlier evaluation in the folder first.
         say: Tells people how far it is.
 
     Raises:
-        CurateError: Data, model and tasks do not fit, which is found before anything is measured; or a task failed: the
-            others are measured, and their result is in the folder, and the error's `result`.
+        CurateError: Nothing was measured, as tasks, data and model do not fit; or a task failed: `result` has the others.
     """
     read: Read = read_tasks(tasks, store.location if store else None, by=by)
     began, identity = now(), run_id()
-    for _, rows in read:
-        _tell_test(store, rows, say)
+    _tell_tests(store, read, say)
     model = open_model()
+    read = _rehearsed(read, model)
+    more = also(model) if also else None
+    with held(folder, model.identity, model.length, fresh=fresh):
+        result, measured, failed = _measured(read, model, folder, samples=samples, say=say)
+        if training:
+            _look_for(measured, training, result, folder, columns, say)
+        if more:
+            write_durably(folder / RESULT, dumps(result := result | more()).encode())
+    if store:
+        _record(store, identity, began, model, [(task, rows) for task, rows, _ in measured], folder, result)
+    for error in failed.values():
+        error.result = {**result, "folder": str(folder)}
+        raise error
+    return Evaluation(folder, result)
+
+
+def _rehearsed(read: Read, model: Model) -> Read:
+    """The rows that have what is read of them, after a look at whether the model can be asked all of it."""
     from curate.evaluation.asking import rehearse, whole  # loads torch: what is wrong with the data is told before
 
     read = [(task, whole(task, rows, model)) for task, rows in read]
     for task, rows in read:
         rehearse(task, rows, model)
-    more = also(model) if also else None
-    with held(folder, model.identity, model.length, fresh=fresh):
-        found, failed = _all_items(read, model, folder, samples=samples, say=say)
-        if failed and not found:
-            raise next(iter(failed.values()))
-        result = _with_earlier(_result(model, found, failed), folder)
-        write_durably(folder / RESULT, dumps(result).encode())
-        read = [(task, rows) for task, rows in read if task.name not in failed][: len(found)]
-        if training:
-            tell = _every(PATIENCE, lambda share: say(f"contamination by {training.name}: {share:.0%}"))
-            overlaps = contamination(read, training, folder, columns=columns, tell=tell)
-            result["contamination"] = _with_known(_contaminated(training, found, overlaps), result)
-            write_durably(folder / RESULT, dumps(result).encode())
-        if more:
-            result |= more()
-            write_durably(folder / RESULT, dumps(result).encode())
-    if store:
-        _record(store, identity, began, model, read, folder, result)
-    for error in failed.values():
-        error.result = {**result, "folder": str(folder)}
-        raise error
-    return Evaluation(folder, result)
+    return read
+
+
+def _measured(
+    read: Read, model: Model, folder: Path, *, samples: bool, say: Say
+) -> tuple[dict[str, Any], Measurements, dict[str, CurateError]]:
+    """The result, which is in the folder; the tasks that it has, with their items; and what was wrong with the others."""
+    found, failed = _all_items(read, model, folder, samples=samples, say=say)
+    if failed and not found:
+        raise next(iter(failed.values()))
+    result = _with_earlier(_result(model, found, failed), folder)
+    write_durably(folder / RESULT, dumps(result).encode())
+    done = [pair for pair in read if pair[0].name not in failed]  # fewer items where a server has gone
+    return result, [(*pair, items) for pair, items in zip(done, found, strict=False)], failed
+
+
+def _look_for(
+    measured: Measurements,
+    training: Dataset,
+    result: dict[str, Any],
+    folder: Path,
+    columns: Sequence[str],
+    say: Say,
+) -> None:
+    """Add to a result how many of its items stand in the training."""
+    tell = _every(PATIENCE, lambda share: say(f"contamination by {training.name}: {share:.0%}"))
+    read = [(task, rows) for task, rows, _ in measured]
+    overlaps = contamination(read, training, folder, columns=columns, tell=tell)
+    found = [items for _, _, items in measured]
+    result["contamination"] = _with_known(_contaminated(training, found, overlaps), result)
+    write_durably(folder / RESULT, dumps(result).encode())
 
 
 def read_tasks(
@@ -311,6 +336,11 @@ def _warnings(items: Items) -> list[str]:
             f"{items.task}: {unknown:,} of {about['rows']:,} have labels that the model never saw: they count as wrong"
         )
     return told
+
+
+def _tell_tests(store: Store | None, read: Read, say: Say) -> None:
+    for _, rows in read:
+        _tell_test(store, rows, say)
 
 
 def _tell_test(store: Store | None, rows: Rows, say: Say) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -111,8 +113,7 @@ def evaluate(
 ) -> None:
     """Measure a model: every number with a 95% interval.
 
-    What was measured of each document and question is kept in the folder, so that `curate compare` can pair two models,
-    and a task is not measured again for the same model and data.
+    What was measured of each document and question is kept: `curate compare` pairs models, and nothing is measured twice.
     """
     from curate.commands.options import print_json
     from curate.evaluation.models.opened import open_model
@@ -125,23 +126,29 @@ def evaluate(
     from curate.evaluation.run import evaluate as run  # what was typed is checked before what takes seconds is loaded
 
     name = _name(endpoint_model or model)
-    out = out or Path("evaluations") / name
-    say = partial(_say, name)
+    out, say = out or Path("evaluations") / name, partial(_say, name)
     opening = partial(
         open_model, place, length=length, backend=backend, endpoint_model=endpoint_model,
         endpoint_tokenizer=endpoint_tokenizer,
     )  # fmt: skip
-    try:
+    with _printing_before_errors(out, as_json=as_json):
         found = run(
             opening, asked, out, store=opened, samples=samples, training=training_data(contamination, place, opened, say),
             columns=columns_of(place), by=by or (), also=memorized(memorization, memorization_from, place, opened),
             fresh=fresh, say=say,
         )  # fmt: skip
+    print_json({**found.result, "folder": str(out)}) if as_json else _print(found.result, out)
+
+
+@contextmanager
+def _printing_before_errors(out: Path, *, as_json: bool) -> Iterator[None]:
+    """What was measured is printed, though a task failed."""
+    try:
+        yield
     except CurateError as error:
         if error.result and not as_json:
             _print(error.result, out)
         raise
-    print_json({**found.result, "folder": str(out)}) if as_json else _print(found.result, out)
 
 
 def _say(name: str, words: str) -> None:

@@ -33,6 +33,10 @@ Plain = Annotated[
 NewTokens = Annotated[
     int | None, typer.Option(min=1, help="Most new tokens; by default 256, or half of what the model reads at once.")
 ]
+TopP = Annotated[float, typer.Option(min=1e-9, max=1, help="Draw from the likeliest whose shares come to this.")]
+MinP = Annotated[
+    float, typer.Option(min=0, max=1, help="Leave out what has less than this share of the likeliest one's.")
+]
 Stop = Annotated[list[str] | None, typer.Option(help="A string that ends a text; may be repeated.", metavar="TEXT")]
 Out = Annotated[Path | None, typer.Option(help="Write JSON lines there, not to stdout.", metavar="FILE")]
 
@@ -48,12 +52,8 @@ def generate(
     new_tokens: NewTokens = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token each time.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the likeliest; 0: from all.")] = 0,
-    top_p: Annotated[
-        float, typer.Option(min=1e-9, max=1, help="Draw from the likeliest whose shares come to this.")
-    ] = 1.0,
-    min_p: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out what has less than this share of the likeliest one's.")
-    ] = 0.0,
+    top_p: TopP = 1.0,
+    min_p: MinP = 0.0,
     stop: Stop = None,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     each: Annotated[int, typer.Option("--each", "-n", min=1, help="Texts for each prompt.")] = 1,
@@ -65,8 +65,8 @@ def generate(
 ) -> None:
     """Let a model go on with prompts, or talk to it.
 
-    One prompt is answered as it comes; several as JSON lines. A model that was trained on conversations is asked in its own
-    format. The same seed gives the same texts, in whatever batch.
+    One prompt is answered as it comes; several, or a file, as JSON lines. A model that was trained on conversations is asked
+    in its own format. The same seed gives the same texts, in whatever batch.
     """
     from curate.evaluation.generate import Speaker
     from curate.evaluation.models.generation import Sampling
@@ -83,7 +83,7 @@ def generate(
     )  # fmt: skip
     if chat:
         _converse(speaker)
-    elif len(asked) * each == 1 and not as_json and out is None:
+    elif len(asked) * each == 1 and not (as_json or out or file):
         [found] = speaker.say(speaker.encode(asked), tell=_write)
         echo("")
         _tell_cut([found])

@@ -37,6 +37,7 @@ Allow = Annotated[
     list[str] | None,
     typer.Option(help="Go on though this setting, or this fact of the data, has changed.", metavar="NAME"),
 ]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Begin anew, though there is a run of this name.")]
 
 
 def train(
@@ -44,10 +45,7 @@ def train(
     overrides: Overrides = None,
     processes: Processes = None,
     runs: Runs = None,
-    fresh: Annotated[
-        bool,
-        typer.Option("--fresh", help="Begin anew, though there is a run of this name."),
-    ] = False,
+    fresh: Fresh = False,
     allow: Allow = None,
     tasks: Tasks = None,
     every: Every = None,

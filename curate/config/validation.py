@@ -46,10 +46,7 @@ def validation_errors(
         also: Further keys that may stand there, for did-you-mean.
     """
     found: dict[tuple[str, str], tuple[list[str], str, str | None]] = {}
-    details = error.errors(include_url=False)
-    for detail in details:
-        if detail["type"] == "too_short" and any(_inside(one["loc"], detail["loc"]) for one in details):
-            continue  # entries that are wrong are not counted: what is wrong with them is told
+    for detail in _told(error.errors(include_url=False)):
         loc = _location(detail["loc"], located.at(*path), detail["type"] == "missing")
         name, where = ".".join(str(part) for part in loc), located.where(*path, *loc)
         hint, after = None, ""
@@ -68,16 +65,30 @@ def validation_errors(
                 message, where = f"{subject}: `{name}.{key}`: there is no `{kind}`", located.where(*path, *loc, key)
             hint = did_you_mean(str(kind), kinds) or f"there are: {', '.join(kinds)}"
         else:
-            words = detail["msg"].removeprefix("Value error, ").partition(", unable to parse")[0]
-            words = _TUPLE.sub(r"\1list", words).removesuffix(", not 0").removesuffix(" after validation")
-            message = f"{subject}: " + (f"`{name}`: " if name else "") + words[:1].lower() + words[1:]
-            field = model.model_fields.get(str(loc[0]) if loc else "")
-            written = str((shown or {}).get(str(loc[0]) if loc else "", ""))
+            message = f"{subject}: " + (f"`{name}`: " if name else "") + _words(detail["msg"])
+            first = str(loc[0]) if loc else ""
+            field, written = model.model_fields.get(first), str((shown or {}).get(first, ""))
             secret = "${env:" in written or (field is not None and not field.repr)
             after = "" if secret or not loc else f", got {_shown(detail['input'])}"
         found.setdefault((where, name), ([], after, hint))[0].append(message)
     told = (CurateError(_alternatives(said) + after, where, hint) for (where, _), (said, after, hint) in found.items())
     return [masked(error, shown) for error in told]
+
+
+def _told(details: Sequence[Any]) -> list[Any]:
+    """Without lists that are too short by entries that are wrong: what is wrong with these is told."""
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short" or not any(_inside(one["loc"], detail["loc"]) for one in details)
+    ]
+
+
+def _words(message: str) -> str:
+    """What pydantic says, without what is of Python."""
+    words = message.removeprefix("Value error, ").partition(", unable to parse")[0]
+    words = _TUPLE.sub(r"\1list", words).removesuffix(", not 0").removesuffix(" after validation")
+    return words[:1].lower() + words[1:]
 
 
 def _inside(inner: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:

@@ -29,7 +29,6 @@ from curate.train.settings.architecture import Activation, Architecture
 __all__ = [
     "Attention",
     "BackboneCache",
-    "BackboneCache",
     "Block",
     "Cache",
     "FeedForward",

@@ -146,6 +146,16 @@ def _facts(pack: Pack) -> dict[str, Any]:
     }
 
 
+def _refuse(folder: RunFolder, config: TrainConfig, refused: Sequence[Any]) -> None:
+    if refused:
+        raise CurateError(
+            f"run `{config.run}` was begun with other settings or data: {'; '.join(map(str, refused))}",
+            str(folder.path),
+            "put them back, name another run (`--set run=NAME`), begin it again with --fresh, "
+            f"or go on with the changes (`{' '.join(f'--allow {change.name}' for change in refused)}`)",
+        )
+
+
 def prepare(
     folder: RunFolder,
     config: TrainConfig,
@@ -176,14 +186,7 @@ def prepare(
     step, begun = (0, None) if fresh else _newest(folder)
     changed = _changes(begun, facts) if begun else []
     _refuse_unknown(allow, changed, set() if fresh else {record["name"] for record in _changes_before(folder)}, facts)
-    refused = [change for change in changed if change.name not in allow]
-    if refused:
-        raise CurateError(
-            f"run `{config.run}` was begun with other settings or data: {'; '.join(map(str, refused))}",
-            str(folder.path),
-            "put them back, name another run (`--set run=NAME`), begin it again with --fresh, "
-            f"or go on with the changes (`{' '.join(f'--allow {change.name}' for change in refused)}`)",
-        )
+    _refuse(folder, config, [change for change in changed if change.name not in allow])
     if fresh:
         set_aside(folder.path)
     if changed:
