@@ -38,8 +38,8 @@ METRICS = {
     ("sst2", "acc"): "accuracy", ("csqa", "acc"): "accuracy",
 }  # fmt: skip
 NATIVE = {
-    "hellaswag": {"prompt": "{query}", "choices": "choices", "answer": "label"},
-    "arc": {"prompt": "Question: {question}\nAnswer:", "choices": "texts", "answer": "place"},
+    "hellaswag": {"prompt": "{{ query }}", "choices": "choices", "answer": "label"},
+    "arc": {"prompt": "Question: {{ question }}\nAnswer:", "choices": "texts", "answer": "place"},
 }
 
 

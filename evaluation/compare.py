@@ -351,8 +351,10 @@ def compare_metric(
     # items that all agree have no spread: they bound what is measured exactly, and nothing that is counted
     if estimate is None or (estimate.low == estimate.high and "nats" not in metric.facts):
         return found
-    error = (estimate.high - estimate.low) / (2 * NormalDist().inv_cdf((1 + wide(count)) / 2))
-    least = detectable(error, count - 1, count - 1, level=level) if least_p(count) < level else None
+    least = None
+    if least_p(count) < level:
+        error = (estimate.high - estimate.low) / (2 * NormalDist().inv_cdf((1 + wide(count)) / 2))
+        least = detectable(error, count - 1, count - 1, level=level)
     return replace(found, low=estimate.low, high=estimate.high, detectable=least)
 
 

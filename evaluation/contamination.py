@@ -29,6 +29,7 @@ from curate.dataset.fillers import without_fillers
 from curate.dataset.reader import Dataset
 from curate.dedup.minhash import hash_words
 from curate.dedup.words import character_table
+from curate.evaluation.result import write_described
 from curate.evaluation.tasks.data import Rows
 from curate.evaluation.tasks.fairness import ANSWERS, sentence
 from curate.evaluation.tasks.harness import asked_columns
@@ -47,8 +48,7 @@ from curate.evaluation.tasks.settings import (
     TaskSettings,
     ToxicityTask,
 )
-from curate.files import replacing, write_durably
-from curate.jsontext import dumps, loads
+from curate.jsontext import loads
 from curate.stages.kernels import mix
 
 __all__ = ["SHARE", "Overlaps", "contamination", "item_texts", "training_texts"]
@@ -297,7 +297,7 @@ def contamination(
         ends = start + np.cumsum([len(parts) for parts in some])
         table = _table_of(rows, start, ends, shares, longest, overlaps.words)
         start = int(ends[-1])
-        _write(folder, task.name, keys[task.name], table)
+        write_described(folder / "contamination", task.name, table, keys[task.name])
         known[task.name] = table
     return known
 
@@ -339,11 +339,3 @@ def _read(folder: Path, name: str, key: dict[str, Any]) -> pa.Table | None:
         return parquet.read_table(place / f"{name}.parquet")
     except (OSError, ValueError, pa.ArrowException):
         return None
-
-
-def _write(folder: Path, name: str, key: dict[str, Any], table: pa.Table) -> None:
-    place = folder / "contamination"
-    place.mkdir(parents=True, exist_ok=True)
-    with replacing(place / f"{name}.parquet") as stream:
-        parquet.write_table(table, stream, compression="zstd")
-    write_durably(place / f"{name}.json", dumps(key).encode())

@@ -138,7 +138,10 @@ def read_prompts(path: Path, column: str | None) -> list[Prompt]:
     if not path.is_file():
         raise CurateError("there is no such file", str(path))
     if path.suffix in ("", ".txt"):
-        found: list[Prompt] = [line for line in path.read_text().splitlines() if line.strip()]
+        try:
+            found: list[Prompt] = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise CurateError(f"this is no UTF-8 text: byte {error.start + 1:,}", str(path)) from None
         if not found:
             raise CurateError("there is no prompt in this file", str(path), "a prompt is a line of text")
         return found
@@ -153,4 +156,7 @@ def read_prompts(path: Path, column: str | None) -> list[Prompt]:
     empty = next((identity for identity, value in values if not value), None)
     if empty is not None:
         raise CurateError(f"the row {empty} has no `{name}`", str(path))
+    strange = next((row for row, value in values if not isinstance(value, str) and messages_in(value) is None), None)
+    if strange is not None:
+        raise CurateError(f"the row {strange} has neither a text nor messages in `{name}`", str(path))
     return [messages_in(value) or str(value) for _, value in values]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,10 +24,12 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from curate.errors import CurateError
-from curate.files import replacing, write_durably
+from curate.files import replacing, sync_folder, write_durably
 from curate.jsontext import dumps, loads
 
-__all__ = ["Evaluation", "Items", "contamination_words", "held", "open_evaluation", "read_items", "write_items"]
+__all__ = [
+    "Evaluation", "Items", "contamination_words", "held", "open_evaluation", "read_items", "write_described", "write_items",
+]  # fmt: skip
 
 RESULT = "result.json"
 
@@ -91,10 +92,17 @@ def open_evaluation(folder: Path) -> Evaluation:
 def write_items(folder: Path, items: Items) -> None:
     """Write the items of a task, whole or not at all; what they are about comes last."""
     place = folder / "items"
+    write_described(place, items.task, items.table, items.about)
+
+
+def write_described(place: Path, name: str, table: pa.Table, about: dict[str, Any]) -> None:
+    """Write a table and what it is about, so that a crash at any moment leaves no table beside what another was about."""
     place.mkdir(parents=True, exist_ok=True)
-    with replacing(place / f"{items.task}.parquet") as stream:
-        parquet.write_table(items.table, stream, compression="zstd")
-    write_durably(place / f"{items.task}.json", dumps(items.about).encode())
+    (place / f"{name}.json").unlink(missing_ok=True)
+    sync_folder(place)
+    with replacing(place / f"{name}.parquet") as stream:
+        parquet.write_table(table, stream, compression="zstd")
+    write_durably(place / f"{name}.json", dumps(about).encode())
 
 
 def read_items(folder: Path, task: str) -> Items | None:
@@ -142,8 +150,9 @@ def held(folder: Path, model: str, length: int, *, fresh: bool = False) -> Itera
             ) from None
         if fresh:
             (folder / RESULT).unlink(missing_ok=True)
-            for name in ("items", "contamination"):
-                shutil.rmtree(folder / name, ignore_errors=True)
+            for about in [path for name in ("items", "contamination") for path in (folder / name).glob("*.json")]:
+                about.with_suffix(".parquet").unlink(missing_ok=True)
+                about.unlink()
         _check_model(folder, model, length)
         yield
 

@@ -18,7 +18,7 @@ from curate.dataset.runs import Thing, now, record, records, run_id
 from curate.dataset.store import Store
 from curate.errors import CurateError, ResumableError, did_you_mean
 from curate.evaluation.contamination import contamination
-from curate.evaluation.metrics import Measured, group_measures, measures, signatures
+from curate.evaluation.metrics import METRICS, Measured, group_measures, measures, signatures
 from curate.evaluation.result import RESULT, Evaluation, Items, held, open_evaluation, read_items, write_items
 from curate.evaluation.tasks.data import SMALL, Rows, as_texts, read_rows
 from curate.evaluation.tasks.fairness import CAUTIONS
@@ -33,6 +33,8 @@ __all__ = ["evaluate", "read_tasks"]
 
 SAMPLES = ("prompt", "choices", "log_probabilities", "generated", "finish", "generated_tokens", "pieces")
 """Facts that only `--samples` keeps."""
+FACTS = {"id", "cluster", "cut", "unknown", *SAMPLES, *(name for one in METRICS.values() for name in one.facts)}
+"""Names of an evaluation's own columns."""
 Say = Callable[[str], None]
 Read = Sequence[tuple[TaskSettings, Rows]]
 Measurements = Sequence[tuple[TaskSettings, Rows, Items]]
@@ -153,6 +155,10 @@ def read_tasks(
             read[number] = task.model_copy(update={"by": (*task.by, *more)}), rows
         asked = [("by", name) for name in task.by] + ([("cluster", task.cluster)] if task.cluster else [])
         for setting, name in asked:
+            if setting == "by" and name in FACTS:
+                raise CurateError(
+                    f"a result has something else under the name `{name}`", f"task {task.name}: by", "rename the column"
+                )
             if name not in known:
                 near = did_you_mean(name, known) or f"there are: {', '.join(known)}"
                 raise CurateError(f"no row has a column `{name}`", f"task {task.name}: {setting}", near)
@@ -271,8 +277,11 @@ def _with_earlier(result: dict[str, Any], folder: Path) -> dict[str, Any]:
         before = open_evaluation(folder).result
     except CurateError:
         return result
-    left = [task for task in before["tasks"] if task not in result["tasks"]]
+    left = [task for task in before["tasks"] if task not in result["tasks"] and task not in result["failed"]]
     whole = {**before, **result}
+    if "contamination" in before:
+        tasks = {task: one for task, one in before["contamination"]["tasks"].items() if task in left}
+        whole["contamination"] = {**before["contamination"], "tasks": tasks}
     for part in ("tasks", "groups", "about", "signatures"):
         known = before.get(part, {})
         whole[part] = {task: known[task] for task in left if task in known} | result[part]

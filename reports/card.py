@@ -159,7 +159,7 @@ def _evaluations(run: RunData, store: Store) -> Iterator[Evaluation]:
             found = open_evaluation(Path(folder))
         except CurateError:
             continue
-        if found.result["weights"] in known:
+        if found.result.get("weights") in known:
             yield found
 
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["generate"]
 
+NEXT_TURN = 1_000_003
+"""Between the seeds of two turns."""
+
 Model = Annotated[str, typer.Argument(help="A run, its folder, a checkpoint, or a Hugging Face folder.")]
 Prompts = Annotated[list[str] | None, typer.Argument(help="What it goes on with; - reads one from stdin.")]
 File = Annotated[
@@ -74,6 +77,10 @@ def generate(
     from curate.evaluation.request import model_place
 
     asked = _asked(prompts or [], file, column, chat=chat)
+    if "" in (stop or []):
+        raise typer.BadParameter("--stop is a string that ends a text: an empty one ends all at once")
+    if as_json and out:
+        raise typer.BadParameter("--json is for stdout, --out writes JSON lines: take one of them")
     if chat and (each > 1 or out or as_json):
         raise typer.BadParameter("--chat is one conversation: leave out --each, --out and --json")
     opened: Any = open_model(model_place(model), length=length, backend=backend)
@@ -103,7 +110,22 @@ def _asked(prompts: list[str], file: Path | None, column: str | None, *, chat: b
         )
     if file is not None:
         return read_prompts(file, column)
-    return [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
+    return [_text(sys.stdin.read()).removesuffix("\n") if prompt == "-" else prompt for prompt in prompts]
+
+
+def _text(given: str) -> str:
+    """What came from stdin.
+
+    Raises:
+        CurateError: It was no UTF-8.
+    """
+    from curate.errors import CurateError
+
+    try:
+        given.encode()
+    except UnicodeEncodeError:
+        raise CurateError("what came from stdin is no UTF-8 text", "stdin") from None
+    return given
 
 
 def _write(_: int, text: str) -> None:
@@ -149,6 +171,8 @@ def _many(speaker: Speaker, asked: list[Prompt], each: int, out: Path | None, *,
 
 
 def _converse(speaker: Speaker) -> None:
+    from dataclasses import replace
+
     from curate.errors import CurateError
 
     if speaker.template is None:
@@ -161,7 +185,7 @@ def _converse(speaker: Speaker) -> None:
     while True:
         sys.stderr.write("> ")
         sys.stderr.flush()
-        line = sys.stdin.readline().strip()
+        line = _text(sys.stdin.readline()).strip()
         if not line:
             return
         turns.append({"role": "user", "content": line})
@@ -169,6 +193,7 @@ def _converse(speaker: Speaker) -> None:
             del turns[:2]
             echo("generate: the conversation is too long for the model: its first turns are left out", err=True)
         [said] = speaker.say([tokens], tell=_write)
+        speaker.sampling = replace(speaker.sampling, seed=speaker.sampling.seed + NEXT_TURN)
         echo("")
         if said.text.strip():
             turns.append({"role": "assistant", "content": said.text})

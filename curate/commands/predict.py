@@ -46,6 +46,8 @@ def predict(
     from curate.evaluation.request import model_place
     from curate.files import replacing
 
+    if as_json and out:
+        raise typer.BadParameter("--json is for stdout, --out writes JSON lines: take one of them")
     rows = _rows(data, split, limit, store)
     opened: Any = open_model(model_place(model), length=length)
     found = predicted(opened, rows, text=text, second=second, embeddings=embeddings, beams=beams)
@@ -69,8 +71,9 @@ def _rows(data: list[str], split: str | None, limit: int | None, store: str | No
     from curate.dataset.reader import open_dataset
     from curate.errors import CurateError
     from curate.evaluation.tasks.data import read_files
+    from curate.evaluation.tasks.files import ENDINGS
 
-    if any(Path(one).exists() or Path(one).suffix for one in data):
+    if any(Path(one).exists() or not set(ENDINGS).isdisjoint(Path(one).suffixes) for one in data):
         if split:
             raise CurateError("files have no splits", "--split", "leave it out")
         rows, _ = read_files(data, where="DATA")

@@ -106,7 +106,7 @@ def _written(changes: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _config(path: Path, overrides: Sequence[str], name: str) -> TrainConfig:

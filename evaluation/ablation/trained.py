@@ -155,7 +155,9 @@ def key_of(settings: Settings, versions: Mapping[str, str]) -> str:
     tokenizer = settings.get("tokenizer", {}).get("path")
     if tokenizer:
         path = Path(tokenizer)
-        decides["tokenizer"] = file_hash(path / "tokenizer.json" if path.is_dir() else path)
+        hashed = file_hash(path / "tokenizer.json" if path.is_dir() else path)
+        more = {key: value for key, value in settings["tokenizer"].items() if key != "path"}
+        decides["tokenizer"] = {**more, "path": hashed} if more else hashed
     for block, key in (("model", "path"), ("objective", "teacher")):
         if settings.get(block, {}).get(key):
             from curate.train.weights.origin import find_model, model_hash

@@ -19,6 +19,7 @@ from curate.evaluation.models.identity import template_hash
 from curate.evaluation.models.tokens import TokenModel
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.weights.origin import Origin, model_hash
+from curate.train.weights.tokenizer_files import read_chat_template
 
 __all__ = ["TransformersModel", "open_transformers"]
 
@@ -127,7 +128,7 @@ def open_transformers(path: str, *, length: int | None = None) -> TransformersMo
         made.to("cuda" if torch.cuda.is_available() else "cpu"), name=path,
         weights=model_hash(Origin(folder, "foreign", None, vocabulary, limit, folder)),
         tokenizer=load_tokenizer(folder / "tokenizer.json"), prefix=prefix, end=_ends(made, words),
-        length=limit if length is None else min(length, limit), template=template_hash(folder),
+        length=limit if length is None else min(length, limit), template=template_hash(read_chat_template(folder)),
     )  # fmt: skip
 
 

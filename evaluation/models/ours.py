@@ -17,6 +17,7 @@ from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.models.layers import BackboneCache
 from curate.train.models.trunk import build_trunk
 from curate.train.weights.origin import Origin, checkpoint_of, find_model, model_hash
+from curate.train.weights.tokenizer_files import read_chat_template
 
 if TYPE_CHECKING:
     from curate.train.weights.export import Trained
@@ -109,10 +110,12 @@ def trunk_of(trained: Trained, name: str, weights: str) -> TrunkModel:
     _check_predicts(trained, name)
     tokens = load_tokenizer(trained.tokenizer)
     known = roles(tokens)
-    return TrunkModel(
+    made = TrunkModel(
         trained.trunk(), name=name, weights=weights, tokenizer=tokens, prefix=known["start"],
         end=frozenset({known["end_of_text"], known.get("end", known["end_of_text"])}), length=trained.length,
     )  # fmt: skip
+    made.training = trained.config.data, trained.chat_template
+    return made
 
 
 def _check_predicts(trained: Trained, name: str) -> None:
@@ -121,7 +124,7 @@ def _check_predicts(trained: Trained, name: str) -> None:
         raise CurateError(f"the model in `{name}` does not predict the next token: it was trained for `{kind}`")
 
 
-def _of_run(path: str) -> tuple[nn.Module, str, Path | None, int, str]:
+def _of_run(path: str) -> tuple[nn.Module, str, Path | None, int, str | None]:
     from curate.train.weights.export import load_trained
 
     trained = load_trained(Path(path))
@@ -129,7 +132,7 @@ def _of_run(path: str) -> tuple[nn.Module, str, Path | None, int, str]:
     found = checkpoint_of(Path(path))
     assert found is not None
     tokenizer = trained.tokenizer if trained.tokenizer.is_file() else None
-    template = template_hash(Path(path), trained.config.data.chat_template)
+    template = template_hash(trained.chat_template)
     return trained.trunk(), _hash(found), tokenizer, trained.length, template
 
 
@@ -137,7 +140,7 @@ def _hash(checkpoint: Path) -> str:
     return model_hash(Origin(checkpoint, "run", None, 0, None, None))
 
 
-def _of_folder(path: str) -> tuple[nn.Module, str, Path | None, int, str]:
+def _of_folder(path: str) -> tuple[nn.Module, str, Path | None, int, str | None]:
     from curate.train.weights.huggingface import read_huggingface
 
     origin = find_model(path, setting="MODEL")
@@ -150,4 +153,4 @@ def _of_folder(path: str) -> tuple[nn.Module, str, Path | None, int, str]:
     tensors = {name: tensor.float() for name, tensor in found.tensors if name in wanted}
     trunk.load_state_dict({name.removeprefix("model."): tensor for name, tensor in tensors.items()}, assign=True)
     tokenizer = origin.tokenizer / "tokenizer.json" if origin.tokenizer else None
-    return trunk, model_hash(origin), tokenizer, found.length, template_hash(Path(path))
+    return trunk, model_hash(origin), tokenizer, found.length, template_hash(read_chat_template(Path(path)))

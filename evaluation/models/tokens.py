@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
 from curate.evaluation.models.generation import Generation, Respond, Sampling
 from curate.evaluation.models.identity import answers_hash
 from curate.evaluation.models.windows import Window, batches, likelihoods, scored_windows, text_windows
+
+if TYPE_CHECKING:
+    from curate.train.settings.blocks import DataSettings
 
 __all__ = ["TokenModel", "rows_of"]
 
@@ -42,6 +46,9 @@ class TokenModel(ABC):
         end: Tokens that end a text.
         length: Most tokens that it reads at once.
         template: sha256 over what says how its conversations are written.
+
+    Attributes:
+        training: Columns and template of conversations, of a model in training; None: they are in its folder.
     """
 
     backend: str
@@ -55,13 +62,14 @@ class TokenModel(ABC):
         prefix: int,
         end: frozenset[int],
         length: int,
-        template: str = "",
+        template: str | None = None,
     ) -> None:
         self.name, self.weights, self.length = name, weights, length
         self.identity = answers_hash(
             weights, self.backend, tokenizer, prefix=prefix, end=sorted(end), template=template
         )
         self.tokenizer, self.prefix, self.end = tokenizer, prefix, end
+        self.training: tuple[DataSettings, str | None] | None = None
         self.progress: Callable[[float], None] = lambda share: None
 
     @abstractmethod

@@ -81,6 +81,8 @@ def _parsed(task: ConversationTask, row: dict[str, Any], value: Any) -> Any:
 
 def _settings(model: TokenModel) -> tuple[DataSettings, str | None]:
     """Columns of the model's training, and the template of the conversations that it was trained on, if it was."""
+    if model.training is not None:
+        return model.training
     path = Path(model.name)
     checkpoint = checkpoint_of(path)
     if checkpoint is None:

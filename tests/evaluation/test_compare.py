@@ -360,3 +360,13 @@ def test_two_draws_of_one_model_are_seldom_told_apart_by_any_of_their_tasks(tmp_
             made.append(evaluation(tmp_path / f"{at}{name}", tables))
         told += any(one.verdict != "no difference shown" for one in compare(made).tests)
     assert told / tries <= 0.05 + 2 * (0.05 * 0.95 / tries) ** 0.5
+
+
+@pytest.mark.parametrize("clusters", [None, ["a", "b"] * 10])
+def test_two_items_or_two_clusters_are_compared_and_tell_nothing(clusters):
+    rows = 2 if clusters is None else 20
+    columns = {"bytes": [10] * rows, "words": [2] * rows, "tokens": [5] * rows}
+    columns |= {} if clusters is None else {"cluster": clusters}
+    one, other = (pa.table({"nats": [base + number for number in range(rows)], **columns}) for base in (10.0, 12.5))
+    found = compare_metric("bits_per_byte", one, other, seed=0, same=False)
+    assert found.difference > 0 and found.detectable is None

@@ -275,3 +275,43 @@ def test_the_card_of_a_run_tells_of_evaluations_of_its_export(project, trained, 
     page = (tmp_path / "card.html").read_text()
     assert "of-export" in page and "of-run" in page
     assert "a: in the training data" in page and "0 of 1 items" in page
+
+
+def test_a_group_may_not_be_named_as_what_is_measured(refused, trained, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one two", "bytes": 7}\n')
+    assert "something else under the name `bytes`" in refused(
+        trained("text"), "--data", tmp_path / "a.jsonl", "--by", "bytes"
+    )
+
+
+def test_fresh_removes_an_evaluation_and_nothing_else(typed, trained, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one two"}\n')
+    (tmp_path / "out" / "items").mkdir(parents=True)
+    (tmp_path / "out" / "items" / "precious.txt").write_text("mine")
+    typed(trained("text"), "--data", tmp_path / "a.jsonl")
+    found, _ = typed(trained("started"), "--data", tmp_path / "a.jsonl", "--fresh")
+    assert found["model"] == str(trained("started"))
+    assert (tmp_path / "out" / "items" / "precious.txt").read_text() == "mine"
+
+
+def test_what_was_known_of_a_task_does_not_stand_beside_its_new_numbers(typed, trained, tmp_path):
+    def write(words):
+        (tmp_path / "a.jsonl").write_text(json.dumps({"text": words}) + "\n")
+
+    write("one two three four five six seven eight nine ten")
+    before, _ = typed(trained("text"), "--data", tmp_path / "a.jsonl")
+    write("another text, as long as it has to be for contamination")
+    after, _ = typed(trained("text"), "--data", tmp_path / "a.jsonl", "--contamination", "none")
+    assert "a" in before["contamination"]["tasks"] and "a" not in after["contamination"]["tasks"]
+
+
+def test_a_crash_between_items_and_what_they_are_about_leaves_none(tmp_path, monkeypatch):
+    import pyarrow as pa
+
+    from curate.evaluation import result
+
+    result.write_items(tmp_path, result.Items("t", pa.table({"id": ["a"]}), {"model": "one"}))
+    monkeypatch.setattr(result, "write_durably", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        result.write_items(tmp_path, result.Items("t", pa.table({"id": ["b"]}), {"model": "other"}))
+    assert result.read_items(tmp_path, "t") is None

@@ -162,6 +162,8 @@ def test_a_conversation_goes_on_until_an_empty_line(typed, trained):
         (["text", "--file", "empty.txt"], "there is no prompt in this file"),
         (["text", "--file", "gone.txt"], "there is no such file"),
         (["text", "--file", "other.jsonl"], "no column `prompt`"),
+        (["text", "--file", "number.jsonl"], "has neither a text nor messages in `prompt`"),
+        (["text", "--file", "latin.txt"], "no UTF-8 text: byte 4"),
     ],
 )
 def test_what_cannot_be_gone_on_with_is_told(typed, trained, project, words, said):
@@ -169,6 +171,8 @@ def test_what_cannot_be_gone_on_with_is_told(typed, trained, project, words, sai
     (project / "wrong.jsonl").write_text(json.dumps({"messages": turns}))
     (project / "empty.txt").write_text("\n\n")
     (project / "other.jsonl").write_text('{"question": "a"}')
+    (project / "number.jsonl").write_text('{"prompt": {"a": 1}}')
+    (project / "latin.txt").write_bytes(b"caf\xe9\n")
     error = typed(trained(words[0]), *words[1:], code=2).exception
     assert said in f"{error} {getattr(error, 'hint', '')}"
 

@@ -200,7 +200,9 @@ def prepare(
     folder.write("environment.json", {"schema": SCHEMA, **_environment(config), **_measured(folder)})
     first = packs if isinstance(packs, Pack) else next(iter(packs.values()))
     write_durably(folder.path / "tokenizer.json", first.tokenizer_path.read_bytes())
-    if first.chat_template is not None:
+    if first.chat_template is None:
+        (folder.path / "chat_template.jinja").unlink(missing_ok=True)
+    else:
         folder.write_text("chat_template.jinja", first.chat_template)
     return facts
 
