@@ -77,12 +77,7 @@ def generate(
     from curate.evaluation.request import model_place
 
     asked = _asked(prompts or [], file, column, chat=chat)
-    if "" in (stop or []):
-        raise typer.BadParameter("--stop is a string that ends a text: an empty one ends all at once")
-    if as_json and out:
-        raise typer.BadParameter("--json is for stdout, --out writes JSON lines: take one of them")
-    if chat and (each > 1 or out or as_json):
-        raise typer.BadParameter("--chat is one conversation: leave out --each, --out and --json")
+    _check(stop or [], several=each > 1, out=out, chat=chat, as_json=as_json)
     opened: Any = open_model(model_place(model), length=length, backend=backend)
     speaker = Speaker.of(
         opened, plain=plain, system=system, most=new_tokens, stop=stop or [], rows=batch,
@@ -96,6 +91,15 @@ def generate(
         _tell_cut([found])
     else:
         _many(speaker, asked, each, out, as_json=as_json)
+
+
+def _check(stop: list[str], *, several: bool, out: Path | None, chat: bool, as_json: bool) -> None:
+    if "" in stop:
+        raise typer.BadParameter("--stop is a string that ends a text: an empty one ends all at once")
+    if as_json and out:
+        raise typer.BadParameter("--json is for stdout, --out writes JSON lines: take one of them")
+    if chat and (several or out or as_json):
+        raise typer.BadParameter("--chat is one conversation: leave out --each, --out and --json")
 
 
 def _asked(prompts: list[str], file: Path | None, column: str | None, *, chat: bool) -> list[Prompt]:

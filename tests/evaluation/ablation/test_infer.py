@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from curate.evaluation.ablation.infer import AA, compare_arms, home_advantage, macro, t_interval, welch
+from curate.evaluation.statistics import detectable
 
 SPREAD = 0.0035
 """Of the bits per byte of equal settings over seeds, as measured for small models."""
@@ -131,11 +132,10 @@ def test_the_cross_check_holds_for_arms_of_different_spread():
 
 
 def test_what_would_be_found_is_of_the_spread_of_both_arms():
-    from scipy.stats import t
-
     first, other = [2.50, 2.51, 2.49, 2.50, 2.52], [2.56, 2.44, 2.50, 2.58, 2.42]
     error = math.sqrt((np.var(first, ddof=1) + np.var(other, ddof=1)) / 5)
-    expected = float(error * (t.ppf(0.975, 4) + t.ppf(0.8, 4)))
+    expected = detectable(error, 4, 8)
+    assert expected == pytest.approx(4.2 * error, rel=0.01)
     for arms in ({"v1": {"a": first}, "v2": {"a": other}}, {"v1": {"a": other}, "v2": {"a": first}}):
         assert compare_arms(arms, ["a"])[0][0].mde == pytest.approx(expected)
 
