@@ -11,16 +11,15 @@ scikit-learn.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import time
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from labeling_data import Labelled, sets, sms
 from scipy import stats
 
 from curate import open_dataset, run
@@ -29,7 +28,7 @@ from curate.labeling.calibration import expected_calibration_error, probabilitie
 from curate.labeling.certification import certify, choose_threshold, error_of_attempt
 from curate.labeling.classifier import Fitted, fit, learnable
 from curate.labeling.documents import documents, find
-from curate.labeling.features import hashed, spread, weighted
+from curate.labeling.features import spread, weighted
 from curate.labeling.learning_curve import macro_f1, outcomes
 from curate.labeling.logistic import Problem, rotate, solve
 from curate.labeling.selection import diverse, margin, margins, mixture
@@ -37,58 +36,9 @@ from curate.labeling.suspects import suspects
 from curate.labeling.task import Task
 from curate.labeling.weak import label_model, weak_majority, weakly
 
-DATA = Path(os.environ.get("CURATE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 SIZES = (100, 200, 400)
 PENALTY = (0.01,)
 TESTED = 1000
-
-
-class Labelled(NamedTuple):
-    """A set: its texts, their features, their labels, how many labels there are."""
-
-    name: str
-    texts: list[str]
-    features: Any
-    labels: np.ndarray
-    classes: int
-
-
-def _lines(name: str, encoding: str = "utf-8") -> list[str]:
-    return [line for line in (DATA / name).read_text(encoding).split("\n") if line.strip()]
-
-
-def _sms() -> list[tuple[str, int]]:
-    rows = (line.split("\t", 1) for line in _lines("sms_spam/sms.tsv"))
-    return [(text, int(label == "spam")) for label, text in rows]
-
-
-def _sst2() -> list[tuple[str, int]]:
-    rows = (line.rsplit("\t", 1) for name in ("train", "test") for line in _lines(f"sst2/{name}.tsv"))
-    return [(text, int(label)) for text, label in rows]
-
-
-def _trec() -> list[tuple[str, int]]:
-    names = ("sentence_sets/TREC.train.all", "sentence_sets/TREC.test.all")
-    rows = (line.split(" ", 1) for name in names for line in _lines(name, "latin-1"))
-    return [(text, int(label)) for label, text in rows]
-
-
-def _movies() -> list[tuple[str, int]]:
-    with zipfile.ZipFile(DATA / "nltk_corpora" / "movie_reviews.zip") as archive:
-        names = sorted(
-            name for name in archive.namelist() if name.endswith(".txt") and ("/neg/" in name or "/pos/" in name)
-        )
-        return [(archive.read(name).decode("latin-1"), int("/pos/" in name)) for name in names]
-
-
-def sets() -> Iterator[Labelled]:
-    """All sets; texts that stand twice count once, so that none is on both sides."""
-    for name, rows in (("sms_spam", _sms), ("sst2", _sst2), ("trec", _trec), ("movie_reviews", _movies)):
-        if len(sys.argv) > 3 and sys.argv[3] != name:
-            continue
-        texts, labels = zip(*dict(rows()).items(), strict=True)
-        given = np.array(labels)
-        yield Labelled(name, list(texts), hashed(texts), given, int(given.max()) + 1)
 
 
 def parted(data: Labelled, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -404,7 +354,7 @@ functions:
 
 def many(thousands: int) -> None:
     """`weak` and looking documents up, on so many thousand short messages: CPU seconds."""
-    texts = [text for text, _ in _sms()]
+    texts = [text for text, _ in sms()]
     count = 1000 * thousands
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -207,7 +207,7 @@ def _errors_found(degrees: float, known: float, level: float) -> float:
         tails = stats.norm.cdf(factor * errors - least) + stats.norm.cdf(-factor * errors - least)
         return POWER - float(tails.mean())
 
-    return optimize.brentq(missed, 0.0, 1e6, rtol=1e-9)  # type: ignore[return-value]
+    return float(optimize.root_scalar(missed, bracket=(0.0, 1e6), rtol=1e-9).root)
 
 
 def _spreads(degrees: float) -> Numbers:
@@ -241,4 +241,4 @@ def detectable_share(wins: int, losses: int, n: int, *, level: float = 0.05) -> 
         return POWER - float(stats.binom.pmf(differing, n, both) @ found)
 
     most = 1 - 2 * lost - 1e-12
-    return optimize.brentq(missed, 0.0, most, xtol=1e-9) if missed(most) < 0 else None  # type: ignore[return-value]
+    return float(optimize.root_scalar(missed, bracket=(0.0, most), xtol=1e-9).root) if missed(most) < 0 else None

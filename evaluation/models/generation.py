@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,9 +30,6 @@ CHECK = 4
 class Respond(Protocol):
     """A model in the middle of some texts; it remembers what it was given before."""
 
-    joins: bool
-    """It takes in others."""
-
     def __call__(self, tokens: Tensor, real: Tensor) -> Tensor:
         """The logits after the last of new tokens, (rows, vocabulary) float32.
 
@@ -45,6 +42,11 @@ class Respond(Protocol):
     def keep(self, rows: Tensor) -> None:
         """Go on with these rows alone."""
         ...
+
+
+@runtime_checkable
+class Joins(Respond, Protocol):
+    """One that takes in others."""
 
     def join(self, other: Any) -> None:
         """Go on with the rows of another one, too, behind these."""
@@ -156,15 +158,13 @@ class Generation:
         waiting = deque(self._text(number, prompts[number]) for number in order)
         active, respond = list[_Text](), self.model.respond()
         while waiting or active:
-            if waiting and (not active or (respond.joins and len(active) <= rows - max(rows // 4, 1))):
-                fresh, more = (
-                    [waiting.popleft() for _ in range(min(rows - len(active), len(waiting)))],
-                    self.model.respond(),
-                )
+            if waiting and (not active or (isinstance(respond, Joins) and len(active) <= rows - max(rows // 4, 1))):
+                more = self.model.respond()
+                fresh = [waiting.popleft() for _ in range(min(rows - len(active), len(waiting)))]
                 fresh = self._step(fresh, more, *_padded([text.prompt for text in fresh], self.model))
                 if not active:
                     respond = more
-                elif fresh:
+                elif fresh and isinstance(respond, Joins):
                     respond.join(more)
                 active += fresh
             if active:

@@ -58,8 +58,6 @@ class TransformersModel(TokenModel):
 class _Reading:
     """A model in the middle of some texts; one that keeps no keys and values reads all again for each token."""
 
-    joins = False
-
     def __init__(self, model: Any, *, numbers_positions: bool) -> None:
         self.model, self.numbers_positions = model, numbers_positions
         self.cache: Any = None
@@ -84,10 +82,6 @@ class _Reading:
         self.seen, self.read = self.seen[rows], self.read[rows]
         if self.cache is not None:
             self.cache.batch_select_indices(rows)
-
-    def join(self, other: Any) -> None:
-        """It does not."""
-        raise NotImplementedError
 
 
 def open_transformers(path: str, *, length: int | None = None) -> TransformersModel:

@@ -49,15 +49,15 @@ class TrunkModel(TokenModel):
 
     def respond(self) -> Respond:
         """See `TokenModel.respond`."""
-        return _Reading(self)
+        cache = self.trunk.new_cache()
+        return _Reading(self, cache) if isinstance(cache, BackboneCache) else _Joining(self, cache)
 
 
 class _Reading:
-    """A trunk in the middle of some texts; one of transformers takes in no others."""
+    """A trunk in the middle of some texts."""
 
-    def __init__(self, model: TrunkModel) -> None:
-        self.model, self.cache = model, model.trunk.new_cache()
-        self.joins = not isinstance(self.cache, BackboneCache)
+    def __init__(self, model: TrunkModel, cache: Any) -> None:
+        self.model, self.cache = model, cache
 
     def __call__(self, tokens: Tensor, real: Tensor) -> Tensor:
         """See `Respond`."""
@@ -69,8 +69,12 @@ class _Reading:
         self.cache.select(rows)
         self.cache.trim()
 
+
+class _Joining(_Reading):
+    """One with a memory of ours, which takes in others."""
+
     def join(self, other: Any) -> None:
-        """See `Respond.join`."""
+        """See `Joins.join`."""
         self.cache.join(other.cache)
 
 

@@ -41,14 +41,14 @@ def small_model(length: int = 24, seed: int = 0, merges: tuple[tuple[str, str], 
     )  # fmt: skip
 
 
-def llama_folder(place: Path, seed: int = 1) -> Path:
+def llama_folder(place: Path, seed: int = 1, length: int = 64) -> Path:
     """A Llama of transformers that knows nothing, with a tokenizer of bytes."""
     import transformers
 
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(
         vocab_size=257, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=64, bos_token_id=256, eos_token_id=256, pad_token_id=256,
+        num_key_value_heads=1, max_position_embeddings=length, bos_token_id=256, eos_token_id=256, pad_token_id=256,
         initializer_range=0.1,
     )  # fmt: skip
     transformers.LlamaForCausalLM(config).save_pretrained(place)

@@ -16,7 +16,7 @@ from curate.evaluation.models.opened import open_model
 from curate.evaluation.request import asked_tasks
 from curate.evaluation.run import evaluate, read_tasks
 from curate.evaluation.tasks.shipped import named_task, task_list
-from tests.evaluation.language_model import byte_tokenizer
+from tests.evaluation.language_model import llama_folder
 
 WORDS = [
     "the",
@@ -77,21 +77,7 @@ def lines(rows):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A Llama that knows nothing, with a tokenizer of bytes."""
-    import torch
-    import transformers
-
-    place = tmp_path_factory.mktemp("model")
-    torch.manual_seed(1)
-    config = transformers.LlamaConfig(
-        vocab_size=257, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=128, bos_token_id=256, eos_token_id=256, pad_token_id=256,
-        initializer_range=0.1,
-    )  # fmt: skip
-    transformers.LlamaForCausalLM(config).save_pretrained(place)
-    byte_tokenizer().save(str(place / "tokenizer.json"))
-    names = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
-    (place / "tokenizer_config.json").write_text(json.dumps(names))
-    return place
+    return llama_folder(tmp_path_factory.mktemp("model"), length=128)
 
 
 @pytest.fixture(scope="module")
