@@ -9,12 +9,17 @@ import pytest
 
 from curate.dataset.runs import records
 from curate.dataset.store import Store
+from curate.errors import CurateError
+from curate.evaluation import asking
 from curate.evaluation.models.endpoint import EndpointModel
 from curate.evaluation.models.headed import open_headed
 from curate.evaluation.models.opened import open_model
+from curate.evaluation.models.ours import trunk_of
 from curate.evaluation.result import read_items
 from curate.evaluation.run import evaluate
+from curate.evaluation.tasks.chat import chat_template
 from curate.evaluation.tasks.settings import load_tasks
+from curate.train.weights.export import load_trained
 from tests.evaluation.language_model import byte_tokenizer, llama_folder, small_model
 
 TASK = """
@@ -217,3 +222,37 @@ def test_the_record_names_the_weights(asked, tmp_path):
     evaluate(lambda: model, load_tasks(asked / "tasks.yaml")[:1], asked / "out", store=store, say=print)
     (one,) = records(store, "evaluation")
     assert one["inputs"][0]["id"] == model.weights == "seed 0"
+
+
+def test_a_run_and_its_checkpoint_are_one_model(trained):
+    run = trained("chat")
+    [*_, newest] = sorted((run / "checkpoints").glob("step-*"))
+    assert open_model(str(run)).identity == open_model(str(newest)).identity
+
+
+def test_a_model_in_training_is_asked_in_the_format_of_its_training(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # a watch knows the name of the run alone
+    asked = [{"role": "user", "content": "hello"}]
+    for name in ("chat", "text"):
+        template = chat_template(trunk_of(load_trained(trained(name)), name, ""))
+        wanted = chat_template(open_model(str(trained(name))))
+        assert (template is None) == (wanted is None) == (name == "text")
+        assert not template or template.render(asked) == wanted.render(asked)
+
+
+def test_a_task_that_fails_loses_the_numbers_that_it_had(asked, monkeypatch):
+    anew(asked, small_model(length=64))
+    assert "choice" in json.loads((asked / "out" / "result.json").read_bytes())["tasks"]
+    (asked / "rows.jsonl").write_text((asked / "rows.jsonl").read_text().replace("question 3", "question 33"))
+    measure = asking.measured
+
+    def fails(task, rows, model):
+        if task.name == "choice":
+            raise CurateError("broken")
+        return measure(task, rows, model)
+
+    monkeypatch.setattr(asking, "measured", fails)
+    with pytest.raises(CurateError, match="broken"):
+        anew(asked, small_model(length=64))
+    result = json.loads((asked / "out" / "result.json").read_bytes())
+    assert result["failed"] == {"choice": "broken"} and set(result["tasks"]) == {"texts", "harness"}

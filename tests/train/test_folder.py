@@ -295,3 +295,10 @@ def test_numbers_that_are_not_finite_are_null_in_the_metrics(folder):
     with Metrics(folder.metrics, after=0) as metrics:
         metrics.add({"step": 1, "seconds": 0.1, "loss": float("nan"), "validation": {"best": [float("inf"), 1.0]}})
         assert metrics.records() == [{"step": 1, "seconds": 0.1, "loss": None, "validation": {"best": [None, 1.0]}}]
+
+
+def test_a_template_of_an_attempt_that_came_to_nothing_does_not_stay(folder, tiny, pack):
+    prepare(folder, tiny(), pack)
+    folder.write_text("chat_template.jinja", "of an attempt on conversations")
+    prepare(folder, tiny(), pack)
+    assert not (folder.path / "chat_template.jinja").exists()

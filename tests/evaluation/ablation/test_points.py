@@ -6,6 +6,7 @@ import pytest
 
 from curate.errors import CurateError
 from curate.evaluation.ablation.points import BASE, points_of
+from curate.evaluation.ablation.trained import key_of
 from tests.train.rows_project import TRAIN
 
 
@@ -89,3 +90,17 @@ def test_a_setting_that_is_not_there_is_told_with_what_is_near(file):
 )  # fmt: skip
 def test_what_cannot_be_varied_is_told_with_what_to_do(file, over, problem, hint):
     assert refused(file, *over) == (problem, hint)
+
+
+def test_runs_of_other_tokens_are_other_runs(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("{}")
+    keys = {
+        key_of({"dataset": "a", "tokenizer": {"path": str(tmp_path / "tokenizer.json"), **more}}, {"a": "1"})
+        for more in ({}, {"end_of_text": "<a>"}, {"end_of_text": "<b>"})
+    }
+    assert len(keys) == 3
+
+
+def test_values_that_differ_in_the_seventh_digit_are_points_of_their_own(file):
+    found = points_of(file, ["optimizer.learning_rate=0.12345671,0.12345672"])
+    assert len({one.name for one in found}) == len(found)
