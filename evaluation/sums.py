@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.stats import rankdata
+
+from curate.train.objectives.texts import corpus_counts, sacrebleu
 
 __all__ = [
     "ambiguous_bias",
@@ -34,7 +35,6 @@ __all__ = [
     "perplexity",
     "rank_moments",
     "ratio",
-    "sacrebleu",
     "score",
 ]
 
@@ -108,25 +108,11 @@ def bins(items: pa.Table) -> Rows:
     return found
 
 
-@cache
-def sacrebleu(metric: str) -> Any:
-    """Sacrebleu's scorer."""
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
-
-    return BLEU() if metric == "bleu" else CHRF()
-
-
 def ngrams(metric: str) -> Callable[[pa.Table], Rows]:
     """Sacrebleu's counts of each answer."""
 
     def rows(items: pa.Table) -> Rows:
-        hypotheses, references = items["hypothesis"].to_pylist(), items["references"].to_pylist()
-        most = max(map(len, references), default=1)
-        streams = [[one[place] if place < len(one) else None for one in references] for place in range(most)]
-        # its own counts of each sentence, which it adds up itself
-        counts = sacrebleu(metric)._extract_corpus_statistics(hypotheses, streams)
-        return np.array(counts, np.float64).reshape(len(hypotheses), -1)
+        return corpus_counts(metric, items["hypothesis"].to_pylist(), items["references"].to_pylist())
 
     return rows
 

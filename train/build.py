@@ -8,9 +8,10 @@ them on one trunk.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,9 +21,9 @@ from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.tokenize.tokenizer import load_tokenizer, token_bytes, tokenizer_hash
 from curate.train.data.batch import TASK, Batch
-from curate.train.data.feed import Feed, open_feed, validation_sources
+from curate.train.data.feed import Feed, examples_in, open_feed, sources_of
 from curate.train.data.source import Source
-from curate.train.data.tasks import Task, tasks_of
+from curate.train.data.tasks import Task, positive_of, tasks_of
 from curate.train.models.lora import add_lora
 from curate.train.models.trunk import build_trunk
 from curate.train.objectives.contract import Objective
@@ -54,7 +55,7 @@ from curate.train.settings.methods import (
 )
 from curate.train.weights.origin import Origin, fill_first, find_model, find_origin
 
-__all__ = ["Parts", "build_parts"]
+__all__ = ["Parts", "build_parts", "with_steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Parts:
         feed: This process's batch of each step.
         validation: Validation examples of each task, or dataset of a mixture, that has some.
         cut: Examples that are longer than they may be, and so are cut.
+        test: Examples of the test split, where it is asked for.
     """
 
     objective: Objective
@@ -74,6 +76,7 @@ class Parts:
     feed: Feed
     validation: dict[str, Source]
     cut: int
+    test: dict[str, Source] = field(default_factory=dict)
 
     def objective_of(self, name: str) -> Objective:
         """The objective of a task, or of a dataset of a mixture."""
@@ -109,9 +112,36 @@ def build_parts(config: TrainConfig, packs: dict[str, Pack], world: World) -> It
     made = {task.name: plan.objective(task, trunk) for task in tasks}
     root = plan.ready(MultiTask(trunk, made) if len(tasks) > 1 else made[tasks[0].name])
     alone = not getattr(trunk, "keeps_apart", True)
-    validation = validation_sources(tasks, config, packs, alone=alone)
+    validation, test = (
+        sources_of(split, tasks, config, packs, alone=alone) if wanted else {}
+        for split, wanted in (("validation", True), ("test", config.validation.test))
+    )
     with open_feed(tasks, config, packs, world, alone=alone) as (feed, cut):
-        yield Parts(root, made, feed, validation, cut)
+        yield Parts(root, made, feed, validation, cut, test)
+
+
+def with_steps(config: TrainConfig, packs: dict[str, Pack]) -> TrainConfig:
+    """The settings with the `steps` that their `epochs` come to.
+
+    Raises:
+        CurateError: They end before the first validation, and `early_stopping` waits for it.
+    """
+    if config.epochs is None:
+        return config
+    origin, alone = find_origin(config.model), False
+    if origin and origin.kind == "foreign":
+        from curate.train.models.backbone import Backbone
+
+        alone = not Backbone(origin.path, length=_length(config, origin)).keeps_apart
+    (pack,) = packs.values()
+    examples = examples_in(tasks_of(config)[0], config, pack, alone=alone)
+    steps = math.ceil(config.epochs * examples / config.batch.sequences)
+    if config.early_stopping and config.validation.every > steps:
+        raise CurateError(
+            f"`early_stopping` needs validations: `validation.every` is more than the {steps:,} steps of the epochs",
+            "validation.every",
+        )
+    return config.model_copy(update={"steps": steps, "epochs": None})
 
 
 class _Plan:
@@ -186,11 +216,14 @@ class _Plan:
             case MaskedSettings():
                 return self._masked(settings, pack, trunk)
             case Seq2SeqSettings():
-                return Seq2Seq(trunk, settings)
+                tokenizer = load_tokenizer(pack.tokenizer_path) if settings.metrics else None
+                return Seq2Seq(trunk, settings, tokenizer=tokenizer, start=pack.roles["padding"], end=pack.end_of_text)
             case ClassificationSettings():
-                return Classification(trunk, settings, labels=len(pack.labels))
+                return Classification(
+                    trunk, settings, labels=len(pack.labels), positive=positive_of(settings, pack.labels)
+                )
             case TokenClassificationSettings():
-                return TokenClassification(trunk, settings, labels=len(pack.labels))
+                return TokenClassification(trunk, settings, labels=len(pack.labels), names=pack.labels)
             case SftSettings():
                 return Sft(trunk, settings)
             case PreferenceSettings():

@@ -96,9 +96,9 @@ def _trained(
 ) -> dict[str, Any]:
     """The result of the run, done now or before."""
     datasets = {name: open_dataset(name, root) for name in references(config)}
-    from curate.train.weights.origin import (
-        model_hash,  # loads torch, which takes seconds: what is not there is said first
-    )
+    # loads torch, which takes seconds: what is not there is said first
+    from curate.train.build import with_steps
+    from curate.train.weights.origin import model_hash
 
     config, models = with_precision(config), _models(config)
     check_logs(config)
@@ -108,6 +108,9 @@ def _trained(
         _say(f"train {config.run}: tokens of {dataset.name}@{dataset.version[:12]}")
     template = models["path"].chat_template if "path" in models else None
     packs = pack_all(config, datasets.__getitem__, tokenizer=_tokenizer(config, models), template=template)
+    epochs, config = config.epochs, with_steps(config, packs)
+    if first and epochs:
+        _say(f"train {config.run}: {epochs:g} epochs are {config.steps:,} steps")
     if first:
         _tell_turns(config, template, packs)
         hashes = {name: model_hash(model) for name, model in models.items()}

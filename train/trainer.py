@@ -21,6 +21,7 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.train.build import Parts
 from curate.train.data.batch import IGNORED, Batch
+from curate.train.data.source import Source
 from curate.train.objectives.contract import Loss
 from curate.train.optimization.optimizer import (
     Average,
@@ -133,33 +134,51 @@ class Trainer:
         (loss.total * scale).backward()
         return loss
 
-    @torch.no_grad()
     def validate(self, beat: Callable[[], None] = lambda: None) -> dict[str, Any] | None:
         """The objective's metrics on the validation split (of the averaged parameters, where there are); None without one.
 
         Args:
             beat: Called before each batch.
         """
-        if not self.parts.validation:
+        return self._measured_on(self.parts.validation, self.config.validation.sequences, beat)
+
+    def test(self, beat: Callable[[], None] = lambda: None) -> dict[str, Any] | None:
+        """The same on all of the test split."""
+        return self._measured_on(self.parts.test, None, beat)
+
+    @torch.no_grad()
+    def _measured_on(
+        self, sources: dict[str, Source], most: int | None, beat: Callable[[], None]
+    ) -> dict[str, Any] | None:
+        if not sources:
             return None
         self.objective.eval()
         with self.average.swapped() if self.average else nullcontext():
-            found = {name: self._validate(name, beat) for name in self.parts.validation}
+            found = {name: self._measured(name, source, most, beat) for name, source in sources.items()}
         self.objective.train()
         return found.get("", found)
 
-    def _validate(self, task: str, beat: Callable[[], None]) -> dict[str, Any]:
-        sums: dict[str, Tensor] = {}
-        for batch in self._validation_batches(task, beat):
+    def _measured(self, task: str, source: Source, most: int | None, beat: Callable[[], None]) -> dict[str, Any]:
+        """The task's metrics on some examples of a source, all of them where `most` is None."""
+        objective, sums = self.parts.objective_of(task), dict[str, Tensor]()
+        for batch in self._batches(task, source, most, beat):
             for name, value in self.objective.score(batch).items():
                 value = value.detach().double().cpu()
-                sums[name] = sums[name] + value if name in sums else value
-        return self.parts.objective_of(task).summary({name: self.world.sum(value) for name, value in sums.items()})
+                rows = name in objective.listed
+                sums[name] = (
+                    value if name not in sums else torch.cat([sums[name], value]) if rows else sums[name] + value
+                )
+        world = self.world
+        return objective.summary(
+            {
+                name: world.joined(value) if name in objective.listed else world.sum(value)
+                for name, value in sums.items()
+            }
+        )
 
-    def _validation_batches(self, task: str, beat: Callable[[], None]) -> Iterator[Batch]:
-        """This process's share of the validation examples; all processes have as many batches, some rows empty."""
-        source = self.parts.validation[task]
-        numbers = _evenly(len(source), self.config.validation.sequences)
+    def _batches(self, task: str, source: Source, most: int | None, beat: Callable[[], None]) -> Iterator[Batch]:
+        """This process's share of the examples; all processes have as many batches, some rows empty."""
+        numbers = _evenly(len(source), most)
         share = self.config.batch.sequences // (self.world.readers * self.config.batch.accumulate)
         rounds = -(-len(numbers) // (self.world.readers * share))
         padded = np.full(rounds * self.world.readers * share, -1, dtype=np.int64)

@@ -128,6 +128,7 @@ def _print(result: dict[str, Any]) -> None:
         "tokens": f"{result['tokens']:,} ({result['tokens_per_second']:,.0f} a second)",
         "loss": "not finite" if result["loss"] is None else f"{result['loss']:.4f}",
         "validation": _validation(result["validation"]),
+        **({"test": _validation(result["test"])} if "test" in result else {}),
         "checkpoint": result["checkpoint"],
     }.items():
         echo(f"{name + ':':12}{value}")

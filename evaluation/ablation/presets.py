@@ -59,7 +59,7 @@ PRESETS: dict[str, Settings] = {
         "schedule": {"warmup": 300},
     },
 }  # fmt: skip
-FIXED = ("dataset", "run", "seed", "steps", "mixture", "tasks", "objective", "data")
+FIXED = ("dataset", "run", "seed", "steps", "epochs", "mixture", "tasks", "objective", "data")
 """What an ablation sets itself."""
 
 

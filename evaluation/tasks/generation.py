@@ -1,16 +1,11 @@
-"""What a model writes, against what is right.
+"""What a model writes, against what is right (train/objectives/texts.py).
 
-exact_match and token_f1 are SQuAD's (Rajpurkar et al. 2016): lower case, without punctuation, articles and extra white
-space; the best of several answers counts. Where nothing else is left of both (`A`, `+`), they must be the same as they are.
-ROUGE is rouge-score's F-measure with stemming. BLEU and chrF are made of `hypothesis` and `references` by sacrebleu
-(metrics.py).
+BLEU and chrF are made of `hypothesis` and `references` by sacrebleu (metrics.py).
 """
 
 from __future__ import annotations
 
 import re
-import string
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +14,9 @@ from curate.evaluation.models.contract import LanguageModel
 from curate.evaluation.tasks.data import Rows
 from curate.evaluation.tasks.prompts import Template, prompts
 from curate.evaluation.tasks.settings import GenerationTask
+from curate.train.objectives.texts import judged
 
-__all__ = ["answers", "exact_match", "judged", "token_f1"]
-
-ROUGE = ("rouge1", "rouge2", "rougeL")
+__all__ = ["answers"]
 
 
 def answers(task: GenerationTask, rows: Rows, model: LanguageModel) -> dict[str, list[Any]]:
@@ -45,60 +39,6 @@ def answers(task: GenerationTask, rows: Rows, model: LanguageModel) -> dict[str,
         "generated_tokens": [one.tokens for one in given],
         **judged(said, references, task.metrics),
     }
-
-
-def judged(said: list[str], references: list[list[str]], metrics: tuple[str, ...]) -> dict[str, list[Any]]:
-    """The facts that metrics need: a score in [0, 1] of each text, or the texts themselves (BLEU, chrF).
-
-    Args:
-        said: A text of each item.
-        references: What would be right, one or several of each item.
-        metrics: `exact_match`, `token_f1`, `bleu`, `chrf`, `rouge1`, `rouge2`, `rougeL`.
-    """
-    facts: dict[str, list[Any]] = {}
-    pairs = list(zip(said, references, strict=True))
-    if "exact_match" in metrics:
-        facts["exact_match"] = [max(exact_match(one, right) for right in some) for one, some in pairs]
-    if "token_f1" in metrics:
-        facts["token_f1"] = [max(token_f1(one, right) for right in some) for one, some in pairs]
-    wanted = [name for name in ROUGE if name in metrics]
-    if wanted:
-        facts |= _rouge(pairs, wanted)
-    if {"bleu", "chrf"} & set(metrics):
-        facts |= {"hypothesis": said, "references": references}
-    return facts
-
-
-def exact_match(said: str, right: str) -> float:
-    """1.0 where both are the same words."""
-    one, other = _words(said), _words(right)
-    if not one and not other:
-        return float(said.strip().lower() == right.strip().lower())
-    return float(one == other)
-
-
-def token_f1(said: str, right: str) -> float:
-    """F1 of the words that both have, with their number."""
-    one, other = _words(said), _words(right)
-    if not one or not other:
-        return exact_match(said, right)
-    both = sum((Counter(one) & Counter(other)).values())
-    return 2 * both / (len(one) + len(other))
-
-
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def _words(text: str) -> list[str]:
-    return re.sub(r"\b(a|an|the)\b", " ", text.lower().translate(_PUNCTUATION)).split()
-
-
-def _rouge(pairs: list[tuple[str, list[str]]], wanted: list[str]) -> dict[str, list[Any]]:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    scorer = RougeScorer(wanted, use_stemmer=True)
-    found = [scorer.score_multi(some, one) for one, some in pairs]
-    return {name: [float(one[name].fmeasure) for one in found] for name in wanted}
 
 
 def _references(task: GenerationTask, rows: Rows) -> Callable[[dict[str, Any]], list[str]]:

@@ -2,15 +2,14 @@
 
 A label that the model has never seen cannot be right: its items count as wrong, and are counted. Words behind the end of
 what the model reads are labelled with nothing (null), and count as wrong: else who reads less would be asked less.
-Spans are those of conlleval (Tjong Kim Sang and Buchholz 2000), of BIO and BIOES labels, or runs of one label where there is
-an `O` and no prefix; a span is right where its begin, end and type are.
+Spans are those of train/objectives/spans.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +19,14 @@ from curate.dataset.fillers import without_fillers
 from curate.errors import CurateError
 from curate.evaluation.models.headed import HeadedModel
 from curate.evaluation.tasks.data import Rows, column
-from curate.evaluation.tasks.generation import judged
 from curate.evaluation.tasks.settings import LabelTask
 from curate.jsontext import loads
 from curate.tokenize.roles import roles_of
 from curate.tokenize.streams import lists_of_words
+from curate.train.objectives.spans import has_spans, span_counts
+from curate.train.objectives.texts import judged
 
-__all__ = ["label_columns", "predictions", "spans", "word_logits"]
+__all__ = ["label_columns", "predictions", "word_logits"]
 
 
 def label_columns(task: LabelTask, model: HeadedModel) -> dict[str, str]:
@@ -155,15 +155,11 @@ def _words(task: LabelTask, rows: Rows, model: HeadedModel, text: str, label: st
         "words_right": [sum(one == other for one, other in zip(*pair, strict=True)) for pair in pairs],
         "unknown": [sum(one not in model.labels for one in gold) for gold in golds],
     }  # fmt: skip
-    if not any(name == "O" or name[:2] in ("B-", "I-") for name in model.labels):
+    if not has_spans(model.labels):
         return facts
-    both = [(spans(gold), spans([label or "O" for label in some])) for gold, some in pairs]
-    return {
-        **facts,
-        "spans_gold": [len(gold) for gold, _ in both],
-        "spans_found": [len(some) for _, some in both],
-        "spans_right": [len(gold & some) for gold, some in both],
-    }
+    counts = [span_counts(*pair) for pair in pairs]
+    names = ("spans_gold", "spans_found", "spans_right")
+    return {**facts, **{name: [one[place] for one in counts] for place, name in enumerate(names)}}
 
 
 def _list(task: LabelTask, row: dict[str, Any], name: str, setting: str) -> list[Any]:
@@ -176,30 +172,3 @@ def _list(task: LabelTask, row: dict[str, Any], name: str, setting: str) -> list
     if not isinstance(value, list):
         raise CurateError(f"the row {row['id']} has no list in `{name}`", f"task {task.name}: {setting}")
     return value
-
-
-class _Span(NamedTuple):
-    start: int
-    stop: int
-    kind: str
-
-
-def spans(labels: Sequence[str]) -> set[_Span]:
-    """The spans that labels of words say: `B-X I-X`, also `S-X` and `I-X E-X`; or `X X` where no label has a prefix.
-
-    As conlleval reads them: a span begins at a `B-` or `S-`, where the type changes, and at an `I-` or `E-` behind no span.
-    """
-    found, start, kind = set[_Span](), 0, ""
-    prefixed = any(label[1:2] == "-" and label[0] in "BIESLU" for label in labels)
-    for place, label in enumerate([*labels, "O"]):
-        prefix, _, name = label.partition("-") if prefixed else ("I", "-", label)
-        name = "" if label == "O" else name
-        if kind and (name != kind or prefix in "BSU"):
-            found.add(_Span(start, place, kind))
-            kind = ""
-        if name and not kind:
-            start, kind = place, name
-        if kind and prefixed and prefix in "ESLU":
-            found.add(_Span(start, place + 1, kind))
-            kind = ""
-    return found

@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, field_validator, model_validator
 
 from curate.errors import ConfigurationErrors, CurateError
+from curate.train.settings.methods import TextMetric
 
 __all__ = [
     "BbqTask",
@@ -43,9 +44,6 @@ __all__ = [
     "tasks_page",
     "tasks_schema",
 ]
-
-
-TextMetric = Literal["exact_match", "token_f1", "bleu", "chrf", "rouge1", "rouge2", "rougeL"]
 
 
 class _Task(BaseModel):

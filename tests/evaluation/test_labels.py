@@ -15,7 +15,7 @@ from curate.evaluation.compare import compare
 from curate.evaluation.models.opened import natural_kind, open_model
 from curate.evaluation.run import evaluate
 from curate.evaluation.tasks.data import Rows
-from curate.evaluation.tasks.labels import predictions, spans
+from curate.evaluation.tasks.labels import predictions
 from curate.evaluation.tasks.settings import ConversationTask, LabelTask, PerplexityTask, PreferenceTask
 from curate.train.settings.blocks import DataSettings
 from curate.train.weights.export import export_run, translate_texts
@@ -257,18 +257,3 @@ def test_targets_of_a_model_that_diverged_are_refused(trained, project, tmp_path
         model.trunk.unembedding.fill_(torch.nan)
     with pytest.raises(CurateError, match="gives numbers that are not finite"):
         evaluate(lambda: model, [task], tmp_path, store=find_store(str(project / ".curate")), say=print)
-
-
-@pytest.mark.parametrize(
-    ("labels", "found"),
-    [
-        (["O", "B-PER", "I-PER", "O"], {(1, 3, "PER")}),
-        (["B-PER", "B-PER", "I-LOC"], {(0, 1, "PER"), (1, 2, "PER"), (2, 3, "LOC")}),
-        (["I-PER", "O", "I-PER"], {(0, 1, "PER"), (2, 3, "PER")}),
-        (["S-PER", "S-PER", "B-LOC", "E-LOC"], {(0, 1, "PER"), (1, 2, "PER"), (2, 4, "LOC")}),
-        (["PER", "PER", "O", "LOC"], {(0, 2, "PER"), (3, 4, "LOC")}),
-        (["O", "O"], set()),
-    ],
-)
-def test_spans_are_those_of_conlleval(labels, found):
-    assert spans(labels) == found

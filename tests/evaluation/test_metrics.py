@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from curate.evaluation.metrics import METRICS, group_measures, measure, measures, signatures
-from curate.evaluation.tasks.generation import judged
+from curate.train.objectives.texts import judged
 from tests.oracles import library
 
 SAID = ["the cat sat on the mat", "a dog runs", "", "It is raining cats and dogs.", "nothing at all like it"]

@@ -10,7 +10,7 @@ from curate.errors import CurateError
 from curate.evaluation.models.contract import Completion, Likelihood
 from curate.evaluation.tasks.choice import choices
 from curate.evaluation.tasks.data import Rows
-from curate.evaluation.tasks.generation import answers, exact_match, token_f1
+from curate.evaluation.tasks.generation import answers
 from curate.evaluation.tasks.settings import ChoiceTask, GenerationTask
 
 
@@ -226,14 +226,3 @@ def test_what_is_asked_for_reaches_the_model():
     model = Parrot()
     answers(generation(most=7, stop=(".", "\n"), temperature=0.5, seed=3), rows({"q": "x", "a": "y"}), model)
     assert model.settings == {"most": 7, "stop": (".", "\n"), "temperature": 0.5, "seed": 3}
-
-
-def test_words_are_compared_as_squad_does():
-    assert exact_match("The  answer, is: A dog.", "answer is dog") == 1.0
-    assert token_f1("a big big dog", "big dog") == pytest.approx(0.8)
-    assert token_f1("", "dog") == 0.0
-
-
-def test_an_answer_of_which_squad_leaves_nothing_is_compared_as_it_is():
-    assert exact_match("a", "A") == token_f1("+", "+ ") == 1.0
-    assert exact_match("", "A") == token_f1("", "A") == exact_match("-", "+") == token_f1("the", "a") == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -76,6 +77,36 @@ def test_the_json_has_the_fields_that_scripts_rely_on(project):
     assert Path(result["checkpoint"]).is_dir()
     assert "step 4/4" in done.stderr
     assert "Warning" not in done.stderr
+
+
+def test_epochs_are_counted_in_steps_of_the_data_and_go_on_as_such(project, capsys):
+    settings = (project / "train.yaml").read_text().replace("steps: 4\n", "epochs: 0.2\n", 1)
+    (project / "train.yaml").write_text(settings)
+    result = train(project, "validation.every=1000")
+    manifest = json.loads(next((project / ".curate" / "tokens").glob("*/manifest.json")).read_text())
+    steps = math.ceil(0.2 * math.ceil(manifest["splits"]["train"]["tokens"] / 32) / 4)
+    assert result["steps"] == steps
+    assert f"train small: 0.2 epochs are {steps:,} steps" in capsys.readouterr().err
+    assert train(project, "validation.every=1000") == result
+    with pytest.raises(CurateError, match=f"`validation.every` is more than the {steps:,} steps of the epochs"):
+        train(project, "run=other", "validation.every=1000", "early_stopping.patience=2")
+
+
+def test_the_test_split_is_measured_once_at_the_end(project, made):
+    with pytest.raises(CurateError, match="there is no test split to measure on"):
+        train(project, "validation.test=true")
+    pipeline = PIPELINE.replace("validation: 0.2, test: 0", "validation: 0.1, test: 0.1")
+    (project / "pipeline.yaml").write_text(pipeline)
+    shutil.copy(made / "in.jsonl", project / "in.jsonl")
+    run_pipeline(project / "pipeline.yaml", workers=1)
+    result = train(project, "run=tested", "validation.test=true")
+    whole = json.loads((project / "runs" / "tested" / "result.json").read_text())
+    manifests = [json.loads(path.read_text()) for path in (project / ".curate" / "tokens").glob("*/manifest.json")]
+    (tokens,) = [one["splits"]["test"]["text_bytes"] for one in manifests if "test" in one["splits"]]
+    assert whole["test"]["bytes"] == tokens
+    assert result["test"] == whole["test"]
+    assert "| test: bits per byte |" in (project / "runs" / "tested" / "README.md").read_text()
+    assert "test" not in train(project, "run=untested")
 
 
 def test_the_dataset_s_text_bytes_are_those_that_were_packed(project):

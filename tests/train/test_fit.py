@@ -23,6 +23,12 @@ TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sf
         ({"curriculum": {}}, "needs `difficulty: true` or `lengths`"),
         ({"objective": {"kind": "sft"}, "curriculum": {"lengths": [64]}}, "does not go with the objective `sft`"),
         ({"early_stopping": {}, "steps": 10}, "`validation.every` is more than the 10 steps"),
+        ({"epochs": 2, "steps": 10}, "`steps` and `epochs` both say when a run ends: leave one of them out"),
+        ({"epochs": 2, "mixture": {"a": 1.0}}, "with `tasks` or `mixture` give `steps`"),
+        (
+            {"objective": {"kind": "classification", "regression": True, "positive": 1}},
+            "`objective.positive` is a label, and with `regression` there are none",
+        ),
         ({"optimizer": {"kind": "muon"}, "lora": {}}, "`lora` does not go with `optimizer.kind: muon`"),
         (
             {"tasks": {"a": {"weight": 0.5}, "b": {}}},

@@ -196,6 +196,7 @@ def test_validation_of_numbers_gives_pearsons_correlation(batch):
     assert found == {
         "loss": pytest.approx((guesses - labels)[some].square().mean().item()),
         "pearson": pytest.approx(scipy.stats.pearsonr(guesses[some], labels[some]).statistic, rel=1e-5),
+        "spearman": pytest.approx(scipy.stats.spearmanr(guesses[some], labels[some]).statistic),
         "count": 3,
     }
     assert (objective.watch, objective.higher_is_better) == ("pearson", True)
@@ -252,3 +253,20 @@ def test_the_first_weights_of_a_head_are_small_and_its_biases_zero():
         objective.first_weights(name, objective.get_parameter(name).data, torch.Generator().manual_seed(0))
     assert 0.015 < objective.head.weight.std() < 0.025
     assert not objective.head.bias.any()
+
+
+@torch.no_grad()
+def test_words_that_do_not_fit_into_the_row_are_wrong_and_their_spans_not_found(batch):
+    names = ["B-PER", "I-PER", "O"]
+    objective = filled(
+        TokenClassification(Encoder(SIZES, **WORDS), TokenClassificationSettings(), labels=3, names=names)
+    )
+    targets = torch.full((4, 16), IGNORED)
+    guess = objective._outputs(batch).argmax(-1)
+    targets[0, 1:4] = guess[0, 1:4]
+    beyond = torch.tensor([[0, 1, 2], [IGNORED] * 3, [IGNORED] * 3, [IGNORED] * 3])
+    read = objective.summary(objective.score({**batch, "targets": targets}))
+    found = objective.summary(objective.score({**batch, "targets": targets, "beyond": beyond}))
+    assert (read["accuracy"], read["count"], found["accuracy"], found["count"]) == (1.0, 3, 0.5, 6)
+    assert objective.watch == "span_f1"
+    assert found["span_recall"] < read["span_recall"] or read["span_recall"] == 0

@@ -133,6 +133,23 @@ def test_the_hash_of_the_weights_is_that_of_the_best_checkpoint(run, tiny, worse
     assert hashes[0] == hashes[1]
 
 
+def test_the_best_checkpoint_is_what_is_tested(run, tiny, worsening, text_pack):
+    packs = {"": text_pack(train=["one two three four"] * 20, validation=["four five"] * 4, test=["six seven"] * 4)}
+    stop = {"early_stopping": {"patience": 2}, "schedule": {"kind": "constant"}, "pack": packs}
+    tested = {"every": 2, "test": True}
+
+    def test(name, **settings):
+        pack = settings.pop("pack")
+        folder = run(tiny(validation=tested, **settings), name, pack)
+        return json.loads((folder.path / "result.json").read_text())["test"]
+
+    worsening(3.0, 2.0, 2.5, 2.4)
+    stopped = test("stopped", steps=20, **stop)
+    worsening(3.0, 2.0)
+    straight = test("straight", steps=4, schedule={"kind": "constant"}, pack=packs)
+    assert stopped == straight
+
+
 def test_a_change_too_small_is_no_improvement(run, tiny, worsening):
     worsening(3.0, 2.95, 2.9)
     folder = run(tiny(steps=20, validation={"every": 2}, early_stopping={"patience": 2, "least": 0.2}))

@@ -58,6 +58,11 @@ def _tagged(draw):
     return {"words": json.dumps(words), "label": json.dumps([TAGS[word] for word in words])}
 
 
+def _entities(draw):
+    words = _sentence(draw)
+    return {"words": json.dumps(words), "label": json.dumps(["B-ANIMAL" if word in NOUNS else "O" for word in words])}
+
+
 def _translation(draw):
     words = _sentence(draw)
     return {"text": " ".join(words), "target": " ".join(GERMAN[word] for word in words)}
@@ -86,6 +91,7 @@ ROWS = {
     "pair": _pair,
     "scored": _scored,
     "tagged": _tagged,
+    "entities": _entities,
     "translation": _translation,
     "conversation": _conversation,
     "preference": _preference,
@@ -132,7 +138,8 @@ TOKENS = ("loss", "perplexity", "accuracy", "tokens")
 PAIRS = ("loss", "accuracy", "margin", "chosen_reward", "rejected_reward", "count")
 REWARDS = ("reward", "length", "ended", "count")
 MASKED = ("loss", "accuracy", "masked_perplexity", "tokens")
-NUMBERS = ("loss", "pearson", "count")
+NUMBERS = ("loss", "pearson", "spearman", "count")
+SPANS = (*CLASSES, "span_f1", "span_precision", "span_recall")
 GPT2, ENCODER, LSTM = {"style": "gpt2", "tied": False}, {"kind": "encoder"}, {"kind": "lstm"}
 BOTH_WAYS = {"kind": "lstm", "bidirectional": True}
 CNN = {"kind": "cnn", "kernels": [2, 3], "feed_forward": 16}
@@ -155,13 +162,13 @@ CASES = {
     "multi_token": Case("text", {"kind": "multi_token", "heads": 2}, (*TEXT, "loss_2"), ("loss_2", 3.0), {"layers": 3}),
     "seq2seq": Case(
         "translation",
-        {"kind": "seq2seq", "target_length": 16, "label_smoothing": 0.1},
-        TOKENS,
+        {"kind": "seq2seq", "target_length": 16, "label_smoothing": 0.1, "metrics": ["exact_match", "chrf"]},
+        (*TOKENS, "exact_match", "chrf"),
         ("accuracy", 0.3),
         {"kind": "encoder_decoder"},
     ),
     "classification": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9), ENCODER),
-    "classification-decoder": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9)),
+    "classification-decoder": Case("labelled", {**CLASSIFY, "positive": "sad"}, (*CLASSES, "f1"), ("f1", 0.9)),
     "classification-lstm": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9), BOTH_WAYS),
     "classification-cnn": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9), CNN),
     "pairs": Case("pair", {**CLASSIFY, "pooling": "mean"}, CLASSES, ("accuracy", 0.75), ENCODER),
@@ -173,6 +180,7 @@ CASES = {
     "token_classification-lstm": Case(
         "tagged", {"kind": "token_classification"}, CLASSES, ("accuracy", 0.7), BOTH_WAYS
     ),
+    "token_classification-spans": Case("entities", {"kind": "token_classification"}, SPANS, ("span_f1", 0.9), ENCODER),
     "sft": Case("conversation", {"kind": "sft"}, TOKENS, ("accuracy", 0.4)),
     "preference": Case(
         "preference", {"kind": "preference", "beta": 0.5, "label_smoothing": 0.1}, PAIRS, ("margin", 1.0)

@@ -143,7 +143,7 @@ def _shares(first: int, second: int, room: int) -> tuple[int, int]:
 
 
 class Tagged(_Documents):
-    """A label of each word, at its first token; what is too long is cut at its end."""
+    """A label of each word, at its first token; what is too long is cut at its end, and its labels are told apart."""
 
     special = 2
 
@@ -152,21 +152,23 @@ class Tagged(_Documents):
         self._count_cut(self.rows.lengths("words") > length - 2)
 
     def read(self, numbers: Integers) -> Arrays:
-        """`tokens`, `documents`, `targets`, and `weights` where there are some."""
+        """`tokens`, `documents`, `targets`; `weights` where there are some; `beyond`, labels of words that were cut."""
         made = [self._row(number) for number in numbers.tolist()]
-        found = {**self._row_facts(numbers), **self._padded([row for row, _ in made])}
-        found["targets"] = filled([targets for _, targets in made], value=IGNORED, most=self.length)
+        found = {**self._row_facts(numbers), **self._padded([row for row, _, _ in made])}
+        found["targets"] = filled([targets for _, targets, _ in made], value=IGNORED, most=self.length)
+        if self.cut:
+            found["beyond"] = filled([beyond for _, _, beyond in made], value=IGNORED)
         return found
 
-    def _row(self, number: int) -> tuple[Integers | None, Integers | None]:
+    def _row(self, number: int) -> tuple[Integers | None, Integers | None, Integers | None]:
         if number < 0:
-            return None, None
+            return None, None, None
         tokens = self.rows.tokens("words", number)
         targets = np.full(len(tokens), IGNORED, dtype=np.int64)
         targets[self.rows.mask("words", number)] = self.rows.word_labels(number)
-        tokens, targets = tokens[: self.length - 2], targets[: self.length - 2]
+        tokens, targets, beyond = tokens[: self.length - 2], targets[: self.length - 2], targets[self.length - 2 :]
         row = np.concatenate([[self.roles["start"]], tokens, [self.roles["separator"]]])
-        return row, np.concatenate([[IGNORED], targets, [IGNORED]])
+        return row, np.concatenate([[IGNORED], targets, [IGNORED]]), beyond[beyond != IGNORED]
 
 
 class Pairs(_Documents):
@@ -186,10 +188,14 @@ class Pairs(_Documents):
         self.start = self.roles["start"] if start is None else start
         self.end = self.roles["end_of_text"]
         sources, targets = self.rows.lengths("text"), self.rows.lengths("target")
+        self.cut_targets = bool((targets > target_length - 1).any())
         self._count_cut((sources > length - 1) | (targets > target_length - 1))
 
     def read(self, numbers: Integers) -> Arrays:
-        """`tokens`, `documents` of the source; `inputs`, `targets` of the target; `weights` where there are some."""
+        """`tokens`, `documents` of the source; `inputs`, `targets` of the target; `weights` where there are some.
+
+        Where targets are cut, `beyond` is what of them does not fit.
+        """
         sources = [self._ended("text", number, self.length) for number in numbers.tolist()]
         targets = [self._ended("target", number, self.target_length) for number in numbers.tolist()]
         inputs = [None if row is None else np.concatenate([[self.start], row[:-1]]) for row in targets]
@@ -198,7 +204,16 @@ class Pairs(_Documents):
             **self._padded(sources),
             "inputs": filled(inputs, value=self.padding, most=self.target_length),
             "targets": filled(targets, value=IGNORED, most=self.target_length),
+            **self._beyond(numbers),
         }
+
+    def _beyond(self, numbers: Integers) -> Arrays:
+        if not self.cut_targets:
+            return {}
+        rest = [
+            None if one < 0 else self.rows.tokens("target", one)[self.target_length - 1 :] for one in numbers.tolist()
+        ]
+        return {"beyond": filled(rest, value=IGNORED)}
 
     def _ended(self, role: str, number: int, most: int) -> Integers | None:
         return None if number < 0 else np.concatenate([self.rows.tokens(role, number)[: most - 1], [self.end]])

@@ -24,7 +24,7 @@ from curate.train.parallel.world import World
 from curate.train.settings.config import TrainConfig
 from curate.train.settings.methods import ClassificationSettings, Seq2SeqSettings
 
-__all__ = ["Feed", "open_feed", "validation_sources"]
+__all__ = ["Feed", "examples_in", "open_feed", "sources_of"]
 
 
 class Feed(Protocol):
@@ -113,15 +113,20 @@ def _train_source(task: Task, config: TrainConfig, packs: Mapping[str, Pack], *,
     return source, Order(len(source), sequences=sequences, seed=seed)
 
 
-def validation_sources(
-    tasks: Sequence[Task], config: TrainConfig, packs: Mapping[str, Pack], *, alone: bool = False
+def examples_in(task: Task, config: TrainConfig, pack: Pack, *, alone: bool = False) -> int:
+    """Examples (rows of a batch) of a task's train split."""
+    return len(_source(task, config, pack, "train", alone=alone))
+
+
+def sources_of(
+    split: str, tasks: Sequence[Task], config: TrainConfig, packs: Mapping[str, Pack], *, alone: bool = False
 ) -> dict[str, Source]:
-    """The validation examples by the names of tasks, or of the datasets of a mixture; without those that have none."""
+    """A split's examples by the names of tasks, or of the datasets of a mixture; without those that have none."""
     names = [(name, task) for task in tasks for name in (task.datasets if len(task.datasets) > 1 else [task.name])]
     return {
-        name: _source(task, config, packs[name], "validation", alone=alone)
+        name: _source(task, config, packs[name], split, alone=alone)
         for name, task in names
-        if packs[name].manifest["splits"].get("validation", {}).get("tokens")
+        if packs[name].manifest["splits"].get(split, {}).get("tokens")
     }
 
 

@@ -14,11 +14,11 @@ from curate.train.settings.config import TrainConfig
 from curate.train.settings.methods import ClassificationSettings, ObjectiveSettings, TokenClassificationSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["Task", "pack_all", "references", "tasks_of"]
+__all__ = ["Task", "pack_all", "positive_of", "references", "tasks_of"]
 
 CHAT = ("system", "user", "assistant", "end")
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -139,6 +139,8 @@ def pack_all(
                 dataset, settings, task.fields(template), needs=needs, tokenizer=shared, template=template
             )
             _check_learnable(task, packs[name])
+    if config.validation.test and not any(_documents(pack, "test") for pack in packs.values()):
+        raise CurateError("there is no test split to measure on", "validation.test", "`{stage: split}` makes one")
     if config.early_stopping and not any(_documents(pack, "validation") for pack in packs.values()):
         raise CurateError(
             "there is no validation split, by which it could be told when to stop",
@@ -152,8 +154,25 @@ def _check_learnable(task: Task, pack: Pack) -> None:
     """Refuse what would train, and learn nothing."""
     if isinstance(task.objective, (ClassificationSettings, TokenClassificationSettings)) and len(pack.labels) == 1:
         raise CurateError(f"all documents have the label `{pack.labels[0]}`", "data.label", "nothing can be told apart")
+    if isinstance(task.objective, ClassificationSettings):
+        positive_of(task.objective, pack.labels)
     if _documents(pack, "train") and (rows := pack.rows("train")).has("weight") and not rows.numbers("weight").any():
         raise CurateError(f"the weights in `{task.data.weight}` are all 0", "data.weight", "nothing would be learned")
+
+
+def positive_of(settings: ClassificationSettings, labels: Sequence[str | int]) -> int | None:
+    """Place of the label whose F1 is measured; None without one: 1 of the labels 0 and 1, else the one that is named.
+
+    Raises:
+        CurateError: There is no such label.
+    """
+    names = [str(label) for label in labels]
+    if settings.regression or settings.positive is None:
+        return 1 if names == ["0", "1"] and not settings.regression else None
+    if str(settings.positive) not in names:
+        some = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
+        raise CurateError(f"no document has the label `{settings.positive}`", "objective.positive", f"labels: {some}")
+    return names.index(str(settings.positive))
 
 
 def _documents(pack: Pack, split: str) -> int:

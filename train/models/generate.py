@@ -16,6 +16,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.train.models.encoder_decoder import EncoderDecoder
+from curate.train.parallel.agree import any_of_all
 
 __all__ = ["translate"]
 
@@ -35,7 +36,8 @@ def translate(
     """Targets of some sources; the same for a source in any company, up to rounding.
 
     Args:
-        trunk: An encoder-decoder in one piece (no shards); dropout is off while it generates.
+        trunk: An encoder-decoder; dropout is off while it generates. Where it is in shards all processes take part, each
+            with its own sources, and take the likeliest token each time.
         tokens: (rows, length) sources.
         documents: (rows, length), -1 is padding; None where there is none.
         start: Token that the decoder begins with; it is no part of the target.
@@ -95,7 +97,7 @@ class _Reader:
 def _greedy(reader: _Reader, end: int, most: int) -> Tensor:
     last, found = reader.first, []
     ended = torch.zeros_like(last, dtype=torch.bool)
-    while len(found) < most and not ended.all():
+    while len(found) < most and any_of_all(~ended):
         last = reader.read(last).argmax(-1, keepdim=True).masked_fill(ended, end)
         ended = ended | (last == end)
         found.append(last)

@@ -6,7 +6,7 @@ whole only inside the root's `forward` and inside the methods named in `parallel
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +38,13 @@ class Objective(nn.Module):
         model: The trunk.
         watch: The metric of `summary` that tells better from worse.
         higher_is_better: Of `watch`.
+        listed: What of `score` is rows that are put one behind another, and not added up.
     """
 
     model: Any  # an nn.Module whose attributes the decision names; type checkers see none of them
     watch: str = "loss"
     higher_is_better: bool = False
+    listed: ClassVar[frozenset[str]] = frozenset()
 
     def first_weights(self, name: str, tensor: Tensor, generator: torch.Generator) -> None:
         """Fill a parameter, `model.*` as the trunk does it, of a head: small normal matrices, biases 0 and norms 1."""
@@ -66,7 +68,7 @@ class Objective(nn.Module):
         return batch
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        """Sums over a batch of the validation split, of any shape; without gradient."""
+        """Sums over a batch of the validation split, of any shape, and rows of what is `listed`; without gradient."""
         loss = self(batch)
         size = torch.tensor(self.size(batch), dtype=torch.float64, device=loss.total.device)
         return {"loss": loss.total.detach().double(), "size": size, **loss.sums}

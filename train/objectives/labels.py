@@ -7,14 +7,17 @@ BertForTokenClassification with the same weights (tested).
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.train.data.batch import IGNORED, Batch
 from curate.train.objectives.contract import Loss, Objective, target_weights, trunk_inputs
-from curate.train.objectives.metrics import class_metrics, confusion, moments, pearson
+from curate.train.objectives.metrics import class_metrics, confusion, harmonic, moments, pearson, spearman
+from curate.train.objectives.spans import has_spans, span_counts
 from curate.train.settings.methods import ClassificationSettings, TokenClassificationSettings
 
 __all__ = ["Classification", "TokenClassification"]
@@ -27,14 +30,20 @@ class Classification(Objective):
         trunk: Any trunk: `sentence` gives the features of a row.
         settings: Kind of label, pooling, dropout.
         labels: Number of classes; not used for numbers.
+        positive: Class whose F1 is measured, too.
 
-    Validation gives loss, accuracy, macro F1 and Matthews' correlation, or for numbers loss and Pearson's correlation;
-    `watch` is accuracy or Pearson's correlation. Metrics count rows, the loss is weighted.
+    Validation gives loss, accuracy, macro F1, Matthews' correlation and, of a positive class, `f1`; or for numbers loss,
+    Pearson's and Spearman's correlation. `watch` is accuracy or Pearson's correlation. Metrics count rows, the loss is
+    weighted.
     """
 
-    def __init__(self, trunk: nn.Module, settings: ClassificationSettings, *, labels: int) -> None:
+    listed: ClassVar[frozenset[str]] = frozenset({"pairs"})
+
+    def __init__(
+        self, trunk: nn.Module, settings: ClassificationSettings, *, labels: int, positive: int | None = None
+    ) -> None:
         super().__init__()
-        self.model = trunk
+        self.model, self.positive = trunk, positive
         self.regression, self.pooling = settings.regression, settings.pooling
         self.labels = 1 if settings.regression else labels
         self.dropout = nn.Dropout(settings.dropout)
@@ -51,21 +60,23 @@ class Classification(Objective):
         return Loss(self._total(outputs, batch["labels"], weights), sums)
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        """Summed loss, and the confusion matrix or the moments of prediction and label."""
+        """Summed loss, and the confusion matrix, or the moments of prediction and label and both of each row."""
         outputs, labels, weights = self._outputs(batch), batch["labels"], target_weights(batch)
         valid = labels != IGNORED
         sums = {"loss": self._total(outputs, labels, weights).double(), "size": weights.double().sum()}
         if self.regression:
-            return {**sums, "moments": moments(outputs[valid, 0], labels[valid])}
+            guesses, truth = outputs[valid, 0], labels[valid]
+            return {**sums, "moments": moments(guesses, truth), "pairs": torch.stack([guesses, truth], 1).double()}
         return {**sums, "confusion": confusion(labels[valid], outputs[valid].argmax(-1), self.labels)}
 
     def summary(self, sums: dict[str, Tensor]) -> dict[str, Any]:
         """Loss and metrics, and `count`, the rows that have a label."""
         loss = sums["loss"].item() / max(sums["size"].item(), 1e-12)
         if self.regression:
-            return {"loss": loss, "pearson": pearson(sums["moments"]), "count": int(sums["moments"][0])}
+            correlations = {"pearson": pearson(sums["moments"]), "spearman": spearman(sums["pairs"])}
+            return {"loss": loss, **correlations, "count": int(sums["moments"][0])}
         matrix = sums["confusion"]
-        return {"loss": loss, **class_metrics(matrix), "count": int(matrix.sum())}
+        return {"loss": loss, **class_metrics(matrix, positive=self.positive), "count": int(matrix.sum())}
 
     def _outputs(self, batch: Batch) -> Tensor:
         """(rows, labels) float32."""
@@ -86,16 +97,22 @@ class TokenClassification(Objective):
         trunk: Any trunk that gives states.
         settings: Dropout.
         labels: Number of classes.
+        names: Of the classes; where they say spans (`B-PER`, `O`), spans are measured.
 
-    Validation gives loss, accuracy, macro F1 (which `watch` is) and Matthews' correlation over words.
+    Validation gives loss, accuracy, macro F1 and Matthews' correlation over words and, of spans, `span_f1`,
+    `span_precision` and `span_recall`; `watch` is the F1 of spans, else macro F1. Words that did not fit into the row are
+    wrong, and their spans not found: else who reads less would be asked less.
     """
 
-    watch = "macro_f1"
     higher_is_better = True
 
-    def __init__(self, trunk: nn.Module, settings: TokenClassificationSettings, *, labels: int) -> None:
+    def __init__(
+        self, trunk: nn.Module, settings: TokenClassificationSettings, *, labels: int, names: Sequence[str | int] = ()
+    ) -> None:
         super().__init__()
         self.model, self.labels = trunk, labels
+        self.names = [str(name) for name in names] if has_spans(names) else []
+        self.watch = "span_f1" if self.names else "macro_f1"
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(self.model.width, labels)
 
@@ -106,19 +123,42 @@ class TokenClassification(Objective):
         return Loss(_cross_entropy(outputs, batch["targets"], weights), {"accuracy": right})
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
-        """Summed loss and the confusion matrix."""
+        """Summed loss, the confusion matrix (its last class is what was not read) and the numbers of spans."""
         outputs, targets, weights = self._outputs(batch), batch["targets"], target_weights(batch)
-        valid = targets != IGNORED
-        return {
+        none = torch.full((len(targets), 0), IGNORED, device=targets.device)
+        beyond = batch.get("beyond", none)
+        truth = torch.cat([targets, beyond], 1)
+        guesses = torch.cat([outputs.argmax(-1), torch.full_like(beyond, self.labels)], 1)
+        valid = truth != IGNORED
+        sums = {
             "loss": _cross_entropy(outputs, targets, weights).double(),
             "size": weights.double().sum(),
-            "confusion": confusion(targets[valid], outputs[valid].argmax(-1), self.labels),
+            "confusion": confusion(truth[valid], guesses[valid], self.labels + 1),
         }
+        return {**sums, "spans": self._spans(truth, guesses, valid)} if self.names else sums
+
+    def _spans(self, truth: Tensor, guesses: Tensor, valid: Tensor) -> Tensor:
+        """(3,): spans that are there, that were found, and that are right."""
+        names = [*self.names, None]
+        total = torch.zeros(3, dtype=torch.float64)
+        for gold, guess, here in zip(truth.cpu(), guesses.cpu(), valid.cpu(), strict=True):
+            words = [self.names[one] for one in gold[here].tolist()]
+            total += torch.tensor(span_counts(words, [names[one] for one in guess[here].tolist()]))
+        return total
 
     def summary(self, sums: dict[str, Tensor]) -> dict[str, Any]:
         """Loss and metrics, and `count`, the words."""
-        loss = sums["loss"].item() / max(sums["size"].item(), 1e-12)
-        return {"loss": loss, **class_metrics(sums["confusion"]), "count": int(sums["confusion"].sum())}
+        loss, matrix = sums["loss"].item() / max(sums["size"].item(), 1e-12), sums["confusion"]
+        found = {"loss": loss, **class_metrics(matrix), "count": int(matrix.sum())}
+        if not self.names:
+            return found
+        wanted, given, right = sums["spans"]
+        return {
+            **found,
+            "span_f1": harmonic(right, given, wanted),
+            "span_precision": (right / given.clamp(min=1)).item(),
+            "span_recall": (right / wanted.clamp(min=1)).item(),
+        }
 
     def _outputs(self, batch: Batch) -> Tensor:
         """(rows, length, labels) float32."""

@@ -1,7 +1,7 @@
 """Metrics of the validation split, from sums that all processes can add up.
 
 Bits per byte compare models with different vocabularies, which losses and perplexities do not. A confusion matrix holds
-all that accuracy, F1 and Matthews' correlation need, and six sums all that Pearson's does.
+all that accuracy, F1 and Matthews' correlation need, and six sums all that Pearson's does; Spearman's needs the numbers.
 Where a metric is not defined (one class only, no spread) it is 0, as in scikit-learn and GLUE.
 """
 
@@ -11,13 +11,24 @@ import math
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor
 from torch.nn import functional
 
 from curate.train.data.batch import IGNORED
 from curate.train.objectives.loss import linear_cross_entropy
 
-__all__ = ["TextMeasure", "class_metrics", "confusion", "moments", "pearson", "perplexity", "predicted"]
+__all__ = [
+    "TextMeasure",
+    "class_metrics",
+    "confusion",
+    "harmonic",
+    "moments",
+    "pearson",
+    "perplexity",
+    "predicted",
+    "spearman",
+]
 
 CHUNK = 1024
 """Positions whose logits are held at once."""
@@ -78,10 +89,14 @@ def confusion(truth: Tensor, guess: Tensor, classes: int) -> Tensor:
     return counts.view(classes, classes).double()
 
 
-def class_metrics(matrix: Tensor) -> dict[str, float]:
+def class_metrics(matrix: Tensor, *, positive: int | None = None) -> dict[str, float]:
     """Accuracy, macro F1 and Matthews' correlation of a confusion matrix (Gorodkin 2004 for several classes).
 
     Macro F1 is the plain mean over the classes that occur, in truth or as a guess.
+
+    Args:
+        matrix: (classes, classes), of `confusion`.
+        positive: Class whose F1 is added as `f1`.
     """
     right, total = matrix.diagonal(), matrix.sum().item()
     truth, guess = matrix.sum(1), matrix.sum(0)
@@ -89,11 +104,18 @@ def class_metrics(matrix: Tensor) -> dict[str, float]:
     scores = 2 * right[occurs] / (truth + guess)[occurs]
     covariance = right.sum() * total - truth @ guess
     spread = math.sqrt((total**2 - guess @ guess).item() * (total**2 - truth @ truth).item())
+    one = {} if positive is None else {"f1": harmonic(right[positive], guess[positive], truth[positive])}
     return {
         "accuracy": right.sum().item() / max(total, 1.0),
         "macro_f1": scores.mean().item() if len(scores) else 0.0,
         "matthews_correlation": covariance.item() / spread if spread else 0.0,
+        **one,
     }
+
+
+def harmonic(right: Tensor, found: Tensor, wanted: Tensor) -> float:
+    """F1: the harmonic mean of precision (right of those found) and recall (right of those wanted)."""
+    return (2 * right / (found + wanted).clamp(min=1)).item()
 
 
 def moments(first: Tensor, second: Tensor) -> Tensor:
@@ -108,6 +130,12 @@ def pearson(sums: Tensor) -> float:
     count, first, second, first_squares, second_squares, products = sums.tolist()
     spread = (count * first_squares - first**2) * (count * second_squares - second**2)
     return (count * products - first * second) / math.sqrt(spread) if spread > 0 else 0.0
+
+
+def spearman(pairs: Tensor) -> float:
+    """Spearman's correlation of the two columns of (n, 2): Pearson's of their ranks, equal numbers sharing one."""
+    ranks = torch.from_numpy(rankdata(pairs.numpy(), axis=0)) if len(pairs) else pairs
+    return pearson(moments(ranks[:, 0], ranks[:, 1]))
 
 
 def perplexity(loss: float) -> float:

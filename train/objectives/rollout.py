@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
+
+from curate.train.parallel.agree import any_of_all
 
 __all__ = ["CHECK", "Continuation", "Respond", "sample"]
 
@@ -78,7 +80,7 @@ def sample(
         completions[:, step] = drawn.where(going, ends[0])
         mask[:, step] = going
         going = going & ~torch.isin(drawn, endings)
-        if (step + 1) % CHECK == 0 and not _any_of_all(going):
+        if (step + 1) % CHECK == 0 and not any_of_all(going):
             break
         tokens = completions[:, step : step + 1]
         documents = torch.zeros_like(tokens)
@@ -90,11 +92,3 @@ def _drawn(logits: Tensor, uniforms: Tensor) -> Tensor:
     cumulative = logits.double().softmax(-1).cumsum(-1)
     thresholds = uniforms[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-
-
-def _any_of_all(going: Tensor) -> bool:
-    """A text goes on in one of the processes."""
-    some = going.any().to(torch.int32)
-    if distributed.is_initialized() and distributed.get_world_size() > 1:
-        distributed.all_reduce(some, op=distributed.ReduceOp.MAX)
-    return bool(some.item())

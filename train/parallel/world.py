@@ -60,6 +60,15 @@ class World:
         distributed.all_reduce(summed, group=self.control)
         return summed / self.tensor
 
+    def joined(self, rows: Tensor) -> Tensor:
+        """The rows of all shares of a batch one behind another, float64 on the CPU; each may have another number."""
+        counts = torch.zeros(self.readers, dtype=torch.float64)
+        counts[self.reader] = len(rows)
+        ends = self.sum(counts).cumsum(0).long().tolist()
+        whole = torch.zeros(ends[-1], *rows.shape[1:], dtype=torch.float64)
+        whole[ends[self.reader] - len(rows) : ends[self.reader]] = rows.to("cpu", torch.float64)
+        return self.sum(whole)
+
     def total(self, *values: float) -> list[float]:
         """The sums of the values over all shares of a batch."""
         return self.sum(torch.tensor(values, dtype=torch.float64)).tolist()

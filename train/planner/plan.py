@@ -109,13 +109,15 @@ class _Planner:
     """What all parts of one plan share."""
 
     def __init__(self, config: TrainConfig, data: Data, compute: Compute) -> None:
+        self.place: Literal["cpu", "cuda"] = "cpu" if config.device == "cpu" else "cuda"
+        if self.place == "cuda" and "precision" not in config.model_fields_set:
+            config = config.model_copy(update={"precision": "bf16"})  # what a run takes there
         self.config, self.data, self.compute = config, data, compute
         self.vocabulary = data.vocabulary or config.tokenizer.vocabulary
         self.unique = math.inf if data.unique_tokens is None else data.unique_tokens
         self.devices = compute.devices or config.processes
         self.speed = compute.flop_per_second(self.devices)
         self.has_budget = compute.flop is not None or compute.hours is not None
-        self.place: Literal["cpu", "cuda"] = "cpu" if config.device == "cpu" else "cuda"
         self.presets = [self._preset(name) for name in PRESETS]
         self.notes: list[str] = []
 
@@ -205,9 +207,11 @@ class _Planner:
         }
 
     def _file(self, *, law: bool = True) -> dict[str, Any]:
-        batch = self.config.batch
+        batch, epochs = self.config.batch, self.config.epochs
         shape = self._shape("file", self.config.model.architecture)
-        return self._run(shape, self.config.steps * batch.sequences * batch.length, law=law)
+        counted = epochs is not None and self.unique < math.inf
+        tokens = epochs * self.unique if counted else self.config.steps * batch.sequences * batch.length
+        return self._run(shape, tokens, law=law)
 
     def plan(self, preset: str | None) -> dict[str, Any]:
         """A plan by the laws."""

@@ -120,9 +120,10 @@ def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 def _results(result: dict[str, Any]) -> Iterator[str]:
     yield from ("| | |", "|---|---:|", f"| training loss at the last step | {_number(result['loss'])} |")
-    for name, value in _leaves(result["validation"]):
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield f"| validation: {name.replace('_', ' ').replace('.', ', ')} | {_number(value)} |"
+    for split in ("validation", "test"):
+        for name, value in _leaves(result.get(split, {})):
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                yield f"| {split}: {name.replace('_', ' ').replace('.', ', ')} | {_number(value)} |"
 
 
 def _limits(config: TrainConfig, data: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
@@ -132,7 +133,10 @@ def _limits(config: TrainConfig, data: dict[str, Any], result: dict[str, Any]) -
     if not any(pack["splits"].get("validation", {}).get("tokens") for pack in packs):
         yield "- There was no validation split: nothing here tells how it does on other texts."
     else:
-        yield "- Results are of the validation split, which comes from the same sources as the training texts."
+        splits = (
+            "the validation and the test split, which come" if "test" in result else "the validation split, which comes"
+        )
+        yield f"- Results are of {splits} from the same sources as the training texts."
     yield "- The licenses of the texts are in the datasets' versions, and were not judged here."
 
 

@@ -276,6 +276,7 @@ class _Run:
         if best != state.step:
             load_checkpoint(self.folder.checkpoints / f"step-{best:06}", self.trainer.tensors(), self.world)
         weights = parameters_hash(dict(self.trainer.objective.named_parameters()))
+        test = self.trainer.test(self.heartbeat)
         if self.metrics is None:
             return {}
         records = self.metrics.records()
@@ -292,6 +293,7 @@ class _Run:
             "tokens": self.tokens,
             "loss": losses[-1] if losses else None,
             "validation": {"bits_per_byte": None, **(validations[-1] if validations else {})},
+            **({} if test is None else {"test": test}),
             "tokens_per_second": round(self.tokens / max(self.metrics.seconds, 1e-9), 1),
             "parameters": sum(parameter.numel() for parameter in self.trainer.objective.parameters()),
             "dataset_version": pack.manifest["version"],

@@ -119,6 +119,9 @@ class ValidationSettings(Settings):
     sequences: int | None = Field(
         default=256, ge=1, description="sequences used, spread evenly over the split; null is all of them"
     )
+    test: bool = Field(
+        default=False, description="measure the model that is kept on all of the test split, once, at the end"
+    )
 
 
 class ParallelSettings(Settings):

@@ -28,6 +28,7 @@ from curate.train.settings.blocks import (
 from curate.train.settings.methods import (
     AdversarialSettings,
     CausalSettings,
+    ClassificationSettings,
     CurriculumSettings,
     EarlyStoppingSettings,
     LoraSettings,
@@ -52,6 +53,11 @@ class TrainConfig(Settings):
         description="names the run folder; an interrupted run of this name goes on",
     )
     steps: int = Field(default=200, ge=1, description="optimizer steps")
+    epochs: float | None = Field(
+        default=None,
+        gt=0,
+        description="passes over the train split instead of `steps`, which are counted from the data",
+    )
     checkpoint_every: int = Field(default=50, ge=1, description="steps between two checkpoints; the last step has one")
     checkpoint_async: bool = Field(default=False, description="write checkpoints while training goes on")
     keep_checkpoints: int = Field(default=2, ge=1, description="newest checkpoints that are kept")
@@ -109,6 +115,13 @@ class TrainConfig(Settings):
             return given
         rate = _default_rate(given)
         return given if rate is None else {**given, "optimizer": {**optimizer, "learning_rate": rate}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_end(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("epochs") is not None and "steps" in given:
+            raise ValueError("`steps` and `epochs` both say when a run ends: leave one of them out")
+        return given
 
     @model_validator(mode="after")
     def _shares_are_equal(self) -> Self:
@@ -214,6 +227,9 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield "a `pretrained` model sees the whole row: set `batch.document_mask: false`"
     if config.parallel.tensor > 1 and config.model.kind != "decoder":
         yield "`parallel.tensor` splits decoders only"
+    for objective in (task.objective for task in (config.tasks or {"": config}).values()):
+        if isinstance(objective, ClassificationSettings) and objective.regression and objective.positive is not None:
+            yield "`objective.positive` is a label, and with `regression` there are none"
     if config.model.bidirectional and config.model.kind != "lstm":
         yield "`model.bidirectional` is of the kind lstm only"
     if config.model.bidirectional and kinds - {"classification", "token_classification"}:
@@ -224,7 +240,9 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield "`lora` does not go with `optimizer.kind: muon`, which would make each adapter's factors orthogonal: take adamw"
     if config.parallel.tensor > 1 and config.lora:
         yield "`lora` does not go with `parallel.tensor`"
-    if config.early_stopping and config.validation.every > config.steps:
+    if config.epochs and (config.tasks or config.mixture):
+        yield "`epochs` are passes over one dataset: with `tasks` or `mixture` give `steps`"
+    if config.early_stopping and config.epochs is None and config.validation.every > config.steps:
         yield f"`early_stopping` needs validations: `validation.every` is more than the {config.steps} steps"
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Seq2SeqSettings",
     "Settings",
     "SftSettings",
+    "TextMetric",
     "TokenClassificationSettings",
 ]
 
@@ -36,6 +37,9 @@ class Settings(BaseModel):
 
 
 # ---- objectives
+
+TextMetric = Literal["exact_match", "token_f1", "bleu", "chrf", "rouge1", "rouge2", "rougeL"]
+"""How a text that a model writes is compared with what is right (train/objectives/texts.py)."""
 
 
 class CausalSettings(Settings):
@@ -65,6 +69,10 @@ class Seq2SeqSettings(Settings):
     kind: Literal["seq2seq"] = "seq2seq"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all tokens")
     target_length: int = Field(default=64, ge=2, description="most tokens of a target")
+    metrics: tuple[TextMetric, ...] = Field(
+        default=(),
+        description="also measured in validation, of targets that are written with the likeliest token each time",
+    )
 
 
 class ClassificationSettings(Settings):
@@ -72,6 +80,9 @@ class ClassificationSettings(Settings):
 
     kind: Literal["classification"] = "classification"
     regression: bool = Field(default=False, description="labels are numbers, the loss is their squared error")
+    positive: str | int | None = Field(
+        default=None, description="label whose F1 is measured too (MRPC, QQP); by default 1 of the labels 0 and 1"
+    )
     pooling: Literal["first", "last", "mean"] | None = Field(
         default=None,
         description="what stands for the text; by default first (encoder), last (decoder), as built (else)",
