@@ -16,7 +16,7 @@ from curate.dataset.reader import open_dataset
 from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.train.data.tasks import pack_all, references, tasks_of
-from curate.train.runs.checks import check_machine, require_torch, with_precision
+from curate.train.runs.checks import check_machine, check_metrics, require_torch, with_precision
 from curate.train.runs.earlier import has_checkpoint
 from curate.train.runs.folder import RunFolder, held, prepare
 from curate.train.runs.launch import is_first, launch, torchrun_place
@@ -102,6 +102,7 @@ def _trained(
 
     config, models = with_precision(config), _models(config)
     check_logs(config)
+    check_metrics(config)
     check_machine(config, models.get("path"))
     watching = watch(config, root) if watch else None
     for dataset in datasets.values() if first else ():

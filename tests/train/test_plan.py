@@ -44,6 +44,22 @@ def written(tmp_path):
     return path
 
 
+def test_epochs_are_planned_as_passes_over_the_data():
+    run = run_of(planned(1e9, settings={"epochs": 2.5}, flops=1e19), "file")
+    assert (run["tokens"], run["epochs"]) == (2.5e9, 2.5)
+
+
+def test_a_gpu_is_planned_in_bf16_unless_the_file_says_else():
+    given = planned(flops=1e19, preset="1b", settings={"precision": "fp32"})["memory"]["total_bytes"]
+    half = planned(flops=1e19, preset="1b", settings={"precision": "bf16"})["memory"]["total_bytes"]
+    assert planned(flops=1e19, preset="1b")["memory"]["total_bytes"] == half < given
+    cpu = [
+        planned(flops=1e19, preset="1b", settings={"device": "cpu", **more})["memory"]["total_bytes"]
+        for more in ({}, {"precision": "fp32"})
+    ]
+    assert cpu[0] == cpu[1]
+
+
 # ---- a budget of operations
 
 

@@ -94,3 +94,33 @@ def test_a_positive_class_that_no_document_has_is_refused():
     with pytest.raises(CurateError, match="no document has the label `ys`") as error:
         positive_of(ClassificationSettings(positive="ys"), ["no", "yes"])
     assert (error.value.where, error.value.hint) == ("objective.positive", "labels: no, yes")
+
+
+def test_targets_that_are_too_long_are_compared_whole(column_pack):
+    from curate.tokenize.pack import Fields
+    from curate.train.data.batch import IGNORED
+    from curate.train.data.examples import Pairs
+
+    words = "one two three four five six seven eight nine ten"
+    fields = Fields(texts={"text": "text", "target": "target"})
+    rows = {"text": ["a b c"] * 4, "target": [words, "one", "one", "one"]}
+    pack = column_pack(fields, train=rows)
+    source = Pairs(pack, "train", 16, target_length=6)
+    read = source.read(np.arange(2))
+    whole = np.concatenate([read["targets"], read["beyond"]], 1)
+    wanted = [source.rows.tokens("target", number).tolist() for number in (0, 1)]
+    found = [[one for one in row.tolist() if one not in (IGNORED, pack.end_of_text)] for row in whole]
+    assert found == wanted
+    assert "beyond" not in Pairs(pack, "train", 16, target_length=200).read(np.arange(2))
+
+
+def test_a_package_that_measures_texts_and_is_not_there_is_told(monkeypatch):
+    from curate.train.runs import checks
+    from tests.train.tiny_tasks import CASES, config_of
+
+    config = config_of(CASES["seq2seq"])
+    checks.check_metrics(config)
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    with pytest.raises(CurateError, match="`chrf` is measured by sacrebleu, which is not installed") as error:
+        checks.check_metrics(config)
+    assert (error.value.where, error.value.hint) == ("objective.metrics", "pip install 'curate-lm[eval]'")

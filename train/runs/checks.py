@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING
 
 from curate.errors import CurateError
 from curate.train.settings.config import TrainConfig
+from curate.train.settings.methods import Seq2SeqSettings
 
 if TYPE_CHECKING:
     from curate.train.weights.origin import Origin
 
-__all__ = ["check_machine", "require_torch", "with_precision"]
+__all__ = ["check_machine", "check_metrics", "require_torch", "with_precision"]
+
+_SCORERS = {
+    "bleu": "sacrebleu",
+    "chrf": "sacrebleu",
+    "rouge1": "rouge_score",
+    "rouge2": "rouge_score",
+    "rougeL": "rouge_score",
+}
+"""Packages that measure texts."""
 
 
 def require_torch() -> None:
@@ -23,6 +33,22 @@ def require_torch() -> None:
     """
     if find_spec("torch") is None or find_spec("safetensors") is None:
         raise CurateError("training needs torch, which is not installed", hint="pip install 'curate-lm[train]'")
+
+
+def check_metrics(config: TrainConfig) -> None:
+    """Refuse metrics of texts whose package is missing.
+
+    Raises:
+        CurateError: It says how to install it.
+    """
+    for task in (config.tasks or {"": config}).values():
+        for metric in task.objective.metrics if isinstance(task.objective, Seq2SeqSettings) else ():
+            package = _SCORERS.get(metric)
+            if package and find_spec(package) is None:
+                raise CurateError(
+                    f"`{metric}` is measured by {package}, which is not installed", "objective.metrics",
+                    "pip install 'curate-lm[eval]'",
+                )  # fmt: skip
 
 
 def with_precision(config: TrainConfig) -> TrainConfig:
