@@ -12,6 +12,7 @@ and is a function of the rows' sums:
 | macro_f1, matthews | gold, predicted (a label, or a list of as many) | confusion matrix |
 | pearson, spearman | gold_value, predicted_value | moments, of values or of ranks |
 | calibration_error | confidence, accuracy | of 15 equal bins of confidence: items, confidence, right ones |
+| f1 | positive_found, positive_right, positive_gold | themselves |
 | span_f1 | spans_found, spans_right, spans_gold | themselves |
 | stereotype_gap, stereotype_share | stereotype_preferred | the score, 1 |
 | coreference_gap | accuracy_pro, accuracy_anti | themselves, 1 |
@@ -67,10 +68,10 @@ from curate.evaluation.sums import (
     perplexity,
     rank_moments,
     ratio,
-    sacrebleu,
     score,
 )
 from curate.labeling.agreement import bootstrap
+from curate.train.objectives.texts import sacrebleu
 
 __all__ = [
     "METRICS",
@@ -225,6 +226,11 @@ def _mean(name: str, *, higher_is_better: bool = True, ideal: float | None = Non
     return Metric((name,), beside_one(name), ratio, higher_is_better=higher_is_better, ideal=ideal, share=True)
 
 
+def _f1(what: str) -> Metric:
+    counts = tuple(f"{what}_{name}" for name in ("found", "right", "gold"))
+    return Metric(counts, columns(*counts), f1)
+
+
 _BBQ = ("ambiguous", "accuracy", "answered", "biased")
 METRICS: dict[str, Metric] = {
     "bits_per_byte": Metric(("nats", "bytes"), columns("nats", "bytes"), bits, higher_is_better=False),
@@ -240,9 +246,8 @@ METRICS: dict[str, Metric] = {
     "pearson": Metric(("gold_value", "predicted_value"), moments, correlation),
     "spearman": Metric(("gold_value", "predicted_value"), rank_moments, correlation),
     "calibration_error": Metric(("confidence", "accuracy"), bins, calibration, higher_is_better=False),
-    "span_f1": Metric(
-        ("spans_found", "spans_right", "spans_gold"), columns("spans_found", "spans_right", "spans_gold"), f1
-    ),
+    "f1": _f1("positive"),
+    "span_f1": _f1("spans"),
     "accuracy_pro": _mean("accuracy_pro"),
     "accuracy_anti": _mean("accuracy_anti"),
     "coreference_gap": Metric(

@@ -21,6 +21,7 @@ DEFINITIONS = {
     "pearson": "linear correlation of what is right with what is predicted",
     "spearman": "correlation of their ranks",
     "calibration_error": "how far confidence and accuracy are apart on average, in 15 bins of confidence",
+    "f1": "F1 of one label: the harmonic mean of its precision and its recall",
     "span_f1": "F1 of the spans that were found, with their types and borders",
     "exact_match": "share of answers with the right words, without case, punctuation and articles",
     "token_f1": "mean F1 of the words of an answer",

@@ -220,7 +220,7 @@ class _Plan:
                 return Seq2Seq(trunk, settings, tokenizer=tokenizer, start=pack.roles["padding"], end=pack.end_of_text)
             case ClassificationSettings():
                 return Classification(
-                    trunk, settings, labels=len(pack.labels), positive=positive_of(settings, pack.labels)
+                    trunk, settings, labels=len(pack.labels), positive=positive_of(settings.positive, pack.labels)
                 )
             case TokenClassificationSettings():
                 return TokenClassification(trunk, settings, labels=len(pack.labels), names=pack.labels)

@@ -23,6 +23,7 @@ from curate.evaluation.tasks.settings import LabelTask
 from curate.jsontext import loads
 from curate.tokenize.roles import roles_of
 from curate.tokenize.streams import lists_of_words
+from curate.train.data.tasks import positive_of
 from curate.train.objectives.spans import has_spans, span_counts
 from curate.train.objectives.texts import judged
 
@@ -41,7 +42,8 @@ def label_columns(task: LabelTask, model: HeadedModel) -> dict[str, str]:
 def predictions(task: LabelTask, rows: Rows, model: HeadedModel) -> dict[str, list[Any]]:
     """Facts of each row, by what the model predicts; `cut` are the tokens that it did not read.
 
-    classes    gold, predicted, accuracy, confidence; unknown (1 where the model has never seen the label)
+    classes    gold, predicted, accuracy, confidence; unknown (1 where the model has never seen the label); positive_gold,
+               positive_found, positive_right of a positive label
     numbers    gold_value, predicted_value
     words      gold, predicted (lists), words, words_right, unknown (words); spans_gold, spans_found, spans_right
     texts      what `judged` makes of the targets
@@ -71,11 +73,22 @@ def predictions(task: LabelTask, rows: Rows, model: HeadedModel) -> dict[str, li
     shares = softmax(logits.astype(np.float64), axis=1)
     predicted = [model.labels[number] for number in logits.argmax(1)]
     return {
-        "cut": cut, "gold": gold, "predicted": predicted,
+        "cut": cut, "gold": gold, "predicted": predicted, **_positives(task, model, gold, predicted),
         "accuracy": [float(one == other) for one, other in zip(gold, predicted, strict=True)],
         "confidence": shares.max(1).tolist(),
         "unknown": [int(one not in model.labels) for one in gold],
     }  # fmt: skip
+
+
+def _positives(task: LabelTask, model: HeadedModel, gold: list[str], predicted: list[str]) -> dict[str, list[int]]:
+    """What F1 of the positive label is made of; nothing where no label is."""
+    place = positive_of(task.positive, model.labels, where=f"task {task.name}: positive")
+    if place is None:
+        return {}
+    label = model.labels[place]
+    wanted, found = [int(one == label) for one in gold], [int(one == label) for one in predicted]
+    right = [one * other for one, other in zip(wanted, found, strict=True)]
+    return {"positive_gold": wanted, "positive_found": found, "positive_right": right}
 
 
 def _name(task: LabelTask, label: Any) -> str:

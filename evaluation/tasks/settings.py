@@ -141,6 +141,9 @@ class LabelTask(_Task):
     labels: dict[str, str] = Field(
         default={}, description="what the model calls the labels of the data, where the names differ"
     )
+    positive: str | int | None = Field(
+        default=None, description="the model's label whose F1 is measured too; by default 1 of the labels 0 and 1"
+    )
     beams: int = Field(default=1, ge=1, description="of the search for a target text")
     most: int | None = Field(
         default=None, ge=1, description="most tokens of a target text; by default as in the training, else 64"

@@ -20,7 +20,7 @@ RUNS = {
     "tags": [ENCODER, "objective={kind: token_classification}", "data.label=tags"],
     "german": [
         "model={kind: encoder_decoder, layers: 2, width: 16, heads: 2, feed_forward: 32}",
-        "objective={kind: seq2seq, target_length: 16}",
+        "objective={kind: seq2seq, target_length: 16, metrics: [bleu, chrf, rougeL]}",
         "data.text=source",
     ],
     "chat": ["objective={kind: sft}", "batch.length=64"],

@@ -60,6 +60,19 @@ def test_accuracy_and_f1_of_labels_are_those_of_the_training(trained, measured, 
     assert found.result["tasks"]["held"]["accuracy"]["n"] == expected["count"]
 
 
+def test_the_f1_of_one_label_is_that_of_scikit_learn(trained, measured):
+    from sklearn.metrics import f1_score
+
+    label = open_model(str(trained("mood"))).labels[0]
+    found, _ = measured(trained("mood"), task_of(LabelTask, positive=label))
+    table = found.items("held").table
+    wanted = f1_score(table["gold"].to_pylist(), table["predicted"].to_pylist(), pos_label=label)
+    assert values(found)["f1"] == pytest.approx(wanted)
+    with pytest.raises(CurateError, match="no document has the label `cross`") as error:
+        measured(trained("mood"), task_of(LabelTask, positive="cross"))
+    assert error.value.where == "task held: positive"
+
+
 def test_a_confidence_is_a_probability_and_makes_a_calibration_error(trained, measured):
     found, _ = measured(trained("mood"), task_of(LabelTask))
     confidence = found.items("held").table["confidence"].to_pylist()
@@ -69,8 +82,9 @@ def test_a_confidence_is_a_probability_and_makes_a_calibration_error(trained, me
 
 def test_a_number_correlates_as_in_the_training(trained, measured):
     found, _ = measured(trained("score"), task_of(LabelTask))
-    assert values(found)["pearson"] == pytest.approx(validation(trained("score"))["pearson"], abs=1e-5)
-    assert "spearman" in values(found)
+    # so few steps make predictions that hardly differ: the last bits of a batch of another shape are seen in them
+    for name in ("pearson", "spearman"):
+        assert values(found)[name] == pytest.approx(validation(trained("score"))[name], abs=1e-2)
 
 
 def test_words_are_labelled_as_in_the_training(trained, measured):
@@ -87,6 +101,14 @@ def test_targets_are_those_that_translate_texts_gives(project, trained, measured
     sources = [row["source"] for row in rows if row["part"] == "validation"]
     assert found.items("held").table["hypothesis"].to_pylist() == translate_texts(trained("german"), sources, beams=2)
     assert {"bleu", "chrf", "rouge1", "rougeL"} <= values(found).keys()
+
+
+def test_texts_are_scored_as_in_the_training(trained, measured):
+    found, _ = measured(trained("german"), task_of(LabelTask))
+    expected = validation(trained("german"))
+    assert {name: values(found)[name] for name in ("bleu", "chrf", "rougeL")} == pytest.approx(
+        {name: expected[name] for name in ("bleu", "chrf", "rougeL")}
+    )
 
 
 def test_what_the_assistant_says_costs_what_it_cost_in_the_training(trained, measured):

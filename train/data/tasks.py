@@ -155,24 +155,26 @@ def _check_learnable(task: Task, pack: Pack) -> None:
     if isinstance(task.objective, (ClassificationSettings, TokenClassificationSettings)) and len(pack.labels) == 1:
         raise CurateError(f"all documents have the label `{pack.labels[0]}`", "data.label", "nothing can be told apart")
     if isinstance(task.objective, ClassificationSettings):
-        positive_of(task.objective, pack.labels)
+        positive_of(task.objective.positive, pack.labels)
     if _documents(pack, "train") and (rows := pack.rows("train")).has("weight") and not rows.numbers("weight").any():
         raise CurateError(f"the weights in `{task.data.weight}` are all 0", "data.weight", "nothing would be learned")
 
 
-def positive_of(settings: ClassificationSettings, labels: Sequence[str | int]) -> int | None:
-    """Place of the label whose F1 is measured; None without one: 1 of the labels 0 and 1, else the one that is named.
+def positive_of(
+    wanted: str | int | None, labels: Sequence[str | int], *, where: str = "objective.positive"
+) -> int | None:
+    """Place of the label whose F1 is measured; None without one: the one that is named, else 1 of the labels 0 and 1.
 
     Raises:
         CurateError: There is no such label.
     """
     names = [str(label) for label in labels]
-    if settings.regression or settings.positive is None:
-        return 1 if names == ["0", "1"] and not settings.regression else None
-    if str(settings.positive) not in names:
+    if wanted is None:
+        return 1 if names == ["0", "1"] else None
+    if str(wanted) not in names:
         some = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
-        raise CurateError(f"no document has the label `{settings.positive}`", "objective.positive", f"labels: {some}")
-    return names.index(str(settings.positive))
+        raise CurateError(f"no document has the label `{wanted}`", where, f"labels: {some}")
+    return names.index(str(wanted))
 
 
 def _documents(pack: Pack, split: str) -> int:
