@@ -1,6 +1,6 @@
 """Conversations as tokens, and which of them the assistant says.
 
-A template (`curate.tokenize.template`) turns messages into one text; `curate.tokenize.spans` finds in it what the assistant says.
+A template (`curate.tokenize.template`) turns messages into one text; `curate.tokenize.spans` finds what the assistant says.
 
 A message must not become a token that the template alone may set: a user who writes `<|end|>` would end a turn. Where a
 content spells a special token, the template sees a private character in its place; the special tokens of the result are
@@ -132,15 +132,19 @@ class ChatTemplate:
         if not any(message["role"] == "assistant" for message in checked):
             raise CurateError("the assistant says nothing in this conversation", hint="leave it out")
         guarded, replaced = self._guarded({"messages": checked, "tools": _checked_tools(tools)})
-        render, guarded = partial(self.render, tools=guarded["tools"]), guarded["messages"]
+        render: Render = partial(self.render, tools=guarded["tools"])
+        guarded = guarded["messages"]
         whole = render(guarded)
         if self.marked:
             begin, end = islice((chr(number) for number in _PRIVATE if chr(number) not in whole), 2)
             found = marked_spans(render(guarded, **marks(begin, end)), whole, begin, end)
         else:
             found = prefix_spans(render, guarded, whole)
-            found = self._found(render, guarded, whole).spans() if found is None else found
-        spans = [(len(_restored(whole[:first], replaced)), len(_restored(whole[:last], replaced))) for first, last in found]
+            if found is None or not _shown(guarded, whole):
+                found = self._found(render, guarded, whole).spans()
+        spans = [
+            (len(_restored(whole[:first], replaced)), len(_restored(whole[:last], replaced))) for first, last in found
+        ]
         return Rendered(whole, replaced, spans, self.marked)
 
     def exchange(self, prompt: Messages, answers: Sequence[Messages], tools: Any = None) -> list[Rendered]:
@@ -165,18 +169,13 @@ class ChatTemplate:
                 raise CurateError(f"an answer is one turn of `assistant`; here are: {turns}")
         given = {"prompt": checked, "answers": said, "tools": _checked_tools(tools)}
         guarded, replaced = self._guarded(given)
-        render, prompt = partial(self.render, tools=guarded["tools"]), guarded["prompt"]
+        render: Render = partial(self.render, tools=guarded["tools"])
+        prompt = guarded["prompt"]
         asked = render(prompt, add_generation_prompt=True)
         wholes = [[*prompt, *answer] for answer in guarded["answers"]]
         texts = [render(whole) for whole in wholes]
-        if not all(text.startswith(asked) for text in texts):  # as where the prompt begins what the answer need not have
-            pairs = zip(texts, wholes, strict=True)
-            asked = min((text[: self._found(render, whole, text).start(len(prompt))] for text, whole in pairs), key=len)
-            if not all(text.startswith(asked) for text in texts):
-                raise CurateError(
-                    "what the template makes of the prompt is not how it begins with an answer behind it",
-                    hint="in training, a prompt must look like the beginning of the whole",
-                )
+        if not all(text.startswith(asked) for text in texts):
+            asked = self._shared(render, asked, texts, wholes)
         return [Rendered(text, replaced, []) for text in (asked, *texts)]
 
     def encode(self, conversations: Sequence[Rendered]) -> list[tuple[list[int], np.ndarray]]:
@@ -195,6 +194,21 @@ class ChatTemplate:
 
     def _found(self, render: Render, messages: Messages, whole: str) -> Found:
         return Found(render, messages, whole, special=self.pattern, source=self.source)
+
+    def _shared(self, render: Render, asked: str, texts: Sequence[str], wholes: Sequence[Messages]) -> str:
+        """What a prompt and the texts with an answer have in common: the prompt may begin what an answer need not have.
+
+        As in trl (`<think>` of DeepSeek R1).
+        """
+        pairs = zip(texts, wholes, strict=True)
+        cuts = [text[: self._found(render, whole, text).start(len(whole) - 1)] for text, whole in pairs]
+        shortest = min(cuts, key=len)
+        if not all(text.startswith(shortest) for text in (asked, *texts)):
+            raise CurateError(
+                "what the template makes of the prompt is not how it begins with an answer behind it",
+                hint="in training, a prompt must look like the beginning of the whole",
+            )
+        return shortest
 
     def _checked(self, message: Any, number: int) -> dict[str, Any]:
         if not isinstance(message, dict):
@@ -265,6 +279,12 @@ class ChatTemplate:
                 starts += [place + start for start, _ in encoding.offsets]
             place += len(plain)
         return tokens, starts
+
+
+def _shown(messages: Messages, whole: str) -> bool:
+    """Something that the assistant says is to be seen at a glance; where it is not it may still be, in another form."""
+    said = (message["content"] for message in messages if message["role"] == "assistant")
+    return any(content and content.strip() in whole for content in said)
 
 
 def _checked_tools(given: Any) -> list[dict[str, Any]] | None:

@@ -28,8 +28,8 @@ Messages = Sequence[Message]
 Span = tuple[int, int]
 Render = Callable[..., str]
 _TAG = re.compile(r"(<[^<>\s]*>)|[^\s<]+|<")
-_KEPT = frozenset({"role", "type", "id", "tool_call_id"})
-"""Fields that are no words: a template may check them."""
+_KEPT = frozenset({"role", "type", "id", "tool_call_id", "name"})
+"""Fields that are no words: a template may check them, or repeat the name of a tool where it answers."""
 
 
 def marked_spans(marked: str, whole: str, begin: str, end: str) -> list[Span]:
@@ -55,7 +55,8 @@ def marked_spans(marked: str, whole: str, begin: str, end: str) -> list[Span]:
             place += len(part)
     if start is not None or marked.replace(begin, "").replace(end, "") != whole:
         raise CurateError(
-            "the template looks into what its `{% generation %}` blocks enclose", hint="put them around what it writes last"
+            "the template looks into what its `{% generation %}` blocks enclose",
+            hint="put them around what it writes last",
         )
     found = [span for span in spans if span[0] < span[1]]
     if not found:
@@ -197,14 +198,16 @@ class Found:
 
     def _place(self, messages: Messages, number: int, text: str, **how: bool) -> Span | None:
         """From the first to the last character that changes with a message's words; None where none does."""
-        changed = self.render([*messages[:number], self._changed(messages[number]), *messages[number + 1 :]], **how)
-        if changed == text:
-            return None
-        start = _common(text, changed)
-        room = min(len(text), len(changed)) - start
-        return start, len(text) - min(room, _common(text[::-1], changed[::-1]))
+        for kept in (_KEPT, _KEPT - {"name"}):
+            message = self._changed(messages[number], kept)
+            changed = self.render([*messages[:number], message, *messages[number + 1 :]], **how)
+            if changed != text:
+                start = _common(text, changed)
+                room = min(len(text), len(changed)) - start
+                return start, len(text) - min(room, _common(text[::-1], changed[::-1]))
+        return None
 
-    def _changed(self, message: Message) -> Message:
+    def _changed(self, message: Message, kept: frozenset[str]) -> Message:
         """A message with other words in it; the tags that the template asks for, as `</think>`, stay."""
 
         def word(match: re.Match[str]) -> str:
@@ -212,13 +215,13 @@ class Found:
 
         def change(value: Any) -> Any:
             if isinstance(value, dict):
-                return {name: inner if name in _KEPT else change(inner) for name, inner in value.items()}
+                return {name: inner if name in kept else change(inner) for name, inner in value.items()}
             if isinstance(value, list):
                 return [change(inner) for inner in value]
             return _TAG.sub(word, value) if isinstance(value, str) else value
 
         changed = change(message)
-        return {**changed, "content": self.other} if changed == message else changed
+        return {**changed, "content": self.other} if changed == message and not message["content"] else changed
 
     def _ends(self, text: str) -> Iterator[int]:
         """Where special tokens and lines end."""
@@ -226,7 +229,9 @@ class Found:
 
     def _whole_tokens(self, text: str, place: int) -> int:
         """The place, or the beginning of the special token that it is in."""
-        return next((match.start() for match in self.special.finditer(text) if match.start() < place < match.end()), place)
+        return next(
+            (match.start() for match in self.special.finditer(text) if match.start() < place < match.end()), place
+        )
 
 
 def _common(first: str, second: str) -> int:

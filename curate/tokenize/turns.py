@@ -93,7 +93,9 @@ def _rendered(
     for number, row in enumerate(rows_of(dataset, split, columns)):
         try:
             prompt, answers = exchange(dict(zip(fields.turns, row, strict=False)))
-            asked, *said = template.exchange(prompt, [*answers.values()], parsed_list(row[-1]) if fields.tools else None)
+            asked, *said = template.exchange(
+                prompt, [*answers.values()], parsed_list(row[-1]) if fields.tools else None
+            )
             yield [asked, *(one for name, one in zip(answers, said, strict=True) if name == role)]
         except CurateError as error:
             raise refusal(dataset, split, number, error.problem, error.hint) from None
