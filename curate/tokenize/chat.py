@@ -1,9 +1,6 @@
 """Conversations as tokens, and which of them the assistant says.
 
-A template (Jinja, as in Hugging Face tokenizers: `messages`, `tools`, `add_generation_prompt`, `bos_token`, `eos_token`,
-`raise_exception`) turns messages into one text. What the assistant says is found by rendering prefixes: from where the
-prompt for an answer ends to where the conversation with that answer ends. A template that renders an earlier part in
-another way once more follows (some remove past reasoning) has no such places, and is refused.
+A template (`curate.tokenize.template`) turns messages into one text; `curate.tokenize.spans` finds what the assistant says.
 
 A message must not become a token that the template alone may set: a user who writes `<|end|>` would end a turn. Where a
 content spells a special token, the template sees a private character in its place; the special tokens of the result are
@@ -17,17 +14,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.errors import CurateError
 from curate.tokenize.roles import special_tokens
+from curate.tokenize.spans import Found, Render, Span, marked_spans, prefix_spans
+from curate.tokenize.template import compiled, has_marks, marks, tests_null_content
 
 if TYPE_CHECKING:
     import numpy as np
-    from jinja2 import Environment, Template
     from tokenizers import Encoding, Tokenizer
 
-__all__ = ["DEFAULT_TEMPLATE", "ChatTemplate", "Rendered", "uses_tools"]
+__all__ = ["DEFAULT_TEMPLATE", "ChatTemplate", "Rendered"]
 
 Messages = Sequence[dict[str, Any]]
 Tools = Sequence[dict[str, Any]]
@@ -41,6 +41,8 @@ DEFAULT_TEMPLATE = (
 )
 _ROLES = ("system", "user", "assistant", "tool")
 _ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+"""Names that what the assistant thought goes by; templates read one of the first two."""
 _PRIVATE = range(0xF0000, 0xFFFFD)
 
 
@@ -51,11 +53,13 @@ class Rendered(NamedTuple):
         text: The template's, in which a content's special tokens are replaced.
         replaced: The special tokens, by the characters that stand for them.
         spans: Where the assistant speaks, from and to, in characters of `plain`.
+        marked: The template says so itself: a token that reaches into a span belongs to it, as in transformers.
     """
 
     text: str
     replaced: dict[str, str]
-    spans: list[tuple[int, int]]
+    spans: list[Span]
+    marked: bool = False
 
     @property
     def plain(self) -> str:
@@ -83,14 +87,18 @@ class ChatTemplate:
         longest_first = sorted(map(re.escape, self.special), key=len, reverse=True)
         self.pattern = re.compile("(" + "|".join(longest_first) + ")")
         self.own = source is None
-        self.template = _compiled(DEFAULT_TEMPLATE if source is None else source)
+        self.source = DEFAULT_TEMPLATE if source is None else source
+        self.template = compiled(self.source)
+        self.marked, self.null = has_marks(self.source), None if tests_null_content(self.source) else ""
         names = {"bos": "start", "eos": "end_of_text", "pad": "padding", "unk": "unknown"}
         self.names = {
             f"{name}_token": tokenizer.id_to_token(roles[role]) for name, role in names.items() if role in roles
         }
 
-    def render(self, messages: Messages, *, tools: Tools | None = None, add_generation_prompt: bool = False) -> str:
-        """The template's text of these messages and tools, as they are.
+    def render(
+        self, messages: Messages, *, tools: Tools | None = None, add_generation_prompt: bool = False, **variables: str
+    ) -> str:
+        """The template's text of these messages and tools, as they are; with further variables of its own.
 
         Raises:
             CurateError: The template refuses them.
@@ -102,6 +110,7 @@ class ChatTemplate:
                 tools=tools,
                 documents=None,
                 **self.names,
+                **variables,
             )
         except Exception as error:  # a template is a program of the user's
             raise CurateError(
@@ -123,22 +132,20 @@ class ChatTemplate:
         if not any(message["role"] == "assistant" for message in checked):
             raise CurateError("the assistant says nothing in this conversation", hint="leave it out")
         guarded, replaced = self._guarded({"messages": checked, "tools": _checked_tools(tools)})
-        known, guarded = guarded["tools"], guarded["messages"]
-        whole = self.render(guarded, tools=known)
-        spans = []
-        for number, message in enumerate(guarded):
-            if message["role"] != "assistant":
-                continue
-            before = self.render(guarded[:number], tools=known, add_generation_prompt=True)
-            after = self.render(guarded[: number + 1], tools=known)
-            for part, count in ((before, number), (after, number + 1)):
-                if not whole.startswith(part):
-                    raise CurateError(
-                        f"what the template makes of the first {count} messages is not how it begins with all of them",
-                        hint="in training, a part of a conversation must look like the beginning of the whole",
-                    )
-            spans.append((len(_restored(before, replaced)), len(_restored(after, replaced))))
-        return Rendered(whole, replaced, spans)
+        render: Render = partial(self.render, tools=guarded["tools"])
+        guarded = guarded["messages"]
+        whole = render(guarded)
+        if self.marked:
+            begin, end = islice((chr(number) for number in _PRIVATE if chr(number) not in whole), 2)
+            found = marked_spans(render(guarded, **marks(begin, end)), whole, begin, end)
+        else:
+            found = prefix_spans(render, guarded, whole)
+            if found is None or not _shown(guarded, whole):
+                found = self._found(render, guarded, whole).spans()
+        spans = [
+            (len(_restored(whole[:first], replaced)), len(_restored(whole[:last], replaced))) for first, last in found
+        ]
+        return Rendered(whole, replaced, spans, self.marked)
 
     def exchange(self, prompt: Messages, answers: Sequence[Messages], tools: Any = None) -> list[Rendered]:
         """A prompt as text, up to where the assistant speaks; and the conversation with each answer to it.
@@ -162,16 +169,14 @@ class ChatTemplate:
                 raise CurateError(f"an answer is one turn of `assistant`; here are: {turns}")
         given = {"prompt": checked, "answers": said, "tools": _checked_tools(tools)}
         guarded, replaced = self._guarded(given)
-        asked = self.render(guarded["prompt"], tools=guarded["tools"], add_generation_prompt=True)
-        texts = [asked]
-        for answer in guarded["answers"]:
-            texts.append(self.render([*guarded["prompt"], *answer], tools=guarded["tools"]))
-            if not texts[-1].startswith(asked):
-                raise CurateError(
-                    "what the template makes of the prompt is not how it begins with an answer behind it",
-                    hint="in training, a prompt must look like the beginning of the whole",
-                )
-        return [Rendered(text, replaced, []) for text in texts]
+        render: Render = partial(self.render, tools=guarded["tools"])
+        prompt = guarded["prompt"]
+        asked = render(prompt, add_generation_prompt=True)
+        wholes = [[*prompt, *answer] for answer in guarded["answers"]]
+        texts = [render(whole) for whole in wholes]
+        if not all(text.startswith(asked) for text in texts):
+            asked = self._shared(render, asked, texts, wholes)
+        return [Rendered(text, replaced, []) for text in (asked, *texts)]
 
     def encode(self, conversations: Sequence[Rendered]) -> list[tuple[list[int], np.ndarray]]:
         """Tokens of each, and for each token whether the assistant says it (bool)."""
@@ -181,15 +186,29 @@ class ChatTemplate:
     @property
     def turn_end(self) -> int | None:
         """The token that ends what the assistant says; None where the template has no special token for it."""
-        said = "x"
-        messages = [{"role": "user", "content": said}, {"role": "assistant", "content": said}]
-        prompt = self.render(messages[:1], add_generation_prompt=True)
-        whole = self.render(messages)
-        after = whole[len(prompt) :] if whole.startswith(prompt) else whole.rpartition(said)[2]
-        found = self.pattern.search(after)
+        messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "x"}]
+        found = self.pattern.search(self._found(self.render, messages, self.render(messages)).behind)
         return self.special[found[0]] if found else None
 
     # ---- one conversation
+
+    def _found(self, render: Render, messages: Messages, whole: str) -> Found:
+        return Found(render, messages, whole, special=self.pattern, source=self.source)
+
+    def _shared(self, render: Render, asked: str, texts: Sequence[str], wholes: Sequence[Messages]) -> str:
+        """What a prompt and the texts with an answer have in common: the prompt may begin what an answer need not have.
+
+        As in trl (`<think>` of DeepSeek R1).
+        """
+        pairs = zip(texts, wholes, strict=True)
+        cuts = [text[: self._found(render, whole, text).start(len(whole) - 1)] for text, whole in pairs]
+        shortest = min(cuts, key=len)
+        if not all(text.startswith(shortest) for text in (asked, *texts)):
+            raise CurateError(
+                "what the template makes of the prompt is not how it begins with an answer behind it",
+                hint="in training, a prompt must look like the beginning of the whole",
+            )
+        return shortest
 
     def _checked(self, message: Any, number: int) -> dict[str, Any]:
         if not isinstance(message, dict):
@@ -199,11 +218,17 @@ class ChatTemplate:
         if not known:
             hint = f"roles are {', '.join(_ROLES)}; a template of your own may know others (`data.chat_template`)"
             raise CurateError(f"message {number} has the role `{role}`", hint=hint)
-        calls = not self.own and bool(message.get("tool_calls"))
-        if not calls and not (isinstance(content, str) and content.strip()):
-            raise CurateError(f"message {number} has no text in `content`", hint="leave the conversation out")
         given = {name: value for name, value in message.items() if value is not None}
-        return {**given, "content": content or ""}
+        if self.own:
+            said = isinstance(content, str) and bool(content.strip())
+        else:
+            reasoning = next((given[name] for name in _REASONING if name in given), None)
+            if reasoning is not None:  # transformers fills these two, too
+                given = {"thinking": reasoning, **given, "reasoning_content": reasoning}
+            said = isinstance(content, str) or (content is None and bool(given.get("tool_calls") or reasoning))
+        if not said:
+            raise CurateError(f"message {number} has no text in `content`", hint="leave the conversation out")
+        return {**given, "content": self.null if content is None else content}
 
     def _guarded(self, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         """Messages and tools with private characters where they spell special tokens, and what those stand for."""
@@ -233,6 +258,8 @@ class ChatTemplate:
             tokens, starts = self._apart(conversation)
         places, mask = np.array(starts), np.zeros(len(tokens), dtype=bool)
         for first, last in conversation.spans:
+            if conversation.marked:
+                first = places[places <= first].max(initial=0)
             mask |= (places >= first) & (places < last)
         return tokens, mask
 
@@ -252,6 +279,12 @@ class ChatTemplate:
                 starts += [place + start for start, _ in encoding.offsets]
             place += len(plain)
         return tokens, starts
+
+
+def _shown(messages: Messages, whole: str) -> bool:
+    """Something that the assistant says is to be seen at a glance; where it is not it may still be, in another form."""
+    said = (message["content"] for message in messages if message["role"] == "assistant")
+    return any(content and content.strip() in whole for content in said)
 
 
 def _checked_tools(given: Any) -> list[dict[str, Any]] | None:
@@ -289,63 +322,3 @@ def _reading_special(tokenizer: Tokenizer) -> Tokenizer:
     found = Tokenizer.from_str(tokenizer.to_str())
     found.encode_special_tokens = False
     return found
-
-
-def uses_tools(source: str | None) -> bool:
-    """Whether a template (None: the default) shows the tools to the model.
-
-    Raises:
-        CurateError: The template is no valid Jinja.
-    """
-    from jinja2.meta import find_undeclared_variables
-
-    source = DEFAULT_TEMPLATE if source is None else source
-    _compiled(source)
-    return "tools" in find_undeclared_variables(_environment().parse(source))
-
-
-def _compiled(source: str) -> Template:
-    from jinja2 import TemplateSyntaxError
-
-    try:
-        return _environment().from_string(source)
-    except TemplateSyntaxError as error:
-        raise CurateError(
-            f"the template of conversations is not valid: {error.message}", f"data.chat_template, line {error.lineno}"
-        ) from None
-
-
-def _environment() -> Environment:
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.nodes import Node
-    from jinja2.parser import Parser
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        """`{% generation %}`, with which some templates mark what the assistant says, is only what it encloses."""
-
-        tags = {"generation"}
-
-        def parse(self, parser: Parser) -> list[Node]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
-    )
-    environment.filters["tojson"] = _json
-    environment.globals["raise_exception"] = _raise
-    return environment
-
-
-def _json(
-    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
-) -> str:
-    """As Hugging Face's, which escapes nothing."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise(message: str) -> None:
-    from jinja2 import TemplateError
-
-    raise TemplateError(message)

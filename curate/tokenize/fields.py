@@ -8,9 +8,10 @@ its number in its split and by its id, and hold none of its text.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Container, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["MESSAGES", "Fields", "check_fields", "messages_in", "parsed_list", "refusal", "rows_of"]
+__all__ = ["MESSAGES", "Fields", "Kept", "check_fields", "messages_in", "parsed_list", "refusal", "rows_of"]
 
 MESSAGES = "messages"
 """Role of the stream of conversations."""
@@ -57,6 +58,10 @@ class Fields(BaseModel):
     chat_template: str | None = Field(
         default=None, description="file of the Jinja template of conversations; by default that of this package"
     )
+    unfit: Literal["refuse", "leave_out"] = Field(
+        default="refuse",
+        description="what is done with a conversation, prompt or answer that the template cannot write",
+    )
 
     @property
     def text_columns(self) -> list[str]:
@@ -69,9 +74,15 @@ class Fields(BaseModel):
         """A template of conversations is needed."""
         return bool(self.messages or self.turns)
 
+    @property
+    def leaves_out(self) -> bool:
+        """Documents that the template cannot write are left out."""
+        return self.speaks and self.unfit == "leave_out"
+
     def facts(self) -> dict[str, Any]:
         """As they are written down; what was added after the first packs only where it is used, so that those are found."""
-        return self.model_dump(mode="json", exclude=set() if self.turns else {"turns"})
+        unused = {"turns": not self.turns, "unfit": not self.leaves_out}
+        return self.model_dump(mode="json", exclude={name for name, is_so in unused.items() if is_so})
 
     @property
     def columns(self) -> list[str]:
@@ -121,9 +132,39 @@ def rows_of(dataset: Dataset, split: str, columns: list[str], *, nested: bool = 
             number += 1
 
 
+class Kept:
+    """A dataset without some documents of a split, for `rows_of` and what reads through it.
+
+    Args:
+        dataset: The whole.
+        split: The split.
+        left_out: Numbers of documents in it.
+
+    Attributes:
+        numbers: Of the documents that are kept, in the split.
+    """
+
+    def __init__(self, dataset: Dataset, split: str, left_out: Container[int]) -> None:
+        self.whole, self.split = dataset, split
+        self.numbers = [number for number in range(dataset.splits[split]) if number not in left_out]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+    def batches(self, split: str, columns: list[str], batch_size: int) -> Iterator[pa.RecordBatch]:
+        """The documents in order, at most `batch_size` at a time."""
+        assert split == self.split
+        first = 0
+        for batch in self.whole.batches(split, columns, batch_size):
+            start, stop = (bisect_left(self.numbers, place) for place in (first, first + len(batch)))
+            yield batch.take([number - first for number in self.numbers[start:stop]])
+            first += len(batch)
+
+
 def refusal(dataset: Dataset, split: str, number: int, problem: str, hint: str | None = None) -> CurateError:
     """The error that a document makes: it is named by its number in its split, and by its id."""
-    place = f"document {number} of the split `{split}`"
+    whole = dataset.numbers[number] if isinstance(dataset, Kept) else number
+    place = f"document {whole} of the split `{split}`"
     if "id" in dataset.columns:
         ids = (id for (id,) in rows_of(dataset, split, ["id"]))
         place += f", id `{next(islice(ids, number, None))}`"

@@ -19,7 +19,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,12 +27,11 @@ from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, ResumableError
 from curate.files import file_hash, sweep
-from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate
-from curate.tokenize.columns import find_labels, write_labels, write_numbers
-from curate.tokenize.fields import MESSAGES, Fields, check_fields
+from curate.tokenize.chat import DEFAULT_TEMPLATE
+from curate.tokenize.fields import Fields, check_fields
 from curate.tokenize.place import packs_folder, put_pack
 from curate.tokenize.roles import CHAT, missing_names, require, roles, special_tokens
-from curate.tokenize.streams import Piece, conversations, lists_of_words, texts, write_file, write_stream
+from curate.tokenize.streams import write_file
 from curate.tokenize.tokenizer import (
     TokenizerSettings,
     load_tokenizer,
@@ -41,7 +39,9 @@ from curate.tokenize.tokenizer import (
     tokenizer_hash,
     train_tokenizer,
 )
-from curate.tokenize.turns import EXCHANGE, check_plain, template_source, turns, with_tools
+from curate.tokenize.turns import template_source, with_tools
+from curate.tokenize.unfit import told
+from curate.tokenize.writer import Writer, say
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 __all__ = ["Fields", "Pack", "open_pack", "pack_dataset"]
 
 SCHEMA = 2
+RENDERING = 2
+"""How conversations are written: raised where the same ones give other tokens or masks, so that none of before is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,8 @@ class _Job:
             tokens = {**self.settings.model_dump(mode="json", exclude={"path"}), "needs": list(self.needs)}
         columns = {**self.fields.facts(), "chat_template": self.template}
         wanted = {"version": self.dataset.version, "tokenizer": tokens, "fields": columns, "schema": SCHEMA}
+        if self.fields.speaks:
+            wanted["rendering"] = RENDERING
         return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
 
     def roles(self, tokenizer: Tokenizer) -> dict[str, int]:
@@ -240,6 +244,9 @@ def pack_dataset(
         _put(job, folder)
     pack = open_pack(folder)
     pack.verify()
+    for split, facts in pack.manifest["splits"].items():
+        if left_out := facts.get("left_out"):
+            say(dataset, f"{split}: {told(left_out)}")
     return pack
 
 
@@ -262,10 +269,6 @@ def _job(
     if job.tokenizer:
         require(needs, job.roles(load_tokenizer(job.tokenizer)), job.tokenizer)
     return job
-
-
-def _say(dataset: Dataset, words: str) -> None:
-    sys.stderr.write(f"tokenize {dataset.name}: {words}\n")
 
 
 @contextmanager
@@ -297,7 +300,8 @@ def _write_pack(job: _Job, folder: Path) -> None:
     write_file(path, _tokenizer_content(job))
     tokenizer = load_tokenizer(path)
     vocabulary = max(tokenizer.get_vocab().values()) + 1
-    made = _Writer(job, folder, tokenizer, "uint16" if vocabulary <= 1 << 16 else "uint32")
+    dtype = "uint16" if vocabulary <= 1 << 16 else "uint32"
+    made = Writer(job.dataset, job.fields, folder, tokenizer, job.roles(tokenizer), job.template, dtype)
     manifest = {
         "schema": SCHEMA,
         "dataset": job.dataset.name,
@@ -325,71 +329,5 @@ def _tokenizer_content(job: _Job) -> bytes:
         return job.tokenizer.read_bytes()
     given = job.settings.special_tokens
     special = [*given, *missing_names(job.needs, given)]
-    _say(job.dataset, f"learning a tokenizer of {job.settings.vocabulary:,} tokens")
+    say(job.dataset, f"learning a tokenizer of {job.settings.vocabulary:,} tokens")
     return train_tokenizer(job.dataset, job.settings, job.fields, special_tokens=special).encode()
-
-
-class _Writer:
-    """What the splits of a pack share."""
-
-    def __init__(self, job: _Job, folder: Path, tokenizer: Tokenizer, dtype: str) -> None:
-        self.job, self.folder, self.tokenizer, self.dtype = job, folder, tokenizer, dtype
-        self.roles = job.roles(tokenizer)
-        self.labels = find_labels(job.dataset, job.fields)
-        self.template = ChatTemplate(tokenizer, self.roles, job.template) if job.fields.speaks else None
-
-    def split(self, split: str) -> dict[str, Any]:
-        """Write the files of a split; returns their description."""
-        shards: list[dict[str, Any]] = []
-        size = 0
-        for role, pieces, mask in self._streams(split):
-            name = split if role == "text" else f"{split}.{role}"
-            made, text_bytes = write_stream(self.folder, name, role, self._shown(name, pieces), self.dtype, mask=mask)
-            shards, size = shards + made, size + text_bytes
-        first = shards[0]["role"] if shards else ""
-        documents = sum(shard["documents"] for shard in shards if shard["role"] == first)
-        tokens = sum(shard["tokens"] for shard in shards)
-        _say(self.job.dataset, f"{split}: {documents:,} documents, {tokens:,} tokens")
-        return {
-            "documents": documents,
-            "tokens": tokens,
-            "text_bytes": size,
-            "shards": shards,
-            "columns": self._columns(split),
-        }
-
-    def _shown(self, name: str, pieces: Iterator[Piece]) -> Iterator[Piece]:
-        """The pieces, with a bar on a terminal while they pass."""
-        if not sys.stderr.isatty():
-            return pieces
-        from rich.console import Console
-        from rich.progress import track
-
-        documents = self.job.dataset.manifest["splits"][name.partition(".")[0]]["documents"]
-        return iter(track(pieces, f"tokenize {name}", documents, console=Console(stderr=True), transient=True))
-
-    def _streams(self, split: str) -> Iterator[tuple[str, Iterator[Piece], str | None]]:
-        """Role, pieces, and suffix of the mask."""
-        dataset, fields, tokenizer = self.job.dataset, self.job.fields, self.tokenizer
-        end, unknown = self.roles["end_of_text"], self.roles.get("unknown")
-        for role, column in fields.texts.items():
-            if role in EXCHANGE:
-                check_plain(dataset, split, role, column)
-            yield role, texts(dataset, split, column, tokenizer, end), None
-        for role, column in fields.words.items():
-            yield role, lists_of_words(dataset, split, column, tokenizer, end, unknown), ".words"
-        if not self.template:
-            return
-        for role in fields.turns:
-            yield role, turns(dataset, split, role, fields, self.template, end), None
-        if fields.messages:
-            yield MESSAGES, conversations(dataset, split, fields.messages, self.template, fields.tools), ".loss"
-
-    def _columns(self, split: str) -> dict[str, Any]:
-        dataset, fields = self.job.dataset, self.job.fields
-        found = {
-            role: write_numbers(dataset, split, role, column, self.folder) for role, column in fields.numbers.items()
-        }
-        if fields.labels:
-            found["labels"] = write_labels(dataset, split, fields, self.labels, self.folder)
-        return found

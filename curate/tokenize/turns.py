@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError
-from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate, Rendered, uses_tools
+from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate, Rendered
 from curate.tokenize.fields import Fields, messages_in, parsed_list, refusal, rows_of
 from curate.tokenize.streams import Piece, groups
+from curate.tokenize.template import uses_tools
 
 if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
@@ -92,8 +93,10 @@ def _rendered(
     for number, row in enumerate(rows_of(dataset, split, columns)):
         try:
             prompt, answers = exchange(dict(zip(fields.turns, row, strict=False)))
-            wanted = [answers[role]] if role != PROMPT else []
-            yield template.exchange(prompt, wanted, parsed_list(row[-1]) if fields.tools else None)
+            asked, *said = template.exchange(
+                prompt, [*answers.values()], parsed_list(row[-1]) if fields.tools else None
+            )
+            yield [asked, *(one for name, one in zip(answers, said, strict=True) if name == role)]
         except CurateError as error:
             raise refusal(dataset, split, number, error.problem, error.hint) from None
 
@@ -139,7 +142,7 @@ def with_tools(dataset: Dataset, fields: Fields, template: str | None) -> Fields
     column = fields.tools or "tools"
     if not fields.tools and column not in dataset.columns:
         return fields
-    if uses_tools(template):
+    if template and uses_tools(template):
         return fields.model_copy(update={"tools": column})
     sys.stderr.write(
         f"tokenize {dataset.name}: the column `{column}` is not learned from: the template of conversations does not use "

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import CurateError
-from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate, uses_tools
+from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate
 from curate.tokenize.pack import Fields, pack_dataset
 from curate.tokenize.roles import roles
+from curate.tokenize.template import uses_tools
 from curate.tokenize.tokenizer import TokenizerSettings, load_tokenizer
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -340,7 +341,7 @@ def test_a_conversation_without_tools_has_none(dataset, with_tools, tools):
 def test_a_template_that_does_not_use_tools_says_so(dataset, capsys):
     pack_dataset(dataset(train={"messages": [TALK], "tools": [SCHEMAS]}), SETTINGS, CHAT)
     assert "the column `tools` is not learned from: the template" in capsys.readouterr().err
-    assert not uses_tools(None)
+    assert not uses_tools(DEFAULT_TEMPLATE)
     assert uses_tools(TOOLS)
 
 

@@ -66,7 +66,8 @@ class Task:
         numbers = {"weight": data.weight, "difficulty": data.difficulty}
         texts: dict[str, str | None] = {"text": data.text}
         if kind == "sft":
-            return Fields(texts={}, messages=data.messages, chat_template=data.chat_template, numbers=_given(numbers))
+            chat = {"messages": data.messages, "chat_template": data.chat_template, "unfit": data.unfit}
+            return Fields(texts={}, numbers=_given(numbers), **chat)
         if kind == "token_classification":
             return Fields(texts={}, words={"words": data.words}, labels=data.label, numbers=_given(numbers))
         if kind == "seq2seq":
@@ -82,7 +83,7 @@ class Task:
             labels = None if self.objective.regression else data.label
             numbers["label"] = data.label if self.objective.regression else None
         texts = {role: column for role, column in texts.items() if role not in turns}
-        chat = {"turns": _given(turns), "chat_template": data.chat_template} if turns else {}
+        chat = {"turns": _given(turns), "chat_template": data.chat_template, "unfit": data.unfit} if turns else {}
         return Fields(texts=_given(texts), labels=labels, numbers=_given(numbers), **chat)
 
 

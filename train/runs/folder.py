@@ -133,7 +133,7 @@ def data_facts(packs: Mapping[str, Pack] | Pack) -> dict[str, Any]:
 
 
 def _facts(pack: Pack) -> dict[str, Any]:
-    counts = ("documents", "tokens", "text_bytes")
+    counts = ("documents", "tokens", "text_bytes", "left_out")
     return {
         "dataset": pack.manifest["dataset"],
         "version": pack.manifest["version"],

@@ -63,6 +63,11 @@ class DataSettings(Settings):
         description="file of a Jinja template of conversations, as in Hugging Face tokenizers; by default that of the model "
         "to begin with, else that of this package",
     )
+    unfit: Literal["refuse", "leave_out"] = Field(
+        default="refuse",
+        description="a conversation, prompt or answer that the template cannot write: it stops the run, or its document is "
+        "left out, counted by reason and told (sft, preference, reinforcement)",
+    )
 
 
 class TaskSettings(Settings):
