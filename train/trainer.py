@@ -151,16 +151,20 @@ class Trainer:
     def _validate(self, task: str, beat: Callable[[], None]) -> dict[str, Any]:
         sums: dict[str, Tensor] = {}
         for batch in self._validation_batches(task, beat):
-            for name, value in self.objective.score(batch).items():
-                value = value.detach().double().cpu()
-                sums[name] = sums[name] + value if name in sums else value
+            for piece in _pieces(batch, self.config.batch.accumulate):
+                for name, value in self.objective.score(piece).items():
+                    value = value.detach().double().cpu()
+                    sums[name] = sums[name] + value if name in sums else value
         return self.parts.objective_of(task).summary({name: self.world.sum(value) for name, value in sums.items()})
 
     def _validation_batches(self, task: str, beat: Callable[[], None]) -> Iterator[Batch]:
-        """This process's share of the validation examples; all processes have as many batches, some rows empty."""
+        """This process's share of the validation examples; all processes have as many batches, some rows empty.
+
+        A batch is prepared as that of a step is, whatever the pieces: what it comes to does not depend on them.
+        """
         source = self.parts.validation[task]
         numbers = _evenly(len(source), self.config.validation.sequences)
-        share = self.config.batch.sequences // (self.world.readers * self.config.batch.accumulate)
+        share = self.config.batch.sequences // self.world.readers
         rounds = -(-len(numbers) // (self.world.readers * share))
         padded = np.full(rounds * self.world.readers * share, -1, dtype=np.int64)
         padded[: len(numbers)] = numbers
