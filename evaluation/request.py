@@ -207,7 +207,10 @@ def columns_of(folder: str) -> list[str]:
             data = config["data"]
             roles = {
                 "token_classification": ("words",), "seq2seq": ("text", "target"), "sft": ("messages",),
-                "preference": ("prompt", "chosen", "rejected"),
-            }.get(config["objective"]["kind"], ("text", "second"))  # fmt: skip
-            return [data[role] for role in roles if data[role]]
+                **dict.fromkeys(("preference", "reward"), ("prompt", "chosen", "rejected")),
+                **dict.fromkeys(("kto", "outcome"), ("prompt", "completion")),
+            }  # fmt: skip
+            objective = config["objective"]
+            read = roles.get(objective.get("method")) or roles.get(objective["kind"], ("text", "second"))
+            return [data[role] for role in read if data[role]]
     return ["text", "words", "messages", "prompt", "chosen", "rejected", "target"]

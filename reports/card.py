@@ -29,6 +29,7 @@ _LEARNED = {
     "multi_token": "the next tokens, several at once", "seq2seq": "a text from a text",
     "classification": "a label of a text", "token_classification": "a label of each word",
     "sft": "what the assistant says in conversations", "preference": "better answers over worse ones",
+    "reward": "how good an answer to a prompt is",
     "reinforcement": "texts that a rule rewards", "distillation": "the next token as a teacher predicts it",
 }  # fmt: skip
 _USE = {
@@ -36,6 +37,7 @@ _USE = {
     "masked": "as the begin of classifiers and taggers", "seq2seq": "to make target texts of texts like those in its data",
     "classification": "to label texts like those in its data",
     "token_classification": "to label words of texts like those in its data",
+    "reward": "to score answers to prompts like those in its data, for reinforcement or the best of several",
     "sft": "to answer in conversations like those in its data",
 }  # fmt: skip
 

@@ -28,12 +28,14 @@ from curate.train.models.lora import add_lora
 from curate.train.models.trunk import build_trunk
 from curate.train.objectives.contract import Objective
 from curate.train.objectives.distillation import Distillation
+from curate.train.objectives.kto import Kto
 from curate.train.objectives.labels import Classification, TokenClassification
 from curate.train.objectives.language import Causal, Masked, MultiToken
 from curate.train.objectives.multi_task import MultiTask
 from curate.train.objectives.preference import Preference
 from curate.train.objectives.reference import Reference
 from curate.train.objectives.reinforcement import Reinforcement
+from curate.train.objectives.reward import OutcomeReward, PairReward
 from curate.train.objectives.seq2seq import Seq2Seq
 from curate.train.objectives.sft import Sft
 from curate.train.parallel.shard import shard_model
@@ -49,6 +51,7 @@ from curate.train.settings.methods import (
     ObjectiveSettings,
     PreferenceSettings,
     ReinforcementSettings,
+    RewardSettings,
     Seq2SeqSettings,
     SftSettings,
     TokenClassificationSettings,
@@ -200,7 +203,7 @@ class _Plan:
             return self._teacher(settings)
         if self.config.lora:
             return None
-        if isinstance(settings, PreferenceSettings):
+        if isinstance(settings, PreferenceSettings) and settings.compares:
             return self._reference()
         if isinstance(settings, ReinforcementSettings) and settings.kl > 0:
             return self._reference(settings.temperature)
@@ -226,8 +229,12 @@ class _Plan:
                 return TokenClassification(trunk, settings, labels=len(pack.labels), names=pack.labels)
             case SftSettings():
                 return Sft(trunk, settings)
-            case PreferenceSettings():
+            case PreferenceSettings() if settings.paired:
                 return Preference(trunk, settings, reference=outside)
+            case PreferenceSettings():
+                return Kto(trunk, settings, reference=outside, total=self.world.total)
+            case RewardSettings():
+                return PairReward(trunk, settings) if settings.paired else OutcomeReward(trunk)
             case ReinforcementSettings():
                 return self._reinforcement(settings, pack, trunk, outside)
             case DistillationSettings():

@@ -160,7 +160,7 @@ def _tokenizer(config: TrainConfig, models: dict[str, Origin]) -> Path | None:
 def _tell_turns(config: TrainConfig, template: str | None, packs: dict[str, Pack]) -> None:
     """Say how prompts are read, where the model was trained on conversations and no setting says it."""
     task, pack = tasks_of(config)[0], next(iter(packs.values()))
-    if task.objective.kind not in ("preference", "reinforcement"):
+    if task.objective.kind not in ("preference", "reward", "reinforcement"):
         return
     if pack.has_turns and pack.manifest["turn_end"] is None:
         _say(

@@ -160,26 +160,24 @@ class Trainer:
 
     def _measured(self, task: str, source: Source, most: int | None, beat: Callable[[], None]) -> dict[str, Any]:
         """The task's metrics on some examples of a source, all of them where `most` is None."""
-        objective, sums = self.parts.objective_of(task), dict[str, Tensor]()
+        objective, found = self.parts.objective_of(task), dict[str, list[Tensor]]()
         for batch in self._batches(task, source, most, beat):
-            for name, value in self.objective.score(batch).items():
-                value = value.detach().double().cpu()
-                rows = name in objective.listed
-                sums[name] = (
-                    value if name not in sums else torch.cat([sums[name], value]) if rows else sums[name] + value
-                )
-        world = self.world
-        return objective.summary(
-            {
-                name: world.joined(value) if name in objective.listed else world.sum(value)
-                for name, value in sums.items()
-            }
-        )
+            for piece in _pieces(batch, self.config.batch.accumulate):
+                for name, value in self.objective.score(piece).items():
+                    found.setdefault(name, []).append(value.detach().double().cpu())
+        world, listed = self.world, objective.listed
+        return objective.summary({
+            name: world.joined(torch.cat(values)) if name in listed else world.sum(sum(values, torch.zeros(())))
+            for name, values in found.items()
+        })  # fmt: skip
 
     def _batches(self, task: str, source: Source, most: int | None, beat: Callable[[], None]) -> Iterator[Batch]:
-        """This process's share of the examples; all processes have as many batches, some rows empty."""
+        """This process's share of the examples; all processes have as many batches, some rows empty.
+
+        A batch is prepared as that of a step is, whatever the pieces: what it comes to does not depend on them.
+        """
         numbers = _evenly(len(source), most)
-        share = self.config.batch.sequences // (self.world.readers * self.config.batch.accumulate)
+        share = self.config.batch.sequences // self.world.readers
         rounds = -(-len(numbers) // (self.world.readers * share))
         padded = np.full(rounds * self.world.readers * share, -1, dtype=np.int64)
         padded[: len(numbers)] = numbers

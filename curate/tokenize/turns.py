@@ -25,7 +25,7 @@ __all__ = ["EXCHANGE", "PROMPT", "check_plain", "encode_exchange", "exchange", "
 
 PROMPT = "prompt"
 """Role of the prompt; all others are answers to it."""
-EXCHANGE = (PROMPT, "chosen", "rejected")
+EXCHANGE = (PROMPT, "chosen", "rejected", "completion")
 """Roles of prompts and answers."""
 Messages = list[dict[str, Any]]
 

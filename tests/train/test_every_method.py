@@ -112,6 +112,8 @@ METHODS = {
     "freelb": ("pairs", {"adversarial": {"kind": "freelb", "epsilon": 0.1, "steps": 2}}),
     "lora": ("causal", {"lora": {"rank": 2, "dropout": 0.1}}),
     "lora of preferences": ("preference", {"lora": {"rank": 2, "dropout": 0.1}}),
+    "lora of kto": ("kto", {"lora": {"rank": 2, "dropout": 0.1}}),
+    "lora of scores": ("reward", {"lora": {"rank": 2, "dropout": 0.1}}),
     "lora of rewards": ("reinforcement", {"lora": {"rank": 2, "targets": ["query", "key", "up"]}}),
     "weights": (
         "sft",
@@ -259,7 +261,7 @@ WEIGHED = {"data": {"weight": "much"}, "dropout": 0.0, "steps": 4}
 
 
 @pytest.mark.parametrize(
-    "case", ["causal", "seq2seq", "classification", "regression", "token_classification", "sft", "preference"]
+    "case", ["causal", "seq2seq", "classification", "regression", "token_classification", "sft", "preference", "reward"]
 )
 def test_rows_that_weigh_nothing_are_as_if_they_were_not_there(trained, tiny_packs, case):
     found, settings = [], dict(WEIGHED)

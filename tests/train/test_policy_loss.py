@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from curate.train.objectives.loss import divergence, group_advantages, policy_loss, preference_loss
+from curate.train.objectives.loss import divergence, group_advantages, policy_loss
 
 
 def assert_same_gradients(found, wanted, leaves, **tolerances):
@@ -19,80 +19,10 @@ def assert_same_gradients(found, wanted, leaves, **tolerances):
     torch.testing.assert_close(*pairs, **tolerances)
 
 
-# ---- preferences
-
-
-@pytest.fixture
-def pairs():
-    """Summed log-probabilities of 6 pairs: by the policy (two leaves) and by the reference."""
-    generator = torch.Generator().manual_seed(3)
-    values = [torch.randn(6, generator=generator, dtype=torch.float64) * 5 - 20 for _ in range(4)]
-    return [value.requires_grad_() for value in values[:2]] + values[2:]
-
-
 ALONE = SimpleNamespace(
     device="cpu", num_processes=1, gather=lambda x: x, gather_for_metrics=lambda x: x, reduce=lambda x, reduction: x
 )
 """An accelerator of one process."""
-
-
-def trl_preference_loss(pairs, kind, *, beta, label_smoothing):
-    """What trl's DPOTrainer makes of these log-probabilities: its own method, on a trainer without a model."""
-    from trl import DPOTrainer
-
-    def chosen_then_rejected(chosen, rejected):
-        tokens = torch.cat([chosen, rejected])[:, None]
-        same = torch.zeros_like(tokens)
-        return SimpleNamespace(log_probs=tokens, entropy=same, mean_logits=same, is_top1=same.bool())
-
-    policy, references = chosen_then_rejected(*pairs[:2]), chosen_then_rejected(*pairs[2:])
-    rows = 2 * len(pairs[0])
-    trainer = SimpleNamespace(
-        model=torch.nn.Linear(1, 1),
-        ref_model=lambda **_: references,
-        accelerator=ALONE,
-        args=SimpleNamespace(gradient_checkpointing_kwargs=None, gradient_checkpointing=False),
-        aux_loss_enabled=False,
-        ld_alpha=None,
-        precompute_ref_logps=False,
-        f_divergence_type="reverse_kl",
-        loss_types=[kind],
-        loss_weights=[1.0],
-        beta=beta,
-        label_smoothing=label_smoothing,
-        use_weighting=False,
-        _metrics={"train": defaultdict(list)},
-        _total_train_tokens=0,
-        _tp_size=1,
-    )
-    trainer.model.is_gradient_checkpointing = False
-    inputs = {
-        "input_ids": torch.zeros(rows, 2, dtype=torch.int64),
-        "attention_mask": torch.ones(rows, 2, dtype=torch.int64),
-        "completion_mask": torch.tensor([[0, 1]]).repeat(rows, 1),
-    }
-    return DPOTrainer._compute_loss(trainer, lambda **_: policy, inputs, False)
-
-
-@pytest.mark.slow
-def test_the_preference_loss_is_trls(pairs):
-    found = preference_loss(*pairs, beta=0.1, label_smoothing=0.0).mean()
-    wanted = trl_preference_loss(pairs, "sigmoid", beta=0.1, label_smoothing=0.0)
-    assert_same_gradients(found, wanted, pairs[:2], rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.slow
-def test_the_conservative_preference_loss_is_trls(pairs):
-    """Of trl's losses `aot` has the conservative form; at one pair its sorting does nothing."""
-    pairs = [part[:1].detach().requires_grad_(part.requires_grad) for part in pairs]
-    found = preference_loss(*pairs, beta=0.1, label_smoothing=0.2).mean()
-    wanted = trl_preference_loss(pairs, "aot", beta=0.1, label_smoothing=0.2)
-    assert_same_gradients(found, wanted, pairs[:2], rtol=1e-12, atol=1e-12)
-
-
-def test_a_model_that_is_its_reference_has_a_preference_loss_of_log_2(pairs):
-    found = preference_loss(*pairs[2:], *pairs[2:], beta=0.5, label_smoothing=0.1)
-    torch.testing.assert_close(found, torch.full((6,), 2.0, dtype=torch.float64).log())
 
 
 # ---- policies

@@ -165,6 +165,57 @@ def test_label_smoothing_equals_that_of_trl(build):
     assert found["loss"] == pytest.approx(wanted.item(), rel=1e-5)
 
 
+@pytest.mark.slow
+def test_ipo_equals_that_of_trl_on_answers_of_several_tokens(build):
+    objective = build(method="ipo", tau=0.3)
+    wanted, policy, _ = trl_loss(objective, PAIRS, beta=0.3, loss_types=["ipo"])
+    wanted.backward()
+    batch = prepared(objective, paired(PAIRS))
+    loss = objective(batch).total / objective.size(batch)
+    loss.backward()
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    for name, source in LLAMA.names(SIZES).items():
+        found = objective.model.get_parameter(name).grad
+        torch.testing.assert_close(found, policy.get_parameter(source.name).grad, rtol=1e-4, atol=1e-5)
+
+
+def answer_means(objective):
+    """(pairs, 2) mean log-probability of an answer's tokens, from whole logits."""
+    found = []
+    for prompt, *answers in PAIRS:
+        for answer in answers:
+            tokens = torch.tensor(prompt + answer)
+            states = objective.model(tokens[None, :-1])[0]
+            shares = (states @ objective.model.unembedding.T).log_softmax(-1)
+            found.append(shares[torch.arange(len(tokens) - 1), tokens[1:]][len(prompt) - 1 :].mean())
+    return torch.stack(found).view(-1, 2)
+
+
+def test_simpo_is_the_formula_of_the_paper_on_means_over_tokens(build):
+    objective = build(method="simpo", gamma_beta_ratio=0.3)
+    chosen, rejected = answer_means(objective).unbind(1)
+    wanted = -(1 / (1 + torch.exp(-(2.0 * chosen - 2.0 * rejected - 0.6)))).log()
+    found = means(objective, paired(PAIRS))
+    assert found["loss"] == pytest.approx(wanted.mean().item(), rel=1e-5)
+    assert found["chosen_reward"] == pytest.approx(2 * chosen.mean().item(), rel=1e-5)
+
+
+def test_orpo_is_the_formula_of_the_paper_on_means_over_tokens(build):
+    objective = build(method="orpo", odds_weight=0.5)
+    chosen, rejected = answer_means(objective).unbind(1)
+    odds = (chosen.exp() / (1 - chosen.exp())) / (rejected.exp() / (1 - rejected.exp()))
+    wanted = -chosen - 0.5 * (odds / (1 + odds)).log()
+    assert means(objective, paired(PAIRS))["loss"] == pytest.approx(wanted.mean().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["simpo", "orpo"])
+def test_a_method_without_a_reference_asks_for_none(method):
+    objective = Preference(decoder(1), PreferenceSettings(method=method), reference=None)
+    batch = paired(PAIRS)
+    assert "references" not in prepared(objective, batch)
+    assert objective(batch).total.requires_grad
+
+
 def test_a_model_that_is_still_its_reference_has_a_loss_of_log_2():
     trunk = decoder(1)
     objective = Preference(trunk, PreferenceSettings(), reference=Reference(copy.deepcopy(trunk)))

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from curate.errors import CurateError
 from curate.tokenize.pack import Fields
 from curate.tokenize.tokenizer import load_tokenizer
+from curate.train.data.answers import Preferences
 from curate.train.data.batch import IGNORED
-from curate.train.data.examples import Labelled, Pairs, Preferences, Prompts, Tagged
+from curate.train.data.examples import Labelled, Pairs, Prompts, Tagged
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 MARKED = ("start", "separator", "padding")

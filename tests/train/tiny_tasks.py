@@ -81,6 +81,11 @@ def _preference(draw):
     return {"prompt": " ".join(_sentence(draw)), "chosen": draw.choice(HAPPY), "rejected": draw.choice(SAD)}
 
 
+def _judged(draw):
+    good = draw.random() < 0.5
+    return {"prompt": " ".join(_sentence(draw)), "completion": draw.choice(HAPPY if good else SAD), "label": good}
+
+
 def _prompt(draw):
     return {"prompt": " ".join(_sentence(draw)), "answer": "e"}
 
@@ -95,6 +100,7 @@ ROWS = {
     "translation": _translation,
     "conversation": _conversation,
     "preference": _preference,
+    "judged": _judged,
     "prompt": _prompt,
 }
 
@@ -136,6 +142,8 @@ TEXT = ("bits_per_byte", "loss", "perplexity", "tokens", "bytes")
 CLASSES = ("loss", "accuracy", "macro_f1", "matthews_correlation", "count")
 TOKENS = ("loss", "perplexity", "accuracy", "tokens")
 PAIRS = ("loss", "accuracy", "margin", "chosen_reward", "rejected_reward", "count")
+JUDGED = ("loss", "accuracy", "margin", "desirable_reward", "undesirable_reward", "divergence", "count")
+SCORES = ("loss", "accuracy", "lead", "chosen_score", "rejected_score", "count")
 REWARDS = ("reward", "length", "ended", "count")
 MASKED = ("loss", "accuracy", "masked_perplexity", "tokens")
 NUMBERS = ("loss", "pearson", "spearman", "count")
@@ -186,6 +194,21 @@ CASES = {
         "preference", {"kind": "preference", "beta": 0.5, "label_smoothing": 0.1}, PAIRS, ("margin", 1.0)
     ),
     "preference-lstm": Case("preference", {"kind": "preference", "beta": 0.5}, PAIRS, ("accuracy", 0.9), LSTM),
+    "preference-ipo": Case("preference", {"kind": "preference", "method": "ipo"}, PAIRS, ("margin", 0.1)),
+    "preference-simpo": Case("preference", {"kind": "preference", "method": "simpo"}, PAIRS, ("accuracy", 0.9)),
+    "preference-orpo": Case("preference", {"kind": "preference", "method": "orpo"}, PAIRS, ("accuracy", 0.9)),
+    "kto": Case("judged", {"kind": "preference", "method": "kto", "beta": 0.5}, JUDGED, ("accuracy", 0.9), by=0.2),
+    "reward": Case(  # at a rate of 0.02 rounding grows to 5e-4 of the gradients' norm in 7 steps
+        "preference",
+        {"kind": "reward", "centering": 0.01},
+        SCORES,
+        ("accuracy", 0.9),
+        settings={"optimizer": {"learning_rate": 0.003}},
+    ),
+    "reward-lstm": Case("preference", {"kind": "reward"}, SCORES, ("accuracy", 0.9), LSTM),
+    "outcome": Case(
+        "judged", {"kind": "reward", "method": "outcome"}, ("loss", "accuracy", "right", "count"), ("accuracy", 0.9)
+    ),
     "reinforcement": Case("prompt", {**REINFORCE, "kl": 0.02}, REWARDS, ("reward", 0.9), better="reward"),
     "reinforcement-lstm": Case(
         "prompt", {**REINFORCE, "method": "reinforce"}, REWARDS, ("reward", 0.9), LSTM, better="reward"

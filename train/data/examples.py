@@ -1,12 +1,10 @@
-"""One document a row: for labels, for texts from texts, for preferences and for prompts.
+"""One document a row: for labels, for texts from texts and for prompts; with answers to prompts, see answers.py.
 
 Rows are filled up to the longest of the batch, rounded up to a multiple of 8. What is longer than it may be is cut, as
 each class says, and counted when the source is opened. A row costs about 0.02 ms.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +13,13 @@ from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.train.data.batch import IGNORED, Arrays, filled
 
-__all__ = ["Labelled", "Pairs", "Preferences", "Prompts", "Tagged", "labelled_row"]
+__all__ = ["Documents", "Labelled", "Pairs", "Prompts", "Tagged", "labelled_row"]
 
 Integers = NDArray[np.int64]
 
 
-class _Documents:
-    """What the sources of this file share: a document of the split is an example.
+class Documents:
+    """What sources share of which a document of the split is an example.
 
     Args:
         pack: The token shards.
@@ -80,7 +78,7 @@ class _Documents:
         return {"tokens": tokens, "documents": filled(zeros, value=-1, most=self.length, left=self.left)}
 
 
-class Labelled(_Documents):
+class Labelled(Documents):
     """A label, or number, of a text or of a pair of texts: start, text, separator, second text, separator.
 
     Of a pair that is too long the longer text is cut first, at its end, as transformers' `longest_first` does.
@@ -142,7 +140,7 @@ def _shares(first: int, second: int, room: int) -> tuple[int, int]:
     return (shorter, room - shorter) if first <= second else (room - shorter, shorter)
 
 
-class Tagged(_Documents):
+class Tagged(Documents):
     """A label of each word, at its first token; what is too long is cut at its end, and its labels are told apart."""
 
     special = 2
@@ -171,7 +169,7 @@ class Tagged(_Documents):
         return row, np.concatenate([[IGNORED], targets, [IGNORED]]), beyond[beyond != IGNORED]
 
 
-class Pairs(_Documents):
+class Pairs(Documents):
     """A text from a text: the source and its end, and the target and its end; both are cut before their ends.
 
     Args:
@@ -219,53 +217,7 @@ class Pairs(_Documents):
         return None if number < 0 else np.concatenate([self.rows.tokens(role, number)[: most - 1], [self.end]])
 
 
-class Preferences(_Documents):
-    """A prompt with a chosen and with a rejected answer; targets are the tokens of the answers and their ends.
-
-    Plain texts begin with the start token and end with the end of text, turns of a conversation as their template says.
-    If one of the two rows is too long the beginning of the prompt is left out, of both alike, and what is still too long
-    is cut at the answer's end.
-    """
-
-    def __init__(self, pack: Pack, split: str, length: int) -> None:
-        super().__init__(pack, split, length)
-        answers = np.maximum(self.rows.lengths("chosen"), self.rows.lengths("rejected"))
-        around = len(self.before) + len(self.after)
-        self._count_cut(self.rows.lengths("prompt") + answers + around > length + 1)
-
-    def read(self, numbers: Integers) -> Arrays:
-        """`tokens`, `targets`, `documents` (rows, 2, length): chosen, rejected; `weights` where there are some."""
-        made = [row for number in numbers.tolist() for row in self._pair(number)]
-        flat = {
-            **self._padded([tokens for tokens, _ in made]),
-            "targets": filled([targets for _, targets in made], value=IGNORED, most=self.length),
-        }
-        paired = {name: values.reshape(len(numbers), 2, -1) for name, values in flat.items()}
-        return {**self._row_facts(numbers), **paired}
-
-    def _pair(self, number: int) -> list[tuple[Any, Any]]:
-        """Inputs and targets, chosen and rejected."""
-        if number < 0:
-            return [(None, None)] * 2
-        most = self.length - len(self.after)
-        answers = [
-            np.concatenate([self.rows.tokens(role, number)[:most], self.after]).astype(np.int64)
-            for role in ("chosen", "rejected")
-        ]
-        # the last token of an answer is a target only
-        room = self.length + 1 - len(self.before) - max(map(len, answers))
-        prompt = self.rows.tokens("prompt", number)
-        prompt = np.concatenate([self.before, prompt[len(prompt) - min(room, len(prompt)) :]]).astype(np.int64)
-        pairs = []
-        for answer in answers:
-            row = np.concatenate([prompt, answer])
-            targets = row[1:].copy()
-            targets[: len(prompt) - 1] = IGNORED
-            pairs.append((row[:-1], targets))
-        return pairs
-
-
-class Prompts(_Documents):
+class Prompts(Documents):
     """Prompts to go on with, at the right end of their rows, and the answers to them.
 
     Before a plain text stands the start token, before turns of a conversation what their template says. Of a prompt that

@@ -10,9 +10,10 @@ from typing import Protocol
 import torch
 
 from curate.tokenize.pack import Pack
+from curate.train.data.answers import Compared, Judged, Outcomes, Preferences
 from curate.train.data.batch import TASK, Batch
 from curate.train.data.curriculum import CurriculumOrder, length_at
-from curate.train.data.examples import Labelled, Pairs, Preferences, Prompts, Tagged
+from curate.train.data.examples import Labelled, Pairs, Prompts, Tagged
 from curate.train.data.loader import Loader, Ordered
 from curate.train.data.mixture import Mixture, Schedule, tempered
 from curate.train.data.order import Order
@@ -145,8 +146,14 @@ def _source(task: Task, config: TrainConfig, pack: Pack, split: str, *, alone: b
             return Pairs(pack, split, length, target_length=settings.target_length, start=pack.roles["padding"])
         case "sft":
             return Packed(pack, split, length, alone=alone)
-        case "preference":
+        case "preference" if settings.paired:
             return Preferences(pack, split, length)
+        case "preference":
+            return Judged(pack, split, length, good=task.good(pack))
+        case "reward" if settings.paired:
+            return Compared(pack, split, length)
+        case "reward":
+            return Outcomes(pack, split, length, good=task.good(pack))
         case "reinforcement":
             return Prompts(pack, split, length)
         case _:

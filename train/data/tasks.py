@@ -11,7 +11,13 @@ from curate.tokenize.pack import Fields, Pack, pack_dataset
 from curate.tokenize.turns import EXCHANGE
 from curate.train.settings.blocks import DataSettings
 from curate.train.settings.config import TrainConfig
-from curate.train.settings.methods import ClassificationSettings, ObjectiveSettings, TokenClassificationSettings
+from curate.train.settings.methods import (
+    ClassificationSettings,
+    ObjectiveSettings,
+    PreferenceSettings,
+    RewardSettings,
+    TokenClassificationSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,6 +33,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "token_classification": ("start", "separator"),
     "seq2seq": ("padding",),
     "sft": CHAT,
+    "reward": ("padding",),
 }
 """Special tokens that an objective needs besides the end of text."""
 
@@ -58,7 +65,7 @@ class Task:
     def has_turns(self, template: str | None = None) -> bool:
         """Its prompts and answers are turns of a conversation; by default where the model's template says how."""
         given = bool(self.data.chat_template or template) if self.data.chat is None else self.data.chat
-        return given and self.objective.kind in ("preference", "reinforcement")
+        return given and self.objective.kind in ("preference", "reward", "reinforcement")
 
     def fields(self, template: str | None = None) -> Fields:
         """What of its datasets is packed, with the template of the model to begin with, if it has one."""
@@ -72,8 +79,8 @@ class Task:
             return Fields(texts={}, words={"words": data.words}, labels=data.label, numbers=_given(numbers))
         if kind == "seq2seq":
             texts["target"] = data.target
-        if kind == "preference":
-            texts = {"prompt": data.prompt, "chosen": data.chosen, "rejected": data.rejected}
+        if isinstance(self.objective, PreferenceSettings | RewardSettings):
+            texts = {role: getattr(data, role) for role in self._answered}
         if kind == "reinforcement":
             texts = {"prompt": data.prompt, "answer": data.answer}
         turns = {role: column for role, column in texts.items() if role in EXCHANGE} if self.has_turns(template) else {}
@@ -82,9 +89,48 @@ class Task:
             texts["second"] = data.second
             labels = None if self.objective.regression else data.label
             numbers["label"] = data.label if self.objective.regression else None
+        if self.judged:
+            labels = data.label
+        if isinstance(self.objective, RewardSettings) and self.objective.paired:
+            numbers["margin"] = data.margin
         texts = {role: column for role, column in texts.items() if role not in turns}
         chat = {"turns": _given(turns), "chat_template": data.chat_template, "unfit": data.unfit} if turns else {}
         return Fields(texts=_given(texts), labels=labels, numbers=_given(numbers), **chat)
+
+    @property
+    def _answered(self) -> tuple[str, ...]:
+        """Roles of the prompt and of the answers to it."""
+        return ("prompt", "completion") if self.judged else ("prompt", "chosen", "rejected")
+
+    @property
+    def judged(self) -> bool:
+        """It reads single answers that are called good or bad."""
+        return isinstance(self.objective, PreferenceSettings | RewardSettings) and not self.objective.paired
+
+    def good(self, pack: Pack) -> list[bool]:
+        """Of each of the pack's labels, whether it is that of a good answer.
+
+        Raises:
+            CurateError: It is not said which are, or all are, or none.
+        """
+        labels, positive = pack.labels, self.data.positive
+        names = ", ".join(f"`{label}`" for label in labels[:10])
+        where, said = "data.positive", f"the labels in `{self.data.label}` are {names}"
+        if positive is None and not {0, 1}.issuperset(labels):
+            raise CurateError(
+                f"{said}: it is not said which of them are good",
+                where,
+                f"`positive: [{labels[-1]}]` names those that are",
+            )
+        wanted = {str(one) for one in positive or (1,)}
+        if unknown := sorted(wanted - {str(label) for label in labels}) if positive else []:
+            raise CurateError(f"{said}, and none is `{unknown[0]}`", where)
+        found = [str(label) in wanted for label in labels]
+        if len(set(found)) < 2:
+            raise CurateError(
+                f"{said}: all answers are {'good' if all(found) else 'bad'}", where, "nothing can be told apart"
+            )
+        return found
 
 
 def _given(columns: dict[str, str | None]) -> dict[str, str]:
@@ -135,6 +181,7 @@ def pack_all(
             first = next(iter(packs.values()), None)
             dataset = open_dataset(reference)
             name = reference if len(task.datasets) > 1 else task.name
+            _check_answers(task, dataset)
             shared = first.tokenizer_path if first else None
             packs[name] = pack_dataset(
                 dataset, settings, task.fields(template), needs=needs, tokenizer=shared, template=template
@@ -151,8 +198,33 @@ def pack_all(
     return packs
 
 
+def _check_answers(task: Task, dataset: Dataset) -> None:
+    """Say what learns from the answers that are there, where they are pairs and single ones are read, or the other way.
+
+    Raises:
+        CurateError: It names the method.
+    """
+    if not isinstance(task.objective, PreferenceSettings | RewardSettings):
+        return
+    data, there = task.data, set(dataset.columns)
+    pair, single = [data.chosen, data.rejected], [data.completion, data.label]
+    wanted, others = (single[:1], pair) if task.judged else (pair, single)
+    absent = next((column for column in wanted if column not in there), None)
+    if absent is None or not there.issuperset(others):
+        return
+    methods = {"preference": ("kto", "dpo"), "reward": ("outcome", "bradley_terry")}[task.objective.kind]
+    learns = f"`objective.method: {methods[task.judged]}` learns from"
+    raise CurateError(
+        f"`{dataset.name}` has no column `{absent}`, which {task.objective.method} reads", "data",
+        f"{learns} pairs: its `{others[0]}` and `{others[1]}`" if task.judged
+        else f"{learns} single answers: its `{others[0]}` and `{others[1]}`",
+    )  # fmt: skip
+
+
 def _check_learnable(task: Task, pack: Pack) -> None:
     """Refuse what would train, and learn nothing."""
+    if task.judged:
+        task.good(pack)
     if isinstance(task.objective, (ClassificationSettings, TokenClassificationSettings)) and len(pack.labels) == 1:
         raise CurateError(f"all documents have the label `{pack.labels[0]}`", "data.label", "nothing can be told apart")
     if isinstance(task.objective, ClassificationSettings):

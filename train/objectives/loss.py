@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from curate.train.data.batch import IGNORED
 
@@ -28,7 +27,6 @@ __all__ = [
     "linear_distillation",
     "linear_log_probabilities",
     "policy_loss",
-    "preference_loss",
 ]
 
 CHUNK = 256
@@ -277,33 +275,6 @@ def _log_softmax_(logits: Tensor) -> Tensor:
 
 
 # ---- losses of log-probabilities
-
-
-def preference_loss(
-    policy_chosen: Tensor,
-    policy_rejected: Tensor,
-    reference_chosen: Tensor,
-    reference_rejected: Tensor,
-    *,
-    beta: float,
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """Direct preference optimization (Rafailov et al. 2023), of each pair; with label smoothing its conservative form.
-
-    Args:
-        policy_chosen: (rows,) summed log-probability of the better answer by the model.
-        policy_rejected: (rows,) of the worse answer.
-        reference_chosen: (rows,) of the better answer, by the model as it began.
-        reference_rejected: (rows,) of the worse answer, by the model as it began.
-        beta: How much a step away from the reference costs.
-        label_smoothing: Probability that a preference is the wrong way round (Mitchell 2023).
-
-    Returns:
-        (rows,).
-    """
-    margin = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
-    right, wrong = functional.logsigmoid(margin), functional.logsigmoid(-margin)
-    return -(1 - label_smoothing) * right - label_smoothing * wrong
 
 
 def policy_loss(

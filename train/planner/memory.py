@@ -45,7 +45,7 @@ given back of what was freed."""
 DISTANCES = 32
 """Biases of relative positions, for each head."""
 _PARTS = ("weights", "gradients", "optimizer", "activations", "loss")
-_WITHOUT_TOKENS = {"classification", "token_classification"}
+_WITHOUT_TOKENS = {"classification", "token_classification", "reward"}
 """Objectives that predict no tokens, and so have no logits of the vocabulary."""
 
 Device = Literal["cpu", "cuda"]
@@ -109,7 +109,8 @@ def estimate(
     kinds = {task.objective.kind for task in (config.tasks or {}).values()} or {config.objective.kind}
     head = 0 if kinds <= _WITHOUT_TOKENS else vocabulary * sizes.width
     logits = 3 * 4 * min(CHUNK[device], rows * config.batch.length) * vocabulary if head else 0
-    activations = _activations(config, sizes, rows * (2 if "preference" in kinds else 1), device)
+    texts = 2 if getattr(config.objective, "paired", False) else 1  # of a row; those without gradients take no room
+    activations = _activations(config, sizes, rows * texts, device)
     return Estimate(
         weights=4 * (root + blocks) * (2 if _has_reference(config) else 1) // shards,
         gradients=4 * trained // shards,
@@ -234,8 +235,11 @@ def _adapters(config: TrainConfig, sizes: Architecture) -> int:
 def _has_reference(config: TrainConfig) -> bool:
     """A copy of the model as it began stands beside it."""
     objective = config.objective
-    compares = objective.kind == "preference" or (objective.kind == "reinforcement" and objective.kl > 0)
-    return compares and not config.lora
+    if config.lora:
+        return False
+    return (
+        objective.compares if objective.kind == "preference" else objective.kind == "reinforcement" and objective.kl > 0
+    )
 
 
 def _optimizer(config: TrainConfig, trained: int, blocks: int) -> int:

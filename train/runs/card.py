@@ -25,6 +25,7 @@ _OBJECTIVES = {
     "token_classification": "a label of each word",
     "sft": "what the assistant says in conversations",
     "preference": "better answers over worse ones",
+    "reward": "how good an answer to a prompt is",
     "reinforcement": "texts that a rule rewards",
     "distillation": "the next token as a teacher predicts it",
 }

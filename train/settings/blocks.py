@@ -41,22 +41,35 @@ class DataSettings(Settings):
 
     text: str = Field(default="text", description="text, or the first of a pair")
     second: str | None = Field(default=None, description="second text of a pair (classification)")
-    label: str = Field(default="label", description="label (classification), or list of labels (token_classification)")
+    label: str = Field(
+        default="label",
+        description="label (classification), list of labels (token_classification), whether the completion is good (kto, "
+        "outcome)",
+    )
     words: str = Field(default="words", description="list of words (token_classification)")
     target: str = Field(default="target", description="text to produce (seq2seq)")
     messages: str = Field(default="messages", description="list of {role, content} (sft)")
     prompt: str = Field(
-        default="prompt", description="prompt (preference, reinforcement): text, or list of {role, content}"
+        default="prompt", description="prompt (preference, reward, reinforcement): text, or list of {role, content}"
     )
-    chosen: str = Field(default="chosen", description="the better answer (preference)")
-    rejected: str = Field(default="rejected", description="the worse answer (preference)")
+    chosen: str = Field(default="chosen", description="the better answer (preference, reward)")
+    rejected: str = Field(default="rejected", description="the worse answer (preference, reward)")
+    completion: str = Field(default="completion", description="a single answer (kto, outcome)")
+    positive: tuple[str | int, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="labels that a good completion has (kto, outcome); by default true, or 1",
+    )
+    margin: str | None = Field(
+        default=None, description="number by which the chosen answer's score is to lead (reward: bradley_terry)"
+    )
     answer: str = Field(default="answer", description="what the reward compares with (reinforcement)")
     weight: str | None = Field(default=None, description="how much a document counts in the loss")
     difficulty: str | None = Field(default=None, description="how hard a document is (curriculum)")
     chat: bool | None = Field(
         default=None,
-        description="prompts and answers are turns of a conversation (preference, reinforcement); by default where the "
-        "model to begin with has a template, or `chat_template` names one",
+        description="prompts and answers are turns of a conversation (preference, reward, reinforcement); by default where "
+        "the model to begin with has a template, or `chat_template` names one",
     )
     chat_template: str | None = Field(
         default=None,
@@ -89,7 +102,7 @@ class OptimizerSettings(Settings):
         default=2e-3,
         gt=0,
         description="highest learning rate, after the warm-up; by default of a model to begin with 2e-5, with preference "
-        "5e-7, with reinforcement 1e-6, and ten times that with `lora`",
+        "5e-7 (kto 1e-6, orpo 8e-6), with reinforcement 1e-6, with reward 1e-5, and ten times that with `lora`",
     )
     matrix_learning_rate: float = Field(default=0.02, gt=0, description="highest learning rate of muon's matrices")
     momentum: float = Field(default=0.95, ge=0, lt=1, description="of sgd and muon")

@@ -147,8 +147,9 @@ class TrainConfig(Settings):
 
 # ---- defaults
 
-_FINE_TUNING = {"preference": 5e-7, "reinforcement": 1e-6}
-"""Learning rates of objectives for a model that has learned already; 2e-5 of others, and ten times that with adapters."""
+_FINE_TUNING = {"preference": 5e-7, "kto": 1e-6, "orpo": 8e-6, "reinforcement": 1e-6, "reward": 1e-5}
+"""Learning rates of objectives, and of methods that differ from theirs, for a model that has learned already; 2e-5 of
+others, and ten times that with adapters. Those of the papers (dpo, ipo, simpo, orpo), of trl (kto) and of Llama 2 (reward)."""
 
 
 def _default_rate(given: dict[str, Any]) -> float | None:
@@ -156,7 +157,8 @@ def _default_rate(given: dict[str, Any]) -> float | None:
     model, objective = _values(given.get("model")), _values(given.get("objective"))
     if not model.get("path") or model.get("kind") in ("lstm", "cnn"):
         return None
-    rate = _FINE_TUNING.get(objective.get("kind", ""), 2e-5)
+    kind, method = objective.get("kind", ""), objective.get("method", "")
+    rate = _FINE_TUNING.get(method if kind == "preference" else "") or _FINE_TUNING.get(kind, 2e-5)
     return rate * 10 if given.get("lora") is not None else rate
 
 
@@ -178,6 +180,7 @@ _MODELS = {
     "token_classification": frozenset({"decoder", "encoder", "lstm", "pretrained"}),
     "sft": _STEPWISE,
     "preference": _STEPWISE,
+    "reward": frozenset({"decoder", "lstm"}),
     "reinforcement": frozenset({"decoder", "lstm"}),
     "distillation": frozenset({"decoder", "lstm"}),
 }

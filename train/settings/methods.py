@@ -5,9 +5,9 @@ Each objective is a class here (its settings) and one in `train/objectives/` (it
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "AdversarialSettings",
@@ -22,6 +22,7 @@ __all__ = [
     "ObjectiveSettings",
     "PreferenceSettings",
     "ReinforcementSettings",
+    "RewardSettings",
     "Seq2SeqSettings",
     "Settings",
     "SftSettings",
@@ -104,11 +105,96 @@ class SftSettings(Settings):
 
 
 class PreferenceSettings(Settings):
-    """Direct preference optimization (Rafailov et al. 2023): chosen over rejected, against the model as it began."""
+    """Better answers over worse ones, from pairs or, with kto, from answers that are each called good or bad."""
 
     kind: Literal["preference"] = "preference"
-    beta: float = Field(default=0.1, gt=0, description="how much a step away from the reference costs")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of preferences that may be wrong")
+    method: Literal["dpo", "ipo", "simpo", "orpo", "kto"] = Field(
+        default="dpo",
+        description="dpo (Rafailov et al. 2023), ipo (Azar et al. 2024) and kto (Ethayarajh et al. 2024) measure the "
+        "distance from the model as it began; simpo (Meng et al. 2024) and orpo (Hong et al. 2024) need no such reference",
+    )
+    beta: float = Field(
+        default=0.1, gt=0, description="scale of the rewards (dpo, kto: 0.1; simpo: 2): a step away costs as much"
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=0.5, description="share of preferences that may be wrong (dpo; Mitchell 2023)"
+    )
+    tau: float = Field(default=0.1, gt=0, description="ipo: the lead of the chosen answer is drawn to 1 / (2 tau)")
+    gamma_beta_ratio: float = Field(
+        default=0.5, ge=0, description="simpo: lead in nats a token that the chosen answer must have, gamma / beta"
+    )
+    odds_weight: float = Field(
+        default=0.1, gt=0, description="orpo: weight of the odds ratio beside the chosen answer's own loss, lambda"
+    )
+    desirable_weight: float = Field(default=1.0, ge=0, description="kto: how much a good answer counts")
+    undesirable_weight: float = Field(default=1.0, ge=0, description="kto: how much a bad answer counts")
+
+    @property
+    def paired(self) -> bool:
+        """It reads a chosen and a rejected answer, not a single one and its label."""
+        return self.method != "kto"
+
+    @property
+    def compares(self) -> bool:
+        """It needs the model as it began."""
+        return self.method in ("dpo", "ipo", "kto")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beta_of_the_method(cls, given: Any) -> Any:
+        """SimPO's rewards are means over tokens, which need a larger scale than sums."""
+        if isinstance(given, dict) and given.get("method") == "simpo" and "beta" not in given:
+            return {**given, "beta": 2.0}
+        return given
+
+    @model_validator(mode="after")
+    def _settings_of_the_method(self) -> Self:
+        for name, methods in _OF_METHODS.items():
+            if self.method not in methods and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"`{name}` is a setting of {' and '.join(methods)}, not of {self.method}")
+        if not self.paired and self.desirable_weight == self.undesirable_weight == 0:
+            raise ValueError("`desirable_weight` and `undesirable_weight` are both 0: nothing would be learned")
+        return self
+
+
+_OF_METHODS = {
+    "beta": ("dpo", "simpo", "kto"),
+    "label_smoothing": ("dpo",),
+    "tau": ("ipo",),
+    "gamma_beta_ratio": ("simpo",),
+    "odds_weight": ("orpo",),
+    "desirable_weight": ("kto",),
+    "undesirable_weight": ("kto",),
+}
+"""Settings of preferences, and the methods that read them."""
+
+
+class RewardSettings(Settings):
+    """A score of an answer to a prompt: how good it is, learned from pairs, or from answers called right or wrong."""
+
+    kind: Literal["reward"] = "reward"
+    method: Literal["bradley_terry", "outcome"] = Field(
+        default="bradley_terry",
+        description="bradley_terry: the score of the chosen answer over that of the rejected one (Ouyang et al. 2022); "
+        "outcome: the log-odds that a single answer is right (Cobbe et al. 2021)",
+    )
+    centering: float = Field(
+        default=0.0,
+        ge=0,
+        description="bradley_terry: weight of the squared sum of a pair's scores, which keeps them around 0 (Eisenstein et "
+        "al. 2023 take 0.01)",
+    )
+
+    @property
+    def paired(self) -> bool:
+        """It reads a chosen and a rejected answer, not a single one and its label."""
+        return self.method == "bradley_terry"
+
+    @model_validator(mode="after")
+    def _settings_of_the_method(self) -> Self:
+        if self.centering and not self.paired:
+            raise ValueError("`centering` is a setting of bradley_terry, not of outcome")
+        return self
 
 
 class ReinforcementSettings(Settings):
@@ -146,6 +232,7 @@ ObjectiveSettings = Annotated[
     | TokenClassificationSettings
     | SftSettings
     | PreferenceSettings
+    | RewardSettings
     | ReinforcementSettings
     | DistillationSettings,
     Field(discriminator="kind"),

@@ -44,6 +44,7 @@ _HEADS: dict[str, HeadKind] = {
     "masked": "masked",
     "seq2seq": "seq2seq",
     "classification": "classification",
+    "reward": "classification",
     "token_classification": "token_classification",
 }
 
@@ -250,7 +251,7 @@ def _write_plain(trained: Trained, folder: Path, *, half: bool) -> None:
         roles=roles,
         chat_template=trained.chat_template,
         dtype=torch.bfloat16 if half else None,
-        labels=trained.labels,
+        labels=["reward"] if kind == "reward" else trained.labels,
         pooling=getattr(trained.config.objective, "pooling", None),
         turn_end=_turn_end(trained, roles),
     )

@@ -215,7 +215,7 @@ def _ours(stored: Stored) -> Origin:
     vocabulary = stored.shapes["model.embedding.weight"][0]
     tokenizer = stored.tokenizer if stored.tokenizer.is_file() else None
     kinds = {task.objective.kind for task in (config.tasks or {"": config}).values()}
-    predicts = bool(kinds - {"masked", "seq2seq", "classification", "token_classification"})
+    predicts = bool(kinds - {"masked", "seq2seq", "classification", "token_classification", "reward"})
     return Origin(
         stored.checkpoint, "run", sizes, vocabulary, stored.positions, tokenizer, stored.labels, predicts, stored.length,
         stored.chat_template,
