@@ -113,6 +113,7 @@ METHODS = {
     "lora": ("causal", {"lora": {"rank": 2, "dropout": 0.1}}),
     "lora of preferences": ("preference", {"lora": {"rank": 2, "dropout": 0.1}}),
     "lora of rewards": ("reinforcement", {"lora": {"rank": 2, "targets": ["query", "key", "up"]}}),
+    "dora": ("causal", {"lora": {"rank": 2, "targets": "all-linear", "dora": True, "scaling": "rank_stabilized"}}),
     "weights": (
         "sft",
         {"rows": with_column("conversation", "much", lambda number: number % 3), "data": {"weight": "much"}},

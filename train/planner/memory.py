@@ -224,11 +224,25 @@ def _root(config: TrainConfig, sizes: Architecture, vocabulary: int) -> int:
 def _adapters(config: TrainConfig, sizes: Architecture) -> int:
     """Parameters of the adapters."""
     assert config.lora
+    settings, found = config.lora, 0
+    for name, (count, outputs, inputs) in _linear_layers(sizes).items():
+        if settings.targets == "all-linear" or name in settings.targets:
+            found += count * (settings.rank * (outputs + inputs) + (outputs if settings.dora else 0))
+    return found
+
+
+def _linear_layers(sizes: Architecture) -> dict[str, tuple[int, int, int]]:
+    """How many linear layers of each last name the blocks have, and their outputs and inputs."""
+    width, inner, blocks = sizes.width, sizes.feed_forward, _count(sizes)
     wide, narrow = sizes.heads * sizes.head_width, sizes.key_value_heads * sizes.head_width
-    outputs = {"query": wide, "key": narrow, "value": narrow, "gate": sizes.feed_forward, "up": sizes.feed_forward}
-    inputs = {"output": wide, "down": sizes.feed_forward}
-    each = sum(inputs.get(name, sizes.width) + outputs.get(name, sizes.width) for name in config.lora.targets)
-    return _count(sizes) * config.lora.rank * each
+    attentions = blocks + (sizes.layers if sizes.kind == "encoder_decoder" else 0)
+    found = {
+        "query": (attentions, wide, width),
+        "key": (attentions, narrow, width),
+        "value": (attentions, narrow, width),
+    }
+    found |= {"output": (attentions, width, wide), "up": (blocks, inner, width), "down": (blocks, width, inner)}
+    return found | ({"gate": (blocks, inner, width)} if sizes.gated else {})
 
 
 def _has_reference(config: TrainConfig) -> bool:
