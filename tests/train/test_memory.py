@@ -101,6 +101,12 @@ def test_adapters_have_small_gradients_and_state():
     assert adapters.optimizer < whole.optimizer / 50
 
 
+def test_a_base_in_bf16_takes_half_the_memory():
+    full, half = (estimated(config(lora={"base": base})) for base in ("full", "bf16"))
+    own = count_parameters(config(), config().model.architecture, 8192)
+    assert full.weights - half.weights == 2 * own
+
+
 @pytest.mark.parametrize("kind", ["decoder", "encoder", "encoder_decoder"])
 @pytest.mark.parametrize("dora", [False, True])
 def test_every_parameter_of_the_adapters_is_counted(kind, dora):

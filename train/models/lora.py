@@ -51,7 +51,7 @@ class Lora(nn.Linear):
         self.weight = linear.weight
         self.register_parameter("bias", linear.bias)
         self.scale, self.dropout, self.enabled = settings.scale, settings.dropout, True
-        like = {"device": linear.weight.device, "dtype": linear.weight.dtype}
+        like = {"device": linear.weight.device, "dtype": torch.float32}
         self.lora_down = nn.Parameter(torch.empty(settings.rank, linear.in_features, **like))
         self.lora_up = nn.Parameter(torch.empty(linear.out_features, settings.rank, **like))
         magnitude = nn.Parameter(torch.empty(linear.out_features, **like)) if settings.dora else None
@@ -85,6 +85,8 @@ def row_lengths(matrix: Tensor) -> Tensor:
 def add_lora(trunk: nn.Module, settings: LoraSettings) -> None:
     """Freeze a trunk and put adapters, not filled, into the linear layers of its blocks that `targets` names.
 
+    Adapters are float32, and so is the trunk but for `base: bf16`: FSDP casts both for the computation.
+
     Args:
         trunk: Changed in place; it may be on the meta device, and is not sharded yet.
         settings: Of the adapters; `targets` are the last names of the layers.
@@ -107,6 +109,9 @@ def add_lora(trunk: nn.Module, settings: LoraSettings) -> None:
             f"names that exist: {', '.join(existing)}" if existing else "this model has no linear layers in its blocks",
         )
     trunk.requires_grad_(False)
+    if settings.base == "bf16":
+        for parameter in trunk.parameters():
+            parameter.data = parameter.data.bfloat16()
     for name, layer in layers.items():
         if names[name] in targets:
             owner = trunk.get_submodule(name.rpartition(".")[0])

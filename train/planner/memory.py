@@ -1,7 +1,8 @@
 """How much memory a run takes on each device, before it is started.
 
     weights      4 bytes for each parameter of the shard; gradients as much; AdamW 8 more, SGD and Muon's matrices 4,
-                 an average 4. Adapters (LoRA): gradients and optimizer of the adapters only
+                 an average 4. Adapters (LoRA): gradients and optimizer of the adapters only, and 2 bytes for
+                 each of the model's own parameters with `lora.base: bf16`
     whole        of the embedding and two blocks, which FSDP puts together for their computation
     activations  what the backward pass needs of each token in each block (`_block_bytes`), of one piece of the batch, and
                  once more of one block, for gradients; with `recompute` of all others only what they read
@@ -111,7 +112,7 @@ def estimate(
     logits = 3 * 4 * min(CHUNK[device], rows * config.batch.length) * vocabulary if head else 0
     activations = _activations(config, sizes, rows * (2 if "preference" in kinds else 1), device)
     return Estimate(
-        weights=4 * (root + blocks) * (2 if _has_reference(config) else 1) // shards,
+        weights=_weights(config, root + blocks, trained) * (2 if _has_reference(config) else 1) // shards,
         gradients=4 * trained // shards,
         optimizer=_optimizer(config, trained, blocks) // shards,
         whole=number * (root + 2 * blocks // _count(sizes)),
@@ -243,6 +244,13 @@ def _linear_layers(sizes: Architecture) -> dict[str, tuple[int, int, int]]:
     }
     found |= {"output": (attentions, width, wide), "up": (blocks, inner, width), "down": (blocks, width, inner)}
     return found | ({"gate": (blocks, inner, width)} if sizes.gated else {})
+
+
+def _weights(config: TrainConfig, own: int, trained: int) -> int:
+    """Bytes of the model's own parameters and of its adapters."""
+    if config.lora is None:
+        return 4 * own
+    return (2 if config.lora.base == "bf16" else 4) * own + 4 * trained
 
 
 def _has_reference(config: TrainConfig) -> bool:

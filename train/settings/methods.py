@@ -164,6 +164,11 @@ class LoraSettings(Settings):
         default=False,
         description="learn the length of each output's weights apart from their direction (Liu et al. 2024)",
     )
+    base: Literal["full", "bf16"] = Field(
+        default="full",
+        description="numbers that the model's own parameters are held in: full is float32; by default bf16 on CUDA devices "
+        "where `precision` is, which changes no step",
+    )
     path: str | None = Field(
         default=None,
         description="begin with the adapters in this folder of PEFT's files, which `model.path` was made for",
