@@ -187,7 +187,8 @@ class _Plan:
     def ready(self, objective: Objective) -> Objective:
         """The objective, sharded and with its first weights."""
         shard_model(objective, self.world, self.config)
-        fill_first(objective, self.origin, seed=self.config.seed, world=self.world, labels=self.pack.labels)
+        config, labels = self.config, self.pack.labels
+        fill_first(objective, self.origin, seed=config.seed, world=self.world, labels=labels, lora=config.lora)
         return objective
 
     def objective(self, task: Task, trunk: nn.Module) -> Objective:

@@ -138,6 +138,7 @@ def quick_processes(monkeypatch):
 @pytest.fixture
 def parameters():
     """sha256 over all tensors (parameters and optimizer) of a run's newest checkpoint."""
+    import torch
     from safetensors import safe_open
 
     from curate.train.weights.checkpoint import checkpoints
@@ -147,7 +148,7 @@ def parameters():
         for path in sorted(checkpoints(folder.checkpoints)[-1].glob("*.safetensors")):
             with safe_open(path, framework="pt") as file:
                 for name in sorted(file.keys()):
-                    found.update(name.encode() + file.get_tensor(name).numpy().tobytes())
+                    found.update(name.encode() + file.get_tensor(name).reshape(-1).view(torch.uint8).numpy().tobytes())
         return found.hexdigest()
 
     return digest

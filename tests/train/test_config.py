@@ -184,3 +184,20 @@ def test_cuda_computes_in_bf16_where_nothing_else_is_given(monkeypatch, settings
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: cuda)
     config = TrainConfig.model_validate({"dataset": "a", "run": "b", **settings})
     assert with_precision(config).precision == precision
+
+
+@pytest.mark.parametrize(
+    ("settings", "lora", "cuda", "base"),
+    [
+        ({}, {}, True, "bf16"),
+        ({}, {}, False, "full"),
+        ({"precision": "bf16"}, {}, False, "full"),
+        ({"precision": "fp32"}, {}, True, "full"),
+        ({}, {"base": "full"}, True, "full"),
+    ],
+)
+def test_what_adapters_leave_is_bf16_on_cuda_where_the_computation_is(monkeypatch, settings, lora, cuda, base):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: cuda)
+    config = TrainConfig.model_validate({"dataset": "a", "run": "b", "lora": lora, **settings})
+    assert with_precision(config).lora.base == base

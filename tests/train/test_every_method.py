@@ -115,6 +115,8 @@ METHODS = {
     "lora of kto": ("kto", {"lora": {"rank": 2, "dropout": 0.1}}),
     "lora of scores": ("reward", {"lora": {"rank": 2, "dropout": 0.1}}),
     "lora of rewards": ("reinforcement", {"lora": {"rank": 2, "targets": ["query", "key", "up"]}}),
+    "dora": ("causal", {"lora": {"rank": 2, "targets": "all-linear", "dora": True, "scaling": "rank_stabilized"}}),
+    "lora on bf16": ("causal", {"lora": {"rank": 2, "targets": "all-linear", "base": "bf16"}}),
     "weights": (
         "sft",
         {"rows": with_column("conversation", "much", lambda number: number % 3), "data": {"weight": "much"}},
@@ -234,6 +236,19 @@ def test_adapters_are_all_that_is_trained(trained):
     assert {name.split(".lora_")[0] for name in first if name.startswith("optimizer")} == {
         f"optimizer.{name.split('.lora_')[0]}" for name in changed
     }
+
+
+def test_a_base_in_bf16_is_what_a_computation_in_bf16_makes_of_it_anyway(trained, tiny_origins):
+    begin, found = {"path": str(tiny_origins("teacher", 0.1))}, {}
+    for base in ("full", "bf16"):
+        lora = {"rank": 4, "targets": "all-linear", "base": base}
+        folder = trained("causal", base, **SHORT, model=begin, precision="bf16", lora=lora)
+        stored = tensors(checkpoints(folder.checkpoints)[-1])
+        adapters = {name: value.tolist() for name, value in stored.items() if ".lora_" in name}
+        found[base] = (losses(folder), adapters)
+        types = {str(value.dtype) for name, value in stored.items() if not ("lora" in name or "optimizer" in name)}
+        assert types == {"torch.float32" if base == "full" else "torch.bfloat16"}
+    assert found["full"] == found["bf16"]
 
 
 def test_adapters_improve_a_model_that_is_there(trained, tiny_origins):

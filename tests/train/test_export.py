@@ -123,20 +123,25 @@ def test_half_numbers_are_half_the_size(trained, tmp_path):
 LORA = {"lora": {"rank": 4, "alpha": 64.0, "targets": ["query", "value", "up"]}}
 
 
-def test_adapters_are_merged_into_an_exported_model(trained, tmp_path):
-    folder = trained("causal", **SHORT, **LORA)
+DORA = {"lora": {**LORA["lora"], "targets": "all-linear", "dora": True, "scaling": "rank_stabilized"}}
+
+
+@pytest.mark.parametrize("adapters", [LORA, DORA])
+def test_adapters_are_merged_into_an_exported_model(trained, tmp_path, adapters):
+    folder = trained("causal", **SHORT, **adapters)
     export_run(folder.path, tmp_path / "export")
     with torch.no_grad():
         logits = loaded(tmp_path / "export", "causal")(input_ids=TOKENS).logits
     torch.testing.assert_close(logits, own_logits(load_trained(folder.path), "causal"), rtol=0, atol=1e-5)
 
 
-def test_adapters_load_in_peft_on_the_model_that_they_began_with(trained, tmp_path):
+@pytest.mark.parametrize("adapters", [LORA, DORA])
+def test_adapters_load_in_peft_on_the_model_that_they_began_with(trained, tmp_path, adapters):
     import peft
 
     base = trained("causal", **SHORT)
     export_run(base.path, tmp_path / "base")
-    adapted = trained("causal", "adapted", **SHORT, **LORA, model={"path": str(tmp_path / "base")})
+    adapted = trained("causal", "adapted", **SHORT, **adapters, model={"path": str(tmp_path / "base")})
     written = export_run(adapted.path, tmp_path / "adapter", adapter=True)
     assert written["parameters"] < 10_000
     model = peft.PeftModel.from_pretrained(loaded(tmp_path / "base", "causal"), str(tmp_path / "adapter")).eval()
@@ -144,6 +149,51 @@ def test_adapters_load_in_peft_on_the_model_that_they_began_with(trained, tmp_pa
     with torch.no_grad():
         logits = model(input_ids=TOKENS).logits
     torch.testing.assert_close(logits, own_logits(load_trained(adapted.path), "causal"), rtol=0, atol=1e-5)
+
+
+@pytest.fixture
+def on_base(trained, tmp_path):
+    """A run with adapters on one and the same base."""
+    path = trained("causal", "base", **SHORT).path
+
+    def train(name, steps=SHORT, **settings):
+        return trained("causal", name, **steps, model={"path": str(path)}, **settings)
+
+    return train
+
+
+@pytest.mark.parametrize("adapters", [LORA, DORA])
+def test_a_run_goes_on_with_adapters_from_a_file(on_base, tmp_path, adapters):
+    first = on_base("first", **adapters)
+    export_run(first.path, tmp_path / "adapter", adapter=True)
+    still = {**SHORT, "steps": 1, "validation": {"every": 1}, "optimizer": {"learning_rate": 1e-12}}
+    begun = {"lora": {**adapters["lora"], "path": str(tmp_path / "adapter")}}
+    again = on_base("again", still, **begun)
+    one, two = (folder.result()["validation"]["loss"] for folder in (first, again))
+    assert two == pytest.approx(one, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem", "hint"),
+    [
+        (
+            {"rank": 2, "dora": True},
+            "the adapters in the folder have other settings than `lora`",
+            "set `lora.rank: 4`, `lora.dora: false`",
+        ),
+        (
+            {"targets": ["query", "up"]},
+            "the folder has adapters of `value`, and the run has none",
+            "add it to `lora.targets`",
+        ),
+    ],
+)
+def test_adapters_of_other_settings_are_refused_with_those_that_fit(on_base, tmp_path, given, problem, hint):
+    export_run(on_base("first", **LORA).path, tmp_path / "adapter", adapter=True)
+    lora = {**LORA["lora"], "path": str(tmp_path / "adapter"), **given}
+    with pytest.raises(CurateError) as found:
+        on_base("again", lora=lora)
+    assert (found.value.problem, found.value.hint) == (problem, hint)
 
 
 def test_a_run_without_adapters_has_none_to_export(trained, tmp_path):

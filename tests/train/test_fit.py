@@ -30,6 +30,15 @@ TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sf
             "`objective.positive` is a label, and with `regression` there are none",
         ),
         ({"optimizer": {"kind": "muon"}, "lora": {}}, "`lora` does not go with `optimizer.kind: muon`"),
+        ({"lora": {"path": "x"}}, "`lora.path` needs the model that its adapters were made for: `model.path`"),
+        (
+            {"lora": {"path": "x"}, "model": {"path": "y"}, "objective": {"kind": "classification"}},
+            "`lora.path` does not go with the objective `classification`: files of adapters do not name classes",
+        ),
+        (
+            {"lora": {"path": "x"}, "model": {"path": "y", "kind": "pretrained"}, "objective": {"kind": "sft"}},
+            "`lora.path` does not go with a `pretrained` model, whose adapters are not read",
+        ),
         (
             {"tasks": {"a": {"weight": 0.5}, "b": {}}},
             "`weight` must be given for all of the `tasks`, or for none of them",

@@ -68,7 +68,7 @@ def logits_of(trunk, tokens=TOKENS):
 def test_a_layer_with_an_adapter_adds_a_scaled_product_of_low_rank():
     torch.manual_seed(0)
     linear = nn.Linear(5, 4)
-    layer = Lora(linear, 2, 6.0, 0.0)
+    layer = Lora(linear, LoraSettings(rank=2, alpha=6.0))
     nn.init.normal_(layer.lora_down)
     nn.init.normal_(layer.lora_up)
     values = torch.randn(3, 5)
@@ -76,8 +76,27 @@ def test_a_layer_with_an_adapter_adds_a_scaled_product_of_low_rank():
     torch.testing.assert_close(layer(values), wanted)
 
 
-def test_the_first_weights_leave_the_model_as_it_was():
-    trunk = trunk_of(sizes_of(), adapters=False)
+def test_a_rank_stabilized_update_is_scaled_by_the_root_of_the_rank():
+    assert LoraSettings(rank=4, alpha=8.0).scale == 2.0
+    assert LoraSettings(rank=4, alpha=8.0, scaling="rank_stabilized").scale == 4.0
+
+
+def test_a_layer_with_learned_lengths_has_rows_of_them():
+    torch.manual_seed(0)
+    linear = nn.Linear(5, 4)
+    layer = Lora(linear, LoraSettings(rank=2, alpha=6.0, dora=True))
+    for part in (layer.lora_down, layer.lora_up, layer.lora_magnitude):
+        nn.init.normal_(part, 0.0, 0.1)
+    total = linear.weight + 3.0 * layer.lora_up @ layer.lora_down
+    lengths = linear.weight.norm(dim=1) + layer.lora_magnitude
+    values = torch.randn(3, 5)
+    wanted = functional.linear(values, lengths[:, None] * total / total.norm(dim=1, keepdim=True), linear.bias)
+    torch.testing.assert_close(layer(values), wanted)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_the_first_weights_leave_the_model_as_it_was(dora):
+    trunk = trunk_of(sizes_of(), LORA.model_copy(update={"dora": dora}), adapters=False)
     with disabled(trunk):
         wanted = trunk(TOKENS)
     assert torch.equal(trunk(TOKENS), wanted)
@@ -127,6 +146,19 @@ def test_a_target_that_no_layer_has_is_refused_with_the_names_that_exist():
     assert found.value.hint == "names that exist: down, gate, key, output, query, up, value"
 
 
+def test_all_linear_layers_of_the_blocks_can_be_adapted_at_once():
+    trunk = trunk_of(sizes_of(tied=False), LoraSettings(targets="all-linear"))
+    assert all(isinstance(layer, Lora) for layer in trunk.blocks.modules() if isinstance(layer, nn.Linear))
+    assert not isinstance(trunk.output, Lora)
+
+
+def test_a_model_without_linear_layers_has_none_to_adapt():
+    trunk = build_trunk(sizes_of("lstm"), vocabulary=VOCABULARY, length=LENGTH)
+    with pytest.raises(CurateError, match="the model has no linear layers") as found:
+        add_lora(trunk, LoraSettings(targets="all-linear"))
+    assert found.value.hint == "this model has no linear layers in its blocks"
+
+
 def test_the_matrix_of_the_logits_gets_no_adapter_though_its_name_is_that_of_a_target():
     trunk = trunk_of(sizes_of(tied=False), LoraSettings(targets=("output",)))
     assert not isinstance(trunk.output, Lora)
@@ -143,8 +175,9 @@ def test_disabled_adapters_do_not_count_and_count_again_after_an_error():
     assert torch.equal(trunk(TOKENS), with_adapters)
 
 
-def test_a_merged_model_computes_the_same_without_adapters():
-    settings = LoraSettings(rank=3, alpha=12.0, targets=("query", "output", "down"))
+@pytest.mark.parametrize("given", [{}, {"dora": True, "scaling": "rank_stabilized"}])
+def test_a_merged_model_computes_the_same_without_adapters(given):
+    settings = LoraSettings(rank=3, alpha=12.0, targets=("query", "output", "down"), **given)
     trunk, plain = trunk_of(sizes_of(), settings), build_trunk(sizes_of(), vocabulary=VOCABULARY, length=LENGTH)
     tensors = merged(dict(trunk.named_parameters()), settings)
     plain.load_state_dict(tensors)
@@ -160,7 +193,7 @@ def test_merging_leaves_the_given_tensors_as_they_are():
 
 def test_dropout_is_of_the_adapters_inputs_alone_and_only_in_training():
     torch.manual_seed(0)
-    layer = Lora(nn.Linear(50, 4), 2, 2.0, 0.5)
+    layer = Lora(nn.Linear(50, 4), LoraSettings(rank=2, alpha=2.0, dropout=0.5))
     nn.init.normal_(layer.lora_down)
     nn.init.normal_(layer.lora_up)
     values = torch.randn(1, 50)
@@ -174,7 +207,8 @@ def test_dropout_is_of_the_adapters_inputs_alone_and_only_in_training():
 
 
 def test_a_sharded_model_trains_its_adapters_as_a_whole_one():
-    whole, shards = trunk_of(sizes_of()), trunk_of(sizes_of())
+    settings = LORA.model_copy(update={"dora": True})
+    whole, shards = trunk_of(sizes_of(), settings), trunk_of(sizes_of(), settings)
     logits_of(whole).square().sum().backward()
     with joined(0, 1, device="cpu"):
         for block in (*shards.blocks, shards):
@@ -189,28 +223,60 @@ def test_a_sharded_model_trains_its_adapters_as_a_whole_one():
 # ---- against peft
 
 
+METHODS = {
+    "lora": {},
+    "rank_stabilized": {"scaling": "rank_stabilized"},
+    "dora": {"dora": True},
+    "dora on all": {"dora": True, "scaling": "rank_stabilized", "targets": "all-linear"},
+}
+NAMES = {
+    "q_proj": "query", "k_proj": "key", "v_proj": "value", "o_proj": "output",
+    "gate_proj": "gate", "up_proj": "up", "down_proj": "down",
+}  # fmt: skip
+
+
+def peft_config(settings, **given):
+    from peft import LoraConfig
+
+    targets = settings.targets
+    names = targets if targets == "all-linear" else [theirs for theirs, own in NAMES.items() if own in targets]
+    config = {
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
+        "use_dora": settings.dora,
+        "use_rslora": settings.scaling == "rank_stabilized",
+        "target_modules": names,
+    }
+    return LoraConfig(**{**config, "task_type": "CAUSAL_LM", **given})
+
+
 @pytest.fixture
 def peft_llama(tmp_path):
     """A tiny Llama of ours with adapters, and the same in transformers and peft, with the same values."""
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    trunk = trunk_of(sizes_of())
-    model = get_peft_model(
-        exported(trunk, tmp_path / "llama"),
-        LoraConfig(r=3, lora_alpha=12.0, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"),
-    )
-    values = {name: p for name, p in trunk.named_parameters() if is_adapter(name)}
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data.copy_(values[ours(name)])
-    return trunk, model.eval()
+    def build(**given):
+        settings = LORA.model_copy(update=given)
+        trunk = trunk_of(sizes_of(), settings)
+        model = get_peft_model(exported(trunk, tmp_path / "llama"), peft_config(settings))
+        values = dict(trunk.named_parameters())
+        for name, parameter in model.named_parameters():
+            if "lora_magnitude" in name:  # theirs is the length, ours the change of it: it was that of the weights
+                parameter.data.add_(values[ours(name)])
+            elif "lora_" in name:
+                parameter.data.copy_(values[ours(name)])
+        return settings, trunk, model.eval()
+
+    return build
 
 
 def ours(name):
-    """Our name of an adapter of peft's."""
-    block = name.split(".layers.")[1].split(".")[0]
-    layer = "query" if ".q_proj." in name else "value"
-    return f"blocks.{block}.attention.{layer}.lora_{'down' if 'lora_A' in name else 'up'}"
+    """Our name of an adapter's parameter of peft's."""
+    block, rest = name.split(".layers.")[1].split(".", 1)
+    part, layer, *_ = rest.split(".")
+    kind = {"lora_A": "lora_down", "lora_B": "lora_up", "lora_magnitude_vector": "lora_magnitude"}
+    found = next(kind[word] for word in rest.split(".") if word in kind)
+    return f"blocks.{block}.{'attention' if part == 'self_attn' else 'feed_forward'}.{NAMES[layer]}.{found}"
 
 
 def exported(trunk, folder):
@@ -224,8 +290,9 @@ def exported(trunk, folder):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(OLD)
-def test_outputs_loss_and_gradients_are_those_of_peft(peft_llama):
-    trunk, model = peft_llama
+@pytest.mark.parametrize("method", METHODS)
+def test_outputs_loss_and_gradients_are_those_of_peft(peft_llama, method):
+    _, trunk, model = peft_llama(**METHODS[method])
     targets = TOKENS.roll(-1, 1)
     logits = logits_of(trunk)
     torch.testing.assert_close(logits, model(TOKENS).logits, rtol=1e-5, atol=1e-5)
@@ -241,28 +308,45 @@ def test_outputs_loss_and_gradients_are_those_of_peft(peft_llama):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(OLD)
+@pytest.mark.parametrize("method", METHODS)
+def test_merged_weights_are_those_of_peft(peft_llama, method, tmp_path):
+    settings, trunk, model = peft_llama(**METHODS[method])
+    folder = tmp_path / "merged"
+    values = merged(tensors_of(trunk), settings)
+    write_huggingface(folder, trunk.sizes, values, head="causal", vocabulary=VOCABULARY, length=LENGTH)
+    wanted = model.merge_and_unload().state_dict()
+    for name, value in load_file(folder / "model.safetensors").items():
+        torch.testing.assert_close(value, wanted[name], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings(OLD)
 @pytest.mark.parametrize(
-    ("style", "targets"),
+    ("style", "targets", "method"),
     [
-        ("llama", ("query", "value")),
-        ("llama", ("gate", "down", "output")),
-        ("gpt2", ("query", "value")),
-        ("gpt2", ("key", "up", "output")),
+        ("llama", ("query", "value"), "lora"),
+        ("llama", ("gate", "down", "output"), "dora"),
+        ("llama", "all-linear", "rank_stabilized"),
+        ("gpt2", ("query", "value"), "rank_stabilized"),
+        ("gpt2", ("query", "value"), "dora"),
+        ("gpt2", ("key", "up", "output"), "lora"),
+        ("gpt2", "all-linear", "dora"),
     ],
 )
-def test_what_is_written_loads_in_peft_with_equal_logits_and_reads_back(style, targets, tmp_path):
+def test_what_is_written_loads_in_peft_with_equal_logits_and_reads_back(style, targets, method, tmp_path):
     from peft import PeftModel
 
-    settings = LoraSettings(rank=3, alpha=12.0, dropout=0.25, targets=targets)
+    settings = LoraSettings(**{"rank": 3, "alpha": 12.0, "dropout": 0.25, **METHODS[method], "targets": targets})
     trunk = trunk_of(sizes_of(style=style), settings)
     base = exported(trunk, tmp_path / "model")
     write_adapter(tmp_path / "adapter", trunk.sizes, tensors_of(trunk), settings, head="causal", base="some/model")
     model = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()
     torch.testing.assert_close(model(TOKENS).logits, logits_of(trunk), rtol=1e-5, atol=1e-5)
 
-    read, tensors = read_adapter(tmp_path / "adapter", trunk.sizes, head="causal")
+    read, tensors = read_adapter(tmp_path / "adapter", trunk.sizes, head="causal", weight=tensors_of(trunk).__getitem__)
+    adapted = {name.split(".")[-2] for name in tensors_of(trunk) if is_adapter(name)}
     together = {"query", "key", "value"} if style == "gpt2" else set()
-    assert (set(read.targets), read.dropout) == ({*targets, *together}, 0.25)
+    assert (set(read.targets), read.dropout) == ({*adapted, *together}, 0.25)
     again = build_trunk(trunk.sizes, vocabulary=VOCABULARY, length=LENGTH)
     add_lora(again, read)
     own = {name: tensor for name, tensor in tensors_of(trunk).items() if not is_adapter(name)}
@@ -272,31 +356,27 @@ def test_what_is_written_loads_in_peft_with_equal_logits_and_reads_back(style, t
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(OLD)
-def test_what_peft_writes_is_read_with_equal_logits(peft_llama, tmp_path):
+@pytest.mark.parametrize("dora", [False, True])
+def test_what_peft_writes_is_read_with_equal_logits(dora, tmp_path):
     """Some layers have another rank and scale, and only some have adapters at all."""
-    from peft import LoraConfig, get_peft_model
+    from peft import get_peft_model
 
-    trunk, _ = peft_llama
-    config = LoraConfig(
-        r=2,
-        lora_alpha=3,
-        target_modules=["q_proj", "down_proj"],
-        rank_pattern={"down_proj": 4},
-        alpha_pattern={"down_proj": 5},
-        layers_to_transform=[1],
-        use_rslora=True,
-    )
-    model = get_peft_model(exported(trunk, tmp_path / "model"), config)
+    trunk = trunk_of(sizes_of())
+    settings = LoraSettings(rank=2, alpha=3, targets=("query", "down"), scaling="rank_stabilized", dora=dora)
+    patterns = {"rank_pattern": {"down_proj": 4}, "alpha_pattern": {"down_proj": 5}, "layers_to_transform": [1]}
+    model = get_peft_model(exported(trunk, tmp_path / "model"), peft_config(settings, **patterns))
     generator = torch.Generator().manual_seed(3)
     for name, parameter in model.named_parameters():
         if "lora_" in name:
-            parameter.data.normal_(0, 0.3, generator=generator)
+            parameter.data.add_(torch.empty_like(parameter).normal_(0, 0.3, generator=generator))
     model.save_pretrained(tmp_path / "adapter")
-    settings, tensors = read_adapter(tmp_path / "adapter", trunk.sizes, head="causal")
-    assert (settings.rank, settings.alpha, settings.targets) == (4, 3.0, ("down", "query"))
+    weight = tensors_of(trunk).__getitem__
+    read, tensors = read_adapter(tmp_path / "adapter", trunk.sizes, head="causal", weight=weight)
+    assert (read.rank, read.alpha, read.scaling, read.dora) == (4, 3.0, "rank_stabilized", dora)
+    assert read.targets == ("down", "query")
     again = build_trunk(trunk.sizes, vocabulary=VOCABULARY, length=LENGTH)
     plain = {name: value for name, value in tensors_of(trunk).items() if not is_adapter(name)}
-    values = merged({**plain, **tensors}, settings)
+    values = merged({**plain, **tensors}, read)
     again.load_state_dict({name.removeprefix("model."): value for name, value in values.items()})
     torch.testing.assert_close(logits_of(again.eval()), model.eval()(TOKENS).logits, rtol=1e-5, atol=1e-5)
 
@@ -318,7 +398,7 @@ def test_a_head_that_was_trained_is_written_beside_the_adapters(tmp_path):
     model = PeftModel.from_pretrained(classifier, tmp_path / "adapter").eval()
     wanted = trunk(TOKENS)[:, -1] @ head.T
     torch.testing.assert_close(model(TOKENS).logits, wanted, rtol=1e-5, atol=1e-5)
-    _, read = read_adapter(tmp_path / "adapter", trunk.sizes, head="classification")
+    _, read = read_adapter(tmp_path / "adapter", trunk.sizes, head="classification", weight=tensors.__getitem__)
     assert torch.equal(read["head.weight"], head)
 
 

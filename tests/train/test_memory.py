@@ -101,6 +101,24 @@ def test_adapters_have_small_gradients_and_state():
     assert adapters.optimizer < whole.optimizer / 50
 
 
+def test_a_base_in_bf16_takes_half_the_memory():
+    full, half = (estimated(config(lora={"base": base})) for base in ("full", "bf16"))
+    own = count_parameters(config(), config().model.architecture, 8192)
+    assert full.weights - half.weights == 2 * own
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder", "encoder_decoder"])
+@pytest.mark.parametrize("dora", [False, True])
+def test_every_parameter_of_the_adapters_is_counted(kind, dora):
+    from curate.train.models.lora import add_lora
+
+    settings = config("1m", model={"kind": kind}, lora={"rank": 4, "targets": "all-linear", "dora": dora})
+    trunk = built(settings, 300)
+    add_lora(trunk, settings.lora)
+    count = sum(parameter.numel() for parameter in trunk.parameters() if parameter.requires_grad)
+    assert estimated(settings).gradients == 4 * count
+
+
 def test_a_preference_keeps_the_model_as_it_began():
     plain = estimated(config())
     preference = estimated(config(objective={"kind": "preference"}))

@@ -6,6 +6,11 @@
 
 An adapter's parameters are `lora_down` and `lora_up` of the layer, whose `weight` keeps its name. With adapters of rank 8
 on query and value a Llama of 7 billion parameters trains 4 million: gradients and optimizer need 0.06% of their memory.
+
+With `dora` (Liu et al. 2024) the sum of weight and update gives directions only: each of its rows is brought to a length
+that is learned. `lora_magnitude` holds by how much that differs from the row of `weight`, not the length itself: so the
+model begins as it was in any precision, and small changes are not lost where numbers are cast to bfloat16. It costs
+two passes over the weights in each forward pass.
 """
 
 from __future__ import annotations
@@ -21,7 +26,9 @@ from torch.nn import functional
 from curate.errors import CurateError
 from curate.train.settings.methods import LoraSettings
 
-__all__ = ["Lora", "add_lora", "disabled", "first_weights", "is_adapter", "merged"]
+__all__ = ["Lora", "add_lora", "disabled", "first_weights", "is_adapter", "merged", "row_lengths"]
+
+PARTS = ("lora_down", "lora_up", "lora_magnitude")
 
 
 class Lora(nn.Linear):
@@ -29,41 +36,60 @@ class Lora(nn.Linear):
 
     Args:
         linear: The layer; its parameters are frozen by `add_lora`.
-        rank: Of the update.
-        alpha: The update is scaled by alpha / rank.
-        dropout: Share of the adapter's inputs set to zero in training.
+        settings: Rank, scale, dropout, and whether lengths are learned.
 
     Attributes:
         enabled: Whether the adapter counts.
         lora_down: (rank, inputs).
         lora_up: (outputs, rank).
+        lora_magnitude: (outputs,), what is added to the lengths of the rows of `weight`; None without `dora`.
     """
 
-    def __init__(self, linear: nn.Linear, rank: int, alpha: float, dropout: float) -> None:
+    def __init__(self, linear: nn.Linear, settings: LoraSettings) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight = linear.weight
         self.register_parameter("bias", linear.bias)
-        self.scale, self.dropout, self.enabled = alpha / rank, dropout, True
-        like = {"device": linear.weight.device, "dtype": linear.weight.dtype}
-        self.lora_down = nn.Parameter(torch.empty(rank, linear.in_features, **like))
-        self.lora_up = nn.Parameter(torch.empty(linear.out_features, rank, **like))
+        self.scale, self.dropout, self.enabled = settings.scale, settings.dropout, True
+        like = {"device": linear.weight.device, "dtype": torch.float32}
+        self.lora_down = nn.Parameter(torch.empty(settings.rank, linear.in_features, **like))
+        self.lora_up = nn.Parameter(torch.empty(linear.out_features, settings.rank, **like))
+        magnitude = nn.Parameter(torch.empty(linear.out_features, **like)) if settings.dora else None
+        self.register_parameter("lora_magnitude", magnitude)
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., inputs) to (..., outputs)."""
-        result = functional.linear(input, self.weight, self.bias)
         if not self.enabled:
-            return result
+            return functional.linear(input, self.weight, self.bias)
         narrow = functional.linear(functional.dropout(input, self.dropout, self.training), self.lora_down)
-        return result + functional.linear(narrow, self.lora_up) * self.scale
+        update = functional.linear(narrow, self.lora_up) * self.scale
+        if self.lora_magnitude is None:
+            return functional.linear(input, self.weight, self.bias) + update
+        product = functional.linear(input, self.weight) + update
+        found = (product * self._stretch(self.lora_magnitude)).to(product.dtype)
+        return found if self.bias is None else found + self.bias
+
+    def _stretch(self, magnitude: Tensor) -> Tensor:
+        """What brings each output's weights to their length, (outputs,) float32; their sum's counts as a constant."""
+        with torch.no_grad():
+            before = row_lengths(self.weight)
+            after = row_lengths(self.weight + self.scale * (self.lora_up @ self.lora_down))
+        return (before + magnitude) / after
+
+
+def row_lengths(matrix: Tensor) -> Tensor:
+    """Euclidean norm of each row, float32; never 0, so that one may divide by it."""
+    return torch.linalg.vector_norm(matrix, dim=1, dtype=torch.float32).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def add_lora(trunk: nn.Module, settings: LoraSettings) -> None:
     """Freeze a trunk and put adapters, not filled, into the linear layers of its blocks that `targets` names.
 
+    Adapters are float32, and so is the trunk but for `base: bf16`: FSDP casts both for the computation.
+
     Args:
         trunk: Changed in place; it may be on the meta device, and is not sharded yet.
-        settings: Rank, alpha, dropout, and the last names of the layers.
+        settings: Of the adapters; `targets` are the last names of the layers.
 
     Raises:
         CurateError: A target names no layer; the names that exist are told.
@@ -73,41 +99,45 @@ def add_lora(trunk: nn.Module, settings: LoraSettings) -> None:
         name: module for name, module in trunk.named_modules() if isinstance(module, nn.Linear) and module in inside
     }
     names = {name: name.rpartition(".")[2] for name in layers}
-    unknown = sorted(set(settings.targets) - set(names.values()))
-    if unknown:
-        existing = ", ".join(sorted(set(names.values())))
+    existing = sorted(set(names.values()))
+    targets = existing if settings.targets == "all-linear" else settings.targets
+    unknown = sorted(set(targets) - set(existing))
+    if unknown or not existing:
         raise CurateError(
-            f"no linear layer of the model is named `{unknown[0]}`",
+            f"no linear layer of the model is named `{unknown[0]}`" if unknown else "the model has no linear layers",
             "lora.targets",
-            f"names that exist: {existing}" if existing else "this model has no linear layers in its blocks",
+            f"names that exist: {', '.join(existing)}" if existing else "this model has no linear layers in its blocks",
         )
     trunk.requires_grad_(False)
+    if settings.base == "bf16":
+        for parameter in trunk.parameters():
+            parameter.data = parameter.data.bfloat16()
     for name, layer in layers.items():
-        if names[name] in settings.targets:
+        if names[name] in targets:
             owner = trunk.get_submodule(name.rpartition(".")[0])
-            setattr(owner, names[name], Lora(layer, settings.rank, settings.alpha, settings.dropout))
+            setattr(owner, names[name], Lora(layer, settings))
 
 
 def is_adapter(name: str) -> bool:
     """The parameter belongs to an adapter."""
-    return name.endswith((".lora_down", ".lora_up"))
+    return name.rpartition(".")[2] in PARTS
 
 
 def first_weights(name: str, tensor: Tensor, generator: torch.Generator) -> None:
-    """Fill an adapter's parameter with its first value: `lora_up` is zero, so that the model begins as it was.
+    """Fill an adapter's parameter with its first value, such that the model begins as it was.
 
-    `lora_down` is uniform within 1 / root of the inputs, as in peft.
+    `lora_up` and `lora_magnitude` are zero, `lora_down` is uniform within 1 / root of the inputs, as in peft.
 
     Args:
         name: Of the parameter.
         tensor: The whole of it, on the CPU; changed.
         generator: Its randomness.
     """
-    if name.endswith("lora_up"):
-        tensor.zero_()
-    else:
+    if name.endswith("lora_down"):
         bound = 1 / math.sqrt(tensor.shape[1])
         tensor.uniform_(-bound, bound, generator=generator)
+    else:
+        tensor.zero_()
 
 
 @contextmanager
@@ -128,13 +158,16 @@ def merged(tensors: Mapping[str, Tensor], settings: LoraSettings) -> dict[str, T
 
     Args:
         tensors: Parameters by name, whole; they are not changed.
-        settings: Rank and alpha of the adapters.
+        settings: Of the adapters.
     """
     plain = {name: tensor for name, tensor in tensors.items() if not is_adapter(name)}
     for name, down in tensors.items():
         if name.endswith(".lora_down"):
             layer = name.removesuffix(".lora_down")
             weight, up = tensors[f"{layer}.weight"], tensors[f"{layer}.lora_up"]
-            update = up.float() @ down.float() * (settings.alpha / settings.rank)
-            plain[f"{layer}.weight"] = (weight.float() + update).to(weight.dtype)
+            total = weight.float() + up.float() @ down.float() * settings.scale
+            magnitude = tensors.get(f"{layer}.lora_magnitude")
+            if magnitude is not None:
+                total *= ((row_lengths(weight) + magnitude) / row_lengths(total))[:, None]
+            plain[f"{layer}.weight"] = total.to(weight.dtype)
     return plain

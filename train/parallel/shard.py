@@ -43,8 +43,8 @@ _TENSOR_PLAN = {
 def shard_model(objective: nn.Module, world: World, config: TrainConfig) -> None:
     """Cut an objective's parameters into shards, block by block, then the rest; it is changed in place.
 
-    The trunk is its `model`, and the blocks are the trunk's `blocks`. Parameters and the sums of gradients stay float32;
-    with bf16 each block computes in bfloat16.
+    The trunk is its `model`, and the blocks are the trunk's `blocks`. Parameters that are trained and the sums of gradients
+    stay float32; with bf16 each block computes in bfloat16.
 
     Raises:
         CurateError: Tensor parallel does not divide the heads of this model.
@@ -70,9 +70,11 @@ def shard_model(objective: nn.Module, world: World, config: TrainConfig) -> None
 
 
 def _precision(config: TrainConfig, *, cast: bool) -> MixedPrecisionPolicy:
-    if config.precision == "fp32":
-        return MixedPrecisionPolicy()
-    return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=cast)
+    if config.precision != "fp32":
+        return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=cast)
+    # what is held in bf16 is cast back
+    mixed = config.lora is not None and config.lora.base != "full"
+    return MixedPrecisionPolicy(param_dtype=torch.float32 if mixed else None, cast_forward_inputs=cast)
 
 
 def _mesh(world: World, config: TrainConfig) -> DeviceMesh:
@@ -109,7 +111,7 @@ def fill(objective: nn.Module, device: torch.device, value: Callable[[str, torch
     Args:
         objective: The sharded module, changed in place.
         device: Where its parameters go.
-        value: From a parameter's name and whole shape to a whole float32 tensor on the CPU, the same in all processes.
+        value: From a parameter's name and whole shape to a whole tensor on the CPU, the same in all processes.
     """
     if any(parameter.is_meta for parameter in objective.parameters()):
         objective.to_empty(device=device)
@@ -120,7 +122,7 @@ def fill(objective: nn.Module, device: torch.device, value: Callable[[str, torch
 @torch.no_grad()
 def place(parameter: Tensor, whole: Tensor) -> None:
     """Copy a whole tensor, the same in all processes, into a parameter, of which each may hold a shard."""
-    whole = whole.to(parameter.device, torch.float32)
+    whole = whole.to(parameter.device, parameter.dtype)
     if isinstance(parameter, DTensor):
         cut = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
         parameter.to_local().copy_(cut.to_local())

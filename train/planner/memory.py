@@ -1,7 +1,8 @@
 """How much memory a run takes on each device, before it is started.
 
     weights      4 bytes for each parameter of the shard; gradients as much; AdamW 8 more, SGD and Muon's matrices 4,
-                 an average 4. Adapters (LoRA): gradients and optimizer of the adapters only
+                 an average 4. Adapters (LoRA): gradients and optimizer of the adapters only, and 2 bytes for
+                 each of the model's own parameters with `lora.base: bf16`
     whole        of the embedding and two blocks, which FSDP puts together for their computation
     activations  what the backward pass needs of each token in each block (`_block_bytes`), of one piece of the batch, and
                  once more of one block, for gradients; with `recompute` of all others only what they read
@@ -112,7 +113,7 @@ def estimate(
     texts = 2 if getattr(config.objective, "paired", False) else 1  # of a row; those without gradients take no room
     activations = _activations(config, sizes, rows * texts, device)
     return Estimate(
-        weights=4 * (root + blocks) * (2 if _has_reference(config) else 1) // shards,
+        weights=_weights(config, root + blocks, trained) * (2 if _has_reference(config) else 1) // shards,
         gradients=4 * trained // shards,
         optimizer=_optimizer(config, trained, blocks) // shards,
         whole=number * (root + 2 * blocks // _count(sizes)),
@@ -225,11 +226,32 @@ def _root(config: TrainConfig, sizes: Architecture, vocabulary: int) -> int:
 def _adapters(config: TrainConfig, sizes: Architecture) -> int:
     """Parameters of the adapters."""
     assert config.lora
+    settings, found = config.lora, 0
+    for name, (count, outputs, inputs) in _linear_layers(sizes).items():
+        if settings.targets == "all-linear" or name in settings.targets:
+            found += count * (settings.rank * (outputs + inputs) + (outputs if settings.dora else 0))
+    return found
+
+
+def _linear_layers(sizes: Architecture) -> dict[str, tuple[int, int, int]]:
+    """How many linear layers of each last name the blocks have, and their outputs and inputs."""
+    width, inner, blocks = sizes.width, sizes.feed_forward, _count(sizes)
     wide, narrow = sizes.heads * sizes.head_width, sizes.key_value_heads * sizes.head_width
-    outputs = {"query": wide, "key": narrow, "value": narrow, "gate": sizes.feed_forward, "up": sizes.feed_forward}
-    inputs = {"output": wide, "down": sizes.feed_forward}
-    each = sum(inputs.get(name, sizes.width) + outputs.get(name, sizes.width) for name in config.lora.targets)
-    return _count(sizes) * config.lora.rank * each
+    attentions = blocks + (sizes.layers if sizes.kind == "encoder_decoder" else 0)
+    found = {
+        "query": (attentions, wide, width),
+        "key": (attentions, narrow, width),
+        "value": (attentions, narrow, width),
+    }
+    found |= {"output": (attentions, width, wide), "up": (blocks, inner, width), "down": (blocks, width, inner)}
+    return found | ({"gate": (blocks, inner, width)} if sizes.gated else {})
+
+
+def _weights(config: TrainConfig, own: int, trained: int) -> int:
+    """Bytes of the model's own parameters and of its adapters."""
+    if config.lora is None:
+        return 4 * own
+    return (2 if config.lora.base == "bf16" else 4) * own + 4 * trained
 
 
 def _has_reference(config: TrainConfig) -> bool:

@@ -52,13 +52,16 @@ def check_metrics(config: TrainConfig) -> None:
 
 
 def with_precision(config: TrainConfig) -> TrainConfig:
-    """The settings with bf16, where none is given and the CUDA device that is used has it."""
+    """The settings with bf16, where none is given and the CUDA device that is used has it; for what adapters leave, too."""
     import torch
 
-    given = "precision" in config.model_fields_set
-    if given or config.device == "cpu" or not (torch.cuda.is_available() and torch.cuda.is_bf16_supported()):
+    if config.device == "cpu" or not torch.cuda.is_available():
         return config
-    return config.model_copy(update={"precision": "bf16"})
+    if "precision" not in config.model_fields_set and torch.cuda.is_bf16_supported():
+        config = config.model_copy(update={"precision": "bf16"})
+    if config.lora and config.precision == "bf16" and "base" not in config.lora.model_fields_set:
+        config = config.model_copy(update={"lora": config.lora.model_copy(update={"base": "bf16"})})
+    return config
 
 
 def check_machine(config: TrainConfig, origin: Origin | None) -> None:

@@ -245,8 +245,19 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield "`lora` does not go with `parallel.tensor`"
     if config.epochs and (config.tasks or config.mixture):
         yield "`epochs` are passes over one dataset: with `tasks` or `mixture` give `steps`"
+    if config.lora and config.lora.path:
+        yield from _adapter_files(config, kinds)
     if config.early_stopping and config.epochs is None and config.validation.every > config.steps:
         yield f"`early_stopping` needs validations: `validation.every` is more than the {config.steps} steps"
+
+
+def _adapter_files(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
+    if config.model.path is None:
+        yield "`lora.path` needs the model that its adapters were made for: `model.path`"
+    if config.model.kind == "pretrained":
+        yield "`lora.path` does not go with a `pretrained` model, whose adapters are not read"
+    if labelled := kinds & {"classification", "token_classification"}:
+        yield f"`lora.path` does not go with the objective `{min(labelled)}`: files of adapters do not name classes"
 
 
 def _curriculum(config: TrainConfig, kinds: set[str]) -> Iterator[str]:

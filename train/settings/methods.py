@@ -5,6 +5,7 @@ Each objective is a class here (its settings) and one in `train/objectives/` (it
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -246,11 +247,35 @@ class LoraSettings(Settings):
     """Low-rank adapters (Hu et al. 2022) on linear layers; the model itself stays as it is."""
 
     rank: int = Field(default=8, ge=1, description="rank of the update")
-    alpha: float = Field(default=16.0, gt=0, description="the update is scaled by alpha / rank")
+    alpha: float = Field(default=16.0, gt=0, description="the update is scaled by alpha / rank, or as `scaling` says")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="share of the adapter's inputs set to zero in training")
-    targets: tuple[str, ...] = Field(
-        default=("query", "value"), min_length=1, description="last names of the linear layers that get one"
+    targets: Literal["all-linear"] | tuple[str, ...] = Field(
+        default=("query", "value"),
+        min_length=1,
+        description="last names of the linear layers that get one, or all-linear: all those of the blocks",
     )
+    scaling: Literal["standard", "rank_stabilized"] = Field(
+        default="standard",
+        description="alpha / rank, or alpha / root of the rank, which lets high ranks learn as fast (Kalajdzievski 2023)",
+    )
+    dora: bool = Field(
+        default=False,
+        description="learn the length of each output's weights apart from their direction (Liu et al. 2024)",
+    )
+    base: Literal["full", "bf16"] = Field(
+        default="full",
+        description="numbers that the model's own parameters are held in: full is float32; by default bf16 on CUDA devices "
+        "where `precision` is, which changes no step",
+    )
+    path: str | None = Field(
+        default=None,
+        description="begin with the adapters in this folder of PEFT's files, which `model.path` was made for",
+    )
+
+    @property
+    def scale(self) -> float:
+        """What the update is multiplied with."""
+        return self.alpha / (self.rank if self.scaling == "standard" else math.sqrt(self.rank))
 
 
 class AdversarialSettings(Settings):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from curate.errors import CurateError
 from curate.train.models.family import Family, HeadKind, Source, few, keys_of
-from curate.train.models.lora import is_adapter
-from curate.train.models.trunk import families
+from curate.train.models.lora import is_adapter, row_lengths
+from curate.train.models.trunk import build_trunk, families
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.methods import LoraSettings
 
@@ -37,7 +37,7 @@ _TASKS: dict[HeadKind, str] = {
     "classification": "SEQ_CLS",
     "token_classification": "TOKEN_CLS",
 }
-_READ = keys_of("r use_rslora peft_type")
+_READ = keys_of("r use_dora use_rslora peft_type")
 _INERT = keys_of(
     """
     auto_mapping base_model_name_or_path corda_config ensure_weight_tying eva_config exclude_modules fan_in_fan_out
@@ -82,6 +82,8 @@ def write_adapter(
     trained = [name for name in tensors if is_adapter(name) or not name.startswith("model.")]
     _refuse_strange(trained, sources, head)
     adapters, patterns = _fused(sources, tensors, settings)
+    if settings.dora:
+        adapters |= _magnitudes(sources, tensors)
     heads = {sources[name].name: tensors[name] for name in trained if name.startswith("head.")}
     layers = [
         source.name.removesuffix(".weight") for name, source in sources.items() if name.startswith("model.blocks.")
@@ -93,6 +95,8 @@ def write_adapter(
         "r": settings.rank,
         "lora_alpha": settings.alpha,
         "lora_dropout": settings.dropout,
+        "use_rslora": settings.scaling == "rank_stabilized",
+        "use_dora": settings.dora,
         "target_modules": _targets({name.partition(".lora_")[0] for name in adapters}, layers),
         "modules_to_save": sorted({name.rpartition(".")[0] for name in heads}) or None,
         "fan_in_fan_out": any(source.transposed for source in sources.values()),
@@ -107,15 +111,18 @@ def write_adapter(
 
 
 def _refuse_strange(trained: list[str], sources: Mapping[str, Source], head: HeadKind) -> None:
-    strange = [
-        name for name in trained if name.replace("lora_down", "weight").replace("lora_up", "weight") not in sources
-    ]
+    strange = [name for name in trained if (_weight_of(name) if is_adapter(name) else name) not in sources]
     if strange or head == "masked":
         raise CurateError(
             "the model has trained parts that PEFT's files cannot hold: "
             + (few(strange) or "a head for masked tokens"),
             hint="export the whole model, without `--adapter`",
         )
+
+
+def _weight_of(name: str) -> str:
+    """The weight that an adapter's parameter belongs to."""
+    return f"{name.rpartition('.')[0]}.weight"
 
 
 def _family_of(sizes: Architecture, head: HeadKind) -> Family:
@@ -163,8 +170,21 @@ def _fused(
         found[f"{module}.lora_B.weight"] = up
         if len(several) > 1:
             ranks[module.rpartition(".")[2]] = rank * len(several)
-    alphas = {name: settings.alpha * rank / settings.rank for name, rank in ranks.items()}
+    stabilized = settings.scaling == "rank_stabilized"
+    alphas = {name: settings.scale * (math.sqrt(rank) if stabilized else rank) for name, rank in ranks.items()}
     return found, {"rank_pattern": ranks, "alpha_pattern": alphas}
+
+
+def _magnitudes(sources: Mapping[str, Source], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Lengths of the rows of each layer with an adapter; of parts without one, those that they have."""
+    adapted = {sources[_weight_of(name)].name for name in tensors if name.endswith(".lora_magnitude")}
+    parts: dict[str, list[Tensor]] = {}
+    for name, source in sorted(sources.items(), key=lambda item: item[1].part):
+        if source.name in adapted:
+            change = tensors.get(f"{name.removesuffix('.weight')}.lora_magnitude")
+            lengths = row_lengths(tensors[name])
+            parts.setdefault(source.name, []).append(lengths if change is None else lengths + change)
+    return {f"{name.removesuffix('.weight')}.lora_magnitude_vector": torch.cat(some) for name, some in parts.items()}
 
 
 def _targets(adapted: set[str], layers: list[str]) -> list[str]:
@@ -176,7 +196,9 @@ def _targets(adapted: set[str], layers: list[str]) -> list[str]:
 # ---- reading
 
 
-def read_adapter(folder: Path, sizes: Architecture, *, head: HeadKind) -> tuple[LoraSettings, dict[str, Tensor]]:
+def read_adapter(
+    folder: Path, sizes: Architecture, *, head: HeadKind, weight: Callable[[str], Tensor]
+) -> tuple[LoraSettings, dict[str, Tensor]]:
     """The adapters in PEFT's files, and the head that was trained with them, by our names.
 
     An adapter of smaller rank than another is padded with zeros, and one of another scale scaled, so that all have the
@@ -186,6 +208,7 @@ def read_adapter(folder: Path, sizes: Architecture, *, head: HeadKind) -> tuple[
         folder: With adapter_config.json and adapter_model.safetensors.
         sizes: Architecture of the model that they belong to.
         head: What it predicts.
+        weight: Gives a weight of that model by our name; of adapters with lengths (DoRA), which are held as changes.
 
     Raises:
         CurateError: They are not there, are pickled, belong to another model, or are computed in another way.
@@ -196,26 +219,78 @@ def read_adapter(folder: Path, sizes: Architecture, *, head: HeadKind) -> tuple[
     for name, source in _sources_of(family, sizes, head).items():
         ours.setdefault(source.name, []).append((name, source))
     stored = {name.removeprefix(PREFIX): tensor for name, tensor in _tensors(folder).items()}
-    downs = {name.removesuffix(".lora_A.weight") for name in stored if name.endswith(".lora_A.weight")}
-    rank = max((len(stored[f"{module}.lora_A.weight"]) for module in downs), default=0)
-    known = {f"{module}.lora_{side}.weight" for module in downs for side in "AB"}
     heads = {theirs: name for theirs, ((name, _), *_) in ours.items() if name.startswith("head.")}
-    strange = [name for name in stored if name not in known and name not in heads]
-    strange += [module for module in downs if not _fits(stored, module, _places(family, ours, module))]
+    places = _layers_of(folder, stored, family, ours, heads, dora=bool(config.get("use_dora")))
+    _compare_sizes(folder, stored, places, sizes)
+    settings = LoraSettings(
+        rank=max(len(stored[f"{module}.lora_A.weight"]) for module in places),
+        alpha=float(config["lora_alpha"]),
+        dropout=config.get("lora_dropout", 0.0),
+        scaling="rank_stabilized" if config.get("use_rslora") else "standard",
+        dora=bool(config.get("use_dora")),
+    )
+    found = {name: stored[theirs] for theirs, name in heads.items() if theirs in stored}
+    for module, several in sorted(places.items()):
+        down, up = stored[f"{module}.lora_A.weight"], stored[f"{module}.lora_B.weight"]
+        padding, up = settings.rank - len(down), up * (_scale(config, module, len(down)) / settings.scale)
+        for name, source in several:
+            layer, outputs = name.removesuffix(".weight"), len(up) // source.parts
+            part = slice(source.part * outputs, (source.part + 1) * outputs)
+            found[f"{layer}.lora_down"] = functional.pad(down, (0, 0, 0, padding))
+            found[f"{layer}.lora_up"] = functional.pad(up[part], (0, padding))
+            if settings.dora:
+                lengths = stored[f"{module}.lora_magnitude_vector"][part]
+                found[f"{layer}.lora_magnitude"] = lengths - row_lengths(weight(name))
+    targets = tuple(sorted({name.split(".")[-2] for name in found if is_adapter(name)}))
+    return settings.model_copy(update={"targets": targets}), found
+
+
+def _layers_of(
+    folder: Path,
+    stored: Mapping[str, Tensor],
+    family: Family,
+    ours: Mapping[str, list[tuple[str, Source]]],
+    heads: Mapping[str, str],
+    *,
+    dora: bool,
+) -> dict[str, list[tuple[str, Source]]]:
+    """The layers that have adapters, and the weights of ours that each is.
+
+    Raises:
+        CurateError: There are none, or something else is in the file.
+    """
+    downs = {name.removesuffix(".lora_A.weight") for name in stored if name.endswith(".lora_A.weight")}
+    parts = ["lora_A.weight", "lora_B.weight", *(["lora_magnitude_vector"] if dora else [])]
+    known = {f"{module}.{part}" for module in downs for part in parts}
+    places = {module: _places(family, ours, module) for module in downs}
+    strange = {name for name in stored if name not in known and name not in heads}
+    strange |= {name.rpartition(".lora_")[0] for name in known - set(stored)}
+    strange |= {module for module in downs if not _fits(stored, module, places[module])}
     if strange or not downs:
         raise CurateError(f"the adapter has other layers than the model: {few(sorted(strange)) or 'none'}", str(folder))
-    found = {name: stored[theirs] for theirs, name in heads.items() if theirs in stored}
-    alpha = float(config["lora_alpha"])
-    for module in sorted(downs):
-        down, up = stored[f"{module}.lora_A.weight"], stored[f"{module}.lora_B.weight"]
-        padding, up = rank - len(down), up * (_scale(config, module, len(down)) * rank / alpha)
-        for name, source in _places(family, ours, module):
-            layer, outputs = name.removesuffix(".weight"), len(up) // source.parts
-            own = up[source.part * outputs : (source.part + 1) * outputs]
-            found[f"{layer}.lora_down"] = functional.pad(down, (0, 0, 0, padding))
-            found[f"{layer}.lora_up"] = functional.pad(own, (0, padding))
-    targets = tuple(sorted({name.split(".")[-2] for name in found if is_adapter(name)}))
-    return LoraSettings(rank=rank, alpha=alpha, dropout=config.get("lora_dropout", 0.0), targets=targets), found
+    return places
+
+
+def _compare_sizes(
+    folder: Path,
+    stored: Mapping[str, Tensor],
+    places: Mapping[str, list[tuple[str, Source]]],
+    sizes: Architecture,
+) -> None:
+    """Refuse an adapter of a model with layers of the same names and other sizes."""
+    with torch.device("meta"):
+        trunk = build_trunk(sizes, vocabulary=1, length=1)
+    for module, ((name, source), *_) in sorted(places.items()):
+        outputs, inputs = trunk.get_parameter(name.removeprefix("model.")).shape
+        own = (outputs * source.parts, inputs)
+        found = (len(stored[f"{module}.lora_B.weight"]), stored[f"{module}.lora_A.weight"].shape[1])
+        lengths = stored.get(f"{module}.lora_magnitude_vector")
+        if found != own or (lengths is not None and lengths.shape != own[:1]):
+            raise CurateError(
+                f"the adapter of `{module}` is for {found[0]} x {found[1]} weights, and the model has {own[0]} x {own[1]}",
+                str(folder),
+                "it belongs to another model",
+            )
 
 
 def _places(family: Family, ours: Mapping[str, list[tuple[str, Source]]], module: str) -> list[tuple[str, Source]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from curate.errors import CurateError
 from curate.files import file_hash
@@ -26,6 +27,8 @@ from curate.train.objectives.contract import Objective
 from curate.train.parallel.shard import fill, place
 from curate.train.parallel.world import World
 from curate.train.settings.architecture import Architecture, ModelSettings
+from curate.train.settings.methods import LoraSettings
+from curate.train.weights.adapter import read_adapter
 from curate.train.weights.checkpoint import checkpoints, load_checkpoint, read_checkpoint, tensor_shapes
 from curate.train.weights.tokenizer_files import CHAT_TEMPLATE, read_chat_template
 
@@ -234,7 +237,13 @@ def model_hash(origin: Origin) -> str:
 
 
 def fill_first(
-    objective: Objective, origin: Origin | None, *, seed: int, world: World, labels: Sequence[str | int] = ()
+    objective: Objective,
+    origin: Origin | None,
+    *,
+    seed: int,
+    world: World,
+    labels: Sequence[str | int] = (),
+    lora: LoraSettings | None = None,
 ) -> None:
     """Give a sharded objective on the meta device its first weights.
 
@@ -244,9 +253,10 @@ def fill_first(
         seed: Of the run.
         world: The processes.
         labels: Names of the classes that the objective's head tells apart.
+        lora: Of its adapters; they may begin with those of a file.
 
     Raises:
-        CurateError: The origin has other tensors than the model.
+        CurateError: The origin, or the file of adapters, has other tensors than the model.
     """
 
     def seeded(name: str, shape: torch.Size) -> Tensor:
@@ -265,6 +275,30 @@ def fill_first(
         _from_run(parameters, origin, world)
     else:
         _from_tensors(parameters, _foreign_tensors(origin))
+    if lora and lora.path:
+        assert origin.sizes, "of a foreign model the settings are refused"
+        _from_adapter(parameters, lora, Path(lora.path), origin.sizes)
+
+
+def _from_adapter(parameters: dict[str, nn.Parameter], lora: LoraSettings, path: Path, sizes: Architecture) -> None:
+    """Fill adapters from PEFT's files; those that the files have not stay as they begin."""
+    head = "seq2seq" if sizes.kind == "encoder_decoder" else "causal"
+    found, tensors = read_adapter(path, sizes, head=head, weight=lambda name: _whole(parameters[name]))
+    other = [name for name in ("rank", "alpha", "scaling", "dora") if getattr(found, name) != getattr(lora, name)]
+    if other:
+        own = ", ".join(f"`lora.{name}: {str(getattr(found, name)).lower()}`" for name in other)
+        raise CurateError("the adapters in the folder have other settings than `lora`", str(path), f"set {own}")
+    missing = sorted({name.split(".")[-2] for name in tensors if name not in parameters})
+    if missing:
+        raise CurateError(
+            f"the folder has adapters of `{missing[0]}`, and the run has none", str(path), "add it to `lora.targets`"
+        )
+    for name, tensor in tensors.items():
+        place(parameters[name], tensor)
+
+
+def _whole(parameter: Tensor) -> Tensor:
+    return (parameter.full_tensor() if isinstance(parameter, DTensor) else parameter).detach().cpu()
 
 
 def _from_run(parameters: dict[str, nn.Parameter], origin: Origin, world: World) -> None:
