@@ -217,6 +217,12 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield "a `pretrained` model sees the whole row: set `batch.document_mask: false`"
     if config.parallel.tensor > 1 and config.model.kind != "decoder":
         yield "`parallel.tensor` splits decoders only"
+    for task in (config.tasks or {"": config}).values():
+        paired = getattr(task.objective, "paired", None)
+        if task.data.margin and not (task.objective.kind == "reward" and paired):
+            yield "`data.margin` is read by the objective `reward` with `method: bradley_terry`"
+        if task.data.positive and paired is not False:
+            yield "`data.positive` is read by `method: kto` of preferences and `method: outcome` of rewards"
     if config.model.bidirectional and config.model.kind != "lstm":
         yield "`model.bidirectional` is of the kind lstm only"
     if config.model.bidirectional and kinds - {"classification", "token_classification"}:
