@@ -17,7 +17,7 @@ from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.fields import messages_in
 from curate.tokenize.turns import encode_exchange
 
-__all__ = ["Prompt", "Speaker", "read_prompts"]
+__all__ = ["Prompt", "Speaker", "best_of", "read_prompts"]
 
 Messages = list[dict[str, Any]]
 MOST = 256
@@ -127,6 +127,37 @@ class Speaker:
         return [
             one._replace(cut=len(prompt) - len(rest)) for one, prompt, rest in zip(found, prompts, kept, strict=True)
         ]
+
+
+def best_of(
+    rows: Sequence[dict[str, Any]],
+    each: int,
+    *,
+    system: str | None,
+    score: Callable[[Sequence[Any], Sequence[Any]], list[float]],
+) -> list[dict[str, Any]]:
+    """Of the texts for each prompt the one with the highest score, of equal ones the first (rejection sampling).
+
+    Args:
+        rows: `prompt`, `text` and more, `each` of them for a prompt, one after the other.
+        each: Texts of a prompt.
+        system: What the conversations began with.
+        score: From prompts and answers to scores.
+
+    Returns:
+        Its row with `score`, `scores` of all texts of the prompt, and `messages`: a conversation to fine-tune on.
+    """
+    before: Messages = [] if system is None else [{"role": "system", "content": system}]
+    prompts = [row["prompt"] for row in rows]
+    asked = [[*before, *([{"role": "user", "content": one}] if isinstance(one, str) else one)] for one in prompts]
+    given = [one if isinstance(one, str) and not before else turns for one, turns in zip(prompts, asked, strict=True)]
+    scores, found = score(given, [row["text"] for row in rows]), list[dict[str, Any]]()
+    for start in range(0, len(rows), each):
+        some = scores[start : start + each]
+        place = start + some.index(max(some))
+        messages = [*asked[place], {"role": "assistant", "content": rows[place]["text"]}]
+        found.append({**rows[place], "score": scores[place], "scores": some, "messages": messages})
+    return found
 
 
 def read_prompts(path: Path, column: str | None) -> list[Prompt]:

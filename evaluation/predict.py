@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,37 @@ from scipy.special import softmax
 from curate.dataset.fillers import without_fillers
 from curate.errors import CurateError
 from curate.evaluation.models.headed import HeadedModel
+from curate.evaluation.models.opened import open_model
 from curate.evaluation.tasks.labels import word_logits
 from curate.jsontext import loads
+from curate.train.weights.origin import checkpoint_of, read_stored
+from curate.train.weights.reward_model import RewardModel, open_reward_model
 
-__all__ = ["predicted"]
+__all__ = ["open_predictor", "predicted"]
 
 BLOCK = 1000
 """Rows that are read at a time."""
+
+
+def open_predictor(model: str, *, length: int | None = None, scores: bool = False) -> Any:
+    """The model in a folder, for `predicted`: a reward model where it is one of ours, or `scores` says so.
+
+    Raises:
+        CurateError: There is none.
+    """
+    return (
+        open_reward_model(model, length=length)
+        if scores or _gives_scores(Path(model))
+        else open_model(model, length=length)
+    )
+
+
+def _gives_scores(folder: Path) -> bool:
+    """It is a run of reward models, or the export of one."""
+    if checkpoint := checkpoint_of(folder):
+        return read_stored(checkpoint).config.objective.kind == "reward"
+    config = folder / "config.json"
+    return config.is_file() and loads(config.read_bytes()).get("id2label") == {"0": "reward"}
 
 
 def predicted(
@@ -28,6 +53,7 @@ def predicted(
     second: str | None = None,
     embeddings: bool = False,
     beams: int = 1,
+    prompt: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """What the model says of each row, in their order.
 
@@ -35,12 +61,14 @@ def predicted(
     numbers    `number`
     words      `labels` and `probabilities` of the words that it read
     texts      `text`
+    scores     `score` of the answer to the prompt, or `chosen_score` and `rejected_score`; and no `cut`
     `embeddings` gives `embedding` alone. All have `id`, and `cut`: how many tokens were too many for the model.
 
     Args:
         model: What was opened.
         rows: Each with an `id`.
-        text: Column that is read; by default that of the training.
+        text: Column that is read; by default that of the training; of a reward model that with the answers.
+        prompt: Column with the prompts of a reward model.
         second: Column with the second text of a pair.
         embeddings: What stands for a text before the head, not what the head makes of it.
         beams: Beginnings that are kept when a text is written.
@@ -48,6 +76,9 @@ def predicted(
     Raises:
         CurateError: The model predicts the next token, or a row lacks what is read.
     """
+    if isinstance(model, RewardModel):
+        yield from _scores(model, rows, prompt or model.columns.prompt, text)
+        return
     if not isinstance(model, HeadedModel):
         raise CurateError(
             f"the model {model.name} has no head that predicts labels, numbers or texts", "MODEL",
@@ -60,6 +91,21 @@ def predicted(
         some = rows[start : start + BLOCK]
         for row, found in zip(some, _of_block(model, some, name, second, embeddings, beams), strict=True):
             yield {"id": row["id"], **found}
+
+
+def _scores(
+    model: RewardModel, rows: Sequence[dict[str, Any]], prompt: str, answer: str | None
+) -> Iterator[dict[str, Any]]:
+    columns = model.columns
+    for start in range(0, len(rows), BLOCK):
+        some = rows[start : start + BLOCK]
+        single = answer or columns.completion
+        pairs = answer is None and single not in some[0] and columns.chosen in some[0]
+        read = {"chosen_score": columns.chosen, "rejected_score": columns.rejected} if pairs else {"score": single}
+        prompts = [_given(row, prompt, "--prompt") for row in some]
+        found = {name: model.score(prompts, [_given(row, one, "--text") for row in some]) for name, one in read.items()}
+        for row, *scores in zip(some, *found.values(), strict=True):
+            yield {"id": row["id"], **dict(zip(found, scores, strict=True))}
 
 
 def _of_block(
@@ -100,11 +146,15 @@ def _of_block(
 
 
 def _text(row: dict[str, Any], name: str) -> str:
+    return str(_given(row, name, "--text"))
+
+
+def _given(row: dict[str, Any], name: str, option: str) -> Any:
     value = row.get(name)
     if value is None or value == "":
         columns = ", ".join(key for key in row if key != "id")
-        raise CurateError(f"the row {row['id']} has no text in `{name}`", "--text", f"it has: {columns}")
-    return str(value)
+        raise CurateError(f"the row {row['id']} has no text in `{name}`", option, f"it has: {columns}")
+    return value
 
 
 def _list(row: dict[str, Any], name: str) -> list[Any]:

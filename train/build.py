@@ -51,7 +51,7 @@ from curate.train.settings.methods import (
     ObjectiveSettings,
     PreferenceSettings,
     ReinforcementSettings,
-    RewardSettings,
+    RewardModelSettings,
     Seq2SeqSettings,
     SftSettings,
     TokenClassificationSettings,
@@ -196,7 +196,7 @@ class _Plan:
         pack = self.packs.get(task.name) or self.packs[task.datasets[0]]
         outside = self._outside(task.objective)
         with torch.device("meta"):
-            return self._objective(task.objective, pack, trunk, outside)
+            return self._objective(task, pack, trunk, outside)
 
     def _outside(self, settings: ObjectiveSettings) -> nn.Module | None:
         """Another model that the objective looks at: its teacher, or the model as it began."""
@@ -210,7 +210,8 @@ class _Plan:
             return self._reference(settings.temperature)
         return None
 
-    def _objective(self, settings: ObjectiveSettings, pack: Pack, trunk: nn.Module, outside: Any) -> Objective:
+    def _objective(self, task: Task, pack: Pack, trunk: nn.Module, outside: Any) -> Objective:
+        settings = task.objective
         text: dict[str, Any] = {"token_bytes": token_bytes(pack.tokenizer_path), "end_of_text": pack.end_of_text}
         match settings:
             case CausalSettings():
@@ -224,7 +225,7 @@ class _Plan:
                 return Seq2Seq(trunk, settings, tokenizer=tokenizer, start=pack.roles["padding"], end=pack.end_of_text)
             case ClassificationSettings():
                 return Classification(
-                    trunk, settings, labels=len(pack.labels), positive=positive_of(settings.positive, pack.labels)
+                    trunk, settings, labels=len(pack.labels), positive=positive_of(task.positive, pack.labels)
                 )
             case TokenClassificationSettings():
                 return TokenClassification(trunk, settings, labels=len(pack.labels), names=pack.labels)
@@ -234,7 +235,7 @@ class _Plan:
                 return Preference(trunk, settings, reference=outside)
             case PreferenceSettings():
                 return Kto(trunk, settings, reference=outside, total=self.world.total)
-            case RewardSettings():
+            case RewardModelSettings():
                 return PairReward(trunk, settings) if settings.paired else OutcomeReward(trunk)
             case ReinforcementSettings():
                 return self._reinforcement(settings, pack, trunk, outside)

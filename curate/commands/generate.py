@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from curate.evaluation.models.contract import Completion
 
 __all__ = ["generate"]
+
+Judge = Callable[[Sequence[Any], Sequence[Any]], list[float]]
+"""From prompts and answers to scores."""
 
 NEXT_TURN = 1_000_003
 """Between the seeds of two turns."""
@@ -40,6 +44,10 @@ TopP = Annotated[float, typer.Option(min=1e-9, max=1, help="Draw from the likeli
 MinP = Annotated[
     float, typer.Option(min=0, max=1, help="Leave out what has less than this share of the likeliest one's.")
 ]
+BestBy = Annotated[
+    str | None,
+    typer.Option(help="A reward model: of the texts of each prompt (-n) only the best is kept.", metavar="MODEL"),
+]
 Stop = Annotated[list[str] | None, typer.Option(help="A string that ends a text; may be repeated.", metavar="TEXT")]
 Out = Annotated[Path | None, typer.Option(help="Write JSON lines there, not to stdout.", metavar="FILE")]
 
@@ -60,6 +68,7 @@ def generate(
     stop: Stop = None,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     each: Annotated[int, typer.Option("--each", "-n", min=1, help="Texts for each prompt.")] = 1,
+    best_by: BestBy = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Most texts at a time; by default what is quick.")] = None,
     length: Annotated[int | None, typer.Option(min=2, help="Most tokens read at once; by default the model's.")] = None,
     backend: Backend = "auto",
@@ -77,7 +86,8 @@ def generate(
     from curate.evaluation.request import model_place
 
     asked = _asked(prompts or [], file, column, chat=chat)
-    _check(stop or [], several=each > 1, out=out, chat=chat, as_json=as_json)
+    _check(stop or [], several=each > 1, out=out, chat=chat, as_json=as_json, best=best_by is not None)
+    judge = _judge(best_by) if best_by else None
     opened: Any = open_model(model_place(model), length=length, backend=backend)
     speaker = Speaker.of(
         opened, plain=plain, system=system, most=new_tokens, stop=stop or [], rows=batch,
@@ -90,10 +100,19 @@ def generate(
         echo("")
         _tell_cut([found])
     else:
-        _many(speaker, asked, each, out, as_json=as_json)
+        _many(speaker, asked, each, out, as_json=as_json, judge=judge)
 
 
-def _check(stop: list[str], *, several: bool, out: Path | None, chat: bool, as_json: bool) -> None:
+def _judge(model: str) -> Judge:
+    from curate.evaluation.request import model_place
+    from curate.train.weights.reward_model import open_reward_model
+
+    return open_reward_model(model_place(model)).score
+
+
+def _check(stop: list[str], *, several: bool, out: Path | None, chat: bool, as_json: bool, best: bool) -> None:
+    if best and not several:
+        raise typer.BadParameter("--best-by keeps the best of several texts: -n says of how many")
     if "" in stop:
         raise typer.BadParameter("--stop is a string that ends a text: an empty one ends all at once")
     if as_json and out:
@@ -143,10 +162,13 @@ def _tell_cut(found: list[Completion]) -> None:
         echo(f"generate: {cut:,} of {len(found):,} prompts were too long for the model, and lost their begin", err=True)
 
 
-def _many(speaker: Speaker, asked: list[Prompt], each: int, out: Path | None, *, as_json: bool) -> None:
+def _many(
+    speaker: Speaker, asked: list[Prompt], each: int, out: Path | None, *, as_json: bool, judge: Judge | None
+) -> None:
     import json
 
     from curate.commands.options import print_json
+    from curate.evaluation.generate import best_of
     from curate.files import write_durably
 
     tokens = [one for one in speaker.encode(asked) for _ in range(each)]
@@ -162,6 +184,8 @@ def _many(speaker: Speaker, asked: list[Prompt], each: int, out: Path | None, *,
     rows = [
         {"prompt": asked[number // each], "sample": number % each, **one._asdict()} for number, one in enumerate(found)
     ]
+    if judge is not None:
+        rows = best_of(rows, each, system=speaker.system, score=judge)
     if as_json:
         print_json({"model": speaker.model.name, "completions": rows})
         return

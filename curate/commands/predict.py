@@ -16,6 +16,9 @@ __all__ = ["predict"]
 Model = Annotated[str, typer.Argument(help="A run, its folder, a checkpoint, or a Hugging Face folder, with a head.")]
 Data = Annotated[list[str], typer.Argument(help="A version, or jsonl, csv or parquet files.", metavar="DATA...")]
 Text = Annotated[str | None, typer.Option(help="Column that is read; by default that of the training.")]
+Prompt = Annotated[
+    str | None, typer.Option(help="Column with prompts: the model is a reward model, and scores the answers in --text.")
+]
 Second = Annotated[str | None, typer.Option(help="Column with the second text of a pair.")]
 Embeddings = Annotated[
     bool, typer.Option("--embeddings", help="What stands for a text before the head, not what the head makes of it.")
@@ -27,6 +30,7 @@ def predict(
     model: Model,
     data: Data,
     text: Text = None,
+    prompt: Prompt = None,
     second: Second = None,
     split: Annotated[str | None, typer.Option(help="Of a version; by default all of it.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most as many rows, from the first.")] = None,
@@ -37,20 +41,19 @@ def predict(
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Write what a model says of each row: labels with probabilities, numbers, labels of words, or texts; as JSON lines."""
+    """Write what a model says of each row, as JSON lines: labels with probabilities, numbers, scores, labels of words, texts."""
     import json
 
     from curate.commands.options import print_json
-    from curate.evaluation.models.opened import open_model
-    from curate.evaluation.predict import predicted
+    from curate.evaluation.predict import open_predictor, predicted
     from curate.evaluation.request import model_place
     from curate.files import replacing
 
     if as_json and out:
         raise typer.BadParameter("--json is for stdout, --out writes JSON lines: take one of them")
     rows = _rows(data, split, limit, store)
-    opened: Any = open_model(model_place(model), length=length)
-    found = predicted(opened, rows, text=text, second=second, embeddings=embeddings, beams=beams)
+    opened: Any = open_predictor(model_place(model), length=length, scores=prompt is not None)
+    found = predicted(opened, rows, text=text, second=second, embeddings=embeddings, beams=beams, prompt=prompt)
     if as_json:
         print_json({"model": opened.name, "predictions": list(found)})
         return

@@ -25,6 +25,7 @@ RUNS = {
     ],
     "chat": ["objective={kind: sft}", "batch.length=64"],
     "choice": ["objective={kind: preference}", "data.prompt=question"],
+    "judge": ["objective={kind: reward}", "data.prompt=question"],
     "hidden": [ENCODER, "objective={kind: masked}"],
 }
 """Changes of `TRAIN` that make a run for each objective."""

@@ -119,3 +119,26 @@ def test_files_and_json_have_the_same(typed, trained, file, tmp_path):
 )
 def test_what_cannot_be_predicted_is_told(typed, trained, file, name, row, more, problem):
     assert problem in str(typed(trained(name), file(row), *more, code=2).exception)
+
+
+def test_a_reward_model_scores_the_answers_of_its_training(typed, trained, file):
+    both = {"question": "the cat sings", "chosen": "merry", "rejected": "grim"}
+    [row] = said(typed(trained("judge"), file(both)))
+    assert set(row) == {"id", "chosen_score", "rejected_score"}
+    [chosen, rejected] = (
+        said(typed(trained("judge"), file({"question": "the cat sings", "completion": both[name]})))[0]["score"]
+        for name in ("chosen", "rejected")
+    )
+    assert (chosen, rejected) == pytest.approx((row["chosen_score"], row["rejected_score"]), abs=1e-5)
+
+
+def test_other_columns_of_a_reward_model_are_named(typed, trained, file):
+    [row] = said(typed(trained("judge"), file({"asked": "a", "said": "b"}), "--prompt", "asked", "--text", "said"))
+    assert set(row) == {"id", "score"}
+    done = typed(trained("judge"), file({"asked": "a", "said": "b"}), "--prompt", "asked", code=1)
+    assert "has no text in `completion`" in str(done.exception) and "asked, said" in str(done.exception)
+
+
+def test_a_model_that_gives_no_score_is_refused_where_answers_are_to_be_scored(typed, trained, file):
+    done = typed(trained("mood"), file({"prompt": "a", "completion": "b"}), "--prompt", "prompt", code=1)
+    assert "was trained for `classification`, and gives no score" in str(done.exception)

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from curate.train.settings.config import TrainConfig
+from curate.train.settings.methods import PreferenceSettings
 
 TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sft"}}}
 
@@ -17,6 +18,33 @@ TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sf
         ({"mixture": {"b": 1.0}}, "`mixture` must name `a` too"),
         ({"mixture": {"a": 1.0, "b": 0.0}}, "must be greater than 0"),
         ({"objective": {"kind": "preference"}, "adversarial": {}}, "`adversarial` does not go with the objective"),
+        (
+            {"objective": {"kind": "preference", "method": "simpo", "tau": 0.2}},
+            "`tau` is a setting of ipo, not of simpo",
+        ),
+        ({"objective": {"kind": "preference", "tau": 0.2}}, "`tau` is a setting of ipo, not of dpo"),
+        (
+            {"objective": {"kind": "preference", "method": "orpo", "beta": 0.2}},
+            "`beta` is a setting of dpo and simpo and kto, not of orpo",
+        ),
+        (
+            {"objective": {"kind": "preference", "method": "kto", "label_smoothing": 0.1}},
+            "`label_smoothing` is a setting of dpo, not of kto",
+        ),
+        (
+            {"objective": {"kind": "preference", "method": "kto", "desirable_weight": 0, "undesirable_weight": 0}},
+            "are both 0: nothing would be learned",
+        ),
+        (
+            {"objective": {"kind": "reward", "method": "outcome", "centering": 0.1}},
+            "`centering` is a setting of bradley_terry, not of outcome",
+        ),
+        (
+            {"objective": {"kind": "reward"}, "model": {"kind": "encoder"}},
+            "`reward` needs a model of the kind decoder or lstm, not encoder",
+        ),
+        ({"objective": {"kind": "preference"}, "data": {"margin": "m"}}, "`data.margin` is read by"),
+        ({"objective": {"kind": "preference"}, "data": {"positive": ["a"]}}, "`data.positive` is read by"),
         ({"model": {"kind": "pretrained", "path": "x"}}, "set `batch.document_mask: false`"),
         ({"curriculum": {"difficulty": True}}, "needs the name of the column, `data.difficulty`"),
         ({"curriculum": {"lengths": [48]}}, "the length 48 in `curriculum.lengths` must divide `batch.length`, 256"),
@@ -26,8 +54,8 @@ TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sf
         ({"epochs": 2, "steps": 10}, "`steps` and `epochs` both say when a run ends: leave one of them out"),
         ({"epochs": 2, "mixture": {"a": 1.0}}, "with `tasks` or `mixture` give `steps`"),
         (
-            {"objective": {"kind": "classification", "regression": True, "positive": 1}},
-            "`objective.positive` is a label, and with `regression` there are none",
+            {"objective": {"kind": "classification", "regression": True}, "data": {"positive": [1]}},
+            "and, a single label, by `classification`",
         ),
         ({"optimizer": {"kind": "muon"}, "lora": {}}, "`lora` does not go with `optimizer.kind: muon`"),
         ({"lora": {"path": "x"}}, "`lora.path` needs the model that its adapters were made for: `model.path`"),
@@ -74,7 +102,18 @@ def test_settings_that_do_not_go_together_are_refused_saying_why(settings, probl
     assert problem in str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["causal", "multi_token", "sft", "preference", "reinforcement", "classification"])
+def test_the_scale_of_rewards_follows_from_the_method():
+    scales = {
+        method: PreferenceSettings.model_validate({"method": method}).beta for method in ("dpo", "ipo", "simpo", "kto")
+    }
+    assert scales == {"dpo": 0.1, "ipo": 0.1, "simpo": 2.0, "kto": 0.1}
+    written = PreferenceSettings.model_validate({"method": "simpo", "beta": 2.5})
+    assert PreferenceSettings.model_validate(written.model_dump(mode="json")) == written
+
+
+@pytest.mark.parametrize(
+    "kind", ["causal", "multi_token", "sft", "preference", "reward", "reinforcement", "classification"]
+)
 def test_a_decoder_learns_most_objectives(kind):
     TrainConfig.model_validate({"dataset": "a", "run": "b", "objective": {"kind": kind}})
 

@@ -126,6 +126,26 @@ def test_a_preference_keeps_the_model_as_it_began():
     assert preference.activations == 2 * plain.activations
 
 
+@pytest.mark.parametrize("method", ["simpo", "orpo"])
+def test_a_preference_without_a_reference_holds_the_model_once(method):
+    plain = estimated(config())
+    preference = estimated(config(objective={"kind": "preference", "method": method}))
+    assert preference.weights == plain.weights
+    assert preference.activations == 2 * plain.activations
+
+
+def test_single_answers_are_read_with_gradients_once_beside_the_model_as_it_began():
+    plain = estimated(config())
+    kto = estimated(config(objective={"kind": "preference", "method": "kto"}))
+    assert (kto.weights, kto.activations) == (2 * plain.weights, plain.activations)
+
+
+def test_a_reward_model_has_no_logits_of_the_vocabulary():
+    plain, scores = estimated(config()), estimated(config(objective={"kind": "reward"}))
+    assert scores.loss == 0 < plain.loss
+    assert (scores.weights, scores.activations) == (plain.weights, 2 * plain.activations)
+
+
 # ---- activations
 
 

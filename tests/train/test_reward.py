@@ -9,7 +9,7 @@ import torch
 from curate.train.data.batch import IGNORED
 from curate.train.models.decoder import LLAMA
 from curate.train.objectives.reward import OutcomeReward, PairReward
-from curate.train.settings.methods import RewardSettings
+from curate.train.settings.methods import RewardModelSettings
 from tests.oracles import library
 from tests.train.test_preference import SIZES, VOCABULARY, decoder
 
@@ -51,7 +51,7 @@ def transformers_model(objective):
 @pytest.mark.parametrize("margins", [None, [0.5, 0.0, 2.0]])
 def test_loss_and_gradients_of_pairs_equal_those_of_trl(margins):
     trl = library("trl")
-    objective = scored(PairReward(decoder(1), RewardSettings(centering=0.1)))
+    objective = scored(PairReward(decoder(1), RewardModelSettings(centering=0.1)))
     model, names = transformers_model(objective)
     chosen, rejected = ([pair[side] for pair in PAIRS] for side in (0, 1))
     rows = texts([*chosen, *rejected])
@@ -113,7 +113,7 @@ def test_the_score_is_that_of_the_last_token_whatever_the_padding():
 
 
 def test_empty_pairs_do_not_count():
-    objective = scored(PairReward(decoder(1), RewardSettings()))
+    objective = scored(PairReward(decoder(1), RewardModelSettings()))
     plain, more = compared(), compared([*PAIRS, ([], [])])
     assert objective.size(more) == 3
     assert objective(more).total.item() == pytest.approx(objective(plain).total.item(), rel=1e-5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from curate.errors import CurateError
 from curate.tokenize.pack import Fields
 from curate.tokenize.tokenizer import load_tokenizer
-from curate.train.data.answers import Preferences
+from curate.train.data.answers import Compared, Judged, Outcomes, Preferences
 from curate.train.data.batch import IGNORED
 from curate.train.data.examples import Labelled, Pairs, Prompts, Tagged
 
@@ -214,6 +214,58 @@ def test_an_empty_pair_has_no_targets(preferred):
     batch = Preferences(preferred, "train", 8).read(np.array([-1, 1]))
     assert (batch["targets"][0] == IGNORED).all()
     assert (batch["documents"][0] == -1).all()
+
+
+@pytest.fixture
+def judged(column_pack):
+    columns = {"prompt": ["abcdef", "g", "h"], "completion": ["12", "3", "4567"], "label": [True, False, None]}
+    texts = {"prompt": "prompt", "completion": "completion"}
+    return column_pack(Fields(texts=texts, labels="label"), needs=MARKED, train=columns)
+
+
+def test_an_answer_stands_beside_that_of_the_next_document(judged):
+    batch = Judged(judged, "train", 32, good=[False, True]).read(np.array([0, 2, -1]))
+    shown = [[names(judged, row).rstrip("_") for row in pair] for pair in batch["tokens"]]
+    assert shown == [["^abcdef12", "^abcdef3"], ["^h4567", "^h12"], ["", ""]]
+    answers = [[names(judged, row[row != IGNORED]) for row in pair] for pair in batch["targets"]]
+    assert answers == [["12$", "3$"], ["4567$", "12$"], ["", ""]]
+    assert batch["labels"].tolist() == [1, IGNORED, IGNORED]
+
+
+def test_what_is_not_its_own_does_not_cut_the_prompt_of_an_answer(judged):
+    batch = Judged(judged, "train", 4, good=[False, True]).read(np.array([1]))
+    assert [names(judged, row) for row in batch["tokens"][0]] == ["^g3_", "^456"]
+
+
+def test_texts_that_are_scored_are_whole(preferred):
+    source = Compared(preferred, "train", 8)
+    batch = source.read(np.array([0, 1]))
+    shown = [[names(preferred, row) for row in pair] for pair in batch["tokens"]]
+    assert shown == [["^ef12$__", "^ef4567$"], ["^3$_____", "^8$_____"]]
+    assert source.cut == 1 and "margins" not in batch
+
+
+def test_margins_stand_beside_their_pairs(column_pack):
+    columns = {"prompt": ["a", "b"], "chosen": ["1", "2"], "rejected": ["3", "4"], "lead": [0.5, 2]}
+    texts = {name: name for name in ("prompt", "chosen", "rejected")}
+    pack = column_pack(Fields(texts=texts, numbers={"margin": "lead"}), needs=MARKED, train=columns)
+    assert Compared(pack, "train", 8).read(np.array([1, -1, 0]))["margins"].tolist() == [2.0, 0.0, 0.5]
+
+
+def test_outcomes_are_whole_texts_and_whether_they_are_right(judged):
+    batch = Outcomes(judged, "train", 32, good=[False, True]).read(np.array([0, 1, -1]))
+    assert [names(judged, row).rstrip("_") for row in batch["tokens"]] == ["^abcdef12$", "^g3$", ""]
+    assert batch["labels"].tolist() == [1, 0, IGNORED]
+
+
+def test_an_end_that_is_the_padding_ends_no_text_that_is_scored(column_pack):
+    """transformers takes the last token that is no padding."""
+    columns = {"prompt": ["a"], "completion": ["1"], "label": [True]}
+    texts = {"prompt": "prompt", "completion": "completion"}
+    pack = column_pack(Fields(texts=texts, labels="label"), train=columns)
+    assert pack.roles["padding"] == pack.roles["end_of_text"]
+    batch = Outcomes(pack, "train", 8, good=[True]).read(np.array([0]))
+    assert (batch["documents"][0] >= 0).sum() == 3  # the start, `a` and `1`
 
 
 def test_prompts_stand_at_the_right_end_and_answers_at_the_left(column_pack):

@@ -92,7 +92,7 @@ def test_the_positive_class_is_1_of_0_and_1_or_the_one_that_is_named():
 def test_a_positive_class_that_no_document_has_is_refused():
     with pytest.raises(CurateError, match="no document has the label `ys`") as error:
         positive_of("ys", ["no", "yes"])
-    assert (error.value.where, error.value.hint) == ("objective.positive", "labels: no, yes")
+    assert (error.value.where, error.value.hint) == ("data.positive", "labels: no, yes")
 
 
 def test_targets_that_are_too_long_are_compared_whole(column_pack):

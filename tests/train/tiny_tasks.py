@@ -176,7 +176,9 @@ CASES = {
         {"kind": "encoder_decoder"},
     ),
     "classification": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9), ENCODER),
-    "classification-decoder": Case("labelled", {**CLASSIFY, "positive": "sad"}, (*CLASSES, "f1"), ("f1", 0.9)),
+    "classification-decoder": Case(
+        "labelled", CLASSIFY, (*CLASSES, "f1"), ("f1", 0.9), settings={"data": {"positive": ["sad"]}}
+    ),
     "classification-lstm": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9), BOTH_WAYS),
     "classification-cnn": Case("labelled", CLASSIFY, CLASSES, ("accuracy", 0.9), CNN),
     "pairs": Case("pair", {**CLASSIFY, "pooling": "mean"}, CLASSES, ("accuracy", 0.75), ENCODER),

@@ -99,7 +99,7 @@ def scored_rows(
 
 def _judged(labels: Integers, good: Sequence[bool]) -> Integers:
     """(documents,) 1 where a label is good, 0 where it is not, -100 where there is none."""
-    return np.where(labels < 0, IGNORED, np.array(good, dtype=np.int64)[labels])
+    return np.where(labels < 0, IGNORED, np.array(good, dtype=np.int64)[np.maximum(labels, 0)])
 
 
 class Preferences(_Answers):
@@ -158,10 +158,11 @@ class Compared(_Answers):
     def read(self, numbers: Integers) -> Arrays:
         """`tokens`, `documents` (rows, 2, length): chosen, rejected; `margins` (rows,), `weights` where there are some."""
         made = [row for number in numbers.tolist() for row in (self._scored(number) if number >= 0 else [None, None])]
-        paired = {name: values.reshape(len(numbers), 2, -1) for name, values in self._padded(made).items()}
+        found = self._row_facts(numbers)
+        found |= {name: values.reshape(len(numbers), 2, -1) for name, values in self._padded(made).items()}
         if self.margins is not None:
-            paired["margins"] = np.where(numbers < 0, np.float32(0), self.margins[numbers])
-        return {**self._row_facts(numbers), **paired}
+            found["margins"] = np.where(numbers < 0, np.float32(0), self.margins[numbers])
+        return found
 
 
 class Outcomes(_Answers):

@@ -15,7 +15,7 @@ from curate.train.settings.methods import (
     ClassificationSettings,
     ObjectiveSettings,
     PreferenceSettings,
-    RewardSettings,
+    RewardModelSettings,
     TokenClassificationSettings,
 )
 
@@ -79,7 +79,7 @@ class Task:
             return Fields(texts={}, words={"words": data.words}, labels=data.label, numbers=_given(numbers))
         if kind == "seq2seq":
             texts["target"] = data.target
-        if isinstance(self.objective, PreferenceSettings | RewardSettings):
+        if isinstance(self.objective, PreferenceSettings | RewardModelSettings):
             texts = {role: getattr(data, role) for role in self._answered}
         if kind == "reinforcement":
             texts = {"prompt": data.prompt, "answer": data.answer}
@@ -91,7 +91,7 @@ class Task:
             numbers["label"] = data.label if self.objective.regression else None
         if self.judged:
             labels = data.label
-        if isinstance(self.objective, RewardSettings) and self.objective.paired:
+        if isinstance(self.objective, RewardModelSettings) and self.objective.paired:
             numbers["margin"] = data.margin
         texts = {role: column for role, column in texts.items() if role not in turns}
         chat = {"turns": _given(turns), "chat_template": data.chat_template, "unfit": data.unfit} if turns else {}
@@ -103,9 +103,14 @@ class Task:
         return ("prompt", "completion") if self.judged else ("prompt", "chosen", "rejected")
 
     @property
+    def positive(self) -> str | int | None:
+        """The one label that is positive, where it is named."""
+        return self.data.positive[0] if self.data.positive else None
+
+    @property
     def judged(self) -> bool:
         """It reads single answers that are called good or bad."""
-        return isinstance(self.objective, PreferenceSettings | RewardSettings) and not self.objective.paired
+        return isinstance(self.objective, PreferenceSettings | RewardModelSettings) and not self.objective.paired
 
     def good(self, pack: Pack) -> list[bool]:
         """Of each of the pack's labels, whether it is that of a good answer.
@@ -204,7 +209,7 @@ def _check_answers(task: Task, dataset: Dataset) -> None:
     Raises:
         CurateError: It names the method.
     """
-    if not isinstance(task.objective, PreferenceSettings | RewardSettings):
+    if not isinstance(task.objective, PreferenceSettings | RewardModelSettings):
         return
     data, there = task.data, set(dataset.columns)
     pair, single = [data.chosen, data.rejected], [data.completion, data.label]
@@ -228,14 +233,12 @@ def _check_learnable(task: Task, pack: Pack) -> None:
     if isinstance(task.objective, (ClassificationSettings, TokenClassificationSettings)) and len(pack.labels) == 1:
         raise CurateError(f"all documents have the label `{pack.labels[0]}`", "data.label", "nothing can be told apart")
     if isinstance(task.objective, ClassificationSettings):
-        positive_of(task.objective.positive, pack.labels)
+        positive_of(task.positive, pack.labels)
     if _documents(pack, "train") and (rows := pack.rows("train")).has("weight") and not rows.numbers("weight").any():
         raise CurateError(f"the weights in `{task.data.weight}` are all 0", "data.weight", "nothing would be learned")
 
 
-def positive_of(
-    wanted: str | int | None, labels: Sequence[str | int], *, where: str = "objective.positive"
-) -> int | None:
+def positive_of(wanted: str | int | None, labels: Sequence[str | int], *, where: str = "data.positive") -> int | None:
     """Place of the label whose F1 is measured; None without one: the one that is named, else 1 of the labels 0 and 1.
 
     Raises:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from curate.train.data.batch import IGNORED, Batch
 from curate.train.objectives.contract import Loss, Objective, trunk_inputs
 from curate.train.objectives.preference import side_by_side
-from curate.train.settings.methods import RewardSettings
+from curate.train.settings.methods import RewardModelSettings
 
 __all__ = ["OutcomeReward", "PairReward"]
 
@@ -68,7 +68,7 @@ class PairReward(_Scores):
     of pairs whose chosen score is higher), `lead` of it, `chosen_score` and `rejected_score`.
     """
 
-    def __init__(self, trunk: nn.Module, settings: RewardSettings) -> None:
+    def __init__(self, trunk: nn.Module, settings: RewardModelSettings) -> None:
         super().__init__(trunk)
         self.centering = settings.centering
 

@@ -58,7 +58,8 @@ class DataSettings(Settings):
     positive: tuple[str | int, ...] | None = Field(
         default=None,
         min_length=1,
-        description="labels that a good completion has (kto, outcome); by default true, or 1",
+        description="labels that a good completion has (kto, outcome), or the one whose F1 is measured (classification); by "
+        "default true, or 1",
     )
     margin: str | None = Field(
         default=None, description="number by which the chosen answer's score is to lead (reward: bradley_terry)"

@@ -230,9 +230,15 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield "a `pretrained` model sees the whole row: set `batch.document_mask: false`"
     if config.parallel.tensor > 1 and config.model.kind != "decoder":
         yield "`parallel.tensor` splits decoders only"
-    for objective in (task.objective for task in (config.tasks or {"": config}).values()):
-        if isinstance(objective, ClassificationSettings) and objective.regression and objective.positive is not None:
-            yield "`objective.positive` is a label, and with `regression` there are none"
+    for task in (config.tasks or {"": config}).values():
+        paired = getattr(task.objective, "paired", None)
+        if task.data.margin and not (task.objective.kind == "reward" and paired):
+            yield "`data.margin` is read by the objective `reward` with `method: bradley_terry`"
+        if task.data.positive and paired is not False and not _one_label(task):
+            yield (
+                "`data.positive` is read by `method: kto` of preferences, `method: outcome` of rewards, and, a single label, "
+                "by `classification`"
+            )
     if config.model.bidirectional and config.model.kind != "lstm":
         yield "`model.bidirectional` is of the kind lstm only"
     if config.model.bidirectional and kinds - {"classification", "token_classification"}:
@@ -258,6 +264,13 @@ def _adapter_files(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield "`lora.path` does not go with a `pretrained` model, whose adapters are not read"
     if labelled := kinds & {"classification", "token_classification"}:
         yield f"`lora.path` does not go with the objective `{min(labelled)}`: files of adapters do not name classes"
+
+
+def _one_label(task: TrainConfig | TaskSettings) -> bool:
+    """It tells classes apart, and one label is the positive one."""
+    objective = task.objective
+    labels = isinstance(objective, ClassificationSettings) and not objective.regression
+    return labels and len(task.data.positive or ()) == 1
 
 
 def _curriculum(config: TrainConfig, kinds: set[str]) -> Iterator[str]:

@@ -23,7 +23,7 @@ __all__ = [
     "ObjectiveSettings",
     "PreferenceSettings",
     "ReinforcementSettings",
-    "RewardSettings",
+    "RewardModelSettings",
     "Seq2SeqSettings",
     "Settings",
     "SftSettings",
@@ -82,9 +82,6 @@ class ClassificationSettings(Settings):
 
     kind: Literal["classification"] = "classification"
     regression: bool = Field(default=False, description="labels are numbers, the loss is their squared error")
-    positive: str | int | None = Field(
-        default=None, description="label whose F1 is measured too (MRPC, QQP); by default 1 of the labels 0 and 1"
-    )
     pooling: Literal["first", "last", "mean"] | None = Field(
         default=None,
         description="what stands for the text; by default first (encoder), last (decoder), as built (else)",
@@ -170,7 +167,7 @@ _OF_METHODS = {
 """Settings of preferences, and the methods that read them."""
 
 
-class RewardSettings(Settings):
+class RewardModelSettings(Settings):
     """A score of an answer to a prompt: how good it is, learned from pairs, or from answers called right or wrong."""
 
     kind: Literal["reward"] = "reward"
@@ -233,7 +230,7 @@ ObjectiveSettings = Annotated[
     | TokenClassificationSettings
     | SftSettings
     | PreferenceSettings
-    | RewardSettings
+    | RewardModelSettings
     | ReinforcementSettings
     | DistillationSettings,
     Field(discriminator="kind"),
