@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -96,7 +96,12 @@ class ChatTemplate:
         }
 
     def render(
-        self, messages: Messages, *, tools: Tools | None = None, add_generation_prompt: bool = False, **variables: str
+        self,
+        messages: Messages,
+        *,
+        tools: Tools | None = None,
+        add_generation_prompt: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> str:
         """The template's text of these messages and tools, as they are; with further variables of its own.
 
@@ -110,7 +115,7 @@ class ChatTemplate:
                 tools=tools,
                 documents=None,
                 **self.names,
-                **variables,
+                **(variables or {}),
             )
         except Exception as error:  # a template is a program of the user's
             raise CurateError(
@@ -135,13 +140,11 @@ class ChatTemplate:
         render: Render = partial(self.render, tools=guarded["tools"])
         guarded = guarded["messages"]
         whole = render(guarded)
-        if self.marked:
-            begin, end = islice((chr(number) for number in _PRIVATE if chr(number) not in whole), 2)
-            found = marked_spans(render(guarded, **marks(begin, end)), whole, begin, end)
-        else:
-            found = prefix_spans(render, guarded, whole)
-            if found is None or not _shown(guarded, whole):
-                found = self._found(render, guarded, whole).spans()
+        found = self._marked(render, guarded, whole) if self.marked else prefix_spans(render, guarded, whole)
+        if found is None:
+            found = self._found(render, guarded, whole).spans()
+        elif not _shown(guarded, whole):
+            self._found(render, guarded, whole).shown()
         spans = [
             (len(_restored(whole[:first], replaced)), len(_restored(whole[:last], replaced))) for first, last in found
         ]
@@ -191,6 +194,10 @@ class ChatTemplate:
         return self.special[found[0]] if found else None
 
     # ---- one conversation
+
+    def _marked(self, render: Render, messages: Messages, whole: str) -> list[Span]:
+        begin, end = islice((chr(number) for number in _PRIVATE if chr(number) not in whole), 2)
+        return marked_spans(render(messages, variables=marks(begin, end)), whole, begin, end)
 
     def _found(self, render: Render, messages: Messages, whole: str) -> Found:
         return Found(render, messages, whole, special=self.pattern, source=self.source)

@@ -31,6 +31,9 @@ _TAG = re.compile(r"(<[^<>\s]*>)|[^\s<]+|<")
 _KEPT = frozenset({"role", "type", "id", "tool_call_id", "name"})
 """Fields that are no words: a template may check them, or repeat the name of a tool where it answers."""
 
+_ASKING = {"role": "user", "content": "x"}
+"""What some templates want before the assistant speaks."""
+
 
 def marked_spans(marked: str, whole: str, begin: str, end: str) -> list[Span]:
     """Where the blocks are, in characters.
@@ -117,8 +120,8 @@ class Found:
         Raises:
             CurateError: It cannot be told.
         """
-        said = [number for number, message in enumerate(self.messages) if message["role"] == "assistant"]
-        spans = [(self.start(number), self.end(number), number) for number in said if self.places[number]]
+        said = self.shown()
+        spans = [(self.start(number), self.end(number), number) for number in said]
         others = [place for number, place in enumerate(self.places) if place and number not in said]
         last = 0
         for start, end, number in spans:
@@ -128,9 +131,19 @@ class Found:
                     hint="put `{% generation %}` around it in a template of your own (`data.chat_template`)",
                 )
             last = end
-        if not spans:
-            raise CurateError("the template shows nothing that the assistant says", hint="leave the conversation out")
         return [(start, end) for start, end, _ in spans]
+
+    def shown(self) -> list[int]:
+        """Numbers of the assistant's messages of which the template shows something.
+
+        Raises:
+            CurateError: There are none.
+        """
+        messages = enumerate(self.messages)
+        found = [number for number, message in messages if message["role"] == "assistant" and self.places[number]]
+        if not found:
+            raise CurateError("the template shows nothing that the assistant says", hint="leave the conversation out")
+        return found
 
     def start(self, number: int) -> int:
         """Where the answer that a message is begins: behind the prompt for it."""
@@ -160,6 +173,8 @@ class Found:
         limit = next((later[0] for later in self.places[number + 1 :] if later), len(self.whole))
         rest = self.whole[place[1] : limit]
         tail = self._tail(self.messages[: number + 1], number)
+        if tail is None:
+            tail = self._tail([_ASKING, self.messages[number]], 1)
         if tail is not None and rest.startswith(tail):
             return place[1] + len(tail)
         shared = self._whole_tokens(rest, _common(rest, tail or ""))
@@ -180,7 +195,7 @@ class Found:
             asked, plain = self.render(before, add_generation_prompt=True), self.render(before)
             tail = None if anchor is None else self._tail(before, anchor, add_generation_prompt=True)
         except CurateError:  # as where the assistant begins: some templates want a user's turn first
-            tail, before = None, [{"role": "user", "content": "x"}]
+            tail, before = None, [_ASKING]
             try:
                 asked, plain = self.render(before, add_generation_prompt=True), self.render(before)
             except CurateError:

@@ -42,6 +42,7 @@ FORGETFUL = (
     "{% for message in messages %}{% set shown = message.content.split('</think>')[-1] %}"
     "{{ '<|' + message.role + '|>' }}"
     "{{ message.content if loop.last else shown }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 SPECIAL = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|im_start|>", "<|im_end|>", "<s>")
 TALK = [
@@ -148,10 +149,78 @@ def test_an_answer_of_a_tool_comes_as_a_users_turn(chat):
     assert "<|user|>4<|end|><|assistant|>" in chat().render(talk)
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused(chat):
-    talk = [TALK[1], {"role": "assistant", "content": "<think>hm</think>4"}, *TALK[3:]]
-    with pytest.raises(CurateError, match="makes of the first 2 messages is not how it begins with all of them"):
-        chat(FORGETFUL).rendered(talk)
+def test_what_a_template_leaves_out_of_earlier_turns_is_not_learned(chat):
+    first, second = (f"<think>{thought}</think>{said}" for thought, said in (("hm", "4"), ("oh", "6")))
+    talk = [TALK[1], {"role": "assistant", "content": first}, TALK[3], {"role": "assistant", "content": second}]
+    made = chat(FORGETFUL)
+    assert spoken(made, talk) == f"4<|end|>{second}<|end|>"
+    assert "hm" not in made.rendered(talk).text
+
+
+def test_the_end_of_a_turn_is_learned_where_the_last_one_ends_otherwise(chat):
+    source = DEFAULT_TEMPLATE.replace("<|end|>", "{{ '<|endoftext|>' if loop.last else '<|end|>' }}")
+    assert spoken(chat(source), TALK) == "It is 4.\n<|end|> \u00dcber 6.<|endoftext|>"
+
+
+def test_where_the_assistant_begins_and_the_template_needs_a_user_first_all_it_says_is_learned(chat):
+    made = chat("{% if messages[0].role == 'x' %}{% endif %}" + CHATML)
+    with pytest.raises(CurateError):
+        made.render([], add_generation_prompt=True)
+    assert spoken(made, TALK[2:]) == "It is 4.\n<|im_end|>\n \u00dcber 6.<|im_end|>\n"
+
+
+def test_the_marks_of_a_template_decide_what_is_learned(chat, theirs):
+    source = "{% for m in messages %}<|{{ m.role }}|>\n{% generation %}\n{{ m.content }}{% endgeneration %}<|end|>{% endfor %}"
+    wanted = theirs.apply_chat_template(TALK, chat_template=source, return_assistant_tokens_mask=True, return_dict=True)
+    made = chat(source)
+    ((tokens, mask),) = made.encode([made.rendered(TALK)])
+    assert tokens == wanted["input_ids"]
+    assert mask.astype(int).tolist() == wanted["assistant_masks"]
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (
+            "{% set x %}{% generation %} {{ messages[-1].content }} {% endgeneration %}{% endset %}{{ x | trim }}",
+            "looks into",
+        ),
+        ("{{ messages[-1].content }}{% if false %}{% generation %}{% endgeneration %}{% endif %}", "encloses nothing"),
+        ("{{ messages | length }}", "shows nothing that the assistant says"),
+        (
+            "{{ messages | length }}{% for m in messages[1::2] %}{{ m.content }}{{ messages[0].content }}{% endfor %}",
+            "in message 2 cannot be told from what the template writes",
+        ),
+    ],
+)
+def test_a_template_that_does_not_say_where_the_assistant_speaks_is_refused(chat, source, problem):
+    with pytest.raises(CurateError, match=problem):
+        chat(source).rendered(TALK[1:])
+
+
+def test_a_variable_of_a_marked_block_stays_in_it_as_in_transformers(chat, theirs):
+    source = "{% set x = 'a' %}{% generation %}{% set x = messages[0].content %}{{ x }}{% endgeneration %}{{ x }}"
+    talk = [{"role": "assistant", "content": "hello"}]
+    assert (
+        chat(source).rendered(talk).text
+        == theirs.apply_chat_template(talk, chat_template=source, tokenize=False)
+        == "helloa"
+    )
+
+
+def test_what_the_assistant_thought_is_shown_under_each_name_that_transformers_knows(chat, theirs):
+    source = "{% for m in messages %}{{ m.reasoning_content }}|{{ m.thinking }}|{{ m.content }}{% endfor %}"
+    for name in ("reasoning_content", "thinking", "reasoning"):
+        talk = [{"role": "assistant", "content": "4", name: "2 and 2"}]
+        wanted = theirs.apply_chat_template(talk, chat_template=source, tokenize=False)
+        assert chat(source).rendered(talk).text == wanted == "2 and 2|2 and 2|4"
+
+
+def test_empty_contents_are_left_to_a_template_of_ones_own(chat):
+    talk = [{"role": "user", "content": ""}, {"role": "assistant", "content": "4"}]
+    assert spoken(chat(CHATML), talk) == "4<|im_end|>\n"
+    with pytest.raises(CurateError, match="message 1 has no text"):
+        chat().rendered(talk)
 
 
 # ---- hostile content
@@ -282,6 +351,47 @@ def test_a_tokenizer_without_the_default_templates_tokens_is_refused_with_a_way_
     with pytest.raises(CurateError, match="no special token for: system, user, assistant, end") as error:
         pack_dataset(dataset(train={"messages": [TALK]}), SETTINGS, CHAT, tokenizer=plain)
     assert "data.chat_template" in error.value.hint
+
+
+@pytest.mark.parametrize("stored", ["lists", "JSON"])
+def test_conversations_that_cannot_be_written_are_left_out_if_that_is_asked_for_and_counted(dataset, capsys, stored):
+    import json
+
+    talks = [TALK, TALK[:2], TALK[1:3], [{"role": "boss", "content": "x"}], TALK[:2]]
+    rows = [json.dumps(talk) for talk in talks] if stored == "JSON" else talks
+    made = dataset(train={"messages": rows, "weight": [1.0, 2.0, 3.0, 4.0, 5.0]})
+    fields = CHAT.model_copy(update={"unfit": "leave_out", "numbers": {"weight": "weight"}})
+    pack = pack_dataset(made, SETTINGS, fields)
+    facts = pack.manifest["splits"]["train"]
+    silent, boss = "the assistant says nothing in this conversation", "message 1 has the role `boss`"
+    assert facts["left_out"] == {
+        boss: {"count": 1, "documents": [3]},
+        silent: {"count": 2, "documents": [1, 4]},
+    }
+    assert facts["documents"] == len(pack.rows("train")) == 2
+    assert pack.rows("train").numbers("weight").tolist() == [1, 3]
+    said = f"train: 3 documents left out; 2: {silent} (document 1); 1: {boss} (document 3)"
+    assert said in capsys.readouterr().err
+    pack_dataset(made, SETTINGS, fields)  # found, and told all the same
+    assert said in capsys.readouterr().err
+
+
+def test_where_nothing_is_left_out_the_pack_is_that_of_always(dataset):
+    made = dataset(train={"messages": [TALK, TALK[1:3]]})
+    packs = [
+        pack_dataset(made, SETTINGS, CHAT.model_copy(update={"unfit": unfit})) for unfit in ("refuse", "leave_out")
+    ]
+    shards = [pack.manifest["splits"] for pack in packs]
+    assert shards[0] == shards[1]
+    assert "unfit" not in packs[0].manifest["fields"]
+
+
+def test_a_document_is_named_by_its_number_in_the_whole_split_where_others_are_left_out(dataset):
+    made = dataset(train={"messages": [TALK[:2], TALK, TALK], "weight": [1.0, 1.0, None]})
+    fields = CHAT.model_copy(update={"unfit": "leave_out", "numbers": {"weight": "weight"}})
+    with pytest.raises(CurateError, match="`weight` is null") as error:
+        pack_dataset(made, SETTINGS, fields)
+    assert error.value.where == "document 2 of the split `train`"
 
 
 # ---- tools

@@ -149,3 +149,46 @@ def test_tools_are_shown_to_a_template_that_uses_them(dataset, tmp_path):
     pack = pack_dataset(made, TokenizerSettings(vocabulary=300, special_tokens=special), fields)
     assert shown(pack, "prompt").startswith('<|system|>[{"name": "add"}]<|end|><|user|>')
     assert ChatTemplate(load_tokenizer(pack.tokenizer_path), pack.roles, source).turn_end == pack.ends[0]
+
+
+# as DeepSeek R1's, whose prompt begins a thought
+THINKING = CHATML.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "begins"),
+    [("4.", "5.", ""), ("<think>\n2 and 2</think>4.", "<think>\n2 and 3</think>5.", "<think>\n"),
+     ("<think>\n2 and 2</think>4.", "5.", "")],
+)  # fmt: skip
+def test_a_prompt_that_begins_what_an_answer_has_not_ends_before_it(dataset, tmp_path, chosen, rejected, begins):
+    (tmp_path / "chat.jinja").write_text(THINKING)
+    fields = TURNS.model_copy(update={"chat_template": str(tmp_path / "chat.jinja")})
+    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    made = dataset(train=columns(("2 + 2?", chosen, rejected)))
+    pack = pack_dataset(made, TokenizerSettings(vocabulary=300, special_tokens=special), fields)
+    assert shown(pack, "prompt") == f"<|im_start|>user\n2 + 2?<|im_end|>\n<|im_start|>assistant\n{begins}"
+    for role, answer in (("chosen", chosen), ("rejected", rejected)):
+        assert shown(pack, role) == f"{answer.removeprefix(begins)}<|im_end|>\n"
+
+
+def test_prompts_and_answers_that_cannot_be_written_are_left_out_of_all_streams(dataset):
+    rows = [("2 + 2?", "4.", "5."), ("3 + 3?", [USER], "7."), ("4 + 4?", "8.", "9.")]
+    given = [tuple(value if isinstance(value, str) else json.dumps(value) for value in row) for row in rows]
+    pack = pack_dataset(dataset(train=columns(*given)), SETTINGS, TURNS.model_copy(update={"unfit": "leave_out"}))
+    assert [shown(pack, role, 1) for role in TURNS.turns] == [
+        "<|user|>4 + 4?<|end|><|assistant|>",
+        "8.<|end|>",
+        "9.<|end|>",
+    ]
+    reasons = pack.manifest["splits"]["train"]["left_out"]
+    assert reasons == {"an answer is one turn of `assistant`; here are: `user`": {"count": 1, "documents": [1]}}
+
+
+def test_the_end_of_a_turn_is_what_comes_behind_the_words_of_an_answer(dataset, tmp_path):
+    (tmp_path / "chat.jinja").write_text(CHATML.replace("{{ message.content }}", "<|channel|>{{ message.content }}"))
+    fields = TURNS.model_copy(update={"chat_template": str(tmp_path / "chat.jinja")})
+    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|channel|>")
+    pack = pack_dataset(
+        dataset(train=columns(FORMS["texts"])), TokenizerSettings(vocabulary=300, special_tokens=special), fields
+    )
+    assert pack.ends == (2, 0)
