@@ -3,8 +3,8 @@
     python benchmarks/chain.py [--seeds 5] [--folder DIR]
 
 The task is the sum of two numbers below 100, digit by digit. A base model reads lines of sums (`37+25=62`). Then, for each
-seed: fine-tuning on conversations (`37+25` is asked, the sum is answered), direct preference optimization on pairs of a right and
-a wrong answer that the fine-tuned model itself gave to prompts that it had not seen, and reinforcement (GRPO) with the reward
+seed: fine-tuning on conversations (`37+25` is asked, the sum is answered), direct preference optimization on pairs of a right
+and a wrong answer that the fine-tuned model itself gave to prompts it had not seen, and reinforcement (GRPO) with the reward
 `number`. Held-out sums are in none of these. Each stage answers them with the likeliest tokens; differences of neighbours are
 paired by seeds (t intervals of 95%), and the last model is exported and answers through transformers, too. All through the
 command line, as a user would.
@@ -29,7 +29,13 @@ from scipy import stats
 CURATE = [sys.executable, "-m", "curate"]
 STAGES = ("tuned", "preferred", "reinforced")
 BATCH = 4
-PIPELINE = "dataset: {name}\nsources:\n  - {{stage: files, paths: [{name}.jsonl]}}\nstages:\n  - {{stage: split, train: 0.95, validation: 0.05, test: 0}}\n"
+PIPELINE = """
+dataset: {name}
+sources:
+  - {{stage: files, paths: [{name}.jsonl]}}
+stages:
+  - {{stage: split, train: 0.95, validation: 0.05, test: 0}}
+"""
 SPECIAL = "['<|endoftext|>', '<|system|>', '<|user|>', '<|assistant|>', '<|end|>']"
 BASE = f"""
 dataset: lines
