@@ -9,7 +9,7 @@ them on one trunk.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,7 +110,7 @@ def build_parts(config: TrainConfig, packs: dict[str, Pack], world: World) -> It
     root = plan.ready(MultiTask(trunk, made) if len(tasks) > 1 else made[tasks[0].name])
     alone = not getattr(trunk, "keeps_apart", True)
     validation = validation_sources(tasks, config, packs, alone=alone)
-    with open_feed(tasks, config, packs, world, alone=alone) as (feed, cut):
+    with closing(root), open_feed(tasks, config, packs, world, alone=alone) as (feed, cut):
         yield Parts(root, made, feed, validation, cut)
 
 

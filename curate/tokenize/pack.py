@@ -33,7 +33,7 @@ from curate.tokenize.columns import find_labels, write_labels, write_numbers
 from curate.tokenize.fields import MESSAGES, Fields, check_fields
 from curate.tokenize.place import packs_folder, put_pack
 from curate.tokenize.roles import CHAT, missing_names, require, roles, special_tokens
-from curate.tokenize.streams import Piece, conversations, lists_of_words, texts, write_file, write_stream
+from curate.tokenize.streams import Piece, conversations, lists_of_words, plain_bytes, texts, write_file, write_stream
 from curate.tokenize.tokenizer import (
     TokenizerSettings,
     load_tokenizer,
@@ -376,6 +376,8 @@ class _Writer:
             if role in EXCHANGE:
                 check_plain(dataset, split, role, column)
             yield role, texts(dataset, split, column, tokenizer, end), None
+        for role, column in fields.bytes.items():
+            yield role, plain_bytes(dataset, split, column, end), None
         for role, column in fields.words.items():
             yield role, lists_of_words(dataset, split, column, tokenizer, end, unknown), ".words"
         if not self.template:

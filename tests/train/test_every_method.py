@@ -101,6 +101,23 @@ THREE_TASKS = {
     "model": {"kind": "encoder"},
     "temperature": 2.0,
 }
+REWARDED = {
+    "rows": with_column("prompt", "level", lambda number: [str(number), "hard"]),
+    "objective": {
+        "reward": "exact",
+        "rewards": [
+            {"reward": "contains", "weight": 0.5},
+            {"reward": "tests.train.reward_functions:columns_told", "columns": ["level"], "weight": 0.01},
+        ],
+        "epochs": 2,
+        "minibatches": 2,
+        "kl": 0.02,
+        "ratio": "sequence",
+        "truncated": "mask",
+        "flat": "skip",
+        "reward_limits": {"failed": 0.0},
+    },
+}
 METHODS = {
     "mixture": ("classification", MIXED),
     "two tasks": ("causal", TWO_TASKS),
@@ -113,6 +130,7 @@ METHODS = {
     "lora": ("causal", {"lora": {"rank": 2, "dropout": 0.1}}),
     "lora of preferences": ("preference", {"lora": {"rank": 2, "dropout": 0.1}}),
     "lora of rewards": ("reinforcement", {"lora": {"rank": 2, "targets": ["query", "key", "up"]}}),
+    "rewards and updates": ("reinforcement", REWARDED),
     "weights": (
         "sft",
         {"rows": with_column("conversation", "much", lambda number: number % 3), "data": {"weight": "much"}},

@@ -11,7 +11,13 @@ from curate.tokenize.pack import Fields, Pack, pack_dataset
 from curate.tokenize.turns import EXCHANGE
 from curate.train.settings.blocks import DataSettings
 from curate.train.settings.config import TrainConfig
-from curate.train.settings.methods import ClassificationSettings, ObjectiveSettings, TokenClassificationSettings
+from curate.train.settings.methods import (
+    ClassificationSettings,
+    ObjectiveSettings,
+    ReinforcementSettings,
+    TokenClassificationSettings,
+)
+from curate.train.settings.rewards import COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,8 +79,10 @@ class Task:
             texts["target"] = data.target
         if kind == "preference":
             texts = {"prompt": data.prompt, "chosen": data.chosen, "rejected": data.rejected}
-        if kind == "reinforcement":
+        kept: dict[str, str] = {}
+        if isinstance(self.objective, ReinforcementSettings):
             texts = {"prompt": data.prompt, "answer": data.answer}
+            kept = {f"{COLUMN}{number:02}": column for number, column in enumerate(self.objective.columns)}
         turns = {role: column for role, column in texts.items() if role in EXCHANGE} if self.has_turns(template) else {}
         labels = None
         if isinstance(self.objective, ClassificationSettings):
@@ -83,7 +91,7 @@ class Task:
             numbers["label"] = data.label if self.objective.regression else None
         texts = {role: column for role, column in texts.items() if role not in turns}
         chat = {"turns": _given(turns), "chat_template": data.chat_template} if turns else {}
-        return Fields(texts=_given(texts), labels=labels, numbers=_given(numbers), **chat)
+        return Fields(texts=_given(texts), bytes=kept, labels=labels, numbers=_given(numbers), **chat)
 
 
 def _given(columns: dict[str, str | None]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["CHECK", "Continuation", "Respond", "sample"]
+__all__ = ["CHECK", "Continuation", "Respond", "any_of_all", "sample"]
 
 Respond = Callable[[Tensor, Tensor], Tensor]
 """From new tokens and their documents, (rows, n) both, to the logits after the last, (rows, vocabulary); it remembers
@@ -78,7 +78,7 @@ def sample(
         completions[:, step] = drawn.where(going, ends[0])
         mask[:, step] = going
         going = going & ~torch.isin(drawn, endings)
-        if (step + 1) % CHECK == 0 and not _any_of_all(going):
+        if (step + 1) % CHECK == 0 and not any_of_all(going):
             break
         tokens = completions[:, step : step + 1]
         documents = torch.zeros_like(tokens)
@@ -92,8 +92,8 @@ def _drawn(logits: Tensor, uniforms: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
-def _any_of_all(going: Tensor) -> bool:
-    """A text goes on in one of the processes."""
+def any_of_all(going: Tensor) -> bool:
+    """It is so in a row of one of the processes; asked by all of them together."""
     some = going.any().to(torch.int32)
     if distributed.is_initialized() and distributed.get_world_size() > 1:
         distributed.all_reduce(some, op=distributed.ReduceOp.MAX)

@@ -86,6 +86,7 @@ def train_process(
     with build_parts(config, packs, world) as parts:
         run = _Run(config, folder, packs, world, Trainer(config, parts, world))
         run.report, run.heartbeat, run.watch = report, heartbeat, watch
+        parts.objective.listen(heartbeat)
         run.go()
 
 
