@@ -104,6 +104,9 @@ class MathematicsReward(_Reward):
     boxed: bool = Field(
         default=False, description="only what stands in `\\boxed{}` is taken for the completion's result"
     )
+    tolerance: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the answer by which a number may be wrong; 0: it must be exact"
+    )
 
 
 class FormatReward(_Reward):
