@@ -1,4 +1,4 @@
-r"""Formulas of school mathematics, plain or in LaTeX, and what they come to: read by code of our own, since nobody vouches for the text.
+r"""Formulas of school mathematics, plain or in LaTeX, and what they come to: read by code of our own, not by Python.
 
 sum      product, with + and -
 product  signed, with * and /, or one beside the other

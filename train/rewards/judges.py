@@ -3,7 +3,7 @@
 A worker has one completion and one reward at a time, so what loses it has an address. What counts against
 `reward_limits.seconds` is the time that it computes or sleeps (`pipeline/clock.py`): a busy machine fails no reward. A worker
 that was lost is ended with all that it has started, and another takes its place. Verdicts come in the order of the completions,
-whoever gave them, so they do not depend on the number of workers. A completion costs about 0.1 ms beside its rewards.
+whoever gave them, so they do not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -82,6 +83,7 @@ class Judges:
         self.selector = selectors.DefaultSelector()
         self.workers: list[_Worker] = []
         self.looked = time.monotonic()
+        self.folder = tempfile.TemporaryDirectory(prefix="rewards-")  # what a worker that is ended leaves goes with it
         try:
             self._start()
             while not self.workers[0].ready:
@@ -101,6 +103,7 @@ class Judges:
         while self.workers:
             self._forget(self.workers[0])
         self.selector.close()
+        self.folder.cleanup()
 
     def __call__(
         self,
@@ -151,7 +154,13 @@ class Judges:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if debug else subprocess.DEVNULL,
-            env={**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+            env={
+                **os.environ,
+                "TMPDIR": self.folder.name,
+                "PYTHONHASHSEED": "0",
+                "OMP_NUM_THREADS": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+            },
             start_new_session=True,
         )
         assert process.stdout is not None

@@ -55,6 +55,10 @@ def load_reward(settings: RewardSettings) -> Judge:
         from curate.train.rewards.instructions import instructions
 
         return partial(instructions, settings=settings)
+    if settings.reward == "code":
+        from curate.train.rewards.code import load_code
+
+        return load_code(settings)
     plain: dict[str, Judge] = {"exact": texts.exact, "contains": texts.contains, "number": texts.number}
     formed: dict[str, Callable[..., float]] = {
         "format": texts.formatted, "length": texts.length, "overlong": texts.overlong,

@@ -14,6 +14,7 @@ from curate.errors import CurateError, did_you_mean
 
 __all__ = [
     "COLUMN",
+    "CodeReward",
     "ContainsReward",
     "ExactReward",
     "FormatReward",
@@ -174,6 +175,28 @@ class InstructionsReward(_Reward):
         return (self.column,)
 
 
+class CodeReward(_Reward):
+    """1 if the program in the completion passes the tests of a column (`train/rewards/code.py`); on Linux."""
+
+    reward: Literal["code"] = "code"
+    column: str = Field(
+        default="tests", description="column of the tests: code of Python, a list of it, or a list of {input, output}"
+    )
+    share: bool = Field(default=False, description="the share of the tests that it passes, instead of 1 for all")
+    seconds: int = Field(default=5, ge=1, description="of the processor, for each test; five times that may pass")
+    memory: int = Field(default=512, ge=64, description="MiB, for each test")
+    isolation: Literal["required", "best"] = Field(
+        default="required",
+        description="required: refused where programs cannot be kept from the network and from files; best: where the "
+        "machine cannot, they are run all the same",
+    )
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns of the dataset that it reads besides prompt and answer."""
+        return (self.column,)
+
+
 RewardSettings = Annotated[
     ExactReward
     | ContainsReward
@@ -183,6 +206,7 @@ RewardSettings = Annotated[
     | LengthReward
     | OverlongReward
     | InstructionsReward
+    | CodeReward
     | FunctionReward,
     Field(discriminator="reward"),
 ]
@@ -208,7 +232,7 @@ class RewardLimits(BaseModel):
 
 _BY_NAME = {
     "exact": ExactReward, "contains": ContainsReward, "number": NumberReward, "mathematics": MathematicsReward,
-    "instructions": InstructionsReward,
+    "instructions": InstructionsReward, "code": CodeReward,
 }  # fmt: skip
 
 
