@@ -73,6 +73,10 @@ class Objective(nn.Module):
     def listen(self, beat: Callable[[], None]) -> None:
         """Call `beat` in what `prepare` and `score` may take long for besides the model: else the run seems to hang."""
 
+    def samples(self) -> list[dict[str, Any]]:
+        """Texts that were sampled since the last call, for people to look at: `prompt_number`, texts, rewards."""
+        return []
+
     def close(self) -> None:
         """The run has ended; end what was started for it."""
 

@@ -34,6 +34,8 @@ from curate.train.settings.methods import ReinforcementSettings
 
 __all__ = ["Reinforcement"]
 
+SAMPLED = 64
+"""Completions of a validation that are kept for people to look at."""
 _OF_TOKENS = ("entropy", "divergence", "clipped")
 """Sums that are divided by the sampled tokens; all others but the loss by the completions."""
 
@@ -76,7 +78,13 @@ class Reinforcement(Objective):
         self.model, self.settings = trunk, settings
         self.ends, self.seed = tuple(ends), seed
         self.judging = Judging(settings, tokenizer=tokenizer, ends=ends)
+        self.sampled: list[dict[str, Any]] = []
         self.outside = (reference,)  # in a tuple: no part of this module's tree
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Completions that were judged since the last call: all of a step, the first of a validation."""
+        found, self.sampled = self.sampled, []
+        return found
 
     def close(self) -> None:
         """End the processes that judge."""
@@ -98,6 +106,7 @@ class Reinforcement(Objective):
         if self.settings.kl and reference is not None:
             sampled["references"] = reference.respond(sampled)
         judged = self.judging(prompts, sampled)._asdict()
+        self.sampled = self.judging.seen
         grouped = judged["rewards"].view(-1, self.settings.group)
         advantages = group_advantages(grouped, scaled=self.settings.method == "grpo").flatten()
         flat = (grouped == grouped[:, :1]).all(1).repeat_interleave(self.settings.group)
@@ -211,6 +220,7 @@ class Reinforcement(Objective):
         """Rewards of the likeliest completions of the prompts."""
         sampled = self.respond(batch, greedy=True)
         sums = self._of_completions({**sampled, **self.judging(batch, sampled)._asdict()})
+        self.sampled = [*self.sampled, *self.judging.seen][:SAMPLED]
         return {name: value.double() for name, value in sums.items()}
 
     def summary(self, sums: dict[str, Tensor]) -> dict[str, Any]:

@@ -160,7 +160,10 @@ def _limit(seconds: int, memory: int) -> None:
 
 
 def _keep_to(libc: ctypes.CDLL, folder: str) -> bool:
-    """Landlock: write in the folder only, read there and what is of the system; whether the kernel has it (5.13; cutting files short is refused from 6.2)."""
+    """Landlock: write in the folder only, read there and what is of the system; whether the kernel has it.
+
+    It does from 5.13 on; cutting files of others short is refused from 6.2 on.
+    """
     create, add, restrict = 444, 445, 446
     version = libc.syscall(create, None, 0, 1)
     if version < 1:
