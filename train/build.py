@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -119,7 +119,7 @@ def build_parts(config: TrainConfig, packs: dict[str, Pack], world: World) -> It
         sources_of(split, tasks, config, packs, alone=alone) if wanted else {}
         for split, wanted in (("validation", True), ("test", config.validation.test))
     )
-    with open_feed(tasks, config, packs, world, alone=alone) as (feed, cut):
+    with closing(root), open_feed(tasks, config, packs, world, alone=alone) as (feed, cut):
         yield Parts(root, made, feed, validation, cut, test)
 
 

@@ -46,8 +46,8 @@ class Step(NamedTuple):
     """What a step came to.
 
     Attributes:
-        loss: For each target (or row), over all processes, before the step.
-        gradient_norm: Before clipping.
+        loss: For each target (or row), over all processes, before the step; of several updates, the mean over them.
+        gradient_norm: Before clipping; of several updates, of the last.
         learning_rate: Used in the step.
         tokens: Tokens read in the step, without padding.
         measures: Other means that the objective gives (accuracy, reward).
@@ -89,14 +89,27 @@ class Trainer:
         """Do step `number` (from 1), on the data of step `number + offset`.
 
         Raises:
-            NotFinite: The parameters are as they were before the step.
+            NotFinite: The parameters are as they were before the step; of one with several updates, before the one that failed.
         """
         config, world = self.config, self.world
         rate = set_learning_rates(self.optimizer, number, config.steps, config.optimizer, config.schedule)
         self._seed(_step_seed(config.seed, number, world.reader))
         batch = self._on_device(self.parts.feed.step(number + offset - 1))
         batch = self.objective.prepare(batch, step=number + offset - 1)
-        size, tokens = world.total(self.objective.size(batch), _tokens(batch))
+        (tokens,) = world.total(_tokens(batch))
+        found: dict[str, float] = {}
+        sizes = norm = 0.0
+        for update in self.objective.updates(batch):
+            sums, size, norm = self._update(number, update)
+            sizes += size
+            found = {name: found.get(name, 0.0) + value for name, value in sums.items()}
+        loss = found.pop("loss") / max(sizes, 1e-12)
+        return Step(loss, norm, rate, int(tokens), self.objective.measures(found, sizes))
+
+    def _update(self, number: int, batch: Batch) -> tuple[dict[str, float], float, float]:
+        """One move of the optimizer; the sums over all processes, what they are divided by, and the norm of the gradients."""
+        config, world = self.config, self.world
+        (size,) = world.total(self.objective.size(batch))
         # FSDP takes the mean of the gradients over processes; the sum is wanted
         scale = world.readers / max(size, 1e-12)
         sums: dict[str, Tensor] = {}
@@ -107,8 +120,7 @@ class Trainer:
         norm = clip_gradients(self.objective.parameters(), config.optimizer.clip)
         totals = world.total(*(value.item() for value in sums.values()))
         found = dict(zip(sums, totals, strict=True))
-        value = found.pop("loss") / max(size, 1e-12)
-        measures = self.objective.measures(found, size)
+        value = found["loss"] / max(size, 1e-12)
         if not (math.isfinite(value) and math.isfinite(norm)):
             self.optimizer.zero_grad(set_to_none=True)
             raise NotFinite(
@@ -119,7 +131,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         if self.average:
             self.average.update()
-        return Step(value, norm, rate, int(tokens), measures)
+        return found, size, norm
 
     def _seed(self, seed: int) -> None:
         # torch.manual_seed asks all kinds of devices, and takes 0.6 ms

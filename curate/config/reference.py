@@ -11,7 +11,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.fields import FieldInfo
 
 from curate.config.pipeline import Settings
-from curate.config.validation import member_models
+from curate.config.validation import member_models, tag
 from curate.config.words import kind_in_words
 from curate.stages.registry import find_stage, stage_names
 
@@ -99,12 +99,12 @@ def settings_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
     for name, field in model.model_fields.items():
         blocks = member_models(field)
         named = dict in {get_origin(kind) for kind in (field.annotation, *get_args(field.annotation))}
-        if name == "kind" and field.description is None:
+        if name == tag(model) and field.description is None:
             continue
         if field.annotation not in blocks or NAMED in prefix:  # pyright: ignore[reportUnnecessaryContains]
             rows.append(_row(prefix + name, field, types[name], blocks))
         for block in blocks if NAMED not in prefix else []:
-            kind = f"[{block.model_fields['kind'].default}]." if len(blocks) > 1 else ""
+            kind = f"[{_tagged(block)}]." if len(blocks) > 1 else ""
             rows += settings_rows(block, f"{prefix}{name}.{NAMED if named else kind}")
     return rows
 
@@ -112,12 +112,21 @@ def settings_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
 def _row(name: str, field: FieldInfo, kind: str, blocks: list[type[BaseModel]]) -> str:
     setting = _setting(name, field, kind)
     if blocks:
-        kinds = [block.model_fields["kind"].default for block in blocks] if len(blocks) > 1 else []
-        setting["type"] = f"block, by `kind`: {', '.join(kinds)}" if kinds else "block"
+        kinds = [_tagged(block) for block in blocks] if len(blocks) > 1 else []
+        listed = get_origin(field.annotation) is tuple
+        what = "list of blocks" if listed else "block"
+        setting["type"] = f"{what}, by `{tag(blocks[0])}`: {', '.join(kinds)}" if kinds else what
         default = field.get_default()
-        setting["default"] = f"{{kind: {default.kind}}}" if kinds and default else "null"
+        setting["default"] = "[]" if listed else f"{{kind: {default.kind}}}" if kinds and default else "null"
     cells = [setting[key].replace("|", "\\|") for key in ("name", "type", "default", "description")]
     return f"| `{cells[0]}` | {cells[1]} | `{cells[2]}` | {cells[3]} |"
+
+
+def _tagged(block: type[BaseModel]) -> str:
+    """What a block's tag is."""
+    key = tag(block)
+    assert key
+    return str(block.model_fields[key].default)
 
 
 def reference_page() -> str:

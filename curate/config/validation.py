@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from curate.config.yamlfile import VARIABLE, Located
 from curate.errors import CurateError, did_you_mean
 
-__all__ = ["mask", "masked", "member_models", "validation_errors"]
+__all__ = ["mask", "masked", "member_models", "tag", "validation_errors"]
 
 LONGEST_VALUE = 80
 _TUPLE = re.compile(r"\b(valid |)tuple\b", re.IGNORECASE)
@@ -105,9 +105,14 @@ def _members(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[type[Ba
     blocks = [model]
     for part in loc:
         inner = [block for one in blocks for block in member_models(one.model_fields.get(str(part)))]
-        tagged = [one for one in blocks if "kind" in one.model_fields and one.model_fields["kind"].default == part]
+        tagged = [one for one in blocks if (key := tag(one)) and one.model_fields[key].default == part]
         blocks = inner or tagged or blocks
     return blocks
+
+
+def tag(model: type[BaseModel]) -> str | None:
+    """The setting that tells a block from the others that may stand in its place: `kind`, or `reward`."""
+    return next((name for name in ("kind", "reward") if name in model.model_fields), None)
 
 
 def member_models(field: FieldInfo | None) -> list[type[BaseModel]]:

@@ -140,6 +140,7 @@ def trainings(store: Store, made: Collection[Successor]) -> list[dict[str, Any]]
         {
             "run": one["name"], "folder": one["facts"]["folder"], "state": one["state"], "began": one["began"],
             "outputs": one["outputs"], "checkpoints": _checkpoints(Path(one["facts"]["folder"])),
+            "texts": _texts(Path(one["facts"]["folder"])),
         }
         for one in found.values()
     ]  # fmt: skip
@@ -147,6 +148,11 @@ def trainings(store: Store, made: Collection[Successor]) -> list[dict[str, Any]]
 
 def _checkpoints(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "checkpoints").glob("step-*")) if folder.is_dir() else []
+
+
+def _texts(folder: Path) -> list[str]:
+    """What of a run may hold texts word for word: prompts and completions that it has logged."""
+    return [name for name in ("completions.jsonl", "tensorboard") if (folder / name).exists()]
 
 
 # ---- labels

@@ -93,7 +93,8 @@ def _proof(told: dict[str, Any]) -> Iterator[str]:
     yield from (f"vault {one['place']}: {one['done']}" for one in told.get("vaults", ()))
     for one in told["trainings"]:
         steps = f", checkpoints {', '.join(one['checkpoints'])}" if one["checkpoints"] else ""
-        yield f"training run {one['run']} in {one['folder']} saw the documents{steps}"
+        logged = f", logged texts in {', '.join(one['texts'])}" if one.get("texts") else ""
+        yield f"training run {one['run']} in {one['folder']} saw the documents{steps}{logged}"
     if told["labeling"]:
         yield f"labeling projects that held documents: {', '.join(told['labeling'])}"
         yield "  where they are in a Label Studio, `curate label forget` deletes their tasks there"

@@ -40,6 +40,10 @@ class Fields(BaseModel):
 
     texts: dict[str, str] = Field(default={"text": "text"}, description="columns of texts, by role")
     words: dict[str, str] = Field(default={}, description="columns of lists of words, by role")
+    bytes: dict[str, str] = Field(
+        default={},
+        description="columns that are kept as they are, a token for each byte, by role; what is no text as JSON",
+    )
     labels: str | None = Field(
         default=None, description="column of strings or integers; with `words`, of lists of them, one for each word"
     )
@@ -81,14 +85,14 @@ class Fields(BaseModel):
 
     def facts(self) -> dict[str, Any]:
         """As they are written down; what was added after the first packs only where it is used, so that those are found."""
-        unused = {"turns": not self.turns, "unfit": not self.leaves_out}
+        unused = {"turns": not self.turns, "bytes": not self.bytes, "unfit": not self.leaves_out}
         return self.model_dump(mode="json", exclude={name for name, is_so in unused.items() if is_so})
 
     @property
     def columns(self) -> list[str]:
         """All columns."""
         others = [column for column in (self.tools, self.labels) if column]
-        found = [*self.text_columns, *others, *self.numbers.values()]
+        found = [*self.text_columns, *self.bytes.values(), *others, *self.numbers.values()]
         return list(dict.fromkeys(found))
 
     def passages(self, dataset: Dataset, split: str) -> Iterator[tuple[int, str]]:

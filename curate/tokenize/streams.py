@@ -12,12 +12,14 @@ document. Documents are encoded about a million characters at a time, so memory 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
+from curate.dataset.fillers import without_fillers
 from curate.errors import CurateError
 from curate.tokenize.fields import refusal, rows_of
 from curate.tokenize.tokenizer import is_plain_bytes
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
     from curate.tokenize.chat import ChatTemplate, Rendered
 
-__all__ = ["Piece", "conversations", "groups", "lists_of_words", "texts", "write_file", "write_stream"]
+__all__ = ["Piece", "conversations", "groups", "lists_of_words", "plain_bytes", "texts", "write_file", "write_stream"]
 
 CHARACTERS = 1_000_000
 TOKENS_PER_SHARD = 100_000_000
@@ -66,6 +68,15 @@ def texts(dataset: Dataset, split: str, column: str, tokenizer: Tokenizer, end: 
         encodings = tokenizer.encode_batch_fast([text for text, _ in group], add_special_tokens=False)
         for (text, ends), encoding in zip(group, encodings, strict=True):
             yield Piece(encoding.ids + [end] * ends, len(text.encode()), ends)
+
+
+def plain_bytes(dataset: Dataset, split: str, column: str, end: int) -> Iterator[Piece]:
+    """A column as its bytes in UTF-8, for what no tokenizer may change: lists and objects as JSON, nothing as an empty text."""
+    for (value,) in rows_of(dataset, split, [column]):
+        value = without_fillers(value)
+        text = value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
+        content = text.encode()
+        yield Piece([*content, end], len(content))
 
 
 def _parts(dataset: Dataset, split: str, column: str, *, cut: bool) -> Iterator[tuple[str, bool]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.columns import find_labels, write_labels, write_numbers
 from curate.tokenize.fields import MESSAGES, Fields, Kept
-from curate.tokenize.streams import Piece, conversations, lists_of_words, texts, write_stream
+from curate.tokenize.streams import Piece, conversations, lists_of_words, plain_bytes, texts, write_stream
 from curate.tokenize.turns import EXCHANGE, check_plain, turns
 from curate.tokenize.unfit import facts_of, unfit
 
@@ -100,6 +100,8 @@ class Writer:
             if role in EXCHANGE:
                 check_plain(dataset, split, role, column)
             yield role, texts(dataset, split, column, tokenizer, end), None
+        for role, column in fields.bytes.items():
+            yield role, plain_bytes(dataset, split, column, end), None
         for role, column in fields.words.items():
             yield role, lists_of_words(dataset, split, column, tokenizer, end, unknown), ".words"
         if not self.template:

@@ -101,6 +101,23 @@ THREE_TASKS = {
     "model": {"kind": "encoder"},
     "temperature": 2.0,
 }
+REWARDED = {
+    "rows": with_column("prompt", "level", lambda number: [str(number), "hard"]),
+    "objective": {
+        "reward": "exact",
+        "rewards": [
+            {"reward": "contains", "weight": 0.5},
+            {"reward": "tests.train.reward_functions:columns_told", "columns": ["level"], "weight": 0.01},
+        ],
+        "epochs": 2,
+        "minibatches": 2,
+        "kl": 0.02,
+        "ratio": "sequence",
+        "truncated": "mask",
+        "flat": "skip",
+        "reward_limits": {"failed": 0.0},
+    },
+}
 METHODS = {
     "mixture": ("classification", MIXED),
     "two tasks": ("causal", TWO_TASKS),
@@ -117,6 +134,7 @@ METHODS = {
     "lora of rewards": ("reinforcement", {"lora": {"rank": 2, "targets": ["query", "key", "up"]}}),
     "dora": ("causal", {"lora": {"rank": 2, "targets": "all-linear", "dora": True, "scaling": "rank_stabilized"}}),
     "lora on bf16": ("causal", {"lora": {"rank": 2, "targets": "all-linear", "base": "bf16"}}),
+    "rewards and updates": ("reinforcement", REWARDED),
     "weights": (
         "sft",
         {"rows": with_column("conversation", "much", lambda number: number % 3), "data": {"weight": "much"}},

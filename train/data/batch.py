@@ -26,6 +26,7 @@ PADDING: dict[str, float] = {
     "labels": IGNORED,
     "documents": -1,
     "answers": -1,
+    "columns": -1,
     "weights": 1,
 }
 """What stands where there is nothing, by key; tokens have the padding token, all else 0."""

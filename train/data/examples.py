@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from curate.errors import CurateError
 from curate.tokenize.pack import Pack
 from curate.train.data.batch import IGNORED, Arrays, filled
+from curate.train.settings.rewards import COLUMN
 
 __all__ = ["Documents", "Labelled", "Pairs", "Prompts", "Tagged", "labelled_row"]
 
@@ -230,12 +231,24 @@ class Prompts(Documents):
         super().__init__(pack, split, length)
         self.room = length - len(self.before)
         self._count_cut(self.rows.lengths("prompt") > self.room)
+        self.columns = sorted(role for role in pack.manifest["fields"].get("bytes", {}) if role.startswith(COLUMN))
 
     def read(self, numbers: Integers) -> Arrays:
-        """`tokens`, `documents`; `answers` (rows, any), -1 after them; `weights` where there are some."""
+        """`tokens`, `documents`; `answers` (rows, any), -1 after them; `weights` where there are some.
+
+        Where rewards read further columns also `columns` (rows, columns, any): their bytes, -1 after them.
+        """
         prompts = [None if number < 0 else self._prompt(number) for number in numbers.tolist()]
         answers = [None if number < 0 else self.rows.tokens("answer", number) for number in numbers.tolist()]
-        return {**self._row_facts(numbers), **self._padded(prompts), "answers": filled(answers, value=-1)}
+        found = {**self._row_facts(numbers), **self._padded(prompts), "answers": filled(answers, value=-1)}
+        if self.columns:
+            texts = [
+                None if number < 0 else self.rows.tokens(role, number)
+                for number in numbers.tolist()
+                for role in self.columns
+            ]
+            found["columns"] = filled(texts, value=-1).reshape(len(numbers), len(self.columns), -1)
+        return found
 
     def _prompt(self, number: int) -> Integers:
         prompt = self.rows.tokens("prompt", number)

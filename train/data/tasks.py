@@ -15,9 +15,11 @@ from curate.train.settings.methods import (
     ClassificationSettings,
     ObjectiveSettings,
     PreferenceSettings,
+    ReinforcementSettings,
     RewardModelSettings,
     TokenClassificationSettings,
 )
+from curate.train.settings.rewards import COLUMN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,8 +83,10 @@ class Task:
             texts["target"] = data.target
         if isinstance(self.objective, PreferenceSettings | RewardModelSettings):
             texts = {role: getattr(data, role) for role in self._answered}
-        if kind == "reinforcement":
+        kept: dict[str, str] = {}
+        if isinstance(self.objective, ReinforcementSettings):
             texts = {"prompt": data.prompt, "answer": data.answer}
+            kept = {f"{COLUMN}{number:02}": column for number, column in enumerate(self.objective.columns)}
         turns = {role: column for role, column in texts.items() if role in EXCHANGE} if self.has_turns(template) else {}
         labels = None
         if isinstance(self.objective, ClassificationSettings):
@@ -95,7 +99,7 @@ class Task:
             numbers["margin"] = data.margin
         texts = {role: column for role, column in texts.items() if role not in turns}
         chat = {"turns": _given(turns), "chat_template": data.chat_template, "unfit": data.unfit} if turns else {}
-        return Fields(texts=_given(texts), labels=labels, numbers=_given(numbers), **chat)
+        return Fields(texts=_given(texts), bytes=kept, labels=labels, numbers=_given(numbers), **chat)
 
     @property
     def _answered(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ whole only inside the root's `forward` and inside the methods named in `parallel
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -66,6 +67,20 @@ class Objective(nn.Module):
     def prepare(self, batch: Batch, *, step: int) -> Batch:
         """The batch as it is learned from (masks set, texts sampled); called once a step, by all processes."""
         return batch
+
+    def updates(self, batch: Batch) -> Iterator[Batch]:
+        """What the optimizer takes a step for each of, from a prepared batch; in all processes as many."""
+        yield batch
+
+    def listen(self, beat: Callable[[], None]) -> None:
+        """Call `beat` in what `prepare` and `score` may take long for besides the model: else the run seems to hang."""
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Texts that were sampled since the last call, for people to look at: `prompt_number`, texts, rewards."""
+        return []
+
+    def close(self) -> None:
+        """The run has ended; end what was started for it."""
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
         """Sums over a batch of the validation split, of any shape, and rows of what is `listed`; without gradient."""

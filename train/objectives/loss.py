@@ -21,12 +21,9 @@ from torch import Tensor
 from curate.train.data.batch import IGNORED
 
 __all__ = [
-    "divergence",
-    "group_advantages",
     "linear_cross_entropy",
     "linear_distillation",
     "linear_log_probabilities",
-    "policy_loss",
 ]
 
 CHUNK = 256
@@ -35,8 +32,6 @@ GPU_CHUNKS = 8
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 """The other library of matrix products in PyTorch, which it takes by itself for halves only: in float32 it makes logits at
 100 GFLOP/s on a core of an AMD EPYC where MKL makes 77 (256 x 384 by 384 x 8192); its other products are no faster."""
-SPREAD = 1e-4
-"""Added to the deviation of a group's rewards, which may be zero; as in trl."""
 
 Terms = Callable[[Tensor, slice], Tensor]
 """From the logits of some positions, and where those are, to their summed loss. Where gradients are wanted it turns the
@@ -272,55 +267,3 @@ def _add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
 def _log_softmax_(logits: Tensor) -> Tensor:
     """In place."""
     return logits.sub_(logits.logsumexp(-1, keepdim=True))
-
-
-# ---- losses of log-probabilities
-
-
-def policy_loss(
-    log_probabilities: Tensor, advantages: Tensor, *, old: Tensor | None = None, clip: float | None = None
-) -> Tensor:
-    """Policy gradient of each token: -advantage * ratio of the probabilities now and when it was sampled.
-
-    Without `old` the ratio is 1 and its gradient that of the log-probability: REINFORCE (Williams 1992). With `clip` it
-    is the clipped loss of PPO (Schulman et al. 2017), which GRPO uses.
-
-    Args:
-        log_probabilities: (rows, length) of the sampled tokens.
-        advantages: (rows, length), or (rows, 1).
-        old: (rows, length) log-probabilities by the model that sampled.
-        clip: The ratio is kept within 1 - clip and 1 + clip where leaving it would pay.
-
-    Returns:
-        (rows, length).
-    """
-    ratio = (log_probabilities - (log_probabilities if old is None else old).detach()).exp()
-    gain = ratio * advantages
-    if clip is not None:
-        gain = torch.minimum(gain, ratio.clamp(1 - clip, 1 + clip) * advantages)
-    return -gain
-
-
-def divergence(log_probabilities: Tensor, reference: Tensor) -> Tensor:
-    """Estimate at each sampled token of KL(model || reference), never negative (k3 of Schulman 2020; as in GRPO).
-
-    Args:
-        log_probabilities: By the model, any shape.
-        reference: By the reference, of the same shape.
-    """
-    difference = reference - log_probabilities
-    return difference.exp() - difference - 1
-
-
-def group_advantages(rewards: Tensor, *, scaled: bool) -> Tensor:
-    """How much better each completion is than the others of its prompt.
-
-    Args:
-        rewards: (prompts, group), group at least 2.
-        scaled: Divide by the deviation of the group (GRPO, Shao et al. 2024).
-
-    Returns:
-        (prompts, group).
-    """
-    advantages = rewards - rewards.mean(1, keepdim=True)
-    return advantages / (rewards.std(1, keepdim=True) + SPREAD) if scaled else advantages

@@ -1,16 +1,22 @@
-"""Reinforcement by verifiable rewards: REINFORCE (Williams 1992) and GRPO (Shao et al. 2024), generation in the loop.
+"""Reinforcement by verifiable rewards: REINFORCE (Williams 1992), GRPO (Shao et al. 2024) and its kin, generation in the loop.
 
-A step samples `group` completions of each of its prompts from the model as it is, rewards them by a rule, and learns
-from each once: on-policy, so there is no ratio to clip. The advantage of a completion is its reward less the mean of
-its group, divided by the group's deviation (GRPO) or not. The loss of a token is -advantage x log-probability, plus
-`kl` times the divergence from the model as it began (Schulman's k3 estimate); the sum over all tokens of the step is
-divided by their number, as in DAPO (Yu et al. 2025). Equal to trl's GRPOTrainer with `loss_type: dapo` and one
-iteration (`scale_rewards: group` or `none`), tested.
+A step samples `group` completions of each of its prompts from the model as it is, has them rewarded (judging.py), and
+learns from them: once, on-policy, so that there is no ratio to clip; or in `epochs` times `minibatches` updates, with the
+clipped ratio to the model that sampled. The advantage of a completion is its reward less the mean of its group, divided by
+the group's deviation (GRPO) or not. What the loss of a token is, and how losses are summed, is in policy.py; `kl` times the
+divergence from the model as it began (Schulman's k3 estimate) comes to it.
+
+    GRPO        aggregate: sequence
+    DAPO        aggregate: token (the default), clip_high: 0.28, truncated: mask, flat: skip, and the reward `overlong`
+    Dr. GRPO    method: reinforce, aggregate: constant
+    GSPO        ratio: sequence, aggregate: sequence, clip: 3.0e-4, clip_high: 4.0e-4
+
+A step is a rollout with all its updates, so a checkpoint never falls between two of them, and holds no texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,16 +26,18 @@ from torch import Tensor, nn
 from curate.train.data.batch import IGNORED, Batch
 from curate.train.data.order import uniforms
 from curate.train.objectives.contract import Loss, Objective
-from curate.train.objectives.loss import divergence, group_advantages, policy_loss
+from curate.train.objectives.judging import Judging
+from curate.train.objectives.policy import aggregated, clipped, divergence, group_advantages, policy_loss, ratios
 from curate.train.objectives.reference import Reference, as_it_began, evaluating, log_probabilities
-from curate.train.objectives.rewards import judge, load_reward
 from curate.train.objectives.rollout import Continuation, sample
 from curate.train.settings.methods import ReinforcementSettings
 
 __all__ = ["Reinforcement"]
 
-_OF_COMPLETIONS = ("reward", "length", "ended")
-"""Sums that are divided by the completions; others by the tokens."""
+SAMPLED = 64
+"""Completions of a validation that are kept for people to look at."""
+_OF_TOKENS = ("entropy", "divergence", "clipped")
+"""Sums that are divided by the sampled tokens; all others but the loss by the completions."""
 
 
 class Reinforcement(Objective):
@@ -44,12 +52,13 @@ class Reinforcement(Objective):
         reference: The model as it began, with the temperature of the settings; None if `kl` is 0, or if only adapters
             are trained: then it is the trunk without them.
 
-    Training logs `reward`, `length` and `ended` (share that came to its end) for each completion, `entropy` (estimated
-    from the sampled tokens) and `divergence` for each token. Validation takes the likeliest token each time and gives
-    `reward`, `length` and `ended`.
+    Training logs for each completion `reward`, `length`, `ended` (share that came to its end), `flat` (share in groups whose
+    rewards are all the same), of several rewards each as `rewards/NAME`, and `failed` where something stands for rewards that
+    fail; for each token `entropy` (estimated from the sampled ones), `divergence`, and `clipped` where a rollout has
+    several updates. Validation takes the likeliest token each time and gives the same but `flat`.
 
     Raises:
-        CurateError: The reward cannot be loaded; later, that it failed, with the number of the prompt.
+        CurateError: A reward cannot be loaded; later, that it failed, with the number of the prompt.
     """
 
     watch = "reward"
@@ -67,9 +76,23 @@ class Reinforcement(Objective):
     ) -> None:
         super().__init__()
         self.model, self.settings = trunk, settings
-        self.tokenizer, self.ends, self.seed = tokenizer, tuple(ends), seed
-        self.reward = load_reward(settings.reward)
+        self.ends, self.seed = tuple(ends), seed
+        self.judging = Judging(settings, tokenizer=tokenizer, ends=ends)
+        self.sampled: list[dict[str, Any]] = []
         self.outside = (reference,)  # in a tuple: no part of this module's tree
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Completions that were judged since the last call: all of a step, the first of a validation."""
+        found, self.sampled = self.sampled, []
+        return found
+
+    def close(self) -> None:
+        """End the processes that judge."""
+        self.judging.close()
+
+    def listen(self, beat: Callable[[], None]) -> None:
+        """Call `beat` while completions are judged."""
+        self.judging.beat = beat
 
     # ---- sampling
 
@@ -82,11 +105,22 @@ class Reinforcement(Objective):
         (reference,) = self.outside
         if self.settings.kl and reference is not None:
             sampled["references"] = reference.respond(sampled)
-        rewards = self._rewards(prompts, sampled)
-        grouped = rewards.view(-1, self.settings.group)
+        judged = self.judging(prompts, sampled)._asdict()
+        self.sampled = self.judging.seen
+        grouped = judged["rewards"].view(-1, self.settings.group)
         advantages = group_advantages(grouped, scaled=self.settings.method == "grpo").flatten()
+        flat = (grouped == grouped[:, :1]).all(1).repeat_interleave(self.settings.group)
         kept = {name: prompts[name] for name in ("samples", "numbers", "weights") if name in prompts}
-        return {**kept, **sampled, "rewards": rewards, "advantages": advantages}
+        return {**kept, **sampled, **judged, "advantages": advantages, "flat": flat}
+
+    def updates(self, batch: Batch) -> Iterator[Batch]:
+        """The prepared batch, cut by its prompts into minibatches, as many times as it is learned from."""
+        count, rows = self.settings.minibatches, len(batch["rewards"])
+        for _ in range(self.settings.epochs):
+            for part in range(count):
+                yield {
+                    name: values[rows * part // count : rows * (part + 1) // count] for name, values in batch.items()
+                }
 
     def respond(self, prompts: Batch, *, greedy: bool) -> Batch:
         """Go on with prompts; called by all processes.
@@ -97,7 +131,8 @@ class Reinforcement(Objective):
 
         Returns:
             `tokens`, `targets`, `documents` (rows, length + new_tokens - 1), the targets being what was sampled, and
-            `ended` (rows,) bool. With `kl` also `references`, if the model as it began is the trunk without adapters.
+            `ended` (rows,) bool. With `kl` also `references`, if the model as it began is the trunk without adapters,
+            and with several updates `old`, the log-probabilities by the model that sampled.
         """
         tokens, documents = prompts["tokens"], prompts["documents"]
         empty = (documents < 0).all(-1)
@@ -124,6 +159,9 @@ class Reinforcement(Objective):
         if not greedy and self.settings.kl and self.outside == (None,):
             with as_it_began(self):
                 sampled["references"] = self._log_probabilities(sampled)
+        if not greedy and self.settings.epochs * self.settings.minibatches > 1:
+            with evaluating(self):
+                sampled["old"] = self._log_probabilities(sampled)
         return sampled
 
     def _uniforms(self, prompts: Batch) -> Tensor:
@@ -139,86 +177,96 @@ class Reinforcement(Objective):
         within = torch.arange(len(prompts["samples"]), device=prompts["samples"].device) % group
         return {**prompts, "samples": prompts["samples"] * group + within}
 
-    # ---- rewards
-
-    def _rewards(self, prompts: Batch, sampled: Batch) -> Tensor:
-        """(rows,) float32; 0 for empty rows."""
-        names = prompts.get("numbers", prompts["samples"]).tolist()
-        rows = zip(
-            names,
-            self._texts(prompts["tokens"], prompts["documents"] >= 0),
-            self._texts(sampled["targets"], sampled["targets"] != IGNORED),
-            self._texts(prompts["answers"], prompts["answers"] >= 0),
-            (prompts["documents"] >= 0).any(-1).tolist(),
-            strict=True,
-        )
-        rewards = [
-            judge(self.reward, prompt, completion, answer, place=f"prompt {name}") if there else 0.0
-            for name, prompt, completion, answer, there in rows
-        ]
-        return torch.tensor(rewards, dtype=torch.float32, device=sampled["tokens"].device)
-
-    def _texts(self, tokens: Tensor, valid: Tensor) -> list[str]:
-        """The text of each row's valid tokens, without special ones and the end."""
-        rows = [row[there & ~self._is_end(row)].tolist() for row, there in zip(tokens.cpu(), valid.cpu(), strict=True)]
-        return self.tokenizer.decode_batch(rows, skip_special_tokens=True)
-
     def _is_end(self, tokens: Tensor) -> Tensor:
         return torch.isin(tokens, torch.tensor(self.ends, device=tokens.device))
 
     # ---- learning
 
     def size(self, batch: Batch) -> float:
-        """Sampled tokens, each by the weight of its prompt."""
-        return float(_token_weights(batch).sum())
+        """What the summed loss is divided by: sampled tokens, completions, or all tokens that these might have had."""
+        if self.settings.aggregate == "token":
+            return float((self._mask(batch) * self._weights(batch)[:, None]).sum())
+        longest = self.settings.new_tokens if self.settings.aggregate == "constant" else 1
+        return float(self._weights(batch).sum()) * longest
 
     def forward(self, batch: Batch) -> Loss:
-        """Summed loss of the sampled tokens of a prepared batch."""
+        """Summed loss of a prepared batch, or of some rows of it."""
+        settings, advantages = self.settings, batch["advantages"][:, None]
         found = self._log_probabilities(batch)
-        weights = _token_weights(batch)
-        losses = policy_loss(found, batch["advantages"][:, None])
+        sampled, mask, weights = _sampled(batch), self._mask(batch), self._weights(batch)
+        ratio = ratios(found, batch.get("old"), mask=sampled, of=settings.ratio)
+        high = settings.clip if settings.clip_high is None else settings.clip_high
+        losses = policy_loss(ratio, advantages, low=settings.clip if "old" in batch else None, high=high)
         measures = {"entropy": -found.detach()}
-        if self.settings.kl:
+        if "old" in batch:
+            measures["clipped"] = clipped(ratio.detach(), advantages, low=settings.clip, high=high).expand_as(found)
+        if settings.kl:
             apart = divergence(found, batch["references"])
-            losses = losses + self.settings.kl * apart
+            losses = losses + settings.kl * apart
             measures["divergence"] = apart.detach()
-        sums = {name: (value * weights).sum() for name, value in measures.items()}
-        return Loss((losses * weights).sum(), {**sums, **_of_completions(batch)})
+        total = (aggregated(losses, mask, by=settings.aggregate) * weights).sum()
+        counted = sampled * _prompt_weights(batch)[:, None]
+        sums = {name: (value * counted).sum() for name, value in measures.items()}
+        return Loss(total, {**sums, "tokens": counted.sum(), **self._of_completions(batch)})
 
     def measures(self, sums: dict[str, float], size: float) -> dict[str, float]:
-        """Loss, `entropy` and `divergence` for each token; `reward`, `length` and `ended` for each completion."""
-        completions = sums["completions"]
-        counts = {name: completions if name in _OF_COMPLETIONS else size for name in sums}
-        return {name: sums[name] / max(count, 1e-12) for name, count in counts.items() if name != "completions"}
+        """Loss, what is of each token, and what is of each completion."""
+        tokens, completions = sums["tokens"], sums["completions"]
+        counts = {name: tokens if name in _OF_TOKENS else size if name == "loss" else completions for name in sums}
+        left = [name for name in sums if name not in ("tokens", "completions")]
+        return {name: sums[name] / max(counts[name], 1e-12) for name in left}
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
         """Rewards of the likeliest completions of the prompts."""
         sampled = self.respond(batch, greedy=True)
-        sums = _of_completions({**sampled, "rewards": self._rewards(batch, sampled)})
+        sums = self._of_completions({**sampled, **self.judging(batch, sampled)._asdict()})
+        self.sampled = [*self.sampled, *self.judging.seen][:SAMPLED]
         return {name: value.double() for name, value in sums.items()}
 
     def summary(self, sums: dict[str, Tensor]) -> dict[str, Any]:
-        """`reward`, `length` and `ended` for each prompt, and `count`, the prompts."""
+        """What is logged of completions, for each prompt, and `count`, the prompts."""
         count = int(sums["completions"])
-        return {**{name: sums[name].item() / max(count, 1) for name in _OF_COMPLETIONS}, "count": count}
+        means = {name: value.item() / max(count, 1) for name, value in sums.items() if name != "completions"}
+        return {**means, "count": count}
+
+    def _of_completions(self, batch: Batch) -> dict[str, Tensor]:
+        """Sums over completions, and how many there are; empty rows have none."""
+        lengths = _sampled(batch).sum(-1)
+        there = lengths > 0
+        sums = {
+            "reward": (batch["rewards"] * there).sum(),
+            "length": lengths.sum(),
+            "ended": (batch["ended"] & there).sum(),
+            "completions": there.sum(),
+        }
+        if "flat" in batch:
+            sums["flat"] = (batch["flat"] & there).sum()
+        if self.settings.rewards:
+            each = (batch["parts"] * there[:, None]).sum(0)
+            sums |= {f"rewards/{name}": value for name, value in zip(self.judging.names, each, strict=True)}
+        if self.settings.reward_limits.failed != "error":
+            sums["failed"] = (batch["failed"] & there).sum()
+        return sums
+
+    def _mask(self, batch: Batch) -> Tensor:
+        """(rows, length) float32: 1 where a sampled token is learned from."""
+        mask = _sampled(batch).float()
+        return mask * batch["ended"][:, None] if self.settings.truncated == "mask" else mask
+
+    def _weights(self, batch: Batch) -> Tensor:
+        """(rows,) float32: how much a completion counts; 0 of an empty row, and where all of its group are worth the same."""
+        weights = _prompt_weights(batch) * (_sampled(batch).any(-1))
+        return weights * ~batch["flat"] if self.settings.flat == "skip" else weights
 
     def _log_probabilities(self, batch: Batch) -> Tensor:
         return log_probabilities(self.model, batch, temperature=self.settings.temperature)
 
 
-def _token_weights(batch: Batch) -> Tensor:
-    """(rows, length) float32."""
-    valid = (batch["targets"] != IGNORED).float()
-    return valid * batch["weights"][:, None] if "weights" in batch else valid
+def _sampled(batch: Batch) -> Tensor:
+    """(rows, length) bool: where a token was sampled."""
+    return batch["targets"] != IGNORED
 
 
-def _of_completions(batch: Batch) -> dict[str, Tensor]:
-    """Sums over completions, and how many there are; empty rows have none."""
-    lengths = (batch["targets"] != IGNORED).sum(-1)
-    there = lengths > 0
-    return {
-        "reward": (batch["rewards"] * there).sum(),
-        "length": lengths.sum(),
-        "ended": (batch["ended"] & there).sum(),
-        "completions": there.sum(),
-    }
+def _prompt_weights(batch: Batch) -> Tensor:
+    """(rows,) float32."""
+    return batch["weights"] if "weights" in batch else torch.ones(len(batch["targets"]), device=batch["targets"].device)

@@ -22,6 +22,7 @@ _OF_A_RUN = (
     "chat_template.jinja",
     "changes.jsonl",
     "metrics.jsonl",
+    "completions.jsonl",
     "result.json",
     "wandb.json",
     "README.md",

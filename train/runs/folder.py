@@ -8,6 +8,7 @@
       chat_template.jinja the template of its conversations, where there are some
       changes.jsonl      settings and data that were changed on the way, and from which step
       metrics.jsonl      a line a step
+      completions.jsonl  what was sampled, for some prompts (reinforcement)
       checkpoints/       step-000050/ ...
       tensorboard/       event files, where they are asked for
       stacks/            where each process stood, when one hung
@@ -60,6 +61,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """One JSON line for each step."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def completions(self) -> Path:
+        """One JSON line for each sampled text that is kept."""
+        return self.path / "completions.jsonl"
 
     @property
     def stacks(self) -> Path:

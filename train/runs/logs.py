@@ -1,8 +1,8 @@
 """Metrics for other programs: TensorBoard's event files, and Weights & Biases where it is installed.
 
-Both get the numbers of each step's record, those of a validation as `validation/NAME`. A run that goes back to a
-checkpoint has each step once: TensorBoard is told to forget those after it, and W&B, which knows the run by its id, takes
-no step twice.
+Both get the numbers of each step's record, those of a validation as `validation/NAME`; sampled texts go to TensorBoard
+alone, whose files stay in the run folder. A run that goes back to a checkpoint has each step once: TensorBoard is told to
+forget those after it, and W&B, which knows the run by its id, takes no step twice.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Protocol, Self
 
 from curate.errors import CurateError
 from curate.train.runs.folder import RunFolder
+from curate.train.runs.samples import shown
 from curate.train.settings.config import TrainConfig
 
 __all__ = ["Logs", "check_logs", "scalars"]
@@ -115,6 +116,8 @@ class _TensorBoard:
         assert self.writer
         for name, value in scalars(record):
             self.writer.add_scalar(name, value, record["step"])
+        if record.get("samples"):
+            self.writer.add_text("completions", shown(record["samples"]), record["step"])
 
     def close(self) -> None:
         """Write what is left."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from curate.train.runs.earlier import forget_earlier
 from curate.train.runs.folder import RunFolder, data_facts
 from curate.train.runs.machine import flops_per_token, measured_peak, memory_used, utilization
 from curate.train.runs.metrics import Metrics
+from curate.train.runs.samples import Samples
 from curate.train.runs.watch import Watch
 from curate.train.settings.config import TrainConfig
 from curate.train.trainer import NotFinite, Step, Trainer
@@ -86,6 +87,7 @@ def train_process(
     with build_parts(config, packs, world) as parts:
         run = _Run(config, folder, packs, world, Trainer(config, parts, world))
         run.report, run.heartbeat, run.watch = report, heartbeat, watch
+        parts.objective.listen(heartbeat)
         run.go()
 
 
@@ -108,6 +110,7 @@ class _Run:
         self.speed = _Speed(config, folder, trainer, world)
         self.saved_step = 0
         self.metrics: Metrics | None = None
+        self.samples: Samples | None = None
         self.tokens = 0
         self.endless = 0  # steps in a row in which hardly any sampled text came to its end
 
@@ -150,12 +153,14 @@ class _Run:
         self.tokens += step.tokens
         self.state = replace(self.state, step=number, skipped=0)
         record = {**_record(number, step, seconds), **self.speed(step, seconds), "tokens": self.tokens}
+        samples = self.samples.of(number, "train") if self.samples else []
         last = number == self.config.steps
         if last or number % self.config.validation.every == 0:
             record |= self._validated()
+            samples += self.samples.of(number, "validation") if self.samples else []
         if self.watch and (last or number % self.watch.every == 0):
             record |= self._watched(self.watch)
-        self._write(record)
+        self._write(record, samples)
         self._tell_endless(step.measures.get("ended", 1.0))
         if last or number % self.config.checkpoint_every == 0 or self.state.best_step == number:
             self._save()
@@ -194,6 +199,7 @@ class _Run:
             self.metrics.__exit__()
         if self.world.rank == 0:
             self.metrics = Metrics(self.folder.metrics, after=self.state.step)
+            self.samples = Samples(self.folder.completions, self.config, self.trainer, after=self.state.step)
         (tokens,) = self.world.total(self.metrics.tokens if self.metrics else 0)
         self.tokens = int(tokens)
 
@@ -255,10 +261,11 @@ class _Run:
 
     # ---- what is written
 
-    def _write(self, record: dict[str, Any]) -> None:
-        if self.metrics:
+    def _write(self, record: dict[str, Any], samples: Sequence[dict[str, Any]] = ()) -> None:
+        if self.metrics and self.samples:
+            self.samples.add(samples)
             self.metrics.add(record)
-            self.report(record)
+            self.report({**record, "samples": samples} if samples else record)
 
     def _tell_endless(self, ended: float) -> None:
         """Warn, once, where texts are sampled that do not end: they are cut, judged and learned from all the same."""

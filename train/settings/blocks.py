@@ -164,3 +164,10 @@ class LogSettings(Settings):
 
     tensorboard: bool = Field(default=False, description="write event files into the run folder's `tensorboard`")
     wandb: str | None = Field(default=None, description="project in Weights & Biases, where it is installed")
+    samples: int = Field(
+        default=2,
+        ge=0,
+        description="prompts whose completions are written into completions.jsonl, with their rewards, at each validation and "
+        "every `samples_every` steps, and into TensorBoard (reinforcement); 0: none",
+    )
+    samples_every: int = Field(default=50, ge=1, description="steps between two looks at what training samples")

@@ -136,6 +136,12 @@ class TrainConfig(Settings):
                 f"batch.sequences ({self.batch.sequences}) must be a multiple of "
                 f"processes x batch.accumulate ({readers} x {self.batch.accumulate})"
             )
+        parts = getattr(self.objective, "minibatches", 1)
+        if self.batch.sequences % (readers * self.batch.accumulate * parts):
+            raise ValueError(
+                f"batch.sequences ({self.batch.sequences}) must be a multiple of processes x batch.accumulate x "
+                f"objective.minibatches ({readers} x {self.batch.accumulate} x {parts})"
+            )
         return self
 
     @model_validator(mode="after")

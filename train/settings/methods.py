@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from curate.train.settings.rewards import RewardLimits, RewardSettings, as_entry, single
 
 __all__ = [
     "AdversarialSettings",
@@ -196,7 +198,7 @@ class RewardModelSettings(Settings):
 
 
 class ReinforcementSettings(Settings):
-    """Texts sampled in the loop and rewarded by a rule: REINFORCE (Williams 1992) or GRPO (Shao et al. 2024)."""
+    """Texts sampled in the loop and rewarded by rules: REINFORCE (Williams 1992), GRPO (Shao et al. 2024) and their kin."""
 
     kind: Literal["reinforcement"] = "reinforcement"
     method: Literal["reinforce", "grpo"] = Field(
@@ -204,12 +206,71 @@ class ReinforcementSettings(Settings):
     )
     reward: str = Field(
         default="exact",
-        description="`exact`, `contains`, `number`, or `package.module:function`, given (prompt, completion, answer)",
+        description="`exact`, `contains`, `number`, `mathematics`, `instructions`, or `package.module:function`, given "
+        "(prompt, completion, answer)",
     )
+    rewards: tuple[RewardSettings, ...] = Field(
+        default=(), description="instead of `reward`: several, each with its settings and weight, logged by its name"
+    )
+    reward_limits: RewardLimits = RewardLimits()
     group: int = Field(default=8, ge=2, description="completions of each prompt")
     new_tokens: int = Field(default=32, ge=1, description="most tokens of a completion")
     temperature: float = Field(default=1.0, gt=0, description="of the sampling")
     kl: float = Field(default=0.0, ge=0, description="weight of the divergence from the model as it began")
+    epochs: int = Field(default=1, ge=1, description="times that the completions of a step are learned from")
+    minibatches: int = Field(default=1, ge=1, description="updates in each of these times, by the prompts of the step")
+    clip: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="how far below 1 the ratio to the model that sampled may pay, of several updates",
+    )
+    clip_high: float | None = Field(default=None, gt=0, description="how far above 1; by default as far as below")
+    ratio: Literal["token", "sequence"] = Field(
+        default="token", description="of each token, or of each completion (GSPO): the geometric mean of its tokens'"
+    )
+    aggregate: Literal["token", "sequence", "constant"] = Field(
+        default="token",
+        description="the loss is the mean of all tokens (DAPO), of the means of completions (GRPO), or the sum over tokens "
+        "by completions times `new_tokens` (Dr. GRPO)",
+    )
+    truncated: Literal["keep", "mask"] = Field(
+        default="keep", description="mask: nothing is learned from completions that did not come to their end"
+    )
+    flat: Literal["keep", "skip"] = Field(
+        default="keep",
+        description="skip: groups whose rewards are all the same, which teach nothing, do not count in the mean of the loss; "
+        "their share is logged as `flat`",
+    )
+
+    @field_validator("rewards", mode="before")
+    @classmethod
+    def _as_written(cls, given: Any) -> Any:
+        return [as_entry(one) for one in given] if isinstance(given, (list, tuple)) else given
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Self:
+        if self.rewards and self.reward != "exact":
+            raise ValueError("give one of `reward` and `rewards`")
+        names = [one.called for one in self.rewards]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two of the `rewards` are called `{name}`: give them a `name`")
+        return self
+
+    @property
+    def entries(self) -> tuple[RewardSettings, ...]:
+        """All rewards.
+
+        Raises:
+            CurateError: There is none of that name.
+        """
+        return self.rewards or (single(self.reward),)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the dataset that rewards read besides prompt and answer."""
+        return tuple(dict.fromkeys(column for one in self.entries for column in one.reads))
 
 
 class DistillationSettings(Settings):

@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from curate.pipeline.backends.contract import Done, Failed, InternalError, Outcome
 from curate.pipeline.calls import LOADING
+from curate.pipeline.clock import Clock
 from curate.pipeline.supervision import MOST_DEATHS, At, Lost, Task
 
 __all__ = ["LocalBackend"]
@@ -41,31 +40,16 @@ class _Worker:
     at: At | None = None
     ready: bool = False
     heard: bytearray = field(default_factory=bytearray)
-    spent: float = 0.0
-    """Seconds of the present call that the worker computed or slept."""
-    computed: float = 0.0
-    looked: float = field(default_factory=time.monotonic)
+    clock: Clock = field(init=False)
+    """Of its present call."""
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(self.process.pid)
 
     def begins(self, at: At | None) -> None:
         """It says what it is about to do."""
-        self.at, self.spent, self.looked, self.computed = at, 0.0, time.monotonic(), self._computed()
-
-    def _computed(self) -> float:
-        with suppress(psutil.Error):
-            times = psutil.Process(self.process.pid).cpu_times()
-            return times.user + times.system
-        return self.computed
-
-    def look(self) -> float:
-        """Seconds of the present call that count."""
-        now, computed = time.monotonic(), self._computed()
-        passed, self.looked = now - self.looked, now
-        worked, self.computed = computed - self.computed, computed
-        with suppress(psutil.Error):
-            if psutil.Process(self.process.pid).status() in (psutil.STATUS_SLEEPING, psutil.STATUS_STOPPED):
-                worked = max(worked, passed)
-        self.spent += worked
-        return self.spent
+        self.at = at
+        self.clock.begin()
 
 
 class LocalBackend:
@@ -162,7 +146,7 @@ class LocalBackend:
         self.looked = time.monotonic() if due else self.looked
         for worker in list(self.workers):
             limit = self._limit(worker)
-            hung = due and limit is not None and worker.look() > limit
+            hung = due and limit is not None and worker.clock.look() > limit
             if worker.process.poll() is None and not hung:
                 continue
             worker.process.kill()

@@ -1,0 +1,51 @@
+"""Rewards of one's own, for tests: the process that judges imports them by their names."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+
+
+def half_a_point(prompt, completion, answer):
+    return 0.5
+
+
+def squared_length(prompt, completion, answer):
+    return len(completion) ** 2
+
+
+def length_and_a(prompt, completion, answer):
+    return len(completion) + completion.count("a")
+
+
+def drawn(prompt, completion, answer):
+    return random.random()
+
+
+def columns_told(prompt, completion, answer, columns):
+    return len(json.dumps(columns))
+
+
+def as_told(prompt, completion, answer):
+    """Does what the completion says."""
+    match completion:
+        case "hang":
+            time.sleep(600)
+        case "spin":
+            while True:
+                pass
+        case "die":
+            os.kill(os.getpid(), 9)
+        case "exit":
+            raise SystemExit
+        case "raise":
+            raise ValueError(completion)
+        case "eat":
+            return len(bytearray(1 << 32))
+        case "nothing":
+            return None
+        case "print":
+            print("a line that is no verdict")
+    return float(completion) if completion in ("nan", "inf", "1") else 0.0

@@ -1,0 +1,148 @@
+"""From sampled tokens to rewards: texts are decoded, judged in processes of their own, and their rewards summed by weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from curate.errors import CurateError
+from curate.train.data.batch import IGNORED, Batch
+from curate.train.parallel.agree import any_of_all
+from curate.train.rewards.completion import Completion
+from curate.train.rewards.judges import Judges
+from curate.train.settings.methods import ReinforcementSettings
+
+__all__ = ["Judged", "Judging"]
+
+
+class Judged(NamedTuple):
+    """What completions are worth; 0 for empty rows.
+
+    Attributes:
+        rewards: (rows,) float32: the sum of their rewards by weight.
+        parts: (rows, rewards) float32: each before its weight.
+        failed: (rows,) bool: a reward failed, and `reward_limits.failed` stands for it.
+    """
+
+    rewards: Tensor
+    parts: Tensor
+    failed: Tensor
+
+
+class Judging:
+    """The rewards of an objective.
+
+    Args:
+        settings: Rewards and their limits.
+        tokenizer: Turns tokens into texts; special tokens are left out.
+        ends: The tokens that end a completion.
+
+    Attributes:
+        beat: Called while rewards are computed, every two seconds or so.
+        seen: The completions that were judged last, with their rewards by name; empty rows are left out.
+
+    Raises:
+        CurateError: A reward cannot be loaded.
+    """
+
+    beat: Callable[[], None]
+
+    def __init__(self, settings: ReinforcementSettings, *, tokenizer: Tokenizer, ends: Sequence[int]) -> None:
+        self.limits, self.entries, self.columns = settings.reward_limits, settings.entries, settings.columns
+        self.tokenizer, self.ends = tokenizer, tuple(ends)
+        self.judges = Judges(self.entries, self.limits)
+        self.beat = lambda: None
+        self.seen: list[dict[str, Any]] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the rewards, in their order."""
+        return tuple(one.called for one in self.entries)
+
+    def close(self) -> None:
+        """End the processes."""
+        self.judges.close()
+
+    def __call__(self, prompts: Batch, sampled: Batch) -> Judged:
+        """Judge sampled texts; called by all processes, each with its own.
+
+        Args:
+            prompts: `tokens`, `documents`, `answers`, `samples`, `columns` where rewards read some, and `numbers`.
+            sampled: `targets` and `ended`, of the same rows.
+
+        Raises:
+            CurateError: A reward failed, and nothing stands for it; its place is the number of the prompt.
+        """
+        there = (prompts["documents"] >= 0).any(-1).nonzero().flatten().tolist()
+        numbers = prompts.get("numbers", prompts["samples"]).tolist()
+        samples = prompts["samples"].tolist()
+        given = self._completions(prompts, sampled)
+        found = self.judges(
+            [given[row] for row in there], [samples[row] for row in there], beat=lambda: self._tick(True)
+        )
+        while self._tick(False):
+            """Others still judge: they beat together, or whoever waits for them would seem to hang."""
+        parts = torch.zeros(len(given), len(self.entries))
+        failed = torch.zeros(len(given), dtype=torch.bool)
+        self.seen = []
+        for row, verdicts in zip(there, found, strict=True):
+            for reward, verdict in enumerate(verdicts):
+                if verdict.value is None and self.limits.failed == "error":
+                    hint = verdict.hint or "`objective.reward_limits.failed: 0` counts it, and goes on"
+                    raise CurateError(str(verdict.problem), f"prompt {numbers[row]}", hint)
+                failed[row] |= verdict.value is None
+                parts[row, reward] = self.limits.failed if verdict.value is None else verdict.value  # pyright: ignore
+        rewards = (parts.double() @ torch.tensor([one.weight for one in self.entries], dtype=torch.float64)).float()
+        for row in there:
+            self.seen.append(self._shown(numbers[row], given[row], rewards[row], parts[row], failed[row]))
+        device = sampled["targets"].device
+        return Judged(rewards.to(device), parts.to(device), failed.to(device))
+
+    def _tick(self, going: bool) -> bool:
+        """A sign of life that all processes give together; whether one of them still judges."""
+        self.beat()
+        return any_of_all(torch.tensor(going))
+
+    def _shown(self, number: int, given: Completion, reward: Tensor, parts: Tensor, failed: Tensor) -> dict[str, Any]:
+        return {
+            "prompt_number": number, "prompt": given.prompt, "completion": given.completion, "answer": given.answer,
+            "ended": given.ended, "reward": reward.item(), "failed": bool(failed),
+            "rewards": dict(zip(self.names, parts.tolist(), strict=True)),
+        }  # fmt: skip
+
+    # ---- texts
+
+    def _completions(self, prompts: Batch, sampled: Batch) -> list[Completion]:
+        rows = zip(
+            self._texts(prompts["tokens"], prompts["documents"] >= 0),
+            self._texts(sampled["targets"], sampled["targets"] != IGNORED),
+            self._texts(prompts["answers"], prompts["answers"] >= 0),
+            _columns(prompts, self.columns),
+            (sampled["targets"] != IGNORED).sum(-1).tolist(),
+            sampled["ended"].tolist(),
+            strict=True,
+        )
+        return [Completion(*row) for row in rows]
+
+    def _texts(self, tokens: Tensor, valid: Tensor) -> list[str]:
+        """The text of each row's valid tokens, without special ones and the end."""
+        ends = torch.tensor(self.ends)
+        rows = [
+            row[there & ~torch.isin(row, ends)].tolist() for row, there in zip(tokens.cpu(), valid.cpu(), strict=True)
+        ]
+        return self.tokenizer.decode_batch(rows, skip_special_tokens=True)
+
+
+def _columns(prompts: Batch, names: Sequence[str]) -> list[dict[str, str]]:
+    """The further columns of each row, from their bytes."""
+    if not names:
+        return [{} for _ in prompts["tokens"]]
+    rows = prompts["columns"].cpu().numpy()
+    return [
+        {name: bytes(part[part >= 0].astype("uint8")).decode() for name, part in zip(names, row, strict=True)}
+        for row in rows
+    ]

@@ -1,0 +1,231 @@
+"""The processes that judge: rewards run apart from training, so one that hangs, dies or eats memory costs its own completion.
+
+A worker has one completion and one reward at a time, so what loses it has an address. What counts against
+`reward_limits.seconds` is the time that it computes or sleeps (`pipeline/clock.py`): a busy machine fails no reward. A worker
+that was lost is ended with all that it has started, and another takes its place. Verdicts come in the order of the completions,
+whoever gave them, so they do not depend on the number of workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from curate.errors import CurateError
+from curate.pipeline.clock import Clock
+from curate.train.rewards.completion import Completion
+from curate.train.rewards.load import Verdict
+from curate.train.settings.rewards import RewardLimits, RewardSettings
+
+__all__ = ["Judges"]
+
+START_SECONDS = 300.0
+"""For a worker to come up, modules of one's own included."""
+POLL_SECONDS = 0.25
+BEAT_SECONDS = 2.0
+Task = tuple[int, dict[str, Any]]
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    task: Task | None = None
+    ready: bool = False
+    heard: bytearray = field(default_factory=bytearray)
+    clock: Clock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(self.process.pid)
+
+    def write(self, message: dict[str, Any]) -> None:
+        """Send it a line."""
+        assert self.process.stdin is not None
+        self.clock.begin()
+        with suppress(BrokenPipeError):  # it has died: that is found where its answer is missed
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def end(self) -> None:
+        """End it and what it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for stream in (self.process.stdin, self.process.stdout):
+            assert stream is not None
+            with suppress(BrokenPipeError):
+                stream.close()
+        self.process.wait()
+
+
+class Judges:
+    """The rewards of a run, in processes of their own; close it, or leave it as a context.
+
+    Args:
+        rewards: Each by its settings.
+        limits: What one may take for a completion.
+
+    Raises:
+        CurateError: A reward cannot be loaded.
+    """
+
+    def __init__(self, rewards: Sequence[RewardSettings], limits: RewardLimits) -> None:
+        self.rewards, self.limits = tuple(rewards), limits
+        self.selector = selectors.DefaultSelector()
+        self.workers: list[_Worker] = []
+        self.looked = time.monotonic()
+        self.folder = tempfile.TemporaryDirectory(prefix="rewards-")  # what a worker that is ended leaves goes with it
+        try:
+            self._start()
+            while not self.workers[0].ready:
+                self._look()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Judges:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers."""
+        while self.workers:
+            self._forget(self.workers[0])
+        self.selector.close()
+        self.folder.cleanup()
+
+    def __call__(
+        self,
+        completions: Sequence[Completion],
+        samples: Sequence[int],
+        *,
+        beat: Callable[[], object] = lambda: None,
+    ) -> list[list[Verdict]]:
+        """Judge completions; a verdict of each reward for each of them.
+
+        Args:
+            completions: What is judged.
+            samples: The number of each in the whole run, from which a reward that draws at random draws.
+            beat: Called every two seconds or so.
+        """
+        count = len(self.rewards)
+        asked = [
+            {"reward": reward, "sample": sample, **given._asdict()}
+            for given, sample in zip(completions, samples, strict=True)
+            for reward in range(count)
+        ]
+        found: list[Verdict | None] = [None] * len(asked)
+        waiting, beaten = deque(enumerate(asked)), time.monotonic()
+        for worker in [worker for worker in self.workers if worker.process.poll() is not None]:
+            self._forget(worker)  # it died while nothing was asked of it
+        while waiting or any(worker.task for worker in self.workers):
+            while len(self.workers) < min(self.limits.workers, len(waiting)):
+                self._start()
+            for worker in self.workers:
+                if worker.ready and worker.task is None and waiting:
+                    worker.task = waiting.popleft()
+                    worker.write(worker.task[1])
+            for number, verdict in self._look():
+                found[number] = verdict
+            if time.monotonic() - beaten > BEAT_SECONDS:
+                beaten = time.monotonic()
+                beat()
+        verdicts = [verdict for verdict in found if verdict]
+        assert len(verdicts) == len(asked)
+        return [verdicts[start : start + count] for start in range(0, len(verdicts), count)]
+
+    # ---- processes
+
+    def _start(self) -> None:
+        debug = bool(os.environ.get("CURATE_DEBUG"))
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "curate.train.rewards.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if debug else subprocess.DEVNULL,
+            env={
+                **os.environ,
+                "TMPDIR": self.folder.name,
+                "PYTHONHASHSEED": "0",
+                "OMP_NUM_THREADS": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+            },
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        worker = _Worker(process)
+        self.workers.append(worker)
+        self.selector.register(process.stdout, selectors.EVENT_READ, worker)
+        entries = [one.model_dump(mode="json") for one in self.rewards]
+        worker.write({"rewards": entries, "path": sys.path, "memory": self.limits.memory})
+
+    def _look(self) -> list[tuple[int, Verdict]]:
+        """Verdicts that have come, or that follow from the loss of a worker."""
+        found: list[tuple[int, Verdict]] = []
+        for key, _ in self.selector.select(timeout=POLL_SECONDS):
+            found += self._hear(key.data)
+        due = time.monotonic() - self.looked > POLL_SECONDS
+        self.looked = time.monotonic() if due else self.looked
+        for worker in list(self.workers):
+            limit = self.limits.seconds if worker.ready else START_SECONDS
+            busy = worker.task is not None or not worker.ready
+            hung = due and busy and worker.clock.look() > limit
+            if worker.process.poll() is None and not hung:
+                continue
+            found += self._hear(worker)  # what it said last
+            found += self._lost(worker, hung)
+        return found
+
+    def _hear(self, worker: _Worker) -> list[tuple[int, Verdict]]:
+        assert worker.process.stdout is not None
+        worker.heard += worker.process.stdout.read(1 << 20) or b""
+        *lines, rest = bytes(worker.heard).split(b"\n")
+        worker.heard = bytearray(rest)
+        found: list[tuple[int, Verdict]] = []
+        for line in lines:
+            message = json.loads(line)
+            if "error" in message:
+                (record,) = message["error"]
+                raise CurateError(record["problem"], record["where"], record["hint"])
+            if "ready" in message:
+                worker.ready = True
+                continue
+            assert worker.task is not None
+            found.append((worker.task[0], Verdict(**message)))
+            worker.task = None
+        return found
+
+    def _lost(self, worker: _Worker, hung: bool) -> list[tuple[int, Verdict]]:
+        """The verdict on what a worker was lost with.
+
+        Raises:
+            CurateError: It had not come up yet.
+        """
+        code, task = worker.process.poll(), worker.task
+        self._forget(worker)
+        if task is None and worker.ready:
+            return []
+        if task is None:
+            how = f"was not ready after {START_SECONDS:g} s" if hung else f"died (exit {code}) before it was ready"
+            raise CurateError(f"the process of the rewards {how}", "objective", "CURATE_DEBUG=1 shows what it says")
+        name = self.rewards[task[1]["reward"]].called
+        if hung:
+            return [(task[0], Verdict(None, f"the reward `{name}` took more than {self.limits.seconds:g} s"))]
+        return [(task[0], Verdict(None, f"the process of the reward `{name}` died (exit {code})"))]
+
+    def _forget(self, worker: _Worker) -> None:
+        self.workers.remove(worker)
+        self.selector.unregister(worker.process.stdout)  # pyright: ignore[reportArgumentType]
+        worker.end()
