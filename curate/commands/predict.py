@@ -41,7 +41,7 @@ def predict(
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Write what a model says of each row, as JSON lines: labels and probabilities, numbers, scores, labels of words, texts."""
+    """Write what a model says of each row, as JSON lines: labels with probabilities, numbers, scores, or texts."""
     import json
 
     from curate.commands.options import print_json

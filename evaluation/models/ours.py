@@ -124,7 +124,7 @@ def trunk_of(trained: Trained, name: str, weights: str) -> TrunkModel:
 
 def _check_predicts(trained: Trained, name: str) -> None:
     kind = trained.config.objective.kind
-    if kind in ("masked", "seq2seq", "classification", "token_classification"):
+    if kind in ("masked", "seq2seq", "classification", "token_classification", "reward"):
         raise CurateError(f"the model in `{name}` does not predict the next token: it was trained for `{kind}`")
 
 

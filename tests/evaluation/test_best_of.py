@@ -82,3 +82,9 @@ def test_the_best_of_one_is_refused(typed, trained):
 def test_a_model_that_gives_no_score_is_told_before_anything_is_written(typed, trained):
     done = typed(trained("text"), "a", "-n", 2, "--best-by", trained("text"), code=1)
     assert "was trained for `causal`, and gives no score" in str(done.exception) and not done.stdout
+
+
+@pytest.mark.slow
+def test_a_reward_model_goes_on_with_no_text(typed, trained):
+    done = typed(trained("judge"), "a", code=1)
+    assert "does not predict the next token: it was trained for `reward`" in str(done.exception)
