@@ -224,6 +224,11 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield "`lora` does not go with `optimizer.kind: muon`, which would make each adapter's factors orthogonal: take adamw"
     if config.parallel.tensor > 1 and config.lora:
         yield "`lora` does not go with `parallel.tensor`"
+    if config.lora and config.lora.base == "nf4":
+        if config.model.path is None:
+            yield "`lora.base: nf4` needs a model that has learned: `model.path`"
+        if config.compile:
+            yield "`lora.base: nf4` does not go with `compile`"
     if config.lora and config.lora.path:
         yield from _adapter_files(config, kinds)
     if config.early_stopping and config.validation.every > config.steps:
