@@ -22,6 +22,7 @@ from curate.errors import CurateError
 from curate.train.build import Parts
 from curate.train.data.batch import IGNORED, Batch
 from curate.train.data.source import Source
+from curate.train.models.nf4 import is_packed
 from curate.train.objectives.contract import Loss
 from curate.train.optimization.optimizer import (
     Average,
@@ -79,11 +80,12 @@ class Trainer:
         self.perturbation = build_perturbation(config.adversarial, seed=config.seed) if config.adversarial else None
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that training changes, by name; loading into them in place takes effect."""
+        """All that the model is and training changes, by name; loading into them in place takes effect."""
         state = state_tensors(self.objective, self.optimizer)  # first: it lets go of parameters that were made whole
         named = {name: parameter.detach() for name, parameter in self.objective.named_parameters()}
         averages = self.average.tensors() if self.average else {}
-        return {**named, **state, **averages}
+        packed = {name: buffer for name, buffer in self.objective.named_buffers() if is_packed(name)}
+        return {**named, **packed, **state, **averages}
 
     def step(self, number: int, *, offset: int = 0) -> Step:
         """Do step `number` (from 1), on the data of step `number + offset`.

@@ -11,8 +11,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.checkpoint import checkpoint
 
 from curate.errors import CurateError
-from curate.train.models.backbone import Backbone, pretrained_limits, pretrained_tensors
+from curate.train.models.backbone import Backbone, pretrained_limits
 from curate.train.parallel.world import joined
+from curate.train.weights.backbone_files import pretrained_tensors
 
 VOCABULARY = 61
 CLOSE = {"rtol": 0, "atol": 1e-5}
@@ -61,8 +62,8 @@ def load(path, length=40):
     trunk.to_empty(device="cpu")
     parameters = dict(trunk.named_parameters())
     with torch.no_grad():
-        for name, value in pretrained_tensors(path):
-            parameters.pop(name).copy_(value)
+        for name, stored in pretrained_tensors(path):
+            parameters.pop(name).copy_(stored.whole())
     assert not parameters
     return trunk.eval()
 
@@ -196,8 +197,8 @@ def test_sharded_and_recomputed_blocks_give_the_same_gradients(folders, tokens, 
         fully_shard(sharded)
         sharded.to_empty(device="cpu")
         with torch.no_grad():
-            for name, value in pretrained_tensors(folders[kind]):
-                sharded.get_parameter(f"model.{name}").to_local().copy_(value)
+            for name, stored in pretrained_tensors(folders[kind]):
+                sharded.get_parameter(f"model.{name}").to_local().copy_(stored.whole())
         sharded(tokens, padded).backward()
         for name, parameter in sharded.named_parameters():
             if wanted[name] is not None:
@@ -289,14 +290,14 @@ def test_pickled_weights_are_refused(folders, tmp_path):
     path = changed(folders["qwen2"], tmp_path)
     torch.save(load_file(path / "model.safetensors"), path / "pytorch_model.bin")
     (path / "model.safetensors").unlink()
-    with pytest.raises(CurateError, match="cannot read the model"):
+    with pytest.raises(CurateError, match="the weights are pickled"):
         list(pretrained_tensors(path))
 
 
 def test_a_file_cut_short_is_refused(folders, tmp_path):
     path = changed(folders["qwen2"], tmp_path) / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(CurateError, match="cannot read the model"):
+    with pytest.raises(CurateError, match="the file of tensors cannot be read"):
         list(pretrained_tensors(tmp_path))
 
 

@@ -269,6 +269,39 @@ def test_a_base_in_bf16_is_what_a_computation_in_bf16_makes_of_it_anyway(trained
     assert found["full"] == found["bf16"]
 
 
+NF4 = {"lora": {"rank": 4, "targets": "all-linear", "base": "nf4"}}
+
+
+def on_teacher(tiny_origins):
+    return {"model": {"path": str(tiny_origins("teacher", 0.1))}}
+
+
+def test_adapters_learn_on_a_model_in_4_bits_which_stays_as_it_is(trained, tiny_origins):
+    folder = trained("causal", dropout=0.0, checkpoint_every=1, keep_checkpoints=99, **on_teacher(tiny_origins), **NF4)
+    assert sum(losses(folder)[-3:]) / 3 < sum(losses(folder)[:3]) / 3
+    first, last = (tensors(checkpoints(folder.checkpoints)[place]) for place in (0, -1))
+    held = {name for name in first if ".packed." in name}
+    assert {first[name].dtype for name in held} == {torch.uint8, torch.int8, torch.float32}
+    assert all(torch.equal(first[name], last[name]) for name in held)
+    assert not any(name.endswith("query.weight") for name in first)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_a_resumed_run_on_4_bits_equals_a_straight_one_to_the_bit(trained, parameters, tiny_origins, dora):
+    settings = {**SHORT, **on_teacher(tiny_origins), "lora": {**NF4["lora"], "dora": dora, "dropout": 0.1}}
+    straight = trained("causal", "straight", **settings)
+    trained("causal", "resumed", until=5, **settings)
+    resumed = trained("causal", "resumed", **settings)
+    assert parameters(resumed) == parameters(straight)
+    assert (losses(resumed), validations(resumed)) == (losses(straight), validations(straight))
+
+
+def test_two_processes_on_4_bits_have_the_losses_of_one(trained, tiny_origins):
+    settings = {**SHORT, **on_teacher(tiny_origins), **NF4, "dropout": 0.0}
+    one, two = trained("causal", "one", **settings), trained("causal", "two", processes=2, **settings)
+    assert losses(two) == pytest.approx(losses(one), abs=1e-5)
+
+
 def test_adapters_improve_a_model_that_is_there(trained, tiny_origins):
     begin = {"path": str(tiny_origins("teacher", 0.1))}
     folder = trained("causal", model=begin, dropout=0.0, lora={"rank": 4, "targets": ["query", "value", "up", "down"]})

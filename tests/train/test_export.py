@@ -151,6 +151,25 @@ def test_adapters_load_in_peft_on_the_model_that_they_began_with(trained, tmp_pa
     torch.testing.assert_close(logits, own_logits(load_trained(adapted.path), "causal"), rtol=0, atol=1e-5)
 
 
+def test_a_run_on_4_bits_is_exported_as_it_was_validated_and_its_adapters_beside_the_original(on_base, tmp_path):
+    """Merged, it is what was trained; on the original model adapters are off by what 4 bits lose."""
+    folder = on_base("first", lora={**DORA["lora"], "base": "nf4"})
+    export_run(folder.path, tmp_path / "merged")
+    export_run(folder.path, tmp_path / "adapter", adapter=True)
+    with torch.no_grad():
+        logits = loaded(tmp_path / "merged", "causal")(input_ids=TOKENS).logits
+    torch.testing.assert_close(logits, own_logits(load_trained(folder.path), "causal"), rtol=0, atol=1e-5)
+    still = {**SHORT, "steps": 1, "validation": {"every": 1}, "optimizer": {"learning_rate": 1e-12}}
+    found = {}
+    for base in ("nf4", "full"):
+        lora = {**DORA["lora"], "base": base, "path": str(tmp_path / "adapter")}
+        found[base] = on_base(base, still, lora=lora).result()["validation"]["loss"]
+    wanted = folder.result()["validation"]["loss"]
+    assert found["nf4"] == pytest.approx(wanted, abs=1e-6)
+    assert found["full"] != wanted
+    assert found["full"] == pytest.approx(wanted, rel=0.01)
+
+
 @pytest.fixture
 def on_base(trained, tmp_path):
     """A run with adapters on one and the same base."""

@@ -58,6 +58,11 @@ TASKS = {"a": {"objective": {"kind": "causal"}}, "b": {"objective": {"kind": "sf
             "and, a single label, by `classification`",
         ),
         ({"optimizer": {"kind": "muon"}, "lora": {}}, "`lora` does not go with `optimizer.kind: muon`"),
+        ({"lora": {"base": "nf4"}}, "`lora.base: nf4` needs a model that has learned: `model.path`"),
+        (
+            {"lora": {"base": "nf4"}, "model": {"path": "y"}, "compile": True},
+            "`lora.base: nf4` does not go with `compile`",
+        ),
         ({"lora": {"path": "x"}}, "`lora.path` needs the model that its adapters were made for: `model.path`"),
         (
             {"lora": {"path": "x"}, "model": {"path": "y"}, "objective": {"kind": "classification"}},

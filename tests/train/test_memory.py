@@ -107,6 +107,20 @@ def test_a_base_in_bf16_takes_half_the_memory():
     assert full.weights - half.weights == 2 * own
 
 
+@pytest.mark.parametrize("kind", ["decoder", "encoder_decoder"])
+def test_a_base_in_4_bits_takes_what_its_buffers_hold_in_every_process(kind):
+    from curate.train.models.lora import add_lora
+
+    settings = config("1m", model={"kind": kind, "path": "x"}, lora={"base": "nf4"}, batch={"sequences": 16})
+    trunk = built(settings, 300)
+    add_lora(trunk, settings.lora)
+    held = sum(buffer.numel() * buffer.element_size() for buffer in trunk.buffers())
+    rest = sum(parameter.numel() * parameter.element_size() for parameter in trunk.parameters())
+    one, two = (estimated(settings, 300, processes=count).weights for count in (1, 2))
+    assert one == pytest.approx(held + rest, rel=0.01)
+    assert two == pytest.approx(held + rest / 2, rel=0.01)
+
+
 @pytest.mark.parametrize("kind", ["decoder", "encoder", "encoder_decoder"])
 @pytest.mark.parametrize("dora", [False, True])
 def test_every_parameter_of_the_adapters_is_counted(kind, dora):

@@ -4,8 +4,7 @@ transformers computes it, and we train it: its list of layers is what is sharded
 classification in any case, and everything that needs the next token's logits where the file is a causal model whose
 logits are states times one matrix.
 
-Only safetensors are read, from the folder alone, and no code that comes with a model is run. While the weights are read,
-each process holds the whole model in float32, 4 bytes a parameter, in the memory of the host. Dropout is the file's.
+Only safetensors are read, from the folder alone, and no code that comes with a model is run. Dropout is the file's.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from curate.errors import CurateError
 from curate.train.models.layers import BackboneCache, check_room, document_positions, pool
 from curate.train.settings.architecture import Architecture
 
-__all__ = ["Backbone", "load_pretrained", "pretrained_limits", "pretrained_tensors"]
+__all__ = ["Backbone", "load_pretrained", "pretrained_limits", "pretrained_names"]
 
 _SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "logits_soft_cap")
 """Settings of models whose logits are more than states times a matrix."""
@@ -35,7 +34,7 @@ _HERE = {"local_files_only": True, "trust_remote_code": False}
 class Backbone(nn.Module):
     """A model of transformers without its head, or with the matrix of its logits.
 
-    Its parameters are always made on the meta device; `pretrained_tensors` gives their values. Buffers have theirs from
+    Its parameters are always made on the meta device; `weights/backbone_files.py` reads their values. Buffers have theirs from
     the beginning, and again after `to_empty`.
 
     Args:
@@ -196,8 +195,12 @@ class Backbone(nn.Module):
         return self
 
 
-def load_pretrained(path: Path) -> tuple[Any, dict[str, nn.Parameter]]:
-    """The model of transformers in a folder, float32 on the CPU, and its parameters by their names in a `Backbone`.
+def load_pretrained(path: Path, dtype: torch.dtype | Literal["auto"]) -> tuple[Any, dict[str, nn.Parameter]]:
+    """The model of transformers in a folder, whole on the CPU, and its parameters by their names in a `Backbone`.
+
+    Args:
+        path: The folder.
+        dtype: Of its numbers; auto: as they are stored.
 
     Raises:
         CurateError: A file is missing, damaged, or pickled; or a parameter is not in it.
@@ -205,21 +208,30 @@ def load_pretrained(path: Path) -> tuple[Any, dict[str, nn.Parameter]]:
     config = _read_config(path)
     with _problems(path), _quiet(), torch.device("cpu"), torch.random.fork_rng(devices=[]):
         whole, report = _auto_class(config).from_pretrained(
-            path, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **_HERE
+            path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **_HERE
         )
     tensors = _named(whole)
     absent = {id(value) for name, value in whole.named_parameters() if name in report["missing_keys"]}
-    missing = [name for name, value in tensors.items() if id(value) in absent]
-    if missing:
-        raise CurateError(
-            f"the model in `{path}` has no values for `{missing[0]}` ({len(missing)} in all)", "model.path"
-        )
+    if missing := [name for name, value in tensors.items() if id(value) in absent]:
+        also = f"`{missing[0]}` ({len(missing)} in all)"
+        raise CurateError(f"the model in `{path}` has no values for {also}", "model.path")
     return whole, tensors
 
 
-def pretrained_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The values of all parameters of a `Backbone`, as `load_pretrained` has them."""
-    yield from ((name, value.detach()) for name, value in load_pretrained(path)[1].items())
+def pretrained_names(path: Path) -> dict[str, tuple[str, ...]] | None:
+    """The names that each parameter of a `Backbone` may have in the folder's files.
+
+    None where transformers computes some parameters from those in the files (experts that it puts together).
+    """
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter
+
+    whole = _skeleton(path)[1]
+    if any(isinstance(change, WeightConverter) for change in get_model_conversion_mapping(whole)):
+        return None
+    prefix, theirs = f"{whole.base_model_prefix}.", {value: name for name, value in whole.named_parameters()}
+    names = ((name, theirs[value]) for name, value in _named(whole).items())
+    return {name: (own, prefix + own, own.removeprefix(prefix)) for name, own in names}
 
 
 def pretrained_limits(path: Path) -> tuple[int, int]:
@@ -245,9 +257,8 @@ def _read_config(path: Path) -> Any:
         "is quantized": getattr(config, "quantization_config", None),
         "is an adapter of another one": (path / "adapter_config.json").exists(),
     }
-    for problem, found in unfit.items():
-        if found:
-            raise CurateError(f"the model in `{path}` {problem}, which cannot be trained here", "model.path")
+    for problem in (problem for problem, found in unfit.items() if found):
+        raise CurateError(f"the model in `{path}` {problem}, which cannot be trained here", "model.path")
     config.use_cache = False
     return config
 
@@ -276,8 +287,7 @@ def _skeleton(path: Path) -> tuple[Any, Any]:
             whole = _auto_class(config).from_config(config, dtype=torch.float32, trust_remote_code=False)
     finally:
         hook.remove()
-    kept = set(whole.state_dict()) & {name for name, _ in whole.named_buffers()}
-    if kept:
+    if kept := set(whole.state_dict()) & {name for name, _ in whole.named_buffers()}:
         raise CurateError(f"the model in `{path}` keeps numbers that are no parameters: `{min(kept)}`", "model.path")
     _named(whole)
     _layers(whole.base_model)

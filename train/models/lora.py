@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.errors import CurateError
+from curate.train.models.nf4 import Nf4, Nf4Linear
 from curate.train.settings.methods import LoraSettings
 
 __all__ = ["Lora", "add_lora", "disabled", "first_weights", "is_adapter", "merged", "row_lengths"]
@@ -40,6 +41,7 @@ class Lora(nn.Linear):
 
     Attributes:
         enabled: Whether the adapter counts.
+        packed: The layer's weights in 4 bits, instead of `weight`; None but for `base: nf4`.
         lora_down: (rank, inputs).
         lora_up: (outputs, rank).
         lora_magnitude: (outputs,), what is added to the lengths of the rows of `weight`; None without `dora`.
@@ -48,7 +50,9 @@ class Lora(nn.Linear):
     def __init__(self, linear: nn.Linear, settings: LoraSettings) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.weight = linear.weight
+        self.packed = Nf4(linear.out_features, linear.in_features) if settings.base == "nf4" else None
+        if self.packed is None:
+            self.weight = linear.weight
         self.register_parameter("bias", linear.bias)
         self.scale, self.dropout, self.enabled = settings.scale, settings.dropout, True
         like = {"device": linear.weight.device, "dtype": torch.float32}
@@ -60,20 +64,26 @@ class Lora(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """(..., inputs) to (..., outputs)."""
         if not self.enabled:
-            return functional.linear(input, self.weight, self.bias)
+            return self._plain(input, self.bias)
         narrow = functional.linear(functional.dropout(input, self.dropout, self.training), self.lora_down)
         update = functional.linear(narrow, self.lora_up) * self.scale
         if self.lora_magnitude is None:
-            return functional.linear(input, self.weight, self.bias) + update
-        product = functional.linear(input, self.weight) + update
+            return self._plain(input, self.bias) + update
+        product = self._plain(input, None) + update
         found = (product * self._stretch(self.lora_magnitude)).to(product.dtype)
         return found if self.bias is None else found + self.bias
+
+    def _plain(self, input: Tensor, bias: Tensor | None) -> Tensor:
+        if self.packed is None:
+            return functional.linear(input, self.weight, bias)
+        return self.packed(input) if bias is None else self.packed(input) + bias
 
     def _stretch(self, magnitude: Tensor) -> Tensor:
         """What brings each output's weights to their length, (outputs,) float32; their sum's counts as a constant."""
         with torch.no_grad():
-            before = row_lengths(self.weight)
-            after = row_lengths(self.weight + self.scale * (self.lora_up @ self.lora_down))
+            weight = self.weight if self.packed is None else self.packed.matrix(self.lora_up.dtype)
+            before = row_lengths(weight)
+            after = row_lengths(weight + self.scale * (self.lora_up @ self.lora_down))
         return (before + magnitude) / after
 
 
@@ -85,14 +95,15 @@ def row_lengths(matrix: Tensor) -> Tensor:
 def add_lora(trunk: nn.Module, settings: LoraSettings) -> None:
     """Freeze a trunk and put adapters, not filled, into the linear layers of its blocks that `targets` names.
 
-    Adapters are float32, and so is the trunk but for `base: bf16`: FSDP casts both for the computation.
+    Adapters are float32, and so is the trunk but for `base`: with bf16 all of it is bfloat16, and with nf4 the linear layers
+    of the blocks are in 4 bits and the rest is bfloat16. FSDP casts for the computation.
 
     Args:
         trunk: Changed in place; it may be on the meta device, and is not sharded yet.
         settings: Of the adapters; `targets` are the last names of the layers.
 
     Raises:
-        CurateError: A target names no layer; the names that exist are told.
+        CurateError: A target names no layer, and the names that exist are told; or a layer cannot be held in 4 bits.
     """
     inside = set(trunk.blocks.modules())  # pyright: ignore
     layers = {
@@ -108,14 +119,21 @@ def add_lora(trunk: nn.Module, settings: LoraSettings) -> None:
             "lora.targets",
             f"names that exist: {', '.join(existing)}" if existing else "this model has no linear layers in its blocks",
         )
+    odd = [name for name, layer in layers.items() if layer.in_features % 2]
+    if odd and settings.base == "nf4":
+        raise CurateError(
+            f"`{odd[0]}` has {layers[odd[0]].in_features} inputs: 4 bits take an even number", "lora.base"
+        )
     trunk.requires_grad_(False)
-    if settings.base == "bf16":
+    if settings.base != "full":
         for parameter in trunk.parameters():
             parameter.data = parameter.data.bfloat16()
     for name, layer in layers.items():
+        owner = trunk.get_submodule(name.rpartition(".")[0])
         if names[name] in targets:
-            owner = trunk.get_submodule(name.rpartition(".")[0])
             setattr(owner, names[name], Lora(layer, settings))
+        elif settings.base == "nf4":
+            setattr(owner, names[name], Nf4Linear(layer))
 
 
 def is_adapter(name: str) -> bool:

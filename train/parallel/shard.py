@@ -7,7 +7,7 @@ Parameters are made on the meta device and filled one by one, so that no process
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import partial
 
 import torch
@@ -23,7 +23,7 @@ from curate.train.parallel.fp8 import use_fp8
 from curate.train.parallel.world import World
 from curate.train.settings.config import TrainConfig
 
-__all__ = ["METHODS", "fill", "place", "shard_model"]
+__all__ = ["METHODS", "fill", "make_room", "place", "shard_model"]
 
 METHODS = ("score", "respond")
 """Methods of an objective that may use its parameters, besides `forward`: inside them they are whole."""
@@ -105,18 +105,31 @@ def _has(module: nn.Module, name: str) -> bool:
     return name in dict(module.named_modules())
 
 
-def fill(objective: nn.Module, device: torch.device, value: Callable[[str, torch.Size], Tensor]) -> None:
-    """Give every parameter its first value; the module is on the meta device before.
-
-    Args:
-        objective: The sharded module, changed in place.
-        device: Where its parameters go.
-        value: From a parameter's name and whole shape to a whole tensor on the CPU, the same in all processes.
-    """
+def make_room(objective: nn.Module, device: torch.device) -> None:
+    """Move a sharded module from the meta device to where its parameters go; their values are anything."""
     if any(parameter.is_meta for parameter in objective.parameters()):
         objective.to_empty(device=device)
+
+
+def fill(
+    objective: nn.Module,
+    device: torch.device,
+    value: Callable[[str, torch.Size], Tensor],
+    *,
+    known: Container[str] = frozenset(),
+) -> None:
+    """Give every parameter its first value.
+
+    Args:
+        objective: The sharded module, changed in place; it may be on the meta device.
+        device: Where its parameters go.
+        value: From a parameter's name and whole shape to a whole tensor on the CPU, the same in all processes.
+        known: Names of those that have theirs already.
+    """
+    make_room(objective, device)
     for name, parameter in objective.named_parameters():
-        place(parameter, value(name, parameter.shape))
+        if name not in known:
+            place(parameter, value(name, parameter.shape))
 
 
 @torch.no_grad()

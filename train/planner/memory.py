@@ -2,7 +2,8 @@
 
     weights      4 bytes for each parameter of the shard; gradients as much; AdamW 8 more, SGD and Muon's matrices 4,
                  an average 4. Adapters (LoRA): gradients and optimizer of the adapters only, and 2 bytes for
-                 each of the model's own parameters with `lora.base: bf16`
+                 each of the model's own parameters with `lora.base: bf16`; with nf4 0.52 for those of the blocks' linear
+                 layers, in each process
     whole        of the embedding and two blocks, which FSDP puts together for their computation
     activations  what the backward pass needs of each token in each block (`_block_bytes`), of one piece of the batch, and
                  once more of one block, for gradients; with `recompute` of all others only what they read
@@ -45,6 +46,8 @@ WORKING = {"cpu": 1.0, "cuda": 0.5}
 given back of what was freed."""
 DISTANCES = 32
 """Biases of relative positions, for each head."""
+NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a number in 4 bits, with its share of the scales (curate.train.models.nf4)."""
 _PARTS = ("weights", "gradients", "optimizer", "activations", "loss")
 _WITHOUT_TOKENS = {"classification", "token_classification", "reward"}
 """Objectives that predict no tokens, and so have no logits of the vocabulary."""
@@ -113,10 +116,10 @@ def estimate(
     texts = 2 if getattr(config.objective, "paired", False) else 1  # of a row; those without gradients take no room
     activations = _activations(config, sizes, rows * texts, device)
     return Estimate(
-        weights=_weights(config, root + blocks, trained) * (2 if _has_reference(config) else 1) // shards,
+        weights=_weights(config, sizes, root + blocks, trained, shards) * (2 if _has_reference(config) else 1),
         gradients=4 * trained // shards,
         optimizer=_optimizer(config, trained, blocks) // shards,
-        whole=number * (root + 2 * blocks // _count(sizes)),
+        whole=number * (root + _together(config, sizes, blocks)),
         activations=activations // config.parallel.tensor,
         # the sum of the matrix's gradients, and what autograd multiplies it to
         loss=logits + (0 if config.lora else 2 * 4 * head),
@@ -247,11 +250,26 @@ def _linear_layers(sizes: Architecture) -> dict[str, tuple[int, int, int]]:
     return found | ({"gate": (blocks, inner, width)} if sizes.gated else {})
 
 
-def _weights(config: TrainConfig, own: int, trained: int) -> int:
-    """Bytes of the model's own parameters and of its adapters."""
+def _weights(config: TrainConfig, sizes: Architecture, own: int, trained: int, shards: int) -> int:
+    """Bytes of a shard of the model's own parameters and of its adapters; matrices in 4 bits are whole in each process."""
     if config.lora is None:
-        return 4 * own
-    return (2 if config.lora.base == "bf16" else 4) * own + 4 * trained
+        return 4 * own // shards
+    if config.lora.base != "nf4":
+        return ((2 if config.lora.base == "bf16" else 4) * own + 4 * trained) // shards
+    matrices = _matrices(sizes)
+    return int(NF4_BYTES * matrices) + (2 * (own - matrices) + 4 * trained) // shards
+
+
+def _matrices(sizes: Architecture) -> int:
+    """Numbers in the linear layers of the blocks."""
+    return sum(count * outputs * inputs for count, outputs, inputs in _linear_layers(sizes).values())
+
+
+def _together(config: TrainConfig, sizes: Architecture, blocks: int) -> int:
+    """Numbers of the blocks that are put together at once: two blocks, or of those in 4 bits one matrix."""
+    if config.lora is None or config.lora.base != "nf4":
+        return 2 * blocks // _count(sizes)
+    return max(outputs * inputs for _, outputs, inputs in _linear_layers(sizes).values())
 
 
 def _has_reference(config: TrainConfig) -> bool:

@@ -16,6 +16,7 @@ import torch
 
 from curate.tokenize.pack import Pack
 from curate.train.build import build_parts
+from curate.train.models.nf4 import packed_in
 from curate.train.parallel.world import World
 from curate.train.runs.card import write_card
 from curate.train.runs.earlier import forget_earlier
@@ -302,12 +303,18 @@ class _Run:
             "validation": {"bits_per_byte": None, **(validations[-1] if validations else {})},
             **({} if test is None else {"test": test}),
             "tokens_per_second": round(self.tokens / max(self.metrics.seconds, 1e-9), 1),
-            "parameters": sum(parameter.numel() for parameter in self.trainer.objective.parameters()),
+            "parameters": _parameter_count(self.trainer.objective),
             "dataset_version": pack.manifest["version"],
             "tokenizer": pack.tokenizer,
             "weights": weights,
             **watched,
         }
+
+
+def _parameter_count(objective: torch.nn.Module) -> int:
+    """Numbers of a model, those in 4 bits too."""
+    packed = sum(matrix.shape.numel() for matrix in packed_in(objective).values())
+    return packed + sum(parameter.numel() for parameter in objective.parameters())
 
 
 class _Speed:

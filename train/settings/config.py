@@ -257,6 +257,11 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield "`lora` does not go with `parallel.tensor`"
     if config.epochs and (config.tasks or config.mixture):
         yield "`epochs` are passes over one dataset: with `tasks` or `mixture` give `steps`"
+    if config.lora and config.lora.base == "nf4":
+        if config.model.path is None:
+            yield "`lora.base: nf4` needs a model that has learned: `model.path`"
+        if config.compile:
+            yield "`lora.base: nf4` does not go with `compile`"
     if config.lora and config.lora.path:
         yield from _adapter_files(config, kinds)
     if config.early_stopping and config.epochs is None and config.validation.every > config.steps:

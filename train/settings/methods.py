@@ -320,10 +320,10 @@ class LoraSettings(Settings):
         default=False,
         description="learn the length of each output's weights apart from their direction (Liu et al. 2024)",
     )
-    base: Literal["full", "bf16"] = Field(
+    base: Literal["full", "bf16", "nf4"] = Field(
         default="full",
         description="numbers that the model's own parameters are held in: full is float32; by default bf16 on CUDA devices "
-        "where `precision` is, which changes no step",
+        "where `precision` is, which changes no step; nf4 is 4 bits for the linear layers (QLoRA, Dettmers et al. 2023)",
     )
     path: str | None = Field(
         default=None,

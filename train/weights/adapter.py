@@ -89,25 +89,32 @@ def write_adapter(
         source.name.removesuffix(".weight") for name, source in sources.items() if name.startswith("model.blocks.")
     ]
     config = {
-        "peft_type": "LORA",
+        **_method(settings),
         "task_type": _TASKS[head],
         "base_model_name_or_path": base,
-        "r": settings.rank,
-        "lora_alpha": settings.alpha,
-        "lora_dropout": settings.dropout,
-        "use_rslora": settings.scaling == "rank_stabilized",
-        "use_dora": settings.dora,
         "target_modules": _targets({name.partition(".lora_")[0] for name in adapters}, layers),
         "modules_to_save": sorted({name.rpartition(".")[0] for name in heads}) or None,
         "fan_in_fan_out": any(source.transposed for source in sources.values()),
-        "bias": "none",
-        "inference_mode": True,
         **patterns,
     }
     held = {PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in {**adapters, **heads}.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(held, folder / TENSORS, metadata={"format": "pt"})
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def _method(settings: LoraSettings) -> dict[str, Any]:
+    """What an adapter_config.json says of the computation."""
+    return {
+        "peft_type": "LORA",
+        "r": settings.rank,
+        "lora_alpha": settings.alpha,
+        "lora_dropout": settings.dropout,
+        "use_rslora": settings.scaling == "rank_stabilized",
+        "use_dora": settings.dora,
+        "bias": "none",
+        "inference_mode": True,
+    }
 
 
 def _refuse_strange(trained: list[str], sources: Mapping[str, Source], head: HeadKind) -> None:

@@ -21,13 +21,14 @@ from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.models.family import HeadKind
 from curate.train.models.generate import translate
 from curate.train.models.lora import is_adapter, merged
+from curate.train.models.nf4 import is_packed, unpacked
 from curate.train.models.trunk import build_trunk
 from curate.train.parallel.world import joined
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.config import TrainConfig
 from curate.train.settings.methods import MultiTokenSettings, Seq2SeqSettings
 from curate.train.weights.adapter import write_adapter
-from curate.train.weights.checkpoint import load_checkpoint, tensor_shapes
+from curate.train.weights.checkpoint import describe_checkpoint, load_checkpoint, tensor_shapes
 from curate.train.weights.huggingface import write_huggingface
 from curate.train.weights.origin import checkpoint_of, read_stored
 from curate.train.weights.tokenizer_files import read_chat_template, write_tokenizer
@@ -47,6 +48,9 @@ _HEADS: dict[str, HeadKind] = {
     "reward": "classification",
     "token_classification": "token_classification",
 }
+
+_CODES = {"uint8": torch.uint8, "int8": torch.int8}
+"""Types of stored numbers that are no floats; all others are taken as float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,8 @@ def trained_in(
         tokenizer: Its tokenizer.json.
     """
     whole = {name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor for name, tensor in tensors.items()}
-    named = {name: whole.get(f"average.{name}", whole[name]) for name, _ in objective.named_parameters()}
+    own = [name for name, _ in objective.named_parameters()] + [name for name in whole if is_packed(name)]
+    named = unpacked({name: whole.get(f"average.{name}", whole[name]) for name in own})
     model: Any = objective.model
     positions = named.get("model.position_embedding.weight")
     longest = max(
@@ -171,10 +176,13 @@ def _whole(checkpoint: Path, *, averaged: bool | None) -> dict[str, Tensor]:
     if averaged and not has:
         raise CurateError("the checkpoint has no averaged parameters", str(checkpoint), "see `optimizer.average`")
     stored = {name: has.get(name, name) if averaged is not False else name for name in names}
-    tensors = {place: torch.empty(shapes[place]) for place in stored.values()}
+    kinds = {name: kind for name, (kind, *_) in describe_checkpoint(checkpoint)["tensors"].items()}
+    tensors = {
+        place: torch.empty(shapes[place], dtype=_CODES.get(kinds[place], torch.float32)) for place in stored.values()
+    }
     with joined(0, 1, device="cpu") as world:
         load_checkpoint(checkpoint, tensors, world)
-    return {name: tensors[place] for name, place in stored.items()}
+    return unpacked({name: tensors[place] for name, place in stored.items()})
 
 
 def _first_head(sizes: Architecture, tensors: dict[str, Tensor]) -> tuple[Architecture, dict[str, Tensor]]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,15 @@ from curate.files import file_hash
 from curate.tokenize.chat import DEFAULT_TEMPLATE
 from curate.tokenize.turns import template_source
 from curate.train.models.lora import first_weights, is_adapter
+from curate.train.models.nf4 import Nf4, packed_in
 from curate.train.objectives.contract import Objective
-from curate.train.parallel.shard import fill, place
+from curate.train.parallel.shard import fill, make_room, place
 from curate.train.parallel.world import World
 from curate.train.settings.architecture import Architecture, ModelSettings
 from curate.train.settings.methods import LoraSettings
 from curate.train.weights.adapter import read_adapter
 from curate.train.weights.checkpoint import checkpoints, load_checkpoint, read_checkpoint, tensor_shapes
+from curate.train.weights.stored import StoredTensor, place_stored
 from curate.train.weights.tokenizer_files import CHAT_TEMPLATE, read_chat_template
 
 if TYPE_CHECKING:
@@ -266,24 +268,46 @@ def fill_first(
         (first_weights if is_adapter(name) else objective.first_weights)(name, values, generator)
         return values
 
-    fill(objective, world.device, seeded)
-    if origin is None:
-        return
-    same = tuple(map(str, labels)) == origin.labels
-    parameters = {name: p for name, p in objective.named_parameters() if same or not name.startswith("head.")}
-    if origin.kind == "run":
-        _from_run(parameters, origin, world)
-    else:
-        _from_tensors(parameters, _foreign_tensors(origin))
-    if lora and lora.path:
+    make_room(objective, world.device)
+    known: set[str] = set()
+    packed = packed_in(objective)
+    if origin:
+        same = tuple(map(str, labels)) == origin.labels
+        parameters = {name: p for name, p in objective.named_parameters() if same or not name.startswith("head.")}
+        known = _from_origin(parameters, packed, origin, world)
+    fill(objective, world.device, seeded, known=known)
+    if origin and lora and lora.path:
         assert origin.sizes, "of a foreign model the settings are refused"
-        _from_adapter(parameters, lora, Path(lora.path), origin.sizes)
+        _from_adapter(dict(objective.named_parameters()), packed, lora, Path(lora.path), origin.sizes)
 
 
-def _from_adapter(parameters: dict[str, nn.Parameter], lora: LoraSettings, path: Path, sizes: Architecture) -> None:
+def _from_origin(parameters: dict[str, nn.Parameter], packed: dict[str, Nf4], origin: Origin, world: World) -> set[str]:
+    """Fill the parameters that the origin has, and matrices in 4 bits by their names as weights; gives all their names."""
+    if origin.kind == "run":
+        return _from_run(parameters, packed, origin, world)
+    found: set[str] = set()
+    for name, stored in _foreign_tensors(origin):
+        parameter = parameters.get(name)
+        if parameter is not None and tuple(parameter.shape) == stored.shape:
+            place_stored(parameter, stored)
+            found.add(name)
+        elif name in packed and tuple(packed[name].shape) == stored.shape:
+            packed[name].pack(stored.whole())
+            found.add(name)
+    _refuse_missing([*parameters, *packed], found, None)
+    return found
+
+
+def _from_adapter(
+    parameters: dict[str, nn.Parameter], packed: dict[str, Nf4], lora: LoraSettings, path: Path, sizes: Architecture
+) -> None:
     """Fill adapters from PEFT's files; those that the files have not stay as they begin."""
+
+    def weight(name: str) -> Tensor:
+        return packed[name].matrix().cpu() if name in packed else _whole(parameters[name])
+
     head = "seq2seq" if sizes.kind == "encoder_decoder" else "causal"
-    found, tensors = read_adapter(path, sizes, head=head, weight=lambda name: _whole(parameters[name]))
+    found, tensors = read_adapter(path, sizes, head=head, weight=weight)
     other = [name for name in ("rank", "alpha", "scaling", "dora") if getattr(found, name) != getattr(lora, name)]
     if other:
         own = ", ".join(f"`lora.{name}: {str(getattr(found, name)).lower()}`" for name in other)
@@ -301,35 +325,32 @@ def _whole(parameter: Tensor) -> Tensor:
     return (parameter.full_tensor() if isinstance(parameter, DTensor) else parameter).detach().cpu()
 
 
-def _from_run(parameters: dict[str, nn.Parameter], origin: Origin, world: World) -> None:
-    shapes = tensor_shapes(origin.path)
-    both = {name: p.detach() for name, p in parameters.items() if shapes.get(name) == tuple(p.shape)}
-    _refuse_missing(parameters, both, origin.path)
+def _from_run(parameters: dict[str, nn.Parameter], packed: dict[str, Nf4], origin: Origin, world: World) -> set[str]:
+    shapes, targets = tensor_shapes(origin.path), {**parameters, **packed}
+    both = {name: target for name, target in targets.items() if shapes.get(name) == tuple(target.shape)}
+    _refuse_missing(targets, both, origin.path)
     averages = {name: f"average.{name}" for name in both if f"average.{name}" in shapes}
-    load_checkpoint(origin.path, {averages.get(name, name): tensor for name, tensor in both.items()}, world)
+    plain = {averages.get(name, name): p.detach() for name, p in both.items() if isinstance(p, Tensor)}
+    load_checkpoint(origin.path, plain, world)
+    for name, target in both.items():
+        if isinstance(target, Nf4):
+            matrix = torch.empty(target.shape)
+            load_checkpoint(origin.path, {averages.get(name, name): matrix}, world)
+            target.pack(matrix)
+    return set(both)
 
 
-def _foreign_tensors(origin: Origin) -> Iterator[tuple[str, Tensor]]:
+def _foreign_tensors(origin: Origin) -> Iterator[tuple[str, StoredTensor]]:
     if origin.kind == "foreign":
-        from curate.train.models.backbone import pretrained_tensors
+        from curate.train.weights.backbone_files import pretrained_tensors
 
-        return ((f"model.{name}", tensor) for name, tensor in pretrained_tensors(origin.path))
+        return ((f"model.{name}", stored) for name, stored in pretrained_tensors(origin.path))
     from curate.train.weights.huggingface import read_huggingface
 
-    return read_huggingface(origin.path).tensors
+    return read_huggingface(origin.path).stored
 
 
-def _from_tensors(parameters: dict[str, nn.Parameter], tensors: Iterator[tuple[str, Tensor]]) -> None:
-    placed: dict[str, Any] = {}
-    for name, tensor in tensors:
-        parameter = parameters.get(name)
-        if parameter is not None and parameter.shape == tensor.shape:
-            place(parameter, tensor)
-            placed[name] = True
-    _refuse_missing(parameters, placed, None)
-
-
-def _refuse_missing(parameters: dict[str, nn.Parameter], found: dict[str, Any], path: Path | None) -> None:
+def _refuse_missing(parameters: Iterable[str], found: Container[str], path: Path | None) -> None:
     """Every parameter of the trunk must have been found; heads and adapters may be new."""
     missing = [name for name in parameters if name.startswith("model.") and name not in found and not _new(name)]
     if missing:

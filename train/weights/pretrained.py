@@ -1,6 +1,7 @@
 """A model in Hugging Face's files, read to go on from it (huggingface.py says what the files are).
 
-Names and shapes of all tensors are compared with the config.json before one is read; then they come one at a time.
+Names and shapes of all tensors are compared with the config.json before one is read; then they come one at a time,
+and of each only what is asked for (stored.py).
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from curate.errors import CurateError
 from curate.train.models.family import LABELED, Family, HeadKind, Source, few, matches, refuse_unknown
 from curate.train.models.trunk import build_trunk, families
 from curate.train.settings.architecture import Architecture
+from curate.train.weights.stored import StoredTensor, stored_tensors
 
-__all__ = ["INDEX", "Pretrained", "read_huggingface"]
+__all__ = ["INDEX", "Pretrained", "read_huggingface", "tensor_files"]
 
 INDEX = "model.safetensors.index.json"
 """Says which file a tensor is in, where there are several."""
@@ -52,20 +54,14 @@ class Pretrained:
     ignored: tuple[str, ...]
 
     @property
+    def stored(self) -> Iterator[tuple[str, StoredTensor]]:
+        """Our name and the tensor in its file, to be read before the next is asked for."""
+        return stored_tensors(self.places)
+
+    @property
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Our name and the tensor, one at a time, with the numbers as they are stored."""
-        for path in sorted({path for path, _ in self.places.values()}):
-            with safe_open(path, framework="pt") as file:
-                for name, (place, source) in self.places.items():
-                    if place == path:
-                        yield name, _read(file, source)
-
-
-def _read(file: Any, source: Source) -> Tensor:
-    whole = file.get_slice(source.name)
-    width = whole.get_shape()[-1 if source.transposed else 0] // source.parts
-    part = slice(source.part * width, (source.part + 1) * width)
-    return whole[:, part].T.contiguous() if source.transposed else whole[part]
+        return ((name, stored.whole()) for name, stored in self.stored)
 
 
 def read_huggingface(path: Path) -> Pretrained:
@@ -94,7 +90,7 @@ def read_huggingface(path: Path) -> Pretrained:
         raise CurateError(error.problem, str(where), error.hint) from None
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise CurateError(f"the file has a value that is no size: {error}", str(where)) from None
-    files = _files(path)
+    files = tensor_files(path)
     head = _head(family, sizes, config, _plain(family, files))
     if head in LABELED and "lm_head.weight" not in files:
         sizes = replace(sizes, tied=True)  # a model that writes no text has no output
@@ -128,8 +124,12 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _files(path: Path) -> dict[str, Path]:
-    """Their names of all tensors, and the file that each is in."""
+def tensor_files(path: Path) -> dict[str, Path]:
+    """Their names of all tensors in a folder, and the file that each is in.
+
+    Raises:
+        CurateError: They are not there, cannot be read, or are pickled.
+    """
     if (path / INDEX).is_file():
         names = {str(name) for name in _json(path / INDEX).get("weight_map", {}).values()}
         found = [path / Path(name).name for name in sorted(names)]
