@@ -8,29 +8,22 @@ this machine if the endpoint is elsewhere. The token is CURATE_LLM_TOKEN of the 
 from __future__ import annotations
 
 import json
-import os
 import re
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
 
-from curate.errors import CurateError, ResumableError
+from curate.endpoint import answer, chat_place
+from curate.errors import CurateError
 from curate.jsontext import dumps
 from curate.labeling.documents import Shown
 from curate.labeling.suggest import Suggest
 from curate.labeling.task import Task
 from curate.labeling.values import checked, swapped
 
-__all__ = ["TOKEN", "by_endpoint", "understood"]
+__all__ = ["by_endpoint", "understood"]
 
-TOKEN = "CURATE_LLM_TOKEN"  # noqa: S105
 AT_ONCE = 4
-SECONDS = 120.0
-TRIES = 4
 FORMS = {
     "classification": 'the name of one label, as {"answer": "NAME"}',
     "multilabel": 'the names of all labels that fit, perhaps none, as {"answer": ["NAME", ...]}',
@@ -48,14 +41,10 @@ def by_endpoint(task: Task, url: str, model: str) -> tuple[str, Suggest]:
     Raises:
         CurateError: The URL is none.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise CurateError(f"`{url.rpartition('@')[2]}` is no endpoint", "--endpoint", "e.g. http://127.0.0.1:8000/v1")
-    place = f"{url.rstrip('/')}/chat/completions"
+    place = chat_place(url, "--endpoint")
 
     def one_of(one: Shown) -> tuple[Any, float | None] | None:
-        body = {"model": model, "temperature": 0, "messages": _messages(task, one)}
-        value = understood(task, one, _content(_asked(place, body), place))
+        value = understood(task, one, answer(place, model, _messages(task, one)))
         return None if value is None else (value, None)
 
     def of(some: Sequence[Shown]) -> list[tuple[Any, float | None] | None]:
@@ -98,37 +87,3 @@ def understood(task: Task, one: Shown, content: str) -> Any:
 def _span(text: str, span: Mapping[str, Any]) -> dict[str, Any]:
     start = text.index(str(span["text"]))
     return {"start": start, "end": start + len(str(span["text"])), "label": span["label"]}
-
-
-def _asked(place: str, body: Mapping[str, Any]) -> Any:
-    """The endpoint's answer; a busy or broken one is asked again, a little later each time."""
-    headers = {"Content-Type": "application/json"}
-    if os.environ.get(TOKEN):
-        headers["Authorization"] = f"Bearer {os.environ[TOKEN]}"
-    request = urllib.request.Request(place, json.dumps(body).encode(), headers)  # noqa: S310
-    problem = ""
-    for attempt in range(1, TRIES + 1):
-        try:
-            with urllib.request.urlopen(request, timeout=SECONDS) as answered:  # noqa: S310
-                return json.loads(answered.read())
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code in (401, 403):
-                raise CurateError(f"the endpoint refuses ({error.code})", place, f"its token is {TOKEN}") from None
-            if error.code != 429 and error.code < 500:
-                raise CurateError(f"the endpoint refuses the question ({error.code})", place) from None
-            problem = f"it answers {error.code}"
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            problem = str(getattr(error, "reason", error))
-        except ValueError:
-            raise CurateError("what the endpoint says is no JSON", place) from None
-        if attempt < TRIES:
-            time.sleep(0.5 * 2**attempt)
-    raise ResumableError(f"the endpoint does not answer: {problem}", place, "the same command goes on")
-
-
-def _content(answered: Any, place: str) -> str:
-    try:
-        return str(answered["choices"][0]["message"]["content"])
-    except (KeyError, IndexError, TypeError):
-        raise CurateError("what answers there speaks no chat completions", place) from None

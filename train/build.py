@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,19 +99,22 @@ class Parts:
 
 
 @contextmanager
-def build_parts(config: TrainConfig, packs: dict[str, Pack], world: World) -> Iterator[Parts]:
+def build_parts(
+    config: TrainConfig, packs: dict[str, Pack], world: World, *, folder: Path | None = None
+) -> Iterator[Parts]:
     """The parts of a run; reading ahead ends with the context.
 
     Args:
         config: The run's settings.
         packs: Token shards, by the names of tasks or datasets.
         world: The processes.
+        folder: Of the run, for what an objective keeps.
 
     Raises:
         CurateError: Model, tokenizer, data and objective do not fit together.
     """
     tasks = tasks_of(config)
-    plan = _Plan(config, packs, world)
+    plan = _Plan(config, packs, world, folder)
     trunk = plan.trunk()
     made = {task.name: plan.objective(task, trunk) for task in tasks}
     root = plan.ready(MultiTask(trunk, made) if len(tasks) > 1 else made[tasks[0].name])
@@ -150,8 +154,8 @@ def with_steps(config: TrainConfig, packs: dict[str, Pack]) -> TrainConfig:
 class _Plan:
     """What the objectives of a run are made from."""
 
-    def __init__(self, config: TrainConfig, packs: dict[str, Pack], world: World) -> None:
-        self.config, self.packs, self.world = config, packs, world
+    def __init__(self, config: TrainConfig, packs: dict[str, Pack], world: World, folder: Path | None) -> None:
+        self.config, self.packs, self.world, self.folder = config, packs, world, folder
         self.pack = next(iter(packs.values()))
         self.origin = origin = find_origin(config.model)
         _check_vocabulary(self.pack, origin)
@@ -263,6 +267,7 @@ class _Plan:
             ends=pack.ends,
             seed=self.config.seed,
             reference=reference,
+            folder=self.folder,
         )
 
     def _reference(self, temperature: float = 1.0) -> Reference:

@@ -284,9 +284,11 @@ def test_a_version_that_was_derived_has_a_successor_that_is_derived(person):
     assert sound(person, f"toy@{number}")
 
 
-def test_training_runs_that_saw_the_documents_are_named_and_those_that_began_with_them(person):
-    version = person.open().version
-    facts = {"run": "small", "folder": "runs/small", "tokenizer": "t"}
+def test_training_runs_that_saw_the_documents_are_named_and_those_that_began_with_them(person, tmp_path):
+    version, folder = person.open().version, tmp_path / "small"
+    folder.mkdir()
+    (folder / "completions.jsonl").touch()
+    facts = {"run": "small", "folder": str(folder), "tokenizer": "t"}
     for name, given, made in (
         ("small", ("version", version), "w1"),
         ("tuned", ("model", "w1"), "w2"),
@@ -295,7 +297,9 @@ def test_training_runs_that_saw_the_documents_are_named_and_those_that_began_wit
         record(person.store, "training", name, name=name, state="done", began=now(), facts=facts | {"run": name},
                inputs=[{"kind": given[0], "id": given[1], "name": name}],
                outputs=[{"kind": "weights", "id": made, "name": "checkpoints/step-1"}])  # fmt: skip
-    assert [one["run"] for one in erase(person)["trainings"]] == ["small", "tuned"]
+    told = erase(person)["trainings"]
+    assert [one["run"] for one in told] == ["small", "tuned"]
+    assert told[0]["texts"] == ["completions.jsonl"]
 
 
 def test_run_records_that_name_the_person_do_so_no_more(person):

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from curate.labeling import endpoint
+from curate import endpoint
 from curate.labeling.documents import Shown
 from curate.labeling.endpoint import understood
 from curate.labeling.log import suggestions

@@ -49,3 +49,8 @@ def as_told(prompt, completion, answer):
         case "print":
             print("a line that is no verdict")
     return float(completion) if completion in ("nan", "inf", "1") else 0.0
+
+
+def slow(prompt, completion, answer):
+    time.sleep(1.6)
+    return len(completion)

@@ -72,6 +72,25 @@ def test_sequences_must_be_shared_equally(written):
         load_config(written(MINIMAL), processes=3)
 
 
+def test_prompts_must_be_shared_equally_among_minibatches(written):
+    with pytest.raises(ConfigurationErrors, match=r"batch.sequences \(16\) must be a multiple of .* \(1 x 1 x 3\)"):
+        load_config(written(MINIMAL + "objective: {kind: reinforcement, minibatches: 3}\n"))
+
+
+def test_what_stands_for_rewards_that_fail_is_refused_where_processes_share_a_batch(written):
+    settings = "processes: 2\nparallel: {tensor: 2}\nobjective: {kind: reinforcement, reward_limits: {failed: 0}}\n"
+    with pytest.raises(ConfigurationErrors, match=r"`reward_limits\.failed` does not go with `parallel\.tensor`"):
+        load_config(written(MINIMAL + settings))
+
+
+def test_an_unknown_reward_of_several_is_refused_with_the_nearest_and_its_line(written):
+    with pytest.raises(ConfigurationErrors) as error:
+        load_config(written(MINIMAL + "objective:\n  kind: reinforcement\n  rewards:\n    - {reward: matematics}\n"))
+    (one,) = error.value.errors
+    assert one.problem == "the training file: `objective.rewards.0.reward`: there is no `matematics`"
+    assert one.hint == "did you mean `mathematics`?"
+
+
 def test_heads_must_divide_the_width(written):
     with pytest.raises(ConfigurationErrors, match="width 100 must be a multiple of twice the 6 heads"):
         load_config(written(MINIMAL + "model: {width: 100}\n"))

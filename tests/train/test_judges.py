@@ -101,13 +101,42 @@ def test_workers_end_with_what_asked_them():
 
 @pytest.mark.slow
 def test_a_reward_that_cannot_be_loaded_is_refused_when_the_workers_start():
-    with pytest.raises(CurateError, match="reward `nowhere:at_all` cannot be imported: ModuleNotFoundError"):
-        Judges([FunctionReward(function="nowhere:at_all")], RewardLimits())
+    with (
+        Judges([FunctionReward(function="nowhere:at_all")], RewardLimits()) as judges,
+        pytest.raises(CurateError, match="reward `nowhere:at_all` cannot be imported: ModuleNotFoundError"),
+    ):
+        judges.wait()
 
 
 @pytest.mark.slow
 def test_a_module_that_ends_the_process_is_told(tmp_path, monkeypatch):
     (tmp_path / "module_that_ends.py").write_text("import os\nos._exit(3)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(CurateError, match=r"the process of the rewards died \(exit 3\) before it was ready"):
-        Judges([FunctionReward(function="module_that_ends:reward")], RewardLimits())
+    with (
+        Judges([FunctionReward(function="module_that_ends:reward")], RewardLimits()) as judges,
+        pytest.raises(CurateError, match=r"the process of the rewards died \(exit 3\) before it was ready"),
+    ):
+        judges.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_processes")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_rewards_that_take_longer_than_a_step_may_are_no_hang(trained, processes):
+    """Eight of 1.6 s for a step of at most 10 s; the second process has less to judge, and waits."""
+    objective = {"kind": "reinforcement", "reward": "tests.train.reward_functions:slow", "group": 2, "new_tokens": 2}
+    folder = trained(
+        "reinforcement", processes=processes, timeout=10.0, steps=1, objective=objective,
+        batch={"sequences": 4}, validation={"sequences": 1},
+    )  # fmt: skip
+    assert folder.result()["steps"] == 1
+
+
+@pytest.mark.slow
+def test_a_reward_that_hangs_ends_a_run_naming_the_prompt(trained):
+    objective = {"kind": "reinforcement", "reward": "tests.train.reward_functions:slow", "group": 2, "new_tokens": 2}
+    with pytest.raises(CurateError) as error:
+        trained("reinforcement", steps=1, objective={**objective, "reward_limits": {"seconds": 0.3}})
+    assert error.value.problem == "the reward `tests.train.reward_functions:slow` took more than 0.3 s"
+    assert error.value.where.startswith("prompt ")
+    assert error.value.hint == "`objective.reward_limits.failed: 0` counts it, and goes on"

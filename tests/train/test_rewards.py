@@ -115,6 +115,11 @@ def test_an_unknown_reward_is_refused_with_the_nearest_name():
     assert error.value.hint == "did you mean `exact`?"
 
 
+def test_a_model_is_no_reward_yet():
+    with pytest.raises(CurateError, match="`model:runs/judge`: a reward is no model yet"):
+        single("model:runs/judge")
+
+
 def test_a_reward_whose_module_is_missing_is_refused():
     with pytest.raises(CurateError, match="ModuleNotFoundError") as error:
         own("no_such_module_here:reward")

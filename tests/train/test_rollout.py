@@ -257,6 +257,7 @@ def share(rank, size, folder, *, precision="fp32"):
         gradients = {name: parameter.grad.full_tensor() for name, parameter in objective.named_parameters()}
         with torch.no_grad():
             scores = {name: world.sum(value) for name, value in objective.score(mine).items()}
+        objective.close()
     found = {"batch": batch, "gradients": gradients, "score": objective.summary(scores), "sums": loss.sums}
     torch.save(found, folder / f"{rank}.pt")
 

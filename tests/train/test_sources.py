@@ -279,6 +279,22 @@ def test_prompts_stand_at_the_right_end_and_answers_at_the_left(column_pack):
     assert source.cut == 1
 
 
+def test_columns_for_rewards_come_with_prompts_byte_for_byte(column_pack):
+    """Whatever the tokenizer makes of them."""
+    tests = ["assert f('\u00e9\t') == 1\n", "", None]
+    given = {"prompt": ["a", "b", "c"], "answer": ["1", "2", "3"], "tests": tests, "levels": [["x"], [], ["y", "z"]]}
+    fields = Fields(texts={"prompt": "prompt", "answer": "answer"}, bytes={"column00": "tests", "column01": "levels"})
+    pack = column_pack(fields, needs=MARKED, train=given)
+    batch = Prompts(pack, "train", 8).read(np.array([0, 2, -1]))
+    texts = [[bytes(part[part >= 0].astype(np.uint8)).decode() for part in row] for row in batch["columns"]]
+    assert texts == [[tests[0], '["x"]'], ["", '["y", "z"]'], ["", ""]]
+    assert len(Prompts(pack, "train", 8)) == 3
+
+
+def test_packs_without_such_columns_are_named_as_before():
+    assert "bytes" not in Fields(texts={"prompt": "prompt"}).facts()
+
+
 # ---- all of them
 
 

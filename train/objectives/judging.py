@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -40,28 +41,40 @@ class Judging:
         settings: Rewards and their limits.
         tokenizer: Turns tokens into texts; special tokens are left out.
         ends: The tokens that end a completion.
+        folder: Of the run, for what rewards keep.
 
     Attributes:
         beat: Called while rewards are computed, every two seconds or so.
         seen: The completions that were judged last, with their rewards by name; empty rows are left out.
-
-    Raises:
-        CurateError: A reward cannot be loaded.
     """
 
-    beat: Callable[[], None]
-
-    def __init__(self, settings: ReinforcementSettings, *, tokenizer: Tokenizer, ends: Sequence[int]) -> None:
+    def __init__(
+        self,
+        settings: ReinforcementSettings,
+        *,
+        tokenizer: Tokenizer,
+        ends: Sequence[int],
+        folder: Path | None = None,
+    ) -> None:
         self.limits, self.entries, self.columns = settings.reward_limits, settings.entries, settings.columns
         self.tokenizer, self.ends = tokenizer, tuple(ends)
-        self.judges = Judges(self.entries, self.limits)
-        self.beat = lambda: None
+        self.judges = Judges(self.entries, self.limits, folder=folder)
+        self.beat: Callable[[], None] = lambda: None
         self.seen: list[dict[str, Any]] = []
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the rewards, in their order."""
         return tuple(one.called for one in self.entries)
+
+    def listen(self, beat: Callable[[], None]) -> None:
+        """Call `beat` from now on, and wait until the rewards are loaded.
+
+        Raises:
+            CurateError: One cannot be loaded.
+        """
+        self.beat = beat
+        self.judges.wait(beat)
 
     def close(self) -> None:
         """End the processes."""

@@ -17,6 +17,7 @@ A step is a rollout with all its updates, so a checkpoint never falls between tw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ class Reinforcement(Objective):
         seed: Of the sampling.
         reference: The model as it began, with the temperature of the settings; None if `kl` is 0, or if only adapters
             are trained: then it is the trunk without them.
+        folder: Of the run, for what rewards keep.
 
     Training logs for each completion `reward`, `length`, `ended` (share that came to its end), `flat` (share in groups whose
     rewards are all the same), of several rewards each as `rewards/NAME`, and `failed` where something stands for rewards that
@@ -58,7 +60,7 @@ class Reinforcement(Objective):
     several updates. Validation takes the likeliest token each time and gives the same but `flat`.
 
     Raises:
-        CurateError: A reward cannot be loaded; later, that it failed, with the number of the prompt.
+        CurateError: There is no such reward; later, that one cannot be loaded, or failed, with the number of the prompt.
     """
 
     watch = "reward"
@@ -73,11 +75,12 @@ class Reinforcement(Objective):
         ends: Sequence[int],
         seed: int,
         reference: Reference | None,
+        folder: Path | None = None,
     ) -> None:
         super().__init__()
         self.model, self.settings = trunk, settings
         self.ends, self.seed = tuple(ends), seed
-        self.judging = Judging(settings, tokenizer=tokenizer, ends=ends)
+        self.judging = Judging(settings, tokenizer=tokenizer, ends=ends, folder=folder)
         self.sampled: list[dict[str, Any]] = []
         self.outside = (reference,)  # in a tuple: no part of this module's tree
 
@@ -91,8 +94,8 @@ class Reinforcement(Objective):
         self.judging.close()
 
     def listen(self, beat: Callable[[], None]) -> None:
-        """Call `beat` while completions are judged."""
-        self.judging.beat = beat
+        """Call `beat` while completions are judged, and wait until the rewards are loaded."""
+        self.judging.listen(beat)
 
     # ---- sampling
 

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from curate.errors import CurateError
@@ -73,24 +74,32 @@ class Judges:
     Args:
         rewards: Each by its settings.
         limits: What one may take for a completion.
+        folder: Of the run, for what a reward keeps; None: nothing is kept.
 
-    Raises:
-        CurateError: A reward cannot be loaded.
+    The first worker comes up while something else is done. Any method that looks after workers raises CurateError where a
+    reward cannot be loaded.
     """
 
-    def __init__(self, rewards: Sequence[RewardSettings], limits: RewardLimits) -> None:
-        self.rewards, self.limits = tuple(rewards), limits
+    def __init__(self, rewards: Sequence[RewardSettings], limits: RewardLimits, *, folder: Path | None = None) -> None:
+        self.rewards, self.limits, self.run = tuple(rewards), limits, folder
         self.selector = selectors.DefaultSelector()
         self.workers: list[_Worker] = []
         self.looked = time.monotonic()
         self.folder = tempfile.TemporaryDirectory(prefix="rewards-")  # what a worker that is ended leaves goes with it
-        try:
-            self._start()
-            while not self.workers[0].ready:
-                self._look()
-        except BaseException:
-            self.close()
-            raise
+        self._start()
+
+    def wait(self, beat: Callable[[], object] = lambda: None) -> None:
+        """Until the first worker has loaded the rewards.
+
+        Args:
+            beat: Called a few times a second.
+
+        Raises:
+            CurateError: A reward cannot be loaded.
+        """
+        while not self.workers[0].ready:
+            self._look()
+            beat()
 
     def __enter__(self) -> Judges:
         return self
@@ -169,7 +178,9 @@ class Judges:
         self.workers.append(worker)
         self.selector.register(process.stdout, selectors.EVENT_READ, worker)
         entries = [one.model_dump(mode="json") for one in self.rewards]
-        worker.write({"rewards": entries, "path": sys.path, "memory": self.limits.memory})
+        worker.write(
+            {"rewards": entries, "path": sys.path, "memory": self.limits.memory, "folder": str(self.run or "")}
+        )
 
     def _look(self) -> list[tuple[int, Verdict]]:
         """Verdicts that have come, or that follow from the loss of a worker."""

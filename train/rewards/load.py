@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from traceback import extract_tb
 from typing import Any, NamedTuple
 
@@ -37,8 +38,12 @@ class Verdict(NamedTuple):
     hint: str | None = None
 
 
-def load_reward(settings: RewardSettings) -> Judge:
+def load_reward(settings: RewardSettings, folder: Path | None = None) -> Judge:
     """The function that judges as the settings say.
+
+    Args:
+        settings: Which reward, and how.
+        folder: Of the run; None: nothing is kept.
 
     Raises:
         CurateError: One's own module does not import, or the function cannot be called.
@@ -59,6 +64,10 @@ def load_reward(settings: RewardSettings) -> Judge:
         from curate.train.rewards.code import load_code
 
         return load_code(settings)
+    if settings.reward == "rubric":
+        from curate.train.rewards.rubric import load_rubric
+
+        return load_rubric(settings, folder)
     plain: dict[str, Judge] = {"exact": texts.exact, "contains": texts.contains, "number": texts.number}
     formed: dict[str, Callable[..., float]] = {
         "format": texts.formatted, "length": texts.length, "overlong": texts.overlong,

@@ -48,8 +48,9 @@ def main() -> None:
     told = json.loads(sys.stdin.readline())
     sys.path += [entry for entry in told["path"] if entry not in sys.path]
     entries = TypeAdapter(list[RewardSettings]).validate_python(told["rewards"])
+    folder = Path(told["folder"]) if told["folder"] else None
     try:
-        rewards = [(load_reward(one), one.called) for one in entries]
+        rewards = [(load_reward(one, folder), one.called) for one in entries]
     except CurateError as error:
         say({"error": error.records()})
         return

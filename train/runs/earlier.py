@@ -23,6 +23,7 @@ _OF_A_RUN = (
     "changes.jsonl",
     "metrics.jsonl",
     "completions.jsonl",
+    "scores.jsonl",
     "result.json",
     "wandb.json",
     "README.md",

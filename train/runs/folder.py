@@ -9,6 +9,7 @@
       changes.jsonl      settings and data that were changed on the way, and from which step
       metrics.jsonl      a line a step
       completions.jsonl  what was sampled, for some prompts (reinforcement)
+      scores.jsonl       what a judge has said, by hashes of its questions (reward: rubric)
       checkpoints/       step-000050/ ...
       tensorboard/       event files, where they are asked for
       stacks/            where each process stood, when one hung

@@ -85,7 +85,7 @@ def train_process(
         ResumableError: A checkpoint could not be written.
     """
     heartbeat()
-    with build_parts(config, packs, world) as parts:
+    with build_parts(config, packs, world, folder=folder.path) as parts:
         run = _Run(config, folder, packs, world, Trainer(config, parts, world))
         run.report, run.heartbeat, run.watch = report, heartbeat, watch
         parts.objective.listen(heartbeat)

@@ -33,6 +33,7 @@ from curate.train.settings.methods import (
     EarlyStoppingSettings,
     LoraSettings,
     ObjectiveSettings,
+    ReinforcementSettings,
     Settings,
 )
 
@@ -253,6 +254,9 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield "`lora` does not go with `precision: fp8`, which leaves adapters out"
     if config.optimizer.kind == "muon" and config.lora:
         yield "`lora` does not go with `optimizer.kind: muon`, which would make each adapter's factors orthogonal: take adamw"
+    limits = config.objective.reward_limits if isinstance(config.objective, ReinforcementSettings) else None
+    if config.parallel.tensor > 1 and limits and limits.failed != "error":
+        yield "`reward_limits.failed` does not go with `parallel.tensor`: one of those that share a batch may fail alone"
     if config.parallel.tensor > 1 and config.lora:
         yield "`lora` does not go with `parallel.tensor`"
     if config.epochs and (config.tasks or config.mixture):

@@ -206,7 +206,7 @@ class ReinforcementSettings(Settings):
     )
     reward: str = Field(
         default="exact",
-        description="`exact`, `contains`, `number`, `mathematics`, `instructions`, or `package.module:function`, given "
+        description="`exact`, `contains`, `number`, `mathematics`, `instructions`, `code`, or `package.module:function`, given "
         "(prompt, completion, answer)",
     )
     rewards: tuple[RewardSettings, ...] = Field(

@@ -26,6 +26,7 @@ __all__ = [
     "OverlongReward",
     "RewardLimits",
     "RewardSettings",
+    "RubricReward",
     "as_entry",
     "single",
 ]
@@ -197,6 +198,19 @@ class CodeReward(_Reward):
         return (self.column,)
 
 
+class RubricReward(_Reward):
+    """The grade of a model behind an endpoint, from 0 to 1 (`train/rewards/rubric.py`)."""
+
+    reward: Literal["rubric"] = "rubric"
+    endpoint: str = Field(description="of OpenAI's kind, `http://127.0.0.1:8000/v1`; its token is CURATE_LLM_TOKEN")
+    model: str = Field(description="name of the model there")
+    rubric: str = Field(min_length=1, description="what is to be graded, in words")
+    highest: int = Field(default=10, ge=1, le=100, description="best grade that is asked for; it becomes 1")
+    seconds: float = Field(
+        default=20.0, gt=0, description="that a try may take; `reward_limits.seconds` is for all tries"
+    )
+
+
 RewardSettings = Annotated[
     ExactReward
     | ContainsReward
@@ -207,6 +221,7 @@ RewardSettings = Annotated[
     | OverlongReward
     | InstructionsReward
     | CodeReward
+    | RubricReward
     | FunctionReward,
     Field(discriminator="reward"),
 ]
@@ -243,7 +258,7 @@ def single(name: str) -> RewardSettings:
         CurateError: There is none.
     """
     if ":" in name:
-        return FunctionReward(function=name)
+        return FunctionReward(function=_own(name))
     if name not in _BY_NAME:
         hint = did_you_mean(name, _BY_NAME) or f"{', '.join(_BY_NAME)}, or your own as `package.module:function`"
         raise CurateError(f"there is no reward named `{name}`", "objective.reward", hint)
@@ -255,5 +270,18 @@ def as_entry(given: Any) -> Any:
     if isinstance(given, str):
         given = {"reward": given}
     if isinstance(given, dict) and isinstance(given.get("reward"), str) and ":" in given["reward"]:
-        return {**given, "reward": "function", "function": given["reward"]}
+        return {**given, "reward": "function", "function": _own(given["reward"])}
     return given
+
+
+def _own(name: str) -> str:
+    """The name of a function of one's own.
+
+    Raises:
+        CurateError: It is that of a reward model, which is none.
+    """
+    if name.startswith("model:"):
+        raise CurateError(
+            f"`{name}`: a reward is no model yet", "objective.reward", "rewards are rules, or your own functions"
+        )
+    return name
