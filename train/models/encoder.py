@@ -20,11 +20,10 @@ from curate.train.models.layers import (
     attention_mask,
     build_norm,
     check_room,
-    document_positions,
     first_weights,
     pool,
-    rotation,
 )
+from curate.train.models.positions import document_positions, rotation
 from curate.train.settings.architecture import Activation, Architecture
 
 __all__ = ["BERT", "Encoder", "MaskedHead"]

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.errors import CurateError
+from curate.train.models.cache import Cache, Memory
 from curate.train.models.family import Config, Family, Source, keys_of
-from curate.train.models.layers import Cache, FeedForward, Memory, build_norm, pool
+from curate.train.models.layers import FeedForward, build_norm, pool
 from curate.train.settings.architecture import Architecture
 
 __all__ = ["T5", "EncoderDecoder"]

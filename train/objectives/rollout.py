@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
+from curate.train.models.trunk import logits_of
+
 __all__ = ["CHECK", "Continuation", "Respond", "sample"]
 
 Respond = Callable[[Tensor, Tensor], Tensor]
@@ -39,7 +41,7 @@ class Continuation:
     def __call__(self, tokens: Tensor, documents: Tensor) -> Tensor:
         """Logits after the last token, (rows, vocabulary) float32."""
         states = self.trunk(tokens, documents=documents, cache=self.cache)
-        return (states[:, -1] @ self.trunk.unembedding.T).float()
+        return logits_of(self.trunk, states[:, -1])
 
 
 @torch.no_grad()

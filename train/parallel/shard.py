@@ -87,6 +87,10 @@ def _split(block: nn.Module, mesh: DeviceMesh) -> None:
     heads = {name: block.get_submodule(name) for name in found if name.endswith((".query", ".key"))}
     if not heads:
         raise CurateError("`parallel.tensor` splits decoders only", hint="leave it at 1")
+    if block.get_submodule("attention").norms:
+        raise CurateError(
+            "`parallel.tensor` does not split norms of queries and keys, as this model has them", hint="leave it at 1"
+        )
     head_width = block.get_submodule("attention").head_width
     for layer in heads.values():
         assert isinstance(layer, nn.Linear) and isinstance(head_width, int)

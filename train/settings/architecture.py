@@ -1,6 +1,7 @@
-"""Which model: its kind, its sizes by preset or one by one, and the switches that tell Llama from GPT-2.
+"""Which model: its kind, its sizes by preset or one by one, and the switches that tell one family from another.
 
-    decoder          the next token from those before it: Llama (Touvron et al. 2023), or GPT-2 (Radford et al. 2019)
+    decoder          the next token from those before it: Llama (Touvron et al. 2023), GPT-2 (Radford et al. 2019), and
+                     of existing models all families in curate.train.models.families
     encoder          every token from all others: BERT (Devlin et al. 2019)
     encoder_decoder  a text from a text: T5 (Raffel et al. 2020)
     lstm             recurrent: Hochreiter and Schmidhuber 1997
@@ -12,18 +13,42 @@ Nothing here imports torch: `curate train --plan` and the checks of a file need 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["PRESETS", "Architecture", "Kind", "ModelSettings"]
+__all__ = ["PRESETS", "Architecture", "Kind", "ModelSettings", "RopeScaling"]
 
 Kind = Literal["decoder", "encoder", "encoder_decoder", "lstm", "cnn", "pretrained"]
 Norm = Literal["rms", "layer"]
 Positions = Literal["rotary", "learned", "relative"]
 Activation = Literal["swiglu", "geglu", "gelu", "gelu_tanh", "relu"]
 Preset = Literal["1m", "3m", "10m", "30m", "100m", "124m", "350m", "1b", "3b", "7b"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RopeScaling:
+    """How rotary frequencies were changed so that a model reads longer texts than it was first trained on.
+
+    Attributes:
+        kind: All frequencies divided (Chen et al. 2023), or only slow ones (YaRN, Peng et al. 2023; Llama 3.1).
+        factor: What they are divided by.
+        original_length: Positions that the model had before (yarn, llama3).
+        slow: Turns in the original length up to which a frequency is divided.
+        fast: Turns from which on it stays; between both it is a mixture.
+        whole: The mixture begins and ends at whole numbers of frequencies (yarn).
+        attention_factor: Cosines and sines are multiplied by it (yarn).
+    """
+
+    kind: Literal["linear", "llama3", "yarn"]
+    factor: float
+    original_length: int = 0
+    slow: float = 1.0
+    fast: float = 1.0
+    whole: bool = True
+    attention_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +75,22 @@ class Architecture:
         segments: Kinds of segments that are embedded (BERT: 2); 0 is none.
         kernels: Widths of the convolutions (cnn).
         bidirectional: A text is read in both directions, half of the width each (lstm).
+        family: Type of the Hugging Face model that it came from and is written as, where several would do; it changes
+            nothing that is computed.
+        projection_bias: Queries, keys and values have biases, whatever `bias` says of the rest (Qwen 2).
+        norm_inputs: A norm of what each sublayer reads.
+        norm_outputs: A norm of what each sublayer adds (OLMo 2, Gemma 2).
+        norm_offset: Norms multiply by 1 + weight (Gemma).
+        query_key_norm: A norm of queries and keys: in each head (Qwen 3), or over all heads (OLMo 2).
+        rope_scaling: Frequencies of rotation that were changed for longer texts.
+        unrotated: Layers, by number, without positions (SmolLM 3).
+        windowed: Layers, by number, that see the last `window` tokens only, their own included.
+        window: See `windowed`.
+        window_theta: Rotary base of windowed layers, which is not scaled; None: as in the others.
+        query_scalar: Attention's scores are divided by the root of it; None: of the head's width (Gemma).
+        attention_cap: Scores become cap * tanh(score / cap) (Gemma 2).
+        logit_cap: So do logits.
+        embedding_scale: Embedded tokens are multiplied by the root of the width (Gemma).
     """
 
     kind: Kind = "decoder"
@@ -71,6 +112,32 @@ class Architecture:
     segments: int = 0
     kernels: tuple[int, ...] = (3, 4, 5)
     bidirectional: bool = False
+    family: str | None = None
+    projection_bias: bool = False
+    norm_inputs: bool = True
+    norm_outputs: bool = False
+    norm_offset: bool = False
+    query_key_norm: Literal["head", "width"] | None = None
+    rope_scaling: RopeScaling | None = None
+    unrotated: tuple[int, ...] = ()
+    windowed: tuple[int, ...] = ()
+    window: int | None = None
+    window_theta: float | None = None
+    query_scalar: int | None = None
+    attention_cap: float | None = None
+    logit_cap: float | None = None
+    embedding_scale: bool = False
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Architecture:
+        """From what `dataclasses.asdict` and JSON made of one, perhaps of an older version with fewer fields.
+
+        Raises:
+            TypeError: It has a field that is not known here.
+        """
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+        scaling = given.get("rope_scaling")
+        return cls(**{**given, "rope_scaling": RopeScaling(**scaling)} if scaling else given)
 
     @property
     def gated(self) -> bool:

@@ -22,7 +22,7 @@ from torch.nn import functional
 from curate.errors import CurateError
 from curate.train.models.family import Family, HeadKind, Source, few, keys_of
 from curate.train.models.lora import is_adapter
-from curate.train.models.trunk import families
+from curate.train.models.trunk import families_of
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.methods import LoraSettings
 
@@ -124,8 +124,8 @@ def _family_of(sizes: Architecture, head: HeadKind) -> Family:
     Raises:
         CurateError: There is none.
     """
-    for family in families():
-        if family.accepts(sizes) and head in family.classes:
+    for family in families_of(sizes):
+        if head in family.classes:
             return family
     raise CurateError(f"transformers has no model of this kind ({sizes.kind}) for {head}")
 

@@ -81,7 +81,8 @@ def read_huggingface(path: Path) -> Pretrained:
         raise CurateError(
             f"models of the type `{config.get('model_type')}` are not computed here",
             str(where),
-            "with `model.kind: pretrained` the model is loaded and computed by transformers",
+            f"families that are: {', '.join(one.model_type for one in families())}; with `model.kind: pretrained` the model "
+            "is loaded and computed by transformers",
         )
     refuse_unknown(family, config, str(where))
     try:
@@ -112,6 +113,10 @@ def _check_sizes(sizes: Architecture, vocabulary: Any, length: Any) -> None:
     }
     for name, value in named.items():
         if not isinstance(value, int) or value < (0 if name == "segments" else 1):
+            raise ValueError(f"{name} {value}")
+    for name in ("window", "window_theta", "query_scalar", "attention_cap", "logit_cap"):
+        value = getattr(sizes, name)
+        if value is not None and not value > 0:
             raise ValueError(f"{name} {value}")
     odd = sizes.positions == "rotary" and sizes.head_width % 2
     if sizes.heads % sizes.key_value_heads or odd:
