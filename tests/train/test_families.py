@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict
 
 import pytest
@@ -11,13 +12,17 @@ import torch
 
 from curate.evaluation.models.generation import Generation
 from curate.evaluation.models.ours import TrunkModel
+from curate.train.models.lora import add_lora, is_adapter
 from curate.train.models.trunk import build_trunk, logits_of
 from curate.train.planner.memory import count_parameters
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.config import TrainConfig
+from curate.train.settings.methods import LoraSettings
+from curate.train.weights.adapter import write_adapter
 from curate.train.weights.export import export_run, load_trained
 from curate.train.weights.huggingface import read_huggingface, write_huggingface
 from tests.train.tiny_families import FAMILIES, LENGTH, ROPES, VOCABULARY, theirs
+from tests.train.tiny_models import change
 from tests.train.tiny_tasks import CASES, config_of
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -114,6 +119,40 @@ def test_the_likeliest_texts_are_those_that_transformers_generates(ours, name):
     )
     found = Generation(model, most=9, end=frozenset()).continued(prompts, rows=2)
     assert [one.text for one in found] == [" ".join(map(str, row[longest:].tolist())) for row in wanted]
+
+
+@pytest.mark.parametrize("name", ["qwen2", "qwen3", "olmo2", "gemma2", "olmoe"])
+def test_adapters_of_a_family_are_written_as_peft_loads_them(folder, tmp_path, name):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    found, settings = read_huggingface(folder(name)), LoraSettings(rank=2, targets=("query", "output"))
+    trunk = build_trunk(found.sizes, vocabulary=found.vocabulary, length=found.length)
+    trunk.load_state_dict({key.removeprefix("model."): value for key, value in found.tensors})
+    add_lora(trunk, settings)
+    for key, parameter in trunk.named_parameters():
+        if is_adapter(key):
+            torch.nn.init.normal_(parameter, std=0.3, generator=torch.Generator().manual_seed(len(key)))
+    tensors = {f"model.{key}": value.detach() for key, value in trunk.named_parameters()}
+    write_adapter(tmp_path / "adapter", found.sizes, tensors, settings, head="causal", base=str(folder(name)))
+    base = AutoModelForCausalLM.from_pretrained(folder(name), local_files_only=True)
+    with torch.no_grad():
+        wanted = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()(TOKENS).logits
+        close(logits_of(trunk.eval(), trunk(TOKENS)), wanted)
+
+
+@pytest.mark.usefixtures("quick_processes")
+def test_experts_that_two_processes_share_have_the_losses_of_one(folder, run, tiny_packs, tmp_path):
+    shutil.copytree(folder("olmoe"), tmp_path / "olmoe")
+    change(tmp_path / "olmoe", router_aux_loss_coef=0.0)  # a balance is that of a process's own tokens
+    losses = []
+    for processes in (1, 2):
+        config = config_of(CASES["causal"], dropout=0.0, steps=3, processes=processes)
+        model = config.model.model_copy(update={"path": str(tmp_path / "olmoe")})
+        config = config.model_copy(update={"model": model})
+        made = run(config, f"of {processes}", tiny_packs(config))
+        losses.append([json.loads(line)["loss"] for line in (made.path / "metrics.jsonl").read_text().splitlines()])
+    assert losses[1] == pytest.approx(losses[0], abs=1e-5)
 
 
 class _Numbers:

@@ -42,6 +42,17 @@ FAMILIES = {
     "olmo3": ("Olmo3", {"num_hidden_layers": 4, "sliding_window": WINDOW, "rope_scaling": {**YARN}}),
     "gemma2": ("Gemma2", {**GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}),
     "gemma3_text": ("Gemma3Text", {**GEMMA, "layer_types": ["sliding_attention", "full_attention"]}),
+    "olmoe": ("Olmoe", {"num_experts": 6, "num_experts_per_tok": 2}),
+    "qwen3_moe": (
+        "Qwen3Moe",
+        {
+            "head_dim": 16,
+            "num_experts": 6,
+            "num_experts_per_tok": 2,
+            "norm_topk_prob": True,
+            "moe_intermediate_size": 24,
+        },
+    ),
 }
 """What all that follows is true of: the beginning of a class's name, and settings beside SIZES."""
 ROPES = {

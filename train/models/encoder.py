@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.train.models.family import Config, Family, HeadKind, Source, activation, keys_of, theirs
+from curate.train.models.feed_forward import activate
 from curate.train.models.layers import (
     Block,
-    activate,
     attention_mask,
     build_norm,
     check_room,

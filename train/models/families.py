@@ -1,10 +1,13 @@
 """The families of decoders in Hugging Face's files that are built as Llama is, each a table (table.py).
 
-llama        Llama 1 to 3.3, SmolLM            gemma2       norms on both sides, caps, windows in every other layer
-qwen2        biases of queries, keys, values   gemma3_text  norms of queries and keys, two rotary bases
-qwen3        norms of queries and keys         olmo2        norms after the sublayers
-mistral      a window in all layers            olmo3        and windows in three of four layers
-smollm3      layers without positions
+    llama        Llama 1 to 3.3, SmolLM            gemma2       norms on both sides, caps, windows in every other layer
+    qwen2        biases of queries, keys, values   gemma3_text  norms of queries and keys, two rotary bases
+    qwen3        norms of queries and keys         olmo2        norms after the sublayers
+    mistral      a window in all layers            olmo3        and windows in three of four layers
+    smollm3      layers without positions          olmoe        experts, and norms of queries and keys
+                                                   qwen3_moe    experts
+
+What counts where a file does not say is from the classes of transformers 5; models that people share say nearly all.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ _GEMMA_DEFAULTS: dict[str, Any] = {
 _GEMMA_KEYS = (
     _WINDOWS + "head_dim hidden_activation query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping "
 )
+_EXPERTS = "num_experts num_experts_per_tok norm_topk_prob router_aux_loss_coef "
 _OLMO: dict[str, Any] = {"norm_inputs": False, "norm_outputs": True, "query_key_norm": "width"}
 
 _TABLES = (
@@ -131,6 +135,31 @@ _TABLES = (
         apart=True,
         theta=1e6,
         length=131072,
+    ),
+    Table(
+        model_type="olmoe",
+        classes={"causal": "OlmoeForCausalLM"},
+        switches={"query_key_norm": "width"},
+        keys=keys_of(_EXPERTS + "hidden_act"),
+        defaults={"rms_norm_eps": 1e-5, "num_experts_per_tok": 8, "router_aux_loss_coef": 0.01},
+        length=4096,
+    ),
+    Table(
+        model_type="qwen3_moe",
+        classes=_classes("Qwen3Moe"),
+        switches={"query_key_norm": "head"},
+        keys=keys_of(
+            _EXPERTS + "hidden_act head_dim sliding_window use_sliding_window moe_intermediate_size decoder_sparse_step"
+        ),
+        defaults={
+            "num_key_value_heads": 4,
+            "use_sliding_window": False,
+            "sliding_window": 4096,
+            "num_experts_per_tok": 8,
+            "router_aux_loss_coef": 0.001,
+        },
+        windowed=lambda told, number: True,
+        length=32768,
     ),
 )
 

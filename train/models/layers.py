@@ -9,7 +9,7 @@ three things, made once for all blocks of a forward pass:
 
 Padding (-1) attends to padding, never to nothing: a softmax over nothing is not a number. A window is in the dense mask;
 variable-length attention is told it besides.
-Sources: Vaswani et al. 2017; grouped heads Ainslie et al. 2023; SwiGLU Shazeer 2020; windows Beltagy et al. 2020; norms of
+Sources: Vaswani et al. 2017; grouped heads Ainslie et al. 2023; windows Beltagy et al. 2020; norms of
 queries and keys Henry et al. 2020; caps of scores Bello et al. 2016, as in Gemma 2.
 """
 
@@ -26,14 +26,13 @@ from torch.nn import functional
 from curate.errors import CurateError
 from curate.train.models.cache import Memory
 from curate.train.models.cpu_attention import attend_in_pieces, pieces_pay
+from curate.train.models.feed_forward import build_feed_forward
 from curate.train.models.positions import document_begins, rotate
-from curate.train.settings.architecture import Activation, Architecture
+from curate.train.settings.architecture import Architecture
 
 __all__ = [
     "Attention",
     "Block",
-    "FeedForward",
-    "activate",
     "attention_mask",
     "build_norm",
     "check_room",
@@ -61,11 +60,16 @@ def variable_length_kernel() -> Callable[..., Tensor] | None:
 
 
 class OffsetNorm(nn.RMSNorm):
-    """A root-mean-square norm times 1 + weight (Gemma), so that decayed weights do not silence it."""
+    """A root-mean-square norm times 1 + weight (Gemma), so that decayed weights do not silence it.
+
+    In float32, of halves too: 1 + a small weight is 1 in bfloat16.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """(..., width) to the same."""
-        return functional.rms_norm(input, self.normalized_shape, 1 + self.weight, self.eps)
+        return functional.rms_norm(input.float(), self.normalized_shape, 1 + self.weight.float(), self.eps).type_as(
+            input
+        )
 
 
 def build_norm(sizes: Architecture, width: int | None = None) -> nn.Module:
@@ -79,19 +83,6 @@ def build_norm(sizes: Architecture, width: int | None = None) -> nn.Module:
 def soft_cap(values: Tensor, cap: float | None) -> Tensor:
     """Cap * tanh(values / cap), which lies between -cap and cap; the values themselves where there is no cap."""
     return values if cap is None else cap * (values / cap).tanh()
-
-
-def activate(states: Tensor, activation: Activation) -> Tensor:
-    """The non-linearity; of swiglu and geglu that of the gate."""
-    match activation:
-        case "swiglu":
-            return functional.silu(states)
-        case "relu":
-            return functional.relu(states)
-        case "gelu":
-            return functional.gelu(states)
-        case "geglu" | "gelu_tanh":
-            return functional.gelu(states, approximate="tanh")
 
 
 def attention_mask(
@@ -208,25 +199,6 @@ def _attend_capped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | Non
     return (weights @ values).flatten(1, 2).transpose(1, 2)
 
 
-class FeedForward(nn.Module):
-    """down(activation(up(x))), or with a gate down(activation(gate(x)) * up(x))."""
-
-    def __init__(self, sizes: Architecture) -> None:
-        super().__init__()
-        self.activation: Activation = sizes.activation
-        self.gated = sizes.gated
-        if sizes.gated:
-            self.gate = nn.Linear(sizes.width, sizes.feed_forward, bias=sizes.bias)
-        self.up = nn.Linear(sizes.width, sizes.feed_forward, bias=sizes.bias)
-        self.down = nn.Linear(sizes.feed_forward, sizes.width, bias=sizes.bias)
-
-    def forward(self, states: Tensor) -> Tensor:
-        """(rows, length, width) to the same."""
-        if self.gated:
-            return self.down(activate(self.gate(states), self.activation) * self.up(states))
-        return self.down(activate(self.up(states), self.activation))
-
-
 class Block(nn.Module):
     """One layer: attention, then feed-forward, each added to what it read.
 
@@ -247,7 +219,7 @@ class Block(nn.Module):
         self.attention = Attention(sizes, causal=causal, window=window)
         self.attention_output_norm = norm(sizes.norm_outputs)
         self.feed_forward_norm = norm(sizes.norm_inputs)
-        self.feed_forward = FeedForward(sizes)
+        self.feed_forward = build_feed_forward(sizes)
         self.feed_forward_output_norm = norm(sizes.norm_outputs)
 
     def forward(self, states: Tensor, turn: Tensor | None, mask: Tensor | None, memory: Memory | None = None) -> Tensor:
@@ -297,7 +269,7 @@ def first_weights(name: str, tensor: Tensor, generator: torch.Generator, *, writ
     elif tensor.ndim < 2:
         tensor.fill_(1.0)
     else:
-        writes = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
+        writes = name.endswith(("attention.output.weight", ".down.weight"))
         tensor.normal_(0.0, DEVIATION / (writers**0.5 if writes else 1.0), generator=generator)
 
 

@@ -29,7 +29,7 @@ _KEYS = keys_of(
 _INERT = keys_of(
     """
     attention_dropout rope_interleaved is_llama_config transformers.js_config max_window_layers no_rope_layer_interval
-    sliding_window_pattern _sliding_window_pattern
+    sliding_window_pattern _sliding_window_pattern output_router_logits num_local_experts
     """
 )
 _FULL, _SLIDING = "full_attention", "sliding_attention"
@@ -86,7 +86,7 @@ def _architecture(table: Table, config: Config) -> Architecture:
         heads=heads,
         key_value_heads=told.get("num_key_value_heads") or heads,
         head_width=head_width,
-        feed_forward=config["intermediate_size"],
+        feed_forward=config["moe_intermediate_size" if "moe_intermediate_size" in table.keys else "intermediate_size"],
         norm_epsilon=told.get("rms_norm_eps", 1e-6),
         tied=told.get("tie_word_embeddings", False),
         family=None if table.model_type == "llama" else table.model_type,
@@ -94,6 +94,7 @@ def _architecture(table: Table, config: Config) -> Architecture:
         window=window,
         windowed=windowed,
         query_scalar=None if scalar == head_width else scalar,
+        **_experts(table, told),
         attention_cap=told.get("attn_logit_softcapping"),
         logit_cap=told.get("final_logit_softcapping"),
         **_rope(table, told),
@@ -115,6 +116,20 @@ def _window(table: Table, told: Config, layers: int) -> tuple[int | None, tuple[
         raise CurateError(f"`layer_types: {kinds}` of this {table.model_type} model is not computed here")
     windowed = tuple(number for number, kind in enumerate(kinds) if kind == _SLIDING)
     return (window, windowed) if windowed else (None, ())
+
+
+def _experts(table: Table, told: Config) -> dict[str, Any]:
+    if "num_experts" not in table.keys:
+        return {}
+    count = told["num_experts" if "num_experts" in told or "num_local_experts" not in told else "num_local_experts"]
+    if not count:
+        raise CurateError(f"a {table.model_type} model without experts is not computed here")
+    return {
+        "experts": count,
+        "active_experts": told["num_experts_per_tok"],
+        "experts_normed": bool(told.get("norm_topk_prob")),
+        "balance": float(told["router_aux_loss_coef"]),
+    }
 
 
 def _unrotated(table: Table, told: Config, layers: int) -> tuple[int, ...]:
@@ -210,6 +225,12 @@ def _config(table: Table, sizes: Architecture, vocabulary: int, length: int) -> 
         "attn_logit_softcapping": sizes.attention_cap,
         "final_logit_softcapping": sizes.logit_cap,
         "rope_local_base_freq": sizes.window_theta,
+        "num_experts": sizes.experts,
+        "num_experts_per_tok": sizes.active_experts,
+        "norm_topk_prob": sizes.experts_normed,
+        "router_aux_loss_coef": sizes.balance,
+        "moe_intermediate_size": sizes.feed_forward,
+        "decoder_sparse_step": 1,
     }
     return {
         "vocab_size": vocabulary,
@@ -277,8 +298,12 @@ def _names(sizes: Architecture) -> dict[str, Source]:
     layers = {
         **norms,
         **{f"attention.{ours}": f"self_attn.{ours[0]}_proj" for ours in ("query", "key", "value", "output")},
-        **{f"feed_forward.{ours}": f"mlp.{ours}_proj" for ours in ("gate", "up", "down")},
     }
+    if sizes.experts:
+        layers["feed_forward.router"] = "mlp.gate"
+    for expert in range(sizes.experts) or (None,):
+        part = "" if expert is None else f".experts.{expert}"
+        layers |= {f"feed_forward{part}.{ours}": f"mlp{part}.{ours}_proj" for ours in ("gate", "up", "down")}
     if sizes.query_key_norm:
         layers |= {"attention.query_norm": "self_attn.q_norm", "attention.key_norm": "self_attn.k_norm"}
     biased = ("query", "key", "value") if sizes.projection_bias else ()
@@ -314,6 +339,7 @@ def family_of_table(table: Table) -> Family:
         "hidden_activation": gated,
         "attention_bias": (False, None),
         "mlp_bias": (False, None),
+        "decoder_sparse_step": (1,),
     }
     return Family(
         model_type=table.model_type,

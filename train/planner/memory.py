@@ -236,7 +236,12 @@ def _adapters(config: TrainConfig, sizes: Architecture) -> int:
     wide, narrow = sizes.heads * sizes.head_width, sizes.key_value_heads * sizes.head_width
     outputs = {"query": wide, "key": narrow, "value": narrow, "gate": sizes.feed_forward, "up": sizes.feed_forward}
     inputs = {"output": wide, "down": sizes.feed_forward}
-    each = sum(inputs.get(name, sizes.width) + outputs.get(name, sizes.width) for name in config.lora.targets)
+    outputs |= {"router": sizes.experts}
+    copies = dict.fromkeys(("gate", "up", "down"), sizes.experts or 1)
+    each = sum(
+        copies.get(name, 1) * (inputs.get(name, sizes.width) + outputs.get(name, sizes.width))
+        for name in config.lora.targets
+    )
     return _count(sizes) * config.lora.rank * each
 
 
@@ -325,6 +330,7 @@ def _block_bytes(sizes: Architecture, number: int, device: Device) -> int:
     attention = 4 * sizes.heads * (sizes.head_width * number + 1)
     hidden = 4 if sizes.gated else 1 if sizes.activation == "relu" else 2
     dropped = 2 * sizes.width * (number if device == "cpu" else 1) if sizes.dropout else 0
-    return (
-        _norms(sizes) * _norm_bytes(sizes, number, device) + attention + hidden * sizes.feed_forward * number + dropped
-    )
+    inner = hidden * sizes.feed_forward * number
+    if sizes.experts:  # and of each expert what it reads and gives
+        inner = sizes.active_experts * (inner + 2 * sizes.width * number)
+    return _norms(sizes) * _norm_bytes(sizes, number, device) + attention + inner + dropped

@@ -42,7 +42,7 @@ def flops_per_token(sizes: Architecture, vocabulary: int, length: int) -> float 
     """
     if sizes.kind not in ("decoder", "encoder"):
         return None
-    matrices = sizes.layers * sizes.block_parameters() + vocabulary * sizes.width
+    matrices = sizes.layers * sizes.block_parameters(active=True) + vocabulary * sizes.width
     near = min(length, sizes.window or length) - length
     seen = sizes.layers * length + len(sizes.windowed) * near
     return 6.0 * matrices + 12.0 * seen * sizes.heads * sizes.head_width

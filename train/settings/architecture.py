@@ -91,6 +91,10 @@ class Architecture:
         attention_cap: Scores become cap * tanh(score / cap) (Gemma 2).
         logit_cap: So do logits.
         embedding_scale: Embedded tokens are multiplied by the root of the width (Gemma).
+        experts: Feed-forward layers of a block of which a router chooses some for each token; 0: one that all have.
+        active_experts: How many of them a token has.
+        experts_normed: Their shares are made to sum to 1.
+        balance: What an uneven choice of experts costs in training.
     """
 
     kind: Kind = "decoder"
@@ -127,6 +131,10 @@ class Architecture:
     attention_cap: float | None = None
     logit_cap: float | None = None
     embedding_scale: bool = False
+    experts: int = 0
+    active_experts: int = 0
+    experts_normed: bool = False
+    balance: float = 0.0
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Architecture:
@@ -144,13 +152,16 @@ class Architecture:
         """The feed-forward layers have a gate."""
         return self.activation in ("swiglu", "geglu")
 
-    def block_parameters(self) -> int:
-        """Matrix parameters of one transformer block, without norms and biases."""
+    def block_parameters(self, *, active: bool = False) -> int:
+        """Matrix parameters of one transformer block, without norms and biases; or those that one token meets."""
         attention = 2 * self.width * self.head_width * (self.heads + self.key_value_heads)
-        return attention + (3 if self.gated else 2) * self.width * self.feed_forward
+        feed_forward = (3 if self.gated else 2) * self.width * self.feed_forward
+        if self.experts:
+            feed_forward *= self.active_experts if active else self.experts
+        return attention + feed_forward + self.width * self.experts
 
     def parameters(self, vocabulary: int) -> int:
-        """Parameters of a decoder of the style of Llama; a tied embedding counts once."""
+        """Parameters of a decoder of the style of Llama; a tied embedding counts once, norms of queries and keys do not."""
         embedding = vocabulary * self.width * (1 if self.tied else 2)
         return embedding + self.layers * (self.block_parameters() + 2 * self.width) + self.width
 
@@ -173,6 +184,8 @@ PRESETS = tuple(_SIZES)
 
 _STYLES: dict[str, dict[str, object]] = {
     "llama": {},
+    "qwen3": {"query_key_norm": "head", "norm_epsilon": 1e-6, "family": "qwen3"},
+    "olmo2": {"query_key_norm": "width", "norm_inputs": False, "norm_outputs": True, "family": "olmo2"},
     "gpt2": {"norm": "layer", "positions": "learned", "activation": "gelu_tanh", "bias": True},
     "bert": {
         "norm": "layer",
@@ -194,7 +207,9 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind = Field(default="decoder", description="family of the model")
-    style: Literal["llama", "gpt2"] = Field(default="llama", description="switches of a decoder, all at once")
+    style: Literal["llama", "qwen3", "olmo2", "gpt2"] = Field(
+        default="llama", description="switches of a new decoder, all at once"
+    )
     preset: Preset = Field(default="10m", description="sizes by name, about the number of parameters of a decoder")
     path: str | None = Field(
         default=None,

@@ -107,6 +107,11 @@ def write_adapter(
 
 
 def _refuse_strange(trained: list[str], sources: Mapping[str, Source], head: HeadKind) -> None:
+    if any(".experts." in name for name in trained):
+        raise CurateError(
+            "PEFT's files have no place for adapters of single experts",
+            hint="export the whole model, without `--adapter`, or leave `gate`, `up` and `down` out of `lora.targets`",
+        )
     strange = [
         name for name in trained if name.replace("lora_down", "weight").replace("lora_up", "weight") not in sources
     ]

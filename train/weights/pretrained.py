@@ -112,8 +112,10 @@ def _check_sizes(sizes: Architecture, vocabulary: Any, length: Any) -> None:
         field.name: getattr(sizes, field.name) for field in fields(sizes) if field.type == "int"
     }
     for name, value in named.items():
-        if not isinstance(value, int) or value < (0 if name == "segments" else 1):
+        if not isinstance(value, int) or value < (0 if name in ("segments", "experts", "active_experts") else 1):
             raise ValueError(f"{name} {value}")
+    if sizes.active_experts > sizes.experts or bool(sizes.experts) > sizes.active_experts:
+        raise ValueError(f"{sizes.active_experts} of {sizes.experts} experts")
     for name in ("window", "window_theta", "query_scalar", "attention_cap", "logit_cap"):
         value = getattr(sizes, name)
         if value is not None and not value > 0:
