@@ -14,8 +14,8 @@ from curate.evaluation.models.identity import template_hash
 from curate.evaluation.models.tokens import TokenModel
 from curate.tokenize.roles import roles, roles_of
 from curate.tokenize.tokenizer import load_tokenizer
-from curate.train.models.layers import BackboneCache
-from curate.train.models.trunk import build_trunk
+from curate.train.models.cache import BackboneCache
+from curate.train.models.trunk import build_trunk, logits_of
 from curate.train.weights.origin import Origin, checkpoint_of, find_model, model_hash
 from curate.train.weights.tokenizer_files import read_chat_template
 
@@ -45,7 +45,7 @@ class TrunkModel(TokenModel):
 
     def logits(self, states: Tensor) -> Tensor:
         """See `TokenModel.logits`."""
-        return (states @ self.trunk.unembedding.T).float()
+        return logits_of(self.trunk, states)
 
     def respond(self) -> Respond:
         """See `TokenModel.respond`."""

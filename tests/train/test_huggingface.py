@@ -11,13 +11,21 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from curate.train.models.encoder import MaskedHead
+from curate.train.settings.architecture import ModelSettings
 from curate.train.weights import huggingface
 from curate.train.weights.huggingface import read_huggingface, write_huggingface
 from tests.train.tiny_models import BERT, GPT2, LENGTH, LLAMA, T5, VOCABULARY, change, filled, tensors_of, written
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-DECODERS = {"llama": LLAMA, "llama untied": replace(LLAMA, tied=False), "gpt2": GPT2}
+TINY = {"layers": 2, "width": 32, "heads": 4, "key_value_heads": 2, "feed_forward": 48}
+DECODERS = {
+    "llama": LLAMA,
+    "llama untied": replace(LLAMA, tied=False),
+    "gpt2": GPT2,
+    "qwen3": ModelSettings(style="qwen3", **TINY).architecture,
+    "olmo2": ModelSettings(style="olmo2", **TINY).architecture,
+}
 LABELS = ["bad", "good", "neither"]
 
 
@@ -211,6 +219,7 @@ def test_a_decoder_is_written_with_its_logits(tmp_path, tokens, name):
     written(tmp_path / "m", sizes, ours, "causal")
     theirs, report = AutoModelForCausalLM.from_pretrained(tmp_path / "m", output_loading_info=True)
     assert not any(report.values())
+    assert theirs.config.model_type == name.partition(" ")[0]
     close(theirs(tokens).logits, ours.model(tokens) @ ours.model.unembedding.T)
     assert read_huggingface(tmp_path / "m").sizes == sizes
 

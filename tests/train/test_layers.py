@@ -5,19 +5,16 @@ import torch
 
 from curate.errors import CurateError
 from curate.train.models import layers
+from curate.train.models.cache import Cache
 from curate.train.models.layers import (
     Attention,
     Block,
-    Cache,
     attention_mask,
     check_room,
-    document_begins,
-    document_positions,
     first_weights,
     pool,
-    rotate,
-    rotation,
 )
+from curate.train.models.positions import document_begins, document_positions, rotate, rotation
 from curate.train.settings.architecture import Architecture
 
 SIZES = Architecture(layers=2, width=32, heads=4, key_value_heads=2, head_width=8, feed_forward=48)
@@ -55,6 +52,30 @@ def test_a_full_mask_shows_all_of_the_document():
 def test_the_mask_of_the_last_positions_is_the_end_of_the_whole_one():
     whole = attention_mask(DOCUMENTS, causal=True, queries=6, dtype=torch.float32)
     assert torch.equal(attention_mask(DOCUMENTS, causal=True, queries=2, dtype=torch.float32), whole[:, :, -2:])
+
+
+def test_a_window_shows_the_last_tokens_of_the_same_document():
+    documents = torch.tensor([[0, 1, 1, 1, 1, 1]])
+    mask = attention_mask(documents, causal=True, queries=6, dtype=torch.float32, window=3)
+    assert mask[0, 0, 5].tolist() == [False, False, False, True, True, True]
+    assert mask[0, 0, 2].tolist() == [False, True, True, False, False, False]
+    whole = attention_mask(documents, causal=True, queries=6, dtype=torch.float32, window=3)
+    assert torch.equal(
+        attention_mask(documents, causal=True, queries=2, dtype=torch.float32, window=3), whole[:, :, -2:]
+    )
+
+
+def test_variable_length_attention_is_told_of_the_window(monkeypatch):
+    asked = {}
+
+    def kernel(query, key, value, *rest, window_size):
+        asked["window"] = window_size
+        return query
+
+    monkeypatch.setattr(layers, "variable_length_kernel", lambda: kernel)
+    attention = filled(Attention(SIZES, causal=True, window=4))
+    attention(torch.randn(2, 6, 32), None, document_begins(DOCUMENTS))
+    assert asked == {"window": (3, 0)}
 
 
 def test_every_position_sees_at_least_itself():

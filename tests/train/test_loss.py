@@ -238,3 +238,39 @@ def test_a_student_that_equals_its_teacher_has_no_loss_and_teaches_the_teacher_n
     total.backward()
     assert total.item() == pytest.approx(0, abs=1e-3)
     assert all(part.grad is None for part in teacher)
+
+
+def capped(hidden, weight, cap):
+    return cap * (hidden @ weight.T / cap).tanh()
+
+
+def test_the_cross_entropy_of_capped_logits_and_its_gradients_are_those_of_autograd(exact):
+    hidden, weight, targets, bias, weights = exact
+    found = linear_cross_entropy(
+        hidden, weight, targets, bias=bias, weights=weights, z_loss=0.1, label_smoothing=0.2, cap=2.0
+    )
+    logits = 2 * ((hidden @ weight.T + bias) / 2).tanh()
+    valid = targets != IGNORED
+    each = functional.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORED, label_smoothing=0.2)
+    wanted = ((each + 0.1 * logits.logsumexp(-1).square()) * weights)[valid].sum()
+    assert_same_gradients(found, wanted, (hidden, weight, bias), rtol=1e-10, atol=1e-10)
+
+
+def test_log_probabilities_of_capped_logits_and_their_gradients_are_those_of_autograd(exact):
+    hidden, weight, targets, _, weights = exact
+    found = linear_log_probabilities(hidden, weight, targets, temperature=0.7, cap=2.0)
+    logs = (capped(hidden, weight, 2.0) / 0.7).log_softmax(-1)
+    wanted = logs.gather(-1, targets.clamp(min=0)[:, None])[:, 0] * (targets != IGNORED)
+    assert_same_gradients((found * weights).sum(), (wanted * weights).sum(), (hidden, weight), rtol=1e-10, atol=1e-10)
+
+
+def test_distillation_caps_the_logits_of_student_and_teacher(exact):
+    hidden, weight, targets, _, weights = exact
+    taught, matrix = hidden.detach().flip(0), weight.detach().flip(1)
+    found = linear_distillation(
+        hidden, weight, taught, matrix, targets, temperature=1.5, weights=weights, cap=2.0, teacher_cap=3.0
+    )
+    student = (capped(hidden, weight, 2.0) / 1.5).log_softmax(-1)
+    teacher = (capped(taught, matrix, 3.0) / 1.5).log_softmax(-1)
+    each = 1.5**2 * (teacher.exp() * (teacher - student)).sum(-1) * weights
+    assert_same_gradients(found, each[targets != IGNORED].sum(), (hidden, weight), rtol=1e-10, atol=1e-10)

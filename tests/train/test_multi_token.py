@@ -30,8 +30,8 @@ def multi_token(heads=3, **sizes):
 def plain(objective, batch):
     """The same with all heads and all logits at once."""
     model, total = objective.model, 0.0
-    states, turn, mask = model.begin(batch["tokens"], documents=batch["documents"])
-    for block in model.blocks:
+    states, beside = model.begin(batch["tokens"], documents=batch["documents"])
+    for block, (turn, mask) in zip(model.blocks, beside, strict=True):
         states = block(states, turn, mask)
     for number, head in enumerate(objective.heads):
         logits = model.norm(head(states, turn, mask)) @ model.unembedding.T

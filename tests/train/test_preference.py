@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from curate.train.data.batch import IGNORED
-from curate.train.models.decoder import LLAMA, Decoder
+from curate.train.models.decoder import Decoder
+from curate.train.models.families import LLAMA
 from curate.train.models.lora import add_lora
 from curate.train.objectives.preference import Preference
 from curate.train.objectives.reference import Reference

@@ -33,7 +33,7 @@ def refused(folder):
     ("changed", "named"),
     [
         ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0, "rope_theta": 1e4}}, "rope_parameters"),
-        ({"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}}, "linear"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "dynamic", "factor": 2.0}}, "dynamic"),
         ({"attention_bias": True}, "`attention_bias: True`"),
         ({"mlp_bias": True}, "`mlp_bias: True`"),
         ({"hidden_act": "gelu"}, "`hidden_act: gelu`"),
@@ -41,6 +41,7 @@ def refused(folder):
         ({"quantization_config": {"bits": 4}}, "`quantization_config: {'bits': 4}`"),
         ({"auto_map": {"AutoModel": "code.Model"}}, "`auto_map:"),
         ({"model_type": "mamba"}, "`mamba`"),
+        ({"model_type": "mamba"}, "families that are: llama, qwen2, qwen3, mistral, smollm3, olmo2"),
         ({"hidden_size": "many"}, "no size"),
         ({"num_attention_heads": 0}, "no size"),
         ({"num_hidden_layers": 3}, "misses tensors: model.layers.2"),

@@ -15,7 +15,8 @@ from tokenizers.models import WordLevel
 
 from curate.errors import CurateError
 from curate.train.data.batch import IGNORED
-from curate.train.models.decoder import LLAMA, Decoder
+from curate.train.models.decoder import Decoder
+from curate.train.models.families import LLAMA
 from curate.train.models.lora import add_lora
 from curate.train.objectives.reference import Reference
 from curate.train.objectives.reinforcement import Reinforcement

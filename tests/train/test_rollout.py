@@ -11,7 +11,8 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from curate.train.models.decoder import LLAMA, Decoder
+from curate.train.models.decoder import Decoder
+from curate.train.models.families import LLAMA
 from curate.train.models.recurrent import Recurrent
 from curate.train.objectives.reference import Reference
 from curate.train.objectives.reinforcement import Reinforcement

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional
 
 from curate.train.data.batch import IGNORED
-from curate.train.models.decoder import LLAMA, Decoder
+from curate.train.models.decoder import Decoder
+from curate.train.models.families import LLAMA
 from curate.train.objectives.sft import Sft
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.methods import SftSettings

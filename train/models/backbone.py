@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from curate.errors import CurateError
-from curate.train.models.layers import BackboneCache, check_room, document_positions, pool
+from curate.train.models.cache import BackboneCache
+from curate.train.models.layers import check_room, pool
+from curate.train.models.positions import document_positions
 from curate.train.settings.architecture import Architecture
 
 __all__ = ["Backbone", "load_pretrained", "pretrained_limits", "pretrained_names"]

@@ -1,7 +1,7 @@
-"""The decoder: Llama (Touvron et al. 2023), or GPT-2 (Radford et al. 2019), as the switches of `Architecture` say.
+"""The decoder: Llama (Touvron et al. 2023) and its kin, or GPT-2 (Radford et al. 2019), as the switches of `Architecture` say.
 
-Blocks of causal attention and feed-forward, each after a norm and added to the residual stream. The logits equal those
-of `transformers.LlamaForCausalLM` and `GPT2LMHeadModel` with the same weights (tested).
+Blocks of causal attention and feed-forward, normed and added to the residual stream. The logits equal those of the
+classes of transformers with the same weights, GPT-2's below and those of families.py (tested).
 Dropout is applied to the embedded tokens and to what each sublayer adds; not to attention's weights, which no fast
 attention allows.
 """
@@ -14,22 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from curate.errors import CurateError
+from curate.train.models.cache import Cache
 from curate.train.models.family import Config, Family, HeadKind, Source, activation, keys_of, theirs
-from curate.train.models.layers import (
-    Block,
-    Cache,
-    attention_mask,
-    build_norm,
-    check_room,
-    document_positions,
-    first_weights,
-    pool,
-    rotation,
-)
+from curate.train.models.layers import Block, attention_mask, build_norm, check_room, first_weights, pool
+from curate.train.models.positions import document_positions, rotation
 from curate.train.settings.architecture import Architecture
 
-__all__ = ["GPT2", "LLAMA", "Decoder"]
+__all__ = ["GPT2", "Beside", "Decoder"]
+
+Beside = tuple[Tensor | None, Tensor | None]
+"""What a block reads beside the states: rotation and mask."""
 
 
 class Decoder(nn.Module):
@@ -52,7 +46,8 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(vocabulary, sizes.width)
         if sizes.positions == "learned":
             self.position_embedding = nn.Embedding(length, sizes.width)
-        self.blocks = nn.ModuleList(Block(sizes, causal=True) for _ in range(sizes.layers))
+        windows = (sizes.window if number in sizes.windowed else None for number in range(sizes.layers))
+        self.blocks = nn.ModuleList(Block(sizes, causal=True, window=window) for window in windows)
         self.norm = build_norm(sizes)
         if not sizes.tied:
             self.output = nn.Linear(sizes.width, vocabulary, bias=False)
@@ -83,8 +78,8 @@ class Decoder(nn.Module):
         Raises:
             CurateError: More tokens than learned positions.
         """
-        states, turn, mask = self.begin(tokens, documents=documents, positions=positions, noise=noise, cache=cache)
-        for number, block in enumerate(self.blocks):
+        states, beside = self.begin(tokens, documents=documents, positions=positions, noise=noise, cache=cache)
+        for number, (block, (turn, mask)) in enumerate(zip(self.blocks, beside, strict=True)):
             states = block(states, turn, mask, None if cache is None else cache.memory(number))
         return self.norm(states)
 
@@ -96,8 +91,8 @@ class Decoder(nn.Module):
         positions: Tensor | None = None,
         noise: Tensor | None = None,
         cache: Cache | None = None,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """What the first block reads, and what all blocks read beside it: rotation and mask.
+    ) -> tuple[Tensor, list[Beside]]:
+        """What the first block reads, and what each block reads beside it.
 
         Args: as for `forward`.
         """
@@ -109,16 +104,32 @@ class Decoder(nn.Module):
         elif positions is None:
             positions = torch.arange(length, device=tokens.device)
         states = self.embedding(tokens)
+        if self.sizes.embedding_scale:
+            states = states * self.width**0.5
         if noise is not None:
             states = states + noise.to(states.dtype)
         if self.sizes.positions == "learned":
             check_room(length if documents is None else documents.shape[1], self.length)
             states = states + self.position_embedding(positions)
-        turn = rotation(positions, self.sizes) if self.sizes.positions == "rotary" else None
-        mask = None
-        if documents is not None:
-            mask = attention_mask(documents, causal=True, queries=length, dtype=states.dtype)
-        return functional.dropout(states, self.sizes.dropout, self.training), turn, mask
+        beside = self._beside(tokens, documents, positions, states.dtype)
+        return functional.dropout(states, self.sizes.dropout, self.training), beside
+
+    def _beside(self, tokens: Tensor, documents: Tensor | None, positions: Tensor, dtype: torch.dtype) -> list[Beside]:
+        """Rotation and mask of each block; those of a kind share theirs."""
+        sizes, length = self.sizes, tokens.shape[1]
+        dense = sizes.attention_cap is not None
+
+        def mask(documents: Tensor, window: int | None = None) -> Tensor:
+            return attention_mask(documents, causal=True, queries=length, dtype=dtype, window=window, dense=dense)
+
+        wide = near = None if documents is None else mask(documents)
+        if sizes.windowed and sizes.window and (length if documents is None else documents.shape[1]) > sizes.window:
+            near = mask(torch.zeros_like(tokens) if documents is None else documents, sizes.window)
+        turn = near_turn = rotation(positions, sizes) if sizes.positions == "rotary" else None
+        if sizes.windowed and sizes.window_theta:
+            near_turn = rotation(positions, sizes, windowed=True)
+        kinds = [(near_turn, near) if number in sizes.windowed else (turn, wide) for number in range(sizes.layers)]
+        return [(None if number in sizes.unrotated else turn, mask) for number, (turn, mask) in enumerate(kinds)]
 
     def new_cache(self) -> Cache:
         """An empty cache, to generate with."""
@@ -139,114 +150,10 @@ class Decoder(nn.Module):
 
     def first_weights(self, name: str, tensor: Tensor, generator: torch.Generator) -> None:
         """Fill the whole of the parameter `name`, on the CPU, with its first value."""
-        first_weights(name, tensor, generator, writers=2 * self.sizes.layers)
-
-
-# ---- Llama
-
-_LLAMA_NAMES = {
-    "attention_norm": "input_layernorm",
-    "attention.query": "self_attn.q_proj",
-    "attention.key": "self_attn.k_proj",
-    "attention.value": "self_attn.v_proj",
-    "attention.output": "self_attn.o_proj",
-    "feed_forward_norm": "post_attention_layernorm",
-    "feed_forward.gate": "mlp.gate_proj",
-    "feed_forward.up": "mlp.up_proj",
-    "feed_forward.down": "mlp.down_proj",
-}
-
-
-def _llama_names(sizes: Architecture) -> dict[str, Source]:
-    names = {"embedding.weight": Source("model.embed_tokens.weight")}
-    for block in range(sizes.layers):
-        for ours, its in _LLAMA_NAMES.items():
-            names[f"blocks.{block}.{ours}.weight"] = Source(f"model.layers.{block}.{its}.weight")
-    names["norm.weight"] = Source("model.norm.weight")
-    if not sizes.tied:
-        names["output.weight"] = Source("lm_head.weight")
-    return names
-
-
-def _llama_heads(head: HeadKind, sizes: Architecture) -> dict[str, Source]:
-    score = {"weight": Source("score.weight")}
-    if head == "classification":
-        return score
-    return {**score, "bias": Source("score.bias")} if head == "token_classification" else {}
-
-
-def _llama_architecture(config: Config) -> Architecture:
-    width, heads = config["hidden_size"], config["num_attention_heads"]
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default" or set(rope) - {"rope_type", "type", "rope_theta"}:
-        raise CurateError(f"`rope_parameters: {rope}` of this llama model is not computed here")
-    return Architecture(
-        layers=config["num_hidden_layers"],
-        width=width,
-        heads=heads,
-        key_value_heads=config.get("num_key_value_heads") or heads,
-        head_width=config.get("head_dim") or width // heads,
-        feed_forward=config["intermediate_size"],
-        norm_epsilon=config.get("rms_norm_eps", 1e-6),
-        tied=config.get("tie_word_embeddings", False),
-        rope_theta=float(rope.get("rope_theta", config.get("rope_theta", 10_000.0))),
-    )
-
-
-def _llama_config(sizes: Architecture, vocabulary: int, length: int) -> dict[str, Any]:
-    return {
-        "vocab_size": vocabulary,
-        "max_position_embeddings": length,
-        "hidden_size": sizes.width,
-        "intermediate_size": sizes.feed_forward,
-        "num_hidden_layers": sizes.layers,
-        "num_attention_heads": sizes.heads,
-        "num_key_value_heads": sizes.key_value_heads,
-        "head_dim": sizes.head_width,
-        "hidden_act": "silu",
-        "rms_norm_eps": sizes.norm_epsilon,
-        # transformers 5 reads the first, 4 the second
-        "rope_parameters": {"rope_type": "default", "rope_theta": sizes.rope_theta},
-        "rope_theta": sizes.rope_theta,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "attention_dropout": 0.0,
-        "tie_word_embeddings": sizes.tied,
-    }
-
-
-def _is_llama(sizes: Architecture) -> bool:
-    shape = (sizes.kind, sizes.norm, sizes.norm_after, sizes.positions, sizes.activation, sizes.bias)
-    # transformers itself refuses a width that the heads do not divide, whatever their own width
-    return shape == ("decoder", "rms", False, "rotary", "swiglu", False) and sizes.width % sizes.heads == 0
-
-
-LLAMA = Family(
-    model_type="llama",
-    classes={
-        "causal": "LlamaForCausalLM",
-        "classification": "LlamaForSequenceClassification",
-        "token_classification": "LlamaForTokenClassification",
-    },
-    architecture=_llama_architecture,
-    config=_llama_config,
-    accepts=_is_llama,
-    names=_llama_names,
-    heads=_llama_heads,
-    prefix="model.",
-    used=keys_of(
-        """
-        hidden_size num_attention_heads num_key_value_heads num_hidden_layers head_dim intermediate_size rms_norm_eps
-        tie_word_embeddings rope_theta rope_parameters rope_scaling
-        """
-    ),
-    fixed={"hidden_act": ("silu", "swish"), "attention_bias": (False, None), "mlp_bias": (False, None)},
-    inert=frozenset({"attention_dropout", "rope_interleaved"}),
-    length=2048,
-    ignored=(r".*\.rotary_emb\.inv_freq",),
-    same={"lm_head.weight": "model.embed_tokens.weight"},
-)
+        if self.sizes.norm_offset and "norm" in name:
+            tensor.zero_()  # a norm multiplies by 1 more
+        else:
+            first_weights(name, tensor, generator, writers=2 * self.sizes.layers)
 
 
 # ---- GPT-2

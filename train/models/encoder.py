@@ -14,17 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.train.models.family import Config, Family, HeadKind, Source, activation, keys_of, theirs
+from curate.train.models.feed_forward import activate
 from curate.train.models.layers import (
     Block,
-    activate,
     attention_mask,
     build_norm,
     check_room,
-    document_positions,
     first_weights,
     pool,
-    rotation,
 )
+from curate.train.models.positions import document_positions, rotation
 from curate.train.settings.architecture import Activation, Architecture
 
 __all__ = ["BERT", "Encoder", "MaskedHead"]

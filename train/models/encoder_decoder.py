@@ -1,11 +1,9 @@
 """The encoder-decoder: T5 (Raffel et al. 2020), a text from a text.
 
-The encoder's blocks let every token of the source see all others; those of the decoder let a token of the target see
-those before it, and then the whole source. A distance between tokens adds a learned bias for each head, which all blocks
-of a side share, and attention is not scaled. The logits equal those of `transformers.T5ForConditionalGeneration` with the
-same weights (tested), of T5 1.0 (relu; output tied to the embedding, states scaled by width^-0.5) and 1.1 (gated gelu,
-an output of its own).
-Dropout is applied to embedded tokens, to what each sublayer adds and to the last states; not to attention's weights.
+The encoder's tokens see all of the source, the decoder's those before them, and then the whole source. A distance between
+tokens adds a learned bias for each head, which all blocks of a side share, and attention is not scaled. Logits equal those
+of `transformers.T5ForConditionalGeneration` with the same weights (tested), of T5 1.0 (relu; tied output, states scaled by
+width^-0.5) and 1.1 (gated gelu, an own output). Dropout is that of embedded tokens, sublayers and the last states.
 """
 
 from __future__ import annotations
@@ -18,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.errors import CurateError
+from curate.train.models.cache import Cache, Memory
 from curate.train.models.family import Config, Family, Source, keys_of
-from curate.train.models.layers import Cache, FeedForward, Memory, build_norm, pool
+from curate.train.models.feed_forward import FeedForward
+from curate.train.models.layers import build_norm, pool
 from curate.train.settings.architecture import Architecture
 
 __all__ = ["T5", "EncoderDecoder"]

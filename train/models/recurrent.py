@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from curate.errors import CurateError
-from curate.train.models.layers import document_positions, pool
+from curate.train.models.layers import pool
+from curate.train.models.positions import document_positions
 from curate.train.settings.architecture import Architecture
 
 __all__ = ["Recurrent", "RecurrentBlock", "RecurrentCache"]

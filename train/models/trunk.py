@@ -1,13 +1,16 @@
-"""From sizes to a trunk, and the families that Hugging Face has of them."""
+"""From sizes to a trunk, its logits, and the families that Hugging Face has of them."""
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 
 from curate.train.models.family import Family
+from curate.train.models.layers import soft_cap
 from curate.train.settings.architecture import Architecture
 
-__all__ = ["build_trunk", "families"]
+__all__ = ["build_trunk", "families", "families_of", "logits_of"]
 
 
 def build_trunk(sizes: Architecture, *, vocabulary: int, length: int, pooler: bool = False) -> nn.Module:
@@ -46,8 +49,20 @@ def build_trunk(sizes: Architecture, *, vocabulary: int, length: int, pooler: bo
 
 def families() -> tuple[Family, ...]:
     """All that can be read from Hugging Face's files, and written."""
-    from curate.train.models.decoder import GPT2, LLAMA
+    from curate.train.models.decoder import GPT2
     from curate.train.models.encoder import BERT
     from curate.train.models.encoder_decoder import T5
+    from curate.train.models.families import FAMILIES
 
-    return LLAMA, GPT2, BERT, T5
+    return *FAMILIES, GPT2, BERT, T5
+
+
+def families_of(sizes: Architecture) -> list[Family]:
+    """Those that compute just what these sizes describe; first the one that the model came from."""
+    found = [family for family in families() if family.accepts(sizes)]
+    return sorted(found, key=lambda family: family.model_type != sizes.family)
+
+
+def logits_of(trunk: Any, states: Tensor) -> Tensor:
+    """Logits (..., vocabulary) float32 of a trunk's states (..., width)."""
+    return soft_cap((states @ trunk.unembedding.T).float(), trunk.sizes.logit_cap)

@@ -69,7 +69,8 @@ class Distillation(Objective):
         teacher_hidden, teacher_weight = self._taught(batch, hidden.dtype)
         targets, weights = batch["targets"].flatten(), flat_weights(batch)
         share, weight = self.settings.weight, self.model.unembedding
-        text = linear_cross_entropy(hidden, weight, targets, weights=weights)
+        cap = self.model.sizes.logit_cap
+        text = linear_cross_entropy(hidden, weight, targets, weights=weights, cap=cap)
         taught = linear_distillation(
             hidden,
             weight,
@@ -78,13 +79,16 @@ class Distillation(Objective):
             targets,
             temperature=self.settings.temperature,
             weights=weights,
+            cap=cap,
+            teacher_cap=self.teacher[0].sizes.logit_cap,
         )
         return Loss((1 - share) * text + share * taught, {"text_loss": text.detach(), "teacher_loss": taught.detach()})
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
         """Nats, tokens and bytes of the text."""
         hidden = self.model(batch["tokens"], **trunk_inputs(self.model, batch)).flatten(0, 1)
-        return self.text.sums(hidden, self.model.unembedding, batch["targets"].flatten())
+        cap = self.model.sizes.logit_cap
+        return self.text.sums(hidden, self.model.unembedding, batch["targets"].flatten(), cap=cap)
 
     def summary(self, sums: dict[str, Tensor]) -> dict[str, Any]:
         """The metrics of `TextMeasure`."""

@@ -59,13 +59,15 @@ class Causal(Objective):
             batch["targets"].flatten(),
             weights=flat_weights(batch),
             z_loss=self.z_loss,
+            cap=self.model.sizes.logit_cap,
         )
         return Loss(total, {})
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
         """Nats, tokens and bytes of the text."""
         hidden = self.model(batch["tokens"], **trunk_inputs(self.model, batch)).flatten(0, 1)
-        return self.text.sums(hidden, self.model.unembedding, batch["targets"].flatten())
+        cap = self.model.sizes.logit_cap
+        return self.text.sums(hidden, self.model.unembedding, batch["targets"].flatten(), cap=cap)
 
     def summary(self, sums: dict[str, Tensor]) -> dict[str, Any]:
         """The metrics of `TextMeasure`."""
@@ -200,6 +202,12 @@ class MultiToken(Objective):
         super().__init__()
         if not isinstance(trunk, Decoder):
             raise CurateError("`multi_token` adds layers to a decoder", "objective.kind", "use `model.kind: decoder`")
+        if trunk.sizes.windowed or trunk.sizes.unrotated:
+            raise CurateError(
+                "`multi_token` adds layers like the others, and the layers of this model differ (windows, positions)",
+                "objective.kind",
+                "begin with a model whose layers are all alike",
+            )
         self.model = trunk
         self.heads = nn.ModuleList(Block(trunk.sizes, causal=True) for _ in range(settings.heads))
         self.text = TextMeasure(token_bytes, end_of_text)
@@ -218,7 +226,8 @@ class MultiToken(Objective):
         def loss(number: int, states: Tensor) -> Tensor:
             hidden = self._head_states(number, states, turn, mask)
             targets, weights = shifted(batch, number)
-            return linear_cross_entropy(hidden, self.model.unembedding, targets, weights=weights)
+            cap = self.model.sizes.logit_cap
+            return linear_cross_entropy(hidden, self.model.unembedding, targets, weights=weights, cap=cap)
 
         shared = [*self.model.norm.parameters(), self.model.unembedding]
         learned = [parameter for parameter in (*self.heads.parameters(), *shared) if parameter.requires_grad]
@@ -231,7 +240,8 @@ class MultiToken(Objective):
         sums = {}
         for number in range(len(self.heads)):
             hidden = self._head_states(number, states, turn, mask)
-            found = self.text.sums(hidden, self.model.unembedding, shifted(batch, number)[0])
+            cap = self.model.sizes.logit_cap
+            found = self.text.sums(hidden, self.model.unembedding, shifted(batch, number)[0], cap=cap)
             sums |= found if number == 0 else {f"{name}_{number + 1}": value for name, value in found.items()}
         return sums
 
@@ -246,10 +256,10 @@ class MultiToken(Objective):
 
     def _trunk_states(self, batch: Batch) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """What the heads read: states (rows, length, width), rotation and mask."""
-        states, turn, mask = self.model.begin(batch["tokens"], **trunk_inputs(self.model, batch))
-        for block in self.model.blocks:
+        states, beside = self.model.begin(batch["tokens"], **trunk_inputs(self.model, batch))
+        for block, (turn, mask) in zip(self.model.blocks, beside, strict=True):
             states = block(states, turn, mask)
-        return states, turn, mask
+        return states, *beside[0]  # that of all blocks
 
     def _head_states(self, number: int, states: Tensor, turn: Tensor | None, mask: Tensor | None) -> Tensor:
         """(rows * length, width)."""

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from curate.train.data.batch import IGNORED
+from curate.train.models.layers import soft_cap
 
 __all__ = [
     "linear_cross_entropy",
@@ -50,6 +51,7 @@ def linear_cross_entropy(
     weights: Tensor | None = None,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
+    cap: float | None = None,
 ) -> Tensor:
     """Sum over positions of the cross entropy, in nats, of `hidden @ weight.T + bias` against `targets`.
 
@@ -61,6 +63,7 @@ def linear_cross_entropy(
         weights: (positions,) float32, how much each target counts.
         z_loss: Adds this times the squared logarithm of the normalizer, at each valid target (Chowdhery et al. 2022).
         label_smoothing: Share of the target that is spread evenly over all tokens (Szegedy et al. 2016).
+        cap: Of the logits (`soft_cap`).
 
     Returns:
         A float32 scalar.
@@ -85,7 +88,7 @@ def linear_cross_entropy(
             gradient.scatter_add_(-1, target, (label_smoothing - 1) * counts)
         return (losses * counts).sum()
 
-    return _LinearSum.apply(hidden, weight, bias, terms, differentiable)  # pyright: ignore[reportReturnType]
+    return _LinearSum.apply(hidden, weight, bias, terms, differentiable, cap)  # pyright: ignore[reportReturnType]
 
 
 def linear_distillation(
@@ -97,6 +100,8 @@ def linear_distillation(
     *,
     temperature: float,
     weights: Tensor | None = None,
+    cap: float | None = None,
+    teacher_cap: float | None = None,
 ) -> Tensor:
     """Sum over valid targets of temperature^2 * KL(teacher || student), both softened (Hinton et al. 2015).
 
@@ -110,6 +115,8 @@ def linear_distillation(
         targets: (positions,); only whether one is IGNORED counts.
         temperature: Logits of both are divided by it.
         weights: (positions,) float32, how much each target counts.
+        cap: Of the logits (`soft_cap`).
+        teacher_cap: Of the teacher's.
 
     Returns:
         A float32 scalar.
@@ -121,17 +128,19 @@ def linear_distillation(
         _, counts = _valid(targets[here], logits.dtype, weights, here)
         student = _log_softmax_(logits.div_(temperature))
         teacher = (teacher_hidden[here] @ teacher_weight.T).to(logits.dtype)
-        teacher = _log_softmax_(teacher.div_(temperature))
+        teacher = _log_softmax_(soft_cap(teacher, teacher_cap).div_(temperature))
         probabilities = teacher.exp()
         losses = teacher.sub_(student).mul_(probabilities).sum(-1, keepdim=True)
         if differentiable:
             student.exp_().sub_(probabilities).mul_(temperature * counts)
         return temperature**2 * (losses * counts).sum()
 
-    return _LinearSum.apply(hidden, weight, None, terms, differentiable)  # pyright: ignore[reportReturnType]
+    return _LinearSum.apply(hidden, weight, None, terms, differentiable, cap)  # pyright: ignore[reportReturnType]
 
 
-def linear_log_probabilities(hidden: Tensor, weight: Tensor, targets: Tensor, *, temperature: float = 1.0) -> Tensor:
+def linear_log_probabilities(
+    hidden: Tensor, weight: Tensor, targets: Tensor, *, temperature: float = 1.0, cap: float | None = None
+) -> Tensor:
     """Logarithm of the probability that softmax(hidden @ weight.T / temperature) gives each target, in nats.
 
     Unlike a sum's, its gradients are known only in the backward pass, so that the logits are made twice.
@@ -141,11 +150,13 @@ def linear_log_probabilities(hidden: Tensor, weight: Tensor, targets: Tensor, *,
         weight: (vocabulary, width).
         targets: (positions,) token numbers, or IGNORED.
         temperature: Logits are divided by it.
+        cap: Of the logits (`soft_cap`), before that.
 
     Returns:
         (positions,) float32; 0 where the target is IGNORED.
     """
-    return _LinearLogProbabilities.apply(hidden, weight, targets, temperature)  # pyright: ignore[reportReturnType]
+    found = _LinearLogProbabilities.apply(hidden, weight, targets, temperature, cap)
+    return found  # pyright: ignore[reportReturnType]
 
 
 def _pieces(hidden: Tensor) -> Iterator[slice]:
@@ -156,7 +167,13 @@ def _pieces(hidden: Tensor) -> Iterator[slice]:
 class _LinearSum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, terms: Terms, differentiable: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        terms: Terms,
+        differentiable: bool,
+        cap: float | None,
     ) -> Tensor:
         exact = _exact(hidden)
         total = torch.zeros((), dtype=exact, device=hidden.device)
@@ -166,8 +183,10 @@ class _LinearSum(torch.autograd.Function):
         weight_gradient = torch.zeros_like(weight, dtype=exact) if for_weight else None
         bias_gradient = torch.zeros_like(bias, dtype=exact) if for_bias and bias is not None else None
         for here in _pieces(hidden):
-            logits = _logits(hidden[here], weight, bias)
+            logits, slope = _capped(_logits(hidden[here], weight, bias), cap)
             total += terms(logits, here)
+            if slope is not None:
+                logits *= slope
             if bias_gradient is not None:
                 bias_gradient += logits.sum(0)
             gradient = logits.to(weight.dtype)
@@ -175,7 +194,7 @@ class _LinearSum(torch.autograd.Function):
                 hidden_gradient[here] = gradient @ weight
             if weight_gradient is not None:
                 _add_product_(weight_gradient, gradient.T, hidden[here])
-            del logits, gradient  # or the next ones would be made beside them
+            del logits, slope, gradient  # or the next ones would be made beside them
         ctx.save_for_backward(hidden_gradient, weight_gradient, bias_gradient)
         ctx.types = weight.dtype, None if bias is None else bias.dtype
         return total
@@ -184,7 +203,7 @@ class _LinearSum(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, outer: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
         hidden, weight, bias = ctx.saved_tensors
         return (
             None if hidden is None else hidden * outer.to(hidden.dtype),
@@ -192,45 +211,51 @@ class _LinearSum(torch.autograd.Function):
             None if bias is None else (bias * outer).to(ctx.types[1]),
             None,
             None,
+            None,
         )
 
 
 class _LinearLogProbabilities(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, cap: float | None
+    ) -> Tensor:
         found = torch.empty(targets.shape, dtype=_exact(hidden), device=hidden.device)
         normalizers = torch.empty_like(found)
         for here in _pieces(hidden):
-            logits = _logits(hidden[here], weight, None).div_(temperature)
+            logits = _capped(_logits(hidden[here], weight, None), cap)[0].div_(temperature)
             target, counts = _valid(targets[here], logits.dtype)
             normalizer = logits.logsumexp(-1, keepdim=True)
             normalizers[here] = normalizer[:, 0]
             found[here] = ((logits.gather(-1, target) - normalizer) * counts)[:, 0]
         ctx.save_for_backward(hidden, weight, targets, normalizers)
-        ctx.temperature = temperature
+        ctx.temperature, ctx.cap = temperature, cap
         return found
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, outer: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         hidden, weight, targets, normalizers = ctx.saved_tensors
         for_hidden, for_weight = ctx.needs_input_grad[:2]
         hidden_gradient = torch.empty_like(hidden) if for_hidden else None
         weight_gradient = torch.zeros_like(weight, dtype=outer.dtype) if for_weight else None
         for here in _pieces(hidden):
-            logits = _logits(hidden[here], weight, None).div_(ctx.temperature)
+            logits, slope = _capped(_logits(hidden[here], weight, None), ctx.cap)
+            logits.div_(ctx.temperature)
             target, counts = _valid(targets[here], logits.dtype)
             gradient = logits.sub_(normalizers[here, None]).exp_().neg_()
             gradient.scatter_add_(-1, target, torch.ones_like(target, dtype=logits.dtype))
-            gradient = gradient.mul_(counts * outer[here, None] / ctx.temperature).to(weight.dtype)
+            gradient = gradient.mul_(counts * outer[here, None] / ctx.temperature)
+            gradient = (gradient if slope is None else gradient.mul_(slope)).to(weight.dtype)
             if hidden_gradient is not None:
                 hidden_gradient[here] = gradient @ weight
             if weight_gradient is not None:
                 _add_product_(weight_gradient, gradient.T, hidden[here])
-            del logits, gradient
-        return hidden_gradient, None if weight_gradient is None else weight_gradient.to(weight.dtype), None, None
+            del logits, slope, gradient
+        weight_gradient = None if weight_gradient is None else weight_gradient.to(weight.dtype)
+        return hidden_gradient, weight_gradient, None, None, None
 
 
 def _exact(hidden: Tensor) -> torch.dtype:
@@ -244,6 +269,15 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     else:
         logits = (hidden @ weight.T).to(_exact(hidden))
     return logits if bias is None else logits.add_(bias)
+
+
+def _capped(logits: Tensor, cap: float | None) -> tuple[Tensor, Tensor | None]:
+    """`soft_cap` in place, and its derivative; the logits as they are, and none, where there is no cap."""
+    if cap is None:
+        return logits, None
+    share = logits.div_(cap).tanh_()
+    slope = 1 - share.square()
+    return logits.mul_(cap), slope
 
 
 def _valid(

@@ -49,18 +49,19 @@ class TextMeasure:
         self.token_bytes, self.end_of_text = token_bytes, end_of_text
         self.watch = "loss" if token_bytes is None else "bits_per_byte"
 
-    def sums(self, hidden: Tensor, weight: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    def sums(self, hidden: Tensor, weight: Tensor, targets: Tensor, *, cap: float | None = None) -> dict[str, Tensor]:
         """Nats, tokens and bytes of the text among the targets; every token weighs the same.
 
         Args:
             hidden: (positions, width).
             weight: (vocabulary, width).
             targets: (positions,) tokens, or IGNORED.
+            cap: Of the logits.
         """
         targets = targets.masked_fill(targets == self.end_of_text, IGNORED)
         counted = targets[targets != IGNORED].cpu()
         sums = {
-            "nats": linear_cross_entropy(hidden, weight, targets).double(),
+            "nats": linear_cross_entropy(hidden, weight, targets, cap=cap).double(),
             "tokens": torch.tensor(float(len(counted)), dtype=torch.float64),
         }
         if self.token_bytes is None:

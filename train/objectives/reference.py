@@ -58,7 +58,8 @@ def log_probabilities(trunk: Any, batch: Batch, *, temperature: float = 1.0) -> 
     targets = batch["targets"]
     valid = targets != IGNORED
     states = trunk(batch["tokens"], **trunk_inputs(trunk, batch))
-    found = linear_log_probabilities(states[valid], trunk.unembedding, targets[valid], temperature=temperature)
+    settings = {"temperature": temperature, "cap": trunk.sizes.logit_cap}
+    found = linear_log_probabilities(states[valid], trunk.unembedding, targets[valid], **settings)
     return torch.zeros(targets.shape, dtype=found.dtype, device=found.device).masked_scatter(valid, found)
 
 

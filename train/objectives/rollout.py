@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from curate.train.models.trunk import logits_of
 from curate.train.parallel.agree import any_of_all
 
 __all__ = ["CHECK", "Continuation", "Respond", "sample"]
@@ -41,7 +42,7 @@ class Continuation:
     def __call__(self, tokens: Tensor, documents: Tensor) -> Tensor:
         """Logits after the last token, (rows, vocabulary) float32."""
         states = self.trunk(tokens, documents=documents, cache=self.cache)
-        return (states[:, -1] @ self.trunk.unembedding.T).float()
+        return logits_of(self.trunk, states[:, -1])
 
 
 @torch.no_grad()

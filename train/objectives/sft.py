@@ -41,14 +41,15 @@ class Sft(Objective):
         """Summed cross entropy in nats, each target by its weight."""
         states, targets, valid = self._target_states(batch)
         weights = target_weights(batch)[valid]
-        return Loss(linear_cross_entropy(states, self.model.unembedding, targets, weights=weights), {})
+        cap = self.model.sizes.logit_cap
+        return Loss(linear_cross_entropy(states, self.model.unembedding, targets, weights=weights, cap=cap), {})
 
     def score(self, batch: Batch) -> dict[str, Tensor]:
         """Nats, right guesses and number of the targets."""
         states, targets, _ = self._target_states(batch)
-        weight = self.model.unembedding
+        weight, cap = self.model.unembedding, self.model.sizes.logit_cap
         return {
-            "nats": linear_cross_entropy(states, weight, targets).double(),
+            "nats": linear_cross_entropy(states, weight, targets, cap=cap).double(),
             "right": (predicted(states, weight) == targets).sum().double(),
             "tokens": torch.tensor(float(len(targets)), dtype=torch.float64),
         }

@@ -19,6 +19,8 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.utils.checkpoint import checkpoint
 
 from curate.errors import CurateError
+from curate.train.models.feed_forward import Experts
+from curate.train.models.layers import Attention
 from curate.train.parallel.fp8 import use_fp8
 from curate.train.parallel.world import World
 from curate.train.settings.config import TrainConfig
@@ -47,10 +49,11 @@ def shard_model(objective: nn.Module, world: World, config: TrainConfig) -> None
     stay float32; with bf16 each block computes in bfloat16.
 
     Raises:
-        CurateError: Tensor parallel does not divide the heads of this model.
+        CurateError: Tensor parallel does not divide the heads of this model; or it has parts that a setting cannot serve.
     """
-    mesh = _mesh(world, config)
     blocks = objective.get_submodule("model.blocks")
+    _check(blocks, config)
+    mesh = _mesh(world, config)
     for block in blocks.children():
         if config.parallel.tensor > 1:
             _split(block, mesh["tensor"])
@@ -67,6 +70,22 @@ def shard_model(objective: nn.Module, world: World, config: TrainConfig) -> None
     fully_shard(objective, mesh=shards, mp_policy=_precision(config, cast=False))
     for method in METHODS:
         register_fsdp_forward_method(objective, method)
+
+
+def _check(blocks: nn.Module, config: TrainConfig) -> None:
+    """Refuse settings that these blocks have no room for."""
+    parts = list(blocks.modules())
+    experts = any(isinstance(part, Experts) for part in parts)
+    normed = any(isinstance(part, Attention) and part.norms for part in parts)
+    unfit = {
+        "parallel.tensor": config.parallel.tensor > 1 and (normed or experts),
+        "compile": config.compile and experts,
+        "precision": config.precision == "fp8" and experts,
+    }
+    for name, asked in unfit.items():
+        if asked:
+            what = "experts" if experts else "norms of queries and keys"
+            raise CurateError(f"`{name}` is not there for models with {what}", name, "leave it out")
 
 
 def _precision(config: TrainConfig, *, cast: bool) -> MixedPrecisionPolicy:

@@ -206,8 +206,17 @@ def _blocks(sizes: Architecture) -> int:
     attention = 2 * width * sizes.head_width * (sizes.heads + sizes.key_value_heads)
     biases = sizes.head_width * (sizes.heads + 2 * sizes.key_value_heads) + 2 * width if sizes.bias else 0
     biases += inner * (2 if sizes.gated else 1) if sizes.bias else 0
-    block = sizes.block_parameters() + 2 * norm + biases
+    narrow = sizes.head_width * sizes.key_value_heads
+    wide = sizes.head_width * sizes.heads
+    block = sizes.block_parameters() + _norms(sizes) * norm + biases
+    block += wide + 2 * narrow if sizes.projection_bias and not sizes.bias else 0
+    block += {"head": 2 * sizes.head_width, "width": wide + narrow, None: 0}[sizes.query_key_norm]
     return sizes.layers * (2 * block + attention + norm if sizes.kind == "encoder_decoder" else block)
+
+
+def _norms(sizes: Architecture) -> int:
+    """Norms of a block, without those of queries and keys."""
+    return 2 * sizes.norm_inputs + 2 * sizes.norm_outputs
 
 
 def _root(config: TrainConfig, sizes: Architecture, vocabulary: int) -> int:
@@ -246,8 +255,11 @@ def _linear_layers(sizes: Architecture) -> dict[str, tuple[int, int, int]]:
         "key": (attentions, narrow, width),
         "value": (attentions, narrow, width),
     }
-    found |= {"output": (attentions, width, wide), "up": (blocks, inner, width), "down": (blocks, width, inner)}
-    return found | ({"gate": (blocks, inner, width)} if sizes.gated else {})
+    each = blocks * (sizes.experts or 1)
+    found |= {"output": (attentions, width, wide), "up": (each, inner, width), "down": (each, width, inner)}
+    if sizes.experts:
+        found["router"] = (blocks, sizes.experts, width)
+    return found | ({"gate": (each, inner, width)} if sizes.gated else {})
 
 
 def _weights(config: TrainConfig, sizes: Architecture, own: int, trained: int, shards: int) -> int:
@@ -311,8 +323,10 @@ def _activations(config: TrainConfig, sizes: Architecture, rows: int, device: De
         return positions * ((sizes.layers + 1) * 9 * width * number + outside)
     if sizes.kind == "encoder_decoder":
         return _pair_bytes(config, sizes, rows, device) + positions * outside
-    masked = device == "cpu" and (config.batch.document_mask or sizes.kind != "decoder")
+    masked = device == "cpu" and (config.batch.document_mask or sizes.kind != "decoder" or sizes.windowed)
     block = _block_bytes(sizes, number, device) + (length * number if masked else 0)
+    # capped scores, and what softmax makes of them, are held in float32
+    block += length * (2 * 4 + number) * sizes.heads if sizes.attention_cap else 0
     kept = sizes.layers * width * number + block if config.recompute else sizes.layers * block
     return positions * (kept + outside + int(WORKING[device] * block))
 
@@ -358,4 +372,7 @@ def _block_bytes(sizes: Architecture, number: int, device: Device) -> int:
     attention = 4 * sizes.heads * (sizes.head_width * number + 1)
     hidden = 4 if sizes.gated else 1 if sizes.activation == "relu" else 2
     dropped = 2 * sizes.width * (number if device == "cpu" else 1) if sizes.dropout else 0
-    return 2 * _norm_bytes(sizes, number, device) + attention + hidden * sizes.feed_forward * number + dropped
+    inner = hidden * sizes.feed_forward * number
+    if sizes.experts:  # and of each expert what it reads and gives
+        inner = sizes.active_experts * (inner + 2 * sizes.width * number)
+    return _norms(sizes) * _norm_bytes(sizes, number, device) + attention + inner + dropped

@@ -5,7 +5,8 @@ Model FLOP utilization (MFU, Chowdhery et al. 2022) is the share of the measured
     FLOP of a token = 6 x (weights of the matrices) + 12 x layers x length x (heads x head width)
 
 The first term is two operations for each weight in the forward pass and four in the backward one; the embedding, which is
-looked up, does not count, the unembedding does. The second is attention over the whole length, as if it were not causal.
+looked up, does not count, the unembedding does. The second is attention over the whole length, as if it were not causal;
+in layers with a window over the window.
 Recomputed activations do not count. The peak is measured, not taken from a data sheet: what torch reaches here, with the
 threads that it has. On a machine that does other work both vary by some ten percent.
 """
@@ -41,8 +42,10 @@ def flops_per_token(sizes: Architecture, vocabulary: int, length: int) -> float 
     """
     if sizes.kind not in ("decoder", "encoder"):
         return None
-    matrices = sizes.layers * sizes.block_parameters() + vocabulary * sizes.width
-    return 6.0 * matrices + 12.0 * sizes.layers * length * sizes.heads * sizes.head_width
+    matrices = sizes.layers * sizes.block_parameters(active=True) + vocabulary * sizes.width
+    near = min(length, sizes.window or length) - length
+    seen = sizes.layers * length + len(sizes.windowed) * near
+    return 6.0 * matrices + 12.0 * seen * sizes.heads * sizes.head_width
 
 
 def utilization(tokens_per_second: float, flops: float, peak: float, processes: int) -> float:

@@ -1,6 +1,7 @@
-"""Which model: its kind, its sizes by preset or one by one, and the switches that tell Llama from GPT-2.
+"""Which model: its kind, its sizes by preset or one by one, and the switches that tell one family from another.
 
-    decoder          the next token from those before it: Llama (Touvron et al. 2023), or GPT-2 (Radford et al. 2019)
+    decoder          the next token from those before it: Llama (Touvron et al. 2023), GPT-2 (Radford et al. 2019), and
+                     of existing models all families in curate.train.models.families
     encoder          every token from all others: BERT (Devlin et al. 2019)
     encoder_decoder  a text from a text: T5 (Raffel et al. 2020)
     lstm             recurrent: Hochreiter and Schmidhuber 1997
@@ -12,18 +13,42 @@ Nothing here imports torch: `curate train --plan` and the checks of a file need 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["PRESETS", "Architecture", "Kind", "ModelSettings"]
+__all__ = ["PRESETS", "Architecture", "Kind", "ModelSettings", "RopeScaling"]
 
 Kind = Literal["decoder", "encoder", "encoder_decoder", "lstm", "cnn", "pretrained"]
 Norm = Literal["rms", "layer"]
 Positions = Literal["rotary", "learned", "relative"]
 Activation = Literal["swiglu", "geglu", "gelu", "gelu_tanh", "relu"]
 Preset = Literal["1m", "3m", "10m", "30m", "100m", "124m", "350m", "1b", "3b", "7b"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RopeScaling:
+    """How rotary frequencies were changed so that a model reads longer texts than it was first trained on.
+
+    Attributes:
+        kind: All frequencies divided (Chen et al. 2023), or only slow ones (YaRN, Peng et al. 2023; Llama 3.1).
+        factor: What they are divided by.
+        original_length: Positions that the model had before (yarn, llama3).
+        slow: Turns in the original length up to which a frequency is divided.
+        fast: Turns from which on it stays; between both it is a mixture.
+        whole: The mixture begins and ends at whole numbers of frequencies (yarn).
+        attention_factor: Cosines and sines are multiplied by it (yarn).
+    """
+
+    kind: Literal["linear", "llama3", "yarn"]
+    factor: float
+    original_length: int = 0
+    slow: float = 1.0
+    fast: float = 1.0
+    whole: bool = True
+    attention_factor: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +75,26 @@ class Architecture:
         segments: Kinds of segments that are embedded (BERT: 2); 0 is none.
         kernels: Widths of the convolutions (cnn).
         bidirectional: A text is read in both directions, half of the width each (lstm).
+        family: Type of the Hugging Face model that it came from and is written as, where several would do; it changes
+            nothing that is computed.
+        projection_bias: Queries, keys and values have biases, whatever `bias` says of the rest (Qwen 2).
+        norm_inputs: A norm of what each sublayer reads.
+        norm_outputs: A norm of what each sublayer adds (OLMo 2, Gemma 2).
+        norm_offset: Norms multiply by 1 + weight (Gemma).
+        query_key_norm: A norm of queries and keys: in each head (Qwen 3), or over all heads (OLMo 2).
+        rope_scaling: Frequencies of rotation that were changed for longer texts.
+        unrotated: Layers, by number, without positions (SmolLM 3).
+        windowed: Layers, by number, that see the last `window` tokens only, their own included.
+        window: See `windowed`.
+        window_theta: Rotary base of windowed layers, which is not scaled; None: as in the others.
+        query_scalar: Attention's scores are divided by the root of it; None: of the head's width (Gemma).
+        attention_cap: Scores become cap * tanh(score / cap) (Gemma 2).
+        logit_cap: So do logits.
+        embedding_scale: Embedded tokens are multiplied by the root of the width (Gemma).
+        experts: Feed-forward layers of a block of which a router chooses some for each token; 0: one that all have.
+        active_experts: How many of them a token has.
+        experts_normed: Their shares are made to sum to 1.
+        balance: What an uneven choice of experts costs in training.
     """
 
     kind: Kind = "decoder"
@@ -71,19 +116,52 @@ class Architecture:
     segments: int = 0
     kernels: tuple[int, ...] = (3, 4, 5)
     bidirectional: bool = False
+    family: str | None = None
+    projection_bias: bool = False
+    norm_inputs: bool = True
+    norm_outputs: bool = False
+    norm_offset: bool = False
+    query_key_norm: Literal["head", "width"] | None = None
+    rope_scaling: RopeScaling | None = None
+    unrotated: tuple[int, ...] = ()
+    windowed: tuple[int, ...] = ()
+    window: int | None = None
+    window_theta: float | None = None
+    query_scalar: int | None = None
+    attention_cap: float | None = None
+    logit_cap: float | None = None
+    embedding_scale: bool = False
+    experts: int = 0
+    active_experts: int = 0
+    experts_normed: bool = False
+    balance: float = 0.0
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Architecture:
+        """From what `dataclasses.asdict` and JSON made of one, perhaps of an older version with fewer fields.
+
+        Raises:
+            TypeError: It has a field that is not known here.
+        """
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+        scaling = given.get("rope_scaling")
+        return cls(**{**given, "rope_scaling": RopeScaling(**scaling)} if scaling else given)
 
     @property
     def gated(self) -> bool:
         """The feed-forward layers have a gate."""
         return self.activation in ("swiglu", "geglu")
 
-    def block_parameters(self) -> int:
-        """Matrix parameters of one transformer block, without norms and biases."""
+    def block_parameters(self, *, active: bool = False) -> int:
+        """Matrix parameters of one transformer block, without norms and biases; or those that one token meets."""
         attention = 2 * self.width * self.head_width * (self.heads + self.key_value_heads)
-        return attention + (3 if self.gated else 2) * self.width * self.feed_forward
+        feed_forward = (3 if self.gated else 2) * self.width * self.feed_forward
+        if self.experts:
+            feed_forward *= self.active_experts if active else self.experts
+        return attention + feed_forward + self.width * self.experts
 
     def parameters(self, vocabulary: int) -> int:
-        """Parameters of a decoder of the style of Llama; a tied embedding counts once."""
+        """Parameters of a decoder of the style of Llama; a tied embedding counts once, norms of queries and keys do not."""
         embedding = vocabulary * self.width * (1 if self.tied else 2)
         return embedding + self.layers * (self.block_parameters() + 2 * self.width) + self.width
 
@@ -106,6 +184,8 @@ PRESETS = tuple(_SIZES)
 
 _STYLES: dict[str, dict[str, object]] = {
     "llama": {},
+    "qwen3": {"query_key_norm": "head", "norm_epsilon": 1e-6, "family": "qwen3"},
+    "olmo2": {"query_key_norm": "width", "norm_inputs": False, "norm_outputs": True, "family": "olmo2"},
     "gpt2": {"norm": "layer", "positions": "learned", "activation": "gelu_tanh", "bias": True},
     "bert": {
         "norm": "layer",
@@ -127,7 +207,9 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind = Field(default="decoder", description="family of the model")
-    style: Literal["llama", "gpt2"] = Field(default="llama", description="switches of a decoder, all at once")
+    style: Literal["llama", "qwen3", "olmo2", "gpt2"] = Field(
+        default="llama", description="switches of a new decoder, all at once"
+    )
     preset: Preset = Field(default="10m", description="sizes by name, about the number of parameters of a decoder")
     path: str | None = Field(
         default=None,

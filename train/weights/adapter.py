@@ -22,7 +22,7 @@ from torch.nn import functional
 from curate.errors import CurateError
 from curate.train.models.family import Family, HeadKind, Source, few, keys_of
 from curate.train.models.lora import is_adapter, row_lengths
-from curate.train.models.trunk import build_trunk, families
+from curate.train.models.trunk import build_trunk, families_of
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.methods import LoraSettings
 
@@ -118,6 +118,11 @@ def _method(settings: LoraSettings) -> dict[str, Any]:
 
 
 def _refuse_strange(trained: list[str], sources: Mapping[str, Source], head: HeadKind) -> None:
+    if any(".experts." in name for name in trained):
+        raise CurateError(
+            "PEFT's files have no place for adapters of single experts",
+            hint="export the whole model, without `--adapter`, or leave `gate`, `up` and `down` out of `lora.targets`",
+        )
     strange = [name for name in trained if (_weight_of(name) if is_adapter(name) else name) not in sources]
     if strange or head == "masked":
         raise CurateError(
@@ -138,8 +143,8 @@ def _family_of(sizes: Architecture, head: HeadKind) -> Family:
     Raises:
         CurateError: There is none.
     """
-    for family in families():
-        if family.accepts(sizes) and head in family.classes:
+    for family in families_of(sizes):
+        if head in family.classes:
             return family
     raise CurateError(f"transformers has no model of this kind ({sizes.kind}) for {head}")
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from curate.errors import CurateError
 from curate.train.models.family import LABELED, Family, HeadKind, Source, few, matches
-from curate.train.models.trunk import families
+from curate.train.models.trunk import families, families_of
 from curate.train.settings.architecture import Architecture
 from curate.train.weights.pretrained import INDEX, Pretrained, read_huggingface
 from curate.train.weights.tokenizer_files import write_tokenizer
@@ -93,25 +93,26 @@ def _write_configs(folder: Path, config: dict[str, Any], head: HeadKind) -> None
 
 
 def _family_of(sizes: Architecture, head: HeadKind, pooling: str | None) -> Family:
-    for family in families():
-        if not family.accepts(sizes):
-            continue
-        if head not in family.classes:
-            raise CurateError(
-                f"transformers has no {family.model_type} model for {head}",
-                hint=f"it has them for {', '.join(family.classes)}",
-            )
-        own = "first" if sizes.kind == "encoder" else "last"
-        if head == "classification" and pooling not in (None, own):
-            raise CurateError(
-                f"{family.classes[head]} takes the {own} token for the text, and this model `{pooling}`",
-                hint=f"train with `objective.pooling: {own}`",
-            )
-        return family
-    raise CurateError(
-        f"transformers has no model with these switches of a {sizes.kind}",
-        hint="what can be written are Llama, GPT-2, BERT and T5, as `model.style` or `model.kind` sets them",
-    )
+    found = families_of(sizes)
+    if not found:
+        raise CurateError(
+            f"transformers has no model with these switches of a {sizes.kind}",
+            hint="what can be written are Llama, GPT-2, BERT and T5, as `model.style` or `model.kind` sets them, and what "
+            f"began as a model of one of the families {', '.join(family.model_type for family in families())}",
+        )
+    family = found[0]
+    if head not in family.classes:
+        raise CurateError(
+            f"transformers has no {family.model_type} model for {head}",
+            hint=f"it has them for {', '.join(family.classes)}",
+        )
+    own = "first" if sizes.kind == "encoder" else "last"
+    if head == "classification" and pooling not in (None, own):
+        raise CurateError(
+            f"{family.classes[head]} takes the {own} token for the text, and this model `{pooling}`",
+            hint=f"train with `objective.pooling: {own}`",
+        )
+    return family
 
 
 def _sources(

@@ -138,8 +138,7 @@ def read_stored(checkpoint: Path) -> Stored:
     description = read_checkpoint(checkpoint)
     try:
         config = TrainConfig.model_validate(description["config"])
-        given = description["sizes"]
-        sizes = Architecture(**{**given, "kernels": tuple(given["kernels"])})
+        sizes = Architecture.read(description["sizes"])
         labels = tuple(str(label) for label in description["labels"])
     except (KeyError, TypeError, ValueError):
         raise CurateError(

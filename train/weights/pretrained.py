@@ -77,7 +77,8 @@ def read_huggingface(path: Path) -> Pretrained:
         raise CurateError(
             f"models of the type `{config.get('model_type')}` are not computed here",
             str(where),
-            "with `model.kind: pretrained` the model is loaded and computed by transformers",
+            f"families that are: {', '.join(one.model_type for one in families())}; with `model.kind: pretrained` the model "
+            "is loaded and computed by transformers",
         )
     refuse_unknown(family, config, str(where))
     try:
@@ -107,7 +108,13 @@ def _check_sizes(sizes: Architecture, vocabulary: Any, length: Any) -> None:
         field.name: getattr(sizes, field.name) for field in fields(sizes) if field.type == "int"
     }
     for name, value in named.items():
-        if not isinstance(value, int) or value < (0 if name == "segments" else 1):
+        if not isinstance(value, int) or value < (0 if name in ("segments", "experts", "active_experts") else 1):
+            raise ValueError(f"{name} {value}")
+    if sizes.active_experts > sizes.experts or bool(sizes.experts) > sizes.active_experts:
+        raise ValueError(f"{sizes.active_experts} of {sizes.experts} experts")
+    for name in ("window", "window_theta", "query_scalar", "attention_cap", "logit_cap"):
+        value = getattr(sizes, name)
+        if value is not None and not value > 0:
             raise ValueError(f"{name} {value}")
     odd = sizes.positions == "rotary" and sizes.head_width % 2
     if sizes.heads % sizes.key_value_heads or odd:

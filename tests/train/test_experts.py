@@ -1,0 +1,109 @@
+"""Layers of which a router chooses some for each token."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from curate.errors import CurateError
+from curate.train.models.feed_forward import Experts, balance_of
+from curate.train.models.trunk import build_trunk
+from curate.train.parallel.shard import shard_model
+from curate.train.settings.architecture import Architecture
+from curate.train.settings.config import TrainConfig
+from curate.train.settings.methods import LoraSettings
+from curate.train.weights.adapter import write_adapter
+
+SIZES = Architecture(
+    layers=2, width=16, heads=2, key_value_heads=1, head_width=8, feed_forward=12, experts=5, active_experts=2
+)
+
+
+@pytest.fixture
+def layer():
+    """`layer(balance=0.1)`: experts with random weights."""
+
+    def build(**settings):
+        made = Experts(replace(SIZES, **settings))
+        generator = torch.Generator().manual_seed(0)
+        for parameter in made.parameters():
+            torch.nn.init.normal_(parameter, std=0.5, generator=generator)
+        return made
+
+    return build
+
+
+@pytest.fixture
+def states():
+    return torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("normed", [True, False])
+def test_a_token_gets_the_mixture_of_its_own_experts(layer, states, normed):
+    made = layer(experts_normed=normed).eval()
+    token = states[1, 3]
+    shares = made.router(token).softmax(-1)
+    weights, chosen = shares.topk(2)
+    weights = weights / weights.sum() if normed else weights
+    wanted = sum(weight * made.experts[number](token) for weight, number in zip(weights, chosen.tolist(), strict=True))
+    torch.testing.assert_close(made(states)[1, 3], wanted, rtol=0, atol=1e-6)
+
+
+def test_the_balance_is_that_of_transformers(layer, states):
+    from transformers.models.qwen3_moe.modeling_qwen3_moe import load_balancing_loss_func
+
+    logits = layer().router(states.flatten(0, 1))
+    shares = logits.softmax(-1)
+    wanted = load_balancing_loss_func((logits,), 5, 2)
+    torch.testing.assert_close(balance_of(shares, shares.topk(2).indices), wanted)
+    even = torch.tensor([[0, 1], [2, 3], [4, 0], [1, 2], [3, 4]])
+    assert balance_of(torch.full((5, 5), 0.2), even).item() == pytest.approx(2.0)
+
+
+def test_training_adds_the_gradient_of_the_balance_for_each_token_and_tells_the_loss_without(layer, states):
+    plain, balanced = layer(), layer(balance=0.3)
+    assert torch.equal(plain(states), balanced(states))
+    balanced(states).square().sum().backward()
+    shares = plain.router(states.flatten(0, 1)).softmax(-1)
+    uneven = balance_of(shares, shares.topk(2).indices)
+    (plain(states).square().sum() + 14 * 0.3 / 2 * uneven).backward()
+    for one, other in zip(balanced.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_an_expert_that_no_token_has_chosen_has_a_gradient_of_zeros(layer, states):
+    made = layer()
+    with torch.no_grad():
+        made.router.weight[3] = -made.router.weight[0] * 0 - 50 * states[0, 0]
+    made(states[:1, :1]).sum().backward()
+    assert not made.experts[3].up.weight.grad.any()
+    assert all(parameter.grad is not None for parameter in made.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings", [{"compile": True}, {"precision": "fp8"}, {"parallel": {"tensor": 2}, "processes": 2}]
+)
+def test_settings_that_have_no_room_for_experts_are_refused(settings):
+    config = TrainConfig.model_validate({"dataset": "tiny", "run": "small", **settings})
+    root = torch.nn.Module()
+    root.model = build_trunk(SIZES, vocabulary=10, length=8)
+    with pytest.raises(CurateError, match="is not there for models with experts"):
+        shard_model(root, SimpleNamespace(), config)
+
+
+def test_shared_matrices_are_refused_where_queries_and_keys_are_normed():
+    config = TrainConfig.model_validate({"dataset": "tiny", "run": "a", "parallel": {"tensor": 2}, "processes": 2})
+    root = torch.nn.Module()
+    root.model = build_trunk(replace(SIZES, experts=0, query_key_norm="head"), vocabulary=10, length=8)
+    with pytest.raises(CurateError, match=r"`parallel\.tensor` is not there for models with norms of queries and keys"):
+        shard_model(root, SimpleNamespace(), config)
+
+
+def test_adapters_of_single_experts_have_no_place_in_pefts_files(tmp_path):
+    sizes = replace(SIZES, query_key_norm="width", norm_epsilon=1e-5)
+    name = "model.blocks.0.feed_forward.experts.1.up.lora_down"
+    with pytest.raises(CurateError, match="no place for adapters of single experts"):
+        write_adapter(tmp_path / "m", sizes, {name: torch.ones(2, 16)}, LoraSettings(rank=2), head="causal")
