@@ -15,10 +15,11 @@ class Clock:
 
     Args:
         pid: The process.
+        family: What it has started counts, too: it sleeps only where all of them do.
     """
 
-    def __init__(self, pid: int) -> None:
-        self.pid, self.spent, self.computed = pid, 0.0, 0.0
+    def __init__(self, pid: int, *, family: bool = False) -> None:
+        self.pid, self.family, self.spent, self.computed = pid, family, 0.0, 0.0
         self.looked = time.monotonic()
 
     def begin(self) -> None:
@@ -29,15 +30,20 @@ class Clock:
         """Seconds since the beginning that count."""
         now, computed = time.monotonic(), self._computed()
         passed, self.looked = now - self.looked, now
-        worked, self.computed = computed - self.computed, computed
+        worked, self.computed = max(computed - self.computed, 0.0), computed
         with suppress(psutil.Error):
-            if psutil.Process(self.pid).status() in (psutil.STATUS_SLEEPING, psutil.STATUS_STOPPED):
+            if all(one.status() in (psutil.STATUS_SLEEPING, psutil.STATUS_STOPPED) for one in self._processes()):
                 worked = max(worked, passed)
         self.spent += worked
         return self.spent
 
+    def _processes(self) -> list[psutil.Process]:
+        one = psutil.Process(self.pid)
+        return [one, *(one.children(recursive=True) if self.family else [])]
+
     def _computed(self) -> float:
         with suppress(psutil.Error):
-            times = psutil.Process(self.pid).cpu_times()
-            return times.user + times.system
+            times = [one.cpu_times() for one in self._processes()]
+            ended = times[0].children_user + times[0].children_system if self.family else 0.0
+            return ended + sum(one.user + one.system for one in times)
         return self.computed

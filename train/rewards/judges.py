@@ -1,9 +1,9 @@
 """The processes that judge: rewards run apart from training, so one that hangs, dies or eats memory costs its own completion.
 
 A worker has one completion and one reward at a time, so what loses it has an address. What counts against
-`reward_limits.seconds` is the time that it computes or sleeps (`pipeline/clock.py`): a busy machine fails no reward. A worker
-that was lost is ended with all that it has started, and another takes its place. Verdicts come in the order of the completions,
-whoever gave them, so they do not depend on the number of workers.
+`reward_limits.seconds` is the time that it and its programs compute or sleep (`pipeline/clock.py`): a busy machine fails
+none. A worker that was lost is ended with all that it has started, and another takes its place. Verdicts come in the order of
+the completions, whoever gave them, so they do not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Worker:
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
-        self.clock = Clock(self.process.pid)
+        self.clock = Clock(self.process.pid, family=True)
 
     def write(self, message: dict[str, Any]) -> None:
         """Send it a line."""

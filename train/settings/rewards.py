@@ -184,7 +184,9 @@ class CodeReward(_Reward):
         default="tests", description="column of the tests: code of Python, a list of it, or a list of {input, output}"
     )
     share: bool = Field(default=False, description="the share of the tests that it passes, instead of 1 for all")
-    seconds: int = Field(default=5, ge=1, description="of the processor, for each test; five times that may pass")
+    seconds: int = Field(
+        default=5, ge=1, description="of the processor, for each test; it may sleep five times as long"
+    )
     memory: int = Field(default=512, ge=64, description="MiB, for each test")
     isolation: Literal["required", "best"] = Field(
         default="required",
