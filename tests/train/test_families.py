@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -139,6 +139,22 @@ def test_adapters_of_a_family_are_written_as_peft_loads_them(folder, tmp_path, n
     with torch.no_grad():
         wanted = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()(TOKENS).logits
         close(logits_of(trunk.eval(), trunk(TOKENS)), wanted)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "qwen3", "olmo2", "gemma2", "gemma3_text"])
+@torch.no_grad()
+def test_a_classifier_on_a_family_is_written_with_its_logits(ours, tmp_path, name):
+    from transformers import AutoModelForSequenceClassification
+
+    sizes, head = replace(ours(name).sizes, tied=True), torch.linspace(-1, 1, 3 * 32).view(3, 32)
+    tensors = {f"model.{key}": value for key, value in ours(name).named_parameters() if key != "output.weight"}
+    write_huggingface(
+        tmp_path / "m", sizes, {**tensors, "head.weight": head}, head="classification", vocabulary=VOCABULARY,
+        length=LENGTH, labels=["a", "b", "c"], roles={"padding": 0},
+    )  # fmt: skip
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m", local_files_only=True).eval()
+    close(again(TOKENS).logits, ours(name).sentence(TOKENS) @ head.T)
+    assert read_huggingface(tmp_path / "m").head == "classification"
 
 
 @pytest.mark.usefixtures("quick_processes")
