@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -14,10 +14,13 @@ from curate.evaluation.models.generation import Generation
 from curate.evaluation.models.ours import TrunkModel
 from curate.train.models.lora import add_lora, is_adapter
 from curate.train.models.trunk import build_trunk, logits_of
+from curate.train.objectives.distillation import Distillation
+from curate.train.objectives.language import Causal
+from curate.train.objectives.reference import log_probabilities
 from curate.train.planner.memory import count_parameters
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.config import TrainConfig
-from curate.train.settings.methods import LoraSettings
+from curate.train.settings.methods import CausalSettings, DistillationSettings, LoraSettings
 from curate.train.weights.adapter import write_adapter
 from curate.train.weights.export import export_run, load_trained
 from curate.train.weights.huggingface import read_huggingface, write_huggingface
@@ -139,6 +142,49 @@ def test_adapters_of_a_family_are_written_as_peft_loads_them(folder, tmp_path, n
     with torch.no_grad():
         wanted = PeftModel.from_pretrained(base, tmp_path / "adapter").eval()(TOKENS).logits
         close(logits_of(trunk.eval(), trunk(TOKENS)), wanted)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3-capped"])
+@torch.no_grad()
+def test_losses_and_probabilities_are_of_the_capped_logits(ours, name):
+    batch = {"tokens": TOKENS[:, :-1], "targets": TOKENS[:, 1:]}
+    logs = theirs(name)(TOKENS[:, :-1]).logits.log_softmax(-1).gather(-1, TOKENS[:, 1:, None])[..., 0]
+    close(log_probabilities(ours(name), batch), logs)
+    objective = Causal(ours(name), CausalSettings(), token_bytes=None, end_of_text=2)
+    assert objective(batch).total.item() == pytest.approx(-logs.sum().item(), rel=1e-5)
+    counted = TOKENS[:, 1:] != 2
+    assert objective.score(batch)["nats"].item() == pytest.approx(-logs[counted].sum().item(), rel=1e-5)
+    student = Distillation(
+        ours(name), DistillationSettings(teacher="same"), teacher=ours(name), token_bytes=None, end_of_text=2
+    )
+    assert student(batch).sums["teacher_loss"].item() == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("case", ["preference", "reinforcement"])
+def test_other_objectives_and_adapters_train_and_export_a_family(folder, run, tiny_packs, tmp_path, case):
+    config = config_of(CASES[case], steps=3, checkpoint_every=3, lora={"rank": 2}, dropout=0.0)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"path": str(folder("gemma2"))})})
+    made = run(config, "run", tiny_packs(config))
+    export_run(made.path, tmp_path / "export")
+    trained = load_trained(made.path)
+    with torch.no_grad():
+        close(logits_of(trained.trunk(), trained.trunk()(TOKENS)), loaded(tmp_path / "export")(TOKENS).logits)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "qwen3", "olmo2", "gemma2", "gemma3_text"])
+@torch.no_grad()
+def test_a_classifier_on_a_family_is_written_with_its_logits(ours, tmp_path, name):
+    from transformers import AutoModelForSequenceClassification
+
+    sizes, head = replace(ours(name).sizes, tied=True), torch.linspace(-1, 1, 3 * 32).view(3, 32)
+    tensors = {f"model.{key}": value for key, value in ours(name).named_parameters() if key != "output.weight"}
+    write_huggingface(
+        tmp_path / "m", sizes, {**tensors, "head.weight": head}, head="classification", vocabulary=VOCABULARY,
+        length=LENGTH, labels=["a", "b", "c"], roles={"padding": 0},
+    )  # fmt: skip
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "m", local_files_only=True).eval()
+    close(again(TOKENS).logits, ours(name).sentence(TOKENS) @ head.T)
+    assert read_huggingface(tmp_path / "m").head == "classification"
 
 
 @pytest.mark.usefixtures("quick_processes")

@@ -19,8 +19,6 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.utils.checkpoint import checkpoint
 
 from curate.errors import CurateError
-from curate.train.models.feed_forward import Experts
-from curate.train.models.layers import Attention
 from curate.train.parallel.fp8 import use_fp8
 from curate.train.parallel.world import World
 from curate.train.settings.config import TrainConfig
@@ -74,9 +72,9 @@ def shard_model(objective: nn.Module, world: World, config: TrainConfig) -> None
 
 def _check(blocks: nn.Module, config: TrainConfig) -> None:
     """Refuse settings that these blocks have no room for."""
-    parts = list(blocks.modules())
-    experts = any(isinstance(part, Experts) for part in parts)
-    normed = any(isinstance(part, Attention) and part.norms for part in parts)
+    # of our own blocks; those of transformers have other names
+    names = {name.partition(".")[2] for name, _ in blocks.named_modules()}
+    experts, normed = "feed_forward.experts" in names, "attention.query_norm" in names
     unfit = {
         "parallel.tensor": config.parallel.tensor > 1 and (normed or experts),
         "compile": config.compile and experts,
