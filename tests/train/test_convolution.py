@@ -12,7 +12,7 @@ from curate.train.parallel.world import joined
 from curate.train.settings.architecture import Architecture
 
 VOCABULARY = 61
-CLOSE = {"rtol": 0, "atol": 1e-6}
+CLOSE = {"rtol": 0, "atol": 5e-6}
 
 
 def build(**switches):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from curate.train.data.batch import IGNORED
-from curate.train.models.decoder import LLAMA
+from curate.train.models.families import LLAMA
 from curate.train.objectives.kto import Kto
 from curate.train.objectives.reference import Reference
 from curate.train.settings.methods import PreferenceSettings

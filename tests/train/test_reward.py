@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from curate.train.data.batch import IGNORED
-from curate.train.models.decoder import LLAMA
+from curate.train.models.families import LLAMA
 from curate.train.objectives.reward import OutcomeReward, PairReward
 from curate.train.settings.methods import RewardModelSettings
 from tests.oracles import library
