@@ -29,6 +29,7 @@ from curate.train.models.lora import add_lora
 from curate.train.models.trunk import build_trunk
 from curate.train.objectives.contract import Objective
 from curate.train.objectives.distillation import Distillation
+from curate.train.objectives.judging import Scorer
 from curate.train.objectives.kto import Kto
 from curate.train.objectives.labels import Classification, TokenClassification
 from curate.train.objectives.language import Causal, Masked, MultiToken
@@ -57,7 +58,9 @@ from curate.train.settings.methods import (
     SftSettings,
     TokenClassificationSettings,
 )
+from curate.train.settings.rewards import ModelReward
 from curate.train.weights.origin import Origin, fill_first, find_model, find_origin
+from curate.train.weights.reward_model import open_reward_model
 
 __all__ = ["Parts", "build_parts", "with_steps"]
 
@@ -268,7 +271,18 @@ class _Plan:
             seed=self.config.seed,
             reference=reference,
             folder=self.folder,
+            models=self._reward_models(settings),
         )
+
+    def _reward_models(self, settings: ReinforcementSettings) -> dict[int, Scorer]:
+        """The models among the rewards, by their places; whole in each process."""
+        device = str(self.world.device)
+        with torch.device(device):
+            return {
+                place: open_reward_model(entry.path, device=device).score
+                for place, entry in enumerate(settings.entries)
+                if isinstance(entry, ModelReward)
+            }
 
     def _reference(self, temperature: float = 1.0) -> Reference:
         """The model as it begins, once more."""

@@ -25,7 +25,8 @@ from curate.train.runs.record import recorded
 from curate.train.runs.watch import OpenWatch
 from curate.train.settings.config import TrainConfig
 from curate.train.settings.file import load_config, store_of
-from curate.train.settings.methods import DistillationSettings
+from curate.train.settings.methods import DistillationSettings, ReinforcementSettings
+from curate.train.settings.rewards import ModelReward
 
 if TYPE_CHECKING:
     from curate.train.weights.origin import Origin
@@ -98,7 +99,7 @@ def _trained(
     datasets = {name: open_dataset(name, root) for name in references(config)}
     # loads torch, which takes seconds: what is not there is said first
     from curate.train.build import with_steps
-    from curate.train.weights.origin import model_hash
+    from curate.train.weights.origin import folder_hash, model_hash
 
     config, models = with_precision(config), _models(config)
     check_logs(config)
@@ -115,6 +116,8 @@ def _trained(
     if first:
         _tell_turns(config, template, packs)
         hashes = {name: model_hash(model) for name, model in models.items()}
+        if config.lora and config.lora.path:
+            hashes["lora"] = folder_hash(Path(config.lora.path))
         prepare(folder, config, packs, models=hashes, allow=allow, fresh=fresh)
         _tell_splits(config.run, packs)
     complete = first and folder.result()
@@ -129,13 +132,18 @@ def _trained(
 
 
 def _models(config: TrainConfig) -> dict[str, Origin]:
-    """The models that the run begins with (`path`), or learns from (`teacher`)."""
+    """The models that the run begins with (`path`), or learns from (`teacher`, rewards)."""
     from curate.train.weights.origin import find_model, find_origin
 
     origin = find_origin(config.model)
     found = {"path": origin} if origin else {}
     if isinstance(config.objective, DistillationSettings):
         found["teacher"] = find_model(config.objective.teacher, setting="objective.teacher")
+    if isinstance(config.objective, ReinforcementSettings):
+        for entry in config.objective.entries:
+            if isinstance(entry, ModelReward):
+                name = f"reward {entry.called}"
+                found[name] = find_model(entry.path, foreign=True, setting="objective.rewards")
     return found
 
 
@@ -145,7 +153,7 @@ def _tokenizer(config: TrainConfig, models: dict[str, Origin]) -> Path | None:
     Raises:
         CurateError: The model has none: with another it would be worth nothing.
     """
-    model = next(iter(models.values()), None)
+    model = models.get("path") or models.get("teacher")
     if config.tokenizer.path or model is None:
         return None
     if model.tokenizer is None:

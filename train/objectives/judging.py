@@ -1,8 +1,12 @@
-"""From sampled tokens to rewards: texts are decoded, judged in processes of their own, and their rewards summed by weight."""
+"""From sampled tokens to rewards: texts are decoded and judged, and their rewards summed by weight.
+
+Rules judge in processes of their own, one completion at a time. Reward models score all completions of a step at once, here,
+where the device is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +19,14 @@ from curate.train.data.batch import IGNORED, Batch
 from curate.train.parallel.agree import any_of_all
 from curate.train.rewards.completion import Completion
 from curate.train.rewards.judges import Judges
+from curate.train.rewards.load import WHERE, Verdict
 from curate.train.settings.methods import ReinforcementSettings
+from curate.train.settings.rewards import ModelReward
 
-__all__ = ["Judged", "Judging"]
+__all__ = ["Judged", "Judging", "Scorer"]
+
+Scorer = Callable[[Sequence[str], Sequence[str]], list[float]]
+"""From prompts (texts, or messages as JSON) and completions to scores; it raises CurateError."""
 
 
 class Judged(NamedTuple):
@@ -42,6 +51,7 @@ class Judging:
         tokenizer: Turns tokens into texts; special tokens are left out.
         ends: The tokens that end a completion.
         folder: Of the run, for what rewards keep.
+        models: The reward models, by their places among the rewards.
 
     Attributes:
         beat: Called while rewards are computed, every two seconds or so.
@@ -55,10 +65,13 @@ class Judging:
         tokenizer: Tokenizer,
         ends: Sequence[int],
         folder: Path | None = None,
+        models: Mapping[int, Scorer] | None = None,
     ) -> None:
         self.limits, self.entries, self.columns = settings.reward_limits, settings.entries, settings.columns
         self.tokenizer, self.ends = tokenizer, tuple(ends)
-        self.judges = Judges(self.entries, self.limits, folder=folder)
+        self.models = dict(models or {})
+        rules = [one for place, one in enumerate(self.entries) if place not in self.models]
+        self.judges = Judges(rules, self.limits, folder=folder) if rules else None
         self.beat: Callable[[], None] = lambda: None
         self.seen: list[dict[str, Any]] = []
 
@@ -74,11 +87,13 @@ class Judging:
             CurateError: One cannot be loaded.
         """
         self.beat = beat
-        self.judges.wait(beat)
+        if self.judges:
+            self.judges.wait(beat)
 
     def close(self) -> None:
         """End the processes."""
-        self.judges.close()
+        if self.judges:
+            self.judges.close()
 
     def __call__(self, prompts: Batch, sampled: Batch) -> Judged:
         """Judge sampled texts; called by all processes, each with its own.
@@ -94,9 +109,7 @@ class Judging:
         numbers = prompts.get("numbers", prompts["samples"]).tolist()
         samples = prompts["samples"].tolist()
         given = self._completions(prompts, sampled)
-        found = self.judges(
-            [given[row] for row in there], [samples[row] for row in there], beat=lambda: self._tick(True)
-        )
+        found = self._verdicts([given[row] for row in there], [samples[row] for row in there])
         while self._tick(False):
             """Others still judge: they beat together, or whoever waits for them would seem to hang."""
         parts = torch.zeros(len(given), len(self.entries))
@@ -114,6 +127,28 @@ class Judging:
             self.seen.append(self._shown(numbers[row], given[row], rewards[row], parts[row], failed[row]))
         device = sampled["targets"].device
         return Judged(rewards.to(device), parts.to(device), failed.to(device))
+
+    def _verdicts(self, given: list[Completion], samples: list[int]) -> list[list[Verdict]]:
+        """Of each completion a verdict by each reward, in their order."""
+        ruled: list[list[Verdict]] = [[] for _ in given]
+        if self.judges:
+            ruled = self.judges(given, samples, beat=lambda: self._tick(True))
+        scores = {place: self._scored(place, model, given) for place, model in self.models.items()}
+        found: list[list[Verdict]] = []
+        for number, verdicts in enumerate(ruled):
+            rest = iter(verdicts)
+            places = range(len(self.entries))
+            found.append([Verdict(scores[place][number]) if place in scores else next(rest) for place in places])
+        return found
+
+    def _scored(self, place: int, model: Scorer, given: list[Completion]) -> list[float]:
+        self.beat()
+        entry = self.entries[place]
+        assert isinstance(entry, ModelReward)
+        try:
+            return model([one.columns[entry.prompt] for one in given], [one.completion for one in given])
+        except CurateError as error:
+            raise CurateError(f"the reward `{entry.called}`: {error.problem}", WHERE, error.hint) from None
 
     def _tick(self, going: bool) -> bool:
         """A sign of life that all processes give together; whether one of them still judges."""

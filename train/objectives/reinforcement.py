@@ -16,7 +16,7 @@ A step is a rollout with all its updates, so a checkpoint never falls between tw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from curate.train.data.batch import IGNORED, Batch
 from curate.train.data.order import uniforms
 from curate.train.objectives.contract import Loss, Objective
-from curate.train.objectives.judging import Judging
+from curate.train.objectives.judging import Judging, Scorer
 from curate.train.objectives.policy import aggregated, clipped, divergence, group_advantages, policy_loss, ratios
 from curate.train.objectives.reference import Reference, as_it_began, evaluating, log_probabilities
 from curate.train.objectives.rollout import Continuation, sample
@@ -53,6 +53,7 @@ class Reinforcement(Objective):
         reference: The model as it began, with the temperature of the settings; None if `kl` is 0, or if only adapters
             are trained: then it is the trunk without them.
         folder: Of the run, for what rewards keep.
+        models: The reward models, by their places among the rewards.
 
     Training logs for each completion `reward`, `length`, `ended` (share that came to its end), `flat` (share in groups whose
     rewards are all the same), of several rewards each as `rewards/NAME`, and `failed` where something stands for rewards that
@@ -76,11 +77,12 @@ class Reinforcement(Objective):
         seed: int,
         reference: Reference | None,
         folder: Path | None = None,
+        models: Mapping[int, Scorer] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.settings = trunk, settings
         self.ends, self.seed = tuple(ends), seed
-        self.judging = Judging(settings, tokenizer=tokenizer, ends=ends, folder=folder)
+        self.judging = Judging(settings, tokenizer=tokenizer, ends=ends, folder=folder, models=models)
         self.sampled: list[dict[str, Any]] = []
         self.outside = (reference,)  # in a tuple: no part of this module's tree
 

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 from curate.errors import CurateError, did_you_mean
 from curate.train.rewards import texts
 from curate.train.rewards.completion import Completion, Judge
-from curate.train.settings.rewards import FunctionReward, RewardSettings
+from curate.train.settings.rewards import FunctionReward, ModelReward, RewardSettings
 
-__all__ = ["Verdict", "judged", "load_reward"]
+__all__ = ["WHERE", "Verdict", "judged", "load_reward"]
 
 WHERE = "objective.reward"
 
@@ -68,6 +68,7 @@ def load_reward(settings: RewardSettings, folder: Path | None = None) -> Judge:
         from curate.train.rewards.rubric import load_rubric
 
         return load_rubric(settings, folder)
+    assert not isinstance(settings, ModelReward), "models score in the process of the training"
     plain: dict[str, Judge] = {"exact": texts.exact, "contains": texts.contains, "number": texts.number}
     formed: dict[str, Callable[..., float]] = {
         "format": texts.formatted, "length": texts.length, "overlong": texts.overlong,

@@ -228,7 +228,7 @@ def _newest(folder: RunFolder) -> tuple[int, dict[str, Any] | None]:
 # ---- what has changed
 
 _ABSENT = object()
-_PLACES = {"model.path", "tokenizer.path", "objective.teacher", "data.chat_template"}
+_PLACES = {"model.path", "tokenizer.path", "lora.path", "objective.teacher", "data.chat_template"}
 """Settings that say where something stands; what stood there is compared by its hash, in `data` and `models`."""
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from curate.errors import ConfigurationErrors, CurateError
 from curate.train.settings.config import TrainConfig
+from curate.train.settings.rewards import MODEL
 
 __all__ = ["load_config", "store_of"]
 
@@ -53,7 +54,13 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, processes: int | N
         raise ConfigurationErrors(found) from None
 
 
-_PATHS = (("model", "path"), ("tokenizer", "path"), ("objective", "teacher"), ("data", "chat_template"))
+_PATHS = (
+    ("model", "path"),
+    ("tokenizer", "path"),
+    ("lora", "path"),
+    ("objective", "teacher"),
+    ("data", "chat_template"),
+)
 
 
 def _blocks(tasks: object) -> list[Any]:
@@ -65,7 +72,25 @@ def _make_absolute(settings: Any, folder: Path) -> None:
     for block, key in _PATHS:
         inner = settings.get(block) if isinstance(settings, dict) else None
         if isinstance(inner, dict) and isinstance(inner.get(key), str):
-            inner[key] = str((folder / Path(inner[key]).expanduser()).resolve())
+            inner[key] = _absolute(inner[key], folder)
+    objective = settings.get("objective") if isinstance(settings, dict) else None
+    if isinstance(objective, dict):
+        rewards = objective.get("rewards")
+        for entry in (objective, *(rewards if isinstance(rewards, list) else ())):
+            _make_reward_absolute(entry, folder)
+
+
+def _make_reward_absolute(entry: Any, folder: Path) -> None:
+    """`reward: model:FOLDER`, or `{reward: model, path: FOLDER}`."""
+    reward = entry.get("reward") if isinstance(entry, dict) else None
+    if isinstance(reward, str) and reward.startswith(MODEL):
+        entry["reward"] = MODEL + _absolute(reward.removeprefix(MODEL), folder)
+    elif reward == "model" and isinstance(entry.get("path"), str):
+        entry["path"] = _absolute(entry["path"], folder)
+
+
+def _absolute(path: str, folder: Path) -> str:
+    return str((folder / Path(path).expanduser()).resolve())
 
 
 def store_of(path: Path, store: str | None) -> str:

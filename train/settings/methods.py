@@ -206,8 +206,8 @@ class ReinforcementSettings(Settings):
     )
     reward: str = Field(
         default="exact",
-        description="`exact`, `contains`, `number`, `mathematics`, `instructions`, `code`, or `package.module:function`, given "
-        "(prompt, completion, answer)",
+        description="`exact`, `contains`, `number`, `mathematics`, `instructions`, `code`, `model:FOLDER` (a reward model), or "
+        "`package.module:function`, given (prompt, completion, answer)",
     )
     rewards: tuple[RewardSettings, ...] = Field(
         default=(), description="instead of `reward`: several, each with its settings and weight, logged by its name"

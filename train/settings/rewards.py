@@ -14,6 +14,7 @@ from curate.errors import CurateError, did_you_mean
 
 __all__ = [
     "COLUMN",
+    "MODEL",
     "CodeReward",
     "ContainsReward",
     "ExactReward",
@@ -22,6 +23,7 @@ __all__ = [
     "InstructionsReward",
     "LengthReward",
     "MathematicsReward",
+    "ModelReward",
     "NumberReward",
     "OverlongReward",
     "RewardLimits",
@@ -31,6 +33,8 @@ __all__ = [
     "single",
 ]
 
+MODEL = "model:"
+"""What a reward that is a model begins with, where it is one word: `model:runs/scores`."""
 COLUMN = "column"
 """What the roles of columns that rewards read begin with, in a pack; a number of two digits comes after it."""
 
@@ -213,6 +217,21 @@ class RubricReward(_Reward):
     )
 
 
+class ModelReward(_Reward):
+    """The score of a reward model."""
+
+    reward: Literal["model"] = "model"
+    path: str = Field(
+        description="folder of a run of `objective: reward`, of its export, or of a Hugging Face model with one label"
+    )
+    prompt: str = Field(default="prompt", description="column that it reads the prompt from, as `data.prompt`")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Columns of the dataset that it reads besides prompt and answer: the prompt as it was, and not as tokens."""
+        return (self.prompt,)
+
+
 RewardSettings = Annotated[
     ExactReward
     | ContainsReward
@@ -224,6 +243,7 @@ RewardSettings = Annotated[
     | InstructionsReward
     | CodeReward
     | RubricReward
+    | ModelReward
     | FunctionReward,
     Field(discriminator="reward"),
 ]
@@ -259,31 +279,26 @@ def single(name: str) -> RewardSettings:
     Raises:
         CurateError: There is none.
     """
+    if name.startswith(MODEL):
+        return ModelReward(path=name.removeprefix(MODEL))
     if ":" in name:
-        return FunctionReward(function=_own(name))
+        return FunctionReward(function=name)
     if name not in _BY_NAME:
-        hint = did_you_mean(name, _BY_NAME) or f"{', '.join(_BY_NAME)}, or your own as `package.module:function`"
+        hint = (
+            did_you_mean(name, _BY_NAME)
+            or f"{', '.join(_BY_NAME)}, `model:FOLDER`, or your own as `package.module:function`"
+        )
         raise CurateError(f"there is no reward named `{name}`", "objective.reward", hint)
     return _BY_NAME[name]()
 
 
 def as_entry(given: Any) -> Any:
-    """An entry of `rewards` as it may be written: `my_rewards:short` for `reward` is a function of one's own."""
+    """An entry of `rewards` as it may be written: `my_rewards:short` is a function of one's own, `model:FOLDER` a model's."""
     if isinstance(given, str):
         given = {"reward": given}
-    if isinstance(given, dict) and isinstance(given.get("reward"), str) and ":" in given["reward"]:
-        return {**given, "reward": "function", "function": _own(given["reward"])}
-    return given
-
-
-def _own(name: str) -> str:
-    """The name of a function of one's own.
-
-    Raises:
-        CurateError: It is that of a reward model, which is none.
-    """
-    if name.startswith("model:"):
-        raise CurateError(
-            f"`{name}`: a reward is no model yet", "objective.reward", "rewards are rules, or your own functions"
-        )
-    return name
+    name = given.get("reward") if isinstance(given, dict) else None
+    if not isinstance(name, str) or ":" not in name:
+        return given
+    if name.startswith(MODEL):
+        return {**given, "reward": "model", "path": name.removeprefix(MODEL)}
+    return {**given, "reward": "function", "function": name}

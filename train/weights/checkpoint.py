@@ -345,13 +345,13 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(shape) for name, (_, *shape) in describe_checkpoint(path)["tensors"].items()}
 
 
-def load_checkpoint(path: Path, tensors: Mapping[str, Tensor], world: World) -> None:
+def load_checkpoint(path: Path, tensors: Mapping[str, Tensor], world: World | None) -> None:
     """Fill tensors in place from a checkpoint that `read_checkpoint` has looked at; called by all processes.
 
     Args:
         path: Its folder.
         tensors: By name; the checkpoint may have others too.
-        world: The processes, as many as saved it or not.
+        world: The processes, as many as saved it or not; None: this one alone reads whole tensors.
 
     Raises:
         CurateError: It lacks a tensor, or has it in another shape.
@@ -368,7 +368,8 @@ def load_checkpoint(path: Path, tensors: Mapping[str, Tensor], world: World) -> 
             )
     targets = {name: _target(tensor) for name, tensor in tensors.items()}
     try:
-        load(targets, storage_reader=HuggingFaceStorageReader(str(path)), process_group=world.control)
+        group = {"no_dist": True} if world is None else {"process_group": world.control}
+        load(targets, storage_reader=HuggingFaceStorageReader(str(path)), **group)
     except CheckpointException as error:
         raise CurateError(f"the checkpoint cannot be read: {_reason(error)}", str(path), _HINT) from error
 

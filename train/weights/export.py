@@ -23,7 +23,6 @@ from curate.train.models.generate import translate
 from curate.train.models.lora import is_adapter, merged
 from curate.train.models.nf4 import is_packed, unpacked
 from curate.train.models.trunk import build_trunk
-from curate.train.parallel.world import joined
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.config import TrainConfig
 from curate.train.settings.methods import MultiTokenSettings, Seq2SeqSettings
@@ -180,8 +179,7 @@ def _whole(checkpoint: Path, *, averaged: bool | None) -> dict[str, Tensor]:
     tensors = {
         place: torch.empty(shapes[place], dtype=_CODES.get(kinds[place], torch.float32)) for place in stored.values()
     }
-    with joined(0, 1, device="cpu") as world:
-        load_checkpoint(checkpoint, tensors, world)
+    load_checkpoint(checkpoint, tensors, None)
     return unpacked({name: tensors[place] for name, place in stored.items()})
 
 

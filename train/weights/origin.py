@@ -37,7 +37,17 @@ from curate.train.weights.tokenizer_files import CHAT_TEMPLATE, read_chat_templa
 if TYPE_CHECKING:
     from curate.train.settings.config import TrainConfig
 
-__all__ = ["Origin", "Stored", "checkpoint_of", "fill_first", "find_model", "find_origin", "model_hash", "read_stored"]
+__all__ = [
+    "Origin",
+    "Stored",
+    "checkpoint_of",
+    "fill_first",
+    "find_model",
+    "find_origin",
+    "folder_hash",
+    "model_hash",
+    "read_stored",
+]
 
 _POSITIONS = "model.position_embedding.weight"
 
@@ -228,9 +238,17 @@ def _ours(stored: Stored) -> Origin:
 
 def model_hash(origin: Origin) -> str:
     """sha256 over a model's files, at about 1 GB/s; a checkpoint of ours has those of its shards in its description."""
-    files = [origin.path / "config.json", *sorted(origin.path.glob("*.safetensors"))]
     if origin.kind == "run":
-        files = [origin.path / "checkpoint.json"]
+        return _hash_of([origin.path / "checkpoint.json"])
+    return _hash_of([origin.path / "config.json", *sorted(origin.path.glob("*.safetensors"))])
+
+
+def folder_hash(folder: Path) -> str:
+    """sha256 over the files of PEFT's adapters."""
+    return _hash_of(sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]))
+
+
+def _hash_of(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in files:
         digest.update(bytes.fromhex(file_hash(path)))
