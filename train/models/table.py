@@ -164,7 +164,7 @@ def _rope(table: Table, told: Config) -> dict[str, Any]:
 
 
 def _scaling(table: Table, told: Config, given: Config, theta: float) -> dict[str, Any]:
-    kind = given.get("rope_type", given.get("type", "default"))
+    kind: Any = given.get("rope_type", given.get("type", "default"))
     beside = {name: value for name, value in given.items() if name not in ("rope_type", "type", "rope_theta")}
     base = {"rope_theta": float(given.get("rope_theta", theta))}
     if kind == "default" and not beside:
