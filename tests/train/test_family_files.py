@@ -112,6 +112,7 @@ def test_a_file_of_its_makers_is_read_and_belongs_to_its_family(name):
         ("mistral-0.1", {"layer_types": ["full_attention"] * 4}, "`layer_types:"),
         ("smollm3", {"no_rope_layers": [1, 0]}, "has 2 of 4 layers"),
         ("olmo-3", {"layer_types": ["chunked_attention"] * 4}, "chunked_attention"),
+        ("olmo-3", {"rope_scaling": {**OLMO_YARN, "truncate": False}}, "'truncate': False"),
         ("olmo-3", {"layer_types": ["full_attention"]}, "`layer_types: ['full_attention']`"),
         ("gemma-2", {"hidden_activation": "gelu"}, "`hidden_activation: gelu`"),
         ("gemma-3", {"use_bidirectional_attention": True}, "`use_bidirectional_attention: True`"),

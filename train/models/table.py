@@ -164,13 +164,14 @@ def _rope(table: Table, told: Config) -> dict[str, Any]:
 
 
 def _scaling(table: Table, told: Config, given: Config, theta: float) -> dict[str, Any]:
-    kind = given.get("rope_type", given.get("type", "default"))
+    kind: Any = given.get("rope_type", given.get("type", "default"))
     beside = {name: value for name, value in given.items() if name not in ("rope_type", "type", "rope_theta")}
     base = {"rope_theta": float(given.get("rope_theta", theta))}
     if kind == "default" and not beside:
         return base
     needed = {"factor", "low_freq_factor", "high_freq_factor"} if kind == "llama3" else {"factor"}
-    if set(beside) - _SCALINGS.get(kind, frozenset()) or needed - set(beside):
+    odd = table.apart and not given.get("truncate", True)  # transformers does not look at it in these families
+    if odd or set(beside) - _SCALINGS.get(kind, frozenset()) or needed - set(beside):
         raise CurateError(f"`rope_parameters: {dict(given)}` of this {table.model_type} model is not computed here")
     if kind == "linear" and given["factor"] > 0:
         return {**base, "rope_scaling": RopeScaling(kind="linear", factor=float(given["factor"]))}

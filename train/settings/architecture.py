@@ -143,9 +143,13 @@ class Architecture:
         Raises:
             TypeError: It has a field that is not known here.
         """
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
-        scaling = given.get("rope_scaling")
-        return cls(**{**given, "rope_scaling": RopeScaling(**scaling)} if scaling else given)
+        given = dict(stored)
+        for name in ("kernels", "unrotated", "windowed"):
+            if name in given:
+                given[name] = tuple(given[name])
+        if given.get("rope_scaling"):
+            given["rope_scaling"] = RopeScaling(**given["rope_scaling"])
+        return cls(**given)
 
     @property
     def gated(self) -> bool:
