@@ -36,7 +36,7 @@ METHODS = {
     "DoRA": {**ADAPTERS, "dora": True},
     "QLoRA": {**ADAPTERS, "base": "nf4"},
 }
-RATES = {"whole": (6e-4, 2e-3), "LoRA": (3e-3, 1e-2), "DoRA": (3e-3, 1e-2), "QLoRA": (3e-3, 1e-2)}
+RATES = {"whole": (2e-3, 6e-3), "LoRA": (1e-2, 3e-2), "DoRA": (1e-2, 3e-2), "QLoRA": (1e-2, 3e-2)}
 TEXTS = 180
 LENGTH = 1500
 
