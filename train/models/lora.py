@@ -47,6 +47,8 @@ class Lora(nn.Linear):
         lora_magnitude: (outputs,), what is added to the lengths of the rows of `weight`; None without `dora`.
     """
 
+    lora_magnitude: nn.Parameter | None
+
     def __init__(self, linear: nn.Linear, settings: LoraSettings) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
@@ -71,7 +73,7 @@ class Lora(nn.Linear):
             return self._plain(input, self.bias) + update
         product = self._plain(input, None) + update
         found = (product * self._stretch(self.lora_magnitude)).to(product.dtype)
-        return found if self.bias is None else found + self.bias
+        return found if self.bias is None else found + self.bias  # pyright: ignore[reportUnnecessaryComparison]
 
     def _plain(self, input: Tensor, bias: Tensor | None) -> Tensor:
         if self.packed is None:

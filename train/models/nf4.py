@@ -92,6 +92,8 @@ class Nf4Linear(nn.Module):
         linear: Says the sizes; its bias is taken over.
     """
 
+    bias: nn.Parameter | None
+
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
@@ -160,6 +162,8 @@ def unpacked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in tensors:
         layer, _, part = name.partition(".packed.")
         if part == _CODES:
-            parts = (tensors[f"{layer}.packed.{part}"] for part in (_CODES, _SCALES, _GROUPS, _MEAN))
-            found[f"{layer}.weight"] = _matrix(*parts, torch.float32)
+            codes, scales, groups, mean = (
+                tensors[f"{layer}.packed.{part}"] for part in (_CODES, _SCALES, _GROUPS, _MEAN)
+            )
+            found[f"{layer}.weight"] = _matrix(codes, scales, groups, mean, torch.float32)
     return found
