@@ -10,7 +10,8 @@ Three ways, the first that can be gone:
    its words do; and what the template writes behind the message before (up to the prompt's end) and behind the answer
    (up to the turn's end) is followed from there, as far as the whole text has it too.
 
-The third way renders three times more for each turn: 1 ms for four messages.
+The third way renders about seven times for each turn of the assistant: four messages of 150 characters take 0.6 ms (Phi 3) to
+2.4 ms (Qwen 3), where the others take 0.1 to 0.2.
 """
 
 from __future__ import annotations
