@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -39,6 +40,7 @@ __all__ = ["RewardModel", "open_reward_model"]
 
 ROWS = 32
 """Texts at once."""
+Integers = NDArray[np.int64]
 Text = str | list[dict[str, Any]]
 """A text, or messages; of an answer the assistant's."""
 
@@ -78,7 +80,7 @@ class RewardModel:
             numbers = order[start : start + ROWS]
             some = [rows[number] for number in numbers]
             batch = {
-                "tokens": filled(some, value=self.roles["padding"], most=self.length),
+                "tokens": filled(list(some), value=self.roles["padding"], most=self.length),
                 "documents": filled([np.zeros_like(row) for row in some], value=-1, most=self.length),
             }
             with torch.inference_mode():
@@ -88,7 +90,7 @@ class RewardModel:
             raise CurateError(f"the reward model {self.name} gives scores that are not finite")
         return found.tolist()
 
-    def _row(self, prompt: Text, answer: Text, number: int) -> np.ndarray:
+    def _row(self, prompt: Text, answer: Text, number: int) -> Integers:
         """The tokens of one text, as in training."""
         before, after = [self.roles["start"]], [self.roles["end_of_text"]]
         if self.template is not None:
