@@ -65,11 +65,9 @@ class OffsetNorm(nn.RMSNorm):
     In float32, of halves too: 1 + a small weight is 1 in bfloat16.
     """
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """(..., width) to the same."""
-        return functional.rms_norm(input.float(), self.normalized_shape, 1 + self.weight.float(), self.eps).type_as(
-            input
-        )
+        return functional.rms_norm(x.float(), self.normalized_shape, 1 + self.weight.float(), self.eps).type_as(x)
 
 
 def build_norm(sizes: Architecture, width: int | None = None) -> nn.Module:

@@ -209,8 +209,9 @@ class _Planner:
     def _file(self, *, law: bool = True) -> dict[str, Any]:
         batch, epochs = self.config.batch, self.config.epochs
         shape = self._shape("file", self.config.model.architecture)
-        counted = epochs is not None and self.unique < math.inf
-        tokens = epochs * self.unique if counted else self.config.steps * batch.sequences * batch.length
+        tokens = self.config.steps * batch.sequences * batch.length
+        if epochs is not None and self.unique < math.inf:
+            tokens = epochs * self.unique
         return self._run(shape, tokens, law=law)
 
     def plan(self, preset: str | None) -> dict[str, Any]:

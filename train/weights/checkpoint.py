@@ -368,8 +368,8 @@ def load_checkpoint(path: Path, tensors: Mapping[str, Tensor], world: World | No
             )
     targets = {name: _target(tensor) for name, tensor in tensors.items()}
     try:
-        group = {"no_dist": True} if world is None else {"process_group": world.control}
-        load(targets, storage_reader=HuggingFaceStorageReader(str(path)), **group)
+        group = None if world is None else world.control
+        load(targets, storage_reader=HuggingFaceStorageReader(str(path)), process_group=group, no_dist=world is None)
     except CheckpointException as error:
         raise CurateError(f"the checkpoint cannot be read: {_reason(error)}", str(path), _HINT) from error
 
