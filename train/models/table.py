@@ -184,7 +184,7 @@ def _scaling(table: Table, told: Config, given: Config, theta: float) -> dict[st
     if not (given["factor"] > 0 and 0 < slow < fast and original > 0):
         raise ValueError(f"rope_parameters {dict(given)}")
     scaling = RopeScaling(
-        kind=kind,
+        kind="llama3" if kind == "llama3" else "yarn",
         factor=float(given["factor"]),
         original_length=int(original),
         slow=float(slow),
