@@ -3,7 +3,7 @@
     python benchmarks/chain.py [--seeds 5] [--folder DIR]
 
 The task is the sum of two numbers below 100, digit by digit. A base model reads lines of sums (`37+25=62`). Then, for each
-seed: fine-tuning on conversations (`37+25` is asked, the sum is answered), direct preference optimization on pairs of a right
+seed: fine-tuning on conversations (`37+25=` is asked, the sum is answered), direct preference optimization on pairs of a right
 and a wrong answer that the fine-tuned model itself gave to prompts it had not seen, and reinforcement (GRPO) with the reward
 `number`. Held-out sums are in none of these. Each stage answers them with the likeliest tokens; differences of neighbours are
 paired by seeds (t intervals of 95%), and the last model is exported and answers through transformers, too. All through the
@@ -109,10 +109,10 @@ def prepare(folder: Path) -> list[tuple[int, int]]:
     texts = random.Random(1).choices(lines, k=60_000)
     pieces = [texts[start : start + 20] for start in range(0, len(texts), 20)]
     commit(folder, "lines", [{"text": "".join(f"{a}+{b}={a + b}\n" for a, b in piece)} for piece in pieces])
-    turns = [[{"role": "user", "content": f"{a}+{b}"}, {"role": "assistant", "content": f"{a + b}"}] for a, b in asked]
+    turns = [[{"role": "user", "content": f"{a}+{b}="}, {"role": "assistant", "content": f"{a + b}"}] for a, b in asked]
     commit(folder, "asked", [{"messages": one} for one in turns])
-    commit(folder, "prompts", [{"prompt": f"{a}+{b}", "answer": f"{a + b}"} for a, b in unseen])
-    write(folder / "held_out.jsonl", [{"prompt": f"{a}+{b}"} for a, b in held_out])
+    commit(folder, "prompts", [{"prompt": f"{a}+{b}=", "answer": f"{a + b}"} for a, b in unseen])
+    write(folder / "held_out.jsonl", [{"prompt": f"{a}+{b}="} for a, b in held_out])
     return held_out
 
 
@@ -144,7 +144,7 @@ def preferences(folder: Path, model: str, seed: int) -> list[dict[str, str]]:
         said.setdefault(one["prompt"], []).append(one["text"])
     pairs = []
     for prompt, texts in said.items():
-        answer = str(sum(map(int, prompt.split("+"))))
+        answer = str(sum(map(int, prompt.rstrip("=").split("+"))))
         wrong = [text for text in texts if text != answer]
         if wrong and answer in texts:
             pairs.append({"prompt": prompt, "chosen": answer, "rejected": wrong[0]})
@@ -171,7 +171,7 @@ def exported(folder: Path, model: str, held_out: list[tuple[int, int]]) -> float
     theirs = AutoModelForCausalLM.from_pretrained(folder / "exported")
     found = []
     for a, b in held_out[:100]:
-        asked = [{"role": "user", "content": f"{a}+{b}"}]
+        asked = [{"role": "user", "content": f"{a}+{b}="}]
         given = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
         made = theirs.generate(**given, max_new_tokens=6, do_sample=False)[0, given["input_ids"].shape[1] :]
         found.append(tokenizer.decode(made, skip_special_tokens=True))

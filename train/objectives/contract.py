@@ -6,13 +6,14 @@ whole only inside the root's `forward` and inside the methods named in `parallel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from curate.train.data.batch import IGNORED, Batch
+from curate.train.objectives.rollout import Continuation, sample
 
 __all__ = ["Loss", "Objective", "flat_weights", "target_weights", "trunk_inputs"]
 
@@ -91,6 +92,15 @@ class Objective(nn.Module):
     def respond(self, *arguments: Any, **settings: Any) -> Any:
         """What an objective's `prepare` needs the parameters for (texts sampled, a reference), without gradient."""
         raise NotImplementedError
+
+    def continued(
+        self, tokens: Tensor, documents: Tensor, *, new_tokens: int, ends: Sequence[int]
+    ) -> tuple[Tensor, Tensor]:
+        """Go on with prompts, the likeliest token each time; arguments and results as of `rollout.sample`."""
+        return sample(
+            Continuation(self.model), tokens, documents,
+            new_tokens=new_tokens, temperature=1.0, ends=ends, uniforms=None,
+        )  # fmt: skip
 
     def measures(self, sums: dict[str, float], size: float) -> dict[str, float]:
         """What is logged of a step, from the sums (`loss` among them) of all its pieces and processes."""

@@ -25,7 +25,7 @@ from curate.train.settings.config import TrainConfig
 
 __all__ = ["METHODS", "fill", "make_room", "place", "shard_model"]
 
-METHODS = ("score", "respond")
+METHODS = ("score", "respond", "continued")
 """Methods of an objective that may use its parameters, besides `forward`: inside them they are whole."""
 
 # The first layer of each pair is cut by its outputs and the second by its inputs: one sum a pair (Shoeybi et al. 2019).

@@ -23,7 +23,7 @@ from curate.train.runs.earlier import forget_earlier
 from curate.train.runs.folder import RunFolder, data_facts
 from curate.train.runs.machine import flops_per_token, measured_peak, memory_used, utilization
 from curate.train.runs.metrics import Metrics
-from curate.train.runs.samples import Samples
+from curate.train.runs.samples import Samples, said
 from curate.train.runs.watch import Watch
 from curate.train.settings.config import TrainConfig
 from curate.train.trainer import NotFinite, Step, Trainer
@@ -158,7 +158,8 @@ class _Run:
         last = number == self.config.steps
         if last or number % self.config.validation.every == 0:
             record |= self._validated()
-            samples += self.samples.of(number, "validation") if self.samples else []
+            found = said(self.trainer, self.config, next(iter(self.packs.values())), self.heartbeat)
+            samples += self.samples.of(number, "validation", found) if self.samples else []
         if self.watch and (last or number % self.watch.every == 0):
             record |= self._watched(self.watch)
         self._write(record, samples)

@@ -167,7 +167,7 @@ class LogSettings(Settings):
     samples: int = Field(
         default=2,
         ge=0,
-        description="prompts whose completions are written into completions.jsonl, with their rewards, at each validation and "
-        "every `samples_every` steps, and into TensorBoard (reinforcement); 0: none",
+        description="prompts whose completions are written into completions.jsonl and TensorBoard at each validation (causal, "
+        "sft, preference, reinforcement), and with their rewards every `samples_every` steps (reinforcement); 0: none",
     )
     samples_every: int = Field(default=50, ge=1, description="steps between two looks at what training samples")
