@@ -3,7 +3,7 @@
     python benchmarks/chain.py [--seeds 5] [--folder DIR]
 
 The task is the sum of two numbers below 100, digit by digit. A base model reads lines of sums (`37+25=62`). Then, for each
-seed: fine-tuning on conversations (`37+25=` is asked, the sum is answered), direct preference optimization on pairs of a right
+seed: fine-tuning on conversations (`37+25=` is asked, the sum is answered), preferences (ORPO) by pairs of a right
 and a wrong answer that the fine-tuned model itself gave to prompts it had not seen, and reinforcement (GRPO) with the reward
 `number`. Held-out sums are in none of these. Each stage answers them with the likeliest tokens; differences of neighbours are
 paired by seeds (t intervals of 95%), and the last model is exported and answers through transformers, too. All through the
@@ -51,20 +51,20 @@ checkpoint_every: 500
 """
 TUNED = """
 dataset: asked
-epochs: 4
+epochs: 12
 objective: {kind: sft}
 model: {kind: decoder, path: runs/base}
-batch: {sequences: 4, length: 128}
+batch: {sequences: 1, length: 128}
 optimizer: {learning_rate: 1.0e-3, weight_decay: 0.0}
 schedule: {kind: linear, warmup: 10, floor: 0.0}
 validation: {every: 1000}
 """
 PREFERRED = """
 epochs: 2
-objective: {kind: preference, beta: 0.1}
+objective: {kind: preference, method: orpo}
 model: {kind: decoder}
 batch: {sequences: 16, length: 32}
-optimizer: {learning_rate: 1.0e-4, weight_decay: 0.0}
+optimizer: {learning_rate: 6.0e-4, weight_decay: 0.0}
 schedule: {kind: linear, warmup: 10, floor: 0.0}
 validation: {every: 1000}
 """
@@ -74,7 +74,7 @@ steps: 150
 objective: {kind: reinforcement, reward: number, group: 8, new_tokens: 6}
 model: {kind: decoder}
 batch: {sequences: 16, length: 24}
-optimizer: {learning_rate: 3.0e-4, weight_decay: 0.0}
+optimizer: {learning_rate: 5.0e-5, weight_decay: 0.0}
 schedule: {kind: constant, warmup: 10}
 validation: {every: 1000}
 """
