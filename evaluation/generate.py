@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +139,8 @@ def best_of(
 ) -> list[dict[str, Any]]:
     """Of the texts for each prompt the one with the highest score, of equal ones the first (rejection sampling).
 
+    A score that is no number is null, and the best one only where all are.
+
     Args:
         rows: `prompt`, `text` and more, `each` of them for a prompt, one after the other.
         each: Texts of a prompt.
@@ -152,11 +155,14 @@ def best_of(
     asked = [[*before, *([{"role": "user", "content": one}] if isinstance(one, str) else one)] for one in prompts]
     given = [one if isinstance(one, str) and not before else turns for one, turns in zip(prompts, asked, strict=True)]
     scores, found = score(given, [row["text"] for row in rows]), list[dict[str, Any]]()
+    shown = [one if math.isfinite(one) else None for one in scores]
+    ranks = [-math.inf if one is None else one for one in shown]
     for start in range(0, len(rows), each):
-        some = scores[start : start + each]
-        place = start + some.index(max(some))
+        place = start + ranks[start : start + each].index(max(ranks[start : start + each]))
         messages = [*asked[place], {"role": "assistant", "content": rows[place]["text"]}]
-        found.append({**rows[place], "score": scores[place], "scores": some, "messages": messages})
+        found.append({
+            **rows[place], "score": shown[place], "scores": shown[start : start + each], "messages": messages,
+        })  # fmt: skip
     return found
 
 

@@ -209,8 +209,8 @@ class _Plan:
         """Another model that the objective looks at: its teacher, or the model as it began."""
         if isinstance(settings, DistillationSettings):
             return self._teacher(settings)
-        if self.config.lora:
-            return None
+        if self.config.lora and self.config.lora.path is None:
+            return None  # without its adapters the model is as it began
         if isinstance(settings, PreferenceSettings) and settings.compares:
             return self._reference()
         if isinstance(settings, ReinforcementSettings) and settings.kl > 0:
@@ -279,7 +279,7 @@ class _Plan:
         device = str(self.world.device)
         with torch.device(device):
             return {
-                place: open_reward_model(entry.path, device=device).score
+                place: open_reward_model(entry.path, device=device).judge
                 for place, entry in enumerate(settings.entries)
                 if isinstance(entry, ModelReward)
             }

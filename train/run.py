@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from curate.dataset.reader import open_dataset
 from curate.errors import CurateError
+from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.pack import Pack
+from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.data.tasks import pack_all, references, tasks_of
 from curate.train.runs.checks import check_machine, check_metrics, require_torch, with_precision
 from curate.train.runs.earlier import has_checkpoint
@@ -113,6 +115,8 @@ def _trained(
     epochs, config = config.epochs, with_steps(config, packs)
     if first and epochs:
         _say(f"train {config.run}: {epochs:g} epochs are {config.steps:,} steps")
+    if watch and epochs:
+        watching = watch(config, root)  # it may look at the last step, which is known now
     if first:
         _tell_turns(config, template, packs)
         hashes = {name: model_hash(model) for name, model in models.items()}
@@ -168,6 +172,12 @@ def _tokenizer(config: TrainConfig, models: dict[str, Origin]) -> Path | None:
 def _tell_turns(config: TrainConfig, template: str | None, packs: dict[str, Pack]) -> None:
     """Say how prompts are read, where the model was trained on conversations and no setting says it."""
     task, pack = tasks_of(config)[0], next(iter(packs.values()))
+    if task.objective.kind == "sft" and _never_ends(pack):
+        _say(
+            f"train {config.run}: warning: the template of conversations ends a turn with no special token of the "
+            "tokenizer: the model will not stop where its answers end; name the markers of the template in "
+            "`tokenizer.special_tokens` of the model that it begins with, or leave `data.chat_template` out"
+        )
     if task.objective.kind not in ("preference", "reward", "reinforcement"):
         return
     if pack.has_turns and pack.manifest["turn_end"] is None:
@@ -185,6 +195,13 @@ def _tell_turns(config: TrainConfig, template: str | None, packs: dict[str, Pack
             f"train {config.run}: prompts and answers are turns of the model's conversations "
             "(`data.chat: false` leaves them plain)"
         )
+
+
+def _never_ends(pack: Pack) -> bool:
+    """The template of its conversations has no special token that ends a turn."""
+    template = pack.chat_template
+    assert template is not None
+    return ChatTemplate.of(load_tokenizer(pack.tokenizer_path), pack.roles, template).turn_end is None
 
 
 def _tell_splits(run: str, packs: dict[str, Pack]) -> None:

@@ -107,7 +107,7 @@ def _judge(model: str) -> Judge:
     from curate.evaluation.request import model_place
     from curate.train.weights.reward_model import open_reward_model
 
-    return open_reward_model(model_place(model)).score
+    return open_reward_model(model_place(model)).judge
 
 
 def _check(stop: list[str], *, several: bool, out: Path | None, chat: bool, as_json: bool, best: bool) -> None:

@@ -150,13 +150,16 @@ class ChatTemplate:
         ]
         return Rendered(whole, replaced, spans, self.marked)
 
-    def exchange(self, prompt: Messages, answers: Sequence[Messages], tools: Any = None) -> list[Rendered]:
+    def exchange(
+        self, prompt: Messages, answers: Sequence[Messages], tools: Any = None, *, blank: bool = False
+    ) -> list[Rendered]:
         """A prompt as text, up to where the assistant speaks; and the conversation with each answer to it.
 
         Args:
             prompt: What is said before; the last turn is no assistant's.
             answers: A turn of the assistant each.
             tools: What the assistant may call: a list of JSON schemas, each an object or its JSON text.
+            blank: An answer may have no words: a model wrote it.
 
         Raises:
             CurateError: A message is not what it should be, or the template does not fit.
@@ -165,7 +168,7 @@ class ChatTemplate:
         if not checked or checked[-1]["role"] in ("assistant", "system"):
             found = f"ends with a turn of `{checked[-1]['role']}`" if checked else "has no turn"
             raise CurateError(f"the prompt {found}", hint="the assistant answers what a user or a tool says")
-        said = [[self._checked(message, len(checked) + 1) for message in answer] for answer in answers]
+        said = [[self._checked(message, len(checked) + 1, blank=blank) for message in answer] for answer in answers]
         for answer in said:
             if [message["role"] for message in answer] != ["assistant"]:
                 turns = ", ".join(f"`{message['role']}`" for message in answer) or "none"
@@ -193,6 +196,11 @@ class ChatTemplate:
         found = self.pattern.search(self._found(self.render, messages, self.render(messages)).behind)
         return self.special[found[0]] if found else None
 
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, roles: Mapping[str, int], source: str) -> ChatTemplate:
+        """The template with this source, which may be that of this package."""
+        return cls(tokenizer, dict(roles), None if source == DEFAULT_TEMPLATE else source)
+
     # ---- one conversation
 
     def _marked(self, render: Render, messages: Messages, whole: str) -> list[Span]:
@@ -217,7 +225,7 @@ class ChatTemplate:
             )
         return shortest
 
-    def _checked(self, message: Any, number: int) -> dict[str, Any]:
+    def _checked(self, message: Any, number: int, *, blank: bool = False) -> dict[str, Any]:
         if not isinstance(message, dict):
             raise CurateError(f"message {number} is no {{role, content}}")
         role, content = message.get("role"), message.get("content")
@@ -227,7 +235,7 @@ class ChatTemplate:
             raise CurateError(f"message {number} has the role `{role}`", hint=hint)
         given = {name: value for name, value in message.items() if value is not None}
         if self.own:
-            said = isinstance(content, str) and bool(content.strip())
+            said = isinstance(content, str) and (blank or bool(content.strip()))
         else:
             reasoning = next((given[name] for name in _REASONING if name in given), None)
             if reasoning is not None:  # transformers fills these two, too

@@ -87,6 +87,8 @@ def points_of(
     if len(axes) < len(over):
         raise CurateError("a setting is varied twice", "--over", "name its values in one --over, with commas")
     base = load_config(path, overrides)
+    if base.epochs is not None:
+        raise CurateError("a sweep compares runs of so many `steps`, not `epochs`", str(path), "give `steps`")
     found = {_decides(base): Point(BASE, {}, base)}
     for changes in _combinations(axes, draws, seed):
         name = ", ".join(f"{key}={_shown(value)}" for key, value in changes.items())

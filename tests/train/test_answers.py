@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from curate.errors import CurateError
+from curate.train.data.batch import IGNORED
 from tests.train.tiny_tasks import CASES, config_of, rows_of
 
 PAIRS = {"prompt": ["a"] * 4, "chosen": ["b"] * 4, "rejected": ["c"] * 4}
@@ -81,3 +83,19 @@ def test_words_of_a_label_serve_as_well_as_true_and_false(trained):
         rows[split]["label"] = ["yes" if good else "no" for good in known]
     words = trained("kto", "words", rows={"judged": rows}, data={"positive": ["yes"]}, **short)
     assert words.result()["validation"] == plain.result()["validation"]
+
+
+def test_the_answer_that_is_not_its_own_is_one_to_another_prompt(tiny_packs):
+    from curate.train.data.answers import Judged
+
+    prompts = ["red", "red", "red", "blue", "blue", "green"]
+    rows = {"prompt": prompts, "completion": list("abcdef"), "label": [True, False] * 3}
+    config = config_of(CASES["kto"])
+    packs = tiny_packs(config, {config.dataset: {"train": rows, "validation": rows}})
+    source = Judged(packs[""], "train", 32, good=[False, True])
+    assert [source._other(number) for number in range(6)] == [3, 3, 3, 5, 5, 0]
+    made = source.read(np.arange(6))
+    own = [source.rows.tokens("completion", number).tolist() for number in range(6)]
+    for number in range(6):
+        second = made["targets"][number, 1]
+        assert [one for one in second.tolist() if one != IGNORED][:-1] == own[source._other(number)]

@@ -10,6 +10,7 @@ import torch
 from curate.errors import CurateError
 from curate.train.build import build_parts
 from curate.train.parallel.world import joined
+from curate.train.runs.metrics import read_metrics
 from curate.train.weights.checkpoint import checkpoints
 from curate.train.weights.export import export_run, load_trained
 from curate.train.weights.origin import checkpoint_of, find_origin
@@ -230,3 +231,21 @@ def test_a_teacher_may_be_of_another_kind(base, tiny_packs):
     tokenizer = {"path": f"{base.path}/tokenizer.json"}
     config = config_of(CASES["causal-lstm"], objective=objective, tokenizer=tokenizer)
     assert "model.blocks.0.cells.weight_ih_l0" in first_weights(config, tiny_packs(config, None))
+
+
+@pytest.mark.parametrize(
+    "objective", [{"kind": "preference", "beta": 0.5}, {**CASES["reinforcement"].objective, "kl": 0.1}]
+)
+def test_adapters_that_were_there_are_part_of_the_model_as_it_began(trained, tmp_path, objective):
+    case = objective["kind"]
+    base = trained(case, "base", steps=1, dropout=0.0)
+    export_run(base.path, tmp_path / "model")
+    begin = {"model": {"path": str(tmp_path / "model")}, "dropout": 0.0, "objective": objective}
+    adapters = {"rank": 4, "targets": ["query", "value"]}
+    one = trained(case, "one", steps=6, lora=adapters, **begin)
+    export_run(one.path, tmp_path / "adapters", adapter=True)
+    lora = {**adapters, "path": str(tmp_path / "adapters")}
+    two = trained(case, "two", steps=1, lora=lora, optimizer={"learning_rate": 1e-9}, **begin)
+    (first,) = read_metrics(two.metrics)
+    apart = first["margin"] if case == "preference" else first["divergence"]
+    assert apart == pytest.approx(0.0, abs=1e-6)

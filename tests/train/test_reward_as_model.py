@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
+from curate.errors import CurateError
+from curate.evaluation.generate import best_of
 from curate.train.weights.reward_model import open_reward_model
 from tests.train.rows_project import columns_of, write_dataset
 from tests.train.tiny_tasks import rows_of
@@ -65,3 +68,33 @@ def test_a_reward_model_that_is_none_is_refused(refused, train):
     train("run=plain")
     problem, _, _ = refused("run=b", REWARDED % "{reward: model, path: runs/plain}")
     assert "was trained for `causal`, and gives no score" in problem
+
+
+def test_what_a_model_wrote_is_scored_whatever_it_looks_like(project, train, scored):
+    plain = open_reward_model(str(scored))
+    assert len(plain.judge(["a cat", "a cat"], ["", '[{"role": "user", "content": "x"}]'])) == 2
+    train("run=turns", "objective={kind: reward}", "data.prompt=asked", "data.chat=true")
+    model = open_reward_model(str(project / "runs" / "turns"))
+    blank, shaped, same = model.judge(["a cat"] * 3, ["", '[{"role": "assistant", "content": "x"}]', "x"])
+    assert all(math.isfinite(one) for one in (blank, shaped, same))
+    assert shaped != same
+    assert same == pytest.approx(model.score(["a cat"], ["x"])[0], abs=1e-5)
+
+
+def test_a_score_that_is_no_number_is_a_failed_reward(project, train, scored, monkeypatch):
+    from curate.train.weights.reward_model import RewardModel
+
+    monkeypatch.setattr(RewardModel, "judge", lambda self, prompts, texts: [math.nan] * len(texts))
+    one = "objective={kind: reinforcement, group: 2, new_tokens: 4, reward: 'model:runs/scores'%s}"
+    result = train("run=counted", one % ", reward_limits: {failed: -1.0}")
+    assert result["validation"]["reward"] == -1.0
+    with pytest.raises(CurateError, match="the reward `model` gave a score that is not finite"):
+        train("run=refused", one % "")
+
+
+def test_of_several_texts_one_without_a_score_is_never_the_best():
+    rows = [{"prompt": "a", "text": text} for text in ("x", "y", "z", "w")]
+    found = best_of(rows, 2, system=None, score=lambda prompts, texts: [math.nan, -3.0, math.nan, math.nan])
+    assert [(one["text"], one["score"], one["scores"]) for one in found] == [
+        ("y", -3.0, [None, -3.0]), ("z", None, [None, None])
+    ]  # fmt: skip

@@ -24,6 +24,10 @@ Integers = NDArray[np.int64]
 PAIR, SINGLE = ("chosen", "rejected"), ("completion",)
 
 
+NEIGHBOURS = 64
+"""Documents that are looked at for another prompt."""
+
+
 class _Answers(Documents):
     """What the sources of this file share.
 
@@ -115,7 +119,9 @@ class Preferences(_Answers):
 
 
 class Judged(_Answers):
-    """A prompt with its answer and with that of the next document, which is not its own; and whether its own is good.
+    """A prompt with its answer and with one that is not its own, and whether its own is good.
+
+    The other answer is that of the next document with another prompt: answers to one prompt often stand together.
 
     Args:
         pack: The token shards.
@@ -141,9 +147,17 @@ class Judged(_Answers):
     def _pair(self, number: int) -> list[tuple[Any, Any]]:
         if number < 0:
             return [(None, None)] * 2
-        other = (number + 1) % len(self)
+        other = self._other(number)
         # each by itself: what is not its own must not cut the prompt of what is
         return [*self._predicted(number, self._answers(number)), *self._predicted(number, self._answers(other))]
+
+    def _other(self, number: int) -> int:
+        """The next document with another prompt; the next one where all that are looked at have the same."""
+        own, count = self.rows.tokens("prompt", number), len(self)
+        for step in range(1, min(NEIGHBOURS, count)):
+            if not np.array_equal(self.rows.tokens("prompt", (number + step) % count), own):
+                return (number + step) % count
+        return (number + 1) % count
 
 
 class Compared(_Answers):

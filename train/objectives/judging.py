@@ -6,6 +6,7 @@ where the device is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -138,17 +139,19 @@ class Judging:
         for number, verdicts in enumerate(ruled):
             rest = iter(verdicts)
             places = range(len(self.entries))
-            found.append([Verdict(scores[place][number]) if place in scores else next(rest) for place in places])
+            found.append([scores[place][number] if place in scores else next(rest) for place in places])
         return found
 
-    def _scored(self, place: int, model: Scorer, given: list[Completion]) -> list[float]:
+    def _scored(self, place: int, model: Scorer, given: list[Completion]) -> list[Verdict]:
         self.beat()
         entry = self.entries[place]
         assert isinstance(entry, ModelReward)
         try:
-            return model([one.columns[entry.prompt] for one in given], [one.completion for one in given])
+            found = model([one.columns[entry.prompt] for one in given], [one.completion for one in given])
         except CurateError as error:
             raise CurateError(f"the reward `{entry.called}`: {error.problem}", WHERE, error.hint) from None
+        strange = f"the reward `{entry.called}` gave a score that is not finite"
+        return [Verdict(one) if math.isfinite(one) else Verdict(None, strange) for one in found]
 
     def _tick(self, going: bool) -> bool:
         """A sign of life that all processes give together; whether one of them still judges."""

@@ -287,7 +287,7 @@ def _together(config: TrainConfig, sizes: Architecture, blocks: int) -> int:
 def _has_reference(config: TrainConfig) -> bool:
     """A copy of the model as it began stands beside it."""
     objective = config.objective
-    if config.lora:
+    if config.lora and config.lora.path is None:
         return False
     return (
         objective.compares if objective.kind == "preference" else objective.kind == "reinforcement" and objective.kl > 0

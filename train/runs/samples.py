@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from curate.files import write_durably
-from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate
+from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.pack import Pack
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.data.batch import IGNORED, filled
@@ -113,7 +113,7 @@ def _ends(pack: Pack, tokenizer: Tokenizer) -> tuple[int, ...]:
     template = pack.chat_template
     if template is None or pack.has_turns:
         return pack.ends
-    turn = ChatTemplate(tokenizer, pack.roles, None if template == DEFAULT_TEMPLATE else template).turn_end
+    turn = ChatTemplate.of(tokenizer, pack.roles, template).turn_end
     return pack.ends if turn is None else (turn, *pack.ends)
 
 

@@ -21,6 +21,7 @@ import json
 import re
 import shutil
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -369,7 +370,13 @@ def load_checkpoint(path: Path, tensors: Mapping[str, Tensor], world: World | No
     targets = {name: _target(tensor) for name, tensor in tensors.items()}
     try:
         group = None if world is None else world.control
-        load(targets, storage_reader=HuggingFaceStorageReader(str(path)), process_group=group, no_dist=world is None)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "torch.distributed is disabled"
+            )  # that it reads alone is what is asked for
+            load(
+                targets, storage_reader=HuggingFaceStorageReader(str(path)), process_group=group, no_dist=world is None
+            )
     except CheckpointException as error:
         raise CurateError(f"the checkpoint cannot be read: {_reason(error)}", str(path), _HINT) from error
 

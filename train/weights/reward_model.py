@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from curate.errors import CurateError
 from curate.jsontext import loads
-from curate.tokenize.chat import DEFAULT_TEMPLATE, ChatTemplate
+from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.roles import roles, roles_of
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.tokenize.turns import encode_exchange, exchange
@@ -73,7 +73,24 @@ class RewardModel:
         Raises:
             CurateError: A prompt or an answer is not what it should be, by its number; or a score is not finite.
         """
-        rows = [self._row(*pair, number) for number, pair in enumerate(zip(prompts, answers, strict=True), 1)]
+        found = self._scores(prompts, answers)
+        if not np.isfinite(found).all():
+            raise CurateError(f"the reward model {self.name} gives scores that are not finite")
+        return found
+
+    def judge(self, prompts: Sequence[Text], texts: Sequence[str]) -> list[float]:
+        """The score of each text that a model wrote, which may have no words or look like messages; it may be no number.
+
+        Raises:
+            CurateError: A prompt is not what it should be, by its number.
+        """
+        if self.template is None:
+            return self._scores(prompts, texts)
+        return self._scores(prompts, [[{"role": "assistant", "content": text}] for text in texts], blank=True)
+
+    def _scores(self, prompts: Sequence[Text], answers: Sequence[Text], *, blank: bool = False) -> list[float]:
+        pairs = enumerate(zip(prompts, answers, strict=True), 1)
+        rows = [self._row(*pair, number, blank=blank) for number, pair in pairs]
         found = np.zeros(len(rows))
         order = sorted(range(len(rows)), key=lambda number: -len(rows[number]))
         for start in range(0, len(order), ROWS):
@@ -86,18 +103,17 @@ class RewardModel:
             with torch.inference_mode():
                 scores = self.compute({name: torch.from_numpy(values) for name, values in batch.items()})
             found[numbers] = scores.float().cpu().numpy()
-        if not np.isfinite(found).all():
-            raise CurateError(f"the reward model {self.name} gives scores that are not finite")
         return found.tolist()
 
-    def _row(self, prompt: Text, answer: Text, number: int) -> Integers:
+    def _row(self, prompt: Text, answer: Text, number: int, *, blank: bool) -> Integers:
         """The tokens of one text, as in training."""
         before, after = [self.roles["start"]], [self.roles["end_of_text"]]
         if self.template is not None:
             before, after = [], []
             try:
                 asked, said = exchange({"prompt": prompt, "completion": answer})
-                tokens = encode_exchange(self.template, *_split(self.template.exchange(asked, [said["completion"]])))
+                first, *rest = self.template.exchange(asked, [said["completion"]], blank=blank)
+                tokens = encode_exchange(self.template, first, rest)
             except CurateError as error:
                 raise CurateError(f"answer {number}: {error.problem}", hint=error.hint) from None
         elif isinstance(prompt, str) and isinstance(answer, str):
@@ -111,10 +127,6 @@ class RewardModel:
         padding = self.roles["padding"]
         (row,) = scored_rows(first, [second], length=self.length, before=before, after=after, padding=padding)
         return row
-
-
-def _split(rendered: list[Any]) -> tuple[Any, list[Any]]:
-    return rendered[0], rendered[1:]
 
 
 def open_reward_model(path: str, *, length: int | None = None, device: str = "cpu") -> RewardModel:
@@ -222,7 +234,7 @@ def _described(path: str, folder: Path, compute: Callable[[Batch], Tensor], leng
 def _template(tokenizer: Tokenizer, known: dict[str, int], source: str | None) -> ChatTemplate | None:
     if source is None:
         return None
-    return ChatTemplate(tokenizer, known, None if source == DEFAULT_TEMPLATE else source)
+    return ChatTemplate.of(tokenizer, known, source)
 
 
 def _computed(trunk: nn.Module, tensors: dict[str, Tensor], device: str) -> Callable[[Batch], Tensor]:
