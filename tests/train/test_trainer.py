@@ -88,7 +88,7 @@ def test_the_loss_goes_down_on_python_s_documentation(tiny, pack, made):
     tokens = stream.tokens(0, len(stream))
     shares = np.bincount(tokens) / len(tokens)
     entropy = -sum(share * math.log(share) for share in shares if share)
-    assert sum(losses[-10:]) / 10 < entropy - 0.3  # more is learned than how frequent each token is
+    assert sum(losses[-10:]) / 10 < entropy - 0.25  # more is learned than how frequent each token is
     assert trainer.validate()["bits_per_byte"] < before - 1
 
 

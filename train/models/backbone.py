@@ -36,8 +36,7 @@ _HERE = {"local_files_only": True, "trust_remote_code": False}
 class Backbone(nn.Module):
     """A model of transformers without its head, or with the matrix of its logits.
 
-    Its parameters are always made on the meta device; `weights/backbone_files.py` reads their values. Buffers have theirs from
-    the beginning, and again after `to_empty`.
+    Its parameters are made on the meta device; `weights/backbone_files.py` reads their values. Buffers have theirs always.
 
     Args:
         path: A folder with config.json and safetensors.
@@ -215,8 +214,7 @@ def load_pretrained(path: Path, dtype: torch.dtype | Literal["auto"]) -> tuple[A
     tensors = _named(whole)
     absent = {id(value) for name, value in whole.named_parameters() if name in report["missing_keys"]}
     if missing := [name for name, value in tensors.items() if id(value) in absent]:
-        also = f"`{missing[0]}` ({len(missing)} in all)"
-        raise CurateError(f"the model in `{path}` has no values for {also}", "model.path")
+        raise CurateError(f"no values in `{path}` for `{missing[0]}` ({len(missing)} in all)", "model.path")
     return whole, tensors
 
 

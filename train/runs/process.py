@@ -21,9 +21,10 @@ from curate.train.parallel.world import World
 from curate.train.runs.card import write_card
 from curate.train.runs.earlier import forget_earlier
 from curate.train.runs.folder import RunFolder, data_facts
+from curate.train.runs.looks import said
 from curate.train.runs.machine import flops_per_token, measured_peak, memory_used, utilization
 from curate.train.runs.metrics import Metrics
-from curate.train.runs.samples import Samples, said
+from curate.train.runs.samples import Samples
 from curate.train.runs.watch import Watch
 from curate.train.settings.config import TrainConfig
 from curate.train.trainer import NotFinite, Step, Trainer
