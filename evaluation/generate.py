@@ -70,7 +70,7 @@ class Speaker:
         if made.room < 1:
             raise CurateError(
                 f"{made.most} new tokens leave no room for a prompt: {model.name} reads {model.length} tokens at once",
-                "--new-tokens", "ask for fewer",
+                "--new-tokens", f"at most {model.length - 1}",
             )  # fmt: skip
         return made
 
@@ -192,7 +192,9 @@ def read_prompts(path: Path, column: str | None) -> list[Prompt]:
     values = [(row["id"], row.get(name)) for row in rows]
     empty = next((identity for identity, value in values if not value), None)
     if empty is not None:
-        raise CurateError(f"the row {empty} has no `{name}`", str(path))
+        raise CurateError(
+            f"the row {empty} has no `{name}`", str(path), "all rows of a file have their prompt in one column"
+        )
     strange = next((row for row, value in values if not isinstance(value, str) and messages_in(value) is None), None)
     if strange is not None:
         raise CurateError(f"the row {strange} has neither a text nor messages in `{name}`", str(path))

@@ -159,7 +159,8 @@ def read_files(patterns: Sequence[str], columns: Sequence[str] = (), *, where: s
         for number, row in enumerate(read_file(path, columns), 1)
     ]
     if not rows:
-        raise CurateError("there are no rows in the files", where, ", ".join(map(str, paths)))
+        names = ", ".join(map(str, paths))
+        raise CurateError("there are no rows in the files", where, names if names != where else "a row is a line")
     return rows, _files_hash(paths)
 
 
