@@ -28,6 +28,7 @@ from typing import Any
 from curate.errors import CurateError
 from curate.pipeline.clock import Clock
 from curate.train.rewards.completion import Completion
+from curate.train.rewards.jail import remove
 from curate.train.rewards.load import Verdict
 from curate.train.settings.rewards import RewardLimits, RewardSettings
 
@@ -117,6 +118,7 @@ class Judges:
         while self.workers:
             self._forget(self.workers[0])
         self.selector.close()
+        remove(self.folder.name)
         self.folder.cleanup()
 
     def __call__(
