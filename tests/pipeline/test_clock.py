@@ -38,7 +38,7 @@ def test_what_a_process_computes_counts():
     with started(SPINS) as process:
         clock = Clock(process.pid)
         process.stdout.readline()
-        assert clock.look() >= 0.3
+        assert clock.look() >= 0.3 - 0.02  # the kernel counts hundredths
         process.communicate(b"\n")
 
 
