@@ -12,7 +12,14 @@ from curate.train.rewards.completion import Completion
 from curate.train.rewards.load import judged, load_reward
 from curate.train.rewards.texts import contains, exact, formatted, length, number, overlong
 from curate.train.settings.methods import ReinforcementSettings
-from curate.train.settings.rewards import FormatReward, FunctionReward, LengthReward, OverlongReward, single
+from curate.train.settings.rewards import (
+    FormatReward,
+    FunctionReward,
+    LengthReward,
+    ModelReward,
+    OverlongReward,
+    single,
+)
 
 
 def of(completion, answer="", *, tokens=0, ended=True, **columns):
@@ -119,9 +126,8 @@ def test_an_unknown_reward_is_refused_with_the_nearest_name():
     assert error.value.hint == "did you mean `exact`?"
 
 
-def test_a_model_is_no_reward_yet():
-    with pytest.raises(CurateError, match="`model:runs/judge`: a reward is no model yet"):
-        single("model:runs/judge")
+def test_a_model_is_named_by_its_folder():
+    assert single("model:runs/judge") == ModelReward(path="runs/judge")
 
 
 def test_a_reward_whose_module_is_missing_is_refused():
