@@ -1,11 +1,12 @@
 """Models behind an endpoint that speaks OpenAI's chat completions: a question, and what is said to it.
 
 A busy or broken endpoint is asked again, a little later each time. What is asked leaves this machine if the endpoint is
-elsewhere. The token is CURATE_LLM_TOKEN of the environment.
+elsewhere. The token is CURATE_LLM_TOKEN of the environment, and goes to the endpoint that was named: redirections are refused.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -64,23 +65,36 @@ def _asked(place: str, body: dict[str, Any], seconds: float) -> Any:
     headers = {"Content-Type": "application/json"}
     if os.environ.get(TOKEN):
         headers["Authorization"] = f"Bearer {os.environ[TOKEN]}"
+    opener = urllib.request.build_opener(_Stays)
     request = urllib.request.Request(place, json.dumps(body).encode(), headers)  # noqa: S310
     problem = ""
     for attempt in range(1, TRIES + 1):
         try:
-            with urllib.request.urlopen(request, timeout=seconds) as answered:  # noqa: S310
+            with opener.open(request, timeout=seconds) as answered:
                 return json.loads(answered.read())
         except urllib.error.HTTPError as error:
             error.close()
             if error.code in (401, 403):
                 raise CurateError(f"the endpoint refuses ({error.code})", place, f"its token is {TOKEN}") from None
+            if 300 <= error.code < 400:
+                hint = "name the address where it answers; token and question go to no other"
+                raise CurateError(f"the endpoint sends elsewhere ({error.code})", place, hint) from None
             if error.code != 429 and error.code < 500:
                 raise CurateError(f"the endpoint refuses the question ({error.code})", place) from None
             problem = f"it answers {error.code}"
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             problem = str(getattr(error, "reason", error))
-        except ValueError:
+        except http.client.HTTPException as error:  # an answer that breaks off, or is no HTTP
+            problem = f"it breaks off ({type(error).__name__})"
+        except (ValueError, RecursionError):
             raise CurateError("what the endpoint says is no JSON", place) from None
         if attempt < TRIES:
             time.sleep(0.5 * 2**attempt)
     raise ResumableError(f"the endpoint does not answer: {problem}", place, "the same command goes on")
+
+
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: the token would go along."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Nothing: the answer is an error with its number."""

@@ -1,9 +1,15 @@
-"""How long a process has worked at something: what it computed or slept, not what it waited for a processor others use."""
+"""How long a process has worked at something: what it computed or slept, not what it waited for a processor others use.
+
+Asleep is whatever has no thread that runs or is ready to: one that waits for a disk, is stopped, or whose first thread has
+ended while others sleep.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -32,10 +38,16 @@ class Clock:
         passed, self.looked = now - self.looked, now
         worked, self.computed = max(computed - self.computed, 0.0), computed
         with suppress(psutil.Error):
-            if all(one.status() in (psutil.STATUS_SLEEPING, psutil.STATUS_STOPPED) for one in self._processes()):
+            if not any(_runs(one) for one in self._processes()):
                 worked = max(worked, passed)
         self.spent += worked
         return self.spent
+
+    def threads(self) -> int:
+        """How many threads the process has; 0 where it is gone."""
+        with suppress(psutil.Error):
+            return psutil.Process(self.pid).num_threads()
+        return 0
 
     def _processes(self) -> list[psutil.Process]:
         one = psutil.Process(self.pid)
@@ -47,3 +59,19 @@ class Clock:
             ended = times[0].children_user + times[0].children_system if self.family else 0.0
             return ended + sum(one.user + one.system for one in times)
         return self.computed
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether a thread of it runs, or is ready to."""
+    with suppress(psutil.Error, OSError):
+        if sys.platform != "linux":
+            return process.status() == psutil.STATUS_RUNNING
+        tasks = Path(f"/proc/{process.pid}/task").iterdir()
+        return any(_state(task) == b"R" for task in tasks)
+    return False
+
+
+def _state(task: Path) -> bytes:
+    with suppress(OSError):  # it has just ended
+        return (task / "stat").read_bytes().rpartition(b")")[2].split()[0]
+    return b""

@@ -1,12 +1,14 @@
 """A language model suggests what it is asked for, and nothing else comes of what it says."""
 
 import json
+import socketserver
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from curate import endpoint
+from curate.errors import CurateError, ResumableError
 from curate.labeling.documents import Shown
 from curate.labeling.endpoint import understood
 from curate.labeling.log import suggestions
@@ -91,6 +93,51 @@ def test_an_endpoint_that_is_not_there_is_told_and_the_options_go_together(messa
     for words in (("--endpoint", "http://127.0.0.1:1"), ("--model", "x")):
         assert messages.cli("preannotate", *words).code == 2
     assert "is no endpoint" in messages.cli("preannotate", "--endpoint", "http://u:p@h/v1", "--model", "x").err
+
+
+@pytest.fixture
+def speaks(monkeypatch):
+    """A server that says the bytes it is given, and keeps what it was asked."""
+    monkeypatch.setattr(endpoint, "time", type("", (), {"sleep": staticmethod(lambda seconds: None)}))
+    asked, said = [], []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            asked.append(self.connection.recv(1 << 16).decode())
+            self.wfile.write(said[min(len(asked), len(said)) - 1])
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", asked, said
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_token_goes_to_no_other_place_than_the_endpoint(speaks, monkeypatch, status):
+    url, asked, said = speaks
+    monkeypatch.setenv("CURATE_LLM_TOKEN", "secret-token")
+    said.append(f"HTTP/1.1 {status} Elsewhere\r\nLocation: {url.replace('127.0.0.1', 'localhost')}/x\r\n\r\n".encode())
+    with pytest.raises(CurateError) as error:
+        endpoint.answer(url, "large", [])
+    assert error.value.problem == f"the endpoint sends elsewhere ({status})"
+    assert error.value.hint == "name the address where it answers; token and question go to no other"
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "name"),
+    [(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "IncompleteRead"), (b"no http\r\n\r\n", "BadStatusLine")],
+)
+def test_an_answer_that_breaks_off_is_asked_for_again(speaks, broken, name):
+    url, _, said = speaks
+    body = b'{"choices": [{"message": {"content": "yes"}}]}'
+    said += [broken, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)]
+    assert endpoint.answer(url, "large", []) == "yes"
+    said[:] = [broken]
+    with pytest.raises(ResumableError, match=rf"the endpoint does not answer: it breaks off \({name}\)"):
+        endpoint.answer(url, "large", [])
 
 
 def test_spans_are_found_in_the_text_and_sides_are_put_back():

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import time
+from contextlib import suppress
+from pathlib import Path
 
 
 def half_a_point(prompt, completion, answer):
@@ -46,9 +48,19 @@ def as_told(prompt, completion, answer):
             return len(bytearray(1 << 32))
         case "nothing":
             return None
+        case "fork":
+            if os.fork() == 0:
+                time.sleep(0.2)
+                return 999
+        case "garbage" | "[1]" | "{}" | "late":
+            with suppress(OSError):
+                for descriptor in range(3, 16):
+                    if Path(f"/proc/self/fd/{descriptor}").readlink().name.startswith("pipe:"):
+                        late = b'{"number": 0, "value": 9.0, "problem": null, "hint": null}'
+                        os.write(descriptor, (late if completion == "late" else completion.encode()) + b"\n")
         case "print":
             print("a line that is no verdict")
-    return float(completion) if completion in ("nan", "inf", "1") else 0.0
+    return float(completion) if completion in ("nan", "inf", "1", "97", "98", "99", "100") else 0.0
 
 
 def slow(prompt, completion, answer):

@@ -68,6 +68,32 @@ def test_the_last_block_of_code_is_the_program():
     assert program_in("print(1)") == "print(1)"
 
 
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "```bash\npip install x\n```\nthen\n```python\nRIGHT\n```\n",
+        "```python\nRIGHT\n```\nIt prints:\n```text\n3\n```\n",
+        "```python3\nRIGHT\n```",
+        "```Python\nRIGHT\n```",
+        "```{.python}\nRIGHT\n```",
+        "```python title=a.py\nRIGHT\n```",
+        "1. so:\n   ```python\n   RIGHT\n   ```\n",
+        "```python\r\nRIGHT\r\n```\r\n",
+        "````python\nRIGHT\n````\n",
+        "~~~py\nRIGHT\n~~~\n",
+        "```\nRIGHT\n```\nand\n```python\nis not closed",
+    ],
+)
+def test_the_program_is_found_among_other_blocks_and_however_it_is_fenced(completion):
+    assert program_in(completion) == "RIGHT\n"
+
+
+def test_a_block_may_hold_shorter_fences_and_deeper_lines():
+    assert program_in("````\n```\na\n```\n````") == "```\na\n```\n"
+    assert program_in("  ```py\n  if a:\n      b\n  ```") == "if a:\n    b\n"
+    assert program_in("```bash\nls\n```") == "```bash\nls\n```"
+
+
 @pytest.mark.parametrize("text", ["", " ", "[]", '[{"input": 1, "output": "1"}]', '["", "assert True"]'])
 def test_what_are_no_tests_is_refused(text):
     with pytest.raises(CurateError, match="there are no tests for this prompt"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given, strategies
@@ -79,3 +80,36 @@ def test_every_instruction_takes_any_text(text):
     }  # fmt: skip
     assert wanted.keys() == INSTRUCTIONS.keys()
     assert 0 <= share(text, wanted) <= 1
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}'])
+def test_what_only_python_calls_json_is_none(text):
+    assert (share(text, {"json": True}), share(text, {"json": False})) == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["[" + "1" * 5000 + "]", "1e999", "```json\n\n[1]\n\n```", "```\n[1]```"])
+def test_json_has_numbers_of_any_length_and_space_around(text):
+    assert share(text, {"json": True}) == 1
+
+
+@pytest.mark.parametrize("told", [{"words": 2.0}, {"words": {"least": 2.0, "most": None}}, {"keywords": {"one": 1.0}}])
+def test_whole_numbers_may_be_written_as_floats(told):
+    assert share("one two", told) == 1
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"words": True}, {"words": 2.5}, {"words": {"least": "2"}}, {"words": {"most": False}}, {"keywords": {"a": "b"}},
+     {"keywords": [1]}, {"forbidden": [1]}, {"json": "false"}, {"commas": 0}],
+)  # fmt: skip
+def test_settings_of_another_kind_are_refused_by_name(told):
+    (name,) = told
+    with pytest.raises(CurateError, match=f"the instruction `{name}` is not what it should be"):
+        share("one two", told)
+
+
+@given(strategies.text(alphabet=".!\"') \n-*a\t", max_size=12))
+def test_sentences_and_bullets_are_those_that_plain_patterns_count(text):
+    sentences = len(re.findall(r"[.!?]+[\"')\]]*(?=\s|$)", text))
+    bullets = len(re.findall(r"^\s*[-*+]\s", text, re.MULTILINE))
+    assert share(text, {"sentences": sentences, "bullets": bullets}) == 1

@@ -9,7 +9,8 @@ import pytest
 
 from curate.errors import CurateError
 from curate.train.rewards.completion import Completion
-from curate.train.rewards.judges import Judges
+from curate.train.rewards.judges import Judges, _verdict
+from curate.train.rewards.load import Verdict
 from curate.train.settings.rewards import FunctionReward, NumberReward, RewardLimits
 
 TOLD = FunctionReward(function="tests.train.reward_functions:as_told", name="told")
@@ -53,6 +54,31 @@ def test_a_reward_that_fails_costs_its_own_completion(judges, completion, proble
 @pytest.mark.slow
 def test_what_a_reward_prints_is_no_verdict(judges):
     assert [one.value for one in verdicts(judges, "print", "1")] == [0.0, 1.0]
+
+
+@pytest.mark.slow
+def test_a_child_that_comes_back_from_a_reward_judges_nothing(judges):
+    found = verdicts(judges, "97", "fork", "98", "99", "100", *["1"] * 200)
+    assert [one.value for one in found] == [97, 0, 98, 99, 100, *[1] * 200]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said", ["garbage", "[1]", "{}", "late"])
+def test_a_worker_that_says_what_is_no_verdict_is_lost_and_no_other_verdict_moves(judges, said):
+    found = verdicts(judges, "97", said, "98", "99")
+    assert [one.value for one in found] == [97, None, 98, 99]
+    assert found[1].problem == "the process of the reward `told` said what is no verdict"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{}, {"number": 1}, {"number": 1, "value": "1", "problem": None, "hint": None}, {"ready": True},
+     {"number": 1, "value": None, "problem": None, "hint": None}, {"number": 2, "value": 1.0, "problem": None, "hint": None},
+     {"number": 1, "value": float("nan"), "problem": None, "hint": None}],
+)  # fmt: skip
+def test_only_a_number_or_a_reason_for_the_question_that_was_asked_is_a_verdict(message):
+    assert _verdict(message, 1) is None
+    assert _verdict({"number": 1, "value": 0.5, "problem": None, "hint": None}, 1) == Verdict(0.5)
 
 
 @pytest.mark.slow

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, strategies
 
 from curate.errors import CurateError
 from curate.train.rewards.completion import Completion
-from curate.train.rewards.mathematics import mathematics, result, same, value
+from curate.train.rewards.mathematics import _formulas, mathematics, result, same, value
 from curate.train.settings.rewards import MathematicsReward
 
 
@@ -138,6 +140,27 @@ def test_what_would_never_end_is_a_text(bomb):
     value(bomb)
     worth(bomb, "1")
     assert time.process_time() - began < 0.5
+
+
+def test_a_nest_of_what_may_be_mixed_numbers_is_read_once_at_each_level():
+    began = time.process_time()
+    nest = r"1\frac{" * 30 + "1" + "}{1}" * 30
+    assert value(nest).numbers == (1,)  # 1 * (1 * (... / 1) / 1)
+    assert value(r"1\frac{" * 3 + "1" + "}{2}" * 3).numbers == (Fraction(15, 8),)  # mixed, each in the next
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("answer", ["0.0000001", "0.00000000012", "-0.0000005"])
+def test_small_numbers_at_the_end_of_a_text_are_numbers(answer):
+    assert worth(f"the result: {answer}", answer) == 1
+    assert worth("the result: 0.0000002", answer) == 0
+
+
+@given(strategies.text(alphabet="$\\()[]a\n", max_size=12))
+def test_formulas_are_those_that_a_pattern_finds(text):
+    pattern = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+    found = [(one.start(), next(part for part in one.groups() if part)) for one in pattern.finditer(text)]
+    assert list(_formulas(text)) == found
 
 
 @given(strategies.text(alphabet="0123456789+-*/^(){}[]|,.%$\\ xyfracsqtpi=#", max_size=60))

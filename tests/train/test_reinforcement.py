@@ -211,6 +211,13 @@ def test_what_stands_for_a_reward_that_fails_is_counted():
     assert objective.measures(sums, objective.size(batch))["failed"] == 0.5
 
 
+@pytest.mark.parametrize("order", [["number", "exact"], ["exact", "number"]])
+def test_a_completion_has_failed_where_any_of_its_rewards_has(order):
+    objective = build(rewards=[{"reward": name} for name in order], reward_limits={"failed": 0.0})
+    batch = objective.prepare(questions(["1", "2"], ["1", "a"]), step=0)
+    assert batch["failed"].tolist() == [False] * 4 + [True] * 4
+
+
 def test_a_reward_is_given_the_columns_that_it_asks_for():
     told = {"reward": "tests.train.reward_functions:columns_told", "columns": ["tests", "level"]}
     objective = build(rewards=[told])

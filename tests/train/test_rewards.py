@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+import time
+
 import pytest
 from hypothesis import given, strategies
 
 from curate.errors import CurateError
+from curate.train.rewards.code import program_in
 from curate.train.rewards.completion import Completion
 from curate.train.rewards.load import judged, load_reward
 from curate.train.rewards.texts import contains, exact, formatted, length, number, overlong
@@ -122,7 +126,7 @@ def test_an_unknown_reward_is_refused_with_the_nearest_name():
     assert error.value.hint == "did you mean `exact`?"
 
 
-def test_a_folder_behind_model_is_a_reward_model():
+def test_a_model_is_named_by_its_folder():
     assert single("model:runs/judge") == ModelReward(path="runs/judge")
 
 
@@ -254,3 +258,24 @@ def test_one_reward_and_several_at_once_are_refused():
 def test_the_columns_are_those_of_all_rewards():
     settings = rewards_of({"reward": "mine:short", "columns": ["tests", "level"]}, {"reward": "instructions"})
     assert settings.columns == ("tests", "level", "instructions")
+
+
+UNITS = [
+    "\\( ", "\\[ ", "$", "$$ ", "$a ", ".", ".\"", "\n", " ", " \n", "```\n", "``` ", "\\text{", "\\text ", "{", "}",
+    "answer is ", "1,", "1,234", "-", "- ", "\\boxed{", "0", "a", "####", "<a>", "</a>", '"', "[", "\u2212",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_rewards_take_time_in_proportion_to_the_text_whatever_it_repeats(unit):
+    columns = {"instructions": json.dumps({name: 1 for name in ("words", "sentences", "paragraphs", "characters", "bullets")}
+                                          | {"json": True, "keywords": ["a"], "case": "lower"})}  # fmt: skip
+    given_to = [
+        single("mathematics"), single("instructions"), single("number"), FormatReward(tags=["a", "b"]),
+    ]  # fmt: skip
+    began = time.process_time()
+    for text in (unit * 16000, unit * 16000 + "x", "```\n" + unit * 16000 + "x"):
+        for settings in given_to:
+            judged(load_reward(settings), of(text, "1", **columns), name="")
+        program_in(text)
+    assert time.process_time() - began < 2

@@ -91,6 +91,28 @@ def test_the_first_score_counts_where_two_processes_asked_at_once(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "torn", [b'{"key": "a", "sc', b'{"key"', b"[1]\n", b"\n", b"\xff\n", b'{"key": 1, "score": 2}\n']
+)
+def test_a_line_that_was_cut_short_costs_its_own_score_alone(tmp_path, torn):
+    Scores(tmp_path).put("before", 1)
+    with (tmp_path / "scores.jsonl").open("ab") as stream:
+        stream.write(torn)
+    one = Scores(tmp_path)
+    assert (one.get("before"), one.get("a")) == (1, None)
+    one.put("a", 4)
+    assert (one.get("a"), Scores(tmp_path).get("a"), Scores(tmp_path).get("before")) == (4, 4, 1)
+
+
+def test_a_line_that_another_process_is_still_writing_is_read_once_it_is_whole(tmp_path):
+    one, file = Scores(tmp_path), tmp_path / "scores.jsonl"
+    file.write_bytes(b'{"key": "a", "score": 4}')
+    assert one.get("a") is None
+    with file.open("ab") as stream:
+        stream.write(b"\n")
+    assert one.get("a") == 4
+
+
+@pytest.mark.parametrize(
     "said", ["", "7", '{"grade": 7}', '{"score": 11}', '{"score": -1}', '{"score": true}', '{"score": "7"}']
 )
 def test_what_is_no_score_fails(said):

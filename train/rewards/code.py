@@ -24,7 +24,8 @@ from curate.train.settings.rewards import CodeReward
 
 __all__ = ["load_code", "program_in", "tests_in"]
 
-_BLOCK = re.compile(r"^```(?:python|py)?[ \t]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"([ \t]*)(`{3,}|~{3,})[ \t]*([^`\n]*)\n?")
+_PYTHON = ("", "python", "py", "python3", "py3")
 
 
 def load_code(settings: CodeReward) -> Judge:
@@ -73,9 +74,25 @@ def _lines(text: str) -> list[str]:
 
 
 def program_in(completion: str) -> str:
-    """The last block of code of a completion; the whole where it has none."""
-    blocks = _BLOCK.findall(completion)
-    return blocks[-1] if blocks else completion
+    """The last block of Python, or of no language, in a completion; the whole where it has none.
+
+    Fences are those of CommonMark (0.31, section 4.5), indented at will: what closes one is as long, and names no language.
+    A block that is not closed is none.
+    """
+    text = completion.replace("\r\n", "\n")
+    found, opened, lines = text, None, list[str]()
+    for line in (f"{line}\n" for line in text.split("\n")):
+        fence = _FENCE.fullmatch(line)
+        if opened is None:
+            opened, lines = fence, []
+        elif fence and not fence[3].strip() and fence[2].startswith(opened[2]):
+            named = opened[3].split()[:1] or [""]
+            if named[0].strip("{}.").casefold() in _PYTHON:
+                found = "".join(lines)
+            opened = None
+        else:
+            lines.append(line.removeprefix(opened[1]))
+    return found
 
 
 def tests_in(text: str) -> list[str | dict[str, str]]:

@@ -65,6 +65,7 @@ class _Reader:
 
     def __init__(self, tokens: Sequence[str], letters: Mapping[str, float]) -> None:
         self.tokens, self.letters, self.place = tokens, letters, 0
+        self.fractions: dict[int, tuple[Number, Number, int]] = {}
 
     def next(self) -> str:
         """What comes next; nothing at the end."""
@@ -131,8 +132,8 @@ class _Reader:
             self.must({"(": ")", "{": "}", "|": "|"}[part])
             return abs(found) if part == "|" else found
         if part == "frac":
-            above = self.argument()
-            return above / self.argument()
+            above, below = self.fraction()
+            return above / below
         if part == "sqrt":
             return self._root()
         if part in _FUNCTIONS:
@@ -142,6 +143,15 @@ class _Reader:
         if part in self.letters:
             return self.letters[part]
         raise ValueError("no formula")
+
+    def fraction(self) -> tuple[Number, Number]:
+        """What stands above and below; read once, for a mixed number may turn out to be none, at each level of a nest."""
+        start = self.place
+        if start not in self.fractions:
+            above, below = self.argument(), self.argument()
+            self.fractions[start] = above, below, self.place
+        above, below, self.place = self.fractions[start]
+        return above, below
 
     def argument(self) -> Number:
         """Of a command: a sum in braces, or one token, of a number its first digit."""
@@ -164,7 +174,7 @@ class _Reader:
             return whole
         start = self.place
         self.place += 1
-        above, below = self.argument(), self.argument()
+        above, below = self.fraction()
         if isinstance(above, Fraction) and isinstance(below, Fraction) and 0 < above < below:
             return whole + above / below
         self.place = start

@@ -27,7 +27,10 @@ from curate.train.settings.rewards import InstructionsReward
 
 __all__ = ["INSTRUCTIONS", "instructions"]
 
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL)
+_FENCED = re.compile(r"```(?:json)?[^\S\n]*\n(.*)```", re.DOTALL)
+_SENTENCE = re.compile(r"(?<![.!?])[.!?]+[\"')\]]*(?=\s|$)")
+_BULLET = re.compile(r"^[^\S\n]*[-*+]\s", re.MULTILINE)
+"""None looks at a character more than a few times, whatever a completion holds."""
 
 
 def instructions(given: Completion, settings: InstructionsReward) -> float:
@@ -64,14 +67,25 @@ def _wrong(name: str, wanted: str) -> CurateError:
 
 def _counted(name: str, count: Callable[[str], int]) -> Callable[[str, Any], bool]:
     def follows(text: str, wanted: Any) -> bool:
-        bounds = {"least": wanted, "most": wanted} if isinstance(wanted, int) else wanted
+        bounds = {"least": wanted, "most": wanted} if _is_count(wanted) else wanted
         if not isinstance(bounds, dict) or not bounds or not bounds.keys() <= {"least", "most"}:
             raise _wrong(name, "a number, or `least` and `most`")
         bounds = {bound: value for bound, value in bounds.items() if value is not None}
+        if not all(_is_count(value) for value in bounds.values()):
+            raise _wrong(name, "a number, or `least` and `most`")
         found = count(text)
         return bounds.get("least", found) <= found <= bounds.get("most", found)
 
     return follows
+
+
+def _is_count(value: Any) -> bool:
+    """Whether it is a whole number; columns with gaps make 2.0 of 2, and true is none."""
+    return not isinstance(value, bool) and (isinstance(value, int) or (isinstance(value, float) and value.is_integer()))
+
+
+def _are_words(words: Any) -> bool:
+    return isinstance(words, list) and all(isinstance(word, str) for word in words)
 
 
 def _times(text: str, word: str) -> int:
@@ -80,14 +94,14 @@ def _times(text: str, word: str) -> int:
 
 
 def _keywords(text: str, wanted: Any) -> bool:
-    wanted = dict.fromkeys(wanted, 1) if isinstance(wanted, list) else wanted
-    if not isinstance(wanted, dict):
+    wanted = dict.fromkeys(wanted, 1) if _are_words(wanted) else wanted
+    if not isinstance(wanted, dict) or not all(times is None or _is_count(times) for times in wanted.values()):
         raise _wrong("keywords", "a list of words, or how often each")
     return all(_times(text, word) >= (times or 0) for word, times in wanted.items())
 
 
 def _forbidden(text: str, words: Any) -> bool:
-    if not isinstance(words, list):
+    if not _are_words(words):
         raise _wrong("forbidden", "a list of words")
     return not any(_times(text, word) for word in words)
 
@@ -99,27 +113,44 @@ def _case(text: str, case: Any) -> bool:
 
 
 def _json(text: str, wanted: Any) -> bool:
+    if not isinstance(wanted, bool):
+        raise _wrong("json", "true or false")
     fenced = _FENCED.fullmatch(text.strip())
     try:
-        json.loads(fenced[1] if fenced else text)
+        json.loads(fenced[1] if fenced else text, parse_int=str, parse_constant=_no_json)
     except (ValueError, RecursionError):
         return not wanted
-    return bool(wanted)
+    return wanted
+
+
+def _no_json(constant: str) -> None:
+    """NaN and the infinities, which Python reads (RFC 8259, section 6, has none); integers may have any length.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(constant)
+
+
+def _commas(text: str, wanted: Any) -> bool:
+    if not isinstance(wanted, bool):
+        raise _wrong("commas", "true or false")
+    return ("," in text) == wanted
 
 
 INSTRUCTIONS: dict[str, Callable[[str, Any], bool]] = {
     "words": _counted("words", lambda text: len(text.split())),
-    "sentences": _counted("sentences", lambda text: len(re.findall(r"[.!?]+[\"')\]]*(?=\s|$)", text))),
+    "sentences": _counted("sentences", lambda text: len(_SENTENCE.findall(text))),
     "paragraphs": _counted(
         "paragraphs", lambda text: len([part for part in re.split(r"\n\s*\n", text) if part.strip()])
     ),
     "characters": _counted("characters", len),
-    "bullets": _counted("bullets", lambda text: len(re.findall(r"^\s*[-*+]\s", text, re.MULTILINE))),
+    "bullets": _counted("bullets", lambda text: len(_BULLET.findall(text))),
     "keywords": _keywords,
     "forbidden": _forbidden,
     "starts": lambda text, wanted: text.strip().startswith(str(wanted)),
     "ends": lambda text, wanted: text.strip().endswith(str(wanted)),
     "case": _case,
     "json": _json,
-    "commas": lambda text, wanted: ("," in text) == bool(wanted),
+    "commas": _commas,
 }

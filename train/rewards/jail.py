@@ -1,14 +1,21 @@
 """Programs that a model wrote, run where they can do little harm: the jail of `reward: code` (Linux, x86-64 and ARM64).
 
-    network      no socket can be made (seccomp)
-    processes    none can be started, none signalled or looked into (seccomp); threads can, within the memory
-    files        nothing is written outside its own folder, which is removed afterwards, and nothing read but there, in /usr,
-                 /lib and /etc, and where Python is installed (Landlock)
-    resources    CPU seconds, addresses, size of a file, open files (rlimits); five times these seconds asleep
+    network      no socket can be made but a pair of its own (seccomp)
+    processes    none can be started, none signalled, slowed, limited or looked into (seccomp, by a list of what is allowed:
+                 calls.py); threads can, within the memory. As root, it has no capabilities
+    files        nothing is written outside its own folder, which is removed afterwards, and no owner, mode, time or attribute
+                 changed anywhere (seccomp); nothing read but there, in /usr, /lib, what the C library reads in /etc, and the
+                 libraries of Python (Landlock)
+    resources    CPU seconds, addresses, size of a file, open files (rlimits); five times these seconds asleep, and sixty
+                 times on the clock
+    looked at    four times a second: it is ended where its folder holds more than MOST_DISK or MOST_FILES, or it has more
+                 than MOST_THREADS. What it does between two looks is not bounded by this, nor are files that it has removed
+                 and keeps open (OPEN_FILES of FILE_BYTES, 1 GiB)
     secrets      an empty environment; nothing of the standard input but the test's
 
-What it does not keep a program from: asking which files there are, and using up processor time until its limit. What the
-kernel lacks is refused by name, unless `isolation: best` asks for less.
+What it does not keep a program from: asking which files there are, and their sizes; filling the disk up to what is said above;
+using up processor time until its limit; and faults of the kernel. What the kernel lacks is refused by name, unless
+`isolation: best` asks for less.
 
 This file is also the launcher: started by itself with the limits as JSON, it puts them on, and becomes the program. It
 imports nothing of ours, so that a program costs two starts of Python.
@@ -17,71 +24,44 @@ imports nothing of ours, so that a program costs two starts of Python.
 from __future__ import annotations
 
 import ctypes
-import errno
 import json
 import os
-import platform
+import pwd
 import resource
+import shutil
 import signal
 import struct
 import subprocess
 import sys
+import sysconfig
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["GUARDS", "Outcome", "lacking", "run_python"]
+__all__ = ["GUARDS", "Outcome", "lacking", "readable", "remove", "run_python"]
 
 GUARDS = {"no_network": "the network", "own_files": "files outside their folder"}
 """What programs are kept from, by the names in which the launcher speaks of them."""
 FILE_BYTES, OPEN_FILES, MOST_OUTPUT = 16 << 20, 64, 1 << 20
-SLEPT, LOOK = 5, 0.25
+MOST_DISK, MOST_FILES, MOST_THREADS = 64 << 20, 1000, 256
+SLEPT, LASTED, LOOK = 5, 60, 0.25
+"""Seconds asleep and in all, for each second of the processor; between two looks."""
+_SYSTEM = (
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf",
+    "/etc/mime.types",
+)  # fmt: skip
 LACKING = 97
 """Exit code of the launcher where a guard cannot be put up."""
-
-# Numbers of system calls that are refused, by machine; those of clone and clone3 are told apart by their flags.
-_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_CLONE = {"x86_64": 56, "aarch64": 220}
-_CLONE3, _CLONE_THREAD, _X32 = 435, 0x10000, 0x40000000
-_REFUSED = {
-    # socket, fork, vfork, kill, tkill, tgkill, ptrace, process_vm_readv and writev, setsid, setpgid, mount, unshare, setns,
-    # bpf, add_key, keyctl, perf_event_open, userfaultfd, shmget, msgget, semget, mq_open
-    "x86_64": (
-        41,
-        57,
-        58,
-        62,
-        200,
-        234,
-        101,
-        310,
-        311,
-        112,
-        109,
-        165,
-        272,
-        308,
-        321,
-        248,
-        250,
-        298,
-        323,
-        29,
-        68,
-        64,
-        240,
-    ),
-    "aarch64": (198, 129, 130, 131, 117, 270, 271, 157, 154, 40, 97, 268, 280, 217, 219, 241, 282, 194, 186, 190, 180),
-}
-_REFUSED_EVERYWHERE = (425, 434, 424)  # io_uring_setup, pidfd_open, pidfd_send_signal
 
 
 class Outcome(NamedTuple):
     """How a program ended.
 
     Attributes:
-        code: Its exit code; below 0 the signal that ended it; None where it slept too long.
+        code: Its exit code; below 0 the signal that ended it; None where it slept, lasted or kept too much.
         output: The first mebibyte of what it printed.
     """
 
@@ -101,11 +81,18 @@ def run_python(
         memory: MiB of addresses.
         needs: Guards without which it is not run.
     """
-    with tempfile.TemporaryDirectory(prefix="jail-") as folder:
+    from curate.train.rewards.calls import call_filter  # not by the launcher, which knows this file alone
+
+    allowed = call_filter()
+    folder = tempfile.mkdtemp(prefix="jail-")
+    try:
         inside = Path(folder, "inside")
         inside.mkdir()
         (inside / "program.py").write_text(source, encoding="utf-8", errors="replace")
-        limits = {"folder": str(inside), "seconds": seconds, "memory": memory, "needs": list(needs)}
+        limits = {
+            "folder": str(inside), "seconds": seconds, "memory": memory, "needs": list(needs), "judge": os.getpid(),
+            "readable": readable(), "calls": allowed.hex() if allowed else "",
+        }  # fmt: skip
         words = Path(folder, "input")
         words.write_text(given, encoding="utf-8", errors="replace")
         with words.open("rb") as read, Path(folder, "output").open("w+b") as written:
@@ -115,25 +102,69 @@ def run_python(
                 env={"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(inside), "TMPDIR": str(inside)},
             )  # fmt: skip
             try:
-                code = _ended(process, seconds)
+                code = _ended(process, seconds, folder)
             finally:
                 process.kill()  # it has no children
                 process.wait()
             written.seek(0)
             return Outcome(code, written.read(MOST_OUTPUT).decode(errors="replace"))
+    finally:
+        remove(folder)
 
 
-def _ended(process: subprocess.Popen[bytes], seconds: int) -> int | None:
-    """Its exit code; None where it slept too long. What it waits for a processor that others use does not count."""
-    from curate.pipeline.clock import Clock  # not by the launcher, which knows this file alone
+def _ended(process: subprocess.Popen[bytes], seconds: int, folder: str) -> int | None:
+    """Its exit code; None where it slept, lasted or kept too much. Waiting for a processor that others use is no sleep."""
+    from curate.pipeline.clock import Clock
 
-    clock = Clock(process.pid)
+    clock, last = Clock(process.pid), time.monotonic() + LASTED * seconds
     while True:
         try:
             return process.wait(LOOK)
         except subprocess.TimeoutExpired:
-            if clock.look() > SLEPT * seconds:
+            if clock.look() > SLEPT * seconds or time.monotonic() > last or clock.threads() > MOST_THREADS:
                 return None
+            if _keeps_too_much(folder):
+                return None
+
+
+def _keeps_too_much(folder: str) -> bool:
+    """Whether a folder holds more bytes or files than one of a program may, or paths too long to be followed."""
+    waiting, files, held = [folder], 0, 0
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as found:
+                for one in found:
+                    files, held = files + 1, held + one.stat(follow_symlinks=False).st_blocks * 512
+                    if files > MOST_FILES or held > MOST_DISK:
+                        return True
+                    waiting += [one.path] if one.is_dir(follow_symlinks=False) else []
+        except (FileNotFoundError, NotADirectoryError):  # it has just been removed
+            continue
+        except OSError:
+            return True
+    return False
+
+
+def remove(folder: str) -> None:
+    """A folder with all that programs left in it, folders in folders too deep for Python's own way included."""
+    with suppress(OSError, RecursionError):
+        shutil.rmtree(folder)
+    if os.path.lexists(folder):
+        subprocess.run(["rm", "-rf", "--", folder], check=True)
+
+
+def readable() -> list[str]:
+    """Folders and files of the system and of Python, which a program needs to run; never / or a folder with our home."""
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    installed |= {
+        str(Path(prefix, part))
+        for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)
+        for part in ("lib", "lib64", "pyvenv.cfg")
+    }
+    installed |= {sys.executable}
+    homes = [Path.home().resolve(), Path(pwd.getpwuid(os.getuid()).pw_dir).resolve()]
+    kept = {Path("/"), *homes, *(above for home in homes for above in home.parents)}
+    return [*_SYSTEM, *sorted(path for path in installed if Path(path).resolve() not in kept)]
 
 
 def lacking() -> list[str]:
@@ -151,10 +182,13 @@ def main() -> None:
     _limit(told["seconds"], told["memory"])
     up = []
     if sys.platform == "linux":
-        libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: it ends when the process that judges does
+        _drop_capabilities(libc)
         libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-        up += ["own_files"] if _keep_to(libc, told["folder"]) else []
-        up += ["no_network"] if _refuse_calls(libc) else []
+        libc.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG: it ends when the process that judges does
+        if os.getppid() != told["judge"]:
+            os._exit(LACKING)  # it has ended already
+        up += ["own_files"] if _keep_to(libc, told["folder"], told["readable"]) else []
+        up += ["no_network"] if _allow_calls(libc, bytes.fromhex(told["calls"])) else []
     if not set(told["needs"]) <= set(up):
         os._exit(LACKING)
     os.execv(sys.executable, [sys.executable, "-I", "program.py"])  # noqa: S606
@@ -170,7 +204,15 @@ def _limit(seconds: int, memory: int) -> None:
         resource.setrlimit(kind, (most, most))
 
 
-def _keep_to(libc: ctypes.CDLL, folder: str) -> bool:
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """All of them, for good: else root raises its limits again, and renames the machine."""
+    for one in range(64):
+        libc.prctl(24, one, 0, 0, 0)  # PR_CAPBSET_DROP
+    libc.prctl(28, 0b11, 0, 0, 0)  # PR_SET_SECUREBITS: NOROOT, locked
+    libc.capset(struct.pack("<Ii", 0x20080522, 0), bytes(24))  # _LINUX_CAPABILITY_VERSION_3
+
+
+def _keep_to(libc: ctypes.CDLL, folder: str, readable: Sequence[str]) -> bool:
     """Landlock: write in the folder only, read there and what is of the system; whether the kernel has it.
 
     It does from 5.13 on; cutting files of others short is refused from 6.2 on.
@@ -184,7 +226,7 @@ def _keep_to(libc: ctypes.CDLL, folder: str) -> bool:
     to_folders = sum(1 << bit for bit in range(4, 13)) | (1 << 13 if version >= 2 else 0)  # remove, make, move
     handled = ctypes.create_string_buffer(struct.pack("<Q", read | to_files | to_folders), 8)
     rules = libc.syscall(create, handled, 8, 0)
-    allowed = {path: read for path in _readable()}
+    allowed = {path: read if Path(path).is_dir() else 1 << 2 for path in readable if Path(path).exists()}
     allowed |= {folder: read | to_files | to_folders, "/dev/null": 1 << 2 | to_files, "/dev/urandom": 1 << 2}
     for path, deeds in allowed.items():
         opened = os.open(path, os.O_PATH)
@@ -195,36 +237,11 @@ def _keep_to(libc: ctypes.CDLL, folder: str) -> bool:
     return libc.syscall(restrict, rules, 0) == 0
 
 
-def _readable() -> set[str]:
-    """Folders of the system and of Python, which a program needs to run."""
-    python = Path(sys.executable)
-    installed = (sys.prefix, sys.base_prefix, str(python.parent.parent), str(python.resolve().parent.parent))
-    return {path for path in ("/usr", "/lib", "/lib64", "/etc", *installed) if Path(path).is_dir()}
-
-
-def _refuse_calls(libc: ctypes.CDLL) -> bool:
-    """Seccomp: no sockets, processes, or what reaches into others; whether the kernel has it, and we know the machine."""
-    machine = platform.machine()
-    if machine not in _ARCHITECTURES:
-        return False
-    load, jump_equal, jump_least, jump_bits, give = 0x20, 0x15, 0x35, 0x45, 0x06
-    allow, end, refuse, unknown = 0x7FFF0000, 0x80000000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
-    steps = [(load, 0, 0, 4), (jump_equal, 1, 0, _ARCHITECTURES[machine]), (give, 0, 0, end), (load, 0, 0, 0)]
-    steps += [(jump_least, 0, 1, _X32), (give, 0, 0, refuse)]
-    for number in (*_REFUSED[machine], *_REFUSED_EVERYWHERE):
-        steps += [(jump_equal, 0, 1, number), (give, 0, 0, refuse)]
-    steps += [(jump_equal, 0, 1, _CLONE3), (give, 0, 0, unknown)]  # libraries then take clone, whose flags can be seen
-    steps += [
-        (jump_equal, 0, 3, _CLONE[machine]),
-        (load, 0, 0, 16),
-        (jump_bits, 1, 0, _CLONE_THREAD),
-        (give, 0, 0, refuse),
-    ]
-    steps += [(give, 0, 0, allow)]
-    code = b"".join(struct.pack("<HBBI", *step) for step in steps)
+def _allow_calls(libc: ctypes.CDLL, code: bytes) -> bool:
+    """Seccomp: whether the kernel has it, and we know the machine."""
     filters = ctypes.create_string_buffer(code, len(code))
-    program = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(filters)))
-    return libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(code) // 8, ctypes.addressof(filters)))
+    return bool(code) and libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 A worker has one completion and one reward at a time, so what loses it has an address. What counts against
 `reward_limits.seconds` is the time that it and its programs compute or sleep (`pipeline/clock.py`): a busy machine fails
 none. A worker that was lost is ended with all that it has started, and another takes its place. Verdicts come in the order of
-the completions, whoever gave them, so they do not depend on the number of workers.
+the completions, whoever gave them, so they do not depend on the number of workers. Every question has a number, which its
+verdict repeats: a worker that says anything else, to the last line, is lost, too, since no one knows what it answers.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import selectors
 import signal
@@ -26,6 +28,7 @@ from typing import Any
 from curate.errors import CurateError
 from curate.pipeline.clock import Clock
 from curate.train.rewards.completion import Completion
+from curate.train.rewards.jail import remove
 from curate.train.rewards.load import Verdict
 from curate.train.settings.rewards import RewardLimits, RewardSettings
 
@@ -35,6 +38,8 @@ START_SECONDS = 300.0
 """For a worker to come up, modules of one's own included."""
 POLL_SECONDS = 0.25
 BEAT_SECONDS = 2.0
+MOST_SAID = 1 << 20
+"""Bytes of a line."""
 Task = tuple[int, dict[str, Any]]
 
 
@@ -44,6 +49,7 @@ class _Worker:
     task: Task | None = None
     ready: bool = False
     heard: bytearray = field(default_factory=bytearray)
+    astray: bool = False
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,7 +90,7 @@ class Judges:
         self.rewards, self.limits, self.run = tuple(rewards), limits, folder
         self.selector = selectors.DefaultSelector()
         self.workers: list[_Worker] = []
-        self.looked = time.monotonic()
+        self.looked, self.asked = time.monotonic(), 0
         self.folder = tempfile.TemporaryDirectory(prefix="rewards-")  # what a worker that is ended leaves goes with it
         self._start()
 
@@ -112,6 +118,7 @@ class Judges:
         while self.workers:
             self._forget(self.workers[0])
         self.selector.close()
+        remove(self.folder.name)
         self.folder.cleanup()
 
     def __call__(
@@ -130,10 +137,17 @@ class Judges:
         """
         count = len(self.rewards)
         asked = [
-            {"reward": reward, "sample": sample, **given._asdict()}
-            for given, sample in zip(completions, samples, strict=True)
-            for reward in range(count)
+            {"number": number, "reward": reward, "sample": sample, **given._asdict()}
+            for number, (given, sample, reward) in enumerate(
+                (
+                    (given, sample, reward)
+                    for given, sample in zip(completions, samples, strict=True)
+                    for reward in range(count)
+                ),
+                self.asked,
+            )
         ]
+        self.asked += len(asked)  # a number is never asked again: what comes too late answers nothing
         found: list[Verdict | None] = [None] * len(asked)
         waiting, beaten = deque(enumerate(asked)), time.monotonic()
         for worker in [worker for worker in self.workers if worker.process.poll() is not None]:
@@ -193,7 +207,7 @@ class Judges:
             limit = self.limits.seconds if worker.ready else START_SECONDS
             busy = worker.task is not None or not worker.ready
             hung = due and busy and worker.clock.look() > limit
-            if worker.process.poll() is None and not hung:
+            if worker.process.poll() is None and not hung and not worker.astray:
                 continue
             found += self._hear(worker)  # what it said last
             found += self._lost(worker, hung)
@@ -201,21 +215,25 @@ class Judges:
 
     def _hear(self, worker: _Worker) -> list[tuple[int, Verdict]]:
         assert worker.process.stdout is not None
-        worker.heard += worker.process.stdout.read(1 << 20) or b""
+        worker.heard += worker.process.stdout.read(MOST_SAID) or b""
         *lines, rest = bytes(worker.heard).split(b"\n")
         worker.heard = bytearray(rest)
         found: list[tuple[int, Verdict]] = []
         for line in lines:
-            message = json.loads(line)
-            if "error" in message:
+            message = _message(line)
+            if "error" in message and not worker.ready:
                 (record,) = message["error"]
                 raise CurateError(record["problem"], record["where"], record["hint"])
-            if "ready" in message:
+            if "ready" in message and not worker.ready:
                 worker.ready = True
                 continue
-            assert worker.task is not None
-            found.append((worker.task[0], Verdict(**message)))
+            verdict = _verdict(message, worker.task[1]["number"]) if worker.task else None
+            if worker.astray or worker.task is None or verdict is None:
+                worker.astray = True
+                break
+            found.append((worker.task[0], verdict))
             worker.task = None
+        worker.astray |= len(rest) > MOST_SAID
         return found
 
     def _lost(self, worker: _Worker, hung: bool) -> list[tuple[int, Verdict]]:
@@ -224,19 +242,40 @@ class Judges:
         Raises:
             CurateError: It had not come up yet.
         """
-        code, task = worker.process.poll(), worker.task
+        astray, code, task = worker.astray, worker.process.poll(), worker.task
         self._forget(worker)
         if task is None and worker.ready:
             return []
+        said = "said what is no verdict" if astray else f"died (exit {code})"
         if task is None:
-            how = f"was not ready after {START_SECONDS:g} s" if hung else f"died (exit {code}) before it was ready"
+            how = f"was not ready after {START_SECONDS:g} s" if hung else f"{said} before it was ready"
             raise CurateError(f"the process of the rewards {how}", "objective", "CURATE_DEBUG=1 shows what it says")
         name = self.rewards[task[1]["reward"]].called
         if hung:
             return [(task[0], Verdict(None, f"the reward `{name}` took more than {self.limits.seconds:g} s"))]
-        return [(task[0], Verdict(None, f"the process of the reward `{name}` died (exit {code})"))]
+        return [(task[0], Verdict(None, f"the process of the reward `{name}` {said}"))]
 
     def _forget(self, worker: _Worker) -> None:
         self.workers.remove(worker)
         self.selector.unregister(worker.process.stdout)  # pyright: ignore[reportArgumentType]
         worker.end()
+
+
+def _message(line: bytes) -> dict[str, Any]:
+    """What a worker said; empty where it is none of ours."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _verdict(message: dict[str, Any], number: int) -> Verdict | None:
+    """The verdict on the question of this number; None where the message is something else."""
+    if message.keys() != {"number", *Verdict._fields} or message["number"] != number:
+        return None
+    value, problem, hint = (message[name] for name in Verdict._fields)
+    if not all(text is None or isinstance(text, str) for text in (problem, hint)):
+        return None
+    known = type(value) is float and math.isfinite(value)
+    return Verdict(value, problem, hint) if known or (value is None and problem) else None

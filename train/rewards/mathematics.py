@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import permutations
 from typing import NamedTuple
@@ -34,7 +34,8 @@ LONGEST, POINTS, CLOSE = 400, 3, 1e-9
 MOST = 6
 """Values of a set that may stand in any order; larger ones are sorted first."""
 _FINAL = re.compile(r"####|answer\s*(?:is|are|:)\s*:?|final answer\b:?", re.IGNORECASE)
-_FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+_OPENS = re.compile(r"\$\$?|\\[(\[]")
+_CLOSES = {"$$": "$$", "$": "$", r"\(": r"\)", r"\[": r"\]"}
 _TYPE = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _SPACE = re.compile(r"\\(?:left|right|displaystyle|big|Big|bigg|Bigg|[,;:! ])|~|\\\$|\$")
 _SAME = {
@@ -85,7 +86,7 @@ def mathematics(given: Completion, settings: MathematicsReward) -> float:
     found = result(given.completion, boxed=settings.boxed)
     if found is None and not settings.boxed:
         last = last_number(given.completion)
-        found = None if last is None else str(last)
+        found = None if last is None else f"{last:f}"
     return float(found is not None and same(value(found), value(wanted), tolerance=settings.tolerance))
 
 
@@ -103,12 +104,24 @@ def result(text: str, *, boxed: bool = False) -> str | None:
         return None
     if final := list(_FINAL.finditer(text)):
         rest = text[final[-1].end() :].strip()
-        inside = _FORMULA.match(rest)
-        line = next(iter(part for part in inside.groups() if part)) if inside else rest.partition("\n")[0]
+        start, inside = next(_formulas(rest), (-1, ""))
+        line = inside if start == 0 else rest.partition("\n")[0]
         return re.split(r"\.(?:\s|$)", line)[0].strip() or None
-    if formulas := _FORMULA.findall(text):
-        return next(part for part in formulas[-1] if part).strip()
-    return None
+    formulas = list(_formulas(text))
+    return formulas[-1][1].strip() if formulas else None
+
+
+def _formulas(text: str) -> Iterator[tuple[int, str]]:
+    """Where formulas begin, and what stands in them, from left to right; linear in the text, whatever is never closed."""
+    place, never = 0, set[str]()
+    while opened := _OPENS.search(text, place):
+        mark, place = opened[0], opened.start() + 1
+        end = -1 if mark in never else text.find(_CLOSES[mark], opened.end() + (mark != "$"))
+        if end < 0:
+            never.add(mark)
+        elif end > opened.end():
+            yield opened.start(), text[opened.end() : end]
+            place = end + len(mark)
 
 
 def _braced(text: str, start: int) -> str | None:

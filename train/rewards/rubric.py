@@ -2,7 +2,8 @@
 
 It is asked with temperature 0 for a whole number from 0 to `highest`, which becomes a share of 1. What it says besides is no
 score: the reward has failed. A server computes the same question otherwise in another batch, so what was scored once is
-not asked again: `scores.jsonl` of the run folder has a line for each, the hash of the question and the score, and no text.
+not asked again: `scores.jsonl` of the run folder has a line for each, the hash of the question and the score, and no text. A
+line that was cut short (a crash, a full disk) is closed by the next one, and passed over: its question is asked again.
 Whoever writes completions may write to the judge: the most that comes of it is a wrong score, so look at completions.jsonl.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -44,17 +46,34 @@ class Scores:
                     if not line.endswith(b"\n"):
                         break
                     self.read += len(line)
-                    one = json.loads(line)
-                    self.known.setdefault(one["key"], one["score"])
+                    if one := _score(line):
+                        self.known.setdefault(*one)
         return self.known.get(key)
 
     def put(self, key: str, score: float) -> None:
-        """Keep a score."""
+        """Keep a score.
+
+        Raises:
+            CurateError: The disk is full.
+        """
         if self.path is None:
             self.known[key] = score
             return
-        with self.path.open("ab", buffering=0) as stream:
-            stream.write(json.dumps({"key": key, "score": score}).encode() + b"\n")
+        with self.path.open("a+b", buffering=0) as stream:
+            cut = stream.seek(0, os.SEEK_END) and os.pread(stream.fileno(), 1, stream.tell() - 1) != b"\n"
+            line = b"\n" * bool(cut) + json.dumps({"key": key, "score": score}).encode() + b"\n"
+            if stream.write(line) != len(line):
+                raise CurateError("a score cannot be kept: the disk is full", str(self.path))
+
+
+def _score(line: bytes) -> tuple[str, float] | None:
+    """Key and score of a line; None where it is none of ours."""
+    try:
+        one = json.loads(line)
+        key, score = one["key"], one["score"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return (key, score) if isinstance(key, str) and type(score) in (int, float) else None
 
 
 def load_rubric(settings: RubricReward, folder: Path | None) -> Judge:

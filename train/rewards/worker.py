@@ -3,8 +3,9 @@
 Started as `python -P -m curate.train.rewards.worker`. Its first line says which rewards there are, where modules of
 one's own are found, and how much memory they may take; it answers `{"ready": true}`, or `{"error": [...]}`. What a reward
 prints goes to standard error. It ends when the trainer does: at the end of its input, and by the kernel's signal if the
-trainer is killed. `random` begins anew for each sample, and hashes of texts are the same in every process, so a reward
-that draws gives the same when a run goes on.
+trainer is killed. A verdict repeats the number of its question; a child that a reward has forked, and that comes back from
+it, ends there, for it would judge a second time. `random` begins anew for each sample, and hashes of texts are the same in
+every process, so a reward that draws gives the same when a run goes on.
 """
 
 from __future__ import annotations
@@ -56,8 +57,14 @@ def main() -> None:
         return
     _limit_memory(told["memory"])
     say({"ready": True})
+    judge = os.getpid()
     for line in sys.stdin:
-        say(_verdict(rewards, json.loads(line))._asdict())
+        task = json.loads(line)
+        number = task.pop("number")
+        verdict = _verdict(rewards, task)
+        if os.getpid() != judge:
+            os._exit(0)
+        say({"number": number, **verdict._asdict()})
 
 
 def _verdict(rewards: list[Any], task: dict[str, Any]) -> Verdict:
