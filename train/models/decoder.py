@@ -79,8 +79,9 @@ class Decoder(nn.Module):
             CurateError: More tokens than learned positions.
         """
         states, beside = self.begin(tokens, documents=documents, positions=positions, noise=noise, cache=cache)
+        read = documents >= 0 if self.sizes.experts and documents is not None else None
         for number, (block, (turn, mask)) in enumerate(zip(self.blocks, beside, strict=True)):
-            states = block(states, turn, mask, None if cache is None else cache.memory(number))
+            states = block(states, turn, mask, None if cache is None else cache.memory(number), read)
         return self.norm(states)
 
     def begin(
