@@ -140,3 +140,15 @@ def test_a_balance_is_refused_where_its_gradient_would_weigh_something_else(sett
         shard_model(root, SimpleNamespace(), config)
     assert "`router_aux_loss_coef` to 0" in str(caught.value.hint)
     _check_balance(build_trunk(SIZES, vocabulary=10, length=8).blocks, config)
+
+
+@pytest.mark.parametrize("settings", [{"dropout": 0.1}, {"dora": True}])
+def test_adapters_of_routers_that_peft_cannot_load_are_refused(tmp_path, settings):
+    sizes = replace(SIZES, query_key_norm="width", norm_epsilon=1e-5)
+    names = [f"model.blocks.0.feed_forward.router.{part}" for part in ("lora_down", "lora_up")]
+    settings = LoraSettings(rank=2, targets=("router",), **settings)
+    tensors = dict(zip(names, (torch.ones(2, 16), torch.ones(5, 2)), strict=True))
+    with pytest.raises(CurateError, match=r"cannot load adapters of routers with `lora\.(dropout|dora)`") as caught:
+        write_adapter(tmp_path / "m", sizes, tensors, settings, head="causal")
+    assert "leave `router` out" in str(caught.value.hint)
+    write_adapter(tmp_path / "m", sizes, tensors, LoraSettings(rank=2, targets=("router",)), head="causal")

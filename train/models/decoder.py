@@ -106,7 +106,8 @@ class Decoder(nn.Module):
             positions = torch.arange(length, device=tokens.device)
         states = self.embedding(tokens)
         if self.sizes.embedding_scale:
-            states = states * self.width**0.5
+            # rounded to the type of the weights, as transformers does
+            states = states * torch.tensor(self.width**0.5, dtype=states.dtype)
         if noise is not None:
             states = states + noise.to(states.dtype)
         if self.sizes.positions == "learned":
