@@ -22,6 +22,7 @@ from curate.errors import CurateError
 from curate.train.build import Parts
 from curate.train.data.batch import IGNORED, Batch
 from curate.train.data.source import Source
+from curate.train.models.feed_forward import Experts
 from curate.train.models.nf4 import is_packed
 from curate.train.objectives.contract import Loss
 from curate.train.optimization.optimizer import (
@@ -77,6 +78,7 @@ class Trainer:
         allocate_state(self.optimizer)
         decay = config.optimizer.average
         self.average = Average(self.objective, decay) if decay else None
+        self.experts = [module for module in self.objective.modules() if isinstance(module, Experts)]
         self.perturbation = build_perturbation(config.adversarial, seed=config.seed) if config.adversarial else None
 
     def tensors(self) -> dict[str, Tensor]:
@@ -111,9 +113,11 @@ class Trainer:
     def _update(self, number: int, batch: Batch) -> tuple[dict[str, float], float, float]:
         """One move of the optimizer; the sums over all processes, what they are divided by, and the norm of the gradients."""
         config, world = self.config, self.world
-        (size,) = world.total(self.objective.size(batch))
+        size, read = world.total(self.objective.size(batch), self.objective.read(batch))
         # FSDP takes the mean of the gradients over processes; the sum is wanted
         scale = world.readers / max(size, 1e-12)
+        for module in self.experts:
+            module.per_token = world.readers / max(read, 1.0)
         sums: dict[str, Tensor] = {}
         for piece in _pieces(batch, config.batch.accumulate):
             loss = self._backward(piece, scale)

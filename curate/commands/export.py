@@ -47,6 +47,8 @@ def export(
         print_json(written)
         return
     echo(f"{written['folder']}: {written['parameters']:,} parameters, {written['bytes'] / 1e6:.1f} MB")
+    for note in written["notes"]:
+        echo(f"note: {note}", err=True)
     if adapter and not written["base"]:
         echo(
             "note: the adapters do not name their base, which is a run: export it too, and give both to PEFT", err=True

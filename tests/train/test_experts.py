@@ -11,7 +11,7 @@ import torch
 from curate.errors import CurateError
 from curate.train.models.feed_forward import Experts, balance_of
 from curate.train.models.trunk import build_trunk
-from curate.train.parallel.shard import shard_model
+from curate.train.parallel.shard import _check_balance, shard_model
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.config import TrainConfig
 from curate.train.settings.methods import LoraSettings
@@ -63,15 +63,31 @@ def test_the_balance_is_that_of_transformers(layer, states):
     assert balance_of(torch.full((5, 5), 0.2), even).item() == pytest.approx(2.0)
 
 
-def test_training_adds_the_gradient_of_the_balance_for_each_token_and_tells_the_loss_without(layer, states):
+def test_training_adds_the_gradient_of_the_balance_by_tokens_and_tells_the_loss_without(layer, states):
     plain, balanced = layer(), layer(balance=0.3)
+    balanced.per_token = 1 / 20  # of a step of 20 tokens these are 14
     assert torch.equal(plain(states), balanced(states))
     balanced(states).square().sum().backward()
     shares = plain.router(states.flatten(0, 1)).softmax(-1)
     uneven = balance_of(shares, shares.topk(2).indices)
-    (plain(states).square().sum() + 14 * 0.3 / 2 * uneven).backward()
+    (plain(states).square().sum() + 14 / 20 * 0.3 / 2 * uneven).backward()
     for one, other in zip(balanced.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_has_no_balance(layer, states):
+    """8 tokens, and the same with 24 of padding beside them, have the same gradient."""
+    gradients, padded = [], torch.cat([states[:1], torch.randn(1, 24, 16)], dim=1)
+    for tokens, read in ((states[:1], None), (padded, torch.arange(31)[None] < 7)):
+        made = layer(balance=0.3)
+        made.per_token = 1 / 7
+        mixed = made(tokens, read)
+        (mixed[:, :7] * 0).sum().backward()
+        gradients.append(made.router.weight.grad)
+    assert gradients[0].abs().max() > 1e-3
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+    made(torch.zeros(1, 2, 16), torch.zeros(1, 2, dtype=torch.bool)).sum().backward()
+    assert made.router.weight.grad.isfinite().all()
 
 
 def test_an_expert_that_no_token_has_chosen_has_a_gradient_of_zeros(layer, states):
@@ -107,3 +123,32 @@ def test_adapters_of_single_experts_have_no_place_in_pefts_files(tmp_path):
     name = "model.blocks.0.feed_forward.experts.1.up.lora_down"
     with pytest.raises(CurateError, match="no place for adapters of single experts"):
         write_adapter(tmp_path / "m", sizes, {name: torch.ones(2, 16)}, LoraSettings(rank=2), head="causal")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"objective": {"kind": "multi_token"}}, "`objective.kind: multi_token`"),
+        ({"adversarial": {"kind": "fgm", "epsilon": 1.0}}, "`adversarial`"),
+    ],
+)
+def test_a_balance_is_refused_where_its_gradient_would_weigh_something_else(settings, named):
+    config = TrainConfig.model_validate({"dataset": "tiny", "run": "small", **settings})
+    root = torch.nn.Module()
+    root.model = build_trunk(replace(SIZES, balance=0.1), vocabulary=10, length=8)
+    with pytest.raises(CurateError, match=f"{named} is not there for experts with a balance") as caught:
+        shard_model(root, SimpleNamespace(), config)
+    assert "`router_aux_loss_coef` to 0" in str(caught.value.hint)
+    _check_balance(build_trunk(SIZES, vocabulary=10, length=8).blocks, config)
+
+
+@pytest.mark.parametrize("settings", [{"dropout": 0.1}, {"dora": True}])
+def test_adapters_of_routers_that_peft_cannot_load_are_refused(tmp_path, settings):
+    sizes = replace(SIZES, query_key_norm="width", norm_epsilon=1e-5)
+    names = [f"model.blocks.0.feed_forward.router.{part}" for part in ("lora_down", "lora_up")]
+    settings = LoraSettings(rank=2, targets=("router",), **settings)
+    tensors = dict(zip(names, (torch.ones(2, 16), torch.ones(5, 2)), strict=True))
+    with pytest.raises(CurateError, match=r"cannot load adapters of routers with `lora\.(dropout|dora)`") as caught:
+        write_adapter(tmp_path / "m", sizes, tensors, settings, head="causal")
+    assert "leave `router` out" in str(caught.value.hint)
+    write_adapter(tmp_path / "m", sizes, tensors, LoraSettings(rank=2, targets=("router",)), head="causal")

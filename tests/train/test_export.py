@@ -154,8 +154,11 @@ def test_adapters_load_in_peft_on_the_model_that_they_began_with(trained, tmp_pa
 def test_a_run_on_4_bits_is_exported_as_it_was_validated_and_its_adapters_beside_the_original(on_base, tmp_path):
     """Merged, it is what was trained; on the original model adapters are off by what 4 bits lose."""
     folder = on_base("first", lora={**DORA["lora"], "base": "nf4"})
-    export_run(folder.path, tmp_path / "merged")
-    export_run(folder.path, tmp_path / "adapter", adapter=True)
+    held = "the model under the adapters was held in nf4 (`lora.base`)"
+    (note,) = export_run(folder.path, tmp_path / "merged")["notes"]
+    assert note == f"{held}: all weights are those so rounded, not the original's, with what was learned added"
+    (note,) = export_run(folder.path, tmp_path / "adapter", adapter=True)["notes"]
+    assert note == f"{held}: beside a finer one these give other logits than were trained; load it in nf4"
     with torch.no_grad():
         logits = loaded(tmp_path / "merged", "causal")(input_ids=TOKENS).logits
     torch.testing.assert_close(logits, own_logits(load_trained(folder.path), "causal"), rtol=0, atol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from copy import deepcopy
 from dataclasses import asdict, replace
 
 import pytest
@@ -12,15 +13,23 @@ import torch
 
 from curate.evaluation.models.generation import Generation
 from curate.evaluation.models.ours import TrunkModel
+from curate.train.data.batch import IGNORED
 from curate.train.models.lora import add_lora, is_adapter
 from curate.train.models.trunk import build_trunk, logits_of
 from curate.train.objectives.distillation import Distillation
-from curate.train.objectives.language import Causal
+from curate.train.objectives.language import Causal, MultiToken
 from curate.train.objectives.reference import log_probabilities
+from curate.train.objectives.sft import Sft
 from curate.train.planner.memory import count_parameters
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.config import TrainConfig
-from curate.train.settings.methods import CausalSettings, DistillationSettings, LoraSettings
+from curate.train.settings.methods import (
+    CausalSettings,
+    DistillationSettings,
+    LoraSettings,
+    MultiTokenSettings,
+    SftSettings,
+)
 from curate.train.weights.adapter import write_adapter
 from curate.train.weights.export import export_run, load_trained
 from curate.train.weights.huggingface import read_huggingface, write_huggingface
@@ -144,6 +153,14 @@ def test_adapters_of_a_family_are_written_as_peft_loads_them(folder, tmp_path, n
         close(logits_of(trunk.eval(), trunk(TOKENS)), wanted)
 
 
+@pytest.mark.parametrize("name", ["gemma2", "gemma3_text"])
+@torch.no_grad()
+def test_the_scale_of_embedded_tokens_is_rounded_to_bf16_as_in_transformers(ours, name):
+    trunk, model = deepcopy(ours(name)).to(torch.bfloat16), deepcopy(theirs(name)).to(torch.bfloat16)
+    wanted = model(TOKENS, output_hidden_states=True).hidden_states[0]
+    assert torch.equal(trunk.begin(TOKENS)[0], wanted)
+
+
 @pytest.mark.parametrize("name", ["gemma2", "gemma3-capped"])
 @torch.no_grad()
 def test_losses_and_probabilities_are_of_the_capped_logits(ours, name):
@@ -154,10 +171,35 @@ def test_losses_and_probabilities_are_of_the_capped_logits(ours, name):
     assert objective(batch).total.item() == pytest.approx(-logs.sum().item(), rel=1e-5)
     counted = TOKENS[:, 1:] != 2
     assert objective.score(batch)["nats"].item() == pytest.approx(-logs[counted].sum().item(), rel=1e-5)
+    asked = {**batch, "targets": batch["targets"].masked_fill(TOKENS[:, 1:] % 3 > 0, IGNORED)}
+    answers = -logs[asked["targets"] != IGNORED].sum().item()
+    assert Sft(ours(name), SftSettings())(asked).total.item() == pytest.approx(answers, rel=1e-5)
+    assert Sft(ours(name), SftSettings()).score(asked)["nats"].item() == pytest.approx(answers, rel=1e-5)
     student = Distillation(
         ours(name), DistillationSettings(teacher="same"), teacher=ours(name), token_bytes=None, end_of_text=2
     )
     assert student(batch).sums["teacher_loss"].item() == pytest.approx(0, abs=1e-3)
+
+
+@torch.no_grad()
+def test_the_first_of_several_heads_has_the_loss_of_the_capped_logits(folder):
+    """The last layer of a model is the first head."""
+    found = read_huggingface(folder("gemma3-without-windows"))
+    tensors = {key.removeprefix("model."): value for key, value in found.tensors}
+    last = {key.removeprefix("blocks.1."): tensors.pop(key) for key in list(tensors) if key.startswith("blocks.1.")}
+    sizes = replace(found.sizes, layers=1)
+    trunk = build_trunk(sizes, vocabulary=VOCABULARY, length=LENGTH)
+    trunk.load_state_dict(tensors)
+    several = MultiToken(trunk, MultiTokenSettings(heads=2), token_bytes=None, end_of_text=2).eval()
+    for head in several.heads:
+        head.load_state_dict(last)
+    batch = {"tokens": TOKENS[:, :-1], "targets": TOKENS[:, 1:]}
+    logs = theirs("gemma3-without-windows")(TOKENS[:, :-1]).logits.log_softmax(-1)
+    first = -logs.gather(-1, TOKENS[:, 1:, None]).sum().item()
+    second = -logs[:, :-1].gather(-1, TOKENS[:, 2:, None]).sum().item()
+    assert several(batch).total.item() == pytest.approx(first + second, rel=1e-5)
+    counted = logs.gather(-1, TOKENS[:, 1:, None])[..., 0][TOKENS[:, 1:] != 2]
+    assert several.score(batch)["nats"].item() == pytest.approx(-counted.sum().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("case", ["preference", "reinforcement"])

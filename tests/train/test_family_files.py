@@ -20,6 +20,7 @@ SIZES = {
 GQA = {**SIZES, "num_key_value_heads": 2, "attention_dropout": 0.0, "torch_dtype": "bfloat16", "use_cache": True}
 LLAMA3 = {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 8192}
 OLMO_YARN = {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 8192, "attention_factor": 1.2}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768}
 MADE = {
     "llama-3.2": (
         {**GQA, "model_type": "llama", "head_dim": 16, "mlp_bias": False, "rope_theta": 5e5, "tie_word_embeddings": True,
@@ -117,6 +118,14 @@ def test_a_file_of_its_makers_is_read_and_belongs_to_its_family(name):
         ("gemma-2", {"hidden_activation": "gelu"}, "`hidden_activation: gelu`"),
         ("gemma-3", {"use_bidirectional_attention": True}, "`use_bidirectional_attention: True`"),
         ("gemma-3", {"rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}}, "with windows"),
+        ("gemma-3", {"attn_logit_softcapping": 50.0}, "`attn_logit_softcapping: 50.0`"),
+        ("gemma-3", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}, "for some layers or none"),
+        ("gemma-3", {"rope_scaling": {"full_attention": {"factor": 8.0}}}, "`rope_scaling: {'full_attention'"),
+        ("olmo-3", {"rope_scaling": None, "rope_parameters": OLMO_YARN}, "`rope_parameters: {'rope_type': 'yarn'"),
+        ("olmo-3", {"rope_theta": 1e4}, "`rope_theta: 10000.0`"),
+        ("olmo-3", {"rope_parameters": {"full_attention": {"rope_theta": 5e5}}}, "say different things"),
+        ("qwen3", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}, "say different things"),
+        ("qwen3", {"rope_parameters": {**YARN, "rope_theta": 1e6}}, "say different things"),
         ("olmoe", {"clip_qkv": 8.0}, "`clip_qkv: 8.0`"),
         ("qwen3-moe", {"mlp_only_layers": [1]}, "`mlp_only_layers: [1]`"),
         ("qwen3-moe", {"decoder_sparse_step": 2}, "`decoder_sparse_step: 2`"),
@@ -141,6 +150,16 @@ def test_what_is_not_computed_here_is_named(name, changed, named):
 def test_a_value_that_is_no_size_is_none(name, changed):
     with pytest.raises(ValueError, match=r"."):
         read({**MADE[name][0], **changed})
+
+
+def test_a_file_that_says_its_scaling_twice_and_alike_is_read():
+    twice = {**MADE["qwen3"][0], "rope_theta": 1e6, "rope_parameters": {**YARN, "rope_theta": 1e6}}
+    assert read(twice) == read({**twice, "rope_scaling": None}) == read({**twice, "rope_parameters": None})
+
+
+def test_a_file_without_a_rotary_base_has_that_of_its_class():
+    plain = {key: value for key, value in MADE["smollm3"][0].items() if key != "rope_theta"}
+    assert read(plain).rope_theta == 2e6
 
 
 def test_sizes_that_an_older_version_stored_are_those_of_today():

@@ -363,7 +363,11 @@ def test_what_peft_writes_is_read_with_equal_logits(dora, tmp_path):
 
     trunk = trunk_of(sizes_of())
     settings = LoraSettings(rank=2, alpha=3, targets=("query", "down"), scaling="rank_stabilized", dora=dora)
-    patterns = {"rank_pattern": {"down_proj": 4}, "alpha_pattern": {"down_proj": 5}, "layers_to_transform": [1]}
+    patterns = {
+        "rank_pattern": {"down_proj": 4},
+        "alpha_pattern": {"down_proj": 5, "mlp.down_proj": 7},
+        "layers_to_transform": [1],
+    }
     model = get_peft_model(exported(trunk, tmp_path / "model"), peft_config(settings, **patterns))
     generator = torch.Generator().manual_seed(3)
     for name, parameter in model.named_parameters():

@@ -65,6 +65,13 @@ ROPES = {
     ),
     "mistral-without-window": ("Mistral", {"sliding_window": None}),
     "smollm3-without-window": ("SmolLM3", {"num_hidden_layers": 4}),
+    "olmoe-one-layer": ("Olmoe", {"num_hidden_layers": 1, "num_experts": 6, "num_experts_per_tok": 2}),
+    "gemma2-without-windows": ("Gemma2", {**GEMMA, "layer_types": ["full_attention"] * 2}),
+    "gemma3-without-windows": (
+        "Gemma3Text",
+        {**GEMMA, "layer_types": ["full_attention"] * 2, "final_logit_softcapping": 3.0},
+    ),
+    "olmo3-without-windows": ("Olmo3", {"layer_types": ["full_attention"] * 2}),
     "gemma3-capped": ("Gemma3Text", {**GEMMA, "final_logit_softcapping": 3.0}),
 }
 """More of what a config.json may ask for."""

@@ -79,8 +79,9 @@ class Decoder(nn.Module):
             CurateError: More tokens than learned positions.
         """
         states, beside = self.begin(tokens, documents=documents, positions=positions, noise=noise, cache=cache)
+        read = documents >= 0 if self.sizes.experts and documents is not None else None
         for number, (block, (turn, mask)) in enumerate(zip(self.blocks, beside, strict=True)):
-            states = block(states, turn, mask, None if cache is None else cache.memory(number))
+            states = block(states, turn, mask, None if cache is None else cache.memory(number), read)
         return self.norm(states)
 
     def begin(
@@ -105,7 +106,8 @@ class Decoder(nn.Module):
             positions = torch.arange(length, device=tokens.device)
         states = self.embedding(tokens)
         if self.sizes.embedding_scale:
-            states = states * self.width**0.5
+            # rounded to the type of the weights, as transformers does
+            states = states * torch.tensor(self.width**0.5, dtype=states.dtype)
         if noise is not None:
             states = states + noise.to(states.dtype)
         if self.sizes.positions == "learned":

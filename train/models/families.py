@@ -51,9 +51,7 @@ _GEMMA_DEFAULTS: dict[str, Any] = {
     "sliding_window": 4096,
     "tie_word_embeddings": True,
 }
-_GEMMA_KEYS = (
-    _WINDOWS + "head_dim hidden_activation query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping "
-)
+_GEMMA_KEYS = _WINDOWS + "head_dim hidden_activation query_pre_attn_scalar final_logit_softcapping "
 _EXPERTS = "num_experts num_experts_per_tok norm_topk_prob router_aux_loss_coef "
 _OLMO: dict[str, Any] = {"norm_inputs": False, "norm_outputs": True, "query_key_norm": "width"}
 
@@ -115,7 +113,7 @@ _TABLES = (
         model_type="gemma2",
         classes=_classes("Gemma2"),
         switches=_GEMMA,
-        keys=keys_of(_GEMMA_KEYS),
+        keys=keys_of(_GEMMA_KEYS + "attn_logit_softcapping"),
         defaults={
             **_GEMMA_DEFAULTS,
             "num_key_value_heads": 4,

@@ -220,14 +220,22 @@ class Block(nn.Module):
         self.feed_forward = build_feed_forward(sizes)
         self.feed_forward_output_norm = norm(sizes.norm_outputs)
 
-    def forward(self, states: Tensor, turn: Tensor | None, mask: Tensor | None, memory: Memory | None = None) -> Tensor:
-        """(rows, length, width) to the same; `turn` is of `rotation`, `mask` of `attention_mask`."""
+    def forward(
+        self,
+        states: Tensor,
+        turn: Tensor | None,
+        mask: Tensor | None,
+        memory: Memory | None = None,
+        read: Tensor | None = None,
+    ) -> Tensor:
+        """(rows, length, width) to the same; `turn` is of `rotation`, `mask` of `attention_mask`, `read` of `Experts`."""
         if self.norm_after:
             states = self.attention_norm(states + self._drop(self.attention(states, turn, mask, memory)))
-            return self.feed_forward_norm(states + self._drop(self.feed_forward(states)))
+            return self.feed_forward_norm(states + self._drop(self.feed_forward(states, read)))
         mixed = self.attention(self.attention_norm(states), turn, mask, memory)
         states = states + self._drop(self.attention_output_norm(mixed))
-        return states + self._drop(self.feed_forward_output_norm(self.feed_forward(self.feed_forward_norm(states))))
+        added = self.feed_forward(self.feed_forward_norm(states), read)
+        return states + self._drop(self.feed_forward_output_norm(added))
 
     def _drop(self, states: Tensor) -> Tensor:
         return functional.dropout(states, self.dropout, self.training)

@@ -33,6 +33,7 @@ _INERT = keys_of(
     """
 )
 _FULL, _SLIDING = "full_attention", "sliding_attention"
+_BY_KINDS = keys_of("layer_types use_sliding_window")
 _YARN = keys_of(
     "attention_factor beta_fast beta_slow factor mscale mscale_all_dim original_max_position_embeddings truncate"
 )
@@ -148,19 +149,40 @@ def has_positions(told: Config, number: int) -> bool:
 
 
 def _rope(table: Table, told: Config) -> dict[str, Any]:
-    """Base and scaling of the rotary frequencies; those of layers with a window apart where the family has them apart."""
-    given = told.get("rope_parameters") or told.get("rope_scaling") or {}
+    """Base and scaling of the rotary frequencies; those of layers with a window apart where the family has them apart.
+
+    Of a file that says them twice, transformers takes `rope_scaling`: it must say the same.
+    """
+    given, scaling = told.get("rope_parameters") or {}, told.get("rope_scaling") or {}
+    if (table.apart and given and not {_FULL, _SLIDING} & set(given)) or {_FULL, _SLIDING} & set(scaling):
+        raise _unread(table, "rope_parameters" if given else "rope_scaling", given or scaling)
     theta = told.get("rope_theta", table.theta)
-    if not table.apart:
-        return _scaling(table, told, given, theta)
-    near_theta = told.get("rope_local_base_freq") or theta
-    near: Config = {}
-    if {_FULL, _SLIDING} & set(given):
-        given, near = given.get(_FULL) or {}, given.get(_SLIDING) or {}
-    near = _scaling(table, told, near, near_theta)
+    whole = (given.get(_FULL) or {}) if table.apart else given
+    found = _scaling(table, told, {**whole, **scaling} if table.apart else scaling or whole, theta)
+    if given and found != _scaling(table, told, whole, theta):
+        raise CurateError(
+            f"`rope_parameters: {dict(given)}` and `rope_scaling: {dict(scaling)}` of this {table.model_type} model say"
+            " different things",
+            hint="write into `rope_parameters` what it should be, with its `rope_theta`, and leave out `rope_scaling`",
+        )
+    return {**found, **_near_rope(table, told, given.get(_SLIDING) or {}, theta)} if table.apart else found
+
+
+def _near_rope(table: Table, told: Config, given: Config, theta: float) -> dict[str, Any]:
+    """The base of layers with a window."""
+    if "rope_local_base_freq" not in table.keys and "rope_theta" not in given and theta != table.theta:
+        raise _unread(table, "rope_theta", theta)  # transformers gives them its default
+    near = _scaling(table, told, given, told.get("rope_local_base_freq") or theta)
     if "rope_scaling" in near:
         raise CurateError(f"scaled frequencies of {table.model_type}'s layers with windows are not computed here")
-    return {**_scaling(table, told, given, theta), "window_theta": near["rope_theta"]}
+    return {"window_theta": near["rope_theta"]}
+
+
+def _unread(table: Table, key: str, value: object) -> CurateError:
+    return CurateError(
+        f"`{key}: {value}` of this {table.model_type} model is read by transformers for some layers or none",
+        hint=f"say it in `rope_parameters` for `{_FULL}` and `{_SLIDING}`, each with its `rope_theta`",
+    )
 
 
 def _scaling(table: Table, told: Config, given: Config, theta: float) -> dict[str, Any]:
@@ -212,12 +234,14 @@ def _attention_factor(given: Config) -> float:
 
 def _config(table: Table, sizes: Architecture, vocabulary: int, length: int) -> dict[str, Any]:
     kinds = [_SLIDING if number in sizes.windowed else _FULL for number in range(sizes.layers)]
+    # where `layer_types` alone says that there are none, transformers wants a size of windows all the same
+    window = table.defaults["sliding_window"] if table.keys & _BY_KINDS == {"layer_types"} else None
     values = {
         "head_dim": sizes.head_width,
         "hidden_act": "silu",
         "hidden_activation": "gelu_pytorch_tanh",
         "mlp_bias": False,
-        "sliding_window": sizes.window,
+        "sliding_window": sizes.window or window,
         "use_sliding_window": sizes.window is not None,
         "layer_types": kinds,
         "max_window_layers": min(sizes.windowed, default=sizes.layers),

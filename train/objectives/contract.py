@@ -65,6 +65,10 @@ class Objective(nn.Module):
         """What the sum is divided by: the targets that count, each by its weight."""
         return float(target_weights(batch).sum())
 
+    def read(self, batch: Batch) -> int:
+        """Tokens, without padding, that the trunk reads in `forward`: what the balance of experts is a mean over."""
+        return int((batch["documents"] >= 0).sum()) if "documents" in batch else batch["tokens"].numel()
+
     def prepare(self, batch: Batch, *, step: int) -> Batch:
         """The batch as it is learned from (masks set, texts sampled); called once a step, by all processes."""
         return batch

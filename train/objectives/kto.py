@@ -60,6 +60,10 @@ class Kto(Objective):
         """Answers that count, each by its weight."""
         return float(_weights(batch).sum())
 
+    def read(self, batch: Batch) -> int:
+        """Tokens of the answers that are judged; the others, of z0, are read in `prepare`."""
+        return super().read({name: values[:, 0] for name, values in batch.items() if name in _OWN})
+
     def prepare(self, batch: Batch, *, step: int) -> Batch:
         """The batch with `references`, the answers' log-probabilities by the model as it began, and `z0`; both (rows,)."""
         (reference,) = self.outside

@@ -41,6 +41,11 @@ class MultiTask(Objective):
         objective, rest = self._of(batch)
         return objective.size(rest)
 
+    def read(self, batch: Batch) -> int:
+        """The tokens that the batch's task reads."""
+        objective, rest = self._of(batch)
+        return objective.read(rest)
+
     def prepare(self, batch: Batch, *, step: int) -> Batch:
         """The batch as its task prepares it."""
         objective, rest = self._of(batch)

@@ -84,6 +84,23 @@ def _check(blocks: nn.Module, config: TrainConfig) -> None:
         if asked:
             what = "experts" if experts else "norms of queries and keys"
             raise CurateError(f"`{name}` is not there for models with {what}", name, "leave it out")
+    _check_balance(blocks, config)
+
+
+def _check_balance(blocks: nn.Module, config: TrainConfig) -> None:
+    """Refuse a balance of experts where its gradient would be added with other weights than a token's.
+
+    Noise has passes of its own, and its worst is that of the loss; the heads of `multi_token` go backward in `forward`.
+    """
+    unfit = {"objective.kind: multi_token": config.objective.kind == "multi_token", "adversarial": config.adversarial}
+    balanced = any(getattr(module, "balance", 0) for module in blocks.modules())  # of `Experts`
+    for name, asked in unfit.items():
+        if balanced and asked:
+            raise CurateError(
+                f"`{name}` is not there for experts with a balance",
+                name.partition(":")[0],
+                "leave it out, or set `router_aux_loss_coef` to 0 in the model's config.json",
+            )
 
 
 def _precision(config: TrainConfig, *, cast: bool) -> MixedPrecisionPolicy:

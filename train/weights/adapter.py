@@ -81,6 +81,7 @@ def write_adapter(
     sources = _sources_of(family, sizes, head)
     trained = [name for name in tensors if is_adapter(name) or not name.startswith("model.")]
     _refuse_strange(trained, sources, head)
+    _refuse_routers(trained, settings)
     adapters, patterns = _fused(sources, tensors, settings)
     if settings.dora:
         adapters |= _magnitudes(sources, tensors)
@@ -129,6 +130,16 @@ def _refuse_strange(trained: list[str], sources: Mapping[str, Source], head: Hea
             "the model has trained parts that PEFT's files cannot hold: "
             + (few(strange) or "a head for masked tokens"),
             hint="export the whole model, without `--adapter`",
+        )
+
+
+def _refuse_routers(trained: list[str], settings: LoraSettings) -> None:
+    """Refuse what peft has for layers alone: a router is a bare matrix in transformers."""
+    asked = [name for name, there in (("lora.dropout", settings.dropout), ("lora.dora", settings.dora)) if there]
+    if asked and any(".router." in name for name in trained):
+        raise CurateError(
+            f"PEFT cannot load adapters of routers with `{asked[0]}`",
+            hint="export the whole model, without `--adapter`, or leave `router` out of `lora.targets`",
         )
 
 
@@ -319,10 +330,9 @@ def _fits(stored: Mapping[str, Tensor], module: str, places: list[tuple[str, Sou
 
 
 def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
-    alpha = config["lora_alpha"]
-    for name, value in (config.get("alpha_pattern") or {}).items():
-        if f".{module}".endswith(f".{name}"):
-            alpha = value
+    patterns = (config.get("alpha_pattern") or {}).items()
+    fitting = (value for name, value in patterns if f".{module}".endswith(f".{name}"))
+    alpha = next(fitting, config["lora_alpha"])  # the first, as peft
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 

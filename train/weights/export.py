@@ -228,8 +228,19 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = Fal
         "objective": kind,
         "parameters": sum(tensor.numel() for tensor in trained.tensors.values()),
         "bytes": sum(file.stat().st_size for file in out.iterdir()),
+        "notes": _notes(trained.config, adapter=adapter),
     }
     return {**written, "base": _base(trained.config)} if adapter else written
+
+
+def _notes(config: TrainConfig, *, adapter: bool) -> list[str]:
+    """What is not seen from the files: where the model under the adapters was held in fewer bits than it may have had."""
+    if config.lora is None or config.lora.base == "full":
+        return []
+    held = f"the model under the adapters was held in {config.lora.base} (`lora.base`)"
+    if adapter:
+        return [f"{held}: beside a finer one these give other logits than were trained; load it in {config.lora.base}"]
+    return [f"{held}: all weights are those so rounded, not the original's, with what was learned added"]
 
 
 @contextmanager
