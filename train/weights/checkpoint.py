@@ -5,9 +5,9 @@
       shard-00002-....safetensors
       checkpoint.json                step, facts, shapes of the tensors, and the sha256 of each shard; written last
 
-DCP's own metadata file is a pickle, which a foreign checkpoint could use to run code; its safetensors storage has none:
-places of shards are in each file's JSON header. Processes can be more or fewer when it is loaded. A checkpoint is
-written aside, hashed, fsynced and renamed when all processes are done; loading compares the hashes first.
+DCP's own metadata file is a pickle, which could run code; its safetensors storage has none: places of shards are in each
+file's JSON header. Processes can be more or fewer when it is loaded. A checkpoint is written aside, hashed, fsynced and
+renamed when all processes are done; loading compares the hashes first.
 
 A save costs as much memory again as a process's shard (the file's bytes). An asynchronous one copies the tensors
 first, and a thread writes the copy while training goes on: twice the shard, and at most one save is under way.
@@ -368,15 +368,11 @@ def load_checkpoint(path: Path, tensors: Mapping[str, Tensor], world: World | No
                 "it was made with other settings, or by another version of curate",
             )
     targets = {name: _target(tensor) for name, tensor in tensors.items()}
+    reader, group = HuggingFaceStorageReader(str(path)), None if world is None else world.control
     try:
-        group = None if world is None else world.control
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "torch.distributed is disabled"
-            )  # that it reads alone is what is asked for
-            load(
-                targets, storage_reader=HuggingFaceStorageReader(str(path)), process_group=group, no_dist=world is None
-            )
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # to read alone is what is asked for
+            load(targets, storage_reader=reader, process_group=group, no_dist=world is None)
     except CheckpointException as error:
         raise CurateError(f"the checkpoint cannot be read: {_reason(error)}", str(path), _HINT) from error
 
