@@ -9,8 +9,8 @@ DCP's own metadata file is a pickle, which could run code; its safetensors stora
 file's JSON header. Processes can be more or fewer when it is loaded. A checkpoint is written aside, hashed, fsynced and
 renamed when all processes are done; loading compares the hashes first.
 
-A save costs as much memory again as a process's shard. An asynchronous one copies the tensors first, and a thread writes the copy:
-twice the shard, at most one at a time. Saving 10 million parameters with their optimizer (120 MB) takes about 0.3 s.
+A save costs as much memory again as a process's shard, an asynchronous one, whose copy a thread writes, twice; at most one is
+under way. Saving 10 million parameters with their optimizer (120 MB) takes about 0.3 s.
 """
 
 from __future__ import annotations
