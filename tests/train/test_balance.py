@@ -88,7 +88,7 @@ def of_transformers(trunk, before, read):
 @pytest.mark.parametrize(
     ("case", "pieces"),
     [("causal", 1), ("causal", 2), ("sft", 1), ("sft", 2), ("classification-decoder", 1), ("preference", 2), ("kto", 1),
-     ("reward", 1), ("reinforcement", 1)],
+     ("reward", 1),],
 )  # fmt: skip
 def test_a_step_adds_the_gradient_of_the_mean_balance_of_its_tokens(stepped, case, pieces):
     batch = {**CASES[case].settings.get("batch", {}), "accumulate": pieces}
