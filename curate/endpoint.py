@@ -96,5 +96,5 @@ def _asked(place: str, body: dict[str, Any], seconds: float) -> Any:
 class _Stays(urllib.request.HTTPRedirectHandler):
     """Follows no redirection: the token would go along."""
 
-    def redirect_request(self, *_: object) -> None:
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
         """Nothing: the answer is an error with its number."""

@@ -235,7 +235,7 @@ def _attention_factor(given: Config) -> float:
 def _config(table: Table, sizes: Architecture, vocabulary: int, length: int) -> dict[str, Any]:
     kinds = [_SLIDING if number in sizes.windowed else _FULL for number in range(sizes.layers)]
     # where `layer_types` alone says that there are none, transformers wants a size of windows all the same
-    window = table.defaults["sliding_window"] if table.keys & _BY_KINDS == {"layer_types"} else None
+    window = table.defaults["sliding_window"] if table.keys & _BY_KINDS == frozenset({"layer_types"}) else None
     values = {
         "head_dim": sizes.head_width,
         "hidden_act": "silu",

@@ -148,7 +148,7 @@ _BY_ARGUMENT = {
         "sendto": 206,
     },
 }
-_ARGUMENTS: dict[str, tuple[tuple[int, tuple[int, ...]], ...]] = {
+_ARGUMENTS: dict[str, tuple[tuple[float, tuple[int, ...]], ...]] = {
     # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
     "ioctl": ((1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),),
     # duplicates, flags, locks, the size of a pipe; no owner or signal of what is ready (F_SETOWN, F_SETSIG), no leases

@@ -45,8 +45,9 @@ def said(trainer: Trainer, config: TrainConfig, pack: Pack, beat: Callable[[], N
     room = getattr(trainer.objective.model, "length", None) or NEW_TOKENS + max(len(prompt) for prompt, _ in rows)
     most = max(1, min(NEW_TOKENS, room // 2))
     prompts = [prompt[-(room - most) :] for prompt, _ in rows]
-    tokens = filled(prompts, value=pack.roles["padding"], left=True)
-    documents = filled([np.zeros_like(prompt) for prompt in prompts], value=-1, left=True)
+    zeros: list[Integers | None] = [np.zeros_like(prompt) for prompt in prompts]
+    tokens = filled([*prompts], value=pack.roles["padding"], left=True)
+    documents = filled(zeros, value=-1, left=True)
     device, tokenizer = trainer.world.device, load_tokenizer(pack.tokenizer_path)
     ends = _ends(pack, tokenizer)
     beat()
