@@ -53,8 +53,9 @@ class _Scores(Objective):
         return valid * batch["weights"] if "weights" in batch else valid
 
     def valid(self, batch: Batch) -> Tensor:
-        """(rows,) bool: the row counts."""
-        raise NotImplementedError
+        """(rows,) bool: none of the row's texts is empty."""
+        there = (batch["documents"] >= 0).any(-1)
+        return there.all(-1) if there.ndim > 1 else there
 
 
 class PairReward(_Scores):
@@ -71,10 +72,6 @@ class PairReward(_Scores):
     def __init__(self, trunk: nn.Module, settings: RewardModelSettings) -> None:
         super().__init__(trunk)
         self.centering = settings.centering
-
-    def valid(self, batch: Batch) -> Tensor:
-        """(rows,) bool: neither text is empty."""
-        return (batch["documents"] >= 0).any(-1).all(-1)
 
     def forward(self, batch: Batch) -> Loss:
         """Summed loss of the pairs, each by its weight."""
@@ -97,7 +94,7 @@ class OutcomeReward(_Scores):
 
     def valid(self, batch: Batch) -> Tensor:
         """(rows,) bool: the text is not empty and has a label."""
-        return (batch["documents"] >= 0).any(-1) & (batch["labels"] != IGNORED)
+        return super().valid(batch) & (batch["labels"] != IGNORED)
 
     def forward(self, batch: Batch) -> Loss:
         """Summed binary cross entropy in nats, each answer by its weight."""
