@@ -306,5 +306,7 @@ def test_a_file_without_all_parameters_is_refused(folders, tmp_path):
     tensors = load_file(path)
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(CurateError, match=r"no values for `transformer.layers.1.mlp.up_proj.weight` \(1 in all\)"):
+    with pytest.raises(
+        CurateError, match=r"no values in .* for `transformer.layers.1.mlp.up_proj.weight` \(1 in all\)"
+    ):
         list(pretrained_tensors(tmp_path))

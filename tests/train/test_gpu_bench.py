@@ -39,7 +39,8 @@ def test_cells_are_measured_once_and_the_rest_by_the_next_call(tmp_path):
     for cell in first["cells"].values():
         assert cell["tokens_per_second"] > 0
         assert cell["step_ms_p10"] <= cell["step_ms"] <= cell["step_ms_p90"]
-        assert 0 < cell["mfu_measured_peak"] < 1
+        # Not that it is below one: beside other work the peak, too, is a measured time.
+        assert cell["mfu_measured_peak"] > 0
         assert cell["last_loss"] < cell["first_loss"]
     assert "tokens/s" in printed
     printed, second = call(path, "--cells", "*/eager", "ours/eager/masks", "ours/compiled/fp8", *few)
