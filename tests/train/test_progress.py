@@ -54,6 +54,12 @@ def test_what_a_record_does_not_have_is_left_out(progress, capsys):
     assert lines(capsys) == ["train small: step 10/200, loss 1.000"]
 
 
+def test_rewards_are_shown_and_the_share_of_those_that_failed(progress, capsys):
+    progress({"step": 10, "loss": 1.0, "reward": 0.25, "failed": 0.125, "learning_rate": 0.01})
+    shown = "loss 1.000, reward 0.250, rewards failed 12.5%, learning rate 0.01"
+    assert lines(capsys) == [f"train small: step 10/200, {shown}"]
+
+
 def test_a_run_has_about_twenty_lines(progress, capsys):
     for step in range(1, 201):
         progress({"step": step, "loss": 1.0})

@@ -150,13 +150,21 @@ def test_a_function_that_is_not_in_the_module_is_refused(module):
     assert error.value.hint == "did you mean `length`?"
 
 
-def test_a_reward_that_fails_tells_the_line_and_not_the_text(module):
+def test_a_function_that_cannot_be_called_as_rewards_are_is_refused_before_anything_is_sampled(module):
+    name = module("def reward(completions, **more):\n    return 1\n", "reward_of_another_library")
+    with pytest.raises(CurateError, match=r"takes `\(completions, \*\*more\)`, which does not fit") as error:
+        own(f"{name}:reward")
+    assert error.value.hint.startswith("it is called as `reward(prompt, completion, answer)`")
+
+
+def test_a_reward_that_fails_tells_the_line_and_not_the_text(module, capsys):
     name = module("def reward(prompt, completion, answer):\n    return float(completion)\n", "reward_of_floats")
     verdict = judged(own(f"{name}:reward"), of("a secret"), name="floats")
     assert verdict.problem == "the reward `floats` failed with ValueError"
-    assert verdict.hint.endswith("reward_of_floats.py:2")
+    assert verdict.hint.endswith("reward_of_floats.py:2; CURATE_DEBUG=1 shows its message")
     assert verdict.value is None
     assert "secret" not in str(verdict)
+    assert "could not convert string to float: 'a secret'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

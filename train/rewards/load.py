@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from traceback import extract_tb
+from traceback import extract_tb, print_exc
 from typing import Any, NamedTuple
 
 from curate.errors import CurateError, did_you_mean
@@ -92,7 +92,9 @@ def judged(judge: Judge, given: Completion, *, name: str) -> Verdict:
     except MemoryError:
         return Verdict(None, f"the reward `{name}` needs more memory than `reward_limits.memory`")
     except (Exception, SystemExit) as error:  # a plugin's edge; its message may hold the text, which is not for logs
-        return Verdict(None, f"the reward `{name}` failed with {type(error).__name__}", _line(error))
+        print_exc()
+        where = "; ".join(filter(None, (_line(error), "CURATE_DEBUG=1 shows its message")))
+        return Verdict(None, f"the reward `{name}` failed with {type(error).__name__}", where)
     try:
         value = float(found)
     except (TypeError, ValueError, OverflowError):
@@ -124,7 +126,7 @@ def _own(settings: FunctionReward) -> Judge:
             WHERE,
             did_you_mean(function_name, known),
         )
-    takes_columns = _takes_columns(found)
+    takes_columns = _takes_columns(found, name)
 
     def judge(given: Completion) -> Any:
         more = {"columns": dict(given.columns)} if takes_columns else {}
@@ -133,11 +135,26 @@ def _own(settings: FunctionReward) -> Judge:
     return judge
 
 
-def _takes_columns(function: Callable[..., Any]) -> bool:
+def _takes_columns(function: Callable[..., Any], name: str) -> bool:
+    """Whether it wants the columns of the prompt's row, too.
+
+    Raises:
+        CurateError: It cannot be called as rewards are.
+    """
     try:
-        return "columns" in inspect.signature(function).parameters
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # one that is written in C may not tell
         return False
+    more = {"columns": {}} if "columns" in signature.parameters else {}
+    try:
+        signature.bind("", "", None, **more)
+    except TypeError as error:
+        raise CurateError(
+            f"reward `{name}` takes `{signature}`, which does not fit: {error}",
+            WHERE,
+            "it is called as `reward(prompt, completion, answer)`, with `columns=` if it has a parameter of this name",
+        ) from error
+    return bool(more)
 
 
 def _line(error: BaseException) -> str | None:

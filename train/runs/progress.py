@@ -1,6 +1,6 @@
 """How a run goes, for people, on stderr: a live table in a terminal, else about twenty lines a run.
 
-Shown is what a step's record has: step, loss, learning rate, tokens a second, share of the measured peak (MFU), memory,
+Shown is what a step's record has: step, loss, reward, learning rate, tokens a second, share of the measured peak (MFU), memory,
 the last validation, steps that were skipped, and the time left at the pace of this part of the run.
 """
 
@@ -66,9 +66,13 @@ class Progress:
     def _words(self, record: dict[str, Any]) -> dict[str, str]:
         loss = record.get("loss")
         shown = {"loss": "not finite" if record.get("skipped") or loss is None else f"{loss:.3f}"}
-        formats = {"learning_rate": "{:.3g}", "tokens_per_second": "{:,.0f}", "mfu": "{:.1%}"}
-        names = {"learning_rate": "learning rate", "tokens_per_second": "tokens/s", "mfu": "MFU"}
-        shown |= {names[name]: form.format(record[name]) for name, form in formats.items() if name in record}
+        formats = {
+            "reward": "{:.3f}", "failed": "{:.1%}", "learning_rate": "{:.3g}", "tokens_per_second": "{:,.0f}", "mfu": "{:.1%}",
+        }  # fmt: skip
+        names = {
+            "failed": "rewards failed", "learning_rate": "learning rate", "tokens_per_second": "tokens/s", "mfu": "MFU",
+        }  # fmt: skip
+        shown |= {names.get(name, name): form.format(record[name]) for name, form in formats.items() if name in record}
         if "memory_bytes" in record:
             shown["memory"] = _size(record["memory_bytes"])
         if self.validation:
