@@ -23,6 +23,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("curate.commands.init:init", "Make a working project: pipeline.yaml, train.yaml, README."),
     "run": ("curate.commands.run:run", "Run a pipeline file and commit a dataset version."),
+    "worker": ("curate.commands.worker:worker", "Do tasks of a run from a folder, as Slurm's job arrays do."),
     "plan": ("curate.commands.plan:plan", "Say what a run would do, and why."),
     "validate": ("curate.commands.validate:validate", "Check a pipeline or training file without running it."),
     "schema": ("curate.commands.schema:schema", "Print the JSON schema of pipeline files, for editors."),

@@ -11,7 +11,7 @@ from curate.terminal import echo
 
 __all__ = ["doctor"]
 
-EXTRAS = {"train": ("torch",), "toxicity": ("transformers",), "s3": ("obstore",)}
+EXTRAS = {"train": ("torch",), "toxicity": ("transformers",), "s3": ("obstore",), "ray": ("ray",)}
 
 
 def doctor(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from curate.commands.options import Json, Overrides, StoreOption
 from curate.terminal import echo
+
+if TYPE_CHECKING:
+    from curate.pipeline.backends.named import Placement
 
 __all__ = ["run"]
 
@@ -21,8 +25,15 @@ def run(
         int | None,
         typer.Option(min=1, help="Read only the first N documents of each source, into the dataset NAME-sample."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one for each CPU.")] = None,
-    backend: Annotated[str, typer.Option(help="Where tasks run: `local`.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Most tasks at once; by default one for each CPU, and 100 on Slurm.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="Where tasks run: `local`, `ray` or `slurm`.")] = "local",
+    address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; by default $RAY_ADDRESS.")] = None,
+    sbatch: Annotated[
+        list[str] | None, typer.Option(help="An option for Slurm's sbatch, such as --sbatch=--partition=cpu.")
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Submit the run to Slurm as a job, and return.")] = False,
     force: Annotated[list[str] | None, typer.Option(help="Run this stage again though nothing changed.")] = None,
     accept_quarantined: Annotated[
         bool,
@@ -39,25 +50,42 @@ def run(
     """
     from curate.commands.options import print_json
     from curate.config.pipeline import load_pipeline
-    from curate.errors import CurateError, GateError
+    from curate.errors import GateError
+    from curate.pipeline.backends.named import Placement
     from curate.pipeline.progress import progress_for_terminal
     from curate.pipeline.run import default_store, run_pipeline
     from curate.stages.lean import arrow_without_pandas
 
-    if backend != "local":
-        raise CurateError(f"there is no backend `{backend}`", "--backend", "there is: local")
+    placement = Placement(backend, workers, address, tuple(sbatch or ()))
+    placement.check()
     arrow_without_pandas()
     loaded = load_pipeline(pipeline, overrides or [])
-    place, progress = default_store(loaded, store), progress_for_terminal()
+    if detach:
+        return _detach(loaded.root, placement, as_json)
     try:
         done = run_pipeline(
-            loaded, place, workers=workers, sample=sample, force=force or [], accept=accept_quarantined, progress=progress
+            loaded, default_store(loaded, store), progress=progress_for_terminal(), placement=placement, sample=sample,
+            force=force or [], accept=accept_quarantined,
         )  # fmt: skip
     except GateError as error:
         if not as_json:
             _print(error.result)
         raise
     print_json(done.to_json()) if as_json else _print(done.to_json())
+
+
+def _detach(root: Path, placement: Placement, as_json: bool) -> None:
+    from curate.commands.options import print_json
+    from curate.errors import CurateError
+    from curate.pipeline.backends.slurm import detach
+
+    if placement.backend != "slurm":
+        raise CurateError("`--detach` is for `--backend slurm`", "--detach")
+    job, log = detach([word for word in sys.argv[1:] if word != "--detach"], root, placement.sbatch)
+    if as_json:
+        print_json({"job": job, "log": str(log)})
+    else:
+        echo(f"job {job}: {log}")
 
 
 def _print(done: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from curate.config.overrides import apply_overrides, default_id
+from curate.config.resources import Resources
 from curate.config.validation import masked, validation_errors
 from curate.config.yamlfile import Located, load_yaml, substitute_environment
 from curate.errors import ConfigurationErrors, CurateError
@@ -74,6 +75,7 @@ class ConfiguredStage:
         stage: The checked settings.
         written: The settings as written, environment variables by name.
         where: Its place in the pipeline file.
+        resources: What its tasks need of a machine.
     """
 
     id: str
@@ -81,6 +83,7 @@ class ConfiguredStage:
     stage: Stage
     written: dict[str, Any]
     where: str
+    resources: Resources | None = None
 
     def shown_settings(self) -> dict[str, Any]:
         """All settings with defaults filled in; those that come from the environment by the variable's name."""
@@ -216,16 +219,17 @@ def _entry(
     if not isinstance(entry, dict) or ("stage" in entry) == ("use" in entry):
         problems.append(CurateError("a stage is a map with `stage: NAME` (or `use: datatrove.pipeline...`)", where))
         return "", None
-    written = {key: value for key, value in entry.items() if key not in ("id", "stage", "use")}
+    written = {key: value for key, value in entry.items() if key not in ("id", "stage", "use", "resources")}
     identity, name = default_id(entry), str(entry.get("stage", entry.get("use")))
     if not _ID.fullmatch(identity):
         problems.append(
             CurateError(f"`{identity}` is not an id", located.where(*path, "id"), "letters, digits, `_` and `-`")
         )
+    resources = _resources(located, (*path, "resources"), entry.get("resources"), problems)
     try:
         settings = substitute_environment(written, located, path)
         if "use" in entry:
-            return identity, ConfiguredStage(identity, name, *_block(name, written, settings), where)
+            return identity, ConfiguredStage(identity, name, *_block(name, written, settings), where, resources)
         kind = find_stage(name)
     except ConfigurationErrors as several:
         problems.extend(several.errors)
@@ -240,7 +244,21 @@ def _entry(
         problems.append(CurateError(f"`{name}` is a {kind.kind}", where, f"move it to `{other}:`"))
         return identity, None
     stage = _checked(kind, settings, located, path, f"stage `{name}`", problems, shown=written)
-    return identity, ConfiguredStage(identity, name, stage, written, where) if isinstance(stage, Stage) else None
+    if not isinstance(stage, Stage):
+        return identity, None
+    return identity, ConfiguredStage(identity, name, stage, written, where, resources)
+
+
+def _resources(
+    located: Located, path: tuple[str | int, ...], given: Any, problems: list[CurateError]
+) -> Resources | None:
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        problems.append(CurateError("`resources` is a map", located.where(*path), "resources: {cpus: 2, memory: 8}"))
+        return None
+    found = _checked(Resources, given, located, path, "`resources`", problems)
+    return found if isinstance(found, Resources) else None
 
 
 def _block(name: str, written: dict[str, Any], settings: dict[str, Any]) -> tuple[Stage, dict[str, Any]]:

@@ -11,6 +11,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.fields import FieldInfo
 
 from curate.config.pipeline import Settings
+from curate.config.resources import Resources
 from curate.config.validation import member_models, tag
 from curate.config.words import kind_in_words
 from curate.stages.registry import find_stage, stage_names
@@ -58,13 +59,16 @@ def _setting(name: str, field: FieldInfo, kind: str) -> dict[str, str]:
 
 def pipeline_schema() -> dict[str, Any]:
     """The JSON schema of pipeline files: the stages of the registry, their settings, and nothing else."""
-    definitions: dict[str, Any] = {}
+    definitions: dict[str, Any] = {"Resources": Resources.model_json_schema()}
     sources, stages = [], []
     for name in stage_names():
         found = find_stage(name)
         made = found.model_json_schema(ref_template="#/$defs/{model}")
         definitions.update(made.pop("$defs", {}))
-        made["properties"] = {"stage": {"const": name}, "id": {"type": "string"}, **made.get("properties", {})}
+        made["properties"] = {
+            "stage": {"const": name}, "id": {"type": "string"}, "resources": {"$ref": "#/$defs/Resources"},
+            **made.get("properties", {}),
+        }  # fmt: skip
         made["required"] = ["stage", *made.get("required", [])]
         definitions[name] = made
         (sources if found.kind == "source" else stages).append({"$ref": f"#/$defs/{name}"})

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.config.pipeline import ConfiguredStage, Pipeline, load_pipeline
+from curate.config.resources import most_of
 from curate.config.validation import mask
 from curate.dataset import refs
 from curate.dataset.erased import erasures
@@ -26,7 +27,7 @@ from curate.dataset.runs import State, Thing, now, record, run_id
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError, GateError
 from curate.pipeline.backends.contract import Backend, carry_out
-from curate.pipeline.backends.local import LocalBackend
+from curate.pipeline.backends.named import Placement, open_backend
 from curate.pipeline.explain import record_plan
 from curate.pipeline.jobs import Job
 from curate.pipeline.manifest import Conservation, as_written, pipeline_lineage, stage_rows
@@ -38,6 +39,7 @@ from curate.pipeline.walk import Walk
 __all__ = ["RunResult", "default_store", "run", "run_pipeline"]
 
 MADE_ID = re.compile(r"[0-9a-f]{32}")
+HERE = Placement()
 SHOWN = ("id", "stage", "in", "kept", "dropped", "edited", "quarantined", "bytes")
 
 
@@ -76,6 +78,9 @@ def run(
     overrides: Sequence[str] = (),
     store: str | os.PathLike[str] | None = None,
     workers: int | None = None,
+    backend: str = "local",
+    address: str | None = None,
+    sbatch: Sequence[str] = (),
     sample: int | None = None,
     force: Sequence[str] = (),
     accept_quarantined: bool = False,
@@ -86,7 +91,10 @@ def run(
         pipeline: The YAML file.
         overrides: `ID.key=value` settings, as with `--set`.
         store: The store's folder or URL; by default `CURATE_STORE`, then `.curate` beside the file.
-        workers: Worker processes; by default one for each CPU.
+        workers: Most tasks at once; by default as many as the machine or the Ray cluster has CPUs, and 100 on Slurm.
+        backend: Where tasks run: `local`, `ray` or `slurm`.
+        address: Of a Ray cluster.
+        sbatch: Options for Slurm's `sbatch`.
         sample: Read only the first so many documents of each source.
         force: Ids of stages to run again though nothing changed.
         accept_quarantined: Leave documents that passed the time limit or cost a worker in quarantine; by default they are
@@ -98,8 +106,9 @@ def run(
     loaded = load_pipeline(Path(pipeline), overrides)
     place = default_store(loaded, None if store is None else os.fspath(store))
     return run_pipeline(
-        loaded, place, workers=workers, sample=sample, force=force, accept=accept_quarantined, progress=Quiet()
-    )
+        loaded, place, placement=Placement(backend, workers, address, tuple(sbatch)), sample=sample, force=force,
+        accept=accept_quarantined, progress=Quiet(),
+    )  # fmt: skip
 
 
 def default_store(pipeline: Pipeline, store: str | Path | None) -> str:
@@ -112,11 +121,11 @@ def run_pipeline(
     pipeline: Pipeline,
     place: str,
     *,
-    workers: int | None,
-    sample: int | None,
-    force: Sequence[str],
-    accept: bool,
     progress: Progress,
+    placement: Placement = HERE,
+    sample: int | None = None,
+    force: Sequence[str] = (),
+    accept: bool = False,
 ) -> RunResult:
     """Run a checked pipeline on the store at a place."""
     known = {entry.id for entry in (*pipeline.sources, *pipeline.stages)}
@@ -129,8 +138,7 @@ def run_pipeline(
     store = Store.open(place, create=True)
     with lease(store, "run"), _masked(pipeline):
         store.blobs.sweep()
-        count = workers or len(os.sched_getaffinity(0))
-        with progress, LocalBackend(str(place), pipeline.root, count) as backend:
+        with progress, open_backend(placement, str(place), pipeline.root, progress.note) as backend:
             run = _Run(pipeline, store, backend, progress, list(force), accept)
             with run.recorded():
                 return run.result(sample)
@@ -323,7 +331,11 @@ class _Run:
         if jobs and not self.identity:
             self._record("running")
         by_number = dict(jobs)
-        tasks = (job.task(number) for number, job in jobs)
+        needs = {entry.id: entry.resources for entry in (*self.pipeline.sources, *self.pipeline.stages)}
+        tasks = (
+            replace(job.task(number), resources=most_of(needs.get(stage) for stage in job.stages))
+            for number, job in jobs
+        )
         for task, result in carry_out(self.backend, tasks, self.progress.note):
             job = by_number[task.number]
             self._count(job, result.pop("seconds"))

@@ -12,6 +12,7 @@ import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from curate.config.resources import Resources
 from curate.pipeline.calls import LOADING
 
 __all__ = ["Lost", "Task", "next_attempt"]
@@ -20,6 +21,7 @@ MOST_DEATHS = 8
 """Losses of one task for which no document can be blamed (in a reader, in a global stage)."""
 MOST_HANGS = 3
 At = tuple[str, int, int]
+NOTHING_SPECIAL = Resources.model_validate({})
 
 
 class Lost(NamedTuple):
@@ -52,6 +54,7 @@ class Task:
         spec: What the worker gets: plain JSON.
         label: What to call it in messages.
         time_limit: Seconds for one call into a stage; None is no limit.
+        resources: What it needs of a machine.
         lost: How many workers were lost with it.
         suspects: What they were about to do.
     """
@@ -60,6 +63,7 @@ class Task:
     spec: dict[str, Any]
     label: str
     time_limit: float | None = None
+    resources: Resources = NOTHING_SPECIAL
     lost: int = 0
     suspects: frozenset[At] = field(default_factory=frozenset)
 

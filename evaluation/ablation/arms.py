@@ -139,9 +139,7 @@ def pipeline_arms(
         kept = tuple(entry for entry in whole.stages if entry.id != left_out)
         dataset = whole.settings.dataset + (f"-without-{left_out}" if left_out else "")
         one = replace(whole, stages=kept, settings=whole.settings.model_copy(update={"dataset": dataset}))
-        done = run_pipeline(
-            one, store_place, workers=None, sample=None, force=[], accept=False, progress=progress_for_terminal()
-        )
+        done = run_pipeline(one, store_place, progress=progress_for_terminal())
         return Arm(name, open_dataset(f"{dataset}@{done.version[:12]}", store_place), column)
 
     found = [version(WHOLE, None)]

@@ -120,7 +120,7 @@ def test_1_with_debugging_the_traceback_is_shown(done, monkeypatch):
             "run pipeline.yaml --set long.minimum=x",
             "stage `toy_stages:Long`: `minimum`: input should be a valid integer, got 'x'",
         ),
-        ("run pipeline.yaml --backend ray", "there is no backend `ray`"),
+        ("run pipeline.yaml --backend slrum", "there is no backend `slrum`"),
         ("run pipeline.yaml --force x", "no stage has the id `x`"),
         ("data show nothing", "there is no dataset named `nothing` in the store"),
         ("data show toy@nothing", "dataset `toy` has no tag or version `nothing`"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -23,7 +24,15 @@ def is_local(host: object) -> bool:
         address = ip_address(str(name).partition("%")[0])
     except ValueError:
         return False
-    return address.is_loopback or address.is_unspecified
+    return address.is_loopback or address.is_unspecified or str(address) in own_addresses()
+
+
+@cache
+def own_addresses() -> frozenset[str]:
+    """Addresses of this machine in its networks: nodes of a cluster on it know each other by them."""
+    from psutil import net_if_addrs  # only where something asks for such an address
+
+    return frozenset(one.address.partition("%")[0] for held in net_if_addrs().values() for one in held)
 
 
 def guard(event: str, arguments: tuple[object, ...]) -> None:

@@ -40,7 +40,7 @@ def test_only_a_stage_that_looks_at_texts_is_given_them(project, monkeypatch):
     project.write("in.jsonl", '{"text": "one", "word": "w", "other": 1}')
     project.pipeline('{dataset: toy, sources: [{stage: files, paths: in.jsonl}], stages: [{stage: "seen:Seen"}]}')
     monkeypatch.syspath_prepend(str(project.root))
-    monkeypatch.setattr(driver, "LocalBackend", Here)
+    monkeypatch.setattr(driver, "open_backend", lambda placement, store, root, note: Here(store, root, 1))
     asked, read = [], Store.read_table
     monkeypatch.setattr(Store, "read_table", lambda *given: (asked.append(given[1:]), read(*given))[1])
     project.run()

@@ -31,6 +31,7 @@ START_SECONDS = 300.0
 POLL_SECONDS = 0.25
 START_WAIT = 0.5
 """Seconds that tasks wait for the workers there are before more are started: about what the start of one costs."""
+THREADS = ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
 @dataclass(slots=True)
@@ -53,10 +54,10 @@ class _Worker:
 
 
 class LocalBackend:
-    """Runs tasks on `workers` processes; use as a context manager."""
+    """Runs tasks on `workers` processes, each with so many `threads`; use as a context manager."""
 
-    def __init__(self, store: str, root: Path, workers: int) -> None:
-        self.store, self.root, self.count = store, root, workers
+    def __init__(self, store: str, root: Path, workers: int, *, threads: int = 1) -> None:
+        self.store, self.root, self.count, self.threads = store, root, workers, threads
         self.workers: list[_Worker] = []
         self.failed_starts = 0
         self.looked = time.monotonic()
@@ -95,9 +96,7 @@ class LocalBackend:
 
     def _start(self) -> None:
         debug = bool(os.environ.get("CURATE_DEBUG"))
-        threads = {
-            name: "1" for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
-        }
+        threads = dict.fromkeys(THREADS, str(self.threads))
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "curate.pipeline.worker", self.store, str(self.root)],
             stdin=subprocess.PIPE,

@@ -1,0 +1,115 @@
+"""Backend `ray`, on a cluster of two nodes on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from clusters import ray_cluster
+from toy_project import HERE
+
+import curate
+from curate.errors import CurateError
+
+pytestmark = pytest.mark.slow
+WAITS = """
+import sys
+from collections import deque
+from pathlib import Path
+from curate.config.resources import Resources
+from curate.pipeline.backends import ray as module
+from curate.pipeline.supervision import Task
+
+module.LONG_SECONDS = 0.0
+def note(text):
+    print(text, file=sys.__stdout__)
+    raise SystemExit
+with module.RayBackend("nowhere", Path("."), None, sys.argv[1], note) as backend:
+    list(backend.run(deque([Task(0, {}, "a task", resources=Resources(gpus=2, memory=1))])))
+"""
+
+
+@pytest.fixture(scope="module")
+def called(tmp_path_factory):
+    """What stages on the nodes were called with."""
+    return tmp_path_factory.mktemp("ray") / "calls.log"
+
+
+@pytest.fixture(scope="module")
+def cluster(called):
+    with ray_cluster(TOY_SLEEP="0.1", TOY_LOG=str(called)) as made:
+        yield made
+
+
+@pytest.fixture
+def prepared(project):
+    """The toy project with a document that kills; its stages stand beside the pipeline file, where workers find them."""
+    project.write("one.txt", *(f"alpha number {i}" for i in range(60)), "the same text")
+    project.write("two.txt", *(f"second file, number {i}" for i in range(60)), "the same text", "this will KILL")
+    shutil.copy(HERE / "toy_stages.py", project.root)
+    project.stages("Shout", "Letters", "Copies", shard_megabytes="0.001")
+    return project
+
+
+def on(project, cluster, *options):
+    """The version of the toy project from a store of its own."""
+    done = project.call(
+        "run",
+        "pipeline.yaml",
+        "--backend",
+        "ray",
+        "--address",
+        cluster.address,
+        "--store",
+        "by-ray",
+        "--json",
+        *options,
+    )
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def test_a_version_is_the_same_on_ray_as_here_and_a_document_that_kills_is_found_there(prepared, cluster):
+    done, here = on(prepared, cluster), prepared.run()
+    assert done["version"] == here.version
+    assert done["documents"]["quarantined"] == 1
+    assert done["tasks"]["run"] == here.tasks["run"] > 10
+
+
+def test_a_version_is_the_same_when_a_node_is_lost_at_work(prepared, cluster, called):
+    for name in ("one.txt", "two.txt"):
+        prepared.write(name, *(f"{name}: SLOW {i}" for i in range(60)))
+    options = ("--backend", "ray", "--address", cluster.address, "--store", "by-ray", "--json")
+    running = prepared.start("run", "pipeline.yaml", *options)
+    before = called.read_text().count("Shout") if called.exists() else 0
+    while running.poll() is None and not (called.exists() and called.read_text().count("Shout") > before + 1):
+        time.sleep(0.05)
+    cluster.lose_a_node()
+    out, err = running.communicate()
+    assert running.returncode == 0, err
+    assert "was lost with its machine or process" in err
+    assert json.loads(out)["version"] == prepared.run().version
+
+
+def test_what_no_machine_of_the_cluster_has_is_said(cluster):
+    done = subprocess.run([sys.executable, "-c", WAITS, cluster.address], capture_output=True, text=True, check=True)
+    asked = "{'CPU': 1, 'GPU': 2, 'memory': 1000000000}"
+    assert done.stdout == f"no machine of the Ray cluster has {asked}: its tasks wait for one\n"
+
+
+def test_a_cluster_that_is_not_there_is_said(prepared):
+    done = prepared.call("run", "pipeline.yaml", "--backend", "ray", "--address", "127.0.0.1:1")
+    assert done.code == 2
+    assert "error: the Ray cluster does not answer" in done.err
+    assert "at: --address" in done.err
+
+
+def test_without_ray_its_package_is_named(prepared, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(CurateError, match="backend `ray` needs Ray") as error:
+        curate.run(prepared.file, backend="ray")
+    assert error.value.hint == "pip install 'curate-lm[ray]'"
