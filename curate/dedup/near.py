@@ -123,7 +123,7 @@ class NearDuplicates(Global):
         import pyarrow.compute as pc
 
         from curate.dedup import minhash
-        from curate.dedup.buffers import text_buffer
+        from curate.stages.buffers import text_buffer
         from curate.dedup.words import character_table
 
         bands, rows = choose_bands(self.similarity, self.bands, self.rows)

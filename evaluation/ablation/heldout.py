@@ -241,7 +241,7 @@ class _Ngrams:
 def _shingles(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.int64]]:
     import pyarrow as pa
 
-    from curate.dedup.buffers import text_buffer
+    from curate.stages.buffers import text_buffer
     from curate.dedup.minhash import shingle_sets
     from curate.dedup.words import character_table
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.dedup import minhash
-from curate.dedup.buffers import text_buffer
+from curate.stages.buffers import text_buffer
 from curate.dedup.words import ALONE, CODE, WORD, character_table
 
 
