@@ -112,10 +112,11 @@ class C4(Mapper):
         from curate.stages.words import english_tokenizer
 
         data, bounds = text_buffer(texts)
-        left, ends, said, removed, changed, lost = edit_lines(data, bounds, self._rules())
+        left, ends, said, removed, empty, changed, lost = edit_lines(data, bounds, self._rules())
         sentences, crossing = english_tokenizer().sentences(left, ends)
         said[crossing] = ODD
-        few = (sentences < self.min_sentences) if self.min_sentences is not None else np.zeros(len(texts), np.bool_)
+        few = sentences + empty[:, 0] < (self.min_sentences or 0)
+        counted = np.where((sentences == 0) & (empty[:, 0] > 0), 1, sentences + empty[:, 1])  # in the stripped text
         for row in np.flatnonzero((said != 0) | few | changed).tolist():
             if said[row] == ODD:
                 continue
@@ -125,7 +126,7 @@ class C4(Mapper):
             if reason:
                 verdicts.drop(row, reason, value=1, threshold=0, detail=detail)
             elif few[row]:
-                value = int(sentences[row])
+                value = int(counted[row])
                 verdicts.drop(row, "too_few_sentences", value=value, threshold=self.min_sentences, detail=detail)
             else:
                 text = left[ends[row] : ends[row + 1]].tobytes().decode()

@@ -1,8 +1,8 @@
 """C4's rules of lines, compiled, as datatrove's block applies them: which lines stay, and what is left of them.
 
 Lines are those of `str.splitlines`, stripped; words end at whitespace. What is odd is left to datatrove's block: a digit that
-is not ASCII behind a `[`, the Kelvin sign (which `str.lower` makes a `k`), a line that is kept and is empty or begins or ends
-with whitespace (a citation stood there), and the word that spaCy fails on.
+is not ASCII behind a `[`, the Kelvin sign (which `str.lower` makes a `k`), a line that is kept and begins or ends with
+whitespace (a citation stood there), and the word that spaCy fails on.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def _judge(text, start, stop, rules, out, place):  # noqa: ANN001, ANN202
         return -1, end, CURLY_BRACKET
     if rules.policy and found & 8:
         return _POLICY, place, KEPT
-    if end == place or space_width(out, place, end) or _ends_in_space(out, place, end):
+    if end > place and (space_width(out, place, end) or _ends_in_space(out, place, end)):
         return -1, end, ODD
     return -1, end, KEPT
 
@@ -213,18 +213,19 @@ def edit_lines(text, bounds, rules):  # noqa: ANN001, ANN201
 
     Returns:
         What is left of the texts (UTF-8, uint8), where each begins and the last ends (int64); what became of each
-        (n, int64); how many lines went, by `REMOVED` (n x 5, int64); whether a text is another one now (n, bool); how many
+        (n, int64); how many lines went, by `REMOVED` (n x 5, int64); how many of those that stay are
+        empty, and how many of these stand between others (n x 2, int64); whether a text is another one now (n, bool); how many
         characters it lost (n, int64).
     """
     documents = len(bounds) - 1
-    out = np.empty(bounds[-1] - bounds[0] + documents + 1, np.uint8)
+    out = np.empty(2 * (bounds[-1] - bounds[0]) + documents + 1, np.uint8)
     ends, said = np.zeros(documents + 1, np.int64), np.zeros(documents, np.int64)
-    removed = np.zeros((documents, 5), np.int64)
+    removed, empty = np.zeros((documents, 5), np.int64), np.zeros((documents, 2), np.int64)
     changed, lost = np.zeros(documents, np.bool_), np.zeros(documents, np.int64)
     place = 0
     for document in range(documents):
         position, stop = bounds[document], bounds[document + 1]
-        begin_out = place
+        begin_out, kept, blank = place, False, 0
         while position < stop and said[document] == KEPT:
             # the line, between what is not whitespace
             first, last, width = -1, position, 0
@@ -246,14 +247,19 @@ def edit_lines(text, bounds, rules):  # noqa: ANN001, ANN201
                 position += space
             position += width
             first = last if first < 0 else first
-            if place > begin_out:
-                out[place] = 0x0A
-            begin = place + (place > begin_out)
+            # empty lines are written with the line behind them: those around a text are stripped
+            begin = place + (blank + 1 if kept else 0)
             why, end, said[document] = _judge(text, first, last, rules, out, begin)
             if why >= 0:
                 removed[document, why] += 1
+            elif end == begin:
+                blank += 1
+                empty[document, 0] += 1
             else:
-                place = end
+                if kept:
+                    out[place:begin] = 0x0A
+                    empty[document, 1] += blank
+                kept, blank, place = True, 0, end
         if said[document] != KEPT:
             place = begin_out
         ends[document + 1] = place
@@ -264,4 +270,4 @@ def edit_lines(text, bounds, rules):  # noqa: ANN001, ANN201
         for index in range(begin_out, place):
             lost[document] -= out[index] & 0xC0 != 0x80
             changed[document] |= out[index] != text[start + index - begin_out]
-    return out[: place + 1], ends, said, removed, changed, lost
+    return out[: place + 1], ends, said, removed, empty, changed, lost

@@ -66,6 +66,8 @@ class EnglishWords(WordTokenizer):
         self._special = _Special(self._spacy)
         self.chunks, self.vocabulary = Chunks(), Vocabulary(_stop_marks())
         self._special_tokens = frozenset(self.vocabulary.number_texts(self._special.tokens).tolist())
+        self._broken_token = int(self.vocabulary.number_texts([BROKEN])[0])
+        self._words: dict[int, str] = {}
         self._runs: dict[str, bool] = {}
         self._pairs: dict[int, bool] = {}
         self.kept.clear()
@@ -74,7 +76,7 @@ class EnglishWords(WordTokenizer):
         """`Chunks.look_up`, and then every chunk has its tokens.
 
         Args:
-            data: UTF-8 bytes (uint8), without `BROKEN`.
+            data: UTF-8 bytes (uint8).
             bounds: Where each text begins and the last ends (int64).
         """
         if self.chunks.strings.bytes > _CACHED_BYTES:
@@ -147,17 +149,32 @@ class EnglishWords(WordTokenizer):
         return joined(found, self.vocabulary)  # pyright: ignore[reportArgumentType]  none is missing now
 
     def _cut(self, column: pa.ChunkedArray | pa.Array) -> Tokenized:
-        data, bounds = text_buffer(without_broken(column))
+        data, bounds = text_buffer(column)
         chunks, gaps, firsts = self.look_up(data, bounds)
         ids, ends = expand(chunks, firsts, self.chunks.starts, self.chunks.tokens)
-        crossing = self.crossing(data, bounds, gaps, chunks, firsts)
-        if not crossing:
+        odd = self.crossing(data, bounds, gaps, chunks, firsts) + self._broken(data, ids, ends)
+        if not odd:
             return Tokenized(ids, ends, self.vocabulary)
         parts = np.split(ids, ends[1:-1])
-        for number in crossing:
+        for number in odd:
             text = data[bounds[number] : bounds[number + 1]].tobytes().decode()
-            parts[number] = self.vocabulary.number_texts(load_word_tokenizer("eng").word_tokenize(text))
+            parts[number] = self.vocabulary.number_texts(self._by_spacy(text))
         return joined(parts, self.vocabulary)
+
+    def _broken(self, data: np.ndarray, ids: np.ndarray, ends: np.ndarray) -> list[int]:
+        """The texts with the word that spaCy fails on."""
+        if data.tobytes().find(BROKEN.encode()) < 0:
+            return []
+        found = np.flatnonzero(ids == self._broken_token)
+        return np.unique(np.searchsorted(ends, found, side="right") - 1).tolist()
+
+    def _by_spacy(self, text: str) -> list[str]:
+        """The tokens of a text that is no joint of its chunks."""
+        self._ask_anew(len(text))
+        found = [token.text for token in self._spacy(text)]
+        if BROKEN in found:
+            found = [token.text for token in self._spacy(text.replace(BROKEN, ""))]
+        return [token for token in (one.strip() for one in found) if token]
 
     def crossing(
         self, data: np.ndarray, bounds: np.ndarray, gaps: np.ndarray, chunks: np.ndarray, firsts: np.ndarray
@@ -230,23 +247,43 @@ class EnglishWords(WordTokenizer):
 
     def word_tokenize(self, text: str) -> list[str]:
         """The words and marks of a text, without whitespace."""
-        import pyarrow as pa
+        data, bounds, (chunks, gaps, firsts) = self._of_one(text)
+        ids, ends = expand(chunks, firsts, self.chunks.starts, self.chunks.tokens)
+        if self.crossing(data, bounds, gaps, chunks, firsts) or self._broken(data, ids, ends):
+            return self._by_spacy(text)
+        words = self._words
+        return [words.get(number) or self._word(number) for number in ids.tolist()]
 
-        cut = self._cut(pa.array([text], pa.large_string()))
-        return [cut.vocabulary.strings.text(number) for number in cut.ids.tolist()]
+    def _word(self, number: int) -> str:
+        self._words[number] = word = self.vocabulary.strings.text(number)
+        return word
+
+    def _of_one(self, text: str) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """The bytes of a text, their bounds, and `look_up` of them."""
+        encoded = text.encode()
+        data = np.frombuffer(encoded + b"\0", np.uint8)
+        bounds = np.array([0, len(encoded)], np.int64)
+        bounds.setflags(write=False)
+        return data, bounds, self.look_up(data, bounds)
 
     def sent_tokenize(self, text: str) -> list[str]:
         """The sentences, stripped; as datatrove's, from the words' own positions."""
-        sentences = (text.replace(BROKEN, "")[start:end].strip() for start, end in self.span_tokenize(text))
+        text = self._mended(text)
+        sentences = (text[start:end].strip() for start, end in self.span_tokenize(text))
         return [sentence for sentence in sentences if sentence]
+
+    def _mended(self, text: str) -> str:
+        """The text without the word that spaCy fails on, where this is a word of it."""
+        if BROKEN not in text:
+            return text
+        _, _, (chunks, _, firsts) = self._of_one(text)
+        ids, _ = expand(chunks, firsts, self.chunks.starts, self.chunks.tokens)
+        return text.replace(BROKEN, "") if (ids == self._broken_token).any() else text
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         """First and last position of every sentence: after a stop mark, the next word begins one."""
-        import pyarrow as pa
-
-        text = text.replace(BROKEN, "")
-        data, bounds = text_buffer(pa.array([text], pa.large_string()))
-        chunks, gaps, firsts = self.look_up(data, bounds)
+        text = self._mended(text)
+        data, bounds, (chunks, gaps, firsts) = self._of_one(text)
         if self.crossing(data, bounds, gaps, chunks, firsts):
             return load_word_tokenizer("eng").span_tokenize(text)
         spans: list[tuple[int, int]] = []
@@ -279,15 +316,6 @@ class EnglishWords(WordTokenizer):
                 length = int(vocabulary.lengths[token])
                 yield begin, begin + length, int(vocabulary.flags[token])
                 begin += length
-
-
-def without_broken(column: Any) -> Any:
-    """Texts without the word that spaCy fails on."""
-    import pyarrow.compute as compute
-
-    if not compute.any(compute.match_substring(column, BROKEN)).as_py():
-        return column
-    return compute.replace_substring(column, BROKEN, "")
 
 
 def _spacy_tokenizer() -> Any:
