@@ -13,7 +13,7 @@ from pathlib import Path
 
 from minhash import read_books
 
-__all__ = ["parity_texts", "read_debian", "read_pages"]
+__all__ = ["mixed_texts", "parity_texts", "read_debian", "read_pages"]
 
 PIECES = [
     "", " ", "  ", "\n", "\n\n", "\r\n", "\r", "\t", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\xa0", "\u1680", "\u2003",
@@ -33,7 +33,11 @@ def read_debian(megabytes: float, folder: Path = Path("/usr/share/doc")) -> Iter
     """What packages say of themselves, cut at blank lines into documents of at most 8 KB; files in the order of their names."""
     size = 0
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not path.is_file() or path.suffix in (".png", ".jpg", ".svg", ".pdf", ".js", ".css", ".ttf"):
+        if (
+            path.is_symlink()
+            or not path.is_file()
+            or path.suffix in (".png", ".jpg", ".svg", ".pdf", ".js", ".css", ".ttf")
+        ):
             continue
         opened = gzip.open if path.suffix == ".gz" else open
         with opened(path, "rb") as file:
@@ -96,3 +100,11 @@ def parity_texts(data: Path, count: int) -> dict[str, list[str]]:
         [text[: chance.choice([200, 600, 1000, 1500, 2500, 6000])] for text in texts] for texts in (books, debian)
     )
     return {"pages": pages, "books": books, "debian": debian, "nasty": nasty_texts(count // 5, books + debian)}
+
+
+def mixed_texts(data: Path, megabytes: float) -> list[str]:
+    """Books and what Debian's packages say, a quarter of them books if there are as many, in random order."""
+    books = [text.replace("\r\n", "\n") for text in read_books(data, megabytes / 4)]
+    texts = books + list(read_debian(megabytes - sum(len(text.encode()) for text in books) / 1e6))
+    random.Random(2).shuffle(texts)
+    return texts

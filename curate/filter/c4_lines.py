@@ -26,7 +26,9 @@ _SPLIT = b"\0"
 _LOREM = np.frombuffer(b"lorem ipsum", np.uint8)
 _SCRIPT = np.frombuffer(b"javascript", np.uint8)
 _PHRASES = np.frombuffer(
-    _SPLIT.join((b"terms of use", b"privacy policy", b"cookie policy", b"uses cookies", b"use of cookies", b"use cookies"))
+    _SPLIT.join(
+        (b"terms of use", b"privacy policy", b"cookie policy", b"uses cookies", b"use of cookies", b"use cookies")
+    )
     + _SPLIT,
     np.uint8,
 )

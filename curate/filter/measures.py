@@ -33,16 +33,18 @@ def quality_features(column: pa.ChunkedArray, cut: Cut, stop_words: Iterable[str
     counted = _count_tokens(tokens.ids, tokens.bounds, vocabulary.lengths, vocabulary.flags, wanted)
     lines = quality_lines(*text_buffer(column))
     total = np.diff(tokens.bounds)
-    return pa.table({
-        "words": counted[:, 0],
-        "mean_word_length": _ratio(counted[:, 1], counted[:, 0]),
-        "hashes_per_word": _ratio(lines[:, 0], total),
-        "ellipses_per_word": _ratio(lines[:, 1], total),
-        "bullet_lines": _ratio(lines[:, 3], lines[:, 2]),
-        "ellipsis_lines": _ratio(lines[:, 4], lines[:, 2]),
-        "alphabetic": _ratio(counted[:, 2], total),
-        "stop_words": counted[:, 3],
-    })
+    return pa.table(
+        {
+            "words": counted[:, 0],
+            "mean_word_length": _ratio(counted[:, 1], counted[:, 0]),
+            "hashes_per_word": _ratio(lines[:, 0], total),
+            "ellipses_per_word": _ratio(lines[:, 1], total),
+            "bullet_lines": _ratio(lines[:, 3], lines[:, 2]),
+            "ellipsis_lines": _ratio(lines[:, 4], lines[:, 2]),
+            "alphabetic": _ratio(counted[:, 2], total),
+            "stop_words": counted[:, 3],
+        }
+    )
 
 
 def repetition_features(column: pa.ChunkedArray, cut: Cut) -> pa.Table:
@@ -51,14 +53,16 @@ def repetition_features(column: pa.ChunkedArray, cut: Cut) -> pa.Table:
     counted = repeated_lines(*text_buffer(column))
     size = np.maximum(counted[:, 0], 1)
     names = [*(f"top_{n}_gram" for n in TOP), *(f"repeated_{n}_grams" for n in REPEATED)]
-    return pa.table({
-        "characters": counted[:, 0],
-        "repeated_paragraphs": _ratio(counted[:, 2], counted[:, 1]),
-        "repeated_paragraph_characters": _ratio(counted[:, 3], size),
-        "repeated_lines": _ratio(counted[:, 5], counted[:, 4]),
-        "repeated_line_characters": _ratio(counted[:, 6], size),
-        **{name: _ratio(n_grams[:, place], size) for place, name in enumerate(names)},
-    })
+    return pa.table(
+        {
+            "characters": counted[:, 0],
+            "repeated_paragraphs": _ratio(counted[:, 2], counted[:, 1]),
+            "repeated_paragraph_characters": _ratio(counted[:, 3], size),
+            "repeated_lines": _ratio(counted[:, 5], counted[:, 4]),
+            "repeated_line_characters": _ratio(counted[:, 6], size),
+            **{name: _ratio(n_grams[:, place], size) for place, name in enumerate(names)},
+        }
+    )
 
 
 class Marks:
@@ -80,9 +84,7 @@ class Marks:
         self.cuts = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
 
 
-def line_features(
-    column: pa.ChunkedArray, cut: Cut, marks: Marks, *, short: int, keep_unpunctuated: bool
-) -> pa.Table:
+def line_features(column: pa.ChunkedArray, cut: Cut, marks: Marks, *, short: int, keep_unpunctuated: bool) -> pa.Table:
     """FineWeb's features of texts.
 
     Args:
@@ -97,13 +99,15 @@ def line_features(
     characters, feeds, lines, marked, few, repeated = counted.T
     count = np.maximum(lines, 1)
     punctuated = np.where((marked == 0) & keep_unpunctuated, 1.0, marked / count)
-    return pa.table({
-        "lines": lines,
-        "punctuated_lines": punctuated,
-        "short_lines": _ratio(few, count),
-        "repeated_line_characters": _ratio(repeated, np.where(lines > 0, characters - feeds, 1)),
-        "line_breaks_per_word": _ratio(feeds, np.diff(cut(column).bounds)),
-    })
+    return pa.table(
+        {
+            "lines": lines,
+            "punctuated_lines": punctuated,
+            "short_lines": _ratio(few, count),
+            "repeated_line_characters": _ratio(repeated, np.where(lines > 0, characters - feeds, 1)),
+            "line_breaks_per_word": _ratio(feeds, np.diff(cut(column).bounds)),
+        }
+    )
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> pa.Array:

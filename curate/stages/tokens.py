@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,7 +25,19 @@ from curate.stages.strings import Strings
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ALPHABETIC", "BASE", "INVERSE", "SPOKEN", "STOP", "WORD", "Kept", "Tokenized", "Vocabulary", "cut_by", "joined"]
+__all__ = [
+    "ALPHABETIC",
+    "BASE",
+    "INVERSE",
+    "SPOKEN",
+    "STOP",
+    "WORD",
+    "Kept",
+    "Tokenized",
+    "Vocabulary",
+    "cut_by",
+    "joined",
+]
 
 WORD, ALPHABETIC, SPOKEN, STOP = 1, 2, 4, 8
 """Flags of a token: it has a character that is not in datatrove's set of punctuation, one that is a letter, one that is not
@@ -165,7 +178,7 @@ class Kept:
         from xxhash import xxh3_128_digest
 
         view, ends = memoryview(data), bounds.tolist()
-        return [xxh3_128_digest(view[start:stop], self._seed) for start, stop in zip(ends, ends[1:], strict=False)]
+        return [xxh3_128_digest(view[start:stop], self._seed) for start, stop in pairwise(ends)]
 
     def get(self, key: bytes) -> np.ndarray | None:
         """The numbers of a text, if they are still there."""

@@ -5,8 +5,7 @@ is kept (curate/stages/chunks.py says why that gives the very same tokens), and 
 (curate/stages/tokens.py) without Python touching a word. A differential test and a property test compare the two, and
 benchmarks/filters.py every decision of the filters.
 
-The table holds chunks of at most 32 MB together (some million, 300 MB) and is then begun anew. spaCy's string store,
-which grows with every new chunk, begins anew after 2 million characters.
+The table holds chunks of at most 32 MB together (some million, 300 MB) and is then begun anew.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from datatrove.utils.word_tokenizers import WordTokenizer, load_tokenizer_assign
 from curate.errors import CurateError
 from curate.stages.buffers import text_buffer
 from curate.stages.chunks import Chunks, count_sentences, expand, find_touchy
+from curate.stages.english import BROKEN, SpacyEnglish
 from curate.stages.languages import find_language
 from curate.stages.lean import without
 from curate.stages.missing import missing_package
@@ -31,18 +30,14 @@ from curate.stages.tokens import SPOKEN, STOP, Kept, Tokenized, Vocabulary, cut_
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BROKEN", "EnglishWords", "english_tokenizer", "token_cutter", "word_tokenizer"]
+__all__ = ["EnglishWords", "english_tokenizer", "token_cutter", "word_tokenizer"]
 
-BROKEN = "IS_ALPHA"
-"""The one word that spaCy fails on: datatrove takes it out and tries again."""
 _CACHED_BYTES = 32_000_000
-_ASKED_CHARACTERS = 2_000_000
 _LINES = 2_000
 _PAIRS = 100_000
 _PIECES = re.compile(r"\s+|\S+")
 _ENGLISH = ("eng", "en")
 _SAMPLE = "One word. Two words."
-_LONGEST = 10_000  # characters before a space that are looked at; no special case is longer than 14
 
 
 class EnglishWords(WordTokenizer):
@@ -61,14 +56,11 @@ class EnglishWords(WordTokenizer):
 
     def _begin(self) -> None:
         """An empty table; what it held is forgotten."""
-        self._spacy: Any = _spacy_tokenizer()
-        self._asked = 0
-        self._special = _Special(self._spacy)
-        self.chunks, self.vocabulary = Chunks(), Vocabulary(_stop_marks())
-        self._special_tokens = frozenset(self.vocabulary.number_texts(self._special.tokens).tolist())
+        self._spacy = SpacyEnglish()
+        self.chunks, self.vocabulary = Chunks(), Vocabulary(self._spacy.stop_marks())
+        self._special_tokens = frozenset(self.vocabulary.number_texts(self._spacy.special.tokens).tolist())
         self._broken_token = int(self.vocabulary.number_texts([BROKEN])[0])
         self._words: dict[int, str] = {}
-        self._runs: dict[str, bool] = {}
         self._pairs: dict[int, bool] = {}
         self.kept.clear()
 
@@ -92,29 +84,22 @@ class EnglishWords(WordTokenizer):
         return found
 
     def _learn(self, first: int, last: int) -> None:
-        """Have spaCy cut the chunks with these numbers, a line for each."""
-        from spacy.attrs import LENGTH, ORTH
-
+        """Find out the tokens of the chunks with these numbers."""
         strings = self.chunks.strings
         start, stop = strings.starts[first], strings.starts[last]
         data = strings.data[start:stop]
         texts = [strings.text(number) for number in range(first, last)]
-        self._ask_anew(int(stop - start))
-        cut = self._spacy("\n".join(texts)).to_array([LENGTH, ORTH])
-        breaks = cut[:, 1] == self._spacy.vocab.strings["\n"]
-        counts = np.diff(np.flatnonzero(np.concatenate([[True], breaks, [True]]))) - 1
-        ends = np.cumsum(cut[~breaks, 0], dtype=np.int64)
-        lengths = np.array([len(text) for text in texts])
-        assert np.array_equal(ends[np.cumsum(counts) - 1], np.cumsum(lengths)), "spaCy changes text"
+        lengths = [self._spacy.special.plain(text) for text in texts]
+        asked = [place for place, found in enumerate(lengths) if found is None]
+        for place, found in zip(asked, self._spacy.lengths([texts[place] for place in asked]), strict=True):
+            lengths[place] = found
+        counts = np.array([len(found) for found in lengths if found], np.int64)
+        ends = np.cumsum([length for found in lengths if found for length in found], dtype=np.int64)
+        sizes = np.cumsum([len(text) for text in texts])
+        assert np.array_equal(ends[np.cumsum(counts) - 1], sizes), "spaCy changes text"
         characters = np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data))
         tokens = self.vocabulary.number(data, np.concatenate([[0], characters[ends]]).astype(np.int64))
         self.chunks.learn(counts, tokens, self._touchy(texts, counts, tokens))
-
-    def _ask_anew(self, length: int) -> None:
-        """A new spaCy, where this one has seen enough."""
-        self._asked += length
-        if self._asked > _ASKED_CHARACTERS:
-            self._spacy, self._asked = _spacy_tokenizer(), length
 
     def _touchy(self, texts: list[str], counts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Whether a special case may have been applied within each of these chunks (bool)."""
@@ -124,7 +109,7 @@ class EnglishWords(WordTokenizer):
         suspects = [place for place, token in enumerate(listed) if token in self._special_tokens]
         for chunk in np.unique(np.searchsorted(ends, suspects, side="right")).tolist():
             words = [self.vocabulary.strings.text(token) for token in listed[ends[chunk] - counts[chunk] : ends[chunk]]]
-            touchy[chunk] = self._special.within(texts[chunk], words)
+            touchy[chunk] = self._spacy.special.within(texts[chunk], words)
         return touchy
 
     # ---- whole texts
@@ -158,7 +143,7 @@ class EnglishWords(WordTokenizer):
         parts = np.split(ids, ends[1:-1])
         for number in odd:
             text = data[bounds[number] : bounds[number + 1]].tobytes().decode()
-            parts[number] = self.vocabulary.number_texts(self._by_spacy(text))
+            parts[number] = self.vocabulary.number_texts(self._spacy.whole(text))
         return joined(parts, self.vocabulary)
 
     def _broken(self, data: np.ndarray, ids: np.ndarray, ends: np.ndarray) -> list[int]:
@@ -168,14 +153,6 @@ class EnglishWords(WordTokenizer):
         found = np.flatnonzero(ids == self._broken_token)
         return np.unique(np.searchsorted(ends, found, side="right") - 1).tolist()
 
-    def _by_spacy(self, text: str) -> list[str]:
-        """The tokens of a text that is no joint of its chunks."""
-        self._ask_anew(len(text))
-        found = [token.text for token in self._spacy(text)]
-        if BROKEN in found:
-            found = [token.text for token in self._spacy(text.replace(BROKEN, ""))]
-        return [token for token in (one.strip() for one in found) if token]
-
     def crossing(
         self, data: np.ndarray, bounds: np.ndarray, gaps: np.ndarray, chunks: np.ndarray, firsts: np.ndarray
     ) -> list[int]:
@@ -184,47 +161,19 @@ class EnglishWords(WordTokenizer):
         pairs, which = np.unique(chunks[places - 1].astype(np.int64) << 32 | chunks[places], return_inverse=True)
         doubtful = np.array([self._may_join(pair) for pair in pairs.tolist()], np.bool_)
         texts = np.unique(np.searchsorted(firsts, places[doubtful[which]], side="right") - 1).tolist()
-        return [one for one in texts if self._crosses(data[bounds[one] : bounds[one + 1]].tobytes().decode())]
+        return [one for one in texts if self._spacy.crosses(data[bounds[one] : bounds[one + 1]].tobytes().decode())]
 
     def _may_join(self, pair: int) -> bool:
         """Whether a special case could lie across a space between two chunks."""
         known = self._pairs.get(pair)
         if known is None:
             left, right = self.chunks.strings.text(pair >> 32), self.chunks.strings.text(pair & 0xFFFFFFFF)
-            around = self._special.pairs.get(f"{left[-1]} {right[0]}", ())
+            around = self._spacy.special.pairs.get(f"{left[-1]} {right[0]}", ())
             known = any(left.endswith(before) and right.startswith(behind) for before, behind in around)
             if len(self._pairs) > _PAIRS:
                 self._pairs.clear()
             self._pairs[pair] = known
         return known
-
-    def _crosses(self, text: str) -> bool:
-        """Whether a special case could lie across a space of this text and changes the tokens around it."""
-        start = stop = -1
-        for match in self._special.candidates.finditer(text):
-            space = match.end() - 1
-            pairs = self._special.pairs.get(text[space - 1 : space + 2], ())
-            if not any(text.endswith(left, 0, space) and text.startswith(right, space + 1) for left, right in pairs):
-                continue
-            if space != stop:
-                if stop >= 0 and self._changes(text[start:stop]):
-                    return True
-                start = space - len(text[max(0, space - _LONGEST) : space].split()[-1])
-            after = _PIECES.match(text, space + 1)
-            stop = after.end() if after else space + 1
-        return stop >= 0 and self._changes(text[start:stop])
-
-    def _changes(self, run: str) -> bool:
-        """Whether spaCy cuts these chunks otherwise together than one by one."""
-        changes = self._runs.get(run)
-        if changes is None:
-            self._ask_anew(2 * len(run))
-            together = [token.text for token in self._spacy(run)]
-            changes = together != [token.text for chunk in run.split() for token in self._spacy(chunk)]
-            if len(self._runs) > _LINES:
-                self._runs.clear()
-            self._runs[run] = changes
-        return changes
 
     def sentences(self, data: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, list[int]]:
         """Sentences in the lines of each text, every line by itself (int64), and the texts of which it is not known.
@@ -250,7 +199,7 @@ class EnglishWords(WordTokenizer):
         data, bounds, (chunks, gaps, firsts) = self._of_one(text)
         ids, ends = expand(chunks, firsts, self.chunks.starts, self.chunks.tokens)
         if self.crossing(data, bounds, gaps, chunks, firsts) or self._broken(data, ids, ends):
-            return self._by_spacy(text)
+            return self._spacy.whole(text)
         words = self._words
         return [words.get(number) or self._word(number) for number in ids.tolist()]
 
@@ -316,67 +265,6 @@ class EnglishWords(WordTokenizer):
                 length = int(vocabulary.lengths[token])
                 yield begin, begin + length, int(vocabulary.flags[token])
                 begin += length
-
-
-def _spacy_tokenizer() -> Any:
-    import spacy
-
-    tokenizer: Any = spacy.blank("en").tokenizer
-    tokenizer.vocab.lex_attr_getters = {}  # attributes of words that nobody reads, and that cost half of the time
-    return tokenizer
-
-
-def _stop_marks() -> list[str]:
-    """The marks behind which spaCy's sentencizer ends sentences."""
-    from spacy.pipeline import Sentencizer
-
-    return list(Sentencizer.default_punct_chars)
-
-
-class _Special:
-    """spaCy's special cases.
-
-    Attributes:
-        tokens: All tokens that they make.
-        candidates: A pattern for a space that one could lie across, after its left neighbour.
-        pairs: The tokens of special cases before and behind such a space, by the three characters around it.
-    """
-
-    def __init__(self, tokenizer: Any) -> None:
-        from spacy.tokenizer import Tokenizer
-
-        plain = Tokenizer(
-            tokenizer.vocab,
-            prefix_search=tokenizer.prefix_search,
-            suffix_search=tokenizer.suffix_search,
-            infix_finditer=tokenizer.infix_finditer,
-            token_match=tokenizer.token_match,
-            url_match=tokenizer.url_match,
-        )
-        self.pairs: dict[str, list[tuple[str, str]]] = {}
-        self._made: dict[str, set[tuple[str, ...]]] = {}
-        self._rules = frozenset(tokenizer.rules)
-        for case in tokenizer.rules:
-            tokens = [token.text for token in plain(case) if not token.text.isspace()]
-            made = tuple(token.text for token in tokenizer(case))
-            if list(made) != tokens:
-                self._made.setdefault(made[0], set()).add(made)
-            for left, right in pairwise(tokens):
-                known = self.pairs.setdefault(f"{left[-1]} {right[0]}", [])
-                if (left, right) not in known:
-                    known.append((left, right))
-        self.tokens = list(self._made)
-        before = re.escape("".join(sorted({around[0] for around in self.pairs})))
-        after = re.escape("".join(sorted({around[2] for around in self.pairs})))
-        self.candidates = re.compile(f"[{before}] (?=[{after}])")
-
-    def within(self, chunk: str, tokens: list[str]) -> bool:
-        """Whether a special case may have been applied to a part of a chunk; one that is the whole chunk lies nowhere else."""
-        return chunk not in self._rules and any(
-            tuple(tokens[place : place + len(made)]) == made
-            for place, token in enumerate(tokens)
-            for made in self._made.get(token, ())
-        )
 
 
 @cache
