@@ -16,16 +16,17 @@ from minhash import read_books
 __all__ = ["mixed_texts", "parity_texts", "read_debian", "read_pages"]
 
 PIECES = [
-    "", " ", "  ", "\n", "\n\n", "\r\n", "\r", "\t", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\xa0", "\u1680", "\u2003",
-    "\u2028", "\u2029", "\u202f", "\u205f", "\u3000", "\u200b", "\ufeff", "\x00", "\x07", "\x7f", ".", "..", "...", "....", "\u2026", "!",
-    "?", "\"", "'", "\u201d", "\u2019s", "\u3002", "\u061f", "#", "##", "-", "- ", "\u2022", "\u2022 ", "*", "{", "}", "[1]", "[]", "[edit]",
-    "[citation needed]", "[\u0661]", "[12", "[[3]]", "lorem ipsum", "LOREM Ipsum", "JavaScript", "terms of use", "Privacy Policy",
-    "use coo\u212aies", "uses cookies", ":)", ":-(", ": (", ": )", "(:", ")-:", "8 )", "' s", "'s", "o.O", "XD", "x: (:", "(-_-)", "don't", "\"I'm",
-    "can't've", "IS_ALPHA", "xIS_ALPHAy", "IS_ASCII", "U.S.", "e.g.", "a.m.", "10a.m.", "5 p.m .", "http://a.b/c?d=e#f", "x@y.zz", "$5", "10km",
-    "C++", "co-op", "and/or", "the", "and", "of", "to", "be", "that", "have", "with", "The", "word", "words", "ab c", "a bc", "abc", "a" * 1001,
-    "x" * 70, "\u00e9t\u00e9", "e\u0301", "\u0301", "\u05e9\u05dc\u05d5\u05dd", "\u0645\u0631\u062d\u0628\u0627", "\u202e", "\u4e2d\u6587\u3002",
-    "\U0001f600", "\U0001f469\u200d\U0001f4bb", "\u00bd", "\u0660", "\U0001d54f", "I went home.", "It is so!", "Is it?", "one two three.",
-    "Home", "Menu",
+    "", " ", "  ", "\n", "\n\n", "\r\n", "\r", "\t", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\xa0",
+    "\u1680", "\u2003", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000", "\u200b", "\ufeff", "\x00", "\x07", "\x7f", ".",
+    "..", "...", "....", "\u2026", "!", "?", "\"", "'", "\u201d", "\u2019s", "\u3002", "\u061f", "#", "##", "-", "- ",
+    "\u2022", "\u2022 ", "*", "{", "}", "[1]", "[]", "[edit]", "[citation needed]", "[\u0661]", "[12", "[[3]]",
+    "lorem ipsum", "LOREM Ipsum", "JavaScript", "terms of use", "Privacy Policy", "use coo\u212aies", "uses cookies", ":)",
+    ":-(", ": (", ": )", "(:", ")-:", "8 )", "' s", "'s", "o.O", "XD", "x: (:", "(-_-)", "don't", "\"I'm", "can't've",
+    "IS_ALPHA", "xIS_ALPHAy", "IS_ASCII", "U.S.", "e.g.", "a.m.", "10a.m.", "5 p.m .", "http://a.b/c?d=e#f", "x@y.zz", "$5",
+    "10km", "C++", "co-op", "and/or", "the", "and", "of", "to", "be", "that", "have", "with", "The", "word", "words", "ab c",
+    "a bc", "abc", "a" * 1001, "x" * 70, "\xe9t\xe9", "e\u0301", "\u0301", "\u05e9\u05dc\u05d5\u05dd",
+    "\u0645\u0631\u062d\u0628\u0627", "\u202e", "\u4e2d\u6587\u3002", "\U0001f600", "\U0001f469\u200d\U0001f4bb", "\xbd",
+    "\u0660", "\U0001d54f", "I went home.", "It is so!", "Is it?", "one two three.", "Home", "Menu",
 ]  # fmt: skip
 
 

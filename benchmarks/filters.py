@@ -7,14 +7,16 @@ FOLDER has books_sample/books.tar.xz and zyte_article_extraction (by default ../
 Documents are those of filter_texts.py: books, cut into documents of about 600 words (their CRLF is LF, as the stage
 `unicode` makes it), and what the packages of a Debian system say about themselves, mixed.
 
-Numbers are CPU seconds of one process, MB are UTF-8 text, 10^6 bytes. Filters: ours with `open()` and `decide()`, in shards of 16 MB,
-every stage over the shard before the next one, as the engine does; datatrove's with the block's `filter()`, without its pipeline, on
-every n-th document, so that there are `--sample` MB: that gives its rate. Of the sample's documents the decision, the reason and the
-text must be equal on both sides, or the benchmark fails. Runs of the two sides alternate. What each needs to load (imports, tokenizers,
-kernels that are compiled once per installation) is not counted: `loading` has it, for a fresh process, as installed and with torch hidden.
+Numbers are CPU seconds of one process, MB are UTF-8 text, 10^6 bytes. Filters: ours with `open()` and `decide()`, in
+shards of 16 MB, every stage over the shard before the next one, as the engine does; datatrove's with the block's
+`filter()`, without its pipeline, on every n-th document, so that there are `--sample` MB: that gives its rate. Of the
+sample's documents the decision, the reason and the text must be equal on both sides, or the benchmark fails. Runs of
+the two sides alternate. What each needs to load (imports, tokenizers, kernels that are compiled once per installation)
+is not counted: `loading` has it, for a fresh process, as installed and with torch hidden.
 
-States: `cold`, all megabytes with an empty table of chunks; `steady`, the last half of them, which is what most of a run looks like;
-`warm`, all of them again: every chunk is known, and no text is. `all_four` runs the filters one after the other, each on every document.
+States: `cold`, all megabytes with an empty table of chunks; `steady`, the last half of them, which is what most of a
+run looks like; `warm`, all of them again: every chunk is known, and no text is. `all_four` runs the filters one after
+the other, each on every document.
 
 `--parity` compares decision, reason and text of so many documents, a fifth of them nasty, and counts those that differ.
 """

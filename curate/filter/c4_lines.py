@@ -95,9 +95,8 @@ def _phrases(text, start, stop):  # noqa: ANN001, ANN202
                 found |= 2 * _is_at(text, position, stop, _SCRIPT)
             elif letter == 0x69:
                 found |= 16 * _is_at(text, position, stop, _BROKEN)
-            elif letter == 0x74 or letter == 0x70 or letter == 0x63 or letter == 0x75:
-                if not found & 8:
-                    found |= 8 * _policy_at(text, position, stop)
+            elif (letter == 0x74 or letter == 0x70 or letter == 0x63 or letter == 0x75) and not found & 8:
+                found |= 8 * _policy_at(text, position, stop)
     return found
 
 
@@ -153,7 +152,7 @@ def _copy(text, start, stop, citations, out, place):  # noqa: ANN001, ANN202
 def _is_exactly(text, position, stop, phrase):  # noqa: ANN001, ANN202
     if position + len(phrase) > stop:
         return False
-    for place in range(len(phrase)):
+    for place in range(len(phrase)):  # noqa: SIM110  numba has no all()
         if text[position + place] != phrase[place]:
             return False
     return True

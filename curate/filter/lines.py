@@ -232,8 +232,7 @@ def _ends_with(text, start, stop, single, longer, cuts):  # noqa: ANN001, ANN202
 
 @njit(cache=True, nogil=True)
 def shape_of_lines(text, bounds, single, longer, cuts, short):  # noqa: ANN001, ANN201
-    """Of each text (n x 6, int64): characters, line feeds, and of lines that are not blank: how many, how many end with a mark,
-    how many have at most `short` characters, and the characters of those that came before.
+    """What FineWeb asks of the lines of each text.
 
     Args:
         text: UTF-8 (uint8).
@@ -242,6 +241,10 @@ def shape_of_lines(text, bounds, single, longer, cuts, short):  # noqa: ANN001, 
         longer: Marks of several characters, as UTF-8 (uint8).
         cuts: Where each of these begins, and the last ends (int64).
         short: Characters.
+
+    Returns:
+        n x 6 (int64): characters, line feeds, and of lines that are not blank: how many, how many end with a mark, how many
+        have at most `short` characters, and the characters of those that came before.
     """
     counted = np.zeros((len(bounds) - 1, 6), np.int64)
     most, size = _most_lines(text, bounds)

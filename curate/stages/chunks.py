@@ -16,7 +16,7 @@ from numba import njit
 
 from curate.stages.strings import Strings, add_string, find_string, longer
 
-__all__ = ["BREAK", "ONE_SPACE", "Chunks", "count_sentences", "expand", "find_touchy"]
+__all__ = ["BREAK", "ONE_SPACE", "Chunks", "count_sentences", "expand", "find_touchy", "space_width"]
 
 ONE_SPACE, BREAK, WIDE = 1, 2, 3
 """What lies before a chunk: one space, whitespace with a line feed, other whitespace; 0 at the begin of a text."""
@@ -181,10 +181,7 @@ def count_sentences(chunks, gaps, firsts, starts, tokens, flags):  # noqa: ANN00
         count, stopped = 0, False
         for place in range(firsts[document], firsts[document + 1]):
             gap = gaps[place]
-            if gap == 0 or gap == BREAK:
-                count += 1
-                stopped = False
-            elif gap == WIDE and stopped:
+            if gap == 0 or gap == BREAK or (gap == WIDE and stopped):
                 count += 1
                 stopped = False
             for token in range(starts[chunks[place]], starts[chunks[place] + 1]):
