@@ -209,6 +209,25 @@ def _ends_in_space(text, start, stop):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
+def _next_line(text, position, stop):  # noqa: ANN001, ANN202
+    """Where the line at a position begins and ends without whitespace around it, and where the next one begins."""
+    first, last, width = -1, position, 0
+    while position < stop:
+        byte = text[position]
+        space = 0
+        if byte <= 0x20 or byte >= 0xC2:
+            width = break_width(text, position, stop)
+            if width:
+                break
+            space = space_width(text, position, stop)
+        if space == 0:
+            first = position if first < 0 else first
+            space, last = 1, position + 1
+        position += space
+    return (last if first < 0 else first), last, position + width
+
+
+@njit(cache=True, nogil=True)
 def edit_lines(text, bounds, rules):  # noqa: ANN001, ANN201
     """Judge every line of some texts.
 
@@ -228,26 +247,7 @@ def edit_lines(text, bounds, rules):  # noqa: ANN001, ANN201
         position, stop = bounds[document], bounds[document + 1]
         begin_out, kept, blank = place, False, 0
         while position < stop and said[document] == KEPT:
-            # the line, between what is not whitespace
-            first, last, width = -1, position, 0
-            while position < stop:
-                byte = text[position]
-                if 0x20 < byte < 0xC2:
-                    first = position if first < 0 else first
-                    position += 1
-                    last = position
-                    continue
-                width = break_width(text, position, stop)
-                if width:
-                    break
-                space = space_width(text, position, stop)
-                if space == 0:
-                    first = position if first < 0 else first
-                    space = 1
-                    last = position + 1
-                position += space
-            position += width
-            first = last if first < 0 else first
+            first, last, position = _next_line(text, position, stop)
             # empty lines are written with the line behind them: those around a text are stripped
             begin = place + (blank + 1 if kept else 0)
             why, end, said[document] = _judge(text, first, last, rules, out, begin)

@@ -91,8 +91,7 @@ def quality_lines(text, bounds):  # noqa: ANN001, ANN201
             lines += 1
             if first >= 0:
                 ends += _ends_in_ellipsis(text, first, last)
-        counted[document, 0], counted[document, 1], counted[document, 2] = hashes, ellipses, lines
-        counted[document, 3], counted[document, 4] = bullets, ends
+        counted[document] = np.array([hashes, ellipses, lines, bullets, ends])
     return counted
 
 

@@ -89,8 +89,7 @@ def _look_up(text, bounds, state, count, data, starts, table, chunks, gaps, firs
     `state`: text, position, gap before it, chunks so far, and at the end the bytes of a chunk without room.
     """
     document, position, gap, written = state[0], state[1], state[2], state[3]
-    documents = len(bounds) - 1
-    while document < documents:
+    while document < len(bounds) - 1:
         stop = bounds[document + 1]
         while position < stop:
             width = space_width(text, position, stop)
@@ -121,7 +120,7 @@ def _look_up(text, bounds, state, count, data, starts, table, chunks, gaps, firs
             if number < 0:
                 place = -1 - number
                 if not add_string(text, begin, position, first_word, second_word, place, count, data, starts, table):
-                    state[0], state[1], state[2], state[3], state[4] = document, begin, gap, written, position - begin
+                    state[:] = np.array([document, begin, gap, written, position - begin])
                     return count
                 number = count
                 count += 1

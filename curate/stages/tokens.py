@@ -177,7 +177,7 @@ class Kept:
         """Hashes of the texts."""
         from xxhash import xxh3_128_digest
 
-        view, ends = memoryview(data), bounds.tolist()
+        view, ends = data.data, bounds.tolist()
         return [xxh3_128_digest(view[start:stop], self._seed) for start, stop in pairwise(ends)]
 
     def get(self, key: bytes) -> np.ndarray | None:
@@ -208,12 +208,13 @@ def cut_by(tokenize: Callable[[str], list[str]]) -> Callable[[pa.ChunkedArray], 
         if vocabulary.strings.bytes > _KEPT_BYTES:
             vocabulary = Vocabulary()
             kept.clear()
-        keys = kept.keys(*text_buffer(column))
-        found = [kept.get(key) for key in keys]
-        for place, text in enumerate(column.to_pylist()):
-            if found[place] is None:
-                found[place] = vocabulary.number_texts(tokenize(text))
-                kept.put(keys[place], found[place])
+        keys, found = kept.keys(*text_buffer(column)), []
+        for key, text in zip(keys, column.to_pylist(), strict=True):
+            ids = kept.get(key)
+            if ids is None:
+                ids = vocabulary.number_texts(tokenize(text))
+                kept.put(key, ids)
+            found.append(ids)
         return joined(found, vocabulary)
 
     return cut
