@@ -99,6 +99,8 @@ class GopherQuality(Filter):
     @needing("gopher_quality")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure eight features of every document."""
+        import datatrove.utils.text  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
+
         from curate.filter.measures import quality_features
         from curate.stages.words import token_cutter
 
@@ -184,6 +186,8 @@ class GopherRepetition(Filter):
     @needing("gopher_repetition")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure fourteen features of every document."""
+        import datatrove.utils.text  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
+
         from curate.filter.measures import repetition_features
         from curate.stages.words import token_cutter
 
