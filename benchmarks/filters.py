@@ -1,21 +1,24 @@
 """Quality filters against datatrove's same blocks, on the same documents.
 
-    python benchmarks/filters.py [--data FOLDER] [--megabytes 3] [--runs 5] [--crlf]
+    python benchmarks/filters.py [--data FOLDER] [--megabytes 100] [--sample 2] [--runs 3]
+    python benchmarks/filters.py --parity 22000 [--data FOLDER]
 
-FOLDER has books_sample/books.tar.xz (by default ../shared/data beside the repository). Books are
-cut into documents of about 600 words. Their lines end with CRLF, which becomes LF, as the stage `unicode` makes it.
-`--crlf` leaves it: a CR hides the full stop of every line, the line rules drop most documents, and datatrove, which
-stops at the first rule that fails, hardly cuts a word: its best case, since ours measures every rule.
+FOLDER has books_sample/books.tar.xz and zyte_article_extraction (by default ../shared/data beside the repository).
+Documents are those of filter_texts.py: books, cut into documents of about 600 words (their CRLF is LF, as the stage
+`unicode` makes it), and what the packages of a Debian system say about themselves, mixed.
 
-Numbers are CPU seconds of one process. Runs of the two sides alternate. What each needs to load (imports, tokenizers,
-recognizers) is not counted: `loading` has it, for a fresh process, as installed and with torch hidden, which spaCy and
-Presidio import where they find it.
+Numbers are CPU seconds of one process, MB are UTF-8 text, 10^6 bytes. Filters: ours with `open()` and `decide()`, in
+shards of 16 MB, every stage over the shard before the next one, as the engine does; datatrove's with the block's
+`filter()`, without its pipeline, on every n-th document, so that there are `--sample` MB: that gives its rate. Of the
+sample's documents the decision, the reason and the text must be equal on both sides, or the benchmark fails. Runs of
+the two sides alternate. What each needs to load (imports, tokenizers, kernels that are compiled once per installation)
+is not counted: `loading` has it, for a fresh process, as installed and with torch hidden.
 
-Filters: ours with `open()` and `decide()`, datatrove's with the block's `filter()`, without its pipeline. Three states
-of our tokenizer's cache: `cold`, empty; `steady`, after four times as many megabytes of other books, which is what most
-of a run looks like; `warm`, after the very same documents: the second filter of a pipeline that cuts words. `all_four`
-runs them one after the other, each on every document. The decision, the reason and the text of every
-document must be equal on both sides, or the benchmark fails. MB are UTF-8 text, 10^6 bytes.
+States: `cold`, all megabytes with an empty table of chunks; `steady`, the last half of them, which is what most of a
+run looks like; `warm`, all of them again: every chunk is known, and no text is. `all_four` runs the filters one after
+the other, each on every document.
+
+`--parity` compares decision, reason and text of so many documents, a fifth of them nasty, and counts those that differ.
 """
 
 from __future__ import annotations
@@ -27,14 +30,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filter_texts import mixed_texts, parity_texts
 from machine import machine, spread
-from minhash import read_books
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 STATES = ("cold", "steady", "warm")
+SHARD = 16_000_000
 Outcome = tuple[str | None, str]
 """The reason of a drop, or None, and the text afterwards."""
 
@@ -94,12 +99,29 @@ def batches(texts: Sequence[str], size: int) -> list[Any]:
 # ---- filters
 
 
-def run_stages(opened: Sequence[tuple[Any, Any, Sequence[Any]]]) -> list[list[Any]]:
-    """The verdicts of every batch, for each stage: given as the stage, its function and its batches."""
-    return [
-        [stage.decide(apply(part)) if stage.kind == "filter" else apply(part).verdicts for part in parts]
-        for stage, apply, parts in opened
-    ]
+def run_stages(opened: Sequence[tuple[Any, Any]], texts: Sequence[str]) -> list[dict[int, Outcome]]:
+    """What each stage, given with its function, says of documents that it does not keep as they are, by number."""
+    outcomes: list[dict[int, Outcome]] = [{} for _ in opened]
+    for start, stop in shards(texts):
+        for said, (stage, apply) in zip(outcomes, opened, strict=True):
+            for number, part in enumerate(batches(texts[start:stop], stage.batch)):
+                verdicts = stage.decide(apply(part)) if stage.kind == "filter" else apply(part).verdicts
+                columns = (verdicts.column(name).to_pylist() for name in ("row", "verdict", "reason", "text"))
+                for row, verdict, reason, text in zip(*columns, strict=True):
+                    place = start + number * stage.batch + row
+                    said[place] = (reason, "") if verdict == "dropped" else (None, text)
+    return outcomes
+
+
+def shards(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """First and last document of pieces of about 16 MB."""
+    bounds, size = [0], 0
+    for number, text in enumerate(texts):
+        size += len(text)
+        if size > SHARD:
+            bounds.append(number + 1)
+            size = 0
+    return [(start, stop) for start, stop in pairwise([*bounds, len(texts)]) if start < stop]
 
 
 def run_blocks(blocks: Sequence[Any], texts: Sequence[str]) -> list[list[tuple[Any, Any]]]:
@@ -111,17 +133,6 @@ def run_blocks(blocks: Sequence[Any], texts: Sequence[str]) -> list[list[tuple[A
     ]
 
 
-def stage_outcomes(texts: Sequence[str], verdicts: Sequence[Any], size: int) -> list[Outcome]:
-    """Ours, one for each document."""
-    outcomes: list[Outcome] = [(None, text) for text in texts]
-    for number, table in enumerate(verdicts):
-        for verdict in table.to_pylist():
-            row = number * size + verdict["row"]
-            dropped = verdict["verdict"] == "dropped"
-            outcomes[row] = (verdict["reason"], "") if dropped else (None, verdict["text"])
-    return outcomes
-
-
 def block_outcomes(said: Sequence[tuple[Any, Any]]) -> list[Outcome]:
     """datatrove's, one for each document; a result is True, False, or False with a reason."""
     results = (result if isinstance(result, tuple) else (result, None) for result, _ in said)
@@ -131,37 +142,61 @@ def block_outcomes(said: Sequence[tuple[Any, Any]]) -> list[Outcome]:
     ]
 
 
-def measure_filters(both: Sequence[Pair], texts: Sequence[str], others: Sequence[str], runs: int) -> dict[str, Any]:
-    """CPU seconds of both sides, and their ratios, run by run."""
+def measure_filters(both: Sequence[Pair], texts: Sequence[str], sample: Sequence[int], runs: int) -> dict[str, Any]:
+    """Megabytes per CPU second of both sides, and their ratios, run by run; datatrove's on the documents of a sample."""
     from curate.stages.words import english_tokenizer
 
-    blocks = [pair.block for pair in both]
-    seconds: dict[str, list[float]] = {"datatrove": [], **{state: [] for state in STATES}}
-    run_blocks(blocks, texts[:1])
+    blocks, chosen = [pair.block for pair in both], [texts[number] for number in sample]
+    half = len(texts) // 2
+    rates: dict[str, list[float]] = {"datatrove": [], **{state: [] for state in STATES}}
+    run_blocks(blocks, chosen[:1])
     for _ in range(runs):
-        theirs, said = timed(run_blocks, blocks, texts)
-        seconds["datatrove"].append(theirs)
-        expected = [block_outcomes(one) for one in said]
-        for state in STATES:
-            if state != "warm":
-                english_tokenizer.cache_clear()
-                opened = [(stage, stage.open(), batches(texts, stage.batch)) for stage, _ in both]
-            for text in others if state == "steady" else ():
-                english_tokenizer().word_tokenize(text)
-            ours, verdicts = timed(run_stages, opened)
-            seconds[state].append(ours)
-            got = [stage_outcomes(texts, one, pair.stage.batch) for pair, one in zip(both, verdicts, strict=True)]
-            assert got == expected
-    megabytes = sum(len(text.encode()) for text in texts) / 1e6
-    ratios = {
-        state: [theirs / ours for theirs, ours in zip(seconds["datatrove"], seconds[state], strict=True)]
-        for state in STATES
-    }
+        theirs, said = timed(run_blocks, blocks, chosen)
+        rates["datatrove"].append(megabytes(chosen) / theirs)
+        english_tokenizer.cache_clear()
+        opened = [(stage, stage.open()) for stage, _ in both]
+        run_stages(opened, ["Three words here."])
+        first, first_said = timed(run_stages, opened, texts[:half])
+        last, last_said = timed(run_stages, opened, texts[half:])
+        rates["cold"].append(megabytes(texts) / (first + last))
+        rates["steady"].append(megabytes(texts[half:]) / last)
+        english_tokenizer().kept.clear()
+        again, _ = timed(run_stages, opened, texts)
+        rates["warm"].append(megabytes(texts) / again)
+        for one, begun, ended in zip(said, first_said, last_said, strict=True):
+            got = [begun.get(number) if number < half else ended.get(number - half) for number in sample]
+            assert [
+                found or (None, texts[number]) for found, number in zip(got, sample, strict=True)
+            ] == block_outcomes(one)
     return {
-        "cpu_s": {name: spread(values) for name, values in seconds.items()},
-        "mb_per_cpu_s": {name: megabytes / spread(values)["median"] for name, values in seconds.items()},
-        "ratio": {state: spread(values) for state, values in ratios.items()},
-        "reasons": Counter(reason for one in expected for reason, _ in one if reason),
+        "mb_per_cpu_s": {name: spread(values) for name, values in rates.items()},
+        "ratio": {
+            state: spread([ours / theirs for theirs, ours in zip(rates["datatrove"], rates[state], strict=True)])
+            for state in STATES
+        },
+        "reasons": Counter(reason for one in said for reason, _ in block_outcomes(one) if reason),
+    }
+
+
+def megabytes(texts: Sequence[str]) -> float:
+    """Of UTF-8."""
+    return sum(len(text.encode()) for text in texts) / 1e6
+
+
+def compare(kinds: dict[str, list[str]]) -> dict[str, Any]:
+    """Documents by kind, and for each filter how many are decided or edited otherwise than by datatrove."""
+    texts = [text for kind in kinds.values() for text in kind]
+    differing = {}
+    for name, both in pairs().items():
+        if len(both) > 1:
+            continue
+        (ours,) = run_stages([(both[0].stage, both[0].stage.open())], texts)
+        theirs = block_outcomes(run_blocks([both[0].block], texts)[0])
+        differing[name] = sum(ours.get(number, (None, texts[number])) != one for number, one in enumerate(theirs))
+    return {
+        "documents": {kind: len(one) for kind, one in kinds.items()},
+        "megabytes": megabytes(texts),
+        "differing": differing,
     }
 
 
@@ -169,25 +204,30 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
-    parser.add_argument("--megabytes", type=float, default=3)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--crlf", action="store_true", help="leave the line ends of the books as they are")
+    parser.add_argument("--megabytes", type=float, default=100)
+    parser.add_argument("--sample", type=float, default=2, help="megabytes that datatrove gets")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--parity", type=int, help="compare so many documents, and measure nothing")
     options = parser.parse_args()
-    line_end = "\r\n" if options.crlf else "\n"
-    books = [text.replace("\r\n", line_end) for text in read_books(options.data, 5 * options.megabytes)]
-    texts, others = books[: len(books) // 5], books[len(books) // 5 :]
-    record = {
-        "machine": machine("datatrove", "spacy", "presidio-analyzer", "pyarrow", "torch"),
+    record: dict[str, Any] = {"machine": machine("datatrove", "spacy", "presidio-analyzer", "pyarrow", "torch")}
+    if options.parity:
+        record |= compare(parity_texts(options.data, options.parity))
+        print(json.dumps(record, indent=2))
+        return
+    texts = mixed_texts(options.data, options.megabytes)
+    sample = range(0, len(texts), max(1, round(megabytes(texts) / options.sample)))
+    record |= {
         "runs": options.runs,
-        "line_end": repr(line_end),
-        "documents": len(texts),
-        "megabytes": sum(len(text.encode()) for text in texts) / 1e6,
-        "filters": {name: measure_filters(both, texts, others, options.runs) for name, both in pairs().items()},
+        "documents": {"ours": len(texts), "datatrove": len(sample)},
+        "megabytes": {"ours": megabytes(texts), "datatrove": megabytes([texts[number] for number in sample])},
         "loading": {
             stage: {"as_installed": loading(stage, torch=True), "without_torch": loading(stage, torch=False)}
             for stage in ("gopher_quality", "pii")
         },
     }
+    for name, both in pairs().items():
+        record[name] = measure_filters(both, texts, sample, options.runs)
+        print(name, json.dumps(record[name]), file=sys.stderr, flush=True)
     print(json.dumps(record, indent=2))
 
 

@@ -123,8 +123,8 @@ class NearDuplicates(Global):
         import pyarrow.compute as pc
 
         from curate.dedup import minhash
-        from curate.dedup.buffers import text_buffer
         from curate.dedup.words import character_table
+        from curate.stages.buffers import text_buffer
 
         bands, rows = choose_bands(self.similarity, self.bands, self.rows)
         multipliers, increments = minhash.permutations(self.seed, bands * rows)

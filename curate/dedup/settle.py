@@ -14,10 +14,10 @@ import pyarrow as pa
 from numba import njit
 
 from curate.dedup import clusters
-from curate.dedup.buffers import text_buffer
 from curate.dedup.keep import Order, preference_order
 from curate.dedup.minhash import jaccard, shingle_sets
 from curate.dedup.words import character_table
+from curate.stages.buffers import text_buffer
 from curate.stages.work import SHARD_BITS
 
 if TYPE_CHECKING:

@@ -1,14 +1,13 @@
 """FineWeb's own filters (Penedo et al. 2024, section 3.6), decided as datatrove 0.10 decides.
 
 Four rules on the shape of the lines, measured for every document; the thresholds decide in datatrove's order
-(differential test). 2.4 to 9 times as fast as datatrove where most documents pass, slower where its first rule drops
-most of them: it cuts words only where the rules before pass (benchmarks/filters.py, benchmarks/LOG.md).
+(differential test).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -74,23 +73,15 @@ class FineWeb(Filter):
     @needing("fineweb")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure five features of every document."""
-        import datatrove.pipeline.filters.gopher_repetition_filter  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
         from datatrove.utils.text import TERMINAL_PUNCTUATION
 
-        from curate.stages.words import word_tokenizer
+        from curate.filter.measures import Marks, line_features
+        from curate.stages.words import token_cutter
 
-        tokenize = word_tokenizer(self.language).word_tokenize
-        stops = tuple(TERMINAL_PUNCTUATION) if self.stop_characters is None else self.stop_characters
-
-        def measure(batch: pa.Table) -> pa.Table:
-            import pyarrow as pa
-
-            rows = [_features(text, tokenize(text), stops, self) for text in batch.column("text").to_pylist()]
-            names = ("lines", "punctuated_lines", "short_lines", "repeated_line_characters", "line_breaks_per_word")
-            kinds = (pa.int64(), *[pa.float64()] * 4)
-            return pa.table({n: pa.array([row[n] for row in rows], kind) for n, kind in zip(names, kinds, strict=True)})
-
-        return measure
+        cut = token_cutter(self.language)
+        marks = Marks(TERMINAL_PUNCTUATION if self.stop_characters is None else self.stop_characters)
+        short, keep = self.short_line_length, self.keep_unpunctuated
+        return lambda batch: line_features(batch.column("text"), cut, marks, short=short, keep_unpunctuated=keep)
 
     def rules(self) -> Sequence[Rule]:
         """In datatrove's order, with datatrove's reasons."""
@@ -101,19 +92,3 @@ class FineWeb(Filter):
             Rule("char_dup_ratio", "repeated_line_characters", maximum=self.max_repeated_line_characters),
             Rule("list_ratio", "line_breaks_per_word", maximum=self.max_line_breaks_per_word),
         )
-
-
-def _features(text: str, words: list[str], stops: tuple[str, ...], settings: FineWeb) -> dict[str, Any]:
-    from datatrove.pipeline.filters.gopher_repetition_filter import find_duplicates
-
-    lines = [line for line in text.split("\n") if line.strip()]
-    count = len(lines) or 1
-    punctuated = sum(line.endswith(stops) for line in lines) / count
-    breaks = text.count("\n")
-    return {
-        "lines": len(lines),
-        "punctuated_lines": 1.0 if settings.keep_unpunctuated and not punctuated else punctuated,
-        "short_lines": sum(len(line) <= settings.short_line_length for line in lines) / count,
-        "repeated_line_characters": find_duplicates(lines)[1] / (len(text) - breaks) if lines else 0.0,
-        "line_breaks_per_word": breaks / len(words) if words else None,
-    }

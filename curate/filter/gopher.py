@@ -16,10 +16,8 @@ The thresholds are the paper's, made for English. Chinese and Japanese words are
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["GopherQuality", "GopherRepetition"]
 
 _TOP = (2, 3, 4)
-_PARAGRAPHS, _LINES = re.compile(r"\n{2,}"), re.compile(r"\n+")
 _REPEATED = (5, 6, 7, 8, 9, 10)
 
 
@@ -102,13 +99,13 @@ class GopherQuality(Filter):
     @needing("gopher_quality")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure eight features of every document."""
-        from datatrove.utils.text import PUNCTUATION_SET
+        import datatrove.utils.text  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
 
-        from curate.stages.words import word_tokenizer
+        from curate.filter.measures import quality_features
+        from curate.stages.words import token_cutter
 
-        tokenize = word_tokenizer(self.language).word_tokenize
-        frequent, marks = frozenset(self._stop_words()), frozenset(PUNCTUATION_SET)
-        return _measuring(lambda text: _quality(text, tokenize(text), frequent, marks), "words", "stop_words")
+        cut, frequent = token_cutter(self.language), self._stop_words()
+        return lambda batch: quality_features(batch.column("text"), cut, frequent)
 
     def rules(self) -> Sequence[Rule]:
         """In datatrove's order, with datatrove's reasons."""
@@ -189,12 +186,13 @@ class GopherRepetition(Filter):
     @needing("gopher_repetition")
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """Measure fourteen features of every document."""
-        import datatrove.pipeline.filters.gopher_repetition_filter  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
+        import datatrove.utils.text  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
 
-        from curate.stages.words import word_tokenizer
+        from curate.filter.measures import repetition_features
+        from curate.stages.words import token_cutter
 
-        tokenize = word_tokenizer(self.language).word_tokenize
-        return _measuring(lambda text: _repetition(text, tokenize(text)), "characters")
+        cut = token_cutter(self.language)
+        return lambda batch: repetition_features(batch.column("text"), cut)
 
     def rules(self) -> Sequence[Rule]:
         """In datatrove's order, with datatrove's reasons."""
@@ -213,62 +211,3 @@ class GopherRepetition(Filter):
                 for n, m in zip(_REPEATED, self.max_repeated_n_grams, strict=True)
             ),
         )
-
-
-def _measuring(measure: Callable[[str], dict[str, Any]], *counts: str) -> Callable[[pa.Table], pa.Table]:
-    """The batch function of a measure of one text; `counts` are the features that are whole numbers."""
-
-    def features(batch: pa.Table) -> pa.Table:
-        import pyarrow as pa
-
-        rows = [measure(text) for text in batch.column("text").to_pylist()]
-        kinds = {name: pa.int64() if name in counts else pa.float64() for name in measure("")}
-        return pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in kinds.items()})
-
-    return features
-
-
-def _quality(text: str, tokens: list[str], stop_words: frozenset[str], marks: frozenset[str]) -> dict[str, Any]:
-    """Features of one text; those of a text without words are null, which is the wrong side of every threshold."""
-    counts = Counter(tokens)
-    words = [(len(token), count) for token, count in counts.items() if not marks.issuperset(token)]
-    number = sum(count for _, count in words)
-    alphabetic = sum(count for token, count in counts.items() if token.isalpha() or any(map(str.isalpha, token)))
-    lines = text.splitlines() or [""]
-    bullets = sum(line.lstrip().startswith(("\u2022", "-")) for line in lines)
-    ellipses = sum(line.rstrip().endswith(("...", "\u2026")) for line in lines)
-    total = len(tokens) or None
-    return {
-        "words": number,
-        "mean_word_length": sum(length * count for length, count in words) / number if number else None,
-        "hashes_per_word": text.count("#") / total if total else None,
-        "ellipses_per_word": (text.count("...") + text.count("\u2026")) / total if total else None,
-        "bullet_lines": bullets / len(lines),
-        "ellipsis_lines": ellipses / len(lines),
-        "alphabetic": alphabetic / total if total else None,
-        "stop_words": len(stop_words & counts.keys()),
-    }
-
-
-def _repetition(text: str, words: list[str]) -> dict[str, Any]:
-    """Features of one text, by datatrove's own functions."""
-    from datatrove.pipeline.filters import gopher_repetition_filter as gopher
-
-    size = len(text) or 1
-    paragraphs = _PARAGRAPHS.split(text.strip())
-    repeated_paragraphs, paragraph_characters = gopher.find_duplicates(paragraphs)
-    lines = _LINES.split(text)
-    repeated_lines, line_characters = gopher.find_duplicates(lines)
-    features = {
-        "characters": len(text),
-        "repeated_paragraphs": repeated_paragraphs / len(paragraphs),
-        "repeated_paragraph_characters": paragraph_characters / size,
-        "repeated_lines": repeated_lines / len(lines),
-        "repeated_line_characters": line_characters / size,
-    }
-    for n in _TOP:
-        n_grams = gopher.get_n_grams(words, n)
-        features[f"top_{n}_gram"] = gopher.find_top_duplicate(n_grams) / size if n_grams else 0.0
-    for n in _REPEATED:
-        features[f"repeated_{n}_grams"] = gopher.find_all_duplicate(words, n) / size
-    return features

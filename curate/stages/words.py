@@ -1,45 +1,43 @@
-"""datatrove's English words and sentences, from a cache of whitespace-separated chunks.
+"""datatrove's English words and sentences, from a table of whitespace-separated chunks; other languages through datatrove.
 
-datatrove tokenizes English with spaCy and throws spaCy's caches away after every document; with a cache that is kept,
-filters run 2 to 5 times as fast on new documents (benchmarks/filters.py). spaCy splits at whitespace first, looks at each chunk
-by itself, so a table chunk -> tokens gives the very same tokens, and spaCy is asked only for chunks not seen before.
-The one exception are spaCy's special cases (emoticons, contractions), which it also looks for across a single space:
-where one lies across a space (`: )`) and changes the tokens, the text goes to datatrove's own tokenizer. A differential
-test and a property test compare the two.
+datatrove tokenizes English with spaCy and throws spaCy's caches away after every document. Here what spaCy says of a chunk
+is kept (curate/stages/chunks.py says why that gives the very same tokens), and texts become numbers of tokens
+(curate/stages/tokens.py) without Python touching a word. A differential test and a property test compare the two, and
+benchmarks/filters.py every decision of the filters.
 
-The table holds chunks of at most 2 million characters together (250,000 chunks, 180 MB) and is then begun anew, with
-spaCy's string store, which otherwise grows with every new chunk.
+The table holds chunks of at most 32 MB together (some million, 300 MB) and is then begun anew.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from datatrove.utils.word_tokenizers import WordTokenizer, load_tokenizer_assignments, load_word_tokenizer
 
 from curate.errors import CurateError
+from curate.stages.buffers import text_buffer
+from curate.stages.chunks import Chunks, count_sentences, expand, find_touchy
+from curate.stages.english import BROKEN, SpacyEnglish
 from curate.stages.languages import find_language
 from curate.stages.lean import without
 from curate.stages.missing import missing_package
+from curate.stages.tokens import SPOKEN, STOP, Kept, Tokenized, Vocabulary, cut_by, joined
 
-__all__ = ["EnglishWords", "english_tokenizer", "word_tokenizer"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-_CACHED_CHARACTERS = 2_000_000
-_BROKEN = "IS_ALPHA"  # the one word that spaCy fails on: datatrove takes it out and tries again
-_WORD, _STOP, _MARK = range(3)
+__all__ = ["EnglishWords", "english_tokenizer", "token_cutter", "word_tokenizer"]
+
+_CACHED_BYTES = 32_000_000
+_LINES = 2_000
+_PAIRS = 100_000
 _PIECES = re.compile(r"\s+|\S+")
+_ENGLISH = ("eng", "en")
 _SAMPLE = "One word. Two words."
-_LONGEST = 10_000  # characters before a space that are looked at; no special case is longer than 14
-
-
-class _Chunk(NamedTuple):
-    """Tokens of a chunk; for sentences also whether each is a word, ends a sentence, or is another mark."""
-
-    tokens: tuple[str, ...]
-    kinds: tuple[int, ...]
 
 
 class EnglishWords(WordTokenizer):
@@ -47,146 +45,243 @@ class EnglishWords(WordTokenizer):
 
     def __init__(self) -> None:
         super().__init__("en")
+        self.kept = Kept()
         self._begin()
-        self._candidates, self._pairs = _split_special_cases(self._spacy)
-
-    def _begin(self) -> None:
-        import spacy
-
-        self._spacy: Any = spacy.blank("en").tokenizer
-        self._spacy.vocab.lex_attr_getters = {}  # attributes of words that nobody reads, and that cost half of the time
-        self._chunks: dict[str, _Chunk] = {}
-        self._runs: dict[str, bool] = {}
-        self._characters = 0
-        sentences: Any = spacy.blank("en").add_pipe("sentencizer")
-        self._stops = frozenset(sentences.punct_chars)
 
     def __reduce__(self) -> tuple[Any, tuple[()]]:
         """Pickled as a name: a worker makes its own."""
         return english_tokenizer, ()
 
-    def _tokenize(self, chunk: str) -> _Chunk:
-        from spacy.lang.lex_attrs import is_punct
+    # ---- the table
 
-        if self._characters > _CACHED_CHARACTERS:
+    def _begin(self) -> None:
+        """An empty table; what it held is forgotten."""
+        self._spacy = SpacyEnglish()
+        self.chunks, self.vocabulary = Chunks(), Vocabulary(self._spacy.stop_marks())
+        self._special_tokens = frozenset(self.vocabulary.number_texts(self._spacy.special.tokens).tolist())
+        self._broken_token = int(self.vocabulary.number_texts([BROKEN])[0])
+        self._words: dict[int, str] = {}
+        self._pairs: dict[int, bool] = {}
+        self.kept.clear()
+
+    def look_up(self, data: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`Chunks.look_up`, and then every chunk has its tokens.
+
+        Args:
+            data: UTF-8 bytes (uint8).
+            bounds: Where each text begins and the last ends (int64).
+        """
+        if self.chunks.strings.bytes > _CACHED_BYTES:
             self._begin()
-        tokens = tuple(token.text for token in self._spacy(chunk))
-        kinds = tuple(_STOP if token in self._stops else _MARK if is_punct(token) else _WORD for token in tokens)
-        self._characters += len(chunk)
-        self._chunks[chunk] = found = _Chunk(tokens, kinds)
+        first = self.chunks.strings.count
+        try:
+            found = self.chunks.look_up(data, bounds)
+            for start in range(first, self.chunks.strings.count, _LINES):
+                self._learn(start, min(start + _LINES, self.chunks.strings.count))
+        except BaseException:  # numbers without tokens must not stay
+            self._begin()
+            raise
         return found
 
-    def _crosses(self, text: str) -> bool:
-        """Whether a special case lies across a space of this text and changes the tokens around it."""
-        start = stop = -1
-        for match in self._candidates.finditer(text):
-            space = match.end() - 1
-            pairs = self._pairs.get(text[space - 1 : space + 2], ())
-            if not any(text.endswith(left, 0, space) and text.startswith(right, space + 1) for left, right in pairs):
-                continue
-            if space != stop:
-                if stop >= 0 and self._changes(text[start:stop]):
-                    return True
-                start = space - len(text[max(0, space - _LONGEST) : space].split()[-1])
-            after = _PIECES.match(text, space + 1)
-            stop = after.end() if after else space + 1
-        return stop >= 0 and self._changes(text[start:stop])
+    def _learn(self, first: int, last: int) -> None:
+        """Find out the tokens of the chunks with these numbers."""
+        strings = self.chunks.strings
+        start, stop = strings.starts[first], strings.starts[last]
+        data = strings.data[start:stop]
+        texts = [strings.text(number) for number in range(first, last)]
+        lengths = [self._spacy.special.plain(text) for text in texts]
+        asked = [place for place, found in enumerate(lengths) if found is None]
+        for place, found in zip(asked, self._spacy.lengths([texts[place] for place in asked]), strict=True):
+            lengths[place] = found
+        counts = np.array([len(found) for found in lengths if found], np.int64)
+        ends = np.cumsum([length for found in lengths if found for length in found], dtype=np.int64)
+        sizes = np.cumsum([len(text) for text in texts])
+        assert np.array_equal(ends[np.cumsum(counts) - 1], sizes), "spaCy changes text"
+        characters = np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data))
+        tokens = self.vocabulary.number(data, np.concatenate([[0], characters[ends]]).astype(np.int64))
+        self.chunks.learn(counts, tokens, self._touchy(texts, counts, tokens))
 
-    def _changes(self, run: str) -> bool:
-        """Whether spaCy cuts these chunks otherwise together than one by one."""
-        changes = self._runs.get(run)
-        if changes is None:
-            together = [token.text for token in self._spacy(run)]
-            changes = together != [token.text for chunk in run.split() for token in self._spacy(chunk)]
-            self._characters += len(run)
-            self._runs[run] = changes
-        return changes
+    def _touchy(self, texts: list[str], counts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Whether a special case may have been applied within each of these chunks (bool)."""
+        touchy = np.zeros(len(texts), np.bool_)
+        ends = np.cumsum(counts)
+        listed = tokens.tolist()
+        suspects = [place for place, token in enumerate(listed) if token in self._special_tokens]
+        for chunk in np.unique(np.searchsorted(ends, suspects, side="right")).tolist():
+            words = [self.vocabulary.strings.text(token) for token in listed[ends[chunk] - counts[chunk] : ends[chunk]]]
+            touchy[chunk] = self._spacy.special.within(texts[chunk], words)
+        return touchy
+
+    # ---- whole texts
+
+    def cut(self, column: pa.ChunkedArray | pa.Array) -> Tokenized:
+        """The tokens of texts; those that were cut not long ago are not cut again."""
+        data, bounds = text_buffer(column)
+        keys = self.kept.keys(data, bounds)
+        found = [self.kept.get(key) for key in keys]
+        new = [place for place, ids in enumerate(found) if ids is None]
+        if new:
+            vocabulary = self.vocabulary
+            cut = self._cut(column if len(new) == len(keys) else column.take(new))
+            if self.vocabulary is not vocabulary and len(new) < len(keys):  # numbers mean something else now
+                return self.cut(column)
+            for number, place in enumerate(new):
+                ids = cut.ids[cut.bounds[number] : cut.bounds[number + 1]]
+                self.kept.put(keys[place], ids)
+                found[place] = ids
+            if len(new) == len(keys):
+                return cut
+        return joined(found, self.vocabulary)  # pyright: ignore[reportArgumentType]  none is missing now
+
+    def _cut(self, column: pa.ChunkedArray | pa.Array) -> Tokenized:
+        data, bounds = text_buffer(column)
+        chunks, gaps, firsts = self.look_up(data, bounds)
+        ids, ends = expand(chunks, firsts, self.chunks.starts, self.chunks.tokens)
+        odd = self.crossing(data, bounds, gaps, chunks, firsts) + self._broken(data, ids, ends)
+        if not odd:
+            return Tokenized(ids, ends, self.vocabulary)
+        parts = np.split(ids, ends[1:-1])
+        for number in odd:
+            text = data[bounds[number] : bounds[number + 1]].tobytes().decode()
+            parts[number] = self.vocabulary.number_texts(self._spacy.whole(text))
+        return joined(parts, self.vocabulary)
+
+    def _broken(self, data: np.ndarray, ids: np.ndarray, ends: np.ndarray) -> list[int]:
+        """The texts with the word that spaCy fails on."""
+        if data.tobytes().find(BROKEN.encode()) < 0:
+            return []
+        found = np.flatnonzero(ids == self._broken_token)
+        return np.unique(np.searchsorted(ends, found, side="right") - 1).tolist()
+
+    def crossing(
+        self, data: np.ndarray, bounds: np.ndarray, gaps: np.ndarray, chunks: np.ndarray, firsts: np.ndarray
+    ) -> list[int]:
+        """The texts in which spaCy cuts chunks otherwise together than one by one."""
+        places = find_touchy(chunks, gaps, self.chunks.touchy)
+        pairs, which = np.unique(chunks[places - 1].astype(np.int64) << 32 | chunks[places], return_inverse=True)
+        doubtful = np.array([self._may_join(pair) for pair in pairs.tolist()], np.bool_)
+        texts = np.unique(np.searchsorted(firsts, places[doubtful[which]], side="right") - 1).tolist()
+        return [one for one in texts if self._spacy.crosses(data[bounds[one] : bounds[one + 1]].tobytes().decode())]
+
+    def _may_join(self, pair: int) -> bool:
+        """Whether a special case could lie across a space between two chunks."""
+        known = self._pairs.get(pair)
+        if known is None:
+            left, right = self.chunks.strings.text(pair >> 32), self.chunks.strings.text(pair & 0xFFFFFFFF)
+            around = self._spacy.special.pairs.get(f"{left[-1]} {right[0]}", ())
+            known = any(left.endswith(before) and right.startswith(behind) for before, behind in around)
+            if len(self._pairs) > _PAIRS:
+                self._pairs.clear()
+            self._pairs[pair] = known
+        return known
+
+    def sentences(self, data: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, list[int]]:
+        """Sentences in the lines of each text, every line by itself (int64), and the texts of which it is not known.
+
+        The tokens are kept for the next stage, which may be given these texts.
+        """
+        data.setflags(write=False)
+        bounds.setflags(write=False)
+        chunks, gaps, firsts = self.look_up(data, bounds)
+        table = firsts, self.chunks.starts, self.chunks.tokens
+        counted = count_sentences(chunks, gaps, *table, self.vocabulary.flags)
+        crossing = self.crossing(data, bounds, gaps, chunks, firsts)
+        ids, ends = expand(chunks, *table)
+        for number, key in enumerate(self.kept.keys(data, bounds)):
+            if number not in crossing:
+                self.kept.put(key, ids[ends[number] : ends[number + 1]])
+        return counted, crossing
+
+    # ---- as datatrove asks
 
     def word_tokenize(self, text: str) -> list[str]:
         """The words and marks of a text, without whitespace."""
-        if _BROKEN in text:
-            text = text.replace(_BROKEN, "")
-        if self._crosses(text):
-            return load_word_tokenizer("eng").word_tokenize(text)
-        words: list[str] = []
-        for piece in text.split():
-            words += (self._chunks.get(piece) or self._tokenize(piece)).tokens
-        return words
+        data, bounds, (chunks, gaps, firsts) = self._of_one(text)
+        ids, ends = expand(chunks, firsts, self.chunks.starts, self.chunks.tokens)
+        if self.crossing(data, bounds, gaps, chunks, firsts) or self._broken(data, ids, ends):
+            return self._spacy.whole(text)
+        words = self._words
+        return [words.get(number) or self._word(number) for number in ids.tolist()]
+
+    def _word(self, number: int) -> str:
+        self._words[number] = word = self.vocabulary.strings.text(number)
+        return word
+
+    def _of_one(self, text: str) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """The bytes of a text, their bounds, and `look_up` of them."""
+        encoded = text.encode()
+        data = np.frombuffer(encoded + b"\0", np.uint8)
+        bounds = np.array([0, len(encoded)], np.int64)
+        bounds.setflags(write=False)
+        return data, bounds, self.look_up(data, bounds)
 
     def sent_tokenize(self, text: str) -> list[str]:
         """The sentences, stripped; as datatrove's, from the words' own positions."""
-        sentences = (text.replace(_BROKEN, "")[start:end].strip() for start, end in self.span_tokenize(text))
+        text = self._mended(text)
+        sentences = (text[start:end].strip() for start, end in self.span_tokenize(text))
         return [sentence for sentence in sentences if sentence]
+
+    def _mended(self, text: str) -> str:
+        """The text without the word that spaCy fails on, where this is a word of it."""
+        if BROKEN not in text:
+            return text
+        _, _, (chunks, _, firsts) = self._of_one(text)
+        ids, _ = expand(chunks, firsts, self.chunks.starts, self.chunks.tokens)
+        return text.replace(BROKEN, "") if (ids == self._broken_token).any() else text
 
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         """First and last position of every sentence: after a stop mark, the next word begins one."""
-        if _BROKEN in text:
-            text = text.replace(_BROKEN, "")
-        if self._crosses(text):
+        text = self._mended(text)
+        data, bounds, (chunks, gaps, firsts) = self._of_one(text)
+        if self.crossing(data, bounds, gaps, chunks, firsts):
             return load_word_tokenizer("eng").span_tokenize(text)
         spans: list[tuple[int, int]] = []
         start = end = 0
         stopped = False
-        for begin, finish, kind in self._positions(text):
-            if stopped and kind == _WORD:
+        for begin, finish, said in self._positions(text, chunks.tolist()):
+            if stopped and said & SPOKEN and not said & STOP:
                 spans.append((start, end))
                 start, stopped = begin, False
-            elif kind == _STOP:
+            elif said & STOP:
                 stopped = True
             end = finish
         return [*spans, (start, end)] if end else []
 
-    def _positions(self, text: str) -> Any:
-        """Start, end and kind of every token; whitespace beyond the one space after a word is a token to spaCy."""
-        after_word = False
+    def _positions(self, text: str, chunks: list[int]) -> Iterator[tuple[int, int, int]]:
+        """Start, end and flags of every token; whitespace beyond the one space after a word is a token to spaCy."""
+        after_word, number = False, iter(chunks)
+        starts, tokens, vocabulary = self.chunks.starts, self.chunks.tokens, self.vocabulary
         for piece in _PIECES.finditer(text):
-            begin, chunk = piece.start(), piece[0]
-            if chunk.isspace():
-                begin += after_word and chunk[0] == " "
+            begin = piece.start()
+            if piece[0].isspace():
+                begin += after_word and piece[0][0] == " "
                 after_word = False
                 if begin < piece.end():
-                    yield begin, piece.end(), _WORD
+                    yield begin, piece.end(), SPOKEN
                 continue
             after_word = True
-            found = self._chunks.get(chunk) or self._tokenize(chunk)
-            for token, kind in zip(found.tokens, found.kinds, strict=True):
-                yield begin, begin + len(token), kind
-                begin += len(token)
-
-
-def _split_special_cases(tokenizer: Any) -> tuple[re.Pattern[str], dict[str, list[tuple[str, str]]]]:
-    """Where a special case of several tokens could be cut by a space.
-
-    Returns:
-        A pattern for such a space after its left neighbour, and the pairs of tokens by the three characters around it.
-    """
-    from spacy.tokenizer import Tokenizer
-
-    plain = Tokenizer(
-        tokenizer.vocab,
-        prefix_search=tokenizer.prefix_search,
-        suffix_search=tokenizer.suffix_search,
-        infix_finditer=tokenizer.infix_finditer,
-        token_match=tokenizer.token_match,
-        url_match=tokenizer.url_match,
-    )
-    pairs: dict[str, list[tuple[str, str]]] = {}
-    for case in tokenizer.rules:
-        tokens = [token.text for token in plain(case) if not token.text.isspace()]
-        for left, right in pairwise(tokens):
-            known = pairs.setdefault(f"{left[-1]} {right[0]}", [])
-            if (left, right) not in known:
-                known.append((left, right))
-    before = re.escape("".join(sorted({around[0] for around in pairs})))
-    after = re.escape("".join(sorted({around[2] for around in pairs})))
-    return re.compile(f"[{before}] (?=[{after}])"), pairs
+            chunk = next(number)
+            for token in tokens[starts[chunk] : starts[chunk + 1]].tolist():
+                length = int(vocabulary.lengths[token])
+                yield begin, begin + length, int(vocabulary.flags[token])
+                begin += length
 
 
 @cache
 def english_tokenizer() -> EnglishWords:
-    """The one tokenizer of this process, with its cache."""
+    """The one tokenizer of this process, with its table."""
     with without("torch", "transformers"):
         return EnglishWords()
+
+
+def token_cutter(language: str) -> Callable[[pa.ChunkedArray], Tokenized]:
+    """A function that gives the token numbers of texts in a language; what one stage had cut, no other cuts again."""
+    return english_tokenizer().cut if language in _ENGLISH else _foreign_cutter(language)
+
+
+@cache
+def _foreign_cutter(language: str) -> Callable[[pa.ChunkedArray], Tokenized]:
+    return cut_by(word_tokenizer(language).word_tokenize)
 
 
 def word_tokenizer(language: str, *, sentences: bool = False) -> WordTokenizer:
@@ -199,7 +294,7 @@ def word_tokenizer(language: str, *, sentences: bool = False) -> WordTokenizer:
     Raises:
         CurateError: datatrove has no tokenizer for the language, or something is missing that it needs.
     """
-    if language in ("eng", "en"):
+    if language in _ENGLISH:
         return english_tokenizer()
     try:
         with without("torch", "transformers"):

@@ -241,9 +241,9 @@ class _Ngrams:
 def _shingles(texts: Sequence[str]) -> tuple[Hashes, NDArray[np.int64]]:
     import pyarrow as pa
 
-    from curate.dedup.buffers import text_buffer
     from curate.dedup.minhash import shingle_sets
     from curate.dedup.words import character_table
+    from curate.stages.buffers import text_buffer
 
     data, offsets = text_buffer(pa.array(texts, pa.large_string()))
     return shingle_sets(data, offsets, table=character_table(), ngram=NGRAM)

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.dedup import minhash
-from curate.dedup.buffers import text_buffer
 from curate.dedup.words import ALONE, CODE, WORD, character_table
+from curate.stages.buffers import text_buffer
 
 
 def words_of(text: str) -> list[str]:

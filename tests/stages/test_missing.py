@@ -29,8 +29,8 @@ NEEDS = [
     (Pii(), "presidio_analyzer.predefined_recognizers", "presidio-analyzer"),
     (Pii(), "tldextract", "tldextract"),
     (GopherQuality(), "datatrove.utils.text", "datatrove"),
-    (GopherRepetition(), "datatrove.pipeline.filters.gopher_repetition_filter", "datatrove"),
-    (FineWeb(), "datatrove.pipeline.filters.gopher_repetition_filter", "datatrove"),
+    (GopherRepetition(), "datatrove.utils.text", "datatrove"),
+    (FineWeb(), "datatrove.utils.text", "datatrove"),
     (C4(), "datatrove.pipeline.filters.c4_filters", "datatrove"),
 ]
 
