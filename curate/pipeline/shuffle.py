@@ -20,6 +20,7 @@ from curate.dataset.ledger import Shard, Step
 from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store, canonical_json
 from curate.pipeline.buckets import read_group, read_joined, read_run, stacked, write_cut, write_run
+from curate.pipeline.cuts import with_texts
 from curate.pipeline.steps import ABSENT, count_verdicts
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Global
@@ -253,7 +254,8 @@ def _apply_one(
     said = said.set_column(0, "row", pa.array(rows[said.column("row").to_numpy()]))
     if record["verdicts"]:
         said = as_one([said, store.read_table(record["verdicts"]).select(verdict_schema().names)])
-    said = said.sort_by("row")
+    state = State(store, shard)
+    said = with_texts(state, said.sort_by("row"))
     columns = dict(effect.columns)
     held = None
     if columns:
@@ -261,7 +263,6 @@ def _apply_one(
         for name, column in columns.items():
             place = place.append_column(name, column)
         held = store.write_table(place)
-    state = State(store, shard)
     verdicts = None
     if said.num_rows:
         ids = state.column("id", said.column("row").to_numpy())

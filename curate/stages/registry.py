@@ -29,6 +29,7 @@ BUILT_IN: dict[str, str] = {
     "fineweb": "curate.filter.fineweb:FineWeb",
     "exact_duplicates": "curate.dedup.exact:ExactDuplicates",
     "near_duplicates": "curate.dedup.near:NearDuplicates",
+    "decontaminate": "curate.contamination.decontaminate:Decontaminate",
     "pii": "curate.privacy.pii:Pii",
     "chunk": "curate.mix.chunk:Chunk",
     "sample": "curate.mix.sample:Sample",

@@ -11,7 +11,7 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Rule", "Span", "Verdicts", "as_one", "check_rows", "verdict_schema"]
+__all__ = ["Rule", "Span", "Verdicts", "as_one", "check_rows", "verdict_schema", "without_spans"]
 
 
 class Span(NamedTuple):
@@ -151,3 +151,9 @@ def check_rows(verdicts: pa.Table, count: int, stage: str) -> None:
         raise CurateError(
             f"stage `{stage}` decides twice about a document", hint="name each row once: edited, dropped or quarantined"
         )
+
+
+def without_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """A text without these stretches: ascending, in characters, end exclusive."""
+    edges = [0, *(edge for span in spans for edge in span), len(text)]
+    return "".join(text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))
