@@ -19,6 +19,7 @@ from curate.contamination.items import EvaluationFiles, Text, evaluation_paths, 
 from curate.errors import CurateError
 from curate.stages.contract import Filter, Rule
 from curate.stages.missing import needing
+from curate.stages.verdicts import united_spans
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -165,7 +166,7 @@ class Decontaminate(Filter):
 
     def _cut(self, verdict: dict[str, Any], over: Sequence[Mapping[str, Any]], characters: int) -> None:
         """Make it an edit by spans (the engine takes them out), unless too little is left."""
-        spans = _united((span["start"], span["end"]) for one in over for span in one["spans"])
+        spans = united_spans((span["start"], span["end"]) for one in over for span in one["spans"])
         left = characters - sum(end - start for start, end in spans)
         if left < self.min_left:
             verdict |= {"reason": "contaminated_left", "value": left, "threshold": self.min_left}
@@ -186,13 +187,16 @@ def _features(found: Found, characters: Any, names: Sequence[str]) -> pa.Table:
     matches: list[list[dict[str, Any]]] = [[] for _ in range(documents)]
     order = np.lexsort((found.texts, -found.longest, -found.shares, found.documents))
     edges = np.searchsorted(found.spans[:, 0], np.arange(len(order) + 1))
+    documents_of: list[int] = found.documents.tolist()
+    texts: list[int] = found.texts.tolist()
+    starts: list[int] = edges.tolist()
     for pair in order.tolist():
-        here = matches[int(found.documents[pair])]
+        here = matches[documents_of[pair]]
         if len(here) < MOST_MATCHES:
             here.append({
-                "item": names[found.texts[pair]], "share": float(found.shares[pair]), "words": int(found.longest[pair]),
+                "item": names[texts[pair]], "share": float(found.shares[pair]), "words": int(found.longest[pair]),
                 "spans": [
-                    {"start": start, "end": end} for _, start, end in found.spans[edges[pair] : edges[pair + 1]].tolist()
+                    {"start": start, "end": end} for _, start, end in found.spans[starts[pair] : starts[pair + 1]].tolist()
                 ],
             })  # fmt: skip
     span = pa.struct([("start", pa.int32()), ("end", pa.int32())])
@@ -211,17 +215,6 @@ def _list(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
     return pa.list_(pa.field("element", kind))
-
-
-def _united(spans: Any) -> list[tuple[int, int]]:
-    """Spans without overlap, ascending."""
-    united: list[tuple[int, int]] = []
-    for start, end in sorted(spans):
-        if united and start <= united[-1][1]:
-            united[-1] = united[-1][0], max(end, united[-1][1])
-        else:
-            united.append((start, end))
-    return united
 
 
 def _words(over: Sequence[Mapping[str, Any]]) -> str:

@@ -96,21 +96,19 @@ def _entry(code, table):  # noqa: ANN001, ANN202
     return code | WORD
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _put(words, places, count, state, begin, end):  # noqa: ANN001, ANN202
+    words[count], places[count, 0], places[count, 1] = mix(state), begin, end
+    return count + 1
+
+
 @njit(cache=True, nogil=True)
 def next_words(data, position, stop, character, table, several, words, places, first, room):  # noqa: ANN001, ANN201
     """Write the next words of a text, from place `first` on and up to about `room` in all.
 
-    Args:
-        data: UTF-8 bytes (uint8).
-        position: Where to begin: 0 or what an earlier call returned.
-        stop: Where the text ends.
-        character: The number of the character at `position`.
-        table: Of `characters()`.
-        several: Of `characters()`.
-        words: Hashes (uint64); with room for MOST more than `room`.
-        places: Of each word its first character and that behind it (int64, two columns).
-        first: Where to write.
-        room: After how many words to stop.
+    `data` is UTF-8 (uint8), read from `position`, where character number `character` is, to `stop`; `table` and `several` are
+    those of `characters()`. `words` are hashes (uint64), with room for MOST more than `room`; `places` (int64, two columns) of
+    each word its first character and that behind it.
 
     Returns:
         How many words there are in `words`, the position and the number of the character there.
@@ -131,8 +129,7 @@ def next_words(data, position, stop, character, table, several, words, places, f
                     begin = character
                 state = (state ^ np.uint64(entry & CODE)) * _PRIME
             elif inside:
-                words[count], places[count, 0], places[count, 1] = mix(state), begin, character
-                count, state = count + 1, _START
+                count, state = _put(words, places, count, state, begin, character), _START
             inside = entry != 0
             character += 1
             continue
@@ -143,21 +140,18 @@ def next_words(data, position, stop, character, table, several, words, places, f
             one = np.int64(several[number]) if last else entry
             if not one & _LEFT_OUT:
                 if inside and (one == 0 or one & ALONE):
-                    words[count], places[count, 0], places[count, 1] = mix(state), begin, character
-                    count, inside, state = count + 1, False, _START
+                    count, state, inside = _put(words, places, count, state, begin, character), _START, False
                 if one:
                     if not inside:
                         begin = character
                     state = (state ^ np.uint64(one & CODE)) * _PRIME
                     inside = True
                     if one & ALONE:
-                        words[count], places[count, 0], places[count, 1] = mix(state), begin, character + 1
-                        count, inside, state = count + 1, False, _START
+                        count, state, inside = _put(words, places, count, state, begin, character + 1), _START, False
             if number >= last:
                 break
             number += 1
         character += 1
     if inside:
-        words[count], places[count, 0], places[count, 1] = mix(state), begin, character
-        count += 1
+        count = _put(words, places, count, state, begin, character)
     return count, position, character

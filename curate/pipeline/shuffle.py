@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -85,15 +85,17 @@ class WorkDesk:
 
     def signatures(self, columns: Sequence[str] | None = None) -> pa.Table:
         """What `open()` gave of the documents of the group, with their `document` address, ascending, and `id`."""
+        return stacked(list(self.signatures_by_shard(columns)))
+
+    def signatures_by_shard(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The same, a shard at a time."""
         import numpy as np
         import pyarrow as pa
 
-        tables = []
         for record in self.shards:
             table = signatures_of(self.store, record, columns)
             address = table.column("row").to_numpy().astype(np.uint64) | np.uint64(record["number"] << SHARD_BITS)
-            tables.append(table.drop_columns(["row"]).append_column("document", pa.array(address)))
-        return stacked(tables)
+            yield table.drop_columns(["row"]).append_column("document", pa.array(address))
 
     def texts(self, documents: np.ndarray) -> pa.Array:
         """The texts of documents of the group as they are compared, by ascending address."""

@@ -28,6 +28,7 @@ BUILT_IN: dict[str, str] = {
     "c4": "curate.filter.c4:C4",
     "fineweb": "curate.filter.fineweb:FineWeb",
     "exact_duplicates": "curate.dedup.exact:ExactDuplicates",
+    "exact_lines": "curate.dedup.lines:ExactLines",
     "near_duplicates": "curate.dedup.near:NearDuplicates",
     "decontaminate": "curate.contamination.decontaminate:Decontaminate",
     "pii": "curate.privacy.pii:Pii",
