@@ -3,9 +3,9 @@
     python benchmarks/lines.py --data FOLDER [--megabytes 20]
 
 FOLDER has books_sample. Documents: books in pieces of 400 words; into each tenth, four lines of a footer that is one of 50.
-Ours is a whole run of the engine with one worker, a Parquet file read and a version written (median of three, compiled); datatrove's are
-the `run` of its three stages on documents in memory, once, without an executor, spans of one line. CPU seconds of the process
-and its children. The footers that were left in any document but the first are counted on both sides.
+Ours is a whole run of the engine with one worker, a Parquet file read and a version written (median of three, compiled);
+datatrove's are the `run` of its three stages on documents in memory, once, without an executor, spans of one line. CPU seconds
+of the process and its children. The footers that were left in any document but the first are counted on both sides.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ BUILT_IN: dict[str, str] = {
     "fineweb": "curate.filter.fineweb:FineWeb",
     "exact_duplicates": "curate.dedup.exact:ExactDuplicates",
     "exact_lines": "curate.dedup.lines:ExactLines",
+    "exact_substrings": "curate.dedup.substrings:ExactSubstrings",
     "near_duplicates": "curate.dedup.near:NearDuplicates",
     "decontaminate": "curate.contamination.decontaminate:Decontaminate",
     "pii": "curate.privacy.pii:Pii",
