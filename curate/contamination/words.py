@@ -114,9 +114,7 @@ def next_words(data, position, stop, character, table, several, words, places, f
         How many words there are in `words`, the position and the number of the character there.
     """
     count, inside, state, begin = first, False, _START, 0
-    while position < stop:
-        if count >= room and not inside:
-            break
+    while position < stop and (inside or count < room):
         code = np.int64(data[position])
         if code < 0x80:
             position += 1

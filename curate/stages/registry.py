@@ -32,6 +32,7 @@ BUILT_IN: dict[str, str] = {
     "exact_substrings": "curate.dedup.substrings:ExactSubstrings",
     "near_duplicates": "curate.dedup.near:NearDuplicates",
     "decontaminate": "curate.contamination.decontaminate:Decontaminate",
+    "semantic_duplicates": "curate.dedup.semantic:SemanticDuplicates",
     "pii": "curate.privacy.pii:Pii",
     "chunk": "curate.mix.chunk:Chunk",
     "sample": "curate.mix.sample:Sample",
