@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from curate.collect.file_rows import ENDINGS
 from curate.dataset.reader import Dataset, open_dataset
 from curate.dataset.store import Store
 from curate.errors import CurateError, did_you_mean
 from curate.evaluation.models.opened import is_endpoint, natural_kind
-from curate.evaluation.tasks.files import ENDINGS
 from curate.evaluation.tasks.harness import custom_task, is_harness_file
 from curate.evaluation.tasks.settings import (
     ChoiceTask,

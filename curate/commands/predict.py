@@ -70,11 +70,11 @@ def predict(
 
 
 def _rows(data: list[str], split: str | None, limit: int | None, store: str | None) -> list[dict[str, Any]]:
+    from curate.collect.file_rows import ENDINGS
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
     from curate.errors import CurateError
     from curate.evaluation.tasks.data import read_files
-    from curate.evaluation.tasks.files import ENDINGS
 
     if any(Path(one).exists() or not set(ENDINGS).isdisjoint(Path(one).suffixes) for one in data):
         if split:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from curate.dataset.ledger import Shard, Step
 from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store, canonical_json
 from curate.pipeline.buckets import read_group, read_joined, read_run, stacked, write_cut, write_run
+from curate.pipeline.cuts import with_texts
 from curate.pipeline.steps import ABSENT, count_verdicts
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Global
@@ -84,15 +85,17 @@ class WorkDesk:
 
     def signatures(self, columns: Sequence[str] | None = None) -> pa.Table:
         """What `open()` gave of the documents of the group, with their `document` address, ascending, and `id`."""
+        return stacked(list(self.signatures_by_shard(columns)))
+
+    def signatures_by_shard(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The same, a shard at a time."""
         import numpy as np
         import pyarrow as pa
 
-        tables = []
         for record in self.shards:
             table = signatures_of(self.store, record, columns)
             address = table.column("row").to_numpy().astype(np.uint64) | np.uint64(record["number"] << SHARD_BITS)
-            tables.append(table.drop_columns(["row"]).append_column("document", pa.array(address)))
-        return stacked(tables)
+            yield table.drop_columns(["row"]).append_column("document", pa.array(address))
 
     def texts(self, documents: np.ndarray) -> pa.Array:
         """The texts of documents of the group as they are compared, by ascending address."""
@@ -253,7 +256,8 @@ def _apply_one(
     said = said.set_column(0, "row", pa.array(rows[said.column("row").to_numpy()]))
     if record["verdicts"]:
         said = as_one([said, store.read_table(record["verdicts"]).select(verdict_schema().names)])
-    said = said.sort_by("row")
+    state = State(store, shard)
+    said = with_texts(state, said.sort_by("row"))
     columns = dict(effect.columns)
     held = None
     if columns:
@@ -261,7 +265,6 @@ def _apply_one(
         for name, column in columns.items():
             place = place.append_column(name, column)
         held = store.write_table(place)
-    state = State(store, shard)
     verdicts = None
     if said.num_rows:
         ids = state.column("id", said.column("row").to_numpy())

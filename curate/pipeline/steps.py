@@ -19,6 +19,7 @@ from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.pipeline.calls import Blame, Progress, calls, warm
+from curate.pipeline.cuts import with_texts
 from curate.pipeline.inferred import declared, stacked, together
 from curate.pipeline.measured import Measured
 from curate.pipeline.task import StageSpec, engine_key
@@ -126,7 +127,7 @@ class Section:
         began = time.perf_counter()
         with spec.at_work():
             said, features = self.know(spec, stage)
-            verdicts = _decided(spec.id, stage, said, features)
+            verdicts = with_texts(self.state, _decided(spec.id, stage, said, features))
         step = self._record(spec, stage, verdicts, features, said)
         self.state.apply(step, verdicts)
         if spec.id in self.worked:

@@ -211,7 +211,10 @@ class Filter(_OfTexts):
         raise NotImplementedError
 
     def decide(self, features: pa.Table) -> pa.Table:
-        """The verdicts (`verdict_schema()`) that follow from the features of one shard; by default, from `rules()`."""
+        """The verdicts (`verdict_schema()`) that follow from the features of one shard; by default, from `rules()`.
+
+        One that is `edited` and has spans but no text is that text of the document without them.
+        """
         from curate.stages.decide import decide_by_rules
 
         return decide_by_rules(features, self.rules())
@@ -325,7 +328,8 @@ class Global(_OfTexts):
             found: What `decide` found of documents of this shard, by `row`.
 
         Returns:
-            Verdicts by position in `signatures`, and columns with one value for each.
+            Verdicts by position in `signatures`, and columns with one value for each. An edit with spans and no text is
+            the document's text without them.
         """
         from curate.stages.whole import apply_whole
 

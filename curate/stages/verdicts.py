@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +11,7 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Rule", "Span", "Verdicts", "as_one", "check_rows", "verdict_schema"]
+__all__ = ["Rule", "Span", "Verdicts", "as_one", "check_rows", "united_spans", "verdict_schema", "without_spans"]
 
 
 class Span(NamedTuple):
@@ -62,6 +62,10 @@ class Verdicts:
     ) -> None:
         """The document's text becomes `text`; `reason` says what was edited, `value` how much."""
         self._add(row, "edited", reason, value, text=text, detail=detail, spans=[span._asdict() for span in spans])
+
+    def cut(self, row: int, reason: str, *, value: float, detail: str | None = None, spans: Sequence[Span]) -> None:
+        """The document's text loses these stretches, in ascending order; what is left the engine finds."""
+        self._add(row, "edited", reason, value, detail=detail, spans=[span._asdict() for span in spans])
 
     def drop(
         self,
@@ -151,3 +155,20 @@ def check_rows(verdicts: pa.Table, count: int, stage: str) -> None:
         raise CurateError(
             f"stage `{stage}` decides twice about a document", hint="name each row once: edited, dropped or quarantined"
         )
+
+
+def united_spans(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans as stretches that do not touch, ascending; end exclusive."""
+    united: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if united and start <= united[-1][1]:
+            united[-1] = united[-1][0], max(end, united[-1][1])
+        else:
+            united.append((start, end))
+    return united
+
+
+def without_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    """A text without these stretches: ascending, in characters, end exclusive."""
+    edges = [0, *(edge for span in spans for edge in span), len(text)]
+    return "".join(text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True))

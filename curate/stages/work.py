@@ -12,7 +12,7 @@ again only where its own group's records changed. Groups are taken in spans (`sp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -82,6 +82,10 @@ class Desk(Protocol):
 
         Of the columns of `open()` those named that there are; by default all.
         """
+        ...
+
+    def signatures_by_shard(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The same, a shard at a time: where a document's signature has no bound."""
         ...
 
     def texts(self, documents: np.ndarray) -> pa.Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from curate.collect.file_rows import matching_files, read_file
 from curate.dataset.reader import Dataset, open_dataset
 from curate.errors import CurateError, did_you_mean
-from curate.evaluation.tasks.files import read_file
 from curate.evaluation.tasks.settings import CoreferenceTask, PerplexityTask, TaskSettings, ToxicityTask
 from curate.files import file_hash
 
@@ -59,7 +58,7 @@ def read_rows(task: TaskSettings, store: str | None) -> Rows:
     found, examples = _rows(task, store), getattr(task, "examples_from", ())
     if not examples or task.model_dump()["examples"] == 0:
         return found
-    hashed = _files_hash(_paths(examples, where=f"task {task.name}: examples_from"))
+    hashed = _files_hash(matching_files(examples, where=f"task {task.name}: examples_from"))
     return replace(found, identity=f"{found.identity} {hashed}")
 
 
@@ -152,7 +151,7 @@ def read_files(patterns: Sequence[str], columns: Sequence[str] = (), *, where: s
     Raises:
         CurateError: A pattern matches nothing, or a file cannot be read.
     """
-    paths = _paths(patterns, where=where)
+    paths = matching_files(patterns, where=where)
     rows = [
         {"id": f"{path.name}:{number}", **row}
         for path in paths
@@ -166,28 +165,6 @@ def read_files(patterns: Sequence[str], columns: Sequence[str] = (), *, where: s
 
 def _files_hash(paths: Sequence[Path]) -> str:
     return hashlib.sha256(b"".join(bytes.fromhex(file_hash(path)) for path in paths)).hexdigest()
-
-
-def _paths(patterns: Sequence[str], *, where: str) -> list[Path]:
-    """The files of patterns, in order.
-
-    Raises:
-        CurateError: A pattern matches nothing.
-    """
-    paths: list[Path] = []
-    for pattern in patterns:
-        names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
-        found = [Path(name) for name in names if Path(name).is_file()]
-        if not found:
-            near = did_you_mean(Path(pattern).name, [path.name for path in _beside(pattern)])
-            raise CurateError(f"there is no file `{pattern}`", where, near)
-        paths += found
-    return paths
-
-
-def _beside(pattern: str) -> Iterator[Path]:
-    folder = Path(pattern).parent
-    return folder.iterdir() if folder.is_dir() else iter(())
 
 
 def _spread(count: int, limit: int | None) -> np.ndarray:

@@ -68,6 +68,9 @@ class Table:
         addresses = np.arange(signed.num_rows, dtype=np.uint64) | np.uint64(self.group << SHARD_BITS)
         return signed.append_column("document", pa.array(addresses))
 
+    def signatures_by_shard(self, columns=None):
+        yield self.signatures(columns)
+
     def texts(self, documents):
         rows = (documents & np.uint64((1 << SHARD_BITS) - 1)).astype(np.int64)
         self.fetched.append((rows + self.edges[self.group]).tolist())

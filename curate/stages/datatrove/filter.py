@@ -12,6 +12,7 @@ from datatrove.data import Document
 from datatrove.pipeline.filters.base_filter import BaseFilter
 
 from curate.stages.contract import Effect, Filter, Mapper
+from curate.stages.verdicts import without_spans
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,7 +52,8 @@ class StageFilter(BaseFilter):
         for verdict in verdicts.to_pylist():
             document = batch[verdict["row"]]
             if verdict["verdict"] == "edited":
-                document.text = verdict["text"]
+                spans = [(span["start"], span["end"]) for span in verdict["spans"] or ()]
+                document.text = without_spans(document.text, spans) if verdict["text"] is None else verdict["text"]
             else:
                 prefix = "quarantined_" if verdict["verdict"] == "quarantined" else ""
                 results[verdict["row"]] = (False, prefix + verdict["reason"])

@@ -8,6 +8,7 @@ place. A row of a text file is a line in the column `text`, or as many lines as 
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -19,11 +20,37 @@ from curate.collect.formats import STREAMED, file_type
 from curate.errors import CurateError, did_you_mean
 from curate.jsontext import loads
 
-__all__ = ["ENDINGS", "read_file"]
+__all__ = ["ENDINGS", "matching_files", "read_file"]
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet", ".zip")
 PARTS = (".train", ".dev", ".test")
 Place = Path | zipfile.Path
+
+
+def matching_files(patterns: Sequence[str], *, where: str) -> list[Path]:
+    """The files of paths or globs, in order.
+
+    Args:
+        patterns: Paths or globs.
+        where: Which setting names them, for errors.
+
+    Raises:
+        CurateError: A pattern matches nothing.
+    """
+    paths: list[Path] = []
+    for pattern in patterns:
+        names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - patterns may be absolute
+        found = [Path(name) for name in names if Path(name).is_file()]
+        if not found:
+            near = did_you_mean(Path(pattern).name, [path.name for path in _beside(pattern)])
+            raise CurateError(f"there is no file `{pattern}`", where, near)
+        paths += found
+    return paths
+
+
+def _beside(pattern: str) -> Iterator[Path]:
+    folder = Path(pattern).parent
+    return folder.iterdir() if folder.is_dir() else iter(())
 
 
 def read_file(path: Place, columns: Sequence[str] = ()) -> list[dict[str, Any]]:

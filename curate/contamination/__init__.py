@@ -1,0 +1,1 @@
+"""Evaluation data, found in training data and taken out of it."""

@@ -1,0 +1,147 @@
+"""Embeddings: read from a column, put into clusters, and compared within them.
+
+Directions alone count: vectors are divided by their lengths, similarity is the cosine. Clusters are of spherical k-means
+(Dhillon and Modha 2001): some rounds of nearest centroid and mean direction, from the first documents of the sample on. Cost of
+a comparison within a cluster: the square of its size, in blocks of BLOCK documents, by matrix products.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from curate.errors import CurateError
+
+__all__ = ["BLOCK", "as_matrix", "check_sizes", "cluster_directions", "first_alike", "nearest", "read_directions"]
+
+_UNDIRECTED = "the embedding has no direction: no numbers, zeros alone, or one that is not finite"
+BLOCK = 1024
+ROUNDS = 20
+Matrix = np.ndarray
+
+
+def read_directions(column: pa.ChunkedArray | pa.Array, name: str) -> pa.Array:
+    """A column of lists of numbers (or of their JSON text) as lists of float32 of length 1; null where there is none.
+
+    Raises:
+        CurateError: The column holds something else.
+        ValueError: An embedding has no direction: no numbers, zeros alone, or one that is not finite.
+    """
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        there, sizes, values = _of_json(column.to_pylist())
+    elif pa.types.is_null(column.type) or pa.types.is_nested(column.type):
+        there, sizes, values = _of_lists(column)
+    else:
+        raise CurateError(
+            f"column `{name}` holds {column.type}, no embeddings", hint="an embedding is a list of numbers"
+        )
+    if (sizes == 0).any():
+        raise ValueError(_UNDIRECTED)
+    starts = np.cumsum(sizes) - sizes
+    lengths = np.sqrt(np.add.reduceat(values * values, starts)) if len(sizes) else np.zeros(0)
+    if not (np.isfinite(lengths) & (lengths > 0)).all():
+        raise ValueError(_UNDIRECTED)
+    unit = pa.array((values / np.repeat(lengths, sizes)).astype(np.float32))
+    whole = np.zeros(len(there), np.int64)
+    whole[there] = sizes
+    kind = pa.list_(pa.field("element", pa.float32()))
+    return pa.LargeListArray.from_arrays(np.concatenate([[0], np.cumsum(whole)]), unit, mask=pa.array(~there)).cast(
+        kind
+    )
+
+
+def _of_json(texts: list[str | None]) -> tuple[Matrix, Matrix, Matrix]:
+    """Which there are, how many numbers each of these has, and these."""
+    found = [np.array(orjson.loads(text), np.float64) for text in texts if text is not None]
+    if any(one.ndim != 1 for one in found):
+        raise ValueError(_UNDIRECTED)
+    sizes = np.array([len(one) for one in found], np.int64)
+    return np.array([text is not None for text in texts], bool), sizes, np.concatenate([np.zeros(0), *found])
+
+
+def _of_lists(column: pa.ChunkedArray | pa.Array) -> tuple[Matrix, Matrix, Matrix]:
+    try:
+        lists = (column if isinstance(column, pa.Array) else column.combine_chunks()).cast(pa.large_list(pa.float64()))
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise ValueError(_UNDIRECTED) from error
+    some = lists.drop_null()
+    sizes = some.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    return lists.is_valid().to_numpy(zero_copy_only=False), sizes, some.flatten().to_numpy(zero_copy_only=False)
+
+
+def as_matrix(column: pa.ChunkedArray) -> Matrix:
+    """Lists of one length as rows (float32).
+
+    Raises:
+        CurateError: They have different lengths.
+    """
+    flat = column.combine_chunks()
+    sizes = set(flat.value_lengths().unique().to_pylist())
+    check_sizes(sizes)
+    return flat.flatten().to_numpy().reshape(len(column), max(sizes, default=0))
+
+
+def check_sizes(sizes: set[int]) -> None:
+    """A `CurateError` unless all embeddings have as many numbers."""
+    if len(sizes) > 1:
+        raise CurateError(
+            f"there are embeddings of {' and of '.join(str(size) for size in sorted(sizes)[:3])} numbers",
+            hint="those of one model have one length: let the same model make those of all documents",
+        )
+
+
+def cluster_directions(sample: Matrix, clusters: int) -> Matrix:
+    """Centroids (at most `clusters`, float32) of directions; one that has no document stays where it is."""
+    centroids = sample[: min(clusters, len(sample))].copy()
+    for _ in range(ROUNDS):
+        of = nearest(sample, centroids)
+        sums = np.zeros(centroids.shape, np.float64)
+        np.add.at(sums, of, sample)
+        lengths = np.linalg.norm(sums, axis=1)
+        moved = np.where(lengths[:, None] > 0, sums / np.maximum(lengths, 1e-30)[:, None], centroids).astype(np.float32)
+        if np.array_equal(moved, centroids):
+            break
+        centroids = moved
+    return centroids
+
+
+def nearest(rows: Matrix, centroids: Matrix) -> Matrix:
+    """The centroid of each row (int64): the most similar, of equal ones the first."""
+    found = [
+        np.argmax(rows[start : start + BLOCK] @ centroids.T, axis=1).astype(np.int64)
+        for start in range(0, len(rows), BLOCK)
+    ]
+    return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def first_alike(rows: Matrix, similarity: float) -> tuple[Matrix, Matrix]:
+    """Of each row, in their order, the most similar one before it that stays (-1: it stays itself), and how similar it is."""
+    kept: list[Matrix] = []
+    numbers = np.zeros(0, np.int64)
+    alike, values = np.full(len(rows), -1, np.int64), np.zeros(len(rows))
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        for others, places in _blocks(kept, numbers):
+            found = block @ others.T
+            best = np.argmax(found, axis=1)
+            value = found[np.arange(len(block)), best]
+            more = (value >= similarity) & (value > values[start : start + BLOCK])
+            alike[start : start + BLOCK][more], values[start : start + BLOCK][more] = places[best[more]], value[more]
+        within = block @ block.T
+        for row in range(len(block)):
+            before = np.flatnonzero(alike[start : start + row] < 0)
+            if len(before):
+                best = before[np.argmax(within[row, before])]
+                if within[row, best] >= similarity and within[row, best] > values[start + row]:
+                    alike[start + row], values[start + row] = start + best, within[row, best]
+        stays = np.flatnonzero(alike[start : start + BLOCK] < 0)
+        kept.append(block[stays])
+        numbers = np.concatenate([numbers, stays + start])
+    return alike, values
+
+
+def _blocks(kept: list[Matrix], numbers: Matrix) -> list[tuple[Matrix, Matrix]]:
+    """The rows that stay, block by block, each with its numbers."""
+    edges = np.concatenate([[0], np.cumsum([len(one) for one in kept])]).astype(np.int64)
+    return [(one, numbers[edges[at] : edges[at + 1]]) for at, one in enumerate(kept) if len(one)]
