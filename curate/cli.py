@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("curate.commands.init:init", "Make a working project: pipeline.yaml, train.yaml, README."),
     "run": ("curate.commands.run:run", "Run a pipeline file and commit a dataset version."),
     "plan": ("curate.commands.plan:plan", "Say what a run would do, and why."),
+    "what-if": ("curate.commands.what_if:what_if", "Tell what other thresholds would do, without a run."),
     "validate": ("curate.commands.validate:validate", "Check a pipeline or training file without running it."),
     "schema": ("curate.commands.schema:schema", "Print the JSON schema of pipeline files, for editors."),
     "stages": ("curate.commands.stages:stages", "List the stages, or show one with all its settings."),
