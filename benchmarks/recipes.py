@@ -3,7 +3,7 @@
     python benchmarks/recipes.py --data FOLDER [--megabytes 4]
 
 FOLDER is ../shared/data of the tests. Documents are books cut at every 1 to 40 lines and the gold
-texts of web articles; for German some sentences of multi30k at a time. Each recipe is run by `curate run` as `curate init` writes
+texts of web articles; for German some sentences of multi30k at a time. Each recipe is run by `curate run` as `curate init`
 it, but for what reads HTML, compares documents or comes behind the filters. Of what our language stage keeps (datatrove's
 downloads its model) datatrove's blocks are run one after the other, in the published order with the published settings: Gopher
 and C4 (the JMLR text) by the papers, FineWeb by datatrove's examples/fineweb.py, FineWeb-2 by huggingface/fineweb-2.

@@ -31,6 +31,7 @@ BUILT_IN: dict[str, str] = {
     "near_duplicates": "curate.dedup.near:NearDuplicates",
     "pii": "curate.privacy.pii:Pii",
     "chunk": "curate.mix.chunk:Chunk",
+    "mix": "curate.mix.mix:Mix",
     "sample": "curate.mix.sample:Sample",
     "split": "curate.mix.split:Split",
     "toxicity": "curate.audit.toxicity.stage:Toxicity",

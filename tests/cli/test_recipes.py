@@ -49,9 +49,9 @@ def test_a_recipe_runs_on_real_text_and_keeps_and_drops_some_of_it(name, tmp_pat
 
 
 GERMAN = [
-    f"Am {number}. Tag der Reise kamen wir an den Fluss, von dem die Leute im Dorf so viel erz\u00e4hlt hatten. Er war breit "
-    "und ruhig, und an seinem Ufer standen alte Weiden, unter denen sich das Vieh vor der Sonne verbarg. Der F\u00e4hrmann wollte "
-    f"uns erst nicht \u00fcbersetzen, denn es war sp\u00e4t; f\u00fcr {number + 2} Taler tat er es dann doch, und wir "
-    "schliefen auf der anderen Seite."
+    f"Am {number}. Tag der Reise kamen wir an den Fluss, von dem die Leute im Dorf so viel gesprochen hatten. Er war breit "
+    "und ruhig, und an seinem Ufer standen alte Weiden, unter denen sich das Vieh vor der Sonne verbarg. Der Mann mit dem "
+    f"Boot wollte uns erst nicht holen, denn es war Abend; mit {number + 2} Talern tat er es dann doch, und wir schliefen auf "
+    "der anderen Seite."
     for number in range(2, 12)
 ]
