@@ -171,14 +171,10 @@ def _print_mix(stage: dict[str, Any], cells: list[dict[str, Any]]) -> None:
     header = ("cell", "documents", "kept", unit, "share", "seen share", "times", "seen", "unique", "worth once")
     rows = [
         [
-            cell["cell"],
-            cell["documents"],
-            cell["kept"],
-            cell["size"],
-            f"{cell['share']:.3f}",
-            f"{cell['seen_share']:.3f}",
+            *(cell[key] for key in ("cell", "documents", "kept", "size")),
+            *(f"{cell[key]:.3f}" for key in ("share", "seen_share", "rate")),
+            *(round(cell[key]) for key in ("seen", "unique", "effective")),
         ]
-        + [f"{cell['rate']:.2f}", cell["seen"], cell["unique"], round(cell["effective"])]
         for cell in cells[:30]
     ]
     print_table(header, rows)

@@ -58,8 +58,8 @@ class Mix(Global):
     budget: int | None = Field(
         None,
         ge=1,
-        description="How much there is to be of all cells together, in what `size` says; by default as much as the shares "
-        "allow.",
+        description="How much there is to be of all cells together, in what `size` says. By default as much as `weights` "
+        "allow, so that they are met; without weights as much as there is.",
     )
     max_repeats: float = Field(
         1.0,
@@ -82,6 +82,10 @@ class Mix(Global):
             not self.weights or min(self.weights.values()) < 0 or not any(self.weights.values())
         ):
             raise ValueError("`weights` are not negative, and one of them is above 0")
+        if self.weights is None and self.budget is None and self.max_repeats <= 1 and self.temperature != 1:
+            raise ValueError(
+                "a `temperature` needs a `budget`, or `max_repeats` above 1: else all that there is stays once"
+            )
         return self
 
     def columns(self) -> Sequence[str]:

@@ -32,7 +32,7 @@ class Sample(Filter):
     seed: int = Field(1, ge=0, lt=2**64, description="Seed of the draw; another seed keeps other documents.")
     weight: str | None = Field(
         None,
-        description="Column of weights (importance sampling): a document is kept with the chance `fraction` times its weight, so "
+        description="Column of weights (importance sampling): a document is kept with the chance `fraction` times its weight: "
         "a mean weight of 1 keeps the fraction; a document without one, or with 0, is not kept.",
     )
 

@@ -59,7 +59,12 @@ def shares(
     wanted = {name: power / whole for name, power in powers.items()}
     if not wanted:
         return {name: Cell(size, 0.0, 0.0) for name, size in sizes.items()}
-    total = budget if budget is not None else min(most * sizes[name] / share for name, share in wanted.items())
+    if budget is not None:
+        total = float(budget)
+    elif weights:
+        total = min(most * sizes[name] / share for name, share in wanted.items())
+    else:
+        total = float(sum(sizes.values()))
     rates = _rates(sizes, wanted, total, most)
     return {name: Cell(size, wanted.get(name, 0.0), rates.get(name, 0.0)) for name, size in sizes.items()}
 

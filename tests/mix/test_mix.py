@@ -40,6 +40,11 @@ def test_repeats_make_room_for_more():
     assert rates(weights={"a": 1, "b": 1, "c": 2}, most=4) == {"a": 0.125, "b": 0.666667, "c": 4}
 
 
+def test_a_tiny_cell_does_not_hold_back_the_others_where_no_weights_are_given():
+    found = shares({"a": 990, "b": 10}, temperature=2, most=4)
+    assert {name: round(cell.rate, 4) for name, cell in found.items()} == {"a": 0.9697, "b": 4}
+
+
 def test_a_cell_without_weight_is_left_out():
     assert rates(weights={"a": 1, "c": 1}) == {"a": 0.0625, "b": 0, "c": 1}
 
@@ -181,6 +186,7 @@ def test_a_cell_that_no_document_is_in_is_an_error_that_names_those_there_are(tm
         {"by": ("a",), "parts": {"b": "c"}},
         {"by": ("a",), "weights": {"b": -1}},
         {"by": ("a",), "weights": {"b": 0}},
+        {"by": ("a",), "temperature": 2},
     ],
 )
 def test_settings_that_say_no_mixture_are_refused(wrong):
