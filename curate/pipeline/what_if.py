@@ -174,10 +174,11 @@ class _Shard:
         self.sizes = _sizes(self.store, self.shard, self.unit)
         steps = {step.stage: step for step in self.shard.steps}
         before = np.ones(self.shard.documents, dtype=bool)
-        if self.shard.source in steps:
-            before &= ~self._left(steps[self.shard.source])
-        now = before & ~self._orphans()
         made = self.shard.source in self.order
+        for step in self.shard.steps:  # ids that were there twice, documents that were erased
+            if step.stage not in self.order or (made and step.stage == self.shard.source):
+                before &= ~self._left(step)
+        now = before & ~self._orphans()
         for name in self.order[self.order.index(self.shard.source) + 1 if made else 0 :]:
             step = steps.get(name)
             seen = before if step else np.zeros_like(before)

@@ -158,6 +158,20 @@ def test_what_was_made_of_documents_that_would_leave_goes_with_them(project):
     assert found["documents"]["now"]["documents"] == run.documents["kept"]
 
 
+def test_documents_that_were_erased_or_whose_id_was_there_twice_are_no_part_of_it(filtered):
+    filtered.write("two.txt", *(f"id{length}|" + "y" * length for length in range(1, 25)), "id7|zzzzzzz")
+    filtered.run()
+    filtered.write("subject.yaml", "documents: [id8]")
+    assert filtered.cli("data", "erase", "--subject-file", "subject.yaml").code == 0
+    with pytest.raises(CurateError, match="the file has other stages than toy@.* was made by: `erased`"):
+        told(filtered, "a.minimum=9")
+    filtered.run()
+    found = told(filtered, "a.minimum=9")
+    run = filtered.run("a.minimum=9")
+    assert counts(found, "a", "in", "in_now", "gone_now") == (47, 47, run.stages[2]["dropped"])
+    assert found["documents"]["now"]["documents"] == run.documents["kept"]
+
+
 # ---- examples
 
 
