@@ -163,7 +163,7 @@ def test_documents_that_were_erased_or_whose_id_was_there_twice_are_no_part_of_i
     filtered.run()
     filtered.write("subject.yaml", "documents: [id8]")
     assert filtered.cli("data", "erase", "--subject-file", "subject.yaml").code == 0
-    with pytest.raises(CurateError, match="the file has other stages than toy@.* was made by: `erased`"):
+    with pytest.raises(CurateError, match=r"the file has other stages than toy@.* was made by: `erased`"):
         told(filtered, "a.minimum=9")
     filtered.run()
     found = told(filtered, "a.minimum=9")
