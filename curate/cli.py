@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("curate.commands.run:run", "Run a pipeline file and commit a dataset version."),
     "worker": ("curate.commands.worker:worker", "Do tasks of a run from a folder, as Slurm's job arrays do."),
     "plan": ("curate.commands.plan:plan", "Say what a run would do, and why."),
+    "what-if": ("curate.commands.what_if:what_if", "Tell what other thresholds would do, without a run."),
     "validate": ("curate.commands.validate:validate", "Check a pipeline or training file without running it."),
     "schema": ("curate.commands.schema:schema", "Print the JSON schema of pipeline files, for editors."),
     "stages": ("curate.commands.stages:stages", "List the stages, or show one with all its settings."),

@@ -119,7 +119,11 @@ def _in_words(row: dict[str, Any]) -> dict[str, Any]:
 def _facts(one: Dataset) -> dict[str, Any]:
     """What `data show --json` tells of a version."""
     manifest = one.manifest
-    stages = [{key: value for key, value in stage.items() if key != "settings"} for stage in manifest["stages"]]
+    stages = []
+    for stage in manifest["stages"]:
+        cells = _mix(one, stage)
+        told = {key: value for key, value in stage.items() if key != "settings"}
+        stages.append({**told, "mix": cells} if cells else told)
     return {
         "dataset": one.name, "version": one.version, "tag": one.tag, "documents": manifest["documents"],
         "bytes": manifest["bytes"], "text_bytes": manifest["text_bytes"], "columns": manifest["columns"],
@@ -142,11 +146,40 @@ def _print_version(one: Dataset) -> None:
     echo("")
     keys = ("id", "in", "kept", "dropped", "edited", "quarantined")
     print_table(("stage", *keys[1:]), [[stage[key] for key in keys] for stage in manifest["stages"]])
+    for stage in manifest["stages"]:
+        _print_mix(stage, _mix(one, stage))
     echo("")
     inputs = one.inputs()
     print_table(("input", "content", "bytes"), [[one["name"], one["content"], one["bytes"]] for one in inputs[:20]])
     if len(inputs) > 20:
         echo(f"... and {len(inputs) - 20:,} more inputs (--json lists all)")
+
+
+def _mix(one: Dataset, stage: dict[str, Any]) -> list[dict[str, Any]]:
+    """The cells of a stage that mixed."""
+    objects = stage["artifacts"].get("mix", {}).get("objects", [])
+    return [row for name in objects for row in one.store.read_table(name).to_pylist()]
+
+
+def _print_mix(stage: dict[str, Any], cells: list[dict[str, Any]]) -> None:
+    from curate.commands.tables import print_table
+
+    if not cells:
+        return
+    unit = stage["settings"]["size"]
+    echo(f"\n{stage['id']}, in {unit}")
+    header = ("cell", "documents", "kept", unit, "share", "seen share", "times", "seen", "unique", "worth once")
+    rows = [
+        [
+            *(cell[key] for key in ("cell", "documents", "kept", "size")),
+            *(f"{cell[key]:.3f}" for key in ("share", "seen_share", "rate")),
+            *(round(cell[key]) for key in ("seen", "unique", "effective")),
+        ]
+        for cell in cells[:30]
+    ]
+    print_table(header, rows)
+    if len(cells) > 30:
+        echo(f"... and {len(cells) - 30:,} more cells (--json lists all)")
 
 
 def log(

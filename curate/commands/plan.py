@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curate.commands.options import Json, Overrides, StoreOption
+from curate.terminal import echo
+
+if TYPE_CHECKING:
+    from curate.config.pipeline import Pipeline
 
 __all__ = ["plan"]
 
@@ -15,6 +19,7 @@ __all__ = ["plan"]
 def plan(
     pipeline: Annotated[Path, typer.Argument(help="Pipeline file.")],
     overrides: Overrides = None,
+    reorder: Annotated[bool, typer.Option("--reorder", help="Propose a cheaper order of the filters instead.")] = False,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -30,6 +35,9 @@ def plan(
     arrow_without_pandas()
     loaded = load_pipeline(pipeline, overrides or [])
     root = default_store(loaded, store)
+    if reorder:
+        _propose(loaded, str(root), as_json)
+        return
     there = blobs_at(root).exists("store.json")
     rows = explain(loaded, Store.open(root) if there else None)
     if as_json:
@@ -39,3 +47,34 @@ def plan(
         [row["id"], row["action"], row["cached"], "?" if row["run"] is None else row["run"], row["why"]] for row in rows
     ]
     print_table(("stage", "action", "cached", "to run", "why"), shown)
+
+
+def _propose(pipeline: Pipeline, root: str, as_json: bool) -> None:
+    """Print a cheaper order of the filters."""
+    from curate.commands.options import print_json
+    from curate.commands.tables import print_table
+    from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
+    from curate.pipeline.reorder import reordered
+
+    dataset = open_dataset(pipeline.settings.dataset, find_store(root))
+    found = reordered(dataset, pipeline)
+    if as_json:
+        print_json({"dataset": dataset.name, "version": dataset.version, "store": root, "filters": found})
+        return
+    if not found:
+        echo("no two filters stand beside each other: only those can change places and keep the same documents")
+    for one in found:
+        place = {name: number for number, name in enumerate(one["proposed"], 1)}
+        rows = [
+            [stage["id"], f"{stage['seconds']:.3f}", f"{100 * stage['dropped']:.1f}%", place[stage["id"]]]
+            for stage in one["stages"]
+        ]
+        print_table(("filter", "s for 1,000 documents", "drops", "proposed place"), rows)
+        if one["proposed"] == [stage["id"] for stage in one["stages"]]:
+            echo("this is the cheapest order that is known\n")
+            continue
+        saved = f"{one['before']:.1f} -> {one['after']:.1f} s for {one['documents']:,} documents"
+        echo(f"proposed: {', '.join(one['proposed'])}; {saved}, if what one drops says nothing about the next")
+        echo("the kept documents are the same: each decides by a document alone, and nothing between them edits;")
+        echo("who is dropped by which of them changes. Filters that cut words share them: the first one pays for all\n")

@@ -1,4 +1,4 @@
-"""A random share of the documents, decided for each by a hash of its id."""
+"""A random share of the documents, decided for each by a hash of its id, and by a weight where one is given."""
 
 from __future__ import annotations
 
@@ -30,19 +30,33 @@ class Sample(Filter):
 
     fraction: float = Field(gt=0, le=1, description="Share of the documents to keep, on average (0.1 is one in ten).")
     seed: int = Field(1, ge=0, lt=2**64, description="Seed of the draw; another seed keeps other documents.")
+    weight: str | None = Field(
+        None,
+        description="Column of weights (importance sampling): a document is kept with the chance `fraction` times its weight: "
+        "a mean weight of 1 keeps the fraction; a document without one, or with 0, is not kept.",
+    )
 
     def columns(self) -> Sequence[str]:
-        """Nothing but the id."""
-        return ()
+        """The weight, where there is one; else nothing but the id."""
+        return self.requires()
+
+    def requires(self) -> Sequence[str]:
+        """The column of weights."""
+        return (self.weight,) if self.weight else ()
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
-        """The function that draws: a table of `draw`, a number from 0 (inclusive) to 1 (exclusive)."""
+        """The function that draws: a table of `draw`, a number from 0 (inclusive) to 1 (exclusive), over the weight."""
+        import numpy as np
         import pyarrow as pa
 
         from curate.mix.draw import draw
 
         def measure(batch: pa.Table) -> pa.Table:
-            return pa.table({"draw": draw(batch.column("id").to_pylist(), purpose="sample", seed=self.seed)})
+            drawn = draw(batch.column("id").to_pylist(), purpose="sample", seed=self.seed)
+            if self.weight:
+                weights = batch.column(self.weight).cast(pa.float64()).to_numpy()
+                drawn = np.where(weights > 0, drawn / np.where(weights > 0, weights, 1.0), np.inf)
+            return pa.table({"draw": drawn})
 
         return measure
 

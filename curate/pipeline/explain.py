@@ -18,7 +18,7 @@ from curate.pipeline.plan import Inputs, bundle, plan_parts
 from curate.pipeline.walk import Walk
 from curate.stages.contract import Filter
 
-__all__ = ["explain", "last_plan", "record_plan"]
+__all__ = ["changed_code", "explain", "last_plan", "record_plan"]
 
 
 class _NoHands:
@@ -137,6 +137,15 @@ def _changes(name: str, now: dict[str, Any], last: dict[str, Any]) -> list[str]:
         for key, value in now["settings"].items()
         if before["settings"].get(key) != value
     ]
+    return changes + changed_code(name, now, last)
+
+
+def changed_code(name: str, now: dict[str, Any], last: dict[str, Any]) -> list[str]:
+    """What a stage depends on beside its settings that was otherwise in the last run."""
+    before = last.get("stages", {}).get(name)
+    if before is None:
+        return []
+    changes: list[str] = []
     if before["class"] != now["class"]:
         changes.append("it is another stage now")
     if before["version"] != now["version"]:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -172,6 +173,10 @@ class _Run:
     tasks_run: int = 0
     tasks_cached: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    measured: Counter[str] = field(default_factory=Counter)
+    """How many documents each stage measured, where that is known."""
+    opening: Counter[str] = field(default_factory=Counter)
+    """Milliseconds that went into loading what each stage needs, which is no cost of a document."""
 
     def result(self, sample: int | None) -> RunResult:
         clock = time.monotonic()
@@ -208,7 +213,7 @@ class _Run:
         if self.identity or is_new:
             given: Thing = {"kind": "inputs", "id": manifest["lineage"]["inputs"], "name": "documents"}
             made: Thing = {"kind": "version", "id": version, "name": f"{done.dataset}@{tag or version[:12]}"}
-            facts = {"documents": done.documents, "tasks": done.tasks, "seconds": done.seconds}
+            facts = {"documents": done.documents, "tasks": done.tasks, "seconds": done.seconds, "costs": self._costs()}
             self._record("failed" if failed else "done", inputs=[given], outputs=[made], facts=facts)
         if failed:
             refs.refuse(self.store, done.dataset, version, failed[0])
@@ -226,6 +231,11 @@ class _Run:
         tasks = {"run": self.tasks_run, "cached": self.tasks_cached}
         name, place = self.pipeline.settings.dataset, self.store.location
         return RunResult(name, version, tag, manifest["documents"], stages, tasks, seconds, place)
+
+    def _costs(self) -> dict[str, dict[str, float]]:
+        """What each stage measured and how long that took, without the loading of what it needs: for `plan --reorder`."""
+        spent = {name: max(self.seconds[name] - self.opening[name] / 1000, 0.0) for name in self.measured}
+        return {name: {"documents": self.measured[name], "seconds": seconds} for name, seconds in spent.items()}
 
     # ---- its record
 
@@ -339,6 +349,8 @@ class _Run:
         for task, result in carry_out(self.backend, tasks, self.progress.note):
             job = by_number[task.number]
             self._count(job, result.pop("seconds"))
+            self.measured.update(result.pop("measured", {}))
+            self.opening.update(result.pop("opening", {}))
             done(task.number, result)
             self.progress.advance(job.documents or sum(one["documents"] for one in result.get("shards", ())))
 

@@ -9,6 +9,7 @@ has one receipt, keyed by what the shard's documents are before it.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,8 @@ class Section:
         progress: Told before each call into a stage.
         opened: The stages that this process has opened.
         seconds: Time of each stage that measured something, by id.
-        worked: Stages that measured something.
+        worked: Stages that measured something, by id with how many documents.
+        opening: Milliseconds of them that went into loading what a stage needs.
     """
 
     store: Store
@@ -114,7 +116,8 @@ class Section:
     progress: Progress
     opened: Opened
     seconds: dict[str, float] = field(default_factory=dict)
-    worked: set[str] = field(default_factory=set)
+    worked: Counter[str] = field(default_factory=Counter)
+    opening: Counter[str] = field(default_factory=Counter)
     measured: Measured = field(init=False)
 
     def __post_init__(self) -> None:
@@ -147,7 +150,7 @@ class Section:
         careful, marks = bool(self.blame.careful.get(spec.id)), idents[~found.known]
         for start in range(0, len(new), CAREFUL if careful else max(len(new), 1)):
             part = slice(start, start + CAREFUL if careful else None)
-            self.worked.add(spec.id)
+            self.worked[spec.id] += len(new[part])
             said, fresh = self._measure(spec, stage, new[part])
             place = pa.table({"row": pa.array(new[part], pa.int32()), IDENT: pa.array(marks[part], pa.uint64())})
             features.append(place if fresh is None else _beside(place, fresh))
@@ -182,7 +185,9 @@ class Section:
             and not isinstance(stage, Mapper)
         ):
             raise no_text(spec.id, table.column_names)
+        began = time.perf_counter()
         function = self.opened.get(spec, stage, table, self.blame, self.progress)
+        self.opening[spec.id] += round(1000 * (time.perf_counter() - began))
         verdicts, columns = [verdict_schema().empty_table()], []
         for start, result in calls(function, stage, spec.id, table, rows, self.blame, self.progress):
             said, added = _parts(result, stage)
@@ -380,4 +385,4 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
     result |= {"provisional": doubtful, "objects": objects}
     if key:
         work.store.write_receipt(key, result, objects)
-    return {**result, "seconds": work.seconds}
+    return {**result, "seconds": work.seconds, "measured": dict(work.worked), "opening": dict(work.opening)}

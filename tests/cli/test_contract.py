@@ -22,6 +22,7 @@ STORY = "id source verdict stage reason value threshold duplicate_of detail spli
 FIELDS = {
     "run pipeline.yaml": "dataset version tag documents stages tasks seconds store",
     "plan pipeline.yaml": "dataset store stages",
+    "what-if pipeline.yaml --set long.minimum=6": "dataset version tag unit changes rules stages documents examples notes",
     "validate pipeline.yaml": "pipeline dataset valid stages columns notes",
     "schema": "json_schema",
     "stages": "stages",

@@ -45,6 +45,17 @@ def test_a_fraction_outside_zero_to_one_is_refused(fraction):
         Sample(fraction=fraction)
 
 
+def test_a_document_is_kept_with_the_chance_of_fraction_times_weight(apply_stage):
+    import pyarrow as pa
+
+    weights = pa.array([2.0, 0.5, 0.0, None] * 1000)
+    dropped, _ = apply_stage(Sample(fraction=0.3, weight="w"), TEXTS, w=weights)
+    shares = [sum(row % 4 == place for row in range(4000) if row not in dropped) / 1000 for place in range(4)]
+    assert shares[2:] == [0, 0]
+    assert abs(shares[0] - 0.6) < 0.05
+    assert abs(shares[1] - 0.15) < 0.04
+
+
 def test_a_changed_fraction_measures_nothing_again():
     assert Sample.thresholds == {"fraction"}
 

@@ -293,3 +293,12 @@ class Picky(Mapper):
     @classmethod
     def _refuse(cls, token):
         raise ValueError(f"{token} is no good")
+
+
+class Narrow(Long):
+    """The same, of the text alone, with nothing carried on."""
+
+    carries = ()
+
+    def columns(self):
+        return ()

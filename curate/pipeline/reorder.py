@@ -1,0 +1,131 @@
+"""A cheaper order of filters, from what runs measured, and why it keeps the same documents.
+
+Filters that stand beside each other commute: each decides about a document by this document alone, none of them edits, so
+a document is kept where all of them keep it, whatever the order. What does not commute stays where it is: a stage that edits,
+adds columns, makes documents or compares them; an audit, which would measure other documents; a filter behind the one
+whose column it is given. Only who is dropped by which of them changes.
+
+The order is by cost / share that is dropped, the cheapest first, which is the best where what one filter drops says nothing
+about the next (Hellerstein and Stonebraker 1993); the seconds that are told assume the same. A cost is what the latest run
+spent on a document that it measured, without loading what it needs, and with the reading of texts in the first of a section.
+Filters that cut words share them, and whichever comes first pays: that part of what is told is not saved (benchmarks/LOG.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from curate.config.pipeline import ConfiguredStage, Pipeline
+from curate.dataset.reader import Dataset
+from curate.dataset.runs import records
+from curate.errors import CurateError
+from curate.stages.contract import Filter
+
+__all__ = ["Measured", "best_order", "reordered", "segments"]
+
+
+class Measured(NamedTuple):
+    """What is known of a filter.
+
+    Attributes:
+        seconds: For a document.
+        dropped: The share of those that it saw that did not go on, 0 to 1.
+    """
+
+    seconds: float
+    dropped: float
+
+
+def reordered(dataset: Dataset, pipeline: Pipeline) -> list[dict[str, Any]]:
+    """For every two or more filters beside each other: how they stand, how they could, and what that saves.
+
+    Returns:
+        `stages` (`id`, `seconds` for 1,000 documents, `dropped`, a share), `proposed` (ids), `documents` that come to the
+        first, `before` and `after`: seconds that they take.
+
+    Raises:
+        CurateError: No run has measured one of them, or the newest version has other stages.
+    """
+    rows = {row["id"]: row for row in dataset.manifest["stages"]}
+    costs = _costs(dataset)
+    found = []
+    for segment in segments(pipeline.stages):
+        known = {entry.id: _measured(entry, rows, costs, pipeline) for entry in segment}
+        order = best_order(segment, known)
+        names, first = [entry.id for entry in segment], rows[segment[0].id]["in"]
+        found.append({
+            "stages": [{"id": one, "seconds": 1000 * known[one].seconds, "dropped": known[one].dropped} for one in names],
+            "proposed": order, "documents": first, "before": first * _cost(names, known), "after": first * _cost(order, known),
+        })  # fmt: skip
+    return found
+
+
+def segments(stages: Sequence[ConfiguredStage]) -> Iterator[list[ConfiguredStage]]:
+    """Two or more filters beside each other, of which each says which columns it is given."""
+    some: list[ConfiguredStage] = []
+    for entry in (*stages, None):
+        if entry is not None and isinstance(entry.stage, Filter) and entry.stage.columns() is not None:
+            some.append(entry)
+            continue
+        if len(some) > 1:
+            yield some
+        some = []
+
+
+def best_order(segment: Sequence[ConfiguredStage], known: Mapping[str, Measured]) -> list[str]:
+    """The filters by cost over what they drop; one that is given a column of another stays behind it."""
+    left, order = list(segment), list[str]()
+    while left:
+        free = [one for one in left if not any(_needs(one, other) for other in left if other is not one)]
+        best = min(free, key=lambda one: (_rank(known[one.id]), segment.index(one)))
+        order.append(best.id)
+        left.remove(best)
+    return order
+
+
+def _needs(one: ConfiguredStage, other: ConfiguredStage) -> bool:
+    assert isinstance(one.stage, Filter)
+    assert isinstance(other.stage, Filter)
+    given = {*(one.stage.columns() or ()), *(name.partition("[")[0].partition(".")[0] for name in one.stage.on)}
+    return bool(given & set(other.stage.adds()))
+
+
+def _rank(one: Measured) -> float:
+    return one.seconds / one.dropped if one.dropped else float("inf")
+
+
+def _cost(order: Sequence[str], known: Mapping[str, Measured]) -> float:
+    """Seconds for each document that comes to the first."""
+    cost, there = 0.0, 1.0
+    for name in order:
+        cost += there * known[name].seconds
+        there *= 1 - known[name].dropped
+    return cost
+
+
+def _costs(dataset: Dataset) -> dict[str, float]:
+    """Seconds for a document, by stage: of the latest run that measured most documents of those that any run did."""
+    best: dict[str, tuple[int, float]] = {}
+    for one in records(dataset.store, "run"):
+        if one["name"] != dataset.name:
+            continue
+        for stage, cost in one["facts"].get("costs", {}).items():
+            if cost["documents"] and cost["documents"] >= best.get(stage, (0, 0.0))[0] // 2:
+                best[stage] = cost["documents"], cost["seconds"] / cost["documents"]
+    return {stage: seconds for stage, (_, seconds) in best.items()}
+
+
+def _measured(
+    entry: ConfiguredStage, rows: Mapping[str, dict[str, Any]], costs: Mapping[str, float], pipeline: Pipeline
+) -> Measured:
+    row = rows.get(entry.id)
+    if row is None or entry.id not in costs:
+        what = "no run has measured it" if row else "the newest version was made without it"
+        raise CurateError(
+            f"what `{entry.id}` costs is not known: {what}",
+            entry.where,
+            f"curate run {pipeline.path.name} --force {entry.id}",
+        )
+    gone = row["dropped"] + row["quarantined"]
+    return Measured(costs[entry.id], gone / row["in"] if row["in"] else 0.0)

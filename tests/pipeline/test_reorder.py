@@ -1,0 +1,96 @@
+"""`curate plan --reorder`: a cheaper order of filters, which keeps the same documents."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from curate.config.pipeline import load_pipeline
+from curate.errors import CurateError
+from curate.pipeline.reorder import Measured, best_order, reordered, segments
+
+HEAD = 'dataset: toy\nsources: [{stage: "toy_stages:Lines", id: lines}]\nstages:\n'
+FILTERS = [
+    '  - {stage: "toy_stages:Narrow", id: a, minimum: 4}\n',
+    '  - {stage: "toy_stages:Narrow", id: b, maximum: 24, scale: 2}\n',
+    "  - {stage: sample, fraction: 0.7}\n",
+]
+
+
+def entries(project, *stages):
+    project.pipeline(HEAD + "".join(stages))
+    return load_pipeline(project.file).stages
+
+
+def ids(project):
+    return [[entry.id for entry in one] for one in segments(load_pipeline(project.file).stages)]
+
+
+def test_filters_beside_each_other_are_told_and_what_edits_measures_or_compares_parts_them(project):
+    entries(project, *FILTERS, '  - {stage: "toy_stages:Shout", id: shout}\n', "  - fineweb\n", "  - gopher_quality\n")
+    assert ids(project) == [["a", "b", "sample"], ["fineweb", "gopher_quality"]]
+    entries(project, FILTERS[0], "  - text_statistics\n", FILTERS[1], "  - exact_duplicates\n", FILTERS[2])
+    assert ids(project) == []
+
+
+def test_a_filter_that_is_given_all_columns_stays_where_it_is(project):
+    entries(project, '  - {stage: "toy_stages:Long", id: long, minimum: 1}\n', FILTERS[0])
+    assert ids(project) == []
+
+
+def test_the_order_is_by_cost_over_what_is_dropped(project):
+    [segment] = segments(entries(project, *FILTERS))
+    known = {"a": Measured(5.0, 0.5), "b": Measured(1.0, 0.05), "sample": Measured(0.1, 0.3)}
+    assert best_order(segment, known) == ["sample", "a", "b"]
+    known["b"] = Measured(1.0, 0.0)  # drops nobody: last
+    known["a"] = Measured(9.0, 0.01)
+    assert best_order(segment, known) == ["sample", "a", "b"]
+
+
+def test_it_is_the_cheapest_of_all_orders_where_filters_are_independent(project):
+    from curate.pipeline.reorder import _cost
+
+    [segment] = segments(entries(project, *FILTERS))
+    known = {"a": Measured(5.0, 0.5), "b": Measured(2.0, 0.4), "sample": Measured(3.0, 0.2)}
+    costs = {order: _cost(order, known) for order in itertools.permutations(known)}
+    assert costs[tuple(best_order(segment, known))] == min(costs.values())
+
+
+def test_a_filter_stays_behind_the_one_whose_column_it_is_given(project):
+    [segment] = segments(
+        entries(project, "  - language\n", "  - {stage: sample, fraction: 0.5, weight: language_score}\n")
+    )
+    known = {"language": Measured(5.0, 0.1), "sample": Measured(0.1, 0.9)}
+    assert best_order(segment, known) == ["language", "sample"]
+
+
+def test_every_order_keeps_the_same_documents_and_the_proposal_is_printed(project):
+    project.write("one.txt", *("x" * (number % 17) + str(number) for number in range(120)))
+    kept = []
+    for order in (FILTERS, [FILTERS[2], FILTERS[1], FILTERS[0]]):
+        project.pipeline(HEAD + "".join(order))
+        project.run()
+        kept.append(set(project.open().arrow()["id"].to_pylist()))
+    assert kept[0] == kept[1]
+    [found] = reordered(project.open(), load_pipeline(project.file))
+    assert sorted(found["proposed"]) == ["a", "b", "sample"]
+    assert found["after"] <= found["before"]
+    outcome = project.cli("plan", "pipeline.yaml", "--reorder", "--json")
+    assert set(json.loads(outcome.out)) == {"schema", "dataset", "version", "store", "filters"}
+    outcome = project.cli("plan", "pipeline.yaml", "--reorder")
+    assert "s for 1,000 documents" in outcome.out
+    assert "the kept documents are the same" in outcome.out or "the cheapest order that is known" in outcome.out
+
+
+def test_what_no_run_has_measured_is_an_error_that_says_how_to_measure_it(project):
+    project.write("one.txt", "some text", "more text here")
+    project.pipeline(HEAD + FILTERS[0])
+    project.run()
+    project.pipeline(HEAD + "".join(FILTERS))
+    with pytest.raises(
+        CurateError, match="what `b` costs is not known: the newest version was made without it"
+    ) as caught:
+        reordered(project.open(), load_pipeline(project.file))
+    assert caught.value.hint == "curate run pipeline.yaml --force b"
