@@ -31,7 +31,7 @@ import pyarrow as pa
 
 from curate.contamination.index import Index, build_index, find_texts
 from curate.contamination.items import EvaluationFiles, evaluation_texts
-from curate.dedup.buffers import text_buffer
+from curate.stages.buffers import text_buffer
 
 SHORTEST, MAX_SHARE, MAX_WORDS = 8, 0.2, 50
 

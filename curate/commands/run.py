@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Most tasks at once; by default one for each CPU, and 100 on Slurm.")
+]
+Sbatch = Annotated[
+    list[str] | None, typer.Option(help="An option for Slurm's sbatch, such as --sbatch=--partition=cpu.")
+]
+
 
 def run(
     pipeline: Annotated[Path, typer.Argument(help="Pipeline file.")],
@@ -25,14 +32,10 @@ def run(
         int | None,
         typer.Option(min=1, help="Read only the first N documents of each source, into the dataset NAME-sample."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Most tasks at once; by default one for each CPU, and 100 on Slurm.")
-    ] = None,
+    workers: Workers = None,
     backend: Annotated[str, typer.Option(help="Where tasks run: `local`, `ray` or `slurm`.")] = "local",
     address: Annotated[str | None, typer.Option(help="Address of a Ray cluster; by default $RAY_ADDRESS.")] = None,
-    sbatch: Annotated[
-        list[str] | None, typer.Option(help="An option for Slurm's sbatch, such as --sbatch=--partition=cpu.")
-    ] = None,
+    sbatch: Sbatch = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit the run to Slurm as a job, and return.")] = False,
     force: Annotated[list[str] | None, typer.Option(help="Run this stage again though nothing changed.")] = None,
     accept_quarantined: Annotated[

@@ -124,7 +124,7 @@ class Decontaminate(Filter):
         import pyarrow.compute as compute
 
         from curate.contamination.index import find_texts
-        from curate.dedup.buffers import text_buffer
+        from curate.stages.buffers import text_buffer
 
         texts, index = self._index()
         names = [one.name for one in texts]

@@ -23,7 +23,7 @@ import pyarrow as pa
 from numba import njit
 
 from curate.contamination.words import MOST, characters, next_words
-from curate.dedup.buffers import text_buffer
+from curate.stages.buffers import text_buffer
 from curate.stages.kernels import mix
 
 __all__ = ["Found", "Index", "build_index", "find_texts"]

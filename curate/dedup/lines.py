@@ -79,8 +79,8 @@ class ExactLines(Global):
         import pyarrow.compute as compute
         import xxhash  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
 
-        from curate.dedup.buffers import text_buffer
         from curate.dedup.pieces import find_pieces
+        from curate.stages.buffers import text_buffer
 
         def sign(batch: pa.Table) -> pa.Table:
             column = as_compared(batch)

@@ -82,8 +82,8 @@ class ExactSubstrings(Global):
         import pyarrow as pa
         import pyarrow.compute as compute
 
-        from curate.dedup.buffers import text_buffer
         from curate.dedup.windows import find_anchors
+        from curate.stages.buffers import text_buffer
 
         kind = pa.list_(pa.field("element", pa.uint64()))
 
@@ -318,7 +318,7 @@ def _having(table: pa.Table, known: np.ndarray) -> np.ndarray:
 
 def _texts(desk: Desk, documents: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """The bytes of each of some documents of a shard."""
-    from curate.dedup.buffers import text_buffer
+    from curate.stages.buffers import text_buffer
 
     if len(documents):
         data, offsets = text_buffer(desk.texts(documents))

@@ -27,7 +27,7 @@ class FineWeb(Filter):
     Lines of nothing but whitespace do not count.
     """
 
-    version = 2
+    version = 3
     libraries = ("datatrove", "spacy")
     batch = 200
     thresholds = frozenset(

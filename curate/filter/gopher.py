@@ -41,7 +41,7 @@ class GopherQuality(Filter):
     stop words are taken of all tokens.
     """
 
-    version = 2
+    version = 3
     libraries = ("datatrove", "spacy")
     batch = 200
     thresholds = frozenset({
@@ -137,7 +137,7 @@ class GopherRepetition(Filter):
     n-gram's share of the characters, `max_repeated_n_grams` that of all n-grams which occur before.
     """
 
-    version = 2
+    version = 3
     libraries = ("datatrove", "spacy")
     batch = 100
     thresholds = frozenset({

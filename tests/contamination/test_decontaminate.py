@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from curate.contamination.decontaminate import MOST_MATCHES, Decontaminate
 from curate.contamination.index import MOST_TEXTS, build_index, find_texts
 from curate.contamination.items import evaluation_texts
-from curate.dedup.buffers import text_buffer
 from curate.errors import CurateError
+from curate.stages.buffers import text_buffer
 
 QUESTION = "A robe takes two bolts of blue fiber and half that much white fiber; how many bolts in total does it take?"
 SHORT = "Which planet of ours has the most moons?"

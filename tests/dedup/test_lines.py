@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curate.dedup.buffers import text_buffer
 from curate.dedup.lines import ExactLines
 from curate.dedup.pieces import find_pieces
+from curate.stages.buffers import text_buffer
 from curate.stages.verdicts import without_spans
 
 FOOTER = "Sign up for our newsletter, and share this page."
