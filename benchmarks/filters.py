@@ -30,42 +30,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filter_texts import mixed_texts, parity_texts
 from machine import machine, spread
 
+from curate.bench.filters import FILTERS, Pair, block_outcomes, megabytes, pairs, run_blocks, run_stages
+
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 STATES = ("cold", "steady", "warm")
-SHARD = 16_000_000
-Outcome = tuple[str | None, str]
-"""The reason of a drop, or None, and the text afterwards."""
-
-
-class Pair(NamedTuple):
-    """Our stage, and the block of datatrove that it decides as."""
-
-    stage: Any
-    block: Any
-
-
-def pairs() -> dict[str, list[Pair]]:
-    """The filters with their defaults on both sides, each alone, and all four one after the other."""
-    from datatrove.pipeline import filters
-
-    from curate.filter.c4 import C4
-    from curate.filter.fineweb import FineWeb
-    from curate.filter.gopher import GopherQuality, GopherRepetition
-
-    single = {
-        "gopher_quality": Pair(GopherQuality(), filters.GopherQualityFilter()),
-        "gopher_repetition": Pair(GopherRepetition(), filters.GopherRepetitionFilter()),
-        "fineweb": Pair(FineWeb(), filters.FineWebQualityFilter()),
-        "c4": Pair(C4(), filters.C4QualityFilter()),
-    }
-    return {**{name: [pair] for name, pair in single.items()}, "all_four": list(single.values())}
 
 
 def timed(run: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
@@ -87,59 +61,7 @@ def loading(stage: str, *, torch: bool) -> dict[str, float]:
     return {"cpu_s": seconds, "memory_mb": megabytes}
 
 
-def batches(texts: Sequence[str], size: int) -> list[Any]:
-    """The texts as the engine hands them to a stage."""
-    import pyarrow as pa
-
-    ids = [str(number) for number in range(len(texts))]
-    table = pa.table({"id": ids, "text": list(texts), "source_uri": ids})
-    return [table.slice(start, size) for start in range(0, len(texts), size)]
-
-
 # ---- filters
-
-
-def run_stages(opened: Sequence[tuple[Any, Any]], texts: Sequence[str]) -> list[dict[int, Outcome]]:
-    """What each stage, given with its function, says of documents that it does not keep as they are, by number."""
-    outcomes: list[dict[int, Outcome]] = [{} for _ in opened]
-    for start, stop in shards(texts):
-        for said, (stage, apply) in zip(outcomes, opened, strict=True):
-            for number, part in enumerate(batches(texts[start:stop], stage.batch)):
-                verdicts = stage.decide(apply(part)) if stage.kind == "filter" else apply(part).verdicts
-                columns = (verdicts.column(name).to_pylist() for name in ("row", "verdict", "reason", "text"))
-                for row, verdict, reason, text in zip(*columns, strict=True):
-                    place = start + number * stage.batch + row
-                    said[place] = (reason, "") if verdict == "dropped" else (None, text)
-    return outcomes
-
-
-def shards(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """First and last document of pieces of about 16 MB."""
-    bounds, size = [0], 0
-    for number, text in enumerate(texts):
-        size += len(text)
-        if size > SHARD:
-            bounds.append(number + 1)
-            size = 0
-    return [(start, stop) for start, stop in pairwise([*bounds, len(texts)]) if start < stop]
-
-
-def run_blocks(blocks: Sequence[Any], texts: Sequence[str]) -> list[list[tuple[Any, Any]]]:
-    """What each block says of every document, and the document."""
-    from datatrove.data import Document
-
-    return [
-        [(block.filter(document), document) for document in (Document(text, "") for text in texts)] for block in blocks
-    ]
-
-
-def block_outcomes(said: Sequence[tuple[Any, Any]]) -> list[Outcome]:
-    """datatrove's, one for each document; a result is True, False, or False with a reason."""
-    results = (result if isinstance(result, tuple) else (result, None) for result, _ in said)
-    return [
-        (None, document.text) if kept else (reason, "")
-        for (kept, reason), (_, document) in zip(results, said, strict=True)
-    ]
 
 
 def measure_filters(both: Sequence[Pair], texts: Sequence[str], sample: Sequence[int], runs: int) -> dict[str, Any]:
@@ -178,20 +100,13 @@ def measure_filters(both: Sequence[Pair], texts: Sequence[str], sample: Sequence
     }
 
 
-def megabytes(texts: Sequence[str]) -> float:
-    """Of UTF-8."""
-    return sum(len(text.encode()) for text in texts) / 1e6
-
-
 def compare(kinds: dict[str, list[str]]) -> dict[str, Any]:
     """Documents by kind, and for each filter how many are decided or edited otherwise than by datatrove."""
     texts = [text for kind in kinds.values() for text in kind]
     differing = {}
-    for name, both in pairs().items():
-        if len(both) > 1:
-            continue
-        (ours,) = run_stages([(both[0].stage, both[0].stage.open())], texts)
-        theirs = block_outcomes(run_blocks([both[0].block], texts)[0])
+    for name, (stage, block) in pairs().items():
+        (ours,) = run_stages([(stage, stage.open())], texts)
+        theirs = block_outcomes(run_blocks([block], texts)[0])
         differing[name] = sum(ours.get(number, (None, texts[number])) != one for number, one in enumerate(theirs))
     return {
         "documents": {kind: len(one) for kind, one in kinds.items()},
@@ -225,7 +140,8 @@ def main() -> None:
             for stage in ("gopher_quality", "pii")
         },
     }
-    for name, both in pairs().items():
+    singles = pairs()
+    for name, both in {**{name: [singles[name]] for name in FILTERS}, "all_four": list(singles.values())}.items():
         record[name] = measure_filters(both, texts, sample, options.runs)
         print(name, json.dumps(record[name]), file=sys.stderr, flush=True)
     print(json.dumps(record, indent=2))

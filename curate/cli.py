@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("curate.commands.predict:predict", "Write labels, numbers or texts that a model gives to rows."),
     "export": ("curate.commands.export:export", "Write a trained model as a Hugging Face folder."),
     "report": ("curate.commands.report:report", "Write the HTML report of a version or a training run."),
+    "bench": ("curate.commands.bench:bench", "Measure curate against datatrove: speed, memory, equal decisions."),
     "doctor": ("curate.commands.doctor:doctor", "Say what is installed, what is missing, and how to get it."),
 }
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
