@@ -24,7 +24,8 @@ from curate.config.pipeline import ConfiguredStage
 from curate.dataset.store import canonical_json
 from curate.errors import CurateError
 from curate.files import file_hash
-from curate.pipeline.task import StageSpec, file_identity
+from curate.pipeline.identity import file_identity
+from curate.pipeline.task import StageSpec
 from curate.stages.contract import Filter, Source, Stage
 
 __all__ = ["FROM_ENVIRONMENT", "Described", "code_files", "describe"]
@@ -78,7 +79,7 @@ def describe(entry: ConfiguredStage) -> Described:
         settings=stage.model_dump(mode="json"),
         fingerprint=_hash(facts),
         measure=_hash(facts, thresholds),
-        files={str(path): identity for path, (identity, _) in known.items()},
+        files={str(path): [identity, digest] for path, (identity, digest) in known.items()},
     )
     return Described(facts, spec, _hash(facts, stage.planning if isinstance(stage, Source) else frozenset()))
 

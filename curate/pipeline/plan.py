@@ -16,7 +16,8 @@ from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import mask, masked
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError, ResumableError
-from curate.pipeline.task import engine_key, file_identity
+from curate.pipeline.identity import file_identity
+from curate.pipeline.task import engine_key
 from curate.stages.contract import Expander, Global, Part, Source, SourceContext
 
 __all__ = ["Bundle", "Inputs", "bundle", "collect_key", "hash_file", "plan_parts", "sections"]

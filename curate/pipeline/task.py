@@ -35,6 +35,7 @@ from curate.dataset.state import SIZE
 from curate.dataset.store import Store, canonical_json
 from curate.errors import CurateError, ResumableError
 from curate.pipeline.calls import Progress
+from curate.pipeline.identity import file_identity, is_as
 from curate.stages.contract import Part, Passed, Rejected, Source, Stage
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ __all__ = [
     "collect",
     "document_bytes",
     "engine_key",
-    "file_identity",
     "held_bytes",
     "make_ids",
     "shard_of",
@@ -55,7 +55,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """What the machine lacks, whatever file it was wanted for."""
 ENGINE = 4
 """Raised when the engine's own results change."""
-_loaded: dict[str, list[int]] = {}
+_loaded: dict[str, list[Any]] = {}
 """Files of code that this process has loaded while they were like this."""
 
 
@@ -81,7 +81,7 @@ class StageSpec:
         settings: All its settings, as JSON.
         fingerprint: Identity of code, settings, library versions and model files.
         measure: The same without the settings that only decide; equal to `fingerprint` for other kinds than filters.
-        files: What the files of its code and its models were like (`file_identity`) when they were hashed, by path.
+        files: What the files of its code and its models were like (`file_identity`), and the sha256 of each, by path.
     """
 
     id: str
@@ -89,7 +89,7 @@ class StageSpec:
     settings: dict[str, Any]
     fingerprint: str
     measure: str
-    files: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    files: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
 
     def build(self) -> Stage:
         """The stage itself.
@@ -113,9 +113,15 @@ class StageSpec:
             return
         modules = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
         for path, planned in unsure.items():
-            if file_identity(path) != planned:
+            if not is_as(path, planned):
+                gone = not Path(path).exists()
                 raise ResumableError(
-                    f"`{Path(path).name}`, which stage `{self.id}` uses, changed while the run was going on",
+                    f"`{Path(path).name}`, which stage `{self.id}` uses, "
+                    + (
+                        "is not there any more, or not on this machine"
+                        if gone
+                        else "changed while the run was going on"
+                    ),
                     path,
                     "what was done before is kept; run the same command again when it is not written to",
                 )
@@ -187,17 +193,6 @@ def held_bytes(table: pa.Table) -> int:
 
 
 # ---- collect
-
-
-def file_identity(location: str) -> list[int] | None:
-    """What tells that a local file is still the same: size, inode and times; None for what is no local file."""
-    if "://" in location:
-        return None
-    try:
-        facts = Path(location).stat()
-    except OSError:
-        return None
-    return [facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns]
 
 
 class _Reading:

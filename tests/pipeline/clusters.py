@@ -56,11 +56,11 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE
 class RayCluster:
     """A head without processors, and two nodes of one each."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self) -> None:
         # Ray's own daemons ask where they are (clouds' metadata): they are no processes of ours, and not watched.
         watched = {"PYTHONPATH", "CURATE_TEST_CONNECTIONS"}
         there = {name: value for name, value in os.environ.items() if name not in watched}
-        there |= {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(REPOSITORY), **environment}
+        there |= {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(REPOSITORY)}
         self.process = subprocess.Popen(
             [sys.executable, "-c", RAY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, env=there,
@@ -80,9 +80,9 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster(**environment: str) -> Iterator[RayCluster]:
-    """A Ray cluster of two nodes, with these variables on them."""
-    cluster = RayCluster(environment)
+def ray_cluster() -> Iterator[RayCluster]:
+    """A Ray cluster of two nodes."""
+    cluster = RayCluster()
     try:
         yield cluster
     finally:

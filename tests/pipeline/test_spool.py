@@ -3,30 +3,52 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
+import time
 from collections import deque
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from curate.config.resources import Resources, most_of
-from curate.errors import CurateError
+from curate.errors import CurateError, ResumableError
+from curate.files import file_hash
 from curate.pipeline.backends import spool as module
 from curate.pipeline.backends.contract import Done, Failed
-from curate.pipeline.backends.host import Host, from_json, to_json, versions
+from curate.pipeline.backends.host import Host, driver, from_json, to_json, versions
 from curate.pipeline.backends.local import LocalBackend
 from curate.pipeline.backends.named import Placement
 from curate.pipeline.backends.spool import Queue, Spool, Taken, serve
 from curate.pipeline.supervision import Lost, Task
+from curate.pipeline.task import StageSpec
 
 ONE = Resources()
+SLEEPS = """
+import time
+from curate.stages.contract import Audit
+class Sleeps(Audit):
+    def open(self):
+        return lambda batch: time.sleep(1000)
+"""
+PLACE = """
+import os, pathlib
+from curate.stages.contract import Audit
+class Place(Audit):
+    def open(self):
+        place = pathlib.Path(__file__).with_name("place.txt")
+        place.write_text(f"{pathlib.Path.cwd()} {os.environ['TOLD']}")
+        raise OSError("enough")
+"""
 
 
 @pytest.fixture
 def spool(tmp_path, done):
     """A spool for the toy project's store, with a queue."""
     made = Spool(tmp_path / "jobs" / "run")
-    made.create({"store": done.location, "root": str(done.root), "versions": versions()})
+    made.create(driver(done.location, done.root, {}))
     made.queue(ONE).create()
     return made
 
@@ -34,6 +56,14 @@ def spool(tmp_path, done):
 def a_task(done, number=0):
     (shard, *_) = done.open().ledger()
     return Task(number, {"kind": "write", "key": None, "shard": shard.to_json()}, "a task")
+
+
+def steps(shard, spec):
+    blame = {"careful": {}, "poison": {}, "cold": []}
+    return {
+        "kind": "steps", "key": None, "shard": shard.to_json(), "stages": [asdict(spec)], "map": None, "force": [],
+        "blame": blame,
+    }  # fmt: skip
 
 
 def test_a_task_goes_to_one_of_many_that_want_it(tmp_path):
@@ -101,6 +131,98 @@ def test_a_worker_ends_when_the_driver_is_silent_or_the_run_is_over(spool, monke
     ended.join()
 
 
+def test_a_worker_of_a_dead_driver_does_nothing_that_waits(spool, done, monkeypatch):
+    monkeypatch.setattr(module, "SILENT_SECONDS", 0.0)
+    spool.queue(ONE).put(1, to_json(a_task(done)))
+    assert serve(spool.folder, ONE, "w1") == 0
+
+
+def test_what_a_worker_does_for_a_driver_that_dies_meanwhile_is_ended(spool, done, monkeypatch):
+    (done.root / "sleeps.py").write_text(SLEEPS)
+    monkeypatch.setattr(module, "SILENT_SECONDS", 1.5)
+    (shard, *_) = done.open().ledger()
+    spec = StageSpec("sleeps", "sleeps:Sleeps", {}, "a", "a")
+    spool.queue(ONE).put(1, to_json(Task(1, steps(shard, spec), "a task", 1e6)))
+    assert serve(spool.folder, ONE, "w1") == 1
+    ((_, said),) = spool.queue(ONE).finished()
+    lost = from_json(said)
+    assert isinstance(lost, Lost)
+    assert lost.how.startswith("died (exit -9)")
+
+
+def test_nothing_is_erased_or_cleared_up_beside_a_worker(spool, done, monkeypatch):
+    monkeypatch.setattr(module, "IDLE_SECONDS", float("inf"))
+    working = threading.Thread(target=serve, args=(spool.folder, ONE, "w1"))
+    working.start()
+    try:
+        while not list((Path(done.location) / "leases").glob("*.json")):
+            time.sleep(0.02)
+        refused = done.cli("data", "gc")
+        assert refused.code != 0
+        assert "in use" in refused.err or "going on" in refused.err
+    finally:
+        shutil.rmtree(spool.folder)
+        working.join()
+
+
+def test_an_answer_that_comes_after_the_run_makes_no_folder(spool):
+    queue = spool.queue(ONE)
+    shutil.rmtree(spool.folder)
+    queue.finish(Taken(1, "w1"), {"done": 1})
+    assert not spool.folder.exists()
+
+
+def test_needs_that_differ_a_little_have_queues_of_their_own(spool):
+    one, other = (spool.queue(Resources(memory=memory)).waiting for memory in (17.179869, 17.17987))
+    assert one != other
+
+
+def test_what_dead_drivers_left_is_removed_by_the_next_one(spool, tmp_path):
+    queue = spool.queue(ONE)
+    queue.put(1, {"secret": 1})
+    os.utime(spool.pulse, (0, 0))
+    after = Spool(tmp_path / "jobs" / "next")
+    after.create({})
+    after.sweep()
+    assert not spool.folder.exists()
+    assert after.folder.exists()
+
+
+def test_only_logs_stay_where_a_run_fails(spool):
+    (spool.folder / "logs").mkdir()
+    (spool.folder / "logs" / "1.log").write_text("words")
+    spool.queue(ONE).put(1, {"secret": 1})
+    spool.remove(logs=False)
+    assert [path.name for path in spool.folder.rglob("*")] == ["logs", "1.log"]
+
+
+def test_workers_elsewhere_are_where_the_driver_was_and_have_its_variables(done, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (done.root / "place.py").write_text(PLACE)
+    told = driver(done.location, done.root, {"TOLD": "by the driver"})
+    monkeypatch.chdir("/")
+    (shard, *_) = done.open().ledger()
+    spec = StageSpec("place", "place:Place", {}, "b", "b")
+    host = Host(told, 1)
+    host.do(to_json(Task(1, steps(shard, spec), "a task", 60.0)))
+    host.close()
+    assert (done.root / "place.txt").read_text() == f"{tmp_path} by the driver"
+
+
+def test_a_file_with_the_same_content_is_the_same_on_another_machine(tmp_path):
+    model = tmp_path / "model.bin"
+    model.write_bytes(b"weights")
+    there = [[1, 2, 3, 4], file_hash(model)]
+    spec = StageSpec("it", "a:B", {}, "c", "c", files={str(model): there})
+    spec.check_files()
+    model.write_bytes(b"others!")
+    with pytest.raises(ResumableError, match=r"`model.bin`.*changed while the run was going on"):
+        spec.check_files()
+    model.unlink()
+    with pytest.raises(ResumableError, match=r"`model.bin`.*not on this machine"):
+        spec.check_files()
+
+
 def test_a_folder_without_tasks_is_refused(project):
     refused = project.cli("worker", "nowhere")
     assert refused.code == 2
@@ -117,7 +239,9 @@ def test_only_its_owner_reads_a_spool(spool):
 
 
 def test_a_machine_with_another_environment_is_refused_by_name(done):
-    told = Host(done.location, done.root, 1).do(to_json(a_task(done)), {**versions(), "numpy": "0.9"})
+    told = Host(driver(done.location, done.root, {}) | {"versions": {**versions(), "numpy": "0.9"}}, 1).do(
+        to_json(a_task(done))
+    )
     failed = from_json(told)
     assert isinstance(failed, Failed)
     assert f"has numpy {versions()['numpy']} (the driver has 0.9)" in failed.records[0]["problem"]

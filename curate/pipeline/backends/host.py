@@ -9,15 +9,16 @@ from __future__ import annotations
 import socket
 import sys
 from collections import deque
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from curate.pipeline.backends.contract import Done, Failed, Outcome
+from curate.pipeline.backends.contract import Done, Failed, InternalError, Outcome
 from curate.pipeline.backends.local import LocalBackend
 from curate.pipeline.supervision import Lost, Task
 
-__all__ = ["Host", "from_json", "to_json", "versions"]
+__all__ = ["Host", "driver", "from_json", "to_json", "versions"]
 
 _DECIDING = ("curate-lm", "numpy", "pyarrow", "spacy")
 """Packages whose version may show in the results of any stage."""
@@ -27,21 +28,28 @@ class Host:
     """Does tasks on this machine, one at a time; its worker lives from one to the next, and with this process.
 
     Args:
-        store: Place of the store, the same from every machine.
-        root: Folder of the pipeline file, the same from every machine.
+        driver: What it says of itself, by `driver`.
         threads: Of the worker's libraries.
     """
 
-    def __init__(self, store: str, root: Path, threads: int) -> None:
-        self.local = LocalBackend(store, root, 1, threads=threads)
+    def __init__(self, driver: Mapping[str, Any], threads: int) -> None:
+        self.versions = driver["versions"]
+        self.local = LocalBackend(
+            driver["store"],
+            Path(driver["root"]),
+            1,
+            threads=threads,
+            cwd=driver["cwd"],
+            environment=driver["environment"],
+        )
 
-    def do(self, told: dict[str, Any], theirs: dict[str, str]) -> dict[str, Any]:
-        """Do a task; what came of it.
+    def close(self) -> None:
+        """End its worker."""
+        self.local.__exit__()
 
-        Args:
-            told: The task, by `to_json`.
-            theirs: The driver's `versions()`.
-        """
+    def do(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Do a task, by `to_json`; what came of it."""
+        theirs = self.versions
         if differing := {
             name: (ours, theirs.get(name)) for name, ours in versions().items() if ours != theirs.get(name)
         }:
@@ -53,7 +61,10 @@ class Host:
             }
             return {"failed": {"kind": "CurateError", "records": [record], "traceback": ""}}
         task = Task(told["number"], told["spec"], told["label"], told["time_limit"])
-        ((_, outcome),) = self.local.run(deque([task]))
+        try:
+            ((_, outcome),) = self.local.run(deque([task]))
+        except (InternalError, OSError) as error:
+            outcome = Failed("internal", [], f"on `{socket.gethostname()}`: {error}")
         match outcome:
             case Done(result):
                 return {"done": result}
@@ -61,6 +72,20 @@ class Host:
                 return {"failed": outcome._asdict()}
             case Lost(at, hung, how):
                 return {"lost": {"at": at, "hung": hung, "how": f"{how} on `{socket.gethostname()}`"}}
+
+
+def driver(store: str, root: Path, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What a driver says of itself to the machines that work for it.
+
+    Args:
+        store: Place of the store, the same from every machine.
+        root: Folder of the pipeline file, the same from every machine.
+        environment: Variables for its workers, where they do not come by another way.
+    """
+    place = store if "://" in store else str(Path(store).resolve())
+    return {
+        "store": place, "root": str(root), "cwd": str(Path.cwd()), "environment": dict(environment), "versions": versions(),
+    }  # fmt: skip
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,10 +54,29 @@ class _Worker:
 
 
 class LocalBackend:
-    """Runs tasks on `workers` processes, each with so many `threads`; use as a context manager."""
+    """Runs tasks on `workers` processes; use as a context manager.
 
-    def __init__(self, store: str, root: Path, workers: int, *, threads: int = 1) -> None:
-        self.store, self.root, self.count, self.threads = store, root, workers, threads
+    Args:
+        store: Place of the store.
+        root: Folder of the pipeline file.
+        workers: Most processes.
+        threads: Of a process's libraries.
+        cwd: Where they are started; None: here.
+        environment: Variables that they have beside this process's.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        root: Path,
+        workers: int,
+        *,
+        threads: int = 1,
+        cwd: str | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.store, self.root, self.count, self.cwd = store, root, workers, cwd
+        self.more = {**(environment or {}), **dict.fromkeys(THREADS, str(threads)), "TOKENIZERS_PARALLELISM": "false"}
         self.workers: list[_Worker] = []
         self.failed_starts = 0
         self.looked = time.monotonic()
@@ -96,13 +115,13 @@ class LocalBackend:
 
     def _start(self) -> None:
         debug = bool(os.environ.get("CURATE_DEBUG"))
-        threads = dict.fromkeys(THREADS, str(self.threads))
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "curate.pipeline.worker", self.store, str(self.root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if debug else subprocess.DEVNULL,
-            env={**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"},
+            cwd=self.cwd,
+            env={**os.environ, **self.more},
         )
         assert process.stdout is not None
         os.set_blocking(process.stdout.fileno(), False)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import secrets
 import socket
 import sys
 import time
@@ -21,7 +22,7 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.pipeline.backends.contract import Failed, Outcome
-from curate.pipeline.backends.host import Host, from_json, to_json, versions
+from curate.pipeline.backends.host import Host, driver, from_json, to_json
 from curate.pipeline.supervision import Lost, Task
 
 __all__ = ["RayBackend", "do_task"]
@@ -33,18 +34,22 @@ LONG_SECONDS = 30.0
 """With nothing done for so long a task may be waiting for a machine that nobody has."""
 MOST_QUEUED = 64
 """Tasks given to Ray at least, where it has fewer processors: so a cluster that grows by demand sees some."""
+OF_MACHINE = re.compile(
+    "(PATH|HOME|USER|LOGNAME|SHELL|PWD|OLDPWD|HOSTNAME|TMPDIR|VIRTUAL_ENV|(LD|CUDA|NVIDIA|ROCR|HIP|RAY|SLURM|XDG|KUBERNETES)_.*)$"
+)
+"""Variables that a machine has its own of; a worker has all others of the driver's, as here."""
 _hosts: dict[tuple[Any, ...], Host] = {}
 
 
-def do_task(store: str, root: str, threads: int, theirs: dict[str, str], told: dict[str, Any]) -> dict[str, Any]:
+def do_task(run: str, told_driver: dict[str, Any], threads: int, told: dict[str, Any]) -> dict[str, Any]:
     """Do a task in this Ray process, which keeps a worker for as long as it lives."""
-    kept = (store, root, threads, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    kept = (run, threads, os.environ.get("CUDA_VISIBLE_DEVICES"))
     if kept not in _hosts:
         for host in _hosts.values():
-            host.local.__exit__()  # tasks of other needs: their worker would only hold memory
+            host.close()  # tasks of other needs: their worker would only hold memory
         _hosts.clear()
-        _hosts[kept] = Host(store, Path(root), threads)
-    return _hosts[kept].do(told, theirs)
+        _hosts[kept] = Host(told_driver, threads)
+    return _hosts[kept].do(told)
 
 
 def _reach(address: str | None) -> None:
@@ -73,8 +78,11 @@ class RayBackend:
     def __init__(
         self, store: str, root: Path, workers: int | None, address: str | None, note: Callable[[str], None]
     ) -> None:
-        self.store, self.root, self.count, self.address, self.note = store, root, workers, address, note
-        self.versions, self.quiet = versions(), ExitStack()
+        self.count, self.address, self.note, self.quiet = workers, address, note, ExitStack()
+        self.run_id = secrets.token_hex(8)
+        self.driver = driver(
+            store, root, {name: value for name, value in os.environ.items() if not OF_MACHINE.match(name)}
+        )
 
     def __enter__(self) -> RayBackend:
         try:
@@ -87,11 +95,17 @@ class RayBackend:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         try:
             _reach(self.address or os.environ.get("RAY_ADDRESS"))
-            ray.init(address=self.address, log_to_driver=debug, logging_level=logging.ERROR, namespace="curate")
+            ray.init(
+                address=self.address,
+                log_to_driver=debug,
+                logging_level=logging.ERROR,
+                namespace="curate",
+                ignore_reinit_error=True,
+            )
         except (OSError, ValueError, RuntimeError) as error:
             hint = "`ray status` shows whether there is a cluster; its head prints the address"
             raise CurateError(f"the Ray cluster does not answer: {error}", "--address", hint) from None
-        self.remote = ray.remote(do_task)
+        self.remote, self.told = ray.remote(do_task), ray.put(self.driver)
         # Ray prints what its daemons say to stdout, which is for data.
         self.quiet.enter_context(redirect_stdout(sys.stderr if debug else self.quiet.enter_context(NOWHERE.open("w"))))
         return self
@@ -129,8 +143,7 @@ class RayBackend:
         options: dict[str, Any] = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_retries": 0, "name": task.label}
         if needs.memory is not None:
             options["memory"] = int(needs.memory * 1e9)
-        given = (self.store, str(self.root), needs.cpus, self.versions, to_json(task))
-        return self.remote.options(**options).remote(*given)
+        return self.remote.options(**options).remote(self.run_id, self.told, needs.cpus, to_json(task))
 
     def _outcome(self, one: Any) -> Outcome:
         from ray import exceptions as failures

@@ -20,13 +20,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from curate.config.resources import Resources
 from curate.errors import CurateError
 from curate.pipeline.backends.contract import InternalError, Outcome
-from curate.pipeline.backends.host import from_json, to_json, versions
+from curate.pipeline.backends.host import driver, from_json, to_json
 from curate.pipeline.backends.spool import Queue, Spool
 from curate.pipeline.supervision import Lost, Task
 
@@ -40,7 +39,7 @@ MOST_STARTS = 3
 WAIT_SECONDS = 60.0
 PENDING = "PD"
 MOST_ELEMENTS = 1000
-"""Of an array: Slurm's own limit (MaxArraySize) is 1001 where nobody has changed it."""
+"""Of an array, where Slurm does not say its limit (MaxArraySize)."""
 
 
 class _Workers:
@@ -74,7 +73,7 @@ class SlurmBackend:
         self.store, self.root, self.count, self.options, self.note = store, root, workers or 100, list(options), note
         self.spool = Spool(root / ".curate-jobs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}")
         self.shapes: dict[Resources, _Workers] = {}
-        self.number = 0
+        self.number, self.most, self.before = 0, MOST_ELEMENTS, None
         self.asked = self.told = time.monotonic()
 
     def __enter__(self) -> SlurmBackend:
@@ -82,20 +81,23 @@ class SlurmBackend:
             if shutil.which(program) is None:
                 hint = "run it on a node from which jobs are submitted"
                 raise CurateError(f"backend `slurm` needs the program `{program}`", "--backend", hint)
-        store = self.store if "://" in self.store else str(Path(self.store).resolve())
-        self.spool.create({"store": store, "root": str(self.root), "versions": versions()})
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, _terminated)  # a driver that is a job itself: its arrays end with it
+        self.spool.create(driver(self.store, self.root, {}))  # the environment comes by sbatch, and is on no disk
+        self.spool.sweep()
+        limit = re.search(r"MaxArraySize\s*=\s*(\d+)", _slurm("scontrol", "show", "config").stdout)
+        self.most = max(1, int(limit[1]) - 1) if limit else MOST_ELEMENTS
+        if (
+            threading.current_thread() is threading.main_thread()
+        ):  # of a driver that is a job itself its arrays end, too
+            self.before = signal.signal(signal.SIGTERM, _terminated)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         arrays = [array for shape in self.shapes.values() for array in shape.arrays]
         if arrays:
             _slurm("scancel", "--quiet", *arrays)
-        if kind is None:  # else its logs may be wanted
-            shutil.rmtree(self.spool.folder, ignore_errors=True)
-            with suppress(OSError):
-                self.spool.folder.parent.rmdir()
+        self.spool.remove(logs=kind is None)  # else they may be wanted
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)
 
     def run(self, waiting: deque[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Do tasks until none is left; yields each with what came of it, in the order in which they finish."""
@@ -167,18 +169,23 @@ class SlurmBackend:
             CurateError: Slurm does not take the job.
             InternalError: Workers end before they do anything.
         """
-        count = min(self.count, MOST_ELEMENTS, len(shape.open)) - len(shape.alive)
+        others = sum(len(other.alive) for other in self.shapes.values() if other is not shape)
+        count = min(self.count - others, self.most, len(shape.open)) - len(shape.alive)
         if count <= 0:
             return
         if shape.starts >= MOST_STARTS:
             raise InternalError(f"workers end in Slurm before they do anything:\n{self._last_words()}")
-        shape.starts += 1
         done = _slurm("sbatch", *self._options(shape.needs, count))
         found = re.match(r"\d+", done.stdout)
         if done.returncode or not found:
-            raise CurateError(
-                f"Slurm does not take the job: {' '.join(done.stderr.split())}", "--sbatch", "`sinfo` shows partitions"
-            )
+            problem = f"Slurm does not take the job: {' '.join(done.stderr.split())}"
+            if not shape.alive:
+                raise CurateError(problem, "--sbatch", "`sinfo` shows partitions, `sacctmgr show qos` limits")
+            if time.monotonic() - self.told > WAIT_SECONDS:
+                self.told = time.monotonic()
+                self.note(f"{problem}; {len(shape.alive)} workers go on, and it is tried again")
+            return
+        shape.starts += 1
         shape.arrays.append(found[0])
         shape.alive |= {f"{found[0]}_{element}": PENDING for element in range(count)}
 
@@ -189,7 +196,7 @@ class SlurmBackend:
         gpus = [f"--gres=gpu:{needs.gpus}"] if needs.gpus else []
         command = [
             sys.executable, "-P", "-m", "curate", "worker", str(self.spool.folder), "--cpus", str(needs.cpus),
-            "--memory", f"{needs.memory or 0:g}", "--gpus", str(needs.gpus),
+            "--memory", f"{needs.memory or 0.0!r}", "--gpus", str(needs.gpus),
         ]  # fmt: skip
         return [
             "--parsable", "--requeue", "--job-name=curate", f"--array=0-{count - 1}", f"--cpus-per-task={needs.cpus}",

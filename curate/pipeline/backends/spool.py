@@ -13,21 +13,27 @@ or the driver is gone. NEEDS are the resources that the workers of a folder have
 from __future__ import annotations
 
 import json
+import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.config.resources import Resources
 from curate.errors import CurateError
 from curate.files import write_durably
+
+if TYPE_CHECKING:
+    from curate.pipeline.backends.host import Host
 
 __all__ = ["Queue", "Spool", "Taken", "serve"]
 
 IDLE_SECONDS = 60.0
 """For which a worker waits for another task."""
 LOOK_SECONDS = 0.25
+ABANDONED_SECONDS = 3600.0
 SILENT_SECONDS = 120.0
 """After which a driver is taken for dead that has touched nothing."""
 
@@ -70,6 +76,8 @@ class Queue:
 
     def finish(self, taken: Taken, told: dict[str, Any]) -> None:
         """Say what came of a task, and give it back."""
+        if not self.done.is_dir():
+            return  # the run has ended, and its folder is gone
         _write(self.done / str(taken.number), told)
         (self.taken / f"{taken.number}.{taken.worker}").unlink(missing_ok=True)
 
@@ -104,6 +112,23 @@ class Spool:
         self.beat()
         _write(self.folder / "told.json", told)
 
+    def remove(self, *, logs: bool) -> None:
+        """Remove it, with what tasks say, which may be secret; `logs` of workers only where that is so."""
+        for path in self.folder.iterdir():
+            if logs or path.name != "logs":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in (self.folder, self.folder.parent):
+            with suppress(OSError):
+                path.rmdir()
+
+    def sweep(self) -> None:
+        """Remove what drivers have left beside it that were killed."""
+        now = self.pulse.stat().st_mtime
+        for pulse in self.folder.parent.glob("*/driver"):
+            with suppress(OSError):
+                if now - pulse.stat().st_mtime > ABANDONED_SECONDS:
+                    Spool(pulse.parent).remove(logs=True)
+
     def beat(self) -> None:
         """The driver lives."""
         self.pulse.touch()
@@ -122,11 +147,36 @@ class Spool:
 
     def queue(self, needs: Resources) -> Queue:
         """The tasks of these needs."""
-        return Queue(self.folder / f"{needs.cpus}-{needs.memory or 0:g}-{needs.gpus}")
+        return Queue(self.folder / f"{needs.cpus}-{needs.memory or 0.0!r}-{needs.gpus}")
+
+
+class _Watch:
+    """Whether the driver lives: by its pulse, in a thread, also while a task is done; what is done for a dead one is ended."""
+
+    def __init__(self, pulse: Path, host: Host) -> None:
+        self.pulse, self.host = pulse, host
+        self.seen, self.heard, self.over = 0, time.monotonic(), threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def silent(self) -> bool:
+        """Whether it has been silent for too long."""
+        with suppress(OSError):
+            if (fresh := self.pulse.stat().st_mtime_ns) != self.seen:
+                self.seen, self.heard = fresh, time.monotonic()
+        return time.monotonic() - self.heard > SILENT_SECONDS
+
+    def _run(self) -> None:
+        while not self.over.wait(LOOK_SECONDS * 4):
+            if self.silent():
+                for worker in list(self.host.local.workers):
+                    worker.process.kill()
 
 
 def serve(folder: Path, needs: Resources, worker: str) -> int:
     """Do tasks of a spool until nothing waits any more; how many were done.
+
+    The store is held as in use meanwhile: no erasure and no clearing up passes a worker by.
 
     Args:
         folder: The spool.
@@ -136,6 +186,8 @@ def serve(folder: Path, needs: Resources, worker: str) -> int:
     Raises:
         CurateError: The folder is none.
     """
+    from curate.dataset.leases import lease
+    from curate.dataset.store import Store
     from curate.pipeline.backends.host import Host
 
     spool = Spool(folder)
@@ -143,29 +195,35 @@ def serve(folder: Path, needs: Resources, worker: str) -> int:
     for lost in queue.all_taken():
         if lost.worker == worker:
             queue.finish(lost, {"lost": {"at": None, "hung": False, "how": f"was ended and started again ({worker})"}})
-    host, count = Host(told["store"], Path(told["root"]), needs.cpus), 0
-    heard = idle = time.monotonic()
-    pulse = 0
-    while time.monotonic() - idle < IDLE_SECONDS and time.monotonic() - heard < SILENT_SECONDS:
-        with suppress(FileNotFoundError):
-            if (fresh := spool.pulse.stat().st_mtime_ns) != pulse:
-                pulse, heard = fresh, time.monotonic()
-        if not queue.waiting.is_dir():  # the run has ended, and its folder is gone
-            break
+    host = Host(told, needs.cpus)
+    watch = _Watch(spool.pulse, host)
+    try:
+        with lease(Store.open(told["store"]), "run"):
+            return _tasks(queue, host, watch, worker)
+    finally:
+        watch.over.set()
+        watch.thread.join()
+        host.close()
+
+
+def _tasks(queue: Queue, host: Host, watch: _Watch, worker: str) -> int:
+    count, idle = 0, time.monotonic()
+    while not watch.silent() and queue.waiting.is_dir() and time.monotonic() - idle < IDLE_SECONDS:
         task = queue.take(worker)
         if task is None:
             time.sleep(LOOK_SECONDS)
             continue
         number, what = task
-        queue.finish(Taken(number, worker), host.do(what, told["versions"]))
-        idle = heard = time.monotonic()
-        count += 1
-    host.local.__exit__()
+        queue.finish(Taken(number, worker), host.do(what))
+        count, idle = count + 1, time.monotonic()
     return count
 
 
 def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()]
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:  # the run has just ended
+        return []
 
 
 def _write(path: Path, told: dict[str, Any]) -> None:
