@@ -209,7 +209,8 @@ def test_many_questions_whether_objects_are_there_become_a_listing(blobs, monkey
     object_store.requests()
     assert all(blobs.exists(name) for name in names)
     assert not blobs.exists("objects/aa/other.parquet")
-    assert len(object_store.requests()) == 4
+    # beside a renewed lease of whoever else uses the server: that one goes by the clock
+    assert len([path for _, path in object_store.requests() if "/leases/" not in path]) == 4
 
 
 def test_files_of_a_folder_that_was_copied_here_are_no_names(store):
