@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_MATCHES", "Decontaminate"]
 
 MOST_MATCHES = 1000
-"""Texts that are noted of one document: those that it has most of."""
+"""Texts that are noted of one document: those that it has most of, and always the one with the longest run."""
 
 
 class Decontaminate(Filter):
@@ -41,7 +41,7 @@ class Decontaminate(Filter):
     `contaminated_by` names (`FILE:ROW FIELD`); the detail of a verdict names it with share and place.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy")
     thresholds: ClassVar[frozenset[str]] = frozenset({"max_share", "max_words", "action", "min_left"})
     carries: ClassVar[tuple[str, ...]] = ("contamination", "contamination_words", "contaminated_by")
@@ -190,15 +190,20 @@ def _features(found: Found, characters: Any, names: Sequence[str]) -> pa.Table:
     documents_of: list[int] = found.documents.tolist()
     texts: list[int] = found.texts.tolist()
     starts: list[int] = edges.tolist()
+    longest: list[bool] = (found.longest == words[found.documents]).tolist()
+    noted = [False] * documents  # whether the text with the longest run is among the matches
     for pair in order.tolist():
-        here = matches[documents_of[pair]]
-        if len(here) < MOST_MATCHES:
+        document = documents_of[pair]
+        here, first = matches[document], longest[pair] and not noted[document]
+        if len(here) < MOST_MATCHES or first:
+            here[MOST_MATCHES - 1 :] = []
             here.append({
                 "item": names[texts[pair]], "share": float(found.shares[pair]), "words": int(found.longest[pair]),
                 "spans": [
                     {"start": start, "end": end} for _, start, end in found.spans[starts[pair] : starts[pair + 1]].tolist()
                 ],
             })  # fmt: skip
+            noted[document] |= first
     span = pa.struct([("start", pa.int32()), ("end", pa.int32())])
     kind = pa.struct([("item", pa.string()), ("share", pa.float64()), ("words", pa.int32()), ("spans", _list(span))])
     return pa.table({

@@ -6,8 +6,9 @@ that may end a short text. Of a text of which the document has an n-gram two num
 the document has, and the words of its longest run of them, which is nearly always one passage (Touvron et al. 2023,
 appendix A.6, count tokens in such n-grams; Brown et al. 2020, appendix C, one n-gram).
 
-An n-gram of more than MOST_TEXTS texts leads to the first of these only: documents that have it are found by them, and the
-share of all is right once another n-gram leads there.
+An n-gram of more than MOST_TEXTS texts leads to the shortest of these only, of which a document that has it has most:
+whatever the order of the texts, one that stands whole in longer ones is found. The share of the others is right once another
+n-gram leads there.
 
 Cost: linear in the documents; memory about 50 bytes for each n-gram of the texts, and 24 for each word in a window of 4,096
 words of a document, however long that is.
@@ -151,7 +152,7 @@ def build_index(texts: Sequence[str], *, ngram: int, shortest: int) -> Index:
     words, sizes, hashes, ends = _of_texts(data, offsets, *tables, ngram, shortest)
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     keys, grams = np.unique(hashes, return_inverse=True)
-    owners, counts = _first_owners(grams, np.repeat(np.arange(len(texts)), sizes), len(keys))
+    owners, counts = _shortest_owners(grams, sizes, len(keys))
     short = (words >= shortest) & (words < ngram)
     marked = np.concatenate([keys, ends[short]])
     marks = np.zeros(1 << max(10, len(marked).bit_length() - 1), np.uint64)  # 32 to 64 bits for each
@@ -163,13 +164,20 @@ def build_index(texts: Sequence[str], *, ngram: int, shortest: int) -> Index:
     )  # fmt: skip
 
 
-def _first_owners(grams: np.ndarray, texts: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The texts of each n-gram, at most MOST_TEXTS, each once and one n-gram after the other; and how many."""
-    pairs = np.unique(np.stack([grams, texts], axis=1), axis=0) if len(grams) else np.empty((0, 2), np.int64)
+def _shortest_owners(grams: np.ndarray, sizes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The texts of each n-gram, at most MOST_TEXTS, each once and one n-gram after the other; and how many.
+
+    Args:
+        grams: The n-grams of each text, one text after the other.
+        sizes: How many each text has.
+        count: How many different ones there are.
+    """
+    texts = np.repeat(np.arange(len(sizes)), sizes)
+    pairs = np.unique(np.stack([grams, sizes[texts], texts], axis=1), axis=0)
     starts = np.searchsorted(pairs[:, 0], np.arange(count))
     within = np.arange(len(pairs)) - starts[pairs[:, 0]]
     pairs = pairs[within < MOST_TEXTS]
-    return pairs[:, 1], np.bincount(pairs[:, 0], minlength=count)
+    return pairs[:, 2], np.bincount(pairs[:, 0], minlength=count)
 
 
 # ---- documents

@@ -38,10 +38,10 @@ class ExactLines(Global):
 
     A piece is compared without the white space around it. Repetitions within a document are left alone, as are pieces of fewer
     characters than `min_characters`. The verdict `edited` says how many characters went (`value`), and names the document
-    that has the first of the pieces; a document of which fewer characters than `min_left` are left is dropped.
+    that has the first of the pieces (`duplicate_of`); a document of which fewer characters than `min_left` are left is dropped.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy", "xxhash")
     reasons: ClassVar[Mapping[str, str]] = {
         "repeated_lines": "edited: lines or paragraphs went that stand in other documents",
@@ -60,7 +60,11 @@ class ExactLines(Global):
         "first", description="Whether the `first` document in the order of the sources keeps it, or `none` does."
     )
     normalize: bool = Field(False, description="Compare case-folded, with every run of white space as one space.")
-    min_left: int = Field(1, ge=0, description="Documents that lose pieces, and keep fewer characters, are dropped.")
+    min_left: int = Field(
+        1,
+        ge=0,
+        description="Documents that lose pieces, and keep fewer characters, are dropped; blank lines do not count.",
+    )
 
     @model_validator(mode="after")
     def _edits_the_text(self) -> Self:
@@ -74,7 +78,8 @@ class ExactLines(Global):
 
     @needing("exact_lines")
     def open(self) -> Callable[[pa.Table], pa.Table]:
-        """The function that gives `high`, `low` (hashes), `start`, `end` (characters) of each piece, and `length`."""
+        """The function that gives of each piece its hash and place in characters; and `length` from the first of them on."""
+        import numpy as np
         import pyarrow as pa
         import pyarrow.compute as compute
         import xxhash  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
@@ -94,7 +99,9 @@ class ExactLines(Global):
                     ("start", pa.array(places[:, 0], pa.int32())), ("end", pa.array(places[:, 1], pa.int32())),
                 )
             }  # fmt: skip
-            return pa.table({**lists, "length": compute.utf8_length(column).cast("int32")})
+            first = np.append(pieces.places[:, 0], 0)[pieces.bounds[:-1]]  # blank lines before it count as nothing
+            left = pa.array(np.where(np.diff(pieces.bounds), first, 0))
+            return pa.table({**lists, "length": compute.subtract(compute.utf8_length(column), left).cast("int32")})
 
         return sign
 
@@ -193,7 +200,7 @@ class ExactLines(Global):
             return {"named": None}
         known = desk.signatures([])
         place = np.searchsorted(known.column("document").to_numpy(), table.column("first").to_numpy())
-        table = table.append_column("first_id", known.column("id").take(pa.array(place)))
+        table = table.append_column("duplicate_of", known.column("id").take(pa.array(place)))
         cut = desk.write_cut(table, table.column("document").to_numpy(), bounds)
         return {"named": cut, "objects": [cut["run"]]}
 
@@ -226,14 +233,16 @@ class ExactLines(Global):
         lengths = signatures.column("length").take(pa.array(rows)).to_pylist()
         for row, length, one in zip(rows.tolist(), lengths, found.to_pylist(), strict=True):
             gone = sum(one["ends"]) - sum(one["starts"])
-            detail = (
-                f"{one['pieces']:,} {self.unit}s; one stands in `{one['first_id']}`, in {one['documents']:,} documents"
+            detail, of = (
+                f"{one['pieces']:,} {self.unit}s; one stands in {one['documents']:,} documents",
+                one["duplicate_of"],
             )
             if length - gone < self.min_left:
-                verdicts.drop(row, "repeated_left", value=length - gone, threshold=self.min_left, detail=detail)
+                left = length - gone
+                verdicts.drop(row, "repeated_left", value=left, threshold=self.min_left, duplicate_of=of, detail=detail)
             else:
                 spans = [Span(start, end, self.unit) for start, end in zip(one["starts"], one["ends"], strict=True)]
-                verdicts.cut(row, "repeated_lines", value=gone, detail=detail, spans=spans)
+                verdicts.cut(row, "repeated_lines", value=gone, duplicate_of=of, detail=detail, spans=spans)
         return Effect(verdicts.table())
 
 
@@ -274,7 +283,7 @@ def _marked(table: pa.Table, repeated: pa.Table, *, keep_first: bool) -> pa.Tabl
 
     Args:
         table: Signatures of the shard.
-        repeated: Hashes that are repeated, with `first`, `first_id` and `documents`.
+        repeated: Hashes that are repeated, with `first`, its id (`duplicate_of`) and `documents`.
         keep_first: Whether the first document keeps its own.
     """
     import numpy as np
@@ -300,7 +309,7 @@ def _marked(table: pa.Table, repeated: pa.Table, *, keep_first: bool) -> pa.Tabl
         united_spans(zip(starts[at : at + size].tolist(), ends[at : at + size].tolist(), strict=True))
         for at, size in zip(first.tolist(), sizes.tolist(), strict=True)
     ]
-    told = repeated.select(["first_id", "documents"]).take(pa.array(key[gone[first]]))
+    told = repeated.select(["duplicate_of", "documents"]).take(pa.array(key[gone[first]]))
     numbers = pa.list_(pa.field("element", pa.int32()))
     return pa.table({
         "shard": pa.array((documents[changed] >> np.uint64(SHARD_BITS)).astype(np.int64)),

@@ -42,6 +42,8 @@ PASSES = 4
 """How often the store is looked through at most: once to erase, once to see that it is done, and once more for each
 erasure that was interrupted while others wrote."""
 Say = Callable[[str], None]
+_WORK = frozenset({"result", "signed", "step"})
+"""What receipts of calls, of sections and of what follows a call have (curate/pipeline/shuffle.py, steps.py)."""
 
 
 def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool = False, say: Say) -> dict[str, Any]:
@@ -240,7 +242,11 @@ def _prepare(
 
 
 def _stale(store: Store, touched: set[str], found: set[str]) -> tuple[list[str], set[str]]:
-    """Receipts and measurements that name what is touched, or are of calls about all documents; and what they name."""
+    """Measurements of what is touched, receipts that name it or are of what stages did; and what they name.
+
+    What stages did to a shard names what was measured and signed of its documents, but not the shard; done again, all that was
+    measured of documents that are not touched is found.
+    """
     from curate.pipeline.task import engine_key
 
     measured = {engine_key("measured", name) for name in touched}
@@ -250,7 +256,7 @@ def _stale(store: Store, touched: set[str], found: set[str]) -> tuple[list[str],
             said = store.read_json(blob.name)
             names = set(_strings(said))
             stem = blob.name.rpartition("/")[2].removesuffix(".json")
-            if said is None or names & touched or blob.name in found or stem in measured or _is_call(said):
+            if said is None or names & touched or blob.name in found or stem in measured or _is_work(said):
                 files.append(blob.name)
                 objects |= {name for name in names if len(name) == 64}
     files += [name for name in found if name.startswith("plans/")]
@@ -268,11 +274,11 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(one)
 
 
-def _is_call(said: Any) -> bool:
-    """Whether it is what a call about all documents gave: runs of hashes, of ids too."""
+def _is_work(said: Any) -> bool:
+    """Whether it is what a call about all documents gave (runs of hashes, of ids too), a section, or what is behind a gate."""
     if isinstance(said, list):
-        return any(map(_is_call, said))
-    return isinstance(said, dict) and ("result" in said or any(map(_is_call, said.values())))
+        return any(map(_is_work, said))
+    return isinstance(said, dict) and (not said.keys().isdisjoint(_WORK) or any(map(_is_work, said.values())))
 
 
 def _tokens(store: Store, old: set[str]) -> Iterator[str]:

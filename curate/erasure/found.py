@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curate.dataset.annotations import annotation_objects
 from curate.dataset.cells import FEWEST, content_of
@@ -27,8 +27,11 @@ from curate.erasure.sealed import sealed
 from curate.erasure.subject import KINDS, Subject
 from curate.pipeline.task import make_ids
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 NAMING = ("id", "parent", "duplicate_of", "duplicate_cluster", "id_a", "id_b")
-"""Columns that hold ids of documents: of documents themselves, of verdicts, of what `near_duplicates` adds and keeps."""
+"""Columns that hold ids of documents: of documents themselves, of verdicts, of what stages that compare them keep."""
 __all__ = ["NAMING", "Found", "Version", "find", "versions"]
 
 
@@ -324,7 +327,17 @@ def _naming(
             continue
         table, those = store.read_table(name, looked), pa.array(sorted(ids), pa.string())
         if any(compute.any(compute.is_in(one, those)).as_py() for one in table.columns):
-            like = compute.is_in(table.column("duplicate_of"), those) if "duplicate_of" in looked else None
-            similar = table.filter(like).column("id").to_pylist() if like is not None and "id" in looked else []
+            similar = _copies(store, name, those) if {"id", "duplicate_of", "verdict"} <= {*schema.names} else []
             names = {one for column in table.columns for one in column.filter(compute.is_in(column, those)).to_pylist()}
             yield name, {one for one in similar if one is not None}, names
+
+
+def _copies(store: Store, name: str, ids: pa.StringArray) -> list[str | None]:
+    """The documents that verdicts drop as copies of some; those that lost a passage that stands in these are none."""
+    import pyarrow.compute as compute
+
+    said = store.read_table(name, ["id", "duplicate_of", "verdict"])
+    like = compute.and_(
+        compute.is_in(said.column("duplicate_of"), ids), compute.equal(said.column("verdict"), "dropped")
+    )
+    return said.filter(like).column("id").to_pylist()

@@ -63,9 +63,22 @@ class Verdicts:
         """The document's text becomes `text`; `reason` says what was edited, `value` how much."""
         self._add(row, "edited", reason, value, text=text, detail=detail, spans=[span._asdict() for span in spans])
 
-    def cut(self, row: int, reason: str, *, value: float, detail: str | None = None, spans: Sequence[Span]) -> None:
-        """The document's text loses these stretches, in ascending order; what is left the engine finds."""
-        self._add(row, "edited", reason, value, detail=detail, spans=[span._asdict() for span in spans])
+    def cut(
+        self,
+        row: int,
+        reason: str,
+        *,
+        value: float,
+        duplicate_of: str | None = None,
+        detail: str | None = None,
+        spans: Sequence[Span],
+    ) -> None:
+        """The document's text loses these stretches, in ascending order; what is left the engine finds.
+
+        A document that has the same is named by `duplicate_of`, never in words: an erasure finds it there.
+        """
+        told = [span._asdict() for span in spans]
+        self._add(row, "edited", reason, value, duplicate_of=duplicate_of, detail=detail, spans=told)
 
     def drop(
         self,

@@ -89,6 +89,15 @@ def test_a_phrase_of_many_texts_finds_the_document_by_the_first_of_them():
     assert found.shares.max() == 1
 
 
+@pytest.mark.parametrize("place", [0, MOST_TEXTS + 20])
+def test_an_item_that_begins_many_longer_ones_is_found_wherever_it_stands_among_them(place):
+    passage = " ".join(f"passage{number}" for number in range(30))
+    texts = [f"{passage} {' '.join(f'tail{row}x{number}' for number in range(100))}" for row in range(MOST_TEXTS + 20)]
+    texts.insert(place, passage)
+    found = found_in(texts, [f"{FILLER} {passage} {FILLER}"])
+    assert found.shares[found.texts == place].tolist() == [1]
+
+
 # ---- what is decided
 
 
@@ -146,6 +155,21 @@ def test_a_document_of_more_texts_than_are_noted_is_dropped_whole(apply_stage, t
     stage = Decontaminate(evaluation=[str(path)], action="cut", min_left=0)
     (verdict,) = apply_stage(stage, [f"{FILLER} {' '.join(rows)}"])[0].values()
     assert verdict["verdict"] == "dropped"
+
+
+def test_the_text_with_the_longest_run_is_noted_whatever_its_share(apply_stage, tmp_path):
+    phrases = [
+        " ".join(f"phrase{number}x{place}" for place in range(13)) for number in range(MOST_MATCHES // MOST_TEXTS)
+    ]
+    rows = [f"{one} {' '.join(f'own{place}x{n}' for n in range(9))}" for one in phrases for place in range(MOST_TEXTS)]
+    book = [f"book{place}" for place in range(3000)]
+    path = tmp_path / "many.txt"
+    path.write_text("\n".join([*rows, " ".join(book)]))
+    text = " | ".join([*phrases, " ".join(book[:70])])
+    verdicts, features = apply_stage(Decontaminate(evaluation=[str(path)]), [text])
+    assert (verdicts[0]["reason"], verdicts[0]["value"]) == ("contaminated_span", 70)
+    assert verdicts[0]["detail"].startswith(f"{path}:{MOST_MATCHES + 1} ")
+    assert len(features["matches"][0]) == MOST_MATCHES
 
 
 # ---- what is looked for

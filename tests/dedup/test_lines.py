@@ -38,7 +38,7 @@ def test_a_line_of_an_earlier_document_is_taken_out(deduplicate):
     ]
     verdict = outcome.verdicts["d1"]
     assert (verdict["reason"], verdict["value"]) == ("repeated_lines", len(FOOTER) + 1)
-    assert verdict["detail"] == "1 lines; one stands in `d0`, in 3 documents"
+    assert (verdict["duplicate_of"], verdict["detail"]) == ("d0", "1 lines; one stands in 3 documents")
 
 
 def test_none_keeps_it_on_request(deduplicate):
@@ -61,6 +61,13 @@ def test_what_has_too_little_left_is_dropped(deduplicate):
     assert {name: (one["verdict"], one["reason"], one["value"], one["threshold"]) for name, one in verdicts.items()} == {
         "d1": ("dropped", "repeated_left", 5, 10), "d2": ("dropped", "repeated_left", 0, 10),
     }  # fmt: skip
+
+
+def test_white_space_before_the_first_line_is_not_left(deduplicate):
+    verdicts = deduplicate(ExactLines(), [A, f"\n \n{FOOTER}\n", f" \n x \n{FOOTER}", "\n"]).verdicts
+    assert (verdicts["d1"]["reason"], verdicts["d1"]["value"]) == ("repeated_left", 0)
+    assert set(verdicts) == {"d1", "d2"}
+    assert verdicts["d2"]["reason"] == "repeated_lines"
 
 
 def test_paragraphs_are_parted_by_blank_lines(deduplicate):
