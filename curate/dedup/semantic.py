@@ -46,7 +46,7 @@ class SemanticDuplicates(Global):
     alone. The verdict names the document that stays (`duplicate_of`), its value is the cosine of the two.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy", "orjson", "xxhash")
     reads_text: ClassVar[bool] = False
     reasons: ClassVar[Mapping[str, str]] = {

@@ -129,3 +129,8 @@ def test_pieces_stand_where_they_are_said_to_be():
     assert content[:, 2].tolist() == [5, 3, 5, 1]
     assert [texts[0][start:end] for start, end in places[:3]] == ["\u00e9 one\n\n", " two \n", "three"]
     assert np.array_equal(find_pieces(data, offsets, paragraphs=True).bounds, [0, 2, 2, 2, 3])
+
+
+@pytest.mark.parametrize("span", [1, 2])
+def test_lines_that_were_written_to_have_one_fast_hash_are_two(deduplicate, colliding, span):
+    assert deduplicate(ExactLines(span=span), ["\n".join([one] * span) for one in colliding]).verdicts == {}
