@@ -36,9 +36,10 @@ _ROWS = (1 << SHARD_BITS) - 1
 class ExactLines(Global):
     """Takes lines or paragraphs out of documents that stand in an earlier one, too; all others stay as they are.
 
-    A piece is compared without the white space around it. Repetitions within a document are left alone, as are pieces of fewer
-    characters than `min_characters`. The verdict `edited` says how many characters went (`value`), and names the document
-    that has the first of the pieces; a document of which fewer characters than `min_left` are left is dropped.
+    A piece is compared without the ASCII white space around it (other white space is part of it). Repetitions within a document
+    are left alone, as are pieces of fewer characters than `min_characters`. The verdict `edited` says how many characters went
+    (`value`), and names the document that has the first of the pieces; a document of which fewer characters than `min_left` are
+    left is dropped.
     """
 
     version: ClassVar[int] = 2
@@ -197,15 +198,19 @@ class ExactLines(Global):
 
     def mark(self, desk: Desk, *, named: OfGroup, bounds: list[int]) -> dict[str, Any]:
         """The documents of a group that lose pieces: which, and where the first of them stood before."""
+        import numpy as np
         import pyarrow as pa
 
         repeated = desk.read_group(named) if named["runs"] else None
         if repeated is None or not repeated.num_rows:
             return {"found": None}
-        tables = [
-            _marked(table, repeated, keep_first=self.keep == "first")
-            for table in desk.signatures_by_shard(["high", "low", "start", "end"])
-        ]
+        repeated = repeated.sort_by("document")
+        shards, tables = repeated.column("document").to_numpy() >> np.uint64(SHARD_BITS), []
+        for table in desk.signatures_by_shard(["high", "low", "start", "end"]):
+            shard = table.column("document")[0].as_py() >> SHARD_BITS if table.num_rows else 0
+            begin, end = np.searchsorted(shards, np.array([shard, shard + 1], np.uint64)).tolist()
+            if table.num_rows and begin < end:  # each shard has its own records, and is given these alone
+                tables.append(_marked(table, repeated.slice(begin, end - begin), keep_first=self.keep == "first"))
         found = pa.concat_tables(tables)
         if not found.num_rows:
             return {"found": None}
