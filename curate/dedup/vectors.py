@@ -21,7 +21,7 @@ from curate.errors import CurateError
 
 __all__ = ["BLOCK", "as_matrix", "check_sizes", "cluster_directions", "first_alike", "nearest", "read_directions"]
 
-_UNDIRECTED = "the embedding has no direction: no numbers, zeros alone, or one that is not finite"
+_UNDIRECTED = "the embedding has no direction: no list of numbers, zeros alone, or one that is not finite"
 BLOCK = 1024
 PLACES = 6
 ROUNDS = 20
@@ -33,7 +33,7 @@ def read_directions(column: pa.ChunkedArray | pa.Array, name: str) -> pa.Array:
 
     Raises:
         CurateError: The column holds something else.
-        ValueError: An embedding has no direction: no numbers, zeros alone, or one that is not finite.
+        ValueError: An embedding has no direction: no list of numbers, zeros alone, or one that is not finite.
     """
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         there, sizes, values = _of_json(column.to_pylist())
@@ -60,14 +60,20 @@ def read_directions(column: pa.ChunkedArray | pa.Array, name: str) -> pa.Array:
 
 def _of_json(texts: list[str | None]) -> tuple[Matrix, Matrix, Matrix]:
     """Which there are, how many numbers each of these has, and these."""
-    found = [np.array(orjson.loads(text), np.float64) for text in texts if text is not None]
-    if any(one.ndim != 1 for one in found):
+    lists = [orjson.loads(text) for text in texts if text is not None]
+    if any(not isinstance(one, list) or any(type(number) not in (int, float) for number in one) for one in lists):
         raise ValueError(_UNDIRECTED)
+    found = [np.array(one, np.float64) for one in lists]
     sizes = np.array([len(one) for one in found], np.int64)
     return np.array([text is not None for text in texts], bool), sizes, np.concatenate([np.zeros(0), *found])
 
 
 def _of_lists(column: pa.ChunkedArray | pa.Array) -> tuple[Matrix, Matrix, Matrix]:
+    element = getattr(column.type, "value_type", pa.float64())
+    if (
+        pa.types.is_boolean(element) or pa.types.is_string(element) or pa.types.is_large_string(element)
+    ):  # cast would do
+        raise ValueError(_UNDIRECTED)
     try:
         lists = (column if isinstance(column, pa.Array) else column.combine_chunks()).cast(pa.large_list(pa.float64()))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:

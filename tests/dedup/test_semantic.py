@@ -122,6 +122,18 @@ def test_an_embedding_without_a_direction_is_refused(row):
         read_directions(pa.array([row]), "e")
 
 
+@pytest.mark.parametrize("text", ['{"a": 1}', '["1", "2"]', "[true, false]", "3", "null", "[1, null]", "[[1]]"])
+def test_json_text_of_anything_but_numbers_is_refused(text):
+    with pytest.raises(ValueError, match="no list of numbers"):
+        read_directions(pa.array([text]), "e")
+
+
+@pytest.mark.parametrize("row", [["1", "2"], [True, False]])
+def test_lists_of_anything_but_numbers_are_refused(row):
+    with pytest.raises(ValueError, match="no list of numbers"):
+        read_directions(pa.array([row]), "e")
+
+
 def test_a_column_of_something_else_is_named():
     with pytest.raises(CurateError, match="column `e` holds int64, no embeddings"):
         read_directions(pa.array([1]), "e")
