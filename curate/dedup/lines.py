@@ -11,7 +11,7 @@ piece; a bucket holds one record for each hash and shard, so a line of ten milli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -36,13 +36,14 @@ _ROWS = (1 << SHARD_BITS) - 1
 class ExactLines(Global):
     """Takes lines or paragraphs out of documents that stand in an earlier one, too; all others stay as they are.
 
-    A piece is compared without the white space around it. Repetitions within a document are left alone, as are pieces of fewer
-    characters than `min_characters`. The verdict `edited` says how many characters went (`value`), and names the document
-    that has the first of the pieces (`duplicate_of`); a document of which fewer characters than `min_left` are left is dropped.
+    A piece is compared without the ASCII white space around it (other white space is part of it). Repetitions within a document
+    are left alone, as are pieces of fewer characters than `min_characters`. The verdict `edited` says how many characters went
+    (`value`), and names the document that has the first of the pieces (`duplicate_of`); a document of which fewer characters
+    than `min_left` are left is dropped.
     """
 
     version: ClassVar[int] = 2
-    libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy", "xxhash")
+    libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy")
     reasons: ClassVar[Mapping[str, str]] = {
         "repeated_lines": "edited: lines or paragraphs went that stand in other documents",
         "repeated_left": "lines or paragraphs of other documents went, and fewer characters than `min_left` are left",
@@ -82,7 +83,6 @@ class ExactLines(Global):
         import numpy as np
         import pyarrow as pa
         import pyarrow.compute as compute
-        import xxhash  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
 
         from curate.dedup.pieces import find_pieces
         from curate.stages.buffers import text_buffer
@@ -119,10 +119,9 @@ class ExactLines(Global):
         lengths = np.concatenate([[0], np.cumsum(content[:, 2])])
         long = lengths[ends + 1] - lengths[starts] >= self.min_characters
         starts, ends = (some[(owners[starts] == owners[ends]) & long] for some in (starts, ends))
-        hashes = digests[starts].copy()
-        for step in range(1, self.span):
-            hashes = (hashes * np.uint64(0x9E3779B97F4A7C15)) ^ digests[starts + step]
-            hashes ^= hashes >> np.uint64(29)
+        hashes = digests[starts]
+        if self.span > 1:
+            hashes = _hashed(digests[start : start + self.span].tobytes() for start in starts.tolist())
         kept = np.concatenate([[0], np.cumsum(np.bincount(owners[starts], minlength=len(bounds) - 1))])
         return kept, hashes, np.stack([places[starts, 0], places[ends, 1]], axis=1)
 
@@ -206,15 +205,19 @@ class ExactLines(Global):
 
     def mark(self, desk: Desk, *, named: OfGroup, bounds: list[int]) -> dict[str, Any]:
         """The documents of a group that lose pieces: which, and where the first of them stood before."""
+        import numpy as np
         import pyarrow as pa
 
         repeated = desk.read_group(named) if named["runs"] else None
         if repeated is None or not repeated.num_rows:
             return {"found": None}
-        tables = [
-            _marked(table, repeated, keep_first=self.keep == "first")
-            for table in desk.signatures_by_shard(["high", "low", "start", "end"])
-        ]
+        repeated = repeated.sort_by("document")
+        shards, tables = repeated.column("document").to_numpy() >> np.uint64(SHARD_BITS), []
+        for table in desk.signatures_by_shard(["high", "low", "start", "end"]):
+            shard = table.column("document")[0].as_py() >> SHARD_BITS if table.num_rows else 0
+            begin, end = np.searchsorted(shards, np.array([shard, shard + 1], np.uint64)).tolist()
+            if table.num_rows and begin < end:  # each shard has its own records, and is given these alone
+                tables.append(_marked(table, repeated.slice(begin, end - begin), keep_first=self.keep == "first"))
         found = pa.concat_tables(tables)
         if not found.num_rows:
             return {"found": None}
@@ -248,15 +251,22 @@ class ExactLines(Global):
 
 def _digests(data: np.ndarray, content: np.ndarray, *, normalize: bool) -> np.ndarray:
     """128-bit hashes (n, 2) of pieces, read in place."""
-    import numpy as np
-    from xxhash import xxh3_128_digest
-
     view = memoryview(data.data)
     pieces = (view[start:stop] for start, stop, _ in content.tolist())
     if normalize:
         texts = (str(piece, "utf-8", "surrogatepass") for piece in pieces)
         pieces = (" ".join(text.casefold().split()).encode("utf-8", "surrogatepass") for text in texts)
-    return np.frombuffer(b"".join(map(xxh3_128_digest, pieces)), ">u8").reshape(-1, 2).astype(np.uint64)
+    return _hashed(pieces)
+
+
+def _hashed(pieces: Iterable[bytes | memoryview]) -> np.ndarray:
+    """BLAKE2b of 128 bits (n, 2): nobody can write two lines that are taken for one, as with a faster hash."""
+    from hashlib import blake2b
+
+    import numpy as np
+
+    joined = b"".join(blake2b(piece, digest_size=16).digest() for piece in pieces)
+    return np.frombuffer(joined, ">u8").reshape(-1, 2).astype(np.uint64)
 
 
 def _flat(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -46,8 +46,8 @@ class SemanticDuplicates(Global):
     alone. The verdict names the document that stays (`duplicate_of`), its value is the cosine of the two.
     """
 
-    version: ClassVar[int] = 1
-    libraries: ClassVar[tuple[str, ...]] = ("numpy", "orjson", "xxhash")
+    version: ClassVar[int] = 2
+    libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy", "orjson", "xxhash")
     reads_text: ClassVar[bool] = False
     reasons: ClassVar[Mapping[str, str]] = {
         "semantic_duplicate": "its embedding is as similar as `value` (at least `similarity`) to that of `duplicate_of`"
@@ -58,7 +58,7 @@ class SemanticDuplicates(Global):
         0.95,
         gt=0,
         le=1,
-        description="Cosine from which two documents are duplicates; what is right depends on the model.",
+        description="Cosine (to six places) from which two documents are duplicates; what is right depends on the model.",
     )
     clusters: int | None = Field(
         None, ge=1, le=1 << 20, description="Clusters to compare within; by default one for each 1,000 documents."
@@ -186,7 +186,7 @@ class SemanticDuplicates(Global):
             "shard": pa.array((documents >> np.uint64(SHARD_BITS)).astype(np.int64)),
             "row": pa.array((documents & np.uint64(_ROWS)).astype(np.int64)),
             "duplicate_of": table.column("id").take(pa.array(alike[gone])),
-            "similarity": np.minimum(values[gone], 1.0),
+            "similarity": values[gone],
         })  # fmt: skip
         cut = desk.write_cut(records, documents, bounds)
         return {"found": cut, "objects": [cut["run"]]}

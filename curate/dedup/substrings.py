@@ -10,7 +10,7 @@ array, which would have to hold all texts at once. What comes out is the same: a
     buckets    windows that stand in several places, and where, shard by shard
     marks      what goes of each document
 
-Cost: linear. Anchors take 8 bytes for each 50 of text; windows 28 bytes for each byte of text that may be repeated, on disk.
+Cost: linear. Anchors take 8 bytes for about 50 of text; windows 28 bytes for each byte of text that may be repeated, on disk.
 No call holds more than a bucket, or what is repeated in a shard, or a chunk of windows.
 """
 

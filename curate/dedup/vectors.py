@@ -3,20 +3,27 @@
 Directions alone count: vectors are divided by their lengths, similarity is the cosine. Clusters are of spherical k-means
 (Dhillon and Modha 2001): some rounds of nearest centroid and mean direction, from the first documents of the sample on. Cost of
 a comparison within a cluster: the square of its size, in blocks of BLOCK documents, by matrix products.
+
+What a matrix product gives depends on the processor, on the threads, and on the other rows in it. So it only says which pairs
+may be the most similar; their cosines are summed up in float64, number after number, and rounded to PLACES, everywhere alike.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import orjson
 import pyarrow as pa
+from numba import njit
 
 from curate.errors import CurateError
 
 __all__ = ["BLOCK", "as_matrix", "check_sizes", "cluster_directions", "first_alike", "nearest", "read_directions"]
 
-_UNDIRECTED = "the embedding has no direction: no numbers, zeros alone, or one that is not finite"
+_UNDIRECTED = "the embedding has no direction: no list of numbers, zeros alone, or one that is not finite"
 BLOCK = 1024
+PLACES = 6
 ROUNDS = 20
 Matrix = np.ndarray
 
@@ -26,7 +33,7 @@ def read_directions(column: pa.ChunkedArray | pa.Array, name: str) -> pa.Array:
 
     Raises:
         CurateError: The column holds something else.
-        ValueError: An embedding has no direction: no numbers, zeros alone, or one that is not finite.
+        ValueError: An embedding has no direction: no list of numbers, zeros alone, or one that is not finite.
     """
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         there, sizes, values = _of_json(column.to_pylist())
@@ -53,14 +60,20 @@ def read_directions(column: pa.ChunkedArray | pa.Array, name: str) -> pa.Array:
 
 def _of_json(texts: list[str | None]) -> tuple[Matrix, Matrix, Matrix]:
     """Which there are, how many numbers each of these has, and these."""
-    found = [np.array(orjson.loads(text), np.float64) for text in texts if text is not None]
-    if any(one.ndim != 1 for one in found):
+    lists = [orjson.loads(text) for text in texts if text is not None]
+    if any(not isinstance(one, list) or any(type(number) not in (int, float) for number in one) for one in lists):
         raise ValueError(_UNDIRECTED)
+    found = [np.array(one, np.float64) for one in lists]
     sizes = np.array([len(one) for one in found], np.int64)
     return np.array([text is not None for text in texts], bool), sizes, np.concatenate([np.zeros(0), *found])
 
 
 def _of_lists(column: pa.ChunkedArray | pa.Array) -> tuple[Matrix, Matrix, Matrix]:
+    element = getattr(column.type, "value_type", pa.float64())
+    if (
+        pa.types.is_boolean(element) or pa.types.is_string(element) or pa.types.is_large_string(element)
+    ):  # cast would do
+        raise ValueError(_UNDIRECTED)
     try:
         lists = (column if isinstance(column, pa.Array) else column.combine_chunks()).cast(pa.large_list(pa.float64()))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -93,7 +106,8 @@ def check_sizes(sizes: set[int]) -> None:
 
 def cluster_directions(sample: Matrix, clusters: int) -> Matrix:
     """Centroids (at most `clusters`, float32) of directions; one that has no document stays where it is."""
-    centroids = sample[: min(clusters, len(sample))].copy()
+    _, first = np.unique(sample, axis=0, return_index=True)  # equal ones would all be the nearest of as many documents
+    centroids = sample[np.sort(first)[:clusters]]
     for _ in range(ROUNDS):
         of = nearest(sample, centroids)
         sums = np.zeros(centroids.shape, np.float64)
@@ -109,8 +123,7 @@ def cluster_directions(sample: Matrix, clusters: int) -> Matrix:
 def nearest(rows: Matrix, centroids: Matrix) -> Matrix:
     """The centroid of each row (int64): the most similar, of equal ones the first."""
     found = [
-        np.argmax(rows[start : start + BLOCK] @ centroids.T, axis=1).astype(np.int64)
-        for start in range(0, len(rows), BLOCK)
+        _most_similar(rows[start : start + BLOCK], centroids, np.float64(-1))[0] for start in range(0, len(rows), BLOCK)
     ]
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
@@ -123,22 +136,60 @@ def first_alike(rows: Matrix, similarity: float) -> tuple[Matrix, Matrix]:
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
         for others, places in _blocks(kept, numbers):
-            found = block @ others.T
-            best = np.argmax(found, axis=1)
-            value = found[np.arange(len(block)), best]
+            best, value = _most_similar(block, others, np.maximum(values[start : start + BLOCK], similarity))
             more = (value >= similarity) & (value > values[start : start + BLOCK])
             alike[start : start + BLOCK][more], values[start : start + BLOCK][more] = places[best[more]], value[more]
         within = block @ block.T
         for row in range(len(block)):
             before = np.flatnonzero(alike[start : start + row] < 0)
-            if len(before):
-                best = before[np.argmax(within[row, before])]
-                if within[row, best] >= similarity and within[row, best] > values[start + row]:
-                    alike[start + row], values[start + row] = start + best, within[row, best]
+            near = within[row, before]
+            least = max(similarity, values[start + row], near.max(initial=-1)) - _margin(block)
+            of = before[near >= least]
+            value = _cosines(block, block, np.full(len(of), row), of)
+            best = value.argmax() if len(of) else 0
+            if len(of) and value[best] >= similarity and value[best] > values[start + row]:
+                alike[start + row], values[start + row] = start + of[best], value[best]
         stays = np.flatnonzero(alike[start : start + BLOCK] < 0)
         kept.append(block[stays])
         numbers = np.concatenate([numbers, stays + start])
     return alike, values
+
+
+def _margin(rows: Matrix) -> float:
+    """How far the products of two pairs of rows may be off each other: sums in float32, and the rounding of cosines."""
+    return 2.0 * rows.shape[1] * float(np.finfo(np.float32).eps) + 4 * 10.0**-PLACES
+
+
+def _most_similar(rows: Matrix, others: Matrix, least: Matrix) -> tuple[Matrix, Matrix]:
+    """Of each row the most similar of the others (of equal ones the first), and the cosine; -inf where none reaches `least`."""
+    near = rows @ others.T
+    at, of = np.nonzero(near >= (np.maximum(near.max(axis=1), least) - _margin(rows))[:, None])
+    value = _cosines(rows, others, at, of)
+    order = np.lexsort((of, -value, at))
+    there, first = np.unique(at[order], return_index=True)
+    best, values = np.zeros(len(rows), np.int64), np.full(len(rows), -np.inf)
+    best[there], values[there] = of[order][first], value[order][first]
+    return best, values
+
+
+def _cosines(rows: Matrix, others: Matrix, at: Matrix, of: Matrix) -> Matrix:
+    """The cosines of pairs of rows and others (float64)."""
+    return np.round(_summed(rows, others, at, of), PLACES)
+
+
+@njit(cache=True, nogil=True)
+def _summed(rows, others, at, of):  # noqa: ANN001, ANN202
+    found = np.empty(len(at), np.float64)
+    for pair in range(len(at)):
+        one, two = rows[at[pair]], others[of[pair]]
+        both, left, right = 0.0, 0.0, 0.0
+        for place in range(len(one)):
+            here, there = np.float64(one[place]), np.float64(two[place])  # products of float32 are exact in float64
+            both += here * there
+            left += here * here
+            right += there * there
+        found[pair] = both / math.sqrt(left * right)
+    return found
 
 
 def _blocks(kept: list[Matrix], numbers: Matrix) -> list[tuple[Matrix, Matrix]]:

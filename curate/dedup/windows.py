@@ -3,6 +3,7 @@
 An anchor is the smallest of `group` consecutive hashes of `width` bytes (winnowing: Schleimer, Wilkerson and Aiken 2003). A
 window of width + group - 1 bytes has one, which its bytes alone decide; so a window that stands in two places has the same
 anchor in both, and a window whose anchor stands in one place stands in one place itself. One stands in (group + 1) / 2 bytes.
+Of equal ones in a row (in "aaaa..." every byte has one) two are told: that it stands in several places is all that matters.
 
 Hashes of anchors have 64 bits: two that meet by chance cost time, no result. Windows have 128 bits, two polynomials of random
 values of the bytes modulo 2^64, which fail for some made-up texts of over 1,024 bytes alone (Thue-Morse words).
@@ -47,6 +48,7 @@ def _among(known, value):  # noqa: ANN001, ANN202
 @njit(cache=True, nogil=True)
 def _slide(data, start, stop, width, group, known, marks, anchors, used):  # noqa: ANN001, ANN202
     """Write the anchors of data[start:stop] behind the `used` first; mark the windows whose anchor is known."""
+    before = used
     values = np.empty(256, np.uint64)
     for byte in range(256):
         values[byte] = _value(byte, _FIRST)
@@ -73,11 +75,13 @@ def _slide(data, start, stop, width, group, known, marks, anchors, used):  # noq
             continue
         if places[head % group] != last:
             last = places[head % group]
+            anchor = hashes[head % group]
             if used == len(anchors):
                 anchors = np.concatenate((anchors, anchors))
-            anchors[used] = hashes[head % group]
-            used += 1
-            there = len(marks) > 0 and _among(known, hashes[head % group])
+            if used - before < 2 or anchors[used - 1] != anchor or anchors[used - 2] != anchor:
+                anchors[used] = anchor
+                used += 1
+            there = len(marks) > 0 and _among(known, anchor)
         if len(marks):
             marks[place - group + 1] = there
     return anchors, used

@@ -32,7 +32,7 @@ class C4(Mapper):
     (value 1: the first such line decides) and `too_few_sentences` (value: the sentences that were left).
     """
 
-    version = 2
+    version = 3
     libraries = ("datatrove", "spacy")
     batch = 100
 

@@ -4,7 +4,7 @@ Whatever cuts a text into words (curate/stages/words.py), filters are given numb
 number its characters, whether it is a word or marks only, and a hash of its bytes that hashes of following words can be
 put together from (a polynomial modulo 2^64), so that n-grams are compared without joining strings.
 
-What was cut is kept by the text's 128-bit hash, under a key drawn by this process, up to 64 MB of numbers: the next stage
+What was cut is kept by the text's BLAKE2b hash (128 bits, under a key drawn by this process), up to 64 MB: the next stage
 that is given the same text, cuts nothing.
 """
 
@@ -46,6 +46,8 @@ of a Unicode category of punctuation; it is a mark that ends sentences."""
 BASE = np.uint64(0x9E3779B97F4A7C15)
 INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
 _KEPT_BYTES = 64_000_000
+_ENTRY_BYTES = 350
+"""What a kept text costs besides its numbers: the key, the array, the place in the table."""
 
 
 class Tokenized(NamedTuple):
@@ -167,18 +169,18 @@ class Kept:
     """The numbers of the texts that were cut last, by hash."""
 
     def __init__(self) -> None:
-        from secrets import randbits
+        from secrets import token_bytes
 
-        self._seed = randbits(64)  # so that nobody can write two texts of one hash
+        self._secret = token_bytes(16)
         self._kept: OrderedDict[bytes, np.ndarray] = OrderedDict()
         self._bytes = 0
 
     def keys(self, data: np.ndarray, bounds: np.ndarray) -> list[bytes]:
-        """Hashes of the texts."""
-        from xxhash import xxh3_128_digest
+        """Hashes of the texts: cryptographic ones, as two texts of one XXH3 can be written, whatever its seed."""
+        from hashlib import blake2b
 
         view, ends = data.data, bounds.tolist()
-        return [xxh3_128_digest(view[start:stop], self._seed) for start, stop in pairwise(ends)]
+        return [blake2b(view[start:stop], digest_size=16, key=self._secret).digest() for start, stop in pairwise(ends)]
 
     def get(self, key: bytes) -> np.ndarray | None:
         """The numbers of a text, if they are still there."""
@@ -186,12 +188,12 @@ class Kept:
 
     def put(self, key: bytes, ids: np.ndarray) -> None:
         """Keep a copy; the oldest ones make room."""
-        if key in self._kept or ids.nbytes > _KEPT_BYTES:
+        if key in self._kept or ids.nbytes + _ENTRY_BYTES > _KEPT_BYTES:
             return
         self._kept[key] = ids.copy()
-        self._bytes += ids.nbytes
+        self._bytes += ids.nbytes + _ENTRY_BYTES
         while self._bytes > _KEPT_BYTES:
-            self._bytes -= self._kept.popitem(last=False)[1].nbytes
+            self._bytes -= self._kept.popitem(last=False)[1].nbytes + _ENTRY_BYTES
 
     def clear(self) -> None:
         """Forget all: the numbers mean something else from now on."""

@@ -131,3 +131,14 @@ def deduplicate(documents, deduplication_store):
         return decide_stage(stage, documents(texts, **columns), deduplication_store, cuts, receipts)
 
     return apply
+
+
+@pytest.fixture(scope="session")
+def colliding():
+    """Two texts of one line, 400 characters each, whose XXH3-128 is the same."""
+    import xxhash
+
+    text = ("The quick brown fox jumps over the lazy dog and runs away, " * 8)[:400]
+    texts = [f"{text[:256]}aaaa{one}{text[261:320]}(BWR{two}{text[325:]}" for one, two in ("bc", "cb")]
+    assert len({xxhash.xxh3_128_digest(one) for one in texts}) == 1
+    return texts

@@ -104,3 +104,7 @@ def test_chunked_and_sliced_columns_are_read_at_their_offsets():
 def test_every_distinct_text_stays_once_however_the_shards_are_cut(deduplicate, texts, cuts):
     dropped = deduplicate(ExactDuplicates(), texts, [min(cut, len(texts)) for cut in cuts]).verdicts
     assert [text for row, text in enumerate(texts) if f"d{row}" not in dropped] == list(dict.fromkeys(texts))
+
+
+def test_texts_that_were_written_to_have_one_fast_hash_are_two(deduplicate, colliding):
+    assert deduplicate(ExactDuplicates(), colliding).verdicts == {}

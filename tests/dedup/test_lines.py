@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from curate.dedup.lines import ExactLines
+from curate.dedup.lines import ExactLines, _marked
 from curate.dedup.pieces import find_pieces
 from curate.stages.buffers import text_buffer
 from curate.stages.verdicts import without_spans
@@ -136,3 +136,53 @@ def test_pieces_stand_where_they_are_said_to_be():
     assert content[:, 2].tolist() == [5, 3, 5, 1]
     assert [texts[0][start:end] for start, end in places[:3]] == ["\u00e9 one\n\n", " two \n", "three"]
     assert np.array_equal(find_pieces(data, offsets, paragraphs=True).bounds, [0, 2, 2, 2, 3])
+
+
+@pytest.mark.parametrize("span", [1, 2])
+def test_lines_that_were_written_to_have_one_fast_hash_are_two(deduplicate, colliding, span):
+    assert deduplicate(ExactLines(span=span), ["\n".join([one] * span) for one in colliding]).verdicts == {}
+
+
+class Group:
+    """A desk with three shards; what is marked is kept."""
+
+    def __init__(self, texts, repeated):
+        sign = ExactLines().open()
+        self.repeated, self.found = repeated, None
+        self.shards = [
+            sign(pa.table({"id": ["d"], "text": [text]})).append_column(
+                "document", pa.array([number << 32], pa.uint64())
+            )
+            for number, text in enumerate(texts)
+        ]
+
+    def read_group(self, one):
+        return self.repeated
+
+    def signatures_by_shard(self, columns):
+        yield from self.shards
+
+    def write_cut(self, table, documents, bounds):
+        self.found = table
+        return {"run": ""}
+
+
+def test_a_shard_is_compared_with_its_own_records_alone(monkeypatch):
+    sizes = []
+
+    def marked(table, repeated, *, keep_first):
+        sizes.append(repeated.num_rows)
+        return _marked(table, repeated, keep_first=keep_first)
+
+    monkeypatch.setattr("curate.dedup.lines._marked", marked)
+    desk = Group([A, "nothing that is anywhere else", B, C], None)
+    there = [(number, desk.shards[number]["high"][0][place].as_py(), desk.shards[number]["low"][0][place].as_py())
+             for number, place in ((3, 1), (0, 1), (2, 0))]  # fmt: skip
+    desk.repeated = pa.table({
+        "high": pa.array([one[1] for one in there], pa.uint64()), "low": pa.array([one[2] for one in there], pa.uint64()),
+        "document": pa.array([one[0] << 32 for one in there], pa.uint64()), "documents": [3] * 3,
+        "first": pa.array([0] * 3, pa.uint64()), "first_id": ["d0"] * 3,
+    })  # fmt: skip
+    ExactLines().mark(desk, named={"runs": ["any"], "group": 0}, bounds=[0])
+    assert desk.found.column("shard").to_pylist() == [2, 3]
+    assert sizes == [1, 1, 1]

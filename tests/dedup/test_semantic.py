@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -76,6 +78,35 @@ def test_who_stays_is_what_a_plain_comparison_keeps():
             assert alike[number] in kept
 
 
+def test_a_cosine_is_summed_up_exactly_whatever_else_is_compared():
+    draw = np.random.default_rng(4)
+    rows = np.repeat(draw.normal(size=(40, 384)), 8, axis=0)
+    rows += 0.2 * draw.normal(size=rows.shape)
+    rows = (rows / np.linalg.norm(rows, axis=1)[:, None]).astype(np.float32)
+    alike, values = first_alike(rows, 0.9)
+    assert (alike >= 0).sum() > 200
+    for number in np.flatnonzero(alike >= 0):
+        pair = rows[[alike[number], number]].astype(np.float64)
+        both, left, right = (math.fsum(pair[a] * pair[b]) for a, b in ((0, 1), (0, 0), (1, 1)))
+        assert values[number] == round(both / math.sqrt(left * right), 6)
+
+
+def test_embeddings_that_are_the_same_are_found_at_similarity_1(deduplicate):
+    rows = np.random.default_rng(5).normal(size=(200, 384))
+    outcome = deduplicate(
+        SemanticDuplicates(embedding="e", similarity=1, clusters=3), ["x"] * 400, [200], e=lists([*rows, *3 * rows])
+    )
+    assert {name: one["duplicate_of"] for name, one in outcome.verdicts.items()} == {
+        f"d{200 + number}": f"d{number}" for number in range(200)
+    }
+    assert {one["value"] for one in outcome.verdicts.values()} == {1.0}
+
+
+def test_equal_documents_make_one_centroid():
+    rows = np.eye(3, dtype=np.float32)[[0, 0, 0, 1, 2]]
+    assert len(cluster_directions(rows, 3)) == len(np.unique(cluster_directions(rows, 3), axis=0)) == 3
+
+
 def test_clusters_gather_what_is_near():
     draw = np.random.default_rng(3)
     middle = np.eye(4)[draw.integers(0, 4, 200)]
@@ -88,6 +119,18 @@ def test_clusters_gather_what_is_near():
 @pytest.mark.parametrize("row", [[], [0.0, 0.0], [float("nan"), 1.0], [[1.0]]])
 def test_an_embedding_without_a_direction_is_refused(row):
     with pytest.raises((ValueError, pa.ArrowInvalid), match="no direction"):
+        read_directions(pa.array([row]), "e")
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}', '["1", "2"]', "[true, false]", "3", "null", "[1, null]", "[[1]]"])
+def test_json_text_of_anything_but_numbers_is_refused(text):
+    with pytest.raises(ValueError, match="no list of numbers"):
+        read_directions(pa.array([text]), "e")
+
+
+@pytest.mark.parametrize("row", [["1", "2"], [True, False]])
+def test_lists_of_anything_but_numbers_are_refused(row):
+    with pytest.raises(ValueError, match="no list of numbers"):
         read_directions(pa.array([row]), "e")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate.dedup.substrings import ExactSubstrings
+from curate.dedup.windows import find_anchors
 from curate.stages.verdicts import without_spans
 
 SIZE = 16
@@ -78,6 +80,18 @@ def test_a_copy_is_dropped_as_nothing_is_left(deduplicate):
     assert {name: (one["reason"], one["value"], one["threshold"]) for name, one in outcome.verdicts.items()} == {
         "d1": ("repeated_left", 0, 1), "d2": ("repeated_left", 0, 1),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", ["a", "ab", "abc"])
+def test_a_run_of_one_character_has_two_anchors_and_goes_all_the_same(deduplicate, unit):
+    run = (unit * 500)[:500]
+    _, bounds = find_anchors(np.frombuffer((run * 2).encode(), np.uint8), np.array([0, 500, 1000]), 200)
+    assert bounds.tolist() == [0, 2, 4]
+    texts = [run[:200], f"other {run}", run, "none of it"]
+    for keep in ("first", "none"):
+        for some in ([run], texts):
+            outcome = deduplicate(ExactSubstrings(keep=keep, min_left=0), some, [1] if some is texts else [])
+            assert left(outcome, some) == brute_force(some, 200, keep)
 
 
 def test_many_chunks_are_as_one(deduplicate, monkeypatch):

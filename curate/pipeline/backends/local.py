@@ -31,7 +31,10 @@ START_SECONDS = 300.0
 POLL_SECONDS = 0.25
 START_WAIT = 0.5
 """Seconds that tasks wait for the workers there are before more are started: about what the start of one costs."""
-THREADS = ("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")
+THREADS = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+    "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
