@@ -2,8 +2,8 @@
 
 A version's ledger has, for every stage, what it measured of each document that it saw, and who left. So of a stage whose
 thresholds change it is known exactly who would leave and why, among the documents that it saw. A document that it would
-let in is new to the stages behind, and was never measured there: it is counted apart, and followed no further. A document that
-would leave earlier is no longer there for them. A stage that compares all documents is taken to say of the others what it said.
+let in is new to the stages behind, and was never measured there: it is counted apart, and followed no further; so is one
+that would be edited otherwise. A document that would leave earlier is no longer there for them. A stage that compares all documents is taken to say of the others what it said.
 
 Shard after shard; memory is the features of one. Cost: benchmarks/what_if.py.
 """
@@ -166,6 +166,8 @@ class _Shard:
     """Ids that would no longer come to an expander, by the object of their shard and the expander."""
     examples: int
     sizes: np.ndarray = field(init=False)
+    as_was: np.ndarray = field(init=False)
+    """Whether the text of each row is what it was (bool): no stage so far would edit it otherwise."""
 
     def count(self) -> None:
         """Count what would become of its documents."""
@@ -173,7 +175,7 @@ class _Shard:
 
         self.sizes = _sizes(self.store, self.shard, self.unit)
         steps = {step.stage: step for step in self.shard.steps}
-        before = np.ones(self.shard.documents, dtype=bool)
+        before, self.as_was = np.ones((2, self.shard.documents), dtype=bool)
         made = self.shard.source in self.order
         for step in self.shard.steps:  # ids that were there twice, documents that were erased
             if step.stage not in self.order or (made and step.stage == self.shard.source):
@@ -182,8 +184,8 @@ class _Shard:
         for name in self.order[self.order.index(self.shard.source) + 1 if made else 0 :]:
             step = steps.get(name)
             seen = before if step else np.zeros_like(before)
-            unseen = now & ~seen
-            now = now & seen
+            unseen = now & ~(seen & self.as_was)
+            now = now & ~unseen
             left = self._left(step) if step else seen
             leaves = self._decided(name, step, left, now) if step and name in self.found.stages else left
             for what, which in (("in", before), ("gone", left), ("in now", now), ("gone now", now & leaves)):
@@ -256,6 +258,7 @@ class _Shard:
         self._examples(name, before, limits, rows, before.gone & ~after.gone & now[rows], leaves=False)
         leaves = left.copy()
         leaves[rows] = after.gone
+        self.as_was[rows] = self.as_was[rows] & ~before.differs(after)
         return leaves
 
     def _rules(self, name: str, when: str, judged: Judged, rows: np.ndarray, there: np.ndarray) -> None:

@@ -6,8 +6,8 @@ rules take 0.02 CPU seconds (benchmarks/what_if.py). The first failing rule is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.stages.contract import Filter
 from curate.stages.verdicts import Rule
@@ -52,19 +52,34 @@ class Judged(NamedTuple):
     Attributes:
         gone: Whether a document leaves (bool, one for each document).
         rules: What each of its rules does; of a filter that decides by other means who leaves for each of its reasons.
+        edits: What becomes of the text of the documents that are edited and stay, by their place.
     """
 
     gone: np.ndarray
     rules: Sequence[Ruled]
+    edits: Mapping[int, Any] = {}
+
+    def differs(self, other: Judged) -> np.ndarray:
+        """Whether a document is edited by the one otherwise than by the other (bool, one for each document)."""
+        import numpy as np
+
+        different = np.zeros(len(self.gone), dtype=bool)
+        both = {*self.edits, *other.edits}
+        different[[place for place in both if self.edits.get(place) != other.edits.get(place)]] = True
+        return different
 
 
 def judge(stage: Filter, features: pa.Table) -> Judged:
     """What a filter does to documents of which these features were measured."""
     import numpy as np
+    import pyarrow.compute as compute
 
     if type(stage).decide is Filter.decide:
         return judge_rules(features, stage.rules())
     said = stage.decide(features)
+    edited = compute.equal(said.column("verdict"), "edited")
+    edits = {one["row"]: (one["path"], one["text"], one["spans"]) for one in said.filter(edited).to_pylist()}
+    said = said.filter(compute.invert(edited))
     rows, reasons = said.column("row").to_numpy(), np.array(said.column("reason").to_pylist(), dtype=object)
     values = np.full(features.num_rows, np.nan)
     values[rows] = said.column("value").to_numpy()
@@ -72,7 +87,7 @@ def judge(stage: Filter, features: pa.Table) -> Judged:
     for reason in first:
         first[reason][rows[reasons == reason]] = True
     gone = np.isin(np.arange(features.num_rows), rows)
-    return Judged(gone, [Ruled(reason, None, None, values, here) for reason, here in first.items()])
+    return Judged(gone, [Ruled(reason, None, None, values, here) for reason, here in first.items()], edits)
 
 
 def judge_rules(features: pa.Table, rules: Sequence[Rule]) -> Judged:

@@ -91,6 +91,21 @@ def test_documents_that_the_last_stage_lets_in_are_kept(filtered):
     assert filtered.run("b.maximum=19").documents["kept"] == 34
 
 
+def test_documents_that_a_filter_edits_stay_and_are_new_to_later_stages_where_they_are_edited_otherwise(project):
+    project.write("one.txt", *("x" * length for length in range(1, 25)))
+    project.stages("Trims, id: trims, minimum: 3, maximum: 20", "Narrow, id: long, maximum: 19")
+    project.run()
+    found = told(project, "trims.minimum=5")
+    run = project.run("trims.minimum=5")
+    assert counts(found, "trims", "in_now", "gone_now") == (24, 4) == (24, run.stages[1]["dropped"])
+    assert found["documents"]["now"]["documents"] == run.documents["kept"] == 15
+    project.run()
+    found = told(project, "trims.maximum=18")
+    assert counts(found, "long", "in", "in_now", "never_seen") == (22, 16, 6)  # those of 19 to 24 letters
+    assert (found["documents"]["now"]["documents"], found["documents"]["unknown"]["documents"]) == (16, 6)
+    assert project.run("trims.maximum=18").documents["kept"] == 22
+
+
 def test_a_stage_over_all_documents_is_told_where_others_come_to_it(filtered):
     [note] = told(filtered, "b.maximum=19")["notes"]
     assert note == (
