@@ -2,8 +2,9 @@
 
 A version's ledger has, for every stage, what it measured of each document that it saw, and who left. So of a stage whose
 thresholds change it is known exactly who would leave and why, among the documents that it saw. A document that it would
-let in is new to the stages behind, and was never measured there: it is counted apart, and followed no further; so is one
-that would be edited otherwise. A document that would leave earlier is no longer there for them. A stage that compares all documents is taken to say of the others what it said.
+let in, or edit otherwise, is new to the stages behind, and was never measured there: it is counted apart, and followed no
+further. A document that would leave earlier is no longer there for them. A stage that compares all documents is taken to
+say of the others what it said.
 
 Shard after shard; memory is the features of one. Cost: benchmarks/what_if.py.
 """
@@ -338,10 +339,10 @@ def _unsure(tally: _Tally, pipeline: Pipeline, stages: Sequence[str]) -> Iterato
     for entry in pipeline.stages:
         if entry.id not in stages or not isinstance(entry.stage, Global):
             continue
-        seen, gone, now, new = (
-            tally.stages.get((entry.id, what), Amount()).documents for what in ("in", "gone", "in now", "never seen")
+        seen, now, new = (
+            tally.stages.get((entry.id, what), Amount()).documents for what in ("in", "in now", "never seen")
         )
-        if (seen != now and gone) or new:
+        if seen != now or new:
             yield (
                 f"`{entry.id}` decides over all documents: of those it saw {seen - now:,} would not come to it, and {new:,} "
                 "others would or may; of the rest it is taken to say what it said"

@@ -114,6 +114,16 @@ def test_a_stage_over_all_documents_is_told_where_others_come_to_it(filtered):
     )
 
 
+def test_so_is_one_that_dropped_nobody_since_what_it_compares_is_less(filtered):
+    filtered.stages(*FILTERS[:-1], "Copies, id: all")
+    filtered.run()
+    assert filtered.open().manifest["stages"][-1]["dropped"] == 0
+    [note] = told(filtered, "b.maximum=15")["notes"]
+    assert note.startswith(
+        "`all` decides over all documents: of those it saw 6 would not come to it, and 0 others would or may"
+    )
+
+
 def test_a_rule_is_counted_alone_as_the_only_one_and_as_the_reason():
     features = pa.table({"n": [1, 5, 9, None], "share": [0.9, 0.1, 0.9, 0.1]})
     rules = [Rule("few", "n", minimum=3), Rule("many", "n", maximum=8), Rule("odd", "share", maximum=0.5)]
