@@ -12,7 +12,7 @@ Shard after shard; memory is the features of one. Cost: benchmarks/what_if.py.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,7 +24,7 @@ from curate.dataset.state import SIZE, State
 from curate.dataset.store import Store
 from curate.pipeline.thresholds import Touched, touched
 from curate.stages.contract import Filter, Global
-from curate.stages.judge import Judged, Ruled, judge
+from curate.stages.judge import Judged, judge
 from curate.stages.selectors import joined
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class _Example(NamedTuple):
     shard: int
     row: int
     value: float
+    before: float | None
+    now: float | None
 
 
 @dataclass(slots=True)
@@ -254,26 +256,24 @@ class _Shard:
             leave, stay = self.tally.alone.setdefault((name, change.setting), (Amount(), Amount()))
             leave.add(alone.gone & ~before.gone, self.sizes[rows])
             stay.add(before.gone & ~alone.gone, self.sizes[rows])
-        limits = {rule.reason: rule for rule in (*before.rules, *after.rules)}
-        self._examples(name, after, limits, rows, after.gone & ~before.gone & now[rows], leaves=True)
-        self._examples(name, before, limits, rows, before.gone & ~after.gone & now[rows], leaves=False)
+        self._examples(name, before, after, rows, after.gone & ~before.gone & now[rows], leaves=True)
+        self._examples(name, before, after, rows, before.gone & ~after.gone & now[rows], leaves=False)
         leaves = left.copy()
         leaves[rows] = after.gone
         self.as_was[rows] = self.as_was[rows] & ~before.differs(after)
         return leaves
 
     def _rules(self, name: str, when: str, judged: Judged, rows: np.ndarray, there: np.ndarray) -> None:
-        for rule in judged.rules:
-            for how, which in (("first", rule.first), ("alone", rule.fails), ("only", rule.only)):
-                if which is not None:
-                    amount = self.tally.rules.setdefault((name, rule.reason, when, how), Amount())
-                    amount.add(which & there, self.sizes[rows])
+        for reason, does in judged.by_reason():
+            for how, which in does.items():
+                amount = self.tally.rules.setdefault((name, reason, when, how), Amount())
+                amount.add(which & there, self.sizes[rows])
 
     def _examples(
         self,
         name: str,
-        judged: Judged,
-        limits: Mapping[str, Ruled],
+        before: Judged,
+        after: Judged,
         rows: np.ndarray,
         which: np.ndarray,
         *,
@@ -282,16 +282,18 @@ class _Shard:
         """Those nearest to the threshold that would be, by the rule that says why they leave, or left."""
         import numpy as np
 
-        for rule in judged.rules:
+        for rule in (after if leaves else before).rules:
             here = np.flatnonzero(which & rule.first)
-            bound = limits[rule.reason].bound
+            was, new = rule.among(before.rules), rule.among(after.rules)
+            bounds = [one.bound if one else None for one in (was, new)]
+            bound = (new or rule).bound
             far = np.zeros(len(here)) if bound is None else np.abs(rule.values[here] - bound)
             nearest = np.argsort(far, kind="stable")[: self.examples]  # NaN last
             far, values = np.nan_to_num(far[nearest], nan=np.inf).tolist(), rule.values[here[nearest]].tolist()
             places = rows[here[nearest]].tolist()
-            new = [_Example(*one) for one in zip(far, repeat(self.number), places, values)]
+            more = [_Example(*one, *bounds) for one in zip(far, repeat(self.number), places, values)]
             known = self.tally.examples.setdefault((name, rule.reason, leaves), [])
-            known[:] = heapq.nsmallest(self.examples, [*known, *new])
+            known[:] = heapq.nsmallest(self.examples, [*known, *more])
 
 
 # ---- what is told
@@ -311,10 +313,12 @@ def _told(tally: _Tally, found: Touched, stages: Sequence[str]) -> dict[str, Any
             changes.append(
                 {"stage": name, "setting": change.setting, "from": change.before, "to": change.after} | alone
             )
+        none = Amount() if type(stage.after).decide is Filter.decide else None
+        nothing = {"first": Amount(), "alone": none, "only": none}
         reasons = dict.fromkeys(reason for at, reason, _, _ in tally.rules if at == name)
         for reason in reasons:
             rule = {
-                when: {how: _amount(tally.rules.get((name, reason, when, how))) for how in ("first", "alone", "only")}
+                when: {how: _amount(tally.rules.get((name, reason, when, how), none)) for how, none in nothing.items()}
                 for when in ("before", "now")
             }
             rules.append({"stage": name, "reason": reason, **rule})
@@ -353,22 +357,13 @@ def _name_examples(store: Store, shards: Sequence[Shard], found: Touched, tally:
     """The documents of the examples, with the beginning of the text that the stage saw."""
     named: list[dict[str, Any]] = []
     for (name, reason, leaves), some in tally.examples.items():
-        bounds = [_bound(stage, reason) for stage in (found.stages[name].before, found.stages[name].after)]
         for one in some:
             identity, text = _document(store, shards[one.shard], name, one.row, found.stages[name].after.on)
-            facts = {"value": one.value, "before": bounds[0], "now": bounds[1], "text": " ".join(text.split()[:WORDS])}
+            facts = {"value": one.value, "before": one.before, "now": one.now, "text": " ".join(text.split()[:WORDS])}
             named.append(
                 {"stage": name, "reason": reason, "would": "leave" if leaves else "stay", "id": identity} | facts
             )
     return named
-
-
-def _bound(stage: Filter, reason: str) -> float | None:
-    """The threshold of a reason; None where it is off, or the filter does not decide by rules."""
-    if type(stage).decide is not Filter.decide:
-        return None
-    rule = next(rule for rule in stage.rules() if rule.reason == reason)
-    return rule.maximum if rule.minimum is None else rule.minimum
 
 
 def _document(store: Store, shard: Shard, stage: str, row: int, on: tuple[str, ...]) -> tuple[str, str]:

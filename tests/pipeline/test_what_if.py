@@ -156,6 +156,34 @@ def test_a_filter_that_decides_by_other_means_has_reasons_and_no_rules_alone():
     assert (language.fails, score.only) == (None, None)
 
 
+def test_rules_of_one_reason_are_counted_together_and_examples_are_told_the_bound_of_their_own(project):
+    project.write("one.txt", *("x" * length for length in range(1, 41)))
+    project.stages("Between, id: c, minimum: 10, maximum: 30")
+    project.run()
+    found = told(project, "c.minimum=20")
+    [rule] = found["rules"]
+    assert [rule[when]["alone"]["documents"] for when in ("before", "now")] == [19, 29]
+    assert {(one["before"], one["now"]) for one in found["examples"]} == {(10, 20)}
+    found = told(project, "c.maximum=5")  # all fail one of two, 6 to 9 both
+    assert [found["rules"][0]["now"][how]["documents"] for how in ("first", "alone", "only")] == [40, 40, 40]
+    assert {(one["before"], one["now"]) for one in found["examples"]} == {(30, 5)}
+
+
+def test_a_rule_that_is_no_longer_there_has_no_bound_now(project):
+    project.write("one.txt", *("x" * length for length in range(1, 41)))
+    project.stages("Between, id: c, minimum: 10, maximum: 30")
+    project.run()
+    assert {(one["would"], one["before"], one["now"]) for one in told(project, "c.minimum=null")["examples"]} == {
+        ("stay", 10, None)
+    }
+    project.stages("Between, id: c, minimum: 10")
+    project.run()
+    found = told(project, "c.minimum=null")
+    assert [found["rules"][0]["now"][how]["documents"] for how in ("first", "alone", "only")] == [0, 0, 0]
+    outcome = project.cli("what-if", "pipeline.yaml", "--set", "c.minimum=null")
+    assert (outcome.code, "one.txt#8 would stay: c length 9 (10 -> -): xxxxxxxxx" in outcome.out) == (0, True)
+
+
 def test_each_change_is_counted_alone_too(filtered):
     changes = {one["setting"]: one for one in told(filtered, "a.minimum=6", "a.maximum=21")["changes"]}
     assert (changes["minimum"]["from"], changes["minimum"]["to"]) == (3, 6)

@@ -315,3 +315,12 @@ class Trims(Narrow):
             elif length > self.maximum:
                 verdicts.cut(row, "trimmed", value=length, spans=[Span(self.maximum, length, "rest")])
         return verdicts.table()
+
+
+class Between(Narrow):
+    """The same with one reason for both thresholds, and no rule for one that is off."""
+
+    def rules(self):
+        return [
+            rule._replace(reason="length") for rule in super().rules() if (rule.minimum, rule.maximum) != (None, None)
+        ]
