@@ -47,7 +47,7 @@ def reordered(dataset: Dataset, pipeline: Pipeline) -> list[dict[str, Any]]:
         first, `before` and `after`: seconds that they take.
 
     Raises:
-        CurateError: No run has measured one of them, or the newest version has other stages.
+        CurateError: No run has measured one of them, or the newest version has other stages, or these with other settings.
     """
     rows = {row["id"]: row for row in dataset.manifest["stages"]}
     costs = _costs(dataset)
@@ -134,6 +134,12 @@ def _measured(
             f"what `{entry.id}` costs is not known: {what}",
             entry.where,
             f"curate run {pipeline.path.name} --force {entry.id}",
+        )
+    if changed := [key for key, value in entry.shown_settings().items() if row["settings"].get(key) != value]:
+        raise CurateError(
+            f"what `{entry.id}` drops is not known: the newest version was made with another `{'`, `'.join(changed)}`",
+            entry.where,
+            f"curate run {pipeline.path.name} with these settings first",
         )
     gone = row["dropped"] + row["quarantined"]
     return Measured(costs[entry.id], gone / row["in"] if row["in"] else 0.0)

@@ -141,3 +141,14 @@ def test_what_no_run_has_measured_is_an_error_that_says_how_to_measure_it(projec
     ) as caught:
         reordered(project.open(), load_pipeline(project.file))
     assert caught.value.hint == "curate run pipeline.yaml --force b"
+
+
+def test_a_share_that_was_dropped_under_another_setting_is_not_told_for_this_one(project):
+    project.write("one.txt", *("x" * length for length in range(1, 9)))
+    project.pipeline(HEAD + "".join(FILTERS))
+    project.run()
+    assert reordered(project.open(), load_pipeline(project.file))
+    problem = "what `a` drops is not known: the newest version was made with another `minimum`"
+    with pytest.raises(CurateError, match=problem) as caught:
+        reordered(project.open(), load_pipeline(project.file, ["a.minimum=1"]))
+    assert caught.value.hint == "curate run pipeline.yaml with these settings first"
