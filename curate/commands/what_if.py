@@ -73,7 +73,7 @@ def _print(told: dict[str, Any]) -> None:
     ]
     print_table(("stage", "in", "leave", "in now", "leave now", "never seen by it"), stages)
     before, now, unknown = (told["documents"][key] for key in ("before", "now", "unknown"))
-    more = f", and of {unknown['documents']:,} ({unknown['size']:,}) more it is not known: no later stage saw them"
+    more = f", and of {unknown['documents']:,} ({unknown['size']:,}) more it is not known: no later stage saw them so"
     echo(
         f"\nkept: {before['documents']:,} documents ({before['size']:,} {unit}); now {now['documents']:,} ({now['size']:,})"
         + (more if unknown["documents"] else "")

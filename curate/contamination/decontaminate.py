@@ -143,6 +143,10 @@ class Decontaminate(Filter):
             Rule("contaminated_span", "contamination_words", maximum=self.max_words),
         )
 
+    def edits(self) -> bool:
+        """Where it cuts."""
+        return self.action == "cut"
+
     def decide(self, features: pa.Table) -> pa.Table:
         """Drops, or cuts; the detail names the text that the document has most of."""
         import pyarrow as pa

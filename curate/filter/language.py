@@ -125,6 +125,10 @@ class Language(Filter):
         score, label = best[0]
         return label.removeprefix(LABEL), min(score, 1.0)
 
+    def edits(self) -> bool:
+        """It only drops."""
+        return False
+
     def decide(self, features: pa.Table) -> pa.Table:
         """Drops other languages (`language`), then low probabilities (`language_score`); `detail` is the language."""
         import numpy as np

@@ -1,9 +1,10 @@
 """A cheaper order of filters, from what runs measured, and why it keeps the same documents.
 
 Filters that stand beside each other commute: each decides about a document by this document alone, none of them edits, so
-a document is kept where all of them keep it, whatever the order. What does not commute stays where it is: a stage that edits,
-adds columns, makes documents or compares them; an audit, which would measure other documents; a filter behind the one
-whose column it is given. Only who is dropped by which of them changes.
+a document is kept where all of them keep it, whatever the order. What does not commute stays where it is: a stage that edits
+(a filter that cuts, too), adds columns, makes documents or compares them; an audit, which would measure other documents. Two
+filters of which one writes a column that the other reads or writes keep their order, whichever comes first. Only who is
+dropped by which of them changes.
 
 The order is by cost / share that is dropped, the cheapest first, which is the best where what one filter drops says nothing
 about the next (Hellerstein and Stonebraker 1993); the seconds that are told assume the same. A cost is what the latest run
@@ -21,6 +22,7 @@ from curate.dataset.reader import Dataset
 from curate.dataset.runs import records
 from curate.errors import CurateError
 from curate.stages.contract import Filter
+from curate.stages.selectors import EVERYTHING, root
 
 __all__ = ["Measured", "best_order", "reordered", "segments"]
 
@@ -45,7 +47,7 @@ def reordered(dataset: Dataset, pipeline: Pipeline) -> list[dict[str, Any]]:
         first, `before` and `after`: seconds that they take.
 
     Raises:
-        CurateError: No run has measured one of them, or the newest version has other stages.
+        CurateError: No run has measured one of them, or the newest version has other stages, or these with other settings.
     """
     rows = {row["id"]: row for row in dataset.manifest["stages"]}
     costs = _costs(dataset)
@@ -62,10 +64,11 @@ def reordered(dataset: Dataset, pipeline: Pipeline) -> list[dict[str, Any]]:
 
 
 def segments(stages: Sequence[ConfiguredStage]) -> Iterator[list[ConfiguredStage]]:
-    """Two or more filters beside each other, of which each says which columns it is given."""
+    """Two or more filters beside each other that do not edit, of which each says which columns it is given."""
     some: list[ConfiguredStage] = []
     for entry in (*stages, None):
-        if entry is not None and isinstance(entry.stage, Filter) and entry.stage.columns() is not None:
+        stage = entry.stage if entry is not None else None
+        if entry is not None and isinstance(stage, Filter) and stage.columns() is not None and not stage.edits():
             some.append(entry)
             continue
         if len(some) > 1:
@@ -74,21 +77,26 @@ def segments(stages: Sequence[ConfiguredStage]) -> Iterator[list[ConfiguredStage
 
 
 def best_order(segment: Sequence[ConfiguredStage], known: Mapping[str, Measured]) -> list[str]:
-    """The filters by cost over what they drop; one that is given a column of another stays behind it."""
+    """The filters by cost over what they drop; two that meet at a column keep their order."""
     left, order = list(segment), list[str]()
     while left:
-        free = [one for one in left if not any(_needs(one, other) for other in left if other is not one)]
+        free = [one for place, one in enumerate(left) if not any(_meet(one, other) for other in left[:place])]
         best = min(free, key=lambda one: (_rank(known[one.id]), segment.index(one)))
         order.append(best.id)
         left.remove(best)
     return order
 
 
-def _needs(one: ConfiguredStage, other: ConfiguredStage) -> bool:
+def _meet(one: ConfiguredStage, other: ConfiguredStage) -> bool:
+    """Whether one of them writes a column that the other reads or writes."""
     assert isinstance(one.stage, Filter)
     assert isinstance(other.stage, Filter)
-    given = {*(one.stage.columns() or ()), *(name.partition("[")[0].partition(".")[0] for name in one.stage.on)}
-    return bool(given & set(other.stage.adds()))
+    return _touches(one.stage, other.stage.adds()) or _touches(other.stage, one.stage.adds())
+
+
+def _touches(stage: Filter, written: Sequence[str]) -> bool:
+    read = {*(stage.columns() or ()), *stage.requires(), *(root(one, written) for one in stage.on)}
+    return bool(written) and (EVERYTHING in stage.on or not {*read, *stage.adds()}.isdisjoint(written))
 
 
 def _rank(one: Measured) -> float:
@@ -126,6 +134,12 @@ def _measured(
             f"what `{entry.id}` costs is not known: {what}",
             entry.where,
             f"curate run {pipeline.path.name} --force {entry.id}",
+        )
+    if changed := [key for key, value in entry.shown_settings().items() if row["settings"].get(key) != value]:
+        raise CurateError(
+            f"what `{entry.id}` drops is not known: the newest version was made with another `{'`, `'.join(changed)}`",
+            entry.where,
+            f"curate run {pipeline.path.name} with these settings first",
         )
     gone = row["dropped"] + row["quarantined"]
     return Measured(costs[entry.id], gone / row["in"] if row["in"] else 0.0)

@@ -2,8 +2,9 @@
 
 A version's ledger has, for every stage, what it measured of each document that it saw, and who left. So of a stage whose
 thresholds change it is known exactly who would leave and why, among the documents that it saw. A document that it would
-let in is new to the stages behind, and was never measured there: it is counted apart, and followed no further. A document that
-would leave earlier is no longer there for them. A stage that compares all documents is taken to say of the others what it said.
+let in, or edit otherwise, is new to the stages behind, and was never measured there: it is counted apart, and followed no
+further. A document that would leave earlier is no longer there for them. A stage that compares all documents is taken to
+say of the others what it said.
 
 Shard after shard; memory is the features of one. Cost: benchmarks/what_if.py.
 """
@@ -11,7 +12,7 @@ Shard after shard; memory is the features of one. Cost: benchmarks/what_if.py.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +24,7 @@ from curate.dataset.state import SIZE, State
 from curate.dataset.store import Store
 from curate.pipeline.thresholds import Touched, touched
 from curate.stages.contract import Filter, Global
-from curate.stages.judge import Judged, Ruled, judge
+from curate.stages.judge import Judged, judge
 from curate.stages.selectors import joined
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class _Example(NamedTuple):
     shard: int
     row: int
     value: float
+    before: float | None
+    now: float | None
 
 
 @dataclass(slots=True)
@@ -166,6 +169,8 @@ class _Shard:
     """Ids that would no longer come to an expander, by the object of their shard and the expander."""
     examples: int
     sizes: np.ndarray = field(init=False)
+    as_was: np.ndarray = field(init=False)
+    """Whether the text of each row is what it was (bool): no stage so far would edit it otherwise."""
 
     def count(self) -> None:
         """Count what would become of its documents."""
@@ -173,7 +178,7 @@ class _Shard:
 
         self.sizes = _sizes(self.store, self.shard, self.unit)
         steps = {step.stage: step for step in self.shard.steps}
-        before = np.ones(self.shard.documents, dtype=bool)
+        before, self.as_was = np.ones((2, self.shard.documents), dtype=bool)
         made = self.shard.source in self.order
         for step in self.shard.steps:  # ids that were there twice, documents that were erased
             if step.stage not in self.order or (made and step.stage == self.shard.source):
@@ -182,8 +187,8 @@ class _Shard:
         for name in self.order[self.order.index(self.shard.source) + 1 if made else 0 :]:
             step = steps.get(name)
             seen = before if step else np.zeros_like(before)
-            unseen = now & ~seen
-            now = now & seen
+            unseen = now & ~(seen & self.as_was)
+            now = now & ~unseen
             left = self._left(step) if step else seen
             leaves = self._decided(name, step, left, now) if step and name in self.found.stages else left
             for what, which in (("in", before), ("gone", left), ("in now", now), ("gone now", now & leaves)):
@@ -251,25 +256,24 @@ class _Shard:
             leave, stay = self.tally.alone.setdefault((name, change.setting), (Amount(), Amount()))
             leave.add(alone.gone & ~before.gone, self.sizes[rows])
             stay.add(before.gone & ~alone.gone, self.sizes[rows])
-        limits = {rule.reason: rule for rule in (*before.rules, *after.rules)}
-        self._examples(name, after, limits, rows, after.gone & ~before.gone & now[rows], leaves=True)
-        self._examples(name, before, limits, rows, before.gone & ~after.gone & now[rows], leaves=False)
+        self._examples(name, before, after, rows, after.gone & ~before.gone & now[rows], leaves=True)
+        self._examples(name, before, after, rows, before.gone & ~after.gone & now[rows], leaves=False)
         leaves = left.copy()
         leaves[rows] = after.gone
+        self.as_was[rows] = self.as_was[rows] & ~before.differs(after)
         return leaves
 
     def _rules(self, name: str, when: str, judged: Judged, rows: np.ndarray, there: np.ndarray) -> None:
-        for rule in judged.rules:
-            for how, which in (("first", rule.first), ("alone", rule.fails), ("only", rule.only)):
-                if which is not None:
-                    amount = self.tally.rules.setdefault((name, rule.reason, when, how), Amount())
-                    amount.add(which & there, self.sizes[rows])
+        for reason, does in judged.by_reason():
+            for how, which in does.items():
+                amount = self.tally.rules.setdefault((name, reason, when, how), Amount())
+                amount.add(which & there, self.sizes[rows])
 
     def _examples(
         self,
         name: str,
-        judged: Judged,
-        limits: Mapping[str, Ruled],
+        before: Judged,
+        after: Judged,
         rows: np.ndarray,
         which: np.ndarray,
         *,
@@ -278,16 +282,18 @@ class _Shard:
         """Those nearest to the threshold that would be, by the rule that says why they leave, or left."""
         import numpy as np
 
-        for rule in judged.rules:
+        for rule in (after if leaves else before).rules:
             here = np.flatnonzero(which & rule.first)
-            bound = limits[rule.reason].bound
+            was, new = rule.among(before.rules), rule.among(after.rules)
+            bounds = [one.bound if one else None for one in (was, new)]
+            bound = (new or rule).bound
             far = np.zeros(len(here)) if bound is None else np.abs(rule.values[here] - bound)
             nearest = np.argsort(far, kind="stable")[: self.examples]  # NaN last
             far, values = np.nan_to_num(far[nearest], nan=np.inf).tolist(), rule.values[here[nearest]].tolist()
             places = rows[here[nearest]].tolist()
-            new = [_Example(*one) for one in zip(far, repeat(self.number), places, values)]
+            more = [_Example(*one, *bounds) for one in zip(far, repeat(self.number), places, values)]
             known = self.tally.examples.setdefault((name, rule.reason, leaves), [])
-            known[:] = heapq.nsmallest(self.examples, [*known, *new])
+            known[:] = heapq.nsmallest(self.examples, [*known, *more])
 
 
 # ---- what is told
@@ -307,10 +313,12 @@ def _told(tally: _Tally, found: Touched, stages: Sequence[str]) -> dict[str, Any
             changes.append(
                 {"stage": name, "setting": change.setting, "from": change.before, "to": change.after} | alone
             )
+        none = Amount() if type(stage.after).decide is Filter.decide else None
+        nothing = {"first": Amount(), "alone": none, "only": none}
         reasons = dict.fromkeys(reason for at, reason, _, _ in tally.rules if at == name)
         for reason in reasons:
             rule = {
-                when: {how: _amount(tally.rules.get((name, reason, when, how))) for how in ("first", "alone", "only")}
+                when: {how: _amount(tally.rules.get((name, reason, when, how), none)) for how, none in nothing.items()}
                 for when in ("before", "now")
             }
             rules.append({"stage": name, "reason": reason, **rule})
@@ -335,10 +343,10 @@ def _unsure(tally: _Tally, pipeline: Pipeline, stages: Sequence[str]) -> Iterato
     for entry in pipeline.stages:
         if entry.id not in stages or not isinstance(entry.stage, Global):
             continue
-        seen, gone, now, new = (
-            tally.stages.get((entry.id, what), Amount()).documents for what in ("in", "gone", "in now", "never seen")
+        seen, now, new = (
+            tally.stages.get((entry.id, what), Amount()).documents for what in ("in", "in now", "never seen")
         )
-        if (seen != now and gone) or new:
+        if seen != now or new:
             yield (
                 f"`{entry.id}` decides over all documents: of those it saw {seen - now:,} would not come to it, and {new:,} "
                 "others would or may; of the rest it is taken to say what it said"
@@ -349,22 +357,13 @@ def _name_examples(store: Store, shards: Sequence[Shard], found: Touched, tally:
     """The documents of the examples, with the beginning of the text that the stage saw."""
     named: list[dict[str, Any]] = []
     for (name, reason, leaves), some in tally.examples.items():
-        bounds = [_bound(stage, reason) for stage in (found.stages[name].before, found.stages[name].after)]
         for one in some:
             identity, text = _document(store, shards[one.shard], name, one.row, found.stages[name].after.on)
-            facts = {"value": one.value, "before": bounds[0], "now": bounds[1], "text": " ".join(text.split()[:WORDS])}
+            facts = {"value": one.value, "before": one.before, "now": one.now, "text": " ".join(text.split()[:WORDS])}
             named.append(
                 {"stage": name, "reason": reason, "would": "leave" if leaves else "stay", "id": identity} | facts
             )
     return named
-
-
-def _bound(stage: Filter, reason: str) -> float | None:
-    """The threshold of a reason; None where it is off, or the filter does not decide by rules."""
-    if type(stage).decide is not Filter.decide:
-        return None
-    rule = next(rule for rule in stage.rules() if rule.reason == reason)
-    return rule.maximum if rule.minimum is None else rule.minimum
 
 
 def _document(store: Store, shard: Shard, stage: str, row: int, on: tuple[str, ...]) -> tuple[str, str]:

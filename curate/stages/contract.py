@@ -219,6 +219,10 @@ class Filter(_OfTexts):
 
         return decide_by_rules(features, self.rules())
 
+    def edits(self) -> bool:
+        """Whether `decide` may say `edited`; what does not decide by `rules()` is taken to, unless it says that it does not."""
+        return type(self).decide is not Filter.decide
+
     def adds(self) -> Sequence[str]:
         """The features that are carried on."""
         return self.carries

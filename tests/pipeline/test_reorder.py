@@ -66,6 +66,53 @@ def test_a_filter_stays_behind_the_one_whose_column_it_is_given(project):
     assert best_order(segment, known) == ["language", "sample"]
 
 
+READER, WRITER = "  - {stage: sample, fraction: 0.5, weight: language_score}\n", "  - language\n"
+EVERY = "  - {stage: gopher_quality, on: '*', min_words: 16}\n"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [[WRITER, READER], [READER, WRITER], [WRITER, EVERY], [EVERY, WRITER], [WRITER, "  - {stage: language, id: b}\n"]],
+)
+def test_filters_of_which_one_writes_what_the_other_reads_or_writes_keep_their_order(project, order):
+    [segment] = segments(entries(project, *order))
+    names = [entry.id for entry in segment]
+    for fast in names:
+        known = {name: Measured(0.1, 0.9) if name == fast else Measured(5.0, 0.1) for name in names}
+        assert best_order(segment, known) == names
+
+
+def test_a_column_of_the_data_that_a_later_filter_overwrites_is_read_before_it_as_both_orders_show(project):
+    """What the rule is for: the other order keeps others."""
+    rows = [{"text": f"This is an English sentence {n}", "language_score": n % 2} for n in range(12)]
+    (project.root / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = []
+    for order in ([READER, WRITER], [WRITER, READER]):
+        both = "".join(order).replace("0.5", "1.0")
+        project.pipeline(
+            "dataset: toy\nsources: [{stage: files, paths: [in.jsonl]}]\nmin_documents: 0\nstages:\n" + both
+        )
+        kept.append(project.run().documents["kept"])
+        [found] = reordered(project.open(), load_pipeline(project.file))
+        assert found["proposed"] == [one["id"] for one in found["stages"]]
+    assert kept[0] != kept[1]
+
+
+def test_a_filter_that_cuts_stays_where_it_is_as_both_orders_show(project):
+    project.write("one.txt", *("x" * length for length in range(1, 25)))
+    trims = '  - {stage: "toy_stages:Trims", id: trims, minimum: 3, maximum: 10}\n'
+    kept = []
+    for order in ([trims, FILTERS[0], FILTERS[1]], [FILTERS[0], FILTERS[1], trims]):
+        entries(project, *order)
+        kept.append(project.run().documents["kept"])
+        assert ids(project) == [["a", "b"]]
+    assert kept == [21, 9]
+    for action, together in (("drop", [["a", "decontaminate"]]), ("cut", [])):
+        (project.root / "asked.jsonl").write_text('{"question": "one two three four five six seven eight nine"}\n')
+        entries(project, FILTERS[0], f"  - {{stage: decontaminate, evaluation: [asked.jsonl], action: {action}}}\n")
+        assert ids(project) == together
+
+
 def test_every_order_keeps_the_same_documents_and_the_proposal_is_printed(project):
     project.write("one.txt", *("x" * (number % 17) + str(number) for number in range(120)))
     kept = []
@@ -94,3 +141,14 @@ def test_what_no_run_has_measured_is_an_error_that_says_how_to_measure_it(projec
     ) as caught:
         reordered(project.open(), load_pipeline(project.file))
     assert caught.value.hint == "curate run pipeline.yaml --force b"
+
+
+def test_a_share_that_was_dropped_under_another_setting_is_not_told_for_this_one(project):
+    project.write("one.txt", *("x" * length for length in range(1, 9)))
+    project.pipeline(HEAD + "".join(FILTERS))
+    project.run()
+    assert reordered(project.open(), load_pipeline(project.file))
+    problem = "what `a` drops is not known: the newest version was made with another `minimum`"
+    with pytest.raises(CurateError, match=problem) as caught:
+        reordered(project.open(), load_pipeline(project.file, ["a.minimum=1"]))
+    assert caught.value.hint == "curate run pipeline.yaml with these settings first"

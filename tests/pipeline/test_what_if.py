@@ -91,11 +91,36 @@ def test_documents_that_the_last_stage_lets_in_are_kept(filtered):
     assert filtered.run("b.maximum=19").documents["kept"] == 34
 
 
+def test_documents_that_a_filter_edits_stay_and_are_new_to_later_stages_where_they_are_edited_otherwise(project):
+    project.write("one.txt", *("x" * length for length in range(1, 25)))
+    project.stages("Trims, id: trims, minimum: 3, maximum: 20", "Narrow, id: long, maximum: 19")
+    project.run()
+    found = told(project, "trims.minimum=5")
+    run = project.run("trims.minimum=5")
+    assert counts(found, "trims", "in_now", "gone_now") == (24, 4) == (24, run.stages[1]["dropped"])
+    assert found["documents"]["now"]["documents"] == run.documents["kept"] == 15
+    project.run()
+    found = told(project, "trims.maximum=18")
+    assert counts(found, "long", "in", "in_now", "never_seen") == (22, 16, 6)  # those of 19 to 24 letters
+    assert (found["documents"]["now"]["documents"], found["documents"]["unknown"]["documents"]) == (16, 6)
+    assert project.run("trims.maximum=18").documents["kept"] == 22
+
+
 def test_a_stage_over_all_documents_is_told_where_others_come_to_it(filtered):
     [note] = told(filtered, "b.maximum=19")["notes"]
     assert note == (
         "`Copies` decides over all documents: of those it saw 0 would not come to it, and 2 others would or may; of the rest "
         "it is taken to say what it said"
+    )
+
+
+def test_so_is_one_that_dropped_nobody_since_what_it_compares_is_less(filtered):
+    filtered.stages(*FILTERS[:-1], "Copies, id: all")
+    filtered.run()
+    assert filtered.open().manifest["stages"][-1]["dropped"] == 0
+    [note] = told(filtered, "b.maximum=15")["notes"]
+    assert note.startswith(
+        "`all` decides over all documents: of those it saw 6 would not come to it, and 0 others would or may"
     )
 
 
@@ -129,6 +154,34 @@ def test_a_filter_that_decides_by_other_means_has_reasons_and_no_rules_alone():
     language, score = judge(Language(languages=["en"]), features).rules
     assert (language.first.tolist(), score.first.tolist()) == ([False, True, True], [True, False, False])
     assert (language.fails, score.only) == (None, None)
+
+
+def test_rules_of_one_reason_are_counted_together_and_examples_are_told_the_bound_of_their_own(project):
+    project.write("one.txt", *("x" * length for length in range(1, 41)))
+    project.stages("Between, id: c, minimum: 10, maximum: 30")
+    project.run()
+    found = told(project, "c.minimum=20")
+    [rule] = found["rules"]
+    assert [rule[when]["alone"]["documents"] for when in ("before", "now")] == [19, 29]
+    assert {(one["before"], one["now"]) for one in found["examples"]} == {(10, 20)}
+    found = told(project, "c.maximum=5")  # all fail one of two, 6 to 9 both
+    assert [found["rules"][0]["now"][how]["documents"] for how in ("first", "alone", "only")] == [40, 40, 40]
+    assert {(one["before"], one["now"]) for one in found["examples"]} == {(30, 5)}
+
+
+def test_a_rule_that_is_no_longer_there_has_no_bound_now(project):
+    project.write("one.txt", *("x" * length for length in range(1, 41)))
+    project.stages("Between, id: c, minimum: 10, maximum: 30")
+    project.run()
+    assert {(one["would"], one["before"], one["now"]) for one in told(project, "c.minimum=null")["examples"]} == {
+        ("stay", 10, None)
+    }
+    project.stages("Between, id: c, minimum: 10")
+    project.run()
+    found = told(project, "c.minimum=null")
+    assert [found["rules"][0]["now"][how]["documents"] for how in ("first", "alone", "only")] == [0, 0, 0]
+    outcome = project.cli("what-if", "pipeline.yaml", "--set", "c.minimum=null")
+    assert (outcome.code, "one.txt#8 would stay: c length 9 (10 -> -): xxxxxxxxx" in outcome.out) == (0, True)
 
 
 def test_each_change_is_counted_alone_too(filtered):

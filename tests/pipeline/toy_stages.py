@@ -302,3 +302,25 @@ class Narrow(Long):
 
     def columns(self):
         return ()
+
+
+class Trims(Narrow):
+    """Cuts what is behind `maximum` letters off, and drops texts that are shorter than `minimum`."""
+
+    def decide(self, features):
+        verdicts = Verdicts()
+        for row, length in enumerate(features.column("length").to_pylist()):
+            if length < self.minimum:
+                verdicts.drop(row, "too_short", value=length, threshold=self.minimum)
+            elif length > self.maximum:
+                verdicts.cut(row, "trimmed", value=length, spans=[Span(self.maximum, length, "rest")])
+        return verdicts.table()
+
+
+class Between(Narrow):
+    """The same with one reason for both thresholds, and no rule for one that is off."""
+
+    def rules(self):
+        return [
+            rule._replace(reason="length") for rule in super().rules() if (rule.minimum, rule.maximum) != (None, None)
+        ]
