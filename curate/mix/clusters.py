@@ -3,7 +3,7 @@
     tf-idf      (1 + log tf) log(n / df) of words in at least 3 and at most half of the texts, rows of length 1
     vectors     on the first right singular vectors (randomized, Halko et al. 2011: 8 more, 4 power iterations), of length 1
     k-means     by cosine, k-means++ beginnings (Arthur and Vassilvitskii 2007), the best of some
-    names       words with the largest p(w | cluster) log(p(w | cluster) / p(w)), p by texts that have the word
+    names       words of at least 5 texts with the largest p(w | cluster) log(p(w | cluster) / p(w)), p by texts that have the word
 
 2,000 texts of 300 words and 20 clusters: 3 CPU seconds with the engine's part (benchmarks/topics.py).
 """
@@ -36,6 +36,8 @@ __all__ = [
 
 LEAST, MOST = 3, 0.5
 """A word of the vocabulary stands in at least so many texts, and at most in this share of them."""
+NAMED = 5
+"""A word that names a cluster stands in at least so many texts: what stands in fewer may be about one person."""
 MORE, POWERS, BEGINNINGS, ROUNDS = 8, 4, 4, 100
 Floats = NDArray[np.float64]
 
@@ -80,10 +82,12 @@ def count_words(texts: pa.Array) -> Counts:
 
 
 def vocabulary(counts: Counts, most: int) -> Vocabulary:
-    """The most frequent words that tell texts apart, by the number of texts that have them; numbers are none."""
+    """The most frequent words that tell texts apart, by the number of texts that have them; words with digits are none."""
     frequency = np.bincount(counts.word, minlength=len(counts.words))
     there = np.flatnonzero((frequency >= LEAST) & (frequency <= max(MOST * counts.texts, LEAST)))
-    wanted = [(-int(frequency[n]), counts.words[n]) for n in there.tolist() if not counts.words[n].isdigit()]
+    wanted = [
+        (-int(frequency[n]), counts.words[n]) for n in there.tolist() if not any(map(str.isdigit, counts.words[n]))
+    ]
     chosen = sorted(wanted)[:most]
     by_word = sorted((word, -rank) for rank, word in chosen)
     idf = np.log(counts.texts / np.array([number for _, number in by_word], dtype=np.float64))
@@ -124,6 +128,8 @@ def clusters(vectors: Floats, number: int, seed: int) -> Floats:
     """Centres (at most `number`, dimensions) of length 1, the largest cluster first."""
     draw = np.random.default_rng(seed)
     best, centres = -np.inf, np.zeros((0, vectors.shape[1]))
+    if not len(vectors):
+        return centres
     for _ in range(BEGINNINGS):
         found = _rounds(vectors, _beginning(vectors, number, draw))
         fit = float((vectors @ found.T).max(axis=1).sum())
@@ -158,8 +164,9 @@ def _rounds(vectors: Floats, centres: Floats) -> Floats:
 
 def names(counts: Counts, known: Vocabulary, nearest: NDArray[np.int64], number: int, words: int) -> list[list[str]]:
     """The words that tell each cluster from all texts, the most telling first."""
-    there = set(known.words)
-    useful = np.array([word in there and len(word) > 1 - (ord(word[0]) > 0x2E80) for word in counts.words], dtype=bool)
+    there, frequency = set(known.words), np.bincount(counts.word, minlength=len(counts.words))
+    told = [word in there and len(word) > 1 - (ord(word[0]) > 0x2E80) for word in counts.words]
+    useful = np.array(told, dtype=bool) & (frequency >= NAMED)
     here = useful[counts.word] & (nearest[counts.text] >= 0)
     text, word = counts.text[here], counts.word[here]
     whole = np.bincount(word, minlength=len(counts.words)) / max(counts.texts, 1)

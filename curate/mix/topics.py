@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Topics"]
 
+_ADDRESS = r"(?i)(?:[a-z]{2,9}://|www\.)[^\s<>\"]+|[\p{L}\p{M}\p{N}._%+'-]*@[\p{L}\p{M}\p{N}._-]+"
+
 
 class Topics(Global):
     """Sorts the documents into topics that it finds, and names them by their words.
 
     Every document gets `topic` (0 is the largest), `topic_name` (its most telling words) and `topic_distance` (1 - cosine, 0
-    to 2); null where it has no word that the topics know. The artifact `topics` lists them. Mix by them (`mix: by:
-    [topic_name]`), or keep a topic in one split (`split: by: topic`).
+    to 2); null where it has no word that the topics know, or no embedding. The artifact `topics` lists them; it has no row, and
+    every document null, where no word stands in 3 documents of the sample and in at most half of them. Mix by them (`mix: by:
+    [topic_name]`), or keep a topic in one split (`split: by: topic`). Addresses, links and words with digits do not count, and
+    names are made of words that stand in at least 5 documents of the sample. A person whom so many documents name can
+    still name a topic: an erasure finds such a name where it stands as in the subject file, not single words of it.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "xxhash")
@@ -105,14 +110,10 @@ class Topics(Global):
         texts = pa.concat_arrays(table.column("text").chunks)
         counts = found.count_words(texts)
         known = found.vocabulary(counts, self.vocabulary)
-        if not known.words and not self.embedding:
-            raise CurateError(
-                f"there are no topics in {len(texts):,} documents: no word stands in {found.LEAST} and in at most half of them",
-                hint="topics need more documents, or an `embedding`",
-            )
+        projection, vectors = np.zeros((len(known.words), 0)), np.zeros((len(texts), 0))
         if self.embedding:
-            projection, vectors = np.zeros((len(known.words), 0)), _matrix(table.column("vector"))
-        else:
+            vectors = _matrix(table.column("vector"))
+        elif known.words:
             matrix = found.tf_idf(counts, known)
             projection = found.singular_vectors(matrix, self.dimensions, self.seed)
             vectors = matrix @ projection
@@ -120,10 +121,17 @@ class Topics(Global):
         there = np.flatnonzero(np.linalg.norm(vectors, axis=1) > 0)
         centres = found.clusters(vectors[there], min(self.topics, len(there)), self.seed)
         nearest = np.full(len(vectors), -1, dtype=np.int64)
-        nearest[there] = (vectors[there] @ centres.T).argmax(axis=1)
-        named = [" ".join(words) for words in found.names(counts, known, nearest, len(centres), 3)]
-        more = [" ".join(words) for words in found.names(counts, known, nearest, len(centres), 12)]
-        model = desk.write(pa.table({"word": known.words, "idf": known.idf, "vector": _lists(projection)}))
+        if len(there):
+            nearest[there] = (vectors[there] @ centres.T).argmax(axis=1)
+        named, more = (
+            pa.array(
+                [" ".join(words) for words in found.names(counts, known, nearest, len(centres), most)], pa.string()
+            )
+            for most in (3, 12)
+        )
+        model = desk.write(
+            pa.table({"word": pa.array(known.words, pa.string()), "idf": known.idf, "vector": _lists(projection)})
+        )
         held = desk.write(pa.table({"name": named, "vector": _lists(centres)}))
         sizes = np.bincount(nearest[there], minlength=len(centres))
         told = desk.write(pa.table({"topic": np.arange(len(centres)), "name": named, "sampled": sizes, "words": more}))
@@ -140,9 +148,14 @@ class Topics(Global):
         centre, named = _matrix(topics.column("vector")), topics.column("name")
         table = desk.signatures()
         documents = table.column("document").to_numpy()
-        vectors = _matrix(table.column("vector")) if self.embedding else self._compared(desk, desk.read(model))
+        if not len(centre):
+            vectors, centre, named = np.zeros((len(documents), 1)), np.zeros((1, 1)), pa.chunked_array([[""]])
+        elif self.embedding:
+            vectors = _matrix(table.column("vector"), centre.shape[1])
+        else:
+            vectors = self._compared(desk, desk.read(model))
         lengths = np.linalg.norm(vectors, axis=1)
-        cosine = vectors @ centre.T / np.where(lengths > 0, lengths, 1)[:, None] if len(vectors) else np.zeros((0, 1))
+        cosine = vectors @ centre.T / np.where(lengths > 0, lengths, 1)[:, None]
         nearest, known = cosine.argmax(axis=1), lengths > 0
         distance = np.round(1 - cosine.max(axis=1), 5)  # so that the last bits of a product do not matter
         found = pa.table({
@@ -182,9 +195,10 @@ class Topics(Global):
 
 
 def _beginnings(texts: pa.Array, characters: int) -> pa.Array:
+    """The starts of texts without addresses and links: their parts would name people, and tell no topic."""
     import pyarrow.compute as compute
 
-    return compute.utf8_slice_codeunits(texts, 0, characters)
+    return compute.replace_substring_regex(compute.utf8_slice_codeunits(texts, 0, characters), _ADDRESS, " ")
 
 
 def _vectors(column: pa.ChunkedArray) -> pa.Array:
@@ -203,12 +217,12 @@ def _lists(matrix: np.ndarray) -> pa.Array:
     return pa.array(matrix.tolist(), pa.list_(pa.float64()))
 
 
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """Lists of one length as rows; empty ones are 0."""
+def _matrix(column: pa.ChunkedArray, width: int = 0) -> np.ndarray:
+    """Lists of one length (`width`, else that of the longest) as rows; empty ones are 0."""
     import numpy as np
 
     rows = column.to_pylist()
-    width = max(map(len, rows), default=0)
+    width = width or max(map(len, rows), default=0)
     wrong = {len(row) for row in rows} - {0, width}
     if wrong:
         raise CurateError(f"embeddings have {min(wrong)} and {width} numbers", hint="all need the same number")
