@@ -3,7 +3,7 @@
     tf-idf      (1 + log tf) log(n / df) of words in at least 3 and at most half of the texts, rows of length 1
     vectors     on the first right singular vectors (randomized, Halko et al. 2011: 8 more, 4 power iterations), of length 1
     k-means     by cosine, k-means++ beginnings (Arthur and Vassilvitskii 2007), the best of some
-    names       words of at least 5 texts with the largest p(w | cluster) log(p(w | cluster) / p(w)), p by texts that have the word
+    names       words of at least 5 texts with the largest p(w | cluster) log(p(w | cluster) / p(w)), p by texts with it
 
 2,000 texts of 300 words and 20 clusters: 3 CPU seconds with the engine's part (benchmarks/topics.py).
 """
