@@ -26,6 +26,7 @@ __all__ = [
     "Counts",
     "Vocabulary",
     "clusters",
+    "cosines",
     "count_words",
     "names",
     "singular_vectors",
@@ -108,20 +109,28 @@ def tf_idf(counts: Counts, known: Vocabulary) -> csr_matrix:
 
 
 def singular_vectors(matrix: csr_matrix, most: int, seed: int) -> Floats:
-    """The first right singular vectors, as columns: (words, at most `most`)."""
+    """The first right singular vectors, as columns: (words, at most `most` and the 8 more).
+
+    All that were searched in are there: which of equal ones were left out would be a matter of the kind of CPU.
+    """
     shape: tuple[int, int] = matrix.shape  # type: ignore[assignment]
     number = min(most, *shape)
     draw = np.random.default_rng(seed).standard_normal((shape[1], min(number + MORE, *shape)))
     basis = np.linalg.qr(matrix @ draw)[0]
     for _ in range(POWERS):
         basis = np.linalg.qr(matrix @ np.linalg.qr(matrix.T @ basis)[0])[0]
-    return np.linalg.svd((matrix.T @ basis).T, full_matrices=False)[2][:number].T
+    return np.linalg.svd((matrix.T @ basis).T, full_matrices=False)[2].T
 
 
 def sphere(vectors: Floats) -> Floats:
     """Vectors of length 1; those of length 0 stay."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(lengths > 0, lengths, 1)
+
+
+def cosines(vectors: Floats, centres: Floats) -> Floats:
+    """Of vectors of length 1, to 6 places: the last bits of a product are those of the kind of CPU."""
+    return np.round(vectors @ centres.T, 6)
 
 
 def clusters(vectors: Floats, number: int, seed: int) -> Floats:
@@ -132,27 +141,27 @@ def clusters(vectors: Floats, number: int, seed: int) -> Floats:
         return centres
     for _ in range(BEGINNINGS):
         found = _rounds(vectors, _beginning(vectors, number, draw))
-        fit = float((vectors @ found.T).max(axis=1).sum())
+        fit = float(cosines(vectors, found).max(axis=1).sum())
         if fit > best + 1e-9:
             best, centres = fit, found
-    sizes = np.bincount((vectors @ centres.T).argmax(axis=1), minlength=len(centres))
+    sizes = np.bincount(cosines(vectors, centres).argmax(axis=1), minlength=len(centres))
     return centres[np.argsort(-sizes, kind="stable")]
 
 
 def _beginning(vectors: Floats, number: int, draw: np.random.Generator) -> Floats:
     """Vectors that are far from one another."""
     chosen = [int(draw.integers(len(vectors)))]
-    far = np.clip(1 - vectors @ vectors[chosen[0]], 0, None)
+    far = np.clip(1 - cosines(vectors, vectors[chosen[0]]), 0, None)
     while len(chosen) < number and far.sum() > 1e-9:
         chosen.append(int(draw.choice(len(vectors), p=far / far.sum())))
-        far = np.minimum(far, np.clip(1 - vectors @ vectors[chosen[-1]], 0, None))
+        far = np.minimum(far, np.clip(1 - cosines(vectors, vectors[chosen[-1]]), 0, None))
     return vectors[chosen]
 
 
 def _rounds(vectors: Floats, centres: Floats) -> Floats:
     nearest = np.full(len(vectors), -1)
     for _ in range(ROUNDS):
-        before, nearest = nearest, (vectors @ centres.T).argmax(axis=1)
+        before, nearest = nearest, cosines(vectors, centres).argmax(axis=1)
         if np.array_equal(before, nearest):
             break
         sums = np.zeros_like(centres)

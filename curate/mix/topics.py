@@ -1,8 +1,9 @@
 """What documents are about: clusters of a sample, and for every document the nearest one.
 
 The clusters are fitted on a drawn sample in one process (curate/mix/clusters.py); every document is then compared with them, a
-group of shards at a time. Same documents and seed, same topics, whatever the workers. Cost: about 15 MB a CPU second
-beside the fit (benchmarks/topics.py); memory is that of the sample's texts and words.
+group of shards at a time. Same documents and seed, same topics, whatever the workers; cosines are rounded, so that CPUs of
+other kinds find the same but where one lies at the edge of a rounding. Cost: about 15 MB a CPU second beside the fit
+(benchmarks/topics.py); memory is that of the sample's texts and words.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Topics(Global):
     sample: int = Field(
         20_000, ge=10, description="About how many documents, drawn by their ids, the topics are found in."
     )
-    dimensions: int = Field(64, ge=2, le=512, description="Singular vectors of tf-idf in which documents are compared.")
+    dimensions: int = Field(
+        64, ge=2, le=512, description="Singular vectors of tf-idf in which documents are compared, beside 8 more."
+    )
     vocabulary: int = Field(30_000, ge=100, description="Most words that documents are told apart by.")
     characters: int = Field(
         10_000, ge=100, description="How much of the start of a document is looked at, in characters."
@@ -122,7 +125,7 @@ class Topics(Global):
         centres = found.clusters(vectors[there], min(self.topics, len(there)), self.seed)
         nearest = np.full(len(vectors), -1, dtype=np.int64)
         if len(there):
-            nearest[there] = (vectors[there] @ centres.T).argmax(axis=1)
+            nearest[there] = found.cosines(vectors[there], centres).argmax(axis=1)
         named, more = (
             pa.array(
                 [" ".join(words) for words in found.names(counts, known, nearest, len(centres), most)], pa.string()
@@ -144,6 +147,8 @@ class Topics(Global):
         import numpy as np
         import pyarrow as pa
 
+        from curate.mix.clusters import cosines, sphere
+
         topics = desk.read(centres)
         centre, named = _matrix(topics.column("vector")), topics.column("name")
         table = desk.signatures()
@@ -155,7 +160,7 @@ class Topics(Global):
         else:
             vectors = self._compared(desk, desk.read(model))
         lengths = np.linalg.norm(vectors, axis=1)
-        cosine = vectors @ centre.T / np.where(lengths > 0, lengths, 1)[:, None]
+        cosine = cosines(sphere(vectors), centre)
         nearest, known = cosine.argmax(axis=1), lengths > 0
         distance = np.round(1 - cosine.max(axis=1), 5)  # so that the last bits of a product do not matter
         found = pa.table({
