@@ -3,7 +3,7 @@
     tf-idf      (1 + log tf) log(n / df) of words in at least 3 and at most half of the texts, rows of length 1
     vectors     on the first right singular vectors (randomized, Halko et al. 2011: 8 more, 4 power iterations), of length 1
     k-means     by cosine, k-means++ beginnings (Arthur and Vassilvitskii 2007), the best of some
-    names       words with the largest p(w | cluster) log(p(w | cluster) / p(w)), p by texts that have the word
+    names       words of at least 5 texts with the largest p(w | cluster) log(p(w | cluster) / p(w)), p by texts with it
 
 2,000 texts of 300 words and 20 clusters: 3 CPU seconds with the engine's part (benchmarks/topics.py).
 """
@@ -26,6 +26,7 @@ __all__ = [
     "Counts",
     "Vocabulary",
     "clusters",
+    "cosines",
     "count_words",
     "names",
     "singular_vectors",
@@ -36,6 +37,8 @@ __all__ = [
 
 LEAST, MOST = 3, 0.5
 """A word of the vocabulary stands in at least so many texts, and at most in this share of them."""
+NAMED = 5
+"""A word that names a cluster stands in at least so many texts: what stands in fewer may be about one person."""
 MORE, POWERS, BEGINNINGS, ROUNDS = 8, 4, 4, 100
 Floats = NDArray[np.float64]
 
@@ -80,10 +83,12 @@ def count_words(texts: pa.Array) -> Counts:
 
 
 def vocabulary(counts: Counts, most: int) -> Vocabulary:
-    """The most frequent words that tell texts apart, by the number of texts that have them; numbers are none."""
+    """The most frequent words that tell texts apart, by the number of texts that have them; words with digits are none."""
     frequency = np.bincount(counts.word, minlength=len(counts.words))
     there = np.flatnonzero((frequency >= LEAST) & (frequency <= max(MOST * counts.texts, LEAST)))
-    wanted = [(-int(frequency[n]), counts.words[n]) for n in there.tolist() if not counts.words[n].isdigit()]
+    wanted = [
+        (-int(frequency[n]), counts.words[n]) for n in there.tolist() if not any(map(str.isdigit, counts.words[n]))
+    ]
     chosen = sorted(wanted)[:most]
     by_word = sorted((word, -rank) for rank, word in chosen)
     idf = np.log(counts.texts / np.array([number for _, number in by_word], dtype=np.float64))
@@ -104,14 +109,17 @@ def tf_idf(counts: Counts, known: Vocabulary) -> csr_matrix:
 
 
 def singular_vectors(matrix: csr_matrix, most: int, seed: int) -> Floats:
-    """The first right singular vectors, as columns: (words, at most `most`)."""
+    """The first right singular vectors, as columns: (words, at most `most` and the 8 more).
+
+    All that were searched in are there: which of equal ones were left out would be a matter of the kind of CPU.
+    """
     shape: tuple[int, int] = matrix.shape  # type: ignore[assignment]
     number = min(most, *shape)
     draw = np.random.default_rng(seed).standard_normal((shape[1], min(number + MORE, *shape)))
     basis = np.linalg.qr(matrix @ draw)[0]
     for _ in range(POWERS):
         basis = np.linalg.qr(matrix @ np.linalg.qr(matrix.T @ basis)[0])[0]
-    return np.linalg.svd((matrix.T @ basis).T, full_matrices=False)[2][:number].T
+    return np.linalg.svd((matrix.T @ basis).T, full_matrices=False)[2].T
 
 
 def sphere(vectors: Floats) -> Floats:
@@ -120,33 +128,40 @@ def sphere(vectors: Floats) -> Floats:
     return vectors / np.where(lengths > 0, lengths, 1)
 
 
+def cosines(vectors: Floats, centres: Floats) -> Floats:
+    """Of vectors of length 1, to 6 places: the last bits of a product are those of the kind of CPU."""
+    return np.round(vectors @ centres.T, 6)
+
+
 def clusters(vectors: Floats, number: int, seed: int) -> Floats:
     """Centres (at most `number`, dimensions) of length 1, the largest cluster first."""
     draw = np.random.default_rng(seed)
     best, centres = -np.inf, np.zeros((0, vectors.shape[1]))
+    if not len(vectors):
+        return centres
     for _ in range(BEGINNINGS):
         found = _rounds(vectors, _beginning(vectors, number, draw))
-        fit = float((vectors @ found.T).max(axis=1).sum())
+        fit = float(cosines(vectors, found).max(axis=1).sum())
         if fit > best + 1e-9:
             best, centres = fit, found
-    sizes = np.bincount((vectors @ centres.T).argmax(axis=1), minlength=len(centres))
+    sizes = np.bincount(cosines(vectors, centres).argmax(axis=1), minlength=len(centres))
     return centres[np.argsort(-sizes, kind="stable")]
 
 
 def _beginning(vectors: Floats, number: int, draw: np.random.Generator) -> Floats:
     """Vectors that are far from one another."""
     chosen = [int(draw.integers(len(vectors)))]
-    far = np.clip(1 - vectors @ vectors[chosen[0]], 0, None)
+    far = np.clip(1 - cosines(vectors, vectors[chosen[0]]), 0, None)
     while len(chosen) < number and far.sum() > 1e-9:
         chosen.append(int(draw.choice(len(vectors), p=far / far.sum())))
-        far = np.minimum(far, np.clip(1 - vectors @ vectors[chosen[-1]], 0, None))
+        far = np.minimum(far, np.clip(1 - cosines(vectors, vectors[chosen[-1]]), 0, None))
     return vectors[chosen]
 
 
 def _rounds(vectors: Floats, centres: Floats) -> Floats:
     nearest = np.full(len(vectors), -1)
     for _ in range(ROUNDS):
-        before, nearest = nearest, (vectors @ centres.T).argmax(axis=1)
+        before, nearest = nearest, cosines(vectors, centres).argmax(axis=1)
         if np.array_equal(before, nearest):
             break
         sums = np.zeros_like(centres)
@@ -158,8 +173,9 @@ def _rounds(vectors: Floats, centres: Floats) -> Floats:
 
 def names(counts: Counts, known: Vocabulary, nearest: NDArray[np.int64], number: int, words: int) -> list[list[str]]:
     """The words that tell each cluster from all texts, the most telling first."""
-    there = set(known.words)
-    useful = np.array([word in there and len(word) > 1 - (ord(word[0]) > 0x2E80) for word in counts.words], dtype=bool)
+    there, frequency = set(known.words), np.bincount(counts.word, minlength=len(counts.words))
+    told = [word in there and len(word) > 1 - (ord(word[0]) > 0x2E80) for word in counts.words]
+    useful = np.array(told, dtype=bool) & (frequency >= NAMED)
     here = useful[counts.word] & (nearest[counts.text] >= 0)
     text, word = counts.text[here], counts.word[here]
     whole = np.bincount(word, minlength=len(counts.words)) / max(counts.texts, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -53,7 +54,10 @@ class Mix(Global):
         None, description="Weight of each cell; cells without one are left out. By default each has its size."
     )
     temperature: float = Field(
-        1.0, gt=0, description="Weights are taken to the power of 1 / this: above 1 small cells get more."
+        1.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Weights are taken to the power of 1 / this: above 1 small cells get more.",
     )
     budget: int | None = Field(
         None,
@@ -64,13 +68,14 @@ class Mix(Global):
     max_repeats: float = Field(
         1.0,
         gt=0,
+        le=1_000_000,
         description="Most times that a document may be seen; up to 4 repeated words are about as good as new ones "
         "(Muennighoff et al. 2023). A budget that a cell cannot fill within this is filled by the others.",
     )
     size: str = Field(
         "words",
         description="What shares and budget are of: `documents`, `bytes`, `words` (runs without white space), or a column of "
-        "numbers (`tokens`).",
+        "numbers (`tokens`), in which nothing is 0. A cell whose size is 0 has no share, and stays as it is.",
     )
     seed: int = Field(1, ge=0, lt=2**64, description="Seed of the draw; another seed keeps other documents.")
 
@@ -79,9 +84,10 @@ class Mix(Global):
         if bool(self.by) == bool(self.parts):
             raise ValueError("give `by` (columns), or `parts` (patterns of `source_uri`), and not both")
         if self.weights is not None and (
-            not self.weights or min(self.weights.values()) < 0 or not any(self.weights.values())
+            not all(isfinite(weight) and weight >= 0 for weight in self.weights.values())
+            or not any(self.weights.values())
         ):
-            raise ValueError("`weights` are not negative, and one of them is above 0")
+            raise ValueError("`weights` are numbers that are not negative, and one of them is above 0")
         if self.weights is None and self.budget is None and self.max_repeats <= 1 and self.temperature != 1:
             raise ValueError(
                 "a `temperature` needs a `budget`, or `max_repeats` above 1: else all that there is stays once"
@@ -137,7 +143,7 @@ class Mix(Global):
         elif self.size == "words":
             sizes = compute.count_substring_regex(batch.column("text"), r"\S+")
         else:
-            sizes = compute.fill_null(batch.column(self.size), 0)
+            return _numbers(batch.column(self.size), self.size)
         return pa.concat_arrays([chunk.cast(pa.int64()) for chunk in sizes.chunks] or [pa.array([], pa.int64())])
 
     # ---- over all documents
@@ -147,7 +153,7 @@ class Mix(Global):
         from curate.mix.shares import shares
 
         groups = range(len(work.bounds))
-        sizes: dict[str, int] = {}
+        sizes: dict[str, float] = {}
         for tally in work.each_group("tally", [{} for _ in groups]):
             for cell, size in tally["sizes"].items():
                 sizes[cell] = sizes.get(cell, 0) + size
@@ -158,7 +164,7 @@ class Mix(Global):
         )
         rates = {cell: found.rate for cell, found in cells.items()}
         chosen = work.each_group("choose", [{"rates": rates, "bounds": list(work.bounds)} for _ in groups])
-        rows: dict[str, list[int]] = {cell: [0, 0, 0, 0] for cell in cells}
+        rows: dict[str, list[float]] = {cell: [0, 0, 0, 0] for cell in cells}
         for one in chosen:
             for cell, counts in one["counts"].items():
                 rows[cell] = [a + b for a, b in zip(rows[cell], counts, strict=True)]
@@ -166,7 +172,7 @@ class Mix(Global):
         (told,) = work.each("tell", [{"cells": facts}])
         return Decision([one["found"] for one in chosen], {"mix": [(told["object"], len(facts))]})
 
-    def _check(self, sizes: Mapping[str, int]) -> None:
+    def _check(self, sizes: Mapping[str, float]) -> None:
         for cell in self.weights or ():
             if cell not in sizes:
                 hint = did_you_mean(cell, sizes) or f"there are: {', '.join(list(sizes)[:10])}"
@@ -175,7 +181,12 @@ class Mix(Global):
     def tally(self, desk: Desk) -> dict[str, Any]:
         """The size of each cell in a group of shards."""
         table = desk.signatures(["cell", "size"])
-        summed = table.select(["cell", "size"]).group_by("cell").aggregate([("size", "sum")]).sort_by("cell")
+        summed = (
+            table.select(["cell", "size"])
+            .group_by("cell", use_threads=False)
+            .aggregate([("size", "sum")])
+            .sort_by("cell")
+        )
         return {
             "sizes": dict(zip(summed["cell"].to_pylist(), summed["size_sum"].to_pylist(), strict=True)),
             "objects": [],
@@ -205,7 +216,7 @@ class Mix(Global):
             here = places == number
             stays = here & (repeats > 0)
             seen = (sizes[here] * repeats[here]).sum()
-            counts[cell] = [int(here.sum()), int(stays.sum()), int(sizes[stays].sum()), int(seen)]
+            counts[cell] = [int(here.sum()), int(stays.sum()), sizes[stays].sum().item(), seen.item()]
         return {"found": cut, "counts": counts, "objects": [cut["run"]]}
 
     def tell(self, desk: Desk, *, cells: list[dict[str, Any]]) -> dict[str, Any]:
@@ -242,3 +253,16 @@ class Mix(Global):
             gone, "dropped", reason, value=mine.column("draw").to_numpy()[gone], threshold=rate[gone]
         )
         return Effect(verdicts, {"repeats": pa.array(repeats, pa.int32())})
+
+
+def _numbers(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """The sizes of documents in a column of numbers; nothing is 0."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    sizes = compute.fill_null(column.cast(pa.float64()), 0.0).combine_chunks()
+    values = sizes.to_numpy()
+    for wrong in values[~(np.isfinite(values) & (values >= 0))]:
+        raise ValueError(f"`{name}` is {wrong}, and a size is a number of 0 or more")
+    return sizes if isinstance(sizes, pa.Array) else pa.concat_arrays(sizes.chunks or [pa.array([], pa.float64())])

@@ -12,12 +12,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import NamedTuple
 
 __all__ = ["WORTH", "Cell", "effective", "shares"]
 
 WORTH = 15.39
 """R* of Muennighoff et al. 2023: the scale on which repeats lose their worth."""
+
+SMALLEST = 1e-250
+"""Least part of the heaviest cell's power that a cell has, so that it takes what the others leave."""
 
 
 class Cell(NamedTuple):
@@ -29,23 +33,23 @@ class Cell(NamedTuple):
         rate: How often each of its documents is seen, in the mean.
     """
 
-    size: int
+    size: float
     share: float
     rate: float
 
 
 def shares(
-    sizes: Mapping[str, int],
+    sizes: Mapping[str, float],
     *,
     weights: Mapping[str, float] | None = None,
     temperature: float = 1.0,
     budget: float | None = None,
     most: float = 1.0,
 ) -> dict[str, Cell]:
-    """The rates of cells; those without size or weight have none.
+    """The rates of cells; those without weight have none, those without size take nothing of the budget and stay.
 
     Args:
-        sizes: Of each cell, above 0 where it has documents.
+        sizes: Of each cell, 0 or more.
         weights: Of each cell that is to be there; only their proportions count.
         temperature: Above 1 evens the shares out.
         budget: Of all cells together.
@@ -54,30 +58,38 @@ def shares(
     asked = {
         name: (weights[name] if weights else size) for name, size in sizes.items() if not weights or name in weights
     }
-    powers = {name: weight ** (1 / temperature) for name, weight in asked.items() if weight > 0 and sizes[name] > 0}
-    whole = sum(powers.values())
+    asked = {name: weight for name, weight in asked.items() if weight > 0 or not weights}
+    free = {name: min(1.0, most) for name in asked if sizes[name] <= 0}
+    asked = {name: weight for name, weight in asked.items() if name not in free}
+    if not asked:
+        return {name: Cell(size, 0.0, free.get(name, 0.0)) for name, size in sizes.items()}
+    heaviest = max(asked.values())  # of which parts are taken, so that no power is too large; nor may one vanish
+    powers = {name: max((weight / heaviest) ** (1 / temperature), SMALLEST) for name, weight in asked.items()}
+    whole = math.fsum(powers.values())
     wanted = {name: power / whole for name, power in powers.items()}
-    if not wanted:
-        return {name: Cell(size, 0.0, 0.0) for name, size in sizes.items()}
     if budget is not None:
         total = float(budget)
     elif weights:
         total = min(most * sizes[name] / share for name, share in wanted.items())
     else:
         total = float(sum(sizes.values()))
-    rates = _rates(sizes, wanted, total, most)
+    rates = free | _rates(sizes, wanted, total, most)
     return {name: Cell(size, wanted.get(name, 0.0), rates.get(name, 0.0)) for name, size in sizes.items()}
 
 
-def _rates(sizes: Mapping[str, int], wanted: Mapping[str, float], total: float, most: float) -> dict[str, float]:
+def _rates(sizes: Mapping[str, float], wanted: Mapping[str, float], total: float, most: float) -> dict[str, float]:
     """Fill the budget: cells that reach the cap stay there, and the others share what is left."""
     rates: dict[str, float] = {}
-    open_cells = sorted(wanted, key=lambda name: most * sizes[name] / wanted[name])
-    left, part = total, math.fsum(wanted.values())
-    for name in open_cells:
-        rate = min(most, left * wanted[name] / part / sizes[name]) if part > 0 else 0.0
-        rates[name] = rate
-        left, part = left - rate * sizes[name], part - wanted[name]
+    open_cells = sorted(wanted, key=lambda name: most * (sizes[name] / wanted[name]))
+    # what the cells from here on are to have, in sums: in differences a small share would vanish
+    whole, *rests = reversed(list(accumulate((wanted[name] for name in reversed(open_cells)), initial=0.0)))
+    left, each = total, total / whole
+    for name, rest in zip(open_cells, rests, strict=True):
+        rate = each * wanted[name] / sizes[name]
+        rates[name] = min(most, rate)
+        if rate > most * (1 + 1e-12) and rest:
+            left = max(left - most * sizes[name], 0.0)
+            each = left / rest
     return rates
 
 

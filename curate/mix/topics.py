@@ -1,8 +1,9 @@
 """What documents are about: clusters of a sample, and for every document the nearest one.
 
 The clusters are fitted on a drawn sample in one process (curate/mix/clusters.py); every document is then compared with them, a
-group of shards at a time. Same documents and seed, same topics, whatever the workers. Cost: about 15 MB a CPU second
-beside the fit (benchmarks/topics.py); memory is that of the sample's texts and words.
+group of shards at a time. Same documents and seed, same topics, whatever the workers; cosines are rounded, so that CPUs of
+other kinds find the same but where one lies at the edge of a rounding. Cost: about 15 MB a CPU second beside the fit
+(benchmarks/topics.py); memory is that of the sample's texts and words.
 """
 
 from __future__ import annotations
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Topics"]
 
+_ADDRESS = r"(?i)(?:[a-z]{2,9}://|www\.)[^\s<>\"]+|[\p{L}\p{M}\p{N}._%+'-]*@[\p{L}\p{M}\p{N}._-]+"
+
 
 class Topics(Global):
     """Sorts the documents into topics that it finds, and names them by their words.
 
     Every document gets `topic` (0 is the largest), `topic_name` (its most telling words) and `topic_distance` (1 - cosine, 0
-    to 2); null where it has no word that the topics know. The artifact `topics` lists them. Mix by them (`mix: by:
-    [topic_name]`), or keep a topic in one split (`split: by: topic`).
+    to 2); null where it has no word that the topics know, or no embedding. The artifact `topics` lists them; it has no row, and
+    every document null, where no word stands in 3 documents of the sample and in at most half of them. Mix by them (`mix: by:
+    [topic_name]`), or keep a topic in one split (`split: by: topic`). Addresses, links and words with digits do not count, and
+    names are made of words that stand in at least 5 documents of the sample. A person whom so many documents name can
+    still name a topic: an erasure finds such a name where it stands as in the subject file, not single words of it.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "xxhash")
@@ -40,7 +46,9 @@ class Topics(Global):
     sample: int = Field(
         20_000, ge=10, description="About how many documents, drawn by their ids, the topics are found in."
     )
-    dimensions: int = Field(64, ge=2, le=512, description="Singular vectors of tf-idf in which documents are compared.")
+    dimensions: int = Field(
+        64, ge=2, le=512, description="Singular vectors of tf-idf in which documents are compared, beside 8 more."
+    )
     vocabulary: int = Field(30_000, ge=100, description="Most words that documents are told apart by.")
     characters: int = Field(
         10_000, ge=100, description="How much of the start of a document is looked at, in characters."
@@ -105,14 +113,10 @@ class Topics(Global):
         texts = pa.concat_arrays(table.column("text").chunks)
         counts = found.count_words(texts)
         known = found.vocabulary(counts, self.vocabulary)
-        if not known.words and not self.embedding:
-            raise CurateError(
-                f"there are no topics in {len(texts):,} documents: no word stands in {found.LEAST} and in at most half of them",
-                hint="topics need more documents, or an `embedding`",
-            )
+        projection, vectors = np.zeros((len(known.words), 0)), np.zeros((len(texts), 0))
         if self.embedding:
-            projection, vectors = np.zeros((len(known.words), 0)), _matrix(table.column("vector"))
-        else:
+            vectors = _matrix(table.column("vector"))
+        elif known.words:
             matrix = found.tf_idf(counts, known)
             projection = found.singular_vectors(matrix, self.dimensions, self.seed)
             vectors = matrix @ projection
@@ -120,10 +124,17 @@ class Topics(Global):
         there = np.flatnonzero(np.linalg.norm(vectors, axis=1) > 0)
         centres = found.clusters(vectors[there], min(self.topics, len(there)), self.seed)
         nearest = np.full(len(vectors), -1, dtype=np.int64)
-        nearest[there] = (vectors[there] @ centres.T).argmax(axis=1)
-        named = [" ".join(words) for words in found.names(counts, known, nearest, len(centres), 3)]
-        more = [" ".join(words) for words in found.names(counts, known, nearest, len(centres), 12)]
-        model = desk.write(pa.table({"word": known.words, "idf": known.idf, "vector": _lists(projection)}))
+        if len(there):
+            nearest[there] = found.cosines(vectors[there], centres).argmax(axis=1)
+        named, more = (
+            pa.array(
+                [" ".join(words) for words in found.names(counts, known, nearest, len(centres), most)], pa.string()
+            )
+            for most in (3, 12)
+        )
+        model = desk.write(
+            pa.table({"word": pa.array(known.words, pa.string()), "idf": known.idf, "vector": _lists(projection)})
+        )
         held = desk.write(pa.table({"name": named, "vector": _lists(centres)}))
         sizes = np.bincount(nearest[there], minlength=len(centres))
         told = desk.write(pa.table({"topic": np.arange(len(centres)), "name": named, "sampled": sizes, "words": more}))
@@ -136,13 +147,20 @@ class Topics(Global):
         import numpy as np
         import pyarrow as pa
 
+        from curate.mix.clusters import cosines, sphere
+
         topics = desk.read(centres)
         centre, named = _matrix(topics.column("vector")), topics.column("name")
         table = desk.signatures()
         documents = table.column("document").to_numpy()
-        vectors = _matrix(table.column("vector")) if self.embedding else self._compared(desk, desk.read(model))
+        if not len(centre):
+            vectors, centre, named = np.zeros((len(documents), 1)), np.zeros((1, 1)), pa.chunked_array([[""]])
+        elif self.embedding:
+            vectors = _matrix(table.column("vector"), centre.shape[1])
+        else:
+            vectors = self._compared(desk, desk.read(model))
         lengths = np.linalg.norm(vectors, axis=1)
-        cosine = vectors @ centre.T / np.where(lengths > 0, lengths, 1)[:, None] if len(vectors) else np.zeros((0, 1))
+        cosine = cosines(sphere(vectors), centre)
         nearest, known = cosine.argmax(axis=1), lengths > 0
         distance = np.round(1 - cosine.max(axis=1), 5)  # so that the last bits of a product do not matter
         found = pa.table({
@@ -182,9 +200,10 @@ class Topics(Global):
 
 
 def _beginnings(texts: pa.Array, characters: int) -> pa.Array:
+    """The starts of texts without addresses and links: their parts would name people, and tell no topic."""
     import pyarrow.compute as compute
 
-    return compute.utf8_slice_codeunits(texts, 0, characters)
+    return compute.replace_substring_regex(compute.utf8_slice_codeunits(texts, 0, characters), _ADDRESS, " ")
 
 
 def _vectors(column: pa.ChunkedArray) -> pa.Array:
@@ -203,12 +222,12 @@ def _lists(matrix: np.ndarray) -> pa.Array:
     return pa.array(matrix.tolist(), pa.list_(pa.float64()))
 
 
-def _matrix(column: pa.ChunkedArray) -> np.ndarray:
-    """Lists of one length as rows; empty ones are 0."""
+def _matrix(column: pa.ChunkedArray, width: int = 0) -> np.ndarray:
+    """Lists of one length (`width`, else that of the longest) as rows; empty ones are 0."""
     import numpy as np
 
     rows = column.to_pylist()
-    width = max(map(len, rows), default=0)
+    width = width or max(map(len, rows), default=0)
     wrong = {len(row) for row in rows} - {0, width}
     if wrong:
         raise CurateError(f"embeddings have {min(wrong)} and {width} numbers", hint="all need the same number")

@@ -84,6 +84,26 @@ def test_repeated_words_are_worth_less_than_new_ones():
     assert effective(100, 1e9) == pytest.approx(1639, abs=0.1)
 
 
+@pytest.mark.parametrize("temperature", [0.01, 0.5, 1.0, 1e9])
+@pytest.mark.parametrize("weights", [{"a": 1e300, "b": 1, "c": 1}, {"a": 1e-200, "b": 1e-200, "c": 5e-324}])
+def test_weights_of_any_greatness_have_shares(weights, temperature):
+    found = shares(SIZES, weights=weights, temperature=temperature)
+    assert sum(cell.share for cell in found.values()) == pytest.approx(1)
+    assert all(0 < cell.rate <= 1 for cell in found.values())
+
+
+@pytest.mark.parametrize("temperature", [0.01, 1.0])
+def test_a_tiny_share_takes_what_the_others_leave(temperature):
+    found = shares({"a": 10**6, "b": 10**6}, weights={"a": 1, "b": 1e-17}, budget=1_500_000, temperature=temperature)
+    assert (found["a"].rate, found["b"].rate) == (1, pytest.approx(0.5))
+
+
+def test_a_cell_without_size_stays_and_takes_nothing_of_the_budget():
+    found = shares({"a": 100, "b": 0, "c": 0}, weights={"a": 1, "b": 1}, budget=50, most=2)
+    assert {name: cell.rate for name, cell in found.items()} == {"a": 0.5, "b": 1, "c": 0}
+    assert {name: cell.rate for name, cell in shares({"a": 0}).items()} == {"a": 1}
+
+
 # ---- as a stage
 
 
@@ -172,6 +192,28 @@ def test_several_columns_make_cells_and_a_missing_value_is_one(documents):
     assert table["size"].to_pylist() == [2, 0]
 
 
+def test_sizes_may_be_fractions_and_nothing_is_none(documents):
+    sign = Mix(by=("topic",), size="cost").open()
+    assert sign(documents(["a", "b"], topic=["x", "x"], cost=[5.5, None]))["size"].to_pylist() == [5.5, 0]
+    for wrong in (-1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"`cost` is .*, and a size is a number of 0 or more"):
+            sign(documents(["a"], topic=["x"], cost=[wrong]))
+
+
+@pytest.mark.slow
+def test_a_version_is_mixed_by_fractions_and_a_cell_without_size_stays(tmp_path):
+    path = settings(tmp_path, "by: [topic], size: cost", shards=1)
+    rows = [{"text": f"t{n}", "topic": "x" if n % 2 else "y", "cost": 0.5 * (n % 2)} for n in range(20)]
+    (tmp_path / "in" / "0.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert curate.run(path, workers=1).documents["kept"] == 20
+    shown = CliRunner().invoke(app, ["data", "show", "d", "--store", str(tmp_path / ".curate"), "--json"])
+    told = json.loads(shown.stdout)["stages"][1]["mix"]
+    assert [(one["cell"], one["size"], one["rate"], one["seen"]) for one in told] == [
+        ("x", 5.0, 1, 5.0),
+        ("y", 0, 1, 0),
+    ]
+
+
 def test_a_cell_that_no_document_is_in_is_an_error_that_names_those_there_are(tmp_path):
     path = settings(tmp_path, "by: [topic], weights: {x: 1, z: 1}", shards=1)
     with pytest.raises(CurateError, match="no document is in the cell `z` of `weights`") as caught:
@@ -186,6 +228,10 @@ def test_a_cell_that_no_document_is_in_is_an_error_that_names_those_there_are(tm
         {"by": ("a",), "parts": {"b": "c"}},
         {"by": ("a",), "weights": {"b": -1}},
         {"by": ("a",), "weights": {"b": 0}},
+        {"by": ("a",), "weights": {"b": math.inf}},
+        {"by": ("a",), "weights": {"b": math.nan, "c": 1}},
+        {"by": ("a",), "max_repeats": math.inf},
+        {"by": ("a",), "budget": 9, "temperature": math.inf},
         {"by": ("a",), "temperature": 2},
     ],
 )

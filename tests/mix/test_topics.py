@@ -10,8 +10,7 @@ import pyarrow as pa
 import pytest
 
 import curate
-from curate.errors import CurateError
-from curate.mix.clusters import count_words, names, singular_vectors, tf_idf, vocabulary
+from curate.mix.clusters import clusters, cosines, count_words, names, singular_vectors, sphere, tf_idf, vocabulary
 
 THEMES = {
     "ships": ["harbour", "captain", "sail", "anchor", "deck", "tide", "rope", "storm", "voyage", "mast"],
@@ -81,14 +80,56 @@ def test_a_column_of_embeddings_takes_the_place_of_the_words(tmp_path):
     assert {row["topic_distance"] for row in rows} == {0.0}
 
 
+def kept(path):
+    """The rows of the artifact `topics`."""
+    made = curate.open_dataset("d", path.parent / ".curate")
+    [name] = made.manifest["stages"][1]["artifacts"]["topics"]["objects"]
+    return made.store.read_table(name).to_pylist()
+
+
 @pytest.mark.slow
-def test_documents_without_words_in_common_are_an_error_that_says_what_helps(tmp_path):
+def test_an_address_that_many_documents_have_names_no_topic(tmp_path):
+    signed = "zq.quornstein@mailhost.org wrote https://quornstein.example/zq?user=quornstein and call +49 30 555x77 of rivers"
+    more = [{"id": f"s{number}", "text": signed, "gold": "none"} for number in range(20)]
+    path = project(tmp_path, "topics: 4", extra=more)
+    _, rows = found(path)
+    told = json.dumps(kept(path)) + json.dumps([row["topic_name"] for row in rows])
+    assert "rivers" in told
+    for part in ("zq", "quornstein", "mailhost", "example", "555", "77"):
+        assert part not in told
+
+
+def test_a_word_of_fewer_than_five_texts_names_nothing():
+    counts = count_words(pa.array(["quornstein rivers"] * 4 + ["rivers"] * 2 + ["stones"] * 6))
+    known = vocabulary(counts, 10)
+    assert "quornstein" in known.words
+    assert names(counts, known, np.array([0] * 6 + [1] * 6), 2, 3) == [["rivers"], ["stones"]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["topics: 2", "topics: 2, embedding: vector"])
+def test_where_there_are_no_topics_the_columns_are_null(tmp_path, stage):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.jsonl").write_text("\n".join(json.dumps({"text": word}) for word in ("one", "two")))
-    (tmp_path / "p.yaml").write_text('dataset: d\nsources: [{stage: files, paths: ["in/*.jsonl"]}]\nstages: [topics]\n')
-    with pytest.raises(CurateError, match="there are no topics in 2 documents") as caught:
-        curate.run(tmp_path / "p.yaml", workers=1)
-    assert caught.value.hint == "topics need more documents, or an `embedding`"
+    rows = [{"text": "one", "vector": []}, {"text": "two", "vector": None}]
+    (tmp_path / "in" / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        f'dataset: d\nsources: [{{stage: files, paths: ["in/*.jsonl"]}}]\nstages: [{{stage: topics, {stage}}}]\n'
+    )
+    _, rows = found(path)
+    assert [(row["topic"], row["topic_name"], row["topic_distance"]) for row in rows] == [(None, None, None)] * 2
+    assert kept(path) == []
+
+
+@pytest.mark.slow
+def test_a_group_of_shards_without_embeddings_gets_no_topic(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.pipeline.shuffle.GROUP_SHARDS", 1)
+    empty = [{"id": f"z{number}", "text": "word " * 40, "gold": "none", "vector": None} for number in range(120)]
+    path = project(tmp_path, "topics: 3, embedding: vector", files=1, extra=empty)
+    path.write_text("shard_megabytes: 0.005\n" + path.read_text())
+    _, rows = found(path)
+    assert {row["topic"] for row in rows if row["gold"] == "none"} == {None}
+    assert {row["topic"] for row in rows if row["gold"] != "none"} == {0, 1, 2}
 
 
 def test_tf_idf_is_that_of_the_formula():
@@ -106,12 +147,24 @@ def test_singular_vectors_are_those_of_the_whole_decomposition():
     from scipy.sparse import csr_matrix
 
     matrix = np.random.default_rng(0).random((40, 30)) * (np.random.default_rng(1).random((40, 30)) < 0.3)
-    vectors = singular_vectors(csr_matrix(matrix), 4, seed=1)
+    vectors = singular_vectors(csr_matrix(matrix), 4, seed=1)[:, :4]
     whole = np.linalg.svd(matrix)[2][:4]
     assert np.abs(np.sum(whole.T * vectors, axis=0)) == pytest.approx(np.ones(4), abs=1e-2)
 
 
+def test_the_last_bits_of_products_do_not_change_the_topics():
+    from scipy.sparse import csr_matrix
+
+    def topics(matrix):
+        vectors = sphere(matrix @ singular_vectors(matrix, 16, seed=1))
+        return cosines(vectors, clusters(vectors, 10, seed=1)).argmax(axis=1).tolist()
+
+    alike = np.kron(np.eye(40), np.ones((5, 6)) / np.sqrt(6))  # 40 equal singular values
+    noise = 1 + 1e-15 * np.random.default_rng(0).standard_normal(alike.shape)
+    assert topics(csr_matrix(alike)) == topics(csr_matrix(alike * noise))
+
+
 def test_two_clusters_never_have_one_name():
-    counts = count_words(pa.array(["cat dog", "cat dog", "cat dog", "fish", "fish", "fish", "bird"]))
-    made = names(counts, vocabulary(counts, 10), np.array([0, 0, 0, 1, 1, 1, 2]), 3, 2)
+    counts = count_words(pa.array(["cat dog"] * 5 + ["fish"] * 5 + ["bird"]))
+    made = names(counts, vocabulary(counts, 10), np.array([0] * 5 + [1] * 5 + [2]), 3, 2)
     assert made == [["cat", "dog"], ["fish"], ["2"]]
