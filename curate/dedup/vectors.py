@@ -122,9 +122,7 @@ def cluster_directions(sample: Matrix, clusters: int) -> Matrix:
 
 def nearest(rows: Matrix, centroids: Matrix) -> Matrix:
     """The centroid of each row (int64): the most similar, of equal ones the first."""
-    found = [
-        _most_similar(rows[start : start + BLOCK], centroids, np.float64(-1))[0] for start in range(0, len(rows), BLOCK)
-    ]
+    found = [_most_similar(rows[start : start + BLOCK], centroids, -1.0)[0] for start in range(0, len(rows), BLOCK)]
     return np.concatenate(found) if found else np.zeros(0, np.int64)
 
 
@@ -160,7 +158,7 @@ def _margin(rows: Matrix) -> float:
     return 2.0 * rows.shape[1] * float(np.finfo(np.float32).eps) + 4 * 10.0**-PLACES
 
 
-def _most_similar(rows: Matrix, others: Matrix, least: Matrix) -> tuple[Matrix, Matrix]:
+def _most_similar(rows: Matrix, others: Matrix, least: Matrix | float) -> tuple[Matrix, Matrix]:
     """Of each row the most similar of the others (of equal ones the first), and the cosine; -inf where none reaches `least`."""
     near = rows @ others.T
     at, of = np.nonzero(near >= (np.maximum(near.max(axis=1), least) - _margin(rows))[:, None])

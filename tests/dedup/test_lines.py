@@ -181,7 +181,7 @@ def test_a_shard_is_compared_with_its_own_records_alone(monkeypatch):
     desk.repeated = pa.table({
         "high": pa.array([one[1] for one in there], pa.uint64()), "low": pa.array([one[2] for one in there], pa.uint64()),
         "document": pa.array([one[0] << 32 for one in there], pa.uint64()), "documents": [3] * 3,
-        "first": pa.array([0] * 3, pa.uint64()), "first_id": ["d0"] * 3,
+        "first": pa.array([0] * 3, pa.uint64()), "duplicate_of": ["d0"] * 3,
     })  # fmt: skip
     ExactLines().mark(desk, named={"runs": ["any"], "group": 0}, bounds=[0])
     assert desk.found.column("shard").to_pylist() == [2, 3]
