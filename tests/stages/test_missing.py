@@ -9,7 +9,6 @@ import pytest
 
 from curate.clean.html import HtmlText
 from curate.clean.unicode import Unicode
-from curate.dedup.exact import ExactDuplicates
 from curate.errors import CurateError
 from curate.filter.c4 import C4
 from curate.filter.fineweb import FineWeb
@@ -24,7 +23,6 @@ FILTERS = "datatrove.pipeline.filters"
 NEEDS = [
     (HtmlText(), "resiliparse.extract.html2text", "resiliparse"),
     (Unicode(), "ftfy", "ftfy"),
-    (ExactDuplicates(), "xxhash", "xxhash"),
     (Language(), "fasttext", "fasttext-predict"),
     (Pii(), "presidio_analyzer.predefined_recognizers", "presidio-analyzer"),
     (Pii(), "tldextract", "tldextract"),
@@ -46,7 +44,7 @@ def test_a_stage_without_its_package_cannot_be_opened_and_says_how_to_get_it(mon
 def test_every_stage_that_drops_or_edits_says_what_its_reasons_mean():
     silent = {name for name in stage_names() if find_stage(name).kind in ("mapper", "filter", "global")}
     silent = {name for name in silent if not find_stage(name).reasons}
-    assert silent == {"split", "mask_identities", "reweigh"}  # they attach a column, and say nothing of any document
+    assert silent == {"split", "mask_identities", "reweigh", "topics", "difficulty"}  # they attach a column, and say nothing of any document
 
 
 @pytest.mark.parametrize("stage", [GopherQuality, GopherRepetition, FineWeb, C4])
