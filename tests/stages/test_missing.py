@@ -44,7 +44,8 @@ def test_a_stage_without_its_package_cannot_be_opened_and_says_how_to_get_it(mon
 def test_every_stage_that_drops_or_edits_says_what_its_reasons_mean():
     silent = {name for name in stage_names() if find_stage(name).kind in ("mapper", "filter", "global")}
     silent = {name for name in silent if not find_stage(name).reasons}
-    assert silent == {"split", "mask_identities", "reweigh", "topics", "difficulty"}  # they attach a column, and say nothing of any document
+    # these attach a column, and say nothing of any document
+    assert silent == {"split", "mask_identities", "reweigh", "topics", "difficulty"}
 
 
 @pytest.mark.parametrize("stage", [GopherQuality, GopherRepetition, FineWeb, C4])
