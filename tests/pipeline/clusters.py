@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+START_SECONDS = 180.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 RAY = """
 import sys
@@ -115,8 +116,12 @@ def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
         for name, *rest in commands
     ]  # fmt: skip
     try:
+        begun = time.monotonic()
         while _nodes(environment).count("idle") < 2:
             time.sleep(0.25)
+            if time.monotonic() - begun > START_SECONDS:
+                logs = [path.read_text(errors="replace")[-1000:] for path in folder.glob("*.log")]
+                raise RuntimeError("Slurm does not come up:\n" + "\n".join(logs))
         yield environment
     finally:
         subprocess.run(["scancel", "--user=root"], env=environment, check=False)
