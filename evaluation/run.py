@@ -82,12 +82,14 @@ def evaluate(
     more = also(model) if also else None
     with held(folder, model.identity, model.length, fresh=fresh):
         result, measured, failed = _measured(read, model, folder, samples=samples, say=say)
-        if training:
-            _look_for(measured, training, result, folder, columns, say)
-        if more:
-            write_durably(folder / RESULT, dumps(result := result | more()).encode())
-    if store:
-        _record(store, identity, began, model, [(task, rows) for task, rows, _ in measured], folder, result)
+        try:
+            if training:
+                _look_for(measured, training, result, folder, columns, say)
+            if more:
+                write_durably(folder / RESULT, dumps(result := result | more()).encode())
+        finally:  # whatever comes of the rest, a test split was read
+            if store:
+                _record(store, identity, began, model, [(task, rows) for task, rows, _ in measured], folder, result)
     for error in failed.values():
         error.result = {**result, "folder": str(folder)}
         raise error

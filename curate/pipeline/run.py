@@ -24,7 +24,7 @@ from curate.dataset import refs
 from curate.dataset.erased import erasures
 from curate.dataset.leases import lease
 from curate.dataset.manifest import check_values, make_manifest, version_schema
-from curate.dataset.runs import State, Thing, now, record, run_id
+from curate.dataset.runs import State, Thing, now, record, run_id, state_after
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError, GateError
 from curate.pipeline.backends.contract import Backend, carry_out
@@ -246,7 +246,7 @@ class _Run:
             yield
         except BaseException as error:
             if self.identity and not isinstance(error, GateError):
-                self._record("failed" if isinstance(error, Exception) else "interrupted")
+                self._record(state_after(error))
             raise
 
     def _record(
