@@ -79,19 +79,8 @@ def predicted(
     """
     if isinstance(model, RewardModel):
         read, tell = _scored(model, rows, prompt or model.columns.prompt, text)
-    elif not isinstance(model, HeadedModel):
-        raise CurateError(
-            f"the model {model.name} has no head that predicts labels, numbers or texts", "MODEL",
-            "`curate generate` lets a model of the next token go on with prompts",
-        )  # fmt: skip
-    elif model.kind == "token_classification":
-        _refuse(embeddings)
-        read, tell = _tagged(model, text or model.columns.words)
-    elif model.kind == "seq2seq":
-        _refuse(embeddings)
-        read, tell = _translated(model, text or model.columns.text, beams)
     else:
-        read, tell = _classified(model, text or model.columns.text, second or model.columns.second, embeddings)
+        read, tell = _headed(model, text, second, embeddings, beams)
     for start in range(0, len(rows), BLOCK):
         some = rows[start : start + BLOCK]
         given = [_tried(read, row) for row in some]
@@ -116,9 +105,20 @@ def _tried(read: Read, row: dict[str, Any]) -> Any:
         return error
 
 
-def _refuse(embeddings: bool) -> None:
+def _headed(model: Any, text: str | None, second: str | None, embeddings: bool, beams: int) -> tuple[Read, Tell]:
+    if not isinstance(model, HeadedModel):
+        raise CurateError(
+            f"the model {model.name} has no head that predicts labels, numbers or texts", "MODEL",
+            "`curate generate` lets a model of the next token go on with prompts",
+        )  # fmt: skip
+    columns = model.columns
+    if model.kind == "classification":
+        return _classified(model, text or columns.text, second or columns.second, embeddings)
     if embeddings:
         raise CurateError("a model of words or of target texts has no embedding of a text", "--embeddings")
+    if model.kind == "token_classification":
+        return _tagged(model, text or columns.words)
+    return _translated(model, text or columns.text, beams)
 
 
 def _scored(model: RewardModel, rows: Sequence[dict[str, Any]], prompt: str, answer: str | None) -> tuple[Read, Tell]:

@@ -90,10 +90,14 @@ def evaluate(
         finally:  # whatever comes of the rest, a test split was read
             if store:
                 _record(store, identity, began, model, [(task, rows) for task, rows, _ in measured], folder, result)
-    for error in failed.values():
-        error.result = {**result, "folder": str(folder)}
-        raise error
+    _raise_first(failed, {**result, "folder": str(folder)})
     return Evaluation(folder, result)
+
+
+def _raise_first(failed: Mapping[str, CurateError], result: dict[str, Any]) -> None:
+    for error in failed.values():
+        error.result = result
+        raise error
 
 
 def _rehearsed(read: Read, model: Model) -> Read:
