@@ -99,8 +99,8 @@ def gc(
         return
     verb = "would remove" if dry_run else "removed"
     echo(
-        f"{verb} {found['versions']} version(s), {found['objects']} object(s) and {found['receipts']} receipt(s),"
-        f" {found['bytes']:,} bytes"
+        f"{verb} {found['versions']} version(s), {found['snapshots']} snapshot(s), {found['objects']} object(s) and "
+        f"{found['receipts']} receipt(s), {found['bytes']:,} bytes"
     )
 
 

@@ -123,12 +123,12 @@ def pipeline_lineage(
     store: Store, pipeline: Pipeline, parts: Sequence[Planned], inputs: Inputs, sample: int | None
 ) -> Lineage:
     """Where a version comes from: the pipeline as it was written, and every file that was read."""
-    read: dict[tuple[str, str], dict[str, Any]] = {}
+    read: dict[tuple[str, str, str], dict[str, Any]] = {}
     erased = Erased.of(store)
     for entry, part in parts:
         name = erased.name(part.name) if erased else part.name
         facts = {"source": entry.id, "name": name, "content": part.content, "bytes": inputs.size(part)}
-        read[entry.id, part.name] = facts
+        read[entry.id, part.name, part.content] = facts
     return Lineage(
         pipeline=as_written(pipeline),
         inputs=write_inputs(store, list(read.values())),

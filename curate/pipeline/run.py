@@ -30,12 +30,14 @@ from curate.errors import ConfigurationErrors, CurateError, GateError
 from curate.pipeline.backends.contract import Backend, carry_out
 from curate.pipeline.backends.named import Placement, open_backend
 from curate.pipeline.explain import record_plan
+from curate.pipeline.fetch import fetch
 from curate.pipeline.jobs import Job
 from curate.pipeline.manifest import Conservation, as_written, pipeline_lineage, stage_rows
 from curate.pipeline.plan import Inputs, bundle, plan_parts
 from curate.pipeline.preview import check_columns
 from curate.pipeline.progress import Progress, Quiet
 from curate.pipeline.walk import Walk
+from curate.stages.fetched import Snapshot
 
 __all__ = ["RunResult", "default_store", "run", "run_pipeline"]
 
@@ -85,6 +87,7 @@ def run(
     sample: int | None = None,
     force: Sequence[str] = (),
     accept_quarantined: bool = False,
+    offline: bool = False,
 ) -> RunResult:
     """Run a pipeline file and commit the version that comes out.
 
@@ -100,6 +103,7 @@ def run(
         force: Ids of stages to run again though nothing changed.
         accept_quarantined: Leave documents that passed the time limit or cost a worker in quarantine; by default they are
             tried again.
+        offline: Refuse to fetch what no lock file pins.
 
     Raises:
         CurateError: The configuration, the input or the store is wrong, or a gate failed.
@@ -108,7 +112,7 @@ def run(
     place = default_store(loaded, None if store is None else os.fspath(store))
     return run_pipeline(
         loaded, place, placement=Placement(backend, workers, address, tuple(sbatch)), sample=sample, force=force,
-        accept=accept_quarantined, progress=Quiet(),
+        accept=accept_quarantined, offline=offline, progress=Quiet(),
     )  # fmt: skip
 
 
@@ -127,6 +131,7 @@ def run_pipeline(
     sample: int | None = None,
     force: Sequence[str] = (),
     accept: bool = False,
+    offline: bool = False,
 ) -> RunResult:
     """Run a checked pipeline on the store at a place."""
     known = {entry.id for entry in (*pipeline.sources, *pipeline.stages)}
@@ -139,8 +144,9 @@ def run_pipeline(
     store = Store.open(place, create=True)
     with lease(store, "run"), _masked(pipeline):
         store.blobs.sweep()
+        fetched = fetch(pipeline, store, offline=offline, say=progress.note)
         with progress, open_backend(placement, str(place), pipeline.root, progress.note) as backend:
-            run = _Run(pipeline, store, backend, progress, list(force), accept)
+            run = _Run(pipeline, store, backend, progress, list(force), accept, fetched)
             with run.recorded():
                 return run.result(sample)
 
@@ -167,6 +173,7 @@ class _Run:
     progress: Progress
     force: list[str]
     accept: bool
+    fetched: Mapping[str, Snapshot]
     began: str = field(default_factory=now)
     identity: str | None = None
     """Of its record in the store, once there is one."""
@@ -186,7 +193,7 @@ class _Run:
             )
         inputs = Inputs(self.store)
         walk = Walk(self.pipeline, self.store, inputs, self, force=self.force, accept=self.accept)
-        parts = plan_parts(self.pipeline, inputs)
+        parts = plan_parts(self.pipeline, inputs, self.fetched)
         shard_bytes = int(self.pipeline.settings.shard_megabytes * 1_000_000)
         walk.collect(bundle(parts, inputs, shard_bytes), sample)
         self._check_columns(walk)

@@ -21,9 +21,10 @@ def document(outcome):
 STORY = "id source verdict stage reason value threshold duplicate_of detail split edits history parent children labels measured"
 FIELDS = {
     "run pipeline.yaml": "dataset version tag documents stages tasks seconds store",
-    "plan pipeline.yaml": "dataset store stages",
+    "collect pipeline.yaml": "pipeline dataset store lock snapshots",
+    "plan pipeline.yaml": "dataset store stages snapshots",
     "what-if pipeline.yaml --set long.minimum=6": "dataset version tag unit changes rules stages documents examples notes",
-    "validate pipeline.yaml": "pipeline dataset valid stages columns notes",
+    "validate pipeline.yaml": "pipeline dataset valid stages columns notes snapshots",
     "schema": "json_schema",
     "stages": "stages",
     "stages gopher_quality": "stage",
@@ -44,7 +45,7 @@ FIELDS = {
     "skipped groups_without_documents evenness instruments power_means agreement examples weight values_left_out "
     "documents_edited_later texts_without_english cautions",
     "audit compare toy@v1 toy": "before after audit changes cost paired one_in cautions",
-    "data gc --dry-run": "versions objects receipts token_shards temporary bytes dry_run",
+    "data gc --dry-run": "versions snapshots objects receipts token_shards temporary bytes dry_run",
 }
 
 
