@@ -53,6 +53,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "sample": ("curate.commands.data:sample", "Print some documents of a version."),
         "verify": ("curate.commands.data_care:verify", "Check every object of a version against its hash."),
         "export": ("curate.commands.data_care:export", "Write a version as jsonl, csv, parquet, hf or tfrecord."),
+        "card": (
+            "curate.commands.data_card:card",
+            "Print the dataset card of a version, or summaries that laws ask for.",
+        ),
         "erase": ("curate.commands.erase:erase", "Erase a person from every version, and prove it."),
         "gc": ("curate.commands.data_care:gc", "Remove objects that no version needs."),
         "upgrade": ("curate.commands.data_care:upgrade", "Bring a store of an older curate to the format of today."),

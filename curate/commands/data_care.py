@@ -73,7 +73,7 @@ def export(
         print_json({
             "dataset": one.name, "version": one.version, "format": format_name, "out": str(out),
             "files": [str(path) for path in done.files], "documents": done.documents, "bytes": done.bytes,
-            "notes": done.notes,
+            "cards": [str(path) for path in done.cards], "notes": done.notes,
         })  # fmt: skip
     else:
         echo(f"{done.documents:,} documents, {done.bytes:,} bytes in {len(done.files)} file(s): {out}")

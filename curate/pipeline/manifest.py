@@ -17,6 +17,8 @@ from curate.pipeline.plan import Inputs, Planned
 
 __all__ = ["Conservation", "ConservationError", "as_written", "pipeline_lineage", "stage_rows"]
 
+UNWRITTEN = {"max_quarantined", "min_documents", "licenses", "time_limit"}
+"""Settings that bound a run, and not what its version is."""
 VERDICTS = ("dropped", "edited", "quarantined", "expanded")
 
 
@@ -144,7 +146,7 @@ def as_written(pipeline: Pipeline) -> dict[str, Any]:
         return [{"id": entry.id, "stage": entry.name, **entry.written} for entry in configured]
 
     return {
-        **pipeline.settings.model_dump(mode="json", exclude={"max_quarantined", "min_documents", "time_limit"}),
+        **pipeline.settings.model_dump(mode="json", exclude=UNWRITTEN),
         "sources": entries(pipeline.sources),
         "stages": entries(pipeline.stages),
     }

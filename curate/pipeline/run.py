@@ -31,6 +31,7 @@ from curate.pipeline.backends.contract import Backend, carry_out
 from curate.pipeline.backends.named import Placement, open_backend
 from curate.pipeline.explain import record_plan
 from curate.pipeline.fetch import fetch
+from curate.pipeline.gates import failed_gate
 from curate.pipeline.jobs import Job
 from curate.pipeline.manifest import Conservation, as_written, pipeline_lineage, stage_rows
 from curate.pipeline.plan import Inputs, bundle, plan_parts
@@ -211,7 +212,7 @@ class _Run:
             lineage=pipeline_lineage(self.store, self.pipeline, parts, inputs, sample),
         )  # fmt: skip
         version = self.store.write_manifest(manifest)
-        failed = self._failed_gate(f"{self.pipeline.settings.dataset}@{version[:12]}", manifest, rows)
+        failed = failed_gate(self.pipeline.settings, self.store, version)
         is_new = version != refs.head(self.store, self.pipeline.settings.dataset)
         tag = "" if failed else refs.commit(self.store, self.pipeline.settings.dataset, version)
         record_plan(self.store, self.pipeline, walk.described)
@@ -272,28 +273,7 @@ class _Run:
             inputs=[pipeline, *inputs], outputs=list(outputs), facts=dict(facts or {}),
         )  # fmt: skip
 
-    # ---- gates and notes
-
-    def _failed_gate(self, name: str, manifest: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[str, str] | None:
-        """Which gate a version fails, in words, and the next step; None where it passes."""
-        counts, settings = manifest["documents"], self.pipeline.settings
-        found, limit = counts["quarantined"], settings.max_quarantined
-        if limit is not None and found > (limit * counts["in"] if isinstance(limit, float) else limit):
-            return (
-                f"{found} of {counts['in']} documents are quarantined, more than `max_quarantined: {limit}` allows",
-                f"the version is complete without them, but is not the newest; `curate data show {name} --quarantined` "
-                "lists them",
-            )
-        if counts["kept"] < settings.min_documents:
-            most = max(rows, key=lambda row: row["dropped"] + row["quarantined"], default=None)
-            left = f"{counts['kept']} of {counts['in']} documents are left"
-            gone = most["dropped"] + most["quarantined"] if most else 0
-            took = f"`{most['id']}` took {gone} of the {most['in']} it saw" if most and gone else "nothing was read"
-            return (
-                f"{left}, fewer than `min_documents: {settings.min_documents}` asks for",
-                f"{took}; `curate data show {name} --dropped` lists what was dropped, and why" if gone else took,
-            )
-        return None
+    # ---- notes
 
     def _note_provisional(self, count: int) -> None:
         if count:

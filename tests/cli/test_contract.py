@@ -40,7 +40,10 @@ FIELDS = {
     "data tag toy release": "dataset version tag deleted",
     "data sample toy -n 2": "dataset version documents",
     "data verify toy": "dataset version objects bytes problems hint",
-    "data export toy --out out.jsonl": "dataset version format out files documents bytes notes",
+    "data export toy --out out.jsonl": "dataset version format out files documents bytes cards notes",
+    "data card toy": "dataset version tag created documents text_bytes columns splits sources licenses languages attribution "
+    "tokens stages personal audits origin gaps",
+    "data card toy --public-summary": "dataset version points hosts",
     "audit bias toy": "dataset version audit report lexicon looked_at not_looked_at documents verdicts findings families "
     "skipped groups_without_documents evenness instruments power_means agreement examples weight values_left_out "
     "documents_edited_later texts_without_english cautions",
