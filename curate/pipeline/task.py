@@ -339,7 +339,7 @@ def _rejected(
     counts: dict[str, int] = {}
     for _, reject in rejects:
         counts[reject.reason] = counts.get(reject.reason, 0) + 1
-    uris = [f"{part}#{reject.offset}" for part, reject in rejects]
+    uris = [f"{part}{reject.inside}#{reject.offset}" for part, reject in rejects]
     table = pa.table({
         "id": make_ids(uris),
         "source_uri": pa.array(uris, pa.string()),

@@ -66,11 +66,13 @@ class Rejected(NamedTuple):
         offset: Byte offset (or row) in the part's file, decompressed where it is compressed.
         reason: A stable identifier: `bad_json`, `truncated`, `too_long`, ...
         detail: What is wrong, in words, without the text itself.
+        inside: What is added to the name of the part, for a file inside of it: `!letters/a.txt`.
     """
 
     offset: int
     reason: str
     detail: str
+    inside: str = ""
 
 
 class Passed(NamedTuple):
