@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from curate.dataset.ledger import REMOVED, Shard, Step
 from curate.dataset.schema import INFERRED
 from curate.dataset.store import Store, canonical_json
+from curate.stages.extractor import CONTENT
 from curate.stages.selectors import PLACES, edit_columns
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class State:
             fields = {
                 field.name: field for field in base if field.name not in HIDDEN and field.name not in self.consumed
             }
-            if "text" not in fields and ("text" in self._overlays or self.consumed):
+            if "text" not in fields and ("text" in self._overlays or CONTENT in self.consumed):
                 fields["text"] = pa.field("text", pa.string())  # an extractor made it of the payload
             for name, holder in self.attached.items():
                 field = self.store.read_schema(holder).field(name)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import masked
+from curate.dataset.schema import JSON_FIELD
 from curate.dataset.store import Store
 from curate.errors import ConfigurationErrors, CurateError, MachineError, did_you_mean
 from curate.pipeline.agree import whole_schema
@@ -232,7 +233,11 @@ class _Follower:
             self.columns = pa.schema([field for field in self.columns if field.name not in consumed])
             added = [*added, "text"] if stage.makes_text() else added
         for name in added:
-            if name not in self.columns.names:
+            place = self.columns.get_field_index(name)
+            if name in stage.json_columns:
+                field = pa.field(name, pa.string(), metadata={JSON_FIELD: b"1"})
+                self.columns = self.columns.append(field) if place < 0 else self.columns.set(place, field)
+            elif place < 0:
                 kind = pa.string() if not isinstance(stage, Expander) or name in ("parent", "text") else pa.int64()
                 self.columns = self.columns.append(pa.field(name, kind))
 

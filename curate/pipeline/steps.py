@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.ledger import PROVISIONAL, Step
-from curate.dataset.schema import plain_schema
+from curate.dataset.schema import JSON_FIELD, plain_schema
 from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store
 from curate.errors import CurateError
@@ -195,7 +195,7 @@ class Section:
                 verdicts.append(said.set_column(0, "row", pa.array(rows[said.column("row").to_numpy() + start])))
             columns.append(added)
         types = self.opened.declared(spec, stage, table.schema)
-        return as_one(verdicts), stacked(spec.id, columns, len(rows), types)
+        return as_one(verdicts), _marked(stacked(spec.id, columns, len(rows), types), stage)
 
     def _record(self, spec: StageSpec, stage: Any, verdicts: pa.Table, features: pa.Table, said: pa.Table) -> Step:
         """Store what the stage said, count it, and remember what was measured."""
@@ -274,6 +274,19 @@ def _beside(place: pa.Table, features: pa.Table) -> pa.Table:
     for named, column in zip(features.schema, features.columns, strict=True):
         place = place.append_column(named, column)
     return place
+
+
+def _marked(added: pa.Table | None, stage: Any) -> pa.Table | None:
+    """The columns that a stage attaches, with a mark on those of JSON text."""
+    import pyarrow as pa
+
+    names = stage.json_columns.intersection(added.column_names if added is not None else ())
+    if added is None or not names:
+        return added
+    fields = [field.with_metadata({JSON_FIELD: b"1"}) if field.name in names else field for field in added.schema]
+    return pa.table(
+        [column.cast(field.type) for column, field in zip(added.columns, fields, strict=True)], pa.schema(fields)
+    )
 
 
 def _parts(result: Any, stage: Stage) -> tuple[pa.Table | None, pa.Table | None]:

@@ -129,6 +129,8 @@ On = Annotated[tuple[str, ...], Field(min_length=1), _Listed]
 class _OfTexts(Stage):
     """What all kinds but sources have: the texts that they are given."""
 
+    json_columns: ClassVar[frozenset[str]] = frozenset()
+    """Those of the columns that it attaches which hold JSON text: selectors reach inside, exports write lists and objects."""
     reads_text: ClassVar[bool] = True
     """Whether the stage looks at texts at all. One that does not has no use for `on`, and where it names its `columns()`
     it is given those, `id` and `source_uri` alone."""

@@ -22,6 +22,7 @@ BUILT_IN: dict[str, str] = {
     "installed_packages": "curate.collect.installed:InstalledPackages",
     "extract": "curate.collect.extract:Extract",
     "html_text": "curate.clean.html:HtmlText",
+    "chat_format": "curate.chat.format:ChatFormat",
     "unicode": "curate.clean.unicode:Unicode",
     "language": "curate.filter.language:Language",
     "gopher_quality": "curate.filter.gopher:GopherQuality",
