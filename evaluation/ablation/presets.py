@@ -127,12 +127,19 @@ def tokens_of(settings: Settings) -> int:
 def training(
     settings: Settings, dataset: str, *, column: str, tokenizer: Path, steps: int, seed: int, last: int = 1
 ) -> Settings:
-    """The training file of one run, without the run's name; `last` checkpoints of it stay, with as many checks between them."""
+    """The training file of one run, without the run's name; `last` checkpoints of it stay, with as many checks between them.
+
+    Raises:
+        CurateError: It is too short for so many.
+    """
+    if last > steps:
+        raise CurateError(f"a training of {steps} steps has no {last} checkpoints to take the mean of", "--last")
     every = max(1, steps // CHECKS)
     return {
         "dataset": dataset, "seed": seed, "steps": steps,
-        "checkpoint_every": every if last > 1 else max(every, 50), "keep_checkpoints": last,
+        "checkpoint_every": every if last > 1 else max(every, 50),
         **_shared(settings),
+        "keep_checkpoints": max(last, settings.get("keep_checkpoints", 1)),
         "tokenizer": {"path": str(tokenizer.resolve())},
         "schedule": {"kind": "cosine", **settings.get("schedule", {}), "warmup": _warmup(settings, steps)},
         "validation": {"every": every, **settings.get("validation", {})},

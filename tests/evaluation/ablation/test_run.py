@@ -15,6 +15,7 @@ from curate.commands.ablate import ablate
 from curate.dataset.runs import records
 from curate.dataset.store import Store
 from curate.errors import CurateError, GateError
+from curate.evaluation.ablation.presets import training
 from tests.train.rows_project import columns_of, write_dataset
 
 pytestmark = pytest.mark.slow
@@ -184,3 +185,13 @@ def test_a_killed_ablation_goes_on_and_comes_to_the_same(done, place, tmp_path):
     run = subprocess.run(command, cwd=place, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["values"] == done["values"]
+
+
+def test_the_checkpoints_that_a_mean_is_of_stay_whatever_is_set(tmp_path):
+    kept = [
+        training({"keep_checkpoints": asked}, "rows", column="text", tokenizer=tmp_path, steps=30, seed=1, last=3)
+        for asked in (1, 5)
+    ]
+    assert [one["keep_checkpoints"] for one in kept] == [3, 5]
+    with pytest.raises(CurateError, match="a training of 2 steps has no 3 checkpoints"):
+        training({}, "rows", column="text", tokenizer=tmp_path, steps=2, seed=1, last=3)
