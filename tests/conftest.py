@@ -44,7 +44,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Where tests run (not in a process that hands them to others), processes of curate are forks of one that has loaded all."""
+    """Where tests run (not in a process that hands them to others), processes of curate are born in a nursery."""
     if not getattr(session.config.option, "numprocesses", None):
         open_nursery()
 

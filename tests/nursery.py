@@ -4,8 +4,8 @@ A run of a test computes for milliseconds; loading libraries, in its driver and 
 what the suite took. All but the start is as it is: a process of its own, a child of who started it, with its pipes, its
 environment and its folder. `subprocess` does the rest, in the tests and in curate, and knows nothing of this.
 
-Started as for users are: processes with other options of the interpreter (`-c`, `-X`), in sessions of their own, with variables that
-count when something is loaded, those of scripts and of other programs, and all where `CURATE_TEST_COLD` is set.
+Started as for users are: processes with other options of the interpreter (`-c`, `-X`), in sessions of their own, with variables
+that count when something is loaded, those of scripts and of other programs, and all where `CURATE_TEST_COLD` is set.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def _send_there(nursery: _Nursery) -> None:
         if module is None or special or not nursery.suits(environment):
             return _ordinary(process, *given)
         streams = [standard if one == -1 else one for standard, one in enumerate((read_in, write_out, write_error))]
-        process.pid = nursery.birth(module, rest, os.fspath(cwd or os.getcwd()), environment, streams)
+        process.pid = nursery.birth(module, rest, os.fspath(cwd or str(Path.cwd())), environment, streams)
         process._child_created = True
         process._close_pipe_fds(read_in, write_in, read_out, write_out, read_error, write_error)
         return None
