@@ -24,6 +24,7 @@ from curate.dataset import refs
 from curate.dataset.erased import erasures
 from curate.dataset.leases import lease
 from curate.dataset.manifest import check_values, make_manifest, version_schema
+from curate.dataset.reader import Dataset
 from curate.dataset.runs import State, Thing, now, record, run_id
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError, GateError
@@ -35,7 +36,9 @@ from curate.pipeline.manifest import Conservation, as_written, pipeline_lineage,
 from curate.pipeline.plan import Inputs, bundle, plan_parts
 from curate.pipeline.preview import check_columns
 from curate.pipeline.progress import Progress, Quiet
+from curate.pipeline.remarks import remarks
 from curate.pipeline.walk import Walk
+from curate.pipeline.weights import check_weights
 
 __all__ = ["RunResult", "default_store", "run", "run_pipeline"]
 
@@ -208,6 +211,8 @@ class _Run:
         is_new = version != refs.head(self.store, self.pipeline.settings.dataset)
         tag = "" if failed else refs.commit(self.store, self.pipeline.settings.dataset, version)
         record_plan(self.store, self.pipeline, walk.described)
+        for remark in remarks(Dataset(self.store, refs.Reference(self.pipeline.settings.dataset, version, None))):
+            self.progress.note(remark)
         self._note_provisional(manifest["provisional"])
         done = self._told(version, tag, manifest, rows, round(time.monotonic() - clock, 3))
         if self.identity or is_new:
@@ -282,9 +287,14 @@ class _Run:
             left = f"{counts['kept']} of {counts['in']} documents are left"
             gone = most["dropped"] + most["quarantined"] if most else 0
             took = f"`{most['id']}` took {gone} of the {most['in']} it saw" if most and gone else "nothing was read"
+            lists = [
+                f"`curate data show {name} --{verdict}` lists what was {verdict}"
+                for verdict in ("dropped", "quarantined")
+                if counts[verdict]
+            ]
             return (
                 f"{left}, fewer than `min_documents: {settings.min_documents}` asks for",
-                f"{took}; `curate data show {name} --dropped` lists what was dropped, and why" if gone else took,
+                f"{took}; {', '.join(lists)}, and why" if gone else took,
             )
         return None
 
@@ -313,6 +323,7 @@ class _Run:
                 raise ConfigurationErrors(errors)
             for note in notes:
                 self.progress.note(note)
+            check_weights(self.pipeline.stages, self.store, walk.shards)
 
     def _own_ids(self, walk: Walk) -> bool:
         """Whether ids come from the data, by the first documents of some shards: made ones are 32 hexadecimal digits."""
