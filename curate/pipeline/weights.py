@@ -7,6 +7,7 @@ columns of the cells, of as many shards as it takes to find every weight; all of
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from curate.config.pipeline import ConfiguredStage
 from curate.dataset.ledger import Shard
@@ -43,9 +44,9 @@ def check_weights(stages: Sequence[ConfiguredStage], store: Store, shards: Seque
 def _as_read(columns: Sequence[str], before: Sequence[ConfiguredStage]) -> bool:
     """Whether no stage makes or edits any of the columns."""
     for entry in before:
-        stage = entry.stage
-        added, on = stage.adds(), {root(one, columns) for one in stage.on}  # type: ignore[attr-defined]
-        if added is None or {*added, *on, *stage.on} & {*columns, EVERYTHING}:  # type: ignore[attr-defined]
+        stage: Any = entry.stage
+        added, on = stage.adds(), {root(one, columns) for one in stage.on}
+        if added is None or {*added, *on, *stage.on} & {*columns, EVERYTHING}:
             return False
     return True
 
