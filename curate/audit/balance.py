@@ -98,7 +98,7 @@ class Reweigh(Global):
 
     def model_files(self) -> Sequence[Path]:
         """The words."""
-        return lexicon_files(self.lexicon)
+        return lexicon_files([self.beside(path) for path in self.lexicon])
 
     def columns(self) -> Sequence[str]:
         """The label."""
@@ -184,7 +184,7 @@ class Balance(Global):
 
     def model_files(self) -> Sequence[Path]:
         """The words."""
-        return lexicon_files(self.lexicon)
+        return lexicon_files([self.beside(path) for path in self.lexicon])
 
     def columns(self) -> Sequence[str]:
         """Nothing but the text."""

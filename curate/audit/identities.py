@@ -174,7 +174,7 @@ class MaskIdentities(Mapper):
 
     def model_files(self) -> Sequence[Path]:
         """The words."""
-        return lexicon_files(self.lexicon)
+        return lexicon_files([self.beside(path) for path in self.lexicon])
 
     def columns(self) -> Sequence[str]:
         """Nothing but the text."""

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["BiasAudit", "lexicon_files"]
 
 
-def lexicon_files(paths: Sequence[str]) -> list[Path]:
+def lexicon_files(paths: Sequence[Path]) -> list[Path]:
     """The files of a setting `lexicon`; of none, curate's own, which changes with the stage's code."""
     from curate.audit.bias.lexicon import DEFAULT
 
-    return [Path(path) for path in paths] or [DEFAULT]
+    return [*paths] or [DEFAULT]
 
 
 class BiasAudit(Audit):
@@ -39,8 +39,7 @@ class BiasAudit(Audit):
 
     lexicon: tuple[str, ...] = Field(
         (),
-        description="YAML files of words, relative to the folder where curate is started; by default curate's own, in "
-        "English.",
+        description="YAML files of words, relative to the pipeline file; by default curate's own, in English.",
     )
     axes: tuple[str, ...] = Field((), description="Axes of the lexicon that are counted; all of them unless told.")
 
@@ -50,7 +49,7 @@ class BiasAudit(Audit):
 
     def model_files(self) -> Sequence[Path]:
         """The words."""
-        return lexicon_files(self.lexicon)
+        return lexicon_files([self.beside(path) for path in self.lexicon])
 
     def code_modules(self) -> Sequence[str]:
         """How they are found."""

@@ -118,28 +118,37 @@ def _in_words(row: dict[str, Any]) -> dict[str, Any]:
 
 def _facts(one: Dataset) -> dict[str, Any]:
     """What `data show --json` tells of a version."""
+    from curate.pipeline.remarks import asked_splits, mix_cells, remarks
+
     manifest = one.manifest
     stages = []
     for stage in manifest["stages"]:
-        cells = _mix(one, stage)
+        cells = mix_cells(one, stage)
         told = {key: value for key, value in stage.items() if key != "settings"}
         stages.append({**told, "mix": cells} if cells else told)
     return {
         "dataset": one.name, "version": one.version, "tag": one.tag, "documents": manifest["documents"],
         "bytes": manifest["bytes"], "text_bytes": manifest["text_bytes"], "columns": manifest["columns"],
-        "splits": {split: manifest["splits"][split] for split in one.splits if split in manifest["splits"]},
+        "splits": {
+            split: manifest["splits"].get(split, {"documents": 0, "text_bytes": 0})
+            for split in dict.fromkeys((*one.splits, *asked_splits(one)))
+            if split in manifest["splits"] or split in asked_splits(one)
+        },
         "stages": stages, "lineage": {**manifest["lineage"], "inputs": one.inputs()}, "provisional": manifest["provisional"],
+        "notes": remarks(one),
     }  # fmt: skip
 
 
 def _print_version(one: Dataset) -> None:
     from curate.commands.tables import balance, print_table
+    from curate.pipeline.remarks import asked_splits, mix_cells, remarks
 
     manifest = one.manifest
     echo(f"{one.name}@{one.tag or one.version[:12]}  {one.version}")
     echo(f"{balance(manifest['documents'])}; {manifest['text_bytes']:,} bytes of text, {manifest['bytes']:,} on disk\n")
     sizes = {split: found["text_bytes"] for split, found in manifest["splits"].items()}
-    rows = [[split, count, sizes.get(split, 0)] for split, count in one.splits.items()]
+    there = {**one.splits, **{split: 0 for split in asked_splits(one) if split not in one.splits}}
+    rows = [[split, count, sizes.get(split, 0)] for split, count in there.items()]
     print_table(("split", "documents", "text bytes"), rows)
     echo("")
     print_table(("column", "type"), [[column["name"], column["type"]] for column in manifest["columns"]])
@@ -147,18 +156,14 @@ def _print_version(one: Dataset) -> None:
     keys = ("id", "in", "kept", "dropped", "edited", "quarantined")
     print_table(("stage", *keys[1:]), [[stage[key] for key in keys] for stage in manifest["stages"]])
     for stage in manifest["stages"]:
-        _print_mix(stage, _mix(one, stage))
+        _print_mix(stage, mix_cells(one, stage))
+    for remark in remarks(one):
+        echo(visible(f"note: {remark}", in_one_line=True))
     echo("")
     inputs = one.inputs()
     print_table(("input", "content", "bytes"), [[one["name"], one["content"], one["bytes"]] for one in inputs[:20]])
     if len(inputs) > 20:
         echo(f"... and {len(inputs) - 20:,} more inputs (--json lists all)")
-
-
-def _mix(one: Dataset, stage: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cells of a stage that mixed."""
-    objects = stage["artifacts"].get("mix", {}).get("objects", [])
-    return [row for name in objects for row in one.store.read_table(name).to_pylist()]
 
 
 def _print_mix(stage: dict[str, Any], cells: list[dict[str, Any]]) -> None:
@@ -168,7 +173,7 @@ def _print_mix(stage: dict[str, Any], cells: list[dict[str, Any]]) -> None:
         return
     unit = stage["settings"]["size"]
     echo(f"\n{stage['id']}, in {unit}")
-    header = ("cell", "documents", "kept", unit, "share", "seen share", "times", "seen", "unique", "worth once")
+    header = ("cell", "documents", "kept", unit, "asked", "given", "times", "seen", "unique", "worth once")
     rows = [
         [
             *(cell[key] for key in ("cell", "documents", "kept", "size")),

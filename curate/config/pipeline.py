@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from curate.config.licenses import Licenses
 from curate.config.overrides import apply_overrides, default_id
 from curate.config.resources import Resources
-from curate.config.validation import masked, validation_errors
+from curate.config.validation import mask, masked, validation_errors
 from curate.config.yamlfile import Located, load_yaml, substitute_environment
 from curate.errors import ConfigurationErrors, CurateError
 from curate.stages.contract import Global, Source, Stage
@@ -91,6 +91,14 @@ class ConfiguredStage:
     written: dict[str, Any]
     where: str
     resources: Resources | None = None
+
+    def placed(self, error: CurateError) -> CurateError:
+        """An error of the stage, with the stage's place in the file where the error names no other, or only a setting."""
+        if not error.where or error.where in type(self.stage).model_fields:
+            setting = f"`{error.where}`: " if error.where else ""
+            error.problem, error.where = setting + error.problem, self.where
+        error.problem, error.hint = mask(error.problem, self.written), error.hint and mask(error.hint, self.written)
+        return error
 
     def shown_settings(self) -> dict[str, Any]:
         """All settings with defaults filled in; those that come from the environment by the variable's name."""
@@ -309,7 +317,7 @@ def _checked(
     also: Sequence[str] = (),
 ) -> BaseModel | None:
     try:
-        return model.model_validate(settings)
+        return model.model_validate(settings, context={"root": Path(located.name).resolve().parent})
     except ValidationError as error:
         problems.extend(validation_errors(error, model, located, path, subject, shown=shown, also=also))
         return None

@@ -41,7 +41,7 @@ class Decontaminate(Filter):
     `contaminated_by` names (`FILE:ROW FIELD`); the detail of a verdict names it with share and place.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy")
     thresholds: ClassVar[frozenset[str]] = frozenset({"max_share", "max_words", "action", "min_left"})
     carries: ClassVar[tuple[str, ...]] = ("contamination", "contamination_words", "contaminated_by")
@@ -53,10 +53,13 @@ class Decontaminate(Filter):
 
     evaluation: tuple[str | EvaluationFiles, ...] = Field(
         (),
-        description="Files of evaluation data, or patterns: `gsm8k/*.jsonl`, or `{files: [...], fields: [question]}`.",
+        description="Files of evaluation data, or patterns, relative to the pipeline file: `gsm8k/*.jsonl`, "
+        "or `{files: [...], fields: [question]}`.",
     )
     tasks: tuple[str, ...] = Field(
-        (), description="Files of tasks as `curate eval --tasks` takes them: all texts of the rows that they ask about."
+        (),
+        description="Files of tasks as `curate eval --tasks` takes them, relative to the pipeline file: "
+        "all texts of the rows that they ask about.",
     )
     ngram: int = Field(13, ge=2, le=64, description="Words in an n-gram.")
     shortest: int = Field(
@@ -95,7 +98,7 @@ class Decontaminate(Filter):
 
     def model_files(self) -> Sequence[Path]:
         """The evaluation files, and those of tasks."""
-        return evaluation_paths(self.evaluation, self.tasks)
+        return evaluation_paths(self.evaluation, self.tasks, root=self.beside(""))
 
     def facts(self) -> Mapping[str, str]:
         """How many texts are looked for, and how many are too short to be."""
@@ -110,7 +113,7 @@ class Decontaminate(Filter):
     def _index(self) -> tuple[list[Text], Index]:
         from curate.contamination.index import build_index
 
-        texts = evaluation_texts(self.evaluation, self.tasks)
+        texts = evaluation_texts(self.evaluation, self.tasks, root=self.beside(""))
         index = build_index([one.text for one in texts], ngram=self.ngram, shortest=min(self.shortest, self.ngram))
         if not len(index.keys):
             raise CurateError(

@@ -43,17 +43,27 @@ class Text(NamedTuple):
     text: str
 
 
-def _all_files(files: Sequence[str | EvaluationFiles], tasks: Sequence[str]) -> Iterator[tuple[str, EvaluationFiles]]:
+def _all_files(
+    files: Sequence[str | EvaluationFiles], tasks: Sequence[str], root: Path
+) -> Iterator[tuple[str, EvaluationFiles]]:
     """The files that are named, with what names them; those of task files are seen from these files' folders."""
     for one in files:
-        yield "evaluation", EvaluationFiles(files=(one,)) if isinstance(one, str) else one
+        entry = EvaluationFiles(files=(one,)) if isinstance(one, str) else one
+        seen = tuple(str(root / Path(name).expanduser()) for name in entry.files)
+        yield "evaluation", entry.model_copy(update={"files": seen})
     for name in tasks:
-        yield from _of_tasks(Path(name))
+        yield from _of_tasks(root / Path(name).expanduser())
 
 
 def _of_tasks(path: Path) -> Iterator[tuple[str, EvaluationFiles]]:
     from curate.config.yamlfile import load_yaml
 
+    if not path.is_file():
+        beside = [one.name for one in path.parent.glob("*.y*ml")] if path.parent.is_dir() else []
+        raise CurateError(
+            f"there is no file of tasks `{path}`", "tasks",
+            did_you_mean(path.name, beside) or "name a file as `curate eval --tasks` takes it, relative to the pipeline file",
+        )  # fmt: skip
     located = load_yaml(path)
     tasks = located.at("tasks")
     if not isinstance(tasks, list) or not tasks:
@@ -70,22 +80,26 @@ def _of_tasks(path: Path) -> Iterator[tuple[str, EvaluationFiles]]:
         yield where, EvaluationFiles(files=files, columns=tuple(task.get("columns") or ()))
 
 
-def evaluation_paths(files: Sequence[str | EvaluationFiles], tasks: Sequence[str]) -> list[Path]:
-    """All files that are read.
+def evaluation_paths(
+    files: Sequence[str | EvaluationFiles], tasks: Sequence[str], *, root: Path = Path()
+) -> list[Path]:
+    """All files that are read; relative ones start at `root`.
 
     Raises:
         CurateError: A pattern matches nothing, or a file of tasks is none.
     """
     from curate.collect.file_rows import matching_files
 
-    found = [Path(name) for name in tasks]
-    for where, one in _all_files(files, tasks):
+    found = [root / Path(name).expanduser() for name in tasks]
+    for where, one in _all_files(files, tasks, root):
         found += matching_files(one.files, where=where)
     return list(dict.fromkeys(found))
 
 
-def evaluation_texts(files: Sequence[str | EvaluationFiles], tasks: Sequence[str]) -> list[Text]:
-    """All texts of the files, each once.
+def evaluation_texts(
+    files: Sequence[str | EvaluationFiles], tasks: Sequence[str], *, root: Path = Path()
+) -> list[Text]:
+    """All texts of the files, each once; names of files are told from `root` on, so that they are the same on every machine.
 
     Raises:
         CurateError: A file cannot be read, a row lacks a field that is named, or there is no text at all.
@@ -93,14 +107,18 @@ def evaluation_texts(files: Sequence[str | EvaluationFiles], tasks: Sequence[str
     from curate.collect.file_rows import matching_files, read_file
 
     found: dict[str, str] = {}
-    for where, one in _all_files(files, tasks):
+    for where, one in _all_files(files, tasks, root):
         for path in matching_files(one.files, where=where):
             for number, row in enumerate(read_file(path, one.columns), 1):
                 for name, text in _texts_of_row(row, one.fields, f"{path}:{number}"):
-                    found.setdefault(text, f"{path.as_posix()}:{number} {name}")
+                    found.setdefault(text, f"{_from(root, path)}:{number} {name}")
     if not found:
         raise CurateError("there is no text in the evaluation files", "evaluation", "a row is a JSON object a line")
     return [Text(name, text) for text, name in found.items()]
+
+
+def _from(root: Path, path: Path) -> str:
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def _texts_of_row(row: dict[str, Any], fields: Sequence[str], where: str) -> Iterator[tuple[str, str]]:

@@ -184,6 +184,11 @@ def _only_beginning(dataset: Dataset, prefix: str) -> str:
     names = list(dict.fromkeys(ids_beginning(dataset, prefix))) if len(prefix) >= SHORTEST_PREFIX else []
     if not names:
         told = f"`curate data sample {dataset.name}` prints some documents with their ids"
+        if rejected := sum(sum(shard.rejects.values()) for shard in dataset.ledger()):
+            told += (
+                f"; {rejected:,} that could not be read are called by their places (`FILE#OFFSET`), not by ids: "
+                f"`curate data show {dataset.name} --quarantined` lists them"
+            )
         short = f"the beginning of an id needs {SHORTEST_PREFIX} characters; " if len(prefix) < SHORTEST_PREFIX else ""
         raise CurateError(
             f"no document `{prefix}` went into {dataset.name}@{dataset.version[:12]}", hint=f"{short}{told}"

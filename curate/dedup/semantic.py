@@ -46,11 +46,15 @@ class SemanticDuplicates(Global):
     alone. The verdict names the document that stays (`duplicate_of`), its value is the cosine of the two.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy", "orjson", "xxhash")
     reads_text: ClassVar[bool] = False
     reasons: ClassVar[Mapping[str, str]] = {
-        "semantic_duplicate": "its embedding is as similar as `value` (at least `similarity`) to that of `duplicate_of`"
+        "semantic_duplicate": "its embedding is as similar as `value` (at least `similarity`) to that of `duplicate_of`",
+        "embedding_is_zero": "quarantined: its embedding is 0 in every place, and has no direction",
+        "embedding_is_empty": "quarantined: its embedding has no numbers",
+        "embedding_is_not_finite": "quarantined: its embedding has a number that is none, or too large a one",
+        "embedding_is_no_list": "quarantined: its embedding is not a list of numbers",
     }
 
     embedding: str = Field(description="Column with the embeddings: lists of numbers.")
@@ -82,6 +86,10 @@ class SemanticDuplicates(Global):
         return (self.embedding, *([self.by] if self.by else []))
 
     requires = columns
+
+    def embeddings(self) -> Sequence[str]:
+        """The embeddings."""
+        return (self.embedding,)
 
     @needing("semantic_duplicates")
     def open(self) -> Callable[[pa.Table], pa.Table]:

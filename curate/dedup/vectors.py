@@ -18,10 +18,12 @@ import pyarrow as pa
 from numba import njit
 
 from curate.errors import CurateError
+from curate.stages.verdicts import Unfit
 
 __all__ = ["BLOCK", "as_matrix", "check_sizes", "cluster_directions", "first_alike", "nearest", "read_directions"]
 
-_UNDIRECTED = "the embedding has no direction: no list of numbers, zeros alone, or one that is not finite"
+SHOWN = 40
+"""Most characters that are told of what is no embedding."""
 BLOCK = 1024
 PLACES = 6
 ROUNDS = 20
@@ -33,22 +35,24 @@ def read_directions(column: pa.ChunkedArray | pa.Array, name: str) -> pa.Array:
 
     Raises:
         CurateError: The column holds something else.
-        ValueError: An embedding has no direction: no list of numbers, zeros alone, or one that is not finite.
+        Unfit: An embedding has no direction: no list of numbers, zeros alone, or one that is not finite.
     """
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        there, sizes, values = _of_json(column.to_pylist())
+        there, sizes, values = _of_json(column.to_pylist(), name)
     elif pa.types.is_null(column.type) or pa.types.is_nested(column.type):
-        there, sizes, values = _of_lists(column)
+        there, sizes, values = _of_lists(column, name)
     else:
         raise CurateError(
             f"column `{name}` holds {column.type}, no embeddings", hint="an embedding is a list of numbers"
         )
     if (sizes == 0).any():
-        raise ValueError(_UNDIRECTED)
+        raise Unfit("embedding_is_empty", f"`{name}` has no numbers")
     starts = np.cumsum(sizes) - sizes
     lengths = np.sqrt(np.add.reduceat(values * values, starts)) if len(sizes) else np.zeros(0)
-    if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise ValueError(_UNDIRECTED)
+    if not np.isfinite(lengths).all():
+        raise Unfit("embedding_is_not_finite", f"`{name}` has a number that is none, or too large a one")
+    if (lengths == 0).any():
+        raise Unfit("embedding_is_zero", f"`{name}` is 0 in every place, {sizes[lengths == 0][0]} of them")
     unit = pa.array((values / np.repeat(lengths, sizes)).astype(np.float32))
     whole = np.zeros(len(there), np.int64)
     whole[there] = sizes
@@ -58,26 +62,35 @@ def read_directions(column: pa.ChunkedArray | pa.Array, name: str) -> pa.Array:
     )
 
 
-def _of_json(texts: list[str | None]) -> tuple[Matrix, Matrix, Matrix]:
+def _of_json(texts: list[str | None], name: str) -> tuple[Matrix, Matrix, Matrix]:
     """Which there are, how many numbers each of these has, and these."""
-    lists = [orjson.loads(text) for text in texts if text is not None]
-    if any(not isinstance(one, list) or any(type(number) not in (int, float) for number in one) for one in lists):
-        raise ValueError(_UNDIRECTED)
+    lists = [_list(text, name) for text in texts if text is not None]
     found = [np.array(one, np.float64) for one in lists]
     sizes = np.array([len(one) for one in found], np.int64)
     return np.array([text is not None for text in texts], bool), sizes, np.concatenate([np.zeros(0), *found])
 
 
-def _of_lists(column: pa.ChunkedArray | pa.Array) -> tuple[Matrix, Matrix, Matrix]:
+def _list(text: str, name: str) -> list[float]:
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, list) or any(type(number) not in (int, float) for number in found):
+        shown = text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+        raise Unfit("embedding_is_no_list", f"`{name}` is {shown!r}, no list of numbers")
+    return found
+
+
+def _of_lists(column: pa.ChunkedArray | pa.Array, name: str) -> tuple[Matrix, Matrix, Matrix]:
     element = getattr(column.type, "value_type", pa.float64())
     if (
         pa.types.is_boolean(element) or pa.types.is_string(element) or pa.types.is_large_string(element)
     ):  # cast would do
-        raise ValueError(_UNDIRECTED)
+        raise Unfit("embedding_is_no_list", f"`{name}` holds {column.type}, no lists of numbers")
     try:
         lists = (column if isinstance(column, pa.Array) else column.combine_chunks()).cast(pa.large_list(pa.float64()))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise ValueError(_UNDIRECTED) from error
+        raise Unfit("embedding_is_no_list", f"`{name}` holds {column.type}, no lists of numbers") from error
     some = lists.drop_null()
     sizes = some.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
     return lists.is_valid().to_numpy(zero_copy_only=False), sizes, some.flatten().to_numpy(zero_copy_only=False)

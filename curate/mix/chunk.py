@@ -62,7 +62,7 @@ class Chunk(Expander):
     )
     tokenizer: str | None = Field(
         None,
-        description="With `by: tokens`: the `tokenizer.json` that counts, relative to the folder where curate is started. "
+        description="With `by: tokens`: the `tokenizer.json` that counts, relative to the pipeline file. "
         "Tokens of white space alone do not count.",
     )
 
@@ -78,7 +78,7 @@ class Chunk(Expander):
 
     def model_files(self) -> Sequence[Path]:
         """The tokenizer."""
-        return [Path(self.tokenizer)] if self.tokenizer else []
+        return [self.beside(self.tokenizer)] if self.tokenizer else []
 
     def columns(self) -> Sequence[str]:
         """Nothing but the text."""
@@ -92,7 +92,13 @@ class Chunk(Expander):
         """The function that cuts; documents without a word give no piece."""
         import pyarrow as pa
 
-        units = _tokens(self.tokenizer) if self.tokenizer else _sentences if self.by == "sentences" else _words
+        units = (
+            _tokens(str(self.beside(self.tokenizer)))
+            if self.tokenizer
+            else _sentences
+            if self.by == "sentences"
+            else _words
+        )
 
         def cut(batch: pa.Table) -> Expansion:
             parents: list[int] = []

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from curate.errors import CurateError, did_you_mean
+from curate.errors import did_you_mean
+from curate.mix.numbers import numbers
 from curate.stages.contract import Decision, Effect, Global
 from curate.stages.work import SHARD_BITS
 
@@ -34,14 +35,19 @@ class Mix(Global):
 
     A cell is a value of the columns `by` (of several, joined by ` / `; `(none)` where a document has none), or one of `parts`.
     Every document stays once, with the column `repeats`: how often it is to be seen. Train with `data: {weight: repeats}`. The
-    artifact `mix` has for each cell its size, share, rate, and what its repeated words are worth in words seen once.
+    artifact `mix` has for each cell its size, the share asked for (`share`), the rate, the share given (`seen_share`), and what
+    its repeated words are worth in words seen once. A run tells which cells have less than was asked for, and whether the
+    budget is filled.
     Stratified sampling is `by`, `weights` and no repeats. Stands before `split`.
     """
 
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("xxhash",)
     reasons: ClassVar[Mapping[str, str]] = {
         "over_share": "its cell has more than its share, and the draw was above the rate",
         "not_in_mix": "its cell has no weight",
+        "size_is_negative": "quarantined: its size, in the column that `size` names, is below 0",
+        "size_is_no_number": "quarantined: its size is not a number, or not a finite one",
     }
 
     by: tuple[str, ...] = Field((), description="Columns whose values make the cells (`topic`, `language`).")
@@ -51,7 +57,9 @@ class Mix(Global):
         "their `source_uri`; the first that fits, else `(rest)`.",
     )
     weights: dict[str, float] | None = Field(
-        None, description="Weight of each cell; cells without one are left out. By default each has its size."
+        None,
+        description="Weight of each cell; cells without one are left out. By default each has its size. A weight of what no "
+        "document of the sources has is an error; a cell that stages have emptied is told, and its share goes to the others.",
     )
     temperature: float = Field(
         1.0,
@@ -74,7 +82,8 @@ class Mix(Global):
     )
     size: str = Field(
         "words",
-        description="What shares and budget are of: `documents`, `bytes`, `words` (runs without white space), or a column of "
+        description="What shares and budget are of: `documents`, `bytes`, `words` (runs without white space: a "
+        "sentence of Chinese is one; where languages are mixed take `bytes`), or a column of "
         "numbers (`tokens`), in which nothing is 0. A cell whose size is 0 has no share, and stays as it is.",
     )
     seed: int = Field(1, ge=0, lt=2**64, description="Seed of the draw; another seed keeps other documents.")
@@ -88,6 +97,10 @@ class Mix(Global):
             or not any(self.weights.values())
         ):
             raise ValueError("`weights` are numbers that are not negative, and one of them is above 0")
+        for name in self.weights or () if self.parts else ():
+            if name not in (*self.parts, REST):
+                near = did_you_mean(name, [*self.parts, REST]) or f"there are: {', '.join([*self.parts, REST])}"
+                raise ValueError(f"`weights` names `{name}`, which is none of `parts`; {near}")
         if self.weights is None and self.budget is None and self.max_repeats <= 1 and self.temperature != 1:
             raise ValueError(
                 "a `temperature` needs a `budget`, or `max_repeats` above 1: else all that there is stays once"
@@ -102,6 +115,10 @@ class Mix(Global):
         """The same."""
         return (*self.by, *(() if self.size in ("documents", "bytes", "words") else (self.size,)))
 
+    def numeric(self) -> Sequence[str]:
+        """That of the size."""
+        return self.requires()[len(self.by) :]
+
     def adds(self) -> Sequence[str]:
         """How often each is seen."""
         return ("repeats",)
@@ -114,11 +131,12 @@ class Mix(Global):
 
         def sign(batch: pa.Table) -> pa.Table:
             drawn = draw(batch.column("id").to_pylist(), purpose="mix", seed=self.seed)
-            return pa.table({"cell": self._cells(batch), "size": self._sizes(batch), "draw": drawn})
+            return pa.table({"cell": self.cells(batch), "size": self._sizes(batch), "draw": drawn})
 
         return sign
 
-    def _cells(self, batch: pa.Table) -> pa.Array:
+    def cells(self, batch: pa.Table) -> pa.Array:
+        """The cell of each document."""
         import pyarrow as pa
         import pyarrow.compute as compute
 
@@ -143,25 +161,27 @@ class Mix(Global):
         elif self.size == "words":
             sizes = compute.count_substring_regex(batch.column("text"), r"\S+")
         else:
-            return _numbers(batch.column(self.size), self.size)
+            sizes = numbers(batch.column(self.size), self.size, "size")
+            return compute.fill_null(sizes, 0.0)
         return pa.concat_arrays([chunk.cast(pa.int64()) for chunk in sizes.chunks] or [pa.array([], pa.int64())])
 
     # ---- over all documents
 
     def decide(self, work: Work) -> Decision:
         """The sizes of all cells, the rates that follow, and who stays how often."""
-        from curate.mix.shares import shares
+        from curate.mix.shares import Cell, shares
 
         groups = range(len(work.bounds))
         sizes: dict[str, float] = {}
         for tally in work.each_group("tally", [{} for _ in groups]):
             for cell, size in tally["sizes"].items():
                 sizes[cell] = sizes.get(cell, 0) + size
-        sizes = {cell: sizes[cell] for cell in sorted(sizes)}
-        self._check(sizes)
+        there = {cell: sizes[cell] for cell in sorted(sizes)}
         cells = shares(
-            sizes, weights=self.weights, temperature=self.temperature, budget=self.budget, most=self.max_repeats
+            there, weights=self.weights, temperature=self.temperature, budget=self.budget, most=self.max_repeats
         )
+        named = sorted({*self.parts, *(self.weights or ())} - sizes.keys())
+        cells |= {cell: Cell(0, 0.0, 0.0) for cell in named}  # nothing is in them, and the artifact says so
         rates = {cell: found.rate for cell, found in cells.items()}
         chosen = work.each_group("choose", [{"rates": rates, "bounds": list(work.bounds)} for _ in groups])
         rows: dict[str, list[float]] = {cell: [0, 0, 0, 0] for cell in cells}
@@ -171,12 +191,6 @@ class Mix(Global):
         facts = [{"cell": cell, **found._asdict(), "counts": rows[cell]} for cell, found in cells.items()]
         (told,) = work.each("tell", [{"cells": facts}])
         return Decision([one["found"] for one in chosen], {"mix": [(told["object"], len(facts))]})
-
-    def _check(self, sizes: Mapping[str, float]) -> None:
-        for cell in self.weights or ():
-            if cell not in sizes:
-                hint = did_you_mean(cell, sizes) or f"there are: {', '.join(list(sizes)[:10])}"
-                raise CurateError(f"no document is in the cell `{cell}` of `weights`", hint=hint)
 
     def tally(self, desk: Desk) -> dict[str, Any]:
         """The size of each cell in a group of shards."""
@@ -239,6 +253,7 @@ class Mix(Global):
         """Drop those that are not seen, and say of the others how often they are."""
         import numpy as np
         import pyarrow as pa
+        import pyarrow.compute as compute
 
         from curate.stages.decide import verdict_table
 
@@ -250,19 +265,7 @@ class Mix(Global):
         gone = np.flatnonzero(repeats == 0)
         reason = np.where(rate[gone] > 0, "over_share", "not_in_mix").astype(object)
         verdicts = verdict_table(
-            gone, "dropped", reason, value=mine.column("draw").to_numpy()[gone], threshold=rate[gone]
-        )
+            gone, "dropped", reason, value=mine.column("draw").to_numpy()[gone], threshold=rate[gone],
+            detail=compute.binary_join_element_wise("cell ", signatures.column("cell").take(pa.array(gone)), ""),
+        )  # fmt: skip
         return Effect(verdicts, {"repeats": pa.array(repeats, pa.int32())})
-
-
-def _numbers(column: pa.ChunkedArray, name: str) -> pa.Array:
-    """The sizes of documents in a column of numbers; nothing is 0."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as compute
-
-    sizes = compute.fill_null(column.cast(pa.float64()), 0.0).combine_chunks()
-    values = sizes.to_numpy()
-    for wrong in values[~(np.isfinite(values) & (values >= 0))]:
-        raise ValueError(f"`{name}` is {wrong}, and a size is a number of 0 or more")
-    return sizes if isinstance(sizes, pa.Array) else pa.concat_arrays(sizes.chunks or [pa.array([], pa.float64())])

@@ -8,7 +8,7 @@ other kinds find the same but where one lies at the edge of a rounding. Cost: ab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
@@ -16,6 +16,7 @@ from pydantic import Field
 from curate.errors import CurateError
 from curate.stages.contract import Decision, Effect, Global, Verdicts
 from curate.stages.selectors import as_compared
+from curate.stages.verdicts import Unfit
 from curate.stages.work import SHARD_BITS
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Topics"]
 
+SHOWN = 40
+"""Most characters that are told of what is no embedding."""
 _ADDRESS = r"(?i)(?:[a-z]{2,9}://|www\.)[^\s<>\"]+|[\p{L}\p{M}\p{N}._%+'-]*@[\p{L}\p{M}\p{N}._-]+"
 
 
@@ -36,11 +39,17 @@ class Topics(Global):
     to 2); null where it has no word that the topics know, or no embedding. The artifact `topics` lists them; it has no row, and
     every document null, where no word stands in 3 documents of the sample and in at most half of them. Mix by them (`mix: by:
     [topic_name]`), or keep a topic in one split (`split: by: topic`). Addresses, links and words with digits do not count, and
-    names are made of words that stand in at least 5 documents of the sample. A person whom so many documents name can
-    still name a topic: an erasure finds such a name where it stands as in the subject file, not single words of it.
+    names are made of words that stand in at least 5 documents of the sample and are no stop words of their language. A
+    person whom so many documents name can still name a topic: an erasure finds such a name where it stands as in the subject
+    file, not single words of it.
     """
 
-    libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "xxhash")
+    version: ClassVar[int] = 2
+    libraries: ClassVar[tuple[str, ...]] = ("numpy", "scipy", "spacy", "xxhash")
+    reasons: ClassVar[Mapping[str, str]] = {
+        "embedding_is_no_list": "quarantined: its embedding is not a list of numbers",
+        "embedding_is_not_finite": "quarantined: its embedding has a number that is none, or an infinite one",
+    }
 
     topics: int = Field(20, ge=2, le=1000, description="How many topics to find.")
     sample: int = Field(
@@ -66,6 +75,10 @@ class Topics(Global):
         """The embedding."""
         return (self.embedding,) if self.embedding else ()
 
+    def embeddings(self) -> Sequence[str]:
+        """The same."""
+        return self.requires()
+
     def adds(self) -> Sequence[str]:
         """The topic, its name, and how far the document is from it."""
         return ("topic", "topic_name", "topic_distance")
@@ -79,7 +92,11 @@ class Topics(Global):
         def sign(batch: pa.Table) -> pa.Table:
             as_compared(batch)
             table = pa.table({"draw": draw(batch.column("id").to_pylist(), purpose="topics", seed=self.seed)})
-            return table.append_column("vector", _vectors(batch.column(self.embedding))) if self.embedding else table
+            return (
+                table.append_column("vector", _vectors(batch.column(self.embedding), self.embedding))
+                if self.embedding
+                else table
+            )
 
         return sign
 
@@ -206,14 +223,28 @@ def _beginnings(texts: pa.Array, characters: int) -> pa.Array:
     return compute.replace_substring_regex(compute.utf8_slice_codeunits(texts, 0, characters), _ADDRESS, " ")
 
 
-def _vectors(column: pa.ChunkedArray) -> pa.Array:
-    """A column of lists of numbers, or of JSON that says them, as lists of floats."""
-    import json
-
+def _vectors(column: pa.ChunkedArray, name: str) -> pa.Array:
+    """A column of lists of numbers, or of JSON that says them, as lists of floats; empty where there is none."""
     import pyarrow as pa
 
-    values = [json.loads(one) if isinstance(one, str) else one for one in column.to_pylist()]
-    return pa.array([one or [] for one in values], pa.list_(pa.float64()))
+    return pa.array([_vector(one, name) for one in column.to_pylist()], pa.list_(pa.float64()))
+
+
+def _vector(given: Any, name: str) -> list[float]:
+    import json
+    import math
+
+    try:
+        found = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        found = given
+    found = [] if found is None else found
+    if not isinstance(found, list) or any(type(one) not in (int, float) for one in found):
+        shown = str(given) if len(str(given)) <= SHOWN else f"{str(given)[: SHOWN - 3]}..."
+        raise Unfit("embedding_is_no_list", f"`{name}` is {shown!r}, no list of numbers")
+    if not all(math.isfinite(one) for one in found):
+        raise Unfit("embedding_is_not_finite", f"`{name}` has a number that is none, or an infinite one")
+    return found
 
 
 def _lists(matrix: np.ndarray) -> pa.Array:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import CurateError
 from curate.stages.contract import Stage, Verdicts
 from curate.stages.missing import missing_package
+from curate.stages.verdicts import Unfit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,6 +131,9 @@ def _call_one(
         raise
     except ImportError as error:  # no document's fault, and every document's fate
         raise missing_package(error, f"stage `{stage_id}` needs another package") from error
+    except Unfit as error:
+        verdicts.quarantine(0, error.reason, detail=error.detail)
+        return verdicts
     except Exception as error:  # the worker's edge: whatever a stage raises is this document's reason
         place = error.__traceback__
         while place and place.tb_next:

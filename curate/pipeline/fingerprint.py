@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage
 from curate.dataset.store import canonical_json
-from curate.errors import CurateError
+from curate.errors import ConfigurationErrors, CurateError
 from curate.files import file_hash
 from curate.pipeline.identity import file_identity
 from curate.pipeline.task import StageSpec
@@ -56,6 +56,15 @@ def describe(entry: ConfiguredStage) -> Described:
     Raises:
         CurateError: A file of code or a model cannot be read, or does not stay the same while it is.
     """
+    try:
+        return _described(entry)
+    except ConfigurationErrors:
+        raise
+    except CurateError as error:
+        raise entry.placed(error) from None
+
+
+def _described(entry: ConfiguredStage) -> Described:
     stage = entry.stage
     code, models = (
         _code_files(stage),
@@ -80,6 +89,7 @@ def describe(entry: ConfiguredStage) -> Described:
         fingerprint=_hash(facts),
         measure=_hash(facts, thresholds),
         files={str(path): [identity, digest] for path, (identity, digest) in known.items()},
+        root=str(stage.beside("")),
     )
     return Described(facts, spec, _hash(facts, stage.planning if isinstance(stage, Source) else frozenset()))
 

@@ -37,9 +37,14 @@ def _too_few(name: str, counts: dict[str, int], fewest: int, rows: list[dict[str
     left = f"{counts['kept']} of {counts['in']} documents are left"
     gone = most["dropped"] + most["quarantined"] if most else 0
     took = f"`{most['id']}` took {gone} of the {most['in']} it saw" if most and gone else "nothing was read"
+    lists = [
+        f"`curate data show {name} --{verdict}` lists what was {verdict}"
+        for verdict in ("dropped", "quarantined")
+        if counts[verdict]
+    ]
     return (
         f"{left}, fewer than `min_documents: {fewest}` asks for",
-        f"{took}; `curate data show {name} --dropped` lists what was dropped, and why" if gone else took,
+        f"{took}; {', '.join(lists)}, and why" if gone else took,
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
-from curate.config.validation import mask, masked
+from curate.config.validation import mask
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError, ResumableError
 from curate.pipeline.identity import file_identity
@@ -147,16 +147,12 @@ def plan_parts(pipeline: Pipeline, inputs: Inputs, fetched: Mapping[str, Snapsho
         try:
             found = entry.stage.plan(context._replace(snapshot=snapshot))
         except ConfigurationErrors as error:
-            raise ConfigurationErrors([_placed(one, entry) for one in error.errors]) from None
+            raise ConfigurationErrors([entry.placed(one) for one in error.errors]) from None
         except CurateError as error:
-            raise _placed(error, entry) from error
+            raise entry.placed(error) from None
         parts.extend((entry, replace(part, name=mask(part.name, entry.written))) for part in found)
     inputs.remember()
     return parts
-
-
-def _placed(error: CurateError, entry: ConfiguredStage) -> CurateError:
-    return masked(CurateError(error.problem, error.where or entry.where, error.hint), entry.written)
 
 
 def bundle(parts: Sequence[Planned], inputs: Inputs, shard_bytes: int) -> list[Bundle]:

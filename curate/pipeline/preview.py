@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
-from curate.config.validation import masked
 from curate.dataset.schema import JSON_FIELD
 from curate.dataset.store import Store
 from curate.errors import ConfigurationErrors, CurateError, MachineError, did_you_mean
@@ -90,9 +89,9 @@ def _facts(stages: Sequence[ConfiguredStage]) -> tuple[list[CurateError], list[s
             hint = f" ({error.hint})" if error.hint else ""
             lacking.append(f"on this machine a run would stop at `{entry.id}`: {error.problem}{hint}")
         except ConfigurationErrors as several:
-            refused += [_placed(one, entry) for one in several.errors]
+            refused += [entry.placed(one) for one in several.errors]
         except CurateError as error:
-            refused.append(_placed(error, entry))
+            refused.append(entry.placed(error))
     return refused, lacking
 
 
@@ -142,9 +141,9 @@ def _look(pipeline: Pipeline, store: Store | None, fetched: Mapping[str, Snapsho
             for part in parts[:files]:
                 schemas += _first_schema(store, source, part)
         except ConfigurationErrors as several:
-            errors += [_placed(one, entry) for one in several.errors]
+            errors += [entry.placed(one) for one in several.errors]
         except CurateError as error:
-            errors.append(_placed(error, entry))
+            errors.append(entry.placed(error))
     own_ids = any("id" in schema.names for schema in schemas)
     schemas = [one if "id" in one.names else one.append(pa.field("id", pa.string())) for one in schemas]
     return _Looked(schemas, complete, own_ids, errors)
@@ -162,16 +161,12 @@ def _first_schema(store: Store | None, source: Source, part: Part) -> list[pa.Sc
     return []
 
 
-def _placed(error: CurateError, entry: ConfiguredStage) -> CurateError:
-    return masked(CurateError(error.problem, error.where or entry.where, error.hint), entry.written)
-
-
 class _Follower:
     """The columns as they are before each stage."""
 
     def __init__(self, columns: pa.Schema, *, own_ids: bool) -> None:
         self.columns, self.complete, self.own_ids = columns, True, own_ids
-        self.read = columns.names
+        self.read, self.as_read = columns.names, set(columns.names)
         self.errors: list[CurateError] = []
         self.notes: list[str] = []
 
@@ -185,8 +180,29 @@ class _Follower:
                 listed = f"the documents have {', '.join(self.columns.names)}"
                 hint = did_you_mean(name, self.columns.names) or listed
                 self.errors.append(CurateError(f"stage `{entry.id}` needs the column `{name}`", entry.where, hint))
+        self._check_types(entry, stage)
         self._check_split(entry, stage)
         self._behind(stage)
+
+    def _check_types(self, entry: ConfiguredStage, stage: Any) -> None:
+        """Columns that hold no numbers, or no lists of them, as far as types tell: strings may be JSON, or of a CSV file."""
+        import pyarrow.types as types
+
+        there = [field for field in self.columns if self.complete and field.name in self.as_read]
+        for field in there:
+            kind, strings = field.type, (types.is_string(field.type) or types.is_large_string(field.type))
+            text = field.name in ("id", "text", "source_uri")
+            number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+            open_to = types.is_null(kind) or (strings and not text)
+            wrong = []
+            if field.name in stage.numeric() and not (number or open_to):
+                wrong.append(("numbers", "name a column of numbers"))
+            if field.name in stage.embeddings() and not (types.is_nested(kind) or open_to):
+                wrong.append(("embeddings", "an embedding is a list of numbers"))
+            for what, hint in wrong:
+                held = "texts" if text else kind
+                problem = f"stage `{entry.id}`: column `{field.name}` holds {held}, no {what}"
+                self.errors.append(CurateError(problem, entry.where, hint))
 
     def _check_split(self, entry: ConfiguredStage, stage: Any) -> None:
         if entry.name == "split" and stage.by is stage.column is None and "parent" in self.columns.names:
@@ -232,6 +248,7 @@ class _Follower:
             consumed = stage.consumes(self.columns)
             self.columns = pa.schema([field for field in self.columns if field.name not in consumed])
             added = [*added, "text"] if stage.makes_text() else added
+        self.as_read -= set(added)
         for name in added:
             place = self.columns.get_field_index(name)
             if name in stage.json_columns:

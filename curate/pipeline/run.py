@@ -24,6 +24,7 @@ from curate.dataset import refs
 from curate.dataset.erased import erasures
 from curate.dataset.leases import lease
 from curate.dataset.manifest import check_values, make_manifest, version_schema
+from curate.dataset.reader import Dataset
 from curate.dataset.runs import State, Thing, now, record, run_id, state_after
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError, GateError
@@ -37,7 +38,9 @@ from curate.pipeline.manifest import Conservation, as_written, pipeline_lineage,
 from curate.pipeline.plan import Inputs, bundle, plan_parts
 from curate.pipeline.preview import check_columns
 from curate.pipeline.progress import Progress, Quiet
+from curate.pipeline.remarks import remarks
 from curate.pipeline.walk import Walk
+from curate.pipeline.weights import check_weights
 from curate.stages.fetched import Snapshot
 
 __all__ = ["RunResult", "default_store", "run", "run_pipeline"]
@@ -216,6 +219,8 @@ class _Run:
         is_new = version != refs.head(self.store, self.pipeline.settings.dataset)
         tag = "" if failed else refs.commit(self.store, self.pipeline.settings.dataset, version)
         record_plan(self.store, self.pipeline, walk.described)
+        for remark in remarks(Dataset(self.store, refs.Reference(self.pipeline.settings.dataset, version, None))):
+            self.progress.note(remark)
         self._note_provisional(manifest["provisional"])
         done = self._told(version, tag, manifest, rows, round(time.monotonic() - clock, 3))
         if self.identity or is_new:
@@ -300,6 +305,7 @@ class _Run:
                 raise ConfigurationErrors(errors)
             for note in notes:
                 self.progress.note(note)
+            check_weights(self.pipeline.stages, self.store, walk.shards)
 
     def _own_ids(self, walk: Walk) -> bool:
         """Whether ids come from the data, by the first documents of some shards: made ones are 32 hexadecimal digits."""

@@ -83,6 +83,7 @@ class StageSpec:
         fingerprint: Identity of code, settings, library versions and model files.
         measure: The same without the settings that only decide; equal to `fingerprint` for other kinds than filters.
         files: What the files of its code and its models were like (`file_identity`), and the sha256 of each, by path.
+        root: Folder of the pipeline file, where relative paths of its settings start; part of no key.
     """
 
     id: str
@@ -91,6 +92,7 @@ class StageSpec:
     fingerprint: str
     measure: str
     files: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    root: str = ""
 
     def build(self) -> Stage:
         """The stage itself.
@@ -99,7 +101,7 @@ class StageSpec:
             ResumableError: See `check_files`.
         """
         module, _, name = self.target.partition(":")
-        stage = getattr(import_module(module), name).model_validate(self.settings)
+        stage = getattr(import_module(module), name).model_validate(self.settings, context={"root": self.root})
         self.check_files()
         return stage
 

@@ -103,7 +103,7 @@ def touched(dataset: Dataset, pipeline: Pipeline) -> Touched:
 
 
 def _with(stage: Filter, settings: dict[str, Any]) -> Filter:
-    return type(stage).model_validate({**stage.model_dump(mode="json"), **settings})
+    return type(stage).model_validate({**stage.model_dump(mode="json"), **settings}, context={"root": stage.beside("")})
 
 
 def _changes(entry: ConfiguredStage, before: dict[str, Any]) -> Iterator[Change]:

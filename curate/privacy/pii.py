@@ -88,7 +88,10 @@ class Pii(Mapper):
     name_entities: tuple[Name, ...] = Field(
         ("person", "location"), min_length=1, description="Which names; organisations are found badly."
     )
-    names_model: str = Field(DEFAULT_MODEL, description="spaCy's model for them: a package, or a folder.")
+    names_model: str = Field(
+        DEFAULT_MODEL,
+        description="spaCy's model for them: a package, or a folder (with a `/`), relative to the pipeline file.",
+    )
     operators: dict[AnyEntity, Operator] = Field(
         {}, description="What becomes of it, by entity; `placeholder` unless told."
     )
@@ -181,9 +184,12 @@ class Pii(Mapper):
 
     def model_files(self) -> Sequence[Path]:
         """Those of a language model in a folder."""
-        folder = Path(self.names_model)
+        folder = self.beside(self.names_model)
         there = self.names and "/" in self.names_model and folder.is_dir()
         return sorted(one for one in folder.rglob("*") if one.is_file()) if there else ()
+
+    def _names_model(self) -> str:
+        return str(self.beside(self.names_model)) if "/" in self.names_model else self.names_model
 
     def code_modules(self) -> Sequence[str]:
         """Those of the user's recognizers."""
@@ -197,7 +203,7 @@ class Pii(Mapper):
         everywhere = [one.name or one.finds for one in self.recognizers if one.sees_every_text]
         told = {"looked for in every text": ", ".join(everywhere)} if everywhere else {}
         if self.names:
-            check_model(self.names_model)
+            check_model(self._names_model())
             told["names"] = model_facts(self.names_model)
         key = self._key()
         if key is None:
@@ -255,7 +261,7 @@ class Pii(Mapper):
         least = {kind: self.min_scores.get(entity, self.min_score) for entity, kind in self.types().items()}
         triggers = [one.trigger for one in recognizers]
         instead = instead or self._placeholders()
-        named = load_names(self.names_model, self.name_entities) if self.names else None
+        named = load_names(self._names_model(), self.name_entities) if self.names else None
 
         def find(texts: pa.Array | pa.ChunkedArray) -> Iterator[tuple[int, str, list[Span]]]:
             for row in triggered(texts, triggers).tolist():

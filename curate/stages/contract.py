@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from curate.stages.parts import Part, Passed, Rejected, SourceContext
 from curate.stages.verdicts import Rule, Span, Verdicts, verdict_schema
@@ -92,6 +92,18 @@ class Stage(BaseModel):
     """Most documents that one call gets; the time limit is put on a call."""
     reasons: ClassVar[Mapping[str, str]] = {}
     """What each reason in its verdicts means: `a document is dropped for REASON: MEANING`. Names are contracts."""
+    _root: Path = PrivateAttr(default_factory=Path)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Take the folder of the pipeline file, `root`, from the context of the validation."""
+        self._root = Path((context or {}).get("root", ""))
+
+    def beside(self, name: str) -> Path:
+        """Where a path of the settings leads: one that is relative starts at the pipeline file, `~` is the user's home.
+
+        It is part of no result: what decides is the content of `model_files()`, and the path as it was written.
+        """
+        return self._root / Path(name).expanduser()
 
     def facts(self) -> Mapping[str, str]:
         """What else decides the results: the id of a key, the version of a service. It stands in every version."""
@@ -149,6 +161,14 @@ class _OfTexts(Stage):
 
     def requires(self) -> Sequence[str]:
         """Columns beside the texts without which the stage cannot run."""
+        return ()
+
+    def numeric(self) -> Sequence[str]:
+        """Those of them that hold numbers: a column of another type is refused before anything is done."""
+        return ()
+
+    def embeddings(self) -> Sequence[str]:
+        """Those of them that hold lists of numbers."""
         return ()
 
     def adds(self) -> Sequence[str] | None:

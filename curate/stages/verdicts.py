@@ -11,7 +11,17 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Rule", "Span", "Verdicts", "as_one", "check_rows", "united_spans", "verdict_schema", "without_spans"]
+__all__ = [
+    "Rule",
+    "Span",
+    "Unfit",
+    "Verdicts",
+    "as_one",
+    "check_rows",
+    "united_spans",
+    "verdict_schema",
+    "without_spans",
+]
 
 
 class Span(NamedTuple):
@@ -30,6 +40,14 @@ class Span(NamedTuple):
     type: str
     score: float = 1.0
     rule: str | None = None
+
+
+class Unfit(Exception):
+    """A document that a stage cannot work with: it is quarantined for `reason`, a name among the stage's `reasons`."""
+
+    def __init__(self, reason: str, detail: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
 
 
 class Rule(NamedTuple):

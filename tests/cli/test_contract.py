@@ -31,9 +31,9 @@ FIELDS = {
     "why one.txt#0": STORY,
     "why one.txt#0 --version toy@v1": STORY,
     "data list": "store datasets",
-    "data show toy": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional",
+    "data show toy": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional notes",
     "data show toy --quarantined": "dataset version tag documents bytes text_bytes columns splits stages lineage provisional "
-    "quarantined",
+    "notes quarantined",
     "data log toy": "dataset log runs",
     "data diff toy@v1 toy": "from to added removed changed unchanged examples changes reasons settings text_bytes "
     "splits columns",

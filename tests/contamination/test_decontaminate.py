@@ -15,10 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import curate
+from curate.config.pipeline import load_pipeline
 from curate.contamination.decontaminate import MOST_MATCHES, Decontaminate
 from curate.contamination.index import MOST_TEXTS, build_index, find_texts
 from curate.contamination.items import evaluation_texts
+from curate.dataset.why import why as explain
 from curate.errors import CurateError
+from curate.pipeline.preview import preview
 from curate.stages.buffers import text_buffer
 
 QUESTION = "A robe takes two bolts of blue fiber and half that much white fiber; how many bolts in total does it take?"
@@ -304,3 +308,56 @@ def test_planted_items_are_found_and_books_are_not_flagged(real, change, least):
     hits = set(zip(found.documents[over].tolist(), found.texts[over].tolist(), strict=True))
     long = [number for number, item in enumerate(items) if len(item.split()) >= 10]
     assert np.mean([(200 + number, number) in hits for number in long]) >= least
+
+
+# ---- where its files are
+
+
+def pipeline(folder, stage):
+    """A pipeline in a folder of its own, with one document that has the evaluation text."""
+    folder.mkdir(parents=True)
+    (folder / "in.jsonl").write_text(json.dumps({"id": "a", "text": ITEM}))
+    (folder / "evaluation").mkdir()
+    (folder / "evaluation" / "items.jsonl").write_text(json.dumps({"question": ITEM}))
+    (folder / "evaluation" / "tasks.yaml").write_text("tasks:\n  - {name: t, files: [items.jsonl]}\n")
+    path = folder / "p.yaml"
+    path.write_text(
+        "dataset: d\nmin_documents: 0\nsources:\n  - {stage: files, paths: [in.jsonl]}\nstages:\n"
+        f"  - {{stage: decontaminate, {stage}}}\n"
+    )
+    return path
+
+
+ITEM = " ".join(f"word{number}" for number in range(30))
+
+
+@pytest.mark.parametrize("stage", ["evaluation: [evaluation/items.jsonl]", "tasks: [evaluation/tasks.yaml]"])
+def test_paths_start_at_the_pipeline_file_wherever_curate_is_started(tmp_path, monkeypatch, stage):
+    path = pipeline(tmp_path / "project", stage)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = curate.run(path, workers=1)
+    assert done.documents["dropped"] == 1
+    story = explain(curate.open_dataset(f"d@{done.version}", path.parent / ".curate"), "a")
+    assert story["detail"].startswith("evaluation/items.jsonl:1 question: share 1.00")
+
+
+@pytest.mark.parametrize(
+    ("stage", "problem", "hint"),
+    [
+        ("evaluation: [evaluation/item.jsonl]", "`evaluation`: there is no file", "did you mean `items.jsonl`?"),
+        ("tasks: [evaluation/task.yaml]", "`tasks`: there is no file of tasks", "did you mean `tasks.yaml`?"),
+        ("tasks: [nowhere/x.yaml]", "`tasks`: there is no file of tasks", "as `curate eval --tasks` takes it"),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_with_the_place_in_the_pipeline_file(tmp_path, stage, problem, hint):
+    path = pipeline(tmp_path / "project", stage)
+    for look in (lambda: curate.run(path, workers=1), lambda: raising(preview(load_pipeline(path)).errors)):
+        with pytest.raises(CurateError, match=problem) as caught:
+            look()
+        assert caught.value.where == f"{path}:6:5"
+        assert hint in caught.value.hint
+
+
+def raising(errors):
+    raise errors[0]

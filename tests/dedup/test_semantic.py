@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from curate.dedup.semantic import SemanticDuplicates
 from curate.dedup.vectors import BLOCK, cluster_directions, first_alike, nearest, read_directions
 from curate.errors import CurateError
+from curate.stages.verdicts import Unfit
 
 
 def lists(rows):
@@ -116,22 +117,29 @@ def test_clusters_gather_what_is_near():
     assert all(len(set(middle[of == one].argmax(axis=1))) == 1 for one in set(of))
 
 
-@pytest.mark.parametrize("row", [[], [0.0, 0.0], [float("nan"), 1.0], [[1.0]]])
-def test_an_embedding_without_a_direction_is_refused(row):
-    with pytest.raises((ValueError, pa.ArrowInvalid), match="no direction"):
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ([], "embedding_is_empty"),
+        ([0.0, 0.0], "embedding_is_zero"),
+        ([float("nan"), 1.0], "embedding_is_not_finite"),
+        ([[1.0]], "embedding_is_no_list"),
+        (["1", "2"], "embedding_is_no_list"),
+        ([True, False], "embedding_is_no_list"),
+    ],
+)
+def test_an_embedding_without_a_direction_has_a_reason_of_its_own(row, reason):
+    with pytest.raises(Unfit, match=reason):
         read_directions(pa.array([row]), "e")
 
 
-@pytest.mark.parametrize("text", ['{"a": 1}', '["1", "2"]', "[true, false]", "3", "null", "[1, null]", "[[1]]"])
+@pytest.mark.parametrize(
+    "text", ['{"a": 1}', '["1", "2"]', "[true, false]", "3", "null", "[1, null]", "[[1]]", "some words"]
+)
 def test_json_text_of_anything_but_numbers_is_refused(text):
-    with pytest.raises(ValueError, match="no list of numbers"):
+    with pytest.raises(Unfit, match="embedding_is_no_list") as caught:
         read_directions(pa.array([text]), "e")
-
-
-@pytest.mark.parametrize("row", [["1", "2"], [True, False]])
-def test_lists_of_anything_but_numbers_are_refused(row):
-    with pytest.raises(ValueError, match="no list of numbers"):
-        read_directions(pa.array([row]), "e")
+    assert text in caught.value.detail
 
 
 def test_a_column_of_something_else_is_named():

@@ -17,6 +17,7 @@ from curate.cli import app
 from curate.errors import CurateError
 from curate.mix.mix import Mix
 from curate.mix.shares import effective, shares
+from curate.stages.verdicts import Unfit
 
 SIZES = {"a": 800, "b": 150, "c": 50}
 
@@ -196,7 +197,7 @@ def test_sizes_may_be_fractions_and_nothing_is_none(documents):
     sign = Mix(by=("topic",), size="cost").open()
     assert sign(documents(["a", "b"], topic=["x", "x"], cost=[5.5, None]))["size"].to_pylist() == [5.5, 0]
     for wrong in (-1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match=r"`cost` is .*, and a size is a number of 0 or more"):
+        with pytest.raises(Unfit, match=r"size_is_(negative|no_number)"):
             sign(documents(["a"], topic=["x"], cost=[wrong]))
 
 
@@ -216,9 +217,9 @@ def test_a_version_is_mixed_by_fractions_and_a_cell_without_size_stays(tmp_path)
 
 def test_a_cell_that_no_document_is_in_is_an_error_that_names_those_there_are(tmp_path):
     path = settings(tmp_path, "by: [topic], weights: {x: 1, z: 1}", shards=1)
-    with pytest.raises(CurateError, match="no document is in the cell `z` of `weights`") as caught:
+    with pytest.raises(CurateError, match="no document of the sources is in the cell `z` of `weights`") as caught:
         curate.run(path, workers=1)
-    assert caught.value.hint == "there are: x, y"
+    assert caught.value.errors[0].hint == "there are: x, y"
 
 
 @pytest.mark.parametrize(
@@ -238,3 +239,90 @@ def test_a_cell_that_no_document_is_in_is_an_error_that_names_those_there_are(tm
 def test_settings_that_say_no_mixture_are_refused(wrong):
     with pytest.raises(ValidationError):
         Mix(**wrong)
+
+
+# ---- what it is short of
+
+
+def shown(tmp_path):
+    told = CliRunner().invoke(app, ["data", "show", "d", "--store", str(tmp_path / ".curate"), "--json"])
+    return json.loads(told.stdout)
+
+
+def test_shares_and_a_budget_that_cannot_be_met_are_told_by_the_run_and_by_data_show(tmp_path):
+    path = settings(tmp_path, "by: [topic], weights: {x: 1, y: 2}, budget: 1000000, size: documents", shards=1)
+    told = CliRunner().invoke(app, ["run", str(path), "--workers", "1"])
+    assert told.exit_code == 0
+    shares = "`mix`: the shares asked for are not met: all that there is of `y` (asked 0.667, given 0.250) is given"
+    budget = "`mix`: the budget is not filled: 800 documents of the 1,000,000 asked for are given"
+    assert shares in told.stderr
+    assert budget in told.stderr
+    assert [note[: len(start)] for note, start in zip(shown(tmp_path)["notes"], (shares, budget), strict=True)] == [
+        shares,
+        budget,
+    ]
+    page = CliRunner().invoke(app, ["data", "show", "d", "--store", str(tmp_path / ".curate")]).stdout
+    assert f"note: {budget}" in page
+    assert "asked  given" in page
+
+
+def test_a_mixture_that_gives_what_was_asked_has_no_notes(tmp_path):
+    curate.run(settings(tmp_path, "by: [topic], weights: {x: 1, y: 1}, size: documents", shards=1), workers=1)
+    assert shown(tmp_path)["notes"] == []
+
+
+def test_a_part_that_no_document_is_in_stands_in_the_table_and_is_told_with_its_pattern(tmp_path):
+    curate.run(settings(tmp_path, 'parts: {books: "books*", all: "in/*"}', shards=1), workers=1)
+    told = shown(tmp_path)
+    cells = next(one for one in told["stages"] if one["id"] == "mix")["mix"]
+    assert [(one["cell"], one["documents"], one["rate"]) for one in cells] == [("all", 800, 1), ("books", 0, 0)]
+    [note] = told["notes"]
+    assert note.startswith("`mix`: no document is in the cell `books`: `books*` fits no `source_uri`")
+    assert note.endswith("documents come from places like `in/0.jsonl#0`")
+
+
+def test_a_weighted_cell_that_a_stage_has_emptied_gives_a_version_and_a_note(tmp_path):
+    path = settings(tmp_path, "by: [topic], weights: {x: 1, y: 1, z: 2}, size: documents", shards=1)
+    with (tmp_path / "in" / "0.jsonl").open("a") as file:
+        file.write("\n" + json.dumps({"id": "copy", "text": "word " * 10 + "0", "topic": "z"}))
+    path.write_text(path.read_text().replace("stages: [", "stages: [{stage: exact_duplicates}, "))
+    curate.run(path, workers=1)
+    told = shown(tmp_path)
+    cells = {one["cell"]: one for one in next(one for one in told["stages"] if one["id"] == "mix")["mix"]}
+    assert (cells["z"]["documents"], cells["x"]["share"], cells["y"]["share"]) == (0, 0.5, 0.5)
+    assert told["notes"][0].startswith("`mix`: no document is left in the cell `z` of `weights`")
+
+
+def test_a_mistyped_weight_is_an_error_before_any_stage_has_run(tmp_path):
+    path = settings(tmp_path, "by: [topic], weights: {x: 1, yy: 1}", shards=1)
+    path.write_text(path.read_text().replace("topic", "kind"))
+    rows = [{"id": f"{n}", "text": "t", "kind": kind} for n, kind in enumerate(("sport", "politics"))]
+    (tmp_path / "in" / "0.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    path.write_text(path.read_text().replace("{x: 1, yy: 1}", "{sport: 1, politcs: 1}"))
+    with pytest.raises(CurateError, match="no document of the sources is in the cell `politcs`") as caught:
+        curate.run(path, workers=1)
+    [error] = caught.value.errors
+    assert error.hint == "did you mean `politics`?"
+    assert error.where.startswith(f"{path}:3")
+
+
+def test_a_weight_that_is_none_of_the_parts_is_refused():
+    with pytest.raises(ValidationError, match="`weights` names `boks`, which is none of `parts`; did you mean `books`"):
+        Mix(parts={"books": "in/books*"}, weights={"boks": 1})
+
+
+def test_a_verdict_names_the_cell(tmp_path):
+    curate.run(settings(tmp_path, "by: [topic], weights: {y: 1}", shards=1), workers=1)
+    story = CliRunner().invoke(app, ["why", "0-1", "--store", str(tmp_path / ".curate")]).stdout
+    assert "mix: dropped not_in_mix" in story
+    assert "[cell x]" in story
+
+
+@pytest.mark.parametrize(("column", "problem"), [("text", "texts, no numbers"), ("flag", "bool, no numbers")])
+def test_a_column_that_can_hold_no_size_is_refused_before_anything_is_done(tmp_path, column, problem):
+    path = settings(tmp_path, f"by: [topic], size: {column}", shards=1)
+    (tmp_path / "in" / "0.jsonl").write_text('{"id": "1", "text": "t", "topic": "x", "flag": true}')
+    for command in (["validate", str(path)], ["run", str(path)]):
+        told = CliRunner().invoke(app, command)
+        assert told.exit_code
+        assert f"stage `mix`: column `{column}` holds {problem}" in str(told.exception)

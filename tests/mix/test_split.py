@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 
 import pyarrow as pa
@@ -5,7 +6,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
+from curate.cli import app
 from curate.errors import CurateError
 from curate.mix.sample import Sample
 from curate.mix.split import Split
@@ -125,3 +128,27 @@ def test_a_column_that_says_no_split_is_refused(apply_stage):
 def test_a_column_for_the_split_that_is_not_there_is_refused(apply_stage):
     with pytest.raises(CurateError, match="there is no column `part` that says the split"):
         splits(apply_stage, Split(column="part"), ["text"])
+
+
+@pytest.mark.parametrize(
+    ("stage", "told"),
+    [
+        ("by: topic", "fell on none of 2 values of `topic`, of which each goes into one split as a whole"),
+        ("seed: 1", "fell on none of 12 documents; ask for a larger share"),
+    ],
+)
+def test_a_split_that_was_asked_for_and_got_no_document_is_told_and_shown_with_none(tmp_path, stage, told):
+    rows = [{"id": f"{n}", "text": f"text {n}", "topic": n % 2} for n in range(12)]
+    (tmp_path / "in.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "dataset: d\nsources: [{stage: files, paths: [in.jsonl]}]\n"
+        f"stages: [{{stage: split, train: 0.999, validation: 0.001, test: 0, {stage}}}]\n"
+    )
+    assert f"`split`: no document is in the split `validation`: `validation: 0.001` {told}" in (
+        CliRunner().invoke(app, ["run", str(path), "--workers", "1"]).stderr
+    )
+    shown = CliRunner().invoke(app, ["data", "show", "d", "--store", str(tmp_path / ".curate"), "--json"])
+    facts = json.loads(shown.stdout)
+    assert {split: one["documents"] for split, one in facts["splits"].items()} == {"train": 12, "validation": 0}
+    assert told in facts["notes"][0]

@@ -168,3 +168,21 @@ def test_two_clusters_never_have_one_name():
     counts = count_words(pa.array(["cat dog"] * 5 + ["fish"] * 5 + ["bird"]))
     made = names(counts, vocabulary(counts, 10), np.array([0] * 5 + [1] * 5 + [2]), 3, 2)
     assert made == [["cat", "dog"], ["fish"], ["2"]]
+
+
+def test_stop_words_of_the_languages_of_a_cluster_name_nothing():
+    english = ["she was being told that they should be there and were on the old ship with the captain"] * 6
+    german = ["und die Leute sind mit der Eisenbahn und den Koffern nicht aus dem Haus in die Stadt gefahren"] * 6
+    counts = count_words(
+        pa.array([*english, *german, *(["war and peace of the emperor were as he had been told"] * 6)])
+    )
+    found = names(counts, vocabulary(counts, 100), np.repeat([0, 1, 2], 6), 3, 12)
+    assert {"ship", "captain"} <= set(found[0]) <= {"ship", "captain", "told", "old"}
+    assert {"leute", "eisenbahn", "koffern", "stadt"} <= set(found[1])
+    assert not {"und", "die", "der", "mit", "sind", "nicht", "dem"} & set(found[1])
+    assert {"war", "peace", "emperor"} <= set(found[2])  # a stop word in German alone
+
+
+def test_a_cluster_that_has_nothing_but_stop_words_is_named_by_these():
+    counts = count_words(pa.array(["should being were"] * 6 + ["ship captain sails"] * 6))
+    assert names(counts, vocabulary(counts, 10), np.repeat([0, 1], 6), 2, 3)[0] == ["should", "being", "were"]

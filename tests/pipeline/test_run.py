@@ -12,6 +12,7 @@ import pytest
 
 import curate
 from curate.dataset.runs import records
+from curate.dataset.why import why
 from curate.errors import CurateError, GateError
 from curate.pipeline.backends.local import LocalBackend
 
@@ -145,6 +146,18 @@ def test_a_version_without_documents_does_not_become_the_newest(toy):
     assert toy.open().version == first.version
     refused = toy.open(f"toy@{caught.value.result['version'][:12]}")
     assert (len(refused), refused.tag) == (0, None)
+
+
+def test_where_all_documents_are_quarantined_the_gate_names_the_list_of_these(project):
+    project.write("bad.txt", "!a", "!b")
+    project.pipeline()
+    with pytest.raises(GateError) as caught:
+        project.run()
+    assert "--quarantined` lists what was quarantined, and why" in caught.value.hint
+    assert "--dropped" not in caught.value.hint
+    with pytest.raises(CurateError) as missed:
+        why(project.open(f"toy@{caught.value.result['version'][:12]}"), "nothing")
+    assert "2 that could not be read are called by their places" in missed.value.hint
 
 
 def test_documents_that_are_all_rejected_are_all_quarantined(project):

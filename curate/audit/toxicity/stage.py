@@ -37,7 +37,7 @@ class DetoxifyModel(BaseModel):
 
     checkpoint: str = Field(
         description="The file: a `.ckpt` of tensors (one that carries code is refused, and not run), or `NAME.safetensors` "
-        "with its `config` in `NAME.json`. Relative to the folder where curate is started; nothing is downloaded."
+        "with its `config` in `NAME.json`. Relative to the pipeline file; nothing is downloaded."
     )
     folder: str | None = Field(
         None,
@@ -62,11 +62,15 @@ class DetoxifyModel(BaseModel):
             raise ValueError(f"the band {list(self.band)} is not two ascending numbers from 0 to 1")
         return self
 
-    def files(self) -> list[Path]:
-        """What is read: the checkpoint, its description, and of the folder what configures the model and cuts tokens."""
-        path = Path(self.checkpoint)
+    def files(self, beside: Callable[[str], Path]) -> list[Path]:
+        """What is read: the checkpoint, its description, and of the folder what configures the model and cuts tokens.
+
+        Args:
+            beside: What tells where a path of the settings leads.
+        """
+        path = beside(self.checkpoint)
         told = [path.with_suffix(".json")] if path.suffix == ".safetensors" else []
-        folder = self.home()
+        folder = self.home(beside)
         if not path.is_file():
             raise CurateError(
                 f"there is no checkpoint `{path}`", hint="`detoxify.checkpoint` is a file on this machine"
@@ -80,9 +84,9 @@ class DetoxifyModel(BaseModel):
                  "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model")  # fmt: skip
         return [path, *told, *(folder / name for name in names if (folder / name).is_file())]
 
-    def home(self) -> Path:
+    def home(self, beside: Callable[[str], Path]) -> Path:
         """The folder of configuration and tokenizer."""
-        return Path(self.folder) if self.folder is not None else Path(self.checkpoint).parent
+        return beside(self.checkpoint).parent if self.folder is None else beside(self.folder)
 
 
 class Toxicity(Filter):
@@ -123,10 +127,10 @@ class Toxicity(Filter):
         """Weights, lexicon, and what Detoxify's model is made of."""
         from curate.audit.toxicity.linear import WEIGHTS
 
-        return [WEIGHTS, self._lexicon(), *(self.detoxify.files() if self.detoxify else [])]
+        return [WEIGHTS, self._lexicon(), *(self.detoxify.files(self.beside) if self.detoxify else [])]
 
     def _lexicon(self) -> Path:
-        return LEXICON if self.lexicon is None else Path(self.lexicon)
+        return LEXICON if self.lexicon is None else self.beside(self.lexicon)
 
     def facts(self) -> Mapping[str, str]:
         """How many terms are counted, and the versions of what runs Detoxify's model."""
@@ -134,7 +138,7 @@ class Toxicity(Filter):
 
         told = {"lexicon_terms": str(len(read_lexicon(self._lexicon()).listed))}
         if self.detoxify:
-            self.detoxify.files()
+            self.detoxify.files(self.beside)
             for name in ("torch", "transformers"):
                 try:
                     told[name] = metadata.version(name)
@@ -186,9 +190,11 @@ class Toxicity(Filter):
             return None
         from curate.audit.toxicity.detoxify import load_classifier
 
-        self.detoxify.files()
+        self.detoxify.files(self.beside)
         return load_classifier(
-            Path(self.detoxify.checkpoint), self.detoxify.home(), max_windows=self.detoxify.max_windows
+            self.beside(self.detoxify.checkpoint),
+            self.detoxify.home(self.beside),
+            max_windows=self.detoxify.max_windows,
         )
 
     def _asked(
