@@ -21,6 +21,8 @@ BUILT_IN: dict[str, str] = {
     "installed_packages": "curate.collect.installed:InstalledPackages",
     "extract": "curate.collect.extract:Extract",
     "html_text": "curate.clean.html:HtmlText",
+    "chat": "curate.chat.check:Chat",
+    "chat_repair": "curate.chat.repair:ChatRepair",
     "chat_format": "curate.chat.format:ChatFormat",
     "unicode": "curate.clean.unicode:Unicode",
     "language": "curate.filter.language:Language",
