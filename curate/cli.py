@@ -23,6 +23,7 @@ INTERRUPTED, BROKEN_PIPE = 130, 141
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("curate.commands.init:init", "Make a working project: pipeline.yaml, train.yaml, README."),
     "run": ("curate.commands.run:run", "Run a pipeline file and commit a dataset version."),
+    "collect": ("curate.commands.collect:collect", "Fetch what sources read from elsewhere, and pin it."),
     "worker": ("curate.commands.worker:worker", "Do tasks of a run from a folder, as Slurm's job arrays do."),
     "plan": ("curate.commands.plan:plan", "Say what a run would do, and why."),
     "what-if": ("curate.commands.what_if:what_if", "Tell what other thresholds would do, without a run."),
@@ -52,6 +53,10 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "sample": ("curate.commands.data:sample", "Print some documents of a version."),
         "verify": ("curate.commands.data_care:verify", "Check every object of a version against its hash."),
         "export": ("curate.commands.data_care:export", "Write a version as jsonl, csv, parquet, hf or tfrecord."),
+        "card": (
+            "curate.commands.data_card:card",
+            "Print the dataset card of a version, or summaries that laws ask for.",
+        ),
         "erase": ("curate.commands.erase:erase", "Erase a person from every version, and prove it."),
         "gc": ("curate.commands.data_care:gc", "Remove objects that no version needs."),
         "upgrade": ("curate.commands.data_care:upgrade", "Bring a store of an older curate to the format of today."),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,75 +74,108 @@ def predicted(
         beams: Beginnings that are kept when a text is written.
 
     Raises:
-        CurateError: The model predicts the next token, or a row lacks what is read.
+        CurateError: The model predicts the next token, or none of the first rows has what is read. A row further on that lacks
+            it has `error`, and nothing else.
     """
     if isinstance(model, RewardModel):
-        yield from _scores(model, rows, prompt or model.columns.prompt, text)
-        return
+        read, tell = _scored(model, rows, prompt or model.columns.prompt, text)
+    else:
+        read, tell = _headed(model, text, second, embeddings, beams)
+    for start in range(0, len(rows), BLOCK):
+        some = rows[start : start + BLOCK]
+        given = [_tried(read, row) for row in some]
+        there = [number for number, one in enumerate(given) if not isinstance(one, CurateError)]
+        if not start and not there and isinstance(given[0], CurateError):
+            raise given[0]
+        found = iter(tell([some[number] for number in there], [given[number] for number in there]) if there else ())
+        for row, one in zip(some, given, strict=True):
+            yield {"id": row["id"], **({"error": one.problem} if isinstance(one, CurateError) else next(found))}
+
+
+Read = Callable[[dict[str, Any]], Any]
+"""What is read of a row; CurateError where it is not there."""
+Tell = Callable[[list[dict[str, Any]], list[Any]], Iterable[dict[str, Any]]]
+"""What the model says of rows, from what was read of them."""
+
+
+def _tried(read: Read, row: dict[str, Any]) -> Any:
+    try:
+        return read(row)
+    except CurateError as error:
+        return error
+
+
+def _headed(model: Any, text: str | None, second: str | None, embeddings: bool, beams: int) -> tuple[Read, Tell]:
     if not isinstance(model, HeadedModel):
         raise CurateError(
             f"the model {model.name} has no head that predicts labels, numbers or texts", "MODEL",
             "`curate generate` lets a model of the next token go on with prompts",
         )  # fmt: skip
-    if embeddings and model.kind != "classification":
-        raise CurateError("a model of words or of target texts has no embedding of a text", "--embeddings")
-    name = text or (model.columns.words if model.kind == "token_classification" else model.columns.text)
-    for start in range(0, len(rows), BLOCK):
-        some = rows[start : start + BLOCK]
-        for row, found in zip(some, _of_block(model, some, name, second, embeddings, beams), strict=True):
-            yield {"id": row["id"], **found}
-
-
-def _scores(
-    model: RewardModel, rows: Sequence[dict[str, Any]], prompt: str, answer: str | None
-) -> Iterator[dict[str, Any]]:
     columns = model.columns
-    for start in range(0, len(rows), BLOCK):
-        some = rows[start : start + BLOCK]
-        single = answer or columns.completion
-        pairs = answer is None and single not in some[0] and columns.chosen in some[0]
-        read = {"chosen_score": columns.chosen, "rejected_score": columns.rejected} if pairs else {"score": single}
-        prompts = [_given(row, prompt, "--prompt") for row in some]
-        found = {name: model.score(prompts, [_given(row, one, "--text") for row in some]) for name, one in read.items()}
-        for row, *scores in zip(some, *found.values(), strict=True):
-            yield {"id": row["id"], **dict(zip(found, scores, strict=True))}
-
-
-def _of_block(
-    model: HeadedModel, rows: Sequence[dict[str, Any]], text: str, second: str | None, embeddings: bool, beams: int
-) -> Iterator[dict[str, Any]]:
+    if model.kind == "classification":
+        return _classified(model, text or columns.text, second or columns.second, embeddings)
+    if embeddings:
+        raise CurateError("a model of words or of target texts has no embedding of a text", "--embeddings")
     if model.kind == "token_classification":
-        words = [_list(row, text) for row in rows]
-        logits, cuts = word_logits(model, rows, words)
-        for some, cut in zip(logits, cuts, strict=True):
+        return _tagged(model, text or columns.words)
+    return _translated(model, text or columns.text, beams)
+
+
+def _scored(model: RewardModel, rows: Sequence[dict[str, Any]], prompt: str, answer: str | None) -> tuple[Read, Tell]:
+    columns = model.columns
+    single = answer or columns.completion
+    pairs = answer is None and single not in rows[0] and columns.chosen in rows[0]
+    names = {"chosen_score": columns.chosen, "rejected_score": columns.rejected} if pairs else {"score": single}
+
+    def tell(_: list[dict[str, Any]], given: list[Any]) -> Iterator[dict[str, Any]]:
+        prompts, *answers = zip(*given, strict=True)
+        scores = [model.score(list(prompts), list(one)) for one in answers]
+        yield from (dict(zip(names, one, strict=True)) for one in zip(*scores, strict=True))
+
+    return lambda row: (_given(row, prompt, "--prompt"), *(_given(row, one, "--text") for one in names.values())), tell
+
+
+def _tagged(model: HeadedModel, name: str) -> tuple[Read, Tell]:
+    def tell(rows: list[dict[str, Any]], words: list[Any]) -> Iterator[dict[str, Any]]:
+        for some, cut in zip(*word_logits(model, rows, words), strict=True):
             shares = softmax(some.astype(np.float64), axis=1)
             labels = [model.labels[number] for number in some.argmax(1)]
             yield {"labels": labels, "probabilities": shares.max(1, initial=0.0).tolist(), "cut": cut}
-        return
-    texts = [_text(row, text) for row in rows]
-    if model.kind == "seq2seq":
+
+    return lambda row: _list(row, name), tell
+
+
+def _translated(model: HeadedModel, name: str, beams: int) -> tuple[Read, Tell]:
+    def tell(_: list[dict[str, Any]], texts: list[Any]) -> Iterator[dict[str, Any]]:
         said, cuts = model.translate(texts, beams=beams)
         yield from ({"text": one, "cut": cut} for one, cut in zip(said, cuts, strict=True))
-        return
-    name = second or model.columns.second
-    seconds = None if name is None else [_text(row, name) for row in rows]
-    if embeddings:
-        vectors, cuts = model.embed(texts, seconds)
-        yield from ({"embedding": one.tolist(), "cut": cut} for one, cut in zip(vectors, cuts, strict=True))
-        return
-    logits, cuts = model.read(texts, seconds)
-    if model.regression:
-        yield from ({"number": float(one[0]), "cut": cut} for one, cut in zip(logits, cuts, strict=True))
-        return
-    for shares, cut in zip(softmax(logits.astype(np.float64), axis=1), cuts, strict=True):
-        best = int(shares.argmax())
-        probabilities = dict(zip(model.labels, shares.tolist(), strict=True))
-        yield {
-            "label": model.labels[best],
-            "probability": float(shares[best]),
-            "probabilities": probabilities,
-            "cut": cut,
-        }
+
+    return lambda row: _text(row, name), tell
+
+
+def _classified(model: HeadedModel, name: str, second: str | None, embeddings: bool) -> tuple[Read, Tell]:
+    def tell(_: list[dict[str, Any]], given: list[Any]) -> Iterator[dict[str, Any]]:
+        texts, *more = (list(one) for one in zip(*given, strict=True))
+        made, cuts = (model.embed if embeddings else model.read)(texts, more[0] if more else None)
+        for one, cut in zip(made, cuts, strict=True):
+            if embeddings:
+                yield {"embedding": one.tolist(), "cut": cut}
+            elif model.regression:
+                yield {"number": float(one[0]), "cut": cut}
+            else:
+                yield {**_label(model, softmax(one.astype(np.float64))), "cut": cut}
+
+    names = [name] if second is None else [name, second]
+    return lambda row: tuple(_text(row, one) for one in names), tell
+
+
+def _label(model: HeadedModel, shares: Any) -> dict[str, Any]:
+    best = int(shares.argmax())
+    return {
+        "label": model.labels[best],
+        "probability": float(shares[best]),
+        "probabilities": dict(zip(model.labels, shares.tolist(), strict=True)),
+    }
 
 
 def _text(row: dict[str, Any], name: str) -> str:

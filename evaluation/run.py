@@ -82,16 +82,22 @@ def evaluate(
     more = also(model) if also else None
     with held(folder, model.identity, model.length, fresh=fresh):
         result, measured, failed = _measured(read, model, folder, samples=samples, say=say)
-        if training:
-            _look_for(measured, training, result, folder, columns, say)
-        if more:
-            write_durably(folder / RESULT, dumps(result := result | more()).encode())
-    if store:
-        _record(store, identity, began, model, [(task, rows) for task, rows, _ in measured], folder, result)
-    for error in failed.values():
-        error.result = {**result, "folder": str(folder)}
-        raise error
+        try:
+            if training:
+                _look_for(measured, training, result, folder, columns, say)
+            if more:
+                write_durably(folder / RESULT, dumps(result := result | more()).encode())
+        finally:  # whatever comes of the rest, a test split was read
+            if store:
+                _record(store, identity, began, model, [(task, rows) for task, rows, _ in measured], folder, result)
+    _raise_first(failed, {**result, "folder": str(folder)})
     return Evaluation(folder, result)
+
+
+def _raise_first(failed: Mapping[str, CurateError], result: dict[str, Any]) -> None:
+    for error in failed.values():
+        error.result = result
+        raise error
 
 
 def _rehearsed(read: Read, model: Model) -> Read:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from curate.dataset.facts import personal_data
 from curate.dataset.reader import Dataset
 from curate.dataset.refs import Reference, tags_of
 from curate.dataset.store import Store
@@ -19,7 +20,6 @@ from curate.reports.measures import (
     collect_clusters,
     collect_languages,
     collect_lengths,
-    collect_personal,
     collect_quarantined,
     collect_sources,
 )
@@ -55,7 +55,7 @@ def collect_report(store: Store, version: str) -> ReportData:
         lengths=collect_lengths(dataset, shards),
         languages=collect_languages(dataset),
         clusters=collect_clusters(store, shards, histories),
-        personal=collect_personal(store, shards),
+        personal=personal_data(dataset, shards),
         quarantined=collect_quarantined(store, shards),
         runs=runs_of(store, version),
         conversations=collect_conversations(dataset),

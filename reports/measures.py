@@ -1,4 +1,4 @@
-"""What a version's documents are like: lengths before and after, languages, duplicate clusters, personal data, quarantine.
+"""What a version's documents are like: lengths before and after, languages, duplicate clusters, quarantine.
 
 Lengths are measured on at most about `MEASURED` documents, taken from shards at even distances; the report says how many.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from curate.dataset.facts import counted_by_source
 from curate.dataset.index import Address
 from curate.dataset.ledger import Shard, removed_documents
 from curate.dataset.reader import Dataset
@@ -27,7 +28,6 @@ __all__ = [
     "collect_clusters",
     "collect_languages",
     "collect_lengths",
-    "collect_personal",
     "collect_quarantined",
     "collect_sources",
     "evenly",
@@ -145,21 +145,10 @@ def collect_sources(dataset: Dataset, shards: Sequence[Shard]) -> tuple[SourceSh
 
     What an expander made counts for the source of the documents that it was made of.
     """
-    origins: dict[str, str] = {}
-    for shard in shards:  # a shard stands behind the one that it was made of
-        origins[shard.object] = origins.get(shard.parent or "", shard.source)
-    sources = [record["id"] for record in dataset.manifest["stages"] if record["kind"] == "source"]
-    found: dict[str, Counter[str]] = {source: Counter() for source in sources}
-    for shard in shards:
-        if not shard.parent:
-            facts = found[shard.source]
-            facts["read"] += shard.documents + sum(shard.rejects.values())
-            facts["bytes_read"] += shard.bytes
-    for shard, fragment in zip((shard for shard in shards if shard.kept), dataset.fragments, strict=True):
-        facts = found[origins[shard.object]]
-        facts["kept"] += fragment.documents
-        facts["bytes_kept"] += fragment.text_bytes
-    return tuple(SourceShare(source, **facts) for source, facts in found.items())
+    return tuple(
+        SourceShare(one.id, one.read, one.kept, one.bytes_read, one.bytes_kept)
+        for one in counted_by_source(dataset, shards).values()
+    )
 
 
 # ---- duplicates
@@ -202,26 +191,6 @@ def _shown(histories: Histories, document: Address | None, stage: str) -> str:
 
 
 # ---- personal data
-
-
-def collect_personal(store: Store, shards: Sequence[Shard]) -> dict[str, dict[str, int]]:
-    """Occurrences and documents by type of personal data that was found: `{type: {"found", "documents"}}`."""
-    import polars
-
-    found: Counter[str] = Counter()
-    documents: Counter[str] = Counter()
-    for shard in shards:
-        for step in shard.steps:
-            if not step.verdicts or not step.number("edited"):
-                continue
-            edited: polars.DataFrame = polars.from_arrow(store.read_table(step.verdicts, ["row", "spans"]))  # type: ignore[assignment]
-            spans = edited.explode("spans").drop_nulls("spans").unnest("spans")
-            counts = spans.group_by("type").agg(polars.len(), polars.col("row").n_unique())
-            for name, occurrences, rows in counts.iter_rows():
-                found[name] += occurrences
-                documents[name] += rows
-    names = sorted(found, key=lambda name: (-found[name], name))
-    return {name: {"found": found[name], "documents": documents[name]} for name in names}
 
 
 # ---- quarantine

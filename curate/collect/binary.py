@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from curate.collect.columns import Column, Selection, document_table
@@ -15,7 +15,7 @@ from curate.stages.extractor import CONTENT, MEDIA_TYPE, PAYLOAD
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read_binary"]
+__all__ = ["payload_table", "read_binary"]
 
 
 def read_binary(stream: ByteStream, selection: Selection, *, name: str) -> Iterator[pa.Table | Rejected | Passed]:
@@ -23,8 +23,6 @@ def read_binary(stream: ByteStream, selection: Selection, *, name: str) -> Itera
 
     An empty file is none, and counted.
     """
-    import pyarrow as pa
-
     data = whole_file(stream, selection.limit)
     if isinstance(data, Rejected):
         yield data
@@ -33,9 +31,18 @@ def read_binary(stream: ByteStream, selection: Selection, *, name: str) -> Itera
         if not stream.damage:
             yield Passed("empty file", 1)
         return
+    yield payload_table([data], [media_type(data, name)], [0], selection, name=name)
+
+
+def payload_table(
+    contents: Sequence[bytes], types: Sequence[str], offsets: Sequence[int], selection: Selection, *, name: str
+) -> pa.Table:
+    """Documents without a text: their bytes, and what these are."""
+    import pyarrow as pa
+
     columns = {
-        CONTENT: Column(pa.array([data], pa.binary()), PAYLOAD),
-        MEDIA_TYPE: Column(pa.array([media_type(data, name)], pa.string())),
+        CONTENT: Column(pa.array(contents, pa.binary()), PAYLOAD),
+        MEDIA_TYPE: Column(pa.array(types, pa.string())),
     }
     carried = selection.carried(columns, complete=True)
-    yield document_table(None, None, [0], name=name, columns={new: columns[old] for new, old in carried.items()})
+    return document_table(None, None, offsets, name=name, columns={new: columns[old] for new, old in carried.items()})

@@ -100,11 +100,13 @@ def read_delimited(
         quote: Character around fields that hold delimiters or line ends; None is none.
         start: First byte of the part; only files without quotes are cut.
         stop: End of the part; None is the end of the file.
-        header: Names of the columns, for a part that does not start with them.
+        header: Names of the columns, for a file or a part that does not start with them.
 
     Raises:
         CurateError: The text column is missing, a column has a reserved name, two have the same, or names are not UTF-8.
     """
+    if header is not None:
+        _checked_header(header, selection)
     rejects: list[Rejected] = []
     feed = Feed(stream, _lines(stream, start, stop, selection.limit, rejects))
     rows: list[Row] = []
@@ -195,7 +197,7 @@ def _in_words(error: str) -> str:
 
 def _checked_header(names: list[str], selection: Selection) -> list[str]:
     if any(map(_undecodable, names)):
-        raise CurateError("the names of the columns are not UTF-8", selection.where, "convert the file to UTF-8 first")
+        raise CurateError("the names of the columns are not UTF-8", selection.where, "name the encoding of the file: `encoding: windows-1252`")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise CurateError(f"two columns are called `{twice}`", selection.where, "rename one of them")

@@ -1,4 +1,4 @@
-"""Documents from files: JSON lines, CSV, TSV, Parquet, Arrow, plain text, Markdown, HTML, WARC, or any file as it is.
+"""Documents from files: records, texts, pages, mailboxes, archives of such files, or any file as it is.
 
 What can be trusted of a damaged file is read; everything else is rejected with its offset, so that nothing is lost
 without a word. Offsets count in the decompressed file, so a document keeps its id however the file is cut.
@@ -6,17 +6,33 @@ without a word. Offsets count in the decompressed file, so a document keeps its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, ClassVar, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from curate.collect.columns import Selection
 from curate.collect.compression import ByteStream
-from curate.collect.formats import COMPRESSIONS, ENDINGS, STREAMED, UNDONE, FileType, Format, file_type
+from curate.collect.encodings import Utf8Stream, is_wide
+from curate.collect.formats import (
+    ARCHIVES,
+    COMPRESSIONS,
+    CUT_BY_LINES,
+    DELIMITERS,
+    ENDINGS,
+    STREAMED,
+    TEXTUAL,
+    UNDONE,
+    FileType,
+    Format,
+    file_type,
+    mismatch,
+    type_by_bytes,
+)  # fmt: skip
 from curate.collect.locations import Location, find_locations, open_location
+from curate.collect.media_types import HEAD_BYTES, media_type
 from curate.errors import CurateError
 from curate.stages.contract import Part, Passed, Rejected, Source, SourceContext
 
@@ -26,7 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["Files"]
 
 SCAN_BYTES = 1 << 20
-DELIMITERS = {"csv": ",", "tsv": "\t"}
+NESTED = 2
+"""Archives inside of archives are read this deep."""
 
 
 def _listed(paths: object) -> object:
@@ -37,10 +54,30 @@ SeveralPaths = Annotated[list[str], Field(min_length=1)]
 Paths = Annotated[SeveralPaths, BeforeValidator(_listed, json_schema_input_type=str | SeveralPaths)]
 
 
-class Files(Source):
-    """Reads documents from files: JSON lines, CSV, TSV, Parquet, Arrow, text, Markdown, HTML, WARC; gz, zst, xz, bz2."""
+def _known_encoding(label: str) -> str:
+    from curate.collect.charsets import find_codec
 
-    version: ClassVar[int] = 6
+    if find_codec(label) is None:
+        raise ValueError(
+            f"no encoding is called `{label}`; the web's labels are known: utf-8, utf-16le, windows-1252, gbk"
+        )
+    return label
+
+
+class _File(NamedTuple):
+    """A file to read, in a folder or in an archive."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+    format: str
+    compression: str | None
+    is_local: bool
+
+
+class Files(Source):
+    """Reads documents from files: JSON, CSV, Parquet, Arrow, text, HTML, WARC, mbox; in zip and tar; any file for `extract`."""
+
+    version: ClassVar[int] = 7
     planning: ClassVar[frozenset[str]] = frozenset({"paths"})
     libraries: ClassVar[tuple[str, ...]] = ("orjson", "pyarrow", "FastWARC", "Resiliparse")
 
@@ -51,11 +88,14 @@ class Files(Source):
     )
     format: Format | None = Field(
         None,
-        description="Format of all the files; by default, that of each file's ending. text, markdown and html give "
-        "one document a file (html keeps its markup, for `html_text`); warc gives the HTML and plain text that was "
-        "fetched, with columns `url`, `date`, `content_type` and `status`; binary gives one document for each file of "
-        "any kind (PDF, images, pages in any encoding), without a text: its bytes in `content`, what they are in "
-        "`media_type`, for `extract` or an extractor of your own.",
+        description="Format of all the files, or of all members of archives; by default, that of each file's ending, or of its "
+        "first bytes where the ending says nothing. A file whose bytes are of another kind than its ending says is "
+        "quarantined as `format_mismatch`. text, markdown and html give one document a file (html keeps its markup, for "
+        "`html_text`), lines one for each line of text; json is an array of objects, or objects one behind the other; "
+        "warc gives the HTML and plain text that was fetched, with columns `url`, `date`, `content_type` and `status`; "
+        "binary gives one document for each file of any kind (PDF, images, pages in any encoding), without a text: its "
+        "bytes in `content`, what they are in `media_type`, for `extract` or an extractor of your own; mbox gives such "
+        "a one for each message; zip and tar give what their members give (`letters.zip!2024/a.txt`).",
     )
     text: str | None = Field(
         None,
@@ -87,6 +127,22 @@ class Files(Source):
         description="Character around CSV and TSV fields that hold delimiters or line ends; null where quotes are "
         "plain text.",
     )
+    delimiter: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1,
+        description="Character between the fields of CSV and TSV files; by default, a comma and a tab.",
+    )
+    names: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Names of the columns of CSV and TSV files that do not begin with a line of names.",
+    )
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = Field(
+        None,
+        description="Encoding of text, JSON and CSV files, by its label on the web (`windows-1252`, `shift_jis`); by default "
+        "UTF-8, or UTF-16 where a file begins with the mark of that. Offsets then count in UTF-8.",
+    )
     max_document_bytes: int = Field(
         64 << 20, ge=1, description="Longer documents and lines, in bytes, are quarantined as `too_long`."
     )
@@ -103,9 +159,25 @@ class Files(Source):
         locations = find_locations(self.paths, context.root)
         context.prepare([Path(location.location) for location in locations if location.is_local])
         for location in locations:
-            kind = self._type(location)
+            head = _head(partial(open_location, location.location))
+            kind, problem = self._type(location.name, head)
+            if kind.format is None:
+                raise CurateError(
+                    f"the ending of `{location.name}` does not tell its format, nor do its first bytes",
+                    hint=f"set `format:`, or narrow `paths:`; known endings are {' '.join(ENDINGS)}, "
+                    f"compressed with {' '.join(COMPRESSIONS)}; `format: binary` reads any file, for an extractor",
+                )
+            if kind.compression not in (None, *UNDONE.get(kind.format, STREAMED)):
+                raise CurateError(
+                    f"`{location.name}` is a {kind.format} file compressed as {kind.compression}, which cannot be read",
+                    hint="decompress it first",
+                )
             content, size = location.content(context.content_hash, context.size)
-            parts.extend(self._parts(location._replace(size=size), kind, content, context))
+            if problem:
+                parts.append(Part(location.name, location.location, content, extra={"mismatch": problem}))
+            else:
+                whole = bool(self.encoding) or is_wide(head)
+                parts.extend(self._parts(location._replace(size=size), kind, content, context, whole=whole))
         return parts
 
     def unchanged(self, part: Part) -> bool:
@@ -113,23 +185,22 @@ class Files(Source):
         location = Location(part.name, part.location, 0)
         return location.is_local or location.content(lambda _: "", lambda _: 0)[0] == part.content
 
-    def _type(self, location: Location) -> FileType:
-        told = file_type(location.name)
-        kind = FileType(self.format or told.format, told.compression)
-        if kind.format is None:
-            raise CurateError(
-                f"the ending of `{location.name}` does not tell its format",
-                hint=f"set `format:`, or narrow `paths:`; known endings are {' '.join(ENDINGS)}, "
-                f"compressed with {' '.join(COMPRESSIONS)}; `format: binary` reads any file, for an extractor",
-            )
-        if kind.compression not in (None, *UNDONE.get(kind.format, STREAMED)):
-            raise CurateError(
-                f"`{location.name}` is a {kind.format} file compressed as {kind.compression}, which cannot be read",
-                hint="decompress it first",
-            )
-        return kind
+    def _type(self, name: str, head: bytes) -> tuple[FileType, str | None]:
+        """What a file that begins so is, and how that contradicts its ending."""
+        told = file_type(name)
+        if told.format in ARCHIVES or (self.format and self.format not in ARCHIVES):
+            form = told.format if told.format in ARCHIVES else self.format
+            return FileType(form, told.compression), None
+        if self.format:
+            return FileType(self.format, told.compression), None
+        seen = media_type(head, "")
+        if told.format is None and told.compression is None:
+            return type_by_bytes(seen), None
+        return told, mismatch(told, seen) if told.format and head else None
 
-    def _parts(self, location: Location, kind: FileType, content: str, context: SourceContext) -> Iterator[Part]:
+    def _parts(
+        self, location: Location, kind: FileType, content: str, context: SourceContext, *, whole: bool
+    ) -> Iterator[Part]:
         from curate.collect.parquet import row_ranges
 
         shard_bytes = context.shard_bytes
@@ -138,7 +209,9 @@ class Files(Source):
         ranges: Sequence[tuple[int, int | None]] = [(0, None)]
         if kind.format == "parquet":
             ranges = row_ranges(opener, shard_bytes)
-        elif kind.format == "jsonl" and not kind.compression:
+        elif whole:  # what is not UTF-8 is read from its start
+            pass
+        elif kind.format in CUT_BY_LINES and not kind.compression:
             ranges = _byte_ranges(location.size, shard_bytes)
         elif kind.format in DELIMITERS and not kind.compression and location.size > shard_bytes:
             extra["header"] = self._header(location, kind, context.glance)
@@ -185,7 +258,9 @@ class Files(Source):
                     if glance:
                         break
         stream = ByteStream(partial(open_location, location.location))
-        delimiter = DELIMITERS[str(kind.format)]
+        if self.names:
+            return self.names
+        delimiter = self.delimiter or DELIMITERS[str(kind.format)]
         return read_header(stream, delimiter=delimiter, quote=self.quote, limit=self.max_document_bytes)
 
     def read(self, part: Part) -> Iterator[pa.Table | Rejected | Passed]:
@@ -194,70 +269,124 @@ class Files(Source):
         Raises:
             CurateError: The text column is not there, or a column has a name that documents use themselves.
         """
+        if "mismatch" in part.extra:
+            hint = "rename the file, or say what it is with `format:`"
+            yield Rejected(0, "format_mismatch", f"{part.extra['mismatch']}; {hint}")
+            return
+        opener = partial(open_location, part.location)
+        is_local = "://" not in part.location
+        file = _File(part.name, opener, part.extra["format"], part.extra["compression"], is_local)
+        if file.format in ARCHIVES:
+            yield from self._members(file, 1)
+        else:
+            yield from self._read_file(file, part)
+
+    def _members(self, archive: _File, depth: int) -> Iterator[pa.Table | Rejected | Passed]:
+        """What the members of an archive give."""
+        from curate.collect.members import archive_members
+
+        for member in archive_members(archive.open, archive.format, archive.compression, self.max_expansion):
+            if isinstance(member, Rejected | Passed):
+                yield member
+                continue
+            kind, problem = self._type(member.name, _head(member.open))
+            inside = f"!{member.name}"
+            if problem or (kind.format in ARCHIVES and depth >= NESTED):
+                reason = "format_mismatch" if problem else "nested_archive"
+                yield Rejected(0, reason, problem or f"archives in archives are read {NESTED} deep", inside)
+            elif kind.format is None or kind.compression not in (None, *UNDONE.get(kind.format, STREAMED)):
+                yield Passed("member of unknown format", 1)
+            else:
+                file = _File(f"{archive.name}{inside}", member.open, kind.format, kind.compression, is_local=True)
+                found = self._members(file, depth + 1) if kind.format in ARCHIVES else self._read_file(file, None)
+                for item in found:
+                    yield item._replace(inside=inside + item.inside) if isinstance(item, Rejected) else item
+
+    def _read_file(self, file: _File, part: Part | None) -> Iterator[pa.Table | Rejected | Passed]:
+        """What a file, or the part of it, gives."""
         from curate.collect.archives import read_warc
         from curate.collect.arrow import read_arrow
         from curate.collect.parquet import read_parquet
 
+        extra = part.extra if part else {}
+        first, stop = (part.start, part.stop) if part else (0, None)
         columns = None if self.columns is None else tuple(self.columns)
-        text = self.text or self._own_text(part)
-        selection = Selection(text, self.id_column, columns, self.max_document_bytes, part.name, self.make_ids)
-        opener = partial(open_location, part.location)
-        if part.extra["format"] == "parquet":
-            yield from read_parquet(opener, selection, name=part.name, start=part.start, stop=part.stop)
-            return
-        if part.extra["format"] == "arrow":
-            yield from read_arrow(opener, selection, name=part.name)
-            return
-        if part.extra["format"] == "warc":
-            yield from read_warc(opener, part.extra["compression"], selection, name=part.name)
-            return
-        start = max(part.start - 1, 0)
-        stream = ByteStream(
-            opener,
-            part.extra["compression"],
-            start=start,
-            place=part.extra.get("place", 0),
-            until=part.extra.get("until"),
-            max_expansion=self.max_expansion,
-            verify=self.verify and "://" not in part.location,
-        )
-        yield from self._read_stream(part, stream, selection)
-        stream.settle()
-        if stream.damage:
-            yield Rejected(stream.position, *stream.damage)
+        text = self.text or self._own_text(file)
+        selection = Selection(text, self.id_column, columns, self.max_document_bytes, file.name, self.make_ids)
+        if file.format == "parquet":
+            yield from read_parquet(file.open, selection, name=file.name, start=first, stop=stop)
+        elif file.format == "arrow":
+            yield from read_arrow(file.open, selection, name=file.name)
+        elif file.format == "warc":
+            yield from read_warc(file.open, file.compression, selection, name=file.name)
+        else:
+            stream = self._stream(
+                file, start=max(first - 1, 0), place=extra.get("place", 0), until=extra.get("until"),
+                verify=self.verify and file.is_local,
+            )  # fmt: skip
+            yield from self._read_stream(file, stream, selection, first, stop, extra.get("header") if first else None)
+            stream.settle()
+            if stream.damage:
+                yield Rejected(stream.position, *stream.damage)
 
-    def _own_text(self, part: Part) -> str | None:
+    def _stream(self, file: _File, **cut: Any) -> ByteStream:
+        """The bytes of a file, decompressed; of one that holds text, in UTF-8."""
+        if file.format not in TEXTUAL:
+            return ByteStream(file.open, file.compression, max_expansion=self.max_expansion, **cut)
+        stream = Utf8Stream(file.open, file.compression, max_expansion=self.max_expansion, **cut)
+        stream.encoding = self.encoding
+        return stream
+
+    def _own_text(self, file: _File) -> str | None:
         """The column `text` where a file has it: told by its beginning, so that all its parts have it or none."""
         from curate.collect.names import first_names
 
-        names = first_names(part, quote=self.quote, limit=self.max_document_bytes)
+        if file.format in DELIMITERS and self.names:
+            return "text" if "text" in self.names else None
+        names = first_names(
+            file.open, file.format, self._stream(file), delimiter=self.delimiter, quote=self.quote,
+            limit=self.max_document_bytes,
+        )  # fmt: skip
         return "text" if names is None or "text" in names else None
 
     def _read_stream(
-        self, part: Part, stream: ByteStream, selection: Selection
+        self,
+        file: _File,
+        stream: ByteStream,
+        selection: Selection,
+        start: int,
+        stop: int | None,
+        header: list[str] | None,
     ) -> Iterator[pa.Table | Rejected | Passed]:
         from curate.collect.binary import read_binary
         from curate.collect.delimited import read_delimited
+        from curate.collect.jsonfile import read_json
         from curate.collect.jsonl import read_jsonl
-        from curate.collect.pages import read_page
+        from curate.collect.mail import read_mbox
+        from curate.collect.pages import read_lines, read_page
 
-        form = part.extra["format"]
+        name, form = file.name, file.format
         if form == "jsonl":
-            return read_jsonl(stream, selection, name=part.name, start=part.start, stop=part.stop)
+            return read_jsonl(stream, selection, name=name, start=start, stop=stop)
+        if form == "json":
+            return read_json(stream, selection, name=name)
+        if form == "lines":
+            return read_lines(stream, selection, name=name, start=start, stop=stop)
+        if form == "mbox":
+            return read_mbox(stream, selection, name=name)
         if form == "binary":
-            return read_binary(stream, selection, name=part.name)
+            return read_binary(stream, selection, name=name)
         if form not in DELIMITERS:
-            return read_page(stream, selection, name=part.name, is_html=form == "html")
+            return read_page(stream, selection, name=name, is_html=form == "html")
         return read_delimited(
-            stream,
-            selection,
-            name=part.name,
-            delimiter=DELIMITERS[form],
-            quote=self.quote,
-            start=part.start,
-            stop=part.stop,
-            header=part.extra.get("header") if part.start else None,
-        )
+            stream, selection, name=name, delimiter=self.delimiter or DELIMITERS[form], quote=self.quote, start=start,
+            stop=stop, header=header or self.names,
+        )  # fmt: skip
+
+
+def _head(opener: Callable[[], BinaryIO]) -> bytes:
+    with opener() as file:
+        return file.read(HEAD_BYTES)
 
 
 def _byte_ranges(size: int, shard_bytes: int) -> list[tuple[int, int | None]]:

@@ -8,7 +8,7 @@ a float was written: lines with numbers that it would not write back so are pars
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from curate.stages.contract import Rejected
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read_jsonl"]
+__all__ = ["read_jsonl", "read_records"]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SETTLED = frozenset([float, list, dict])
@@ -89,13 +89,38 @@ def _parse_fast(block: Lines, selection: Selection) -> list[Record] | None:
     return list(zip(offsets, records, strict=False))
 
 
+def read_records(
+    values: Iterable[tuple[int, bytes]], selection: Selection, *, name: str, first: bool
+) -> Iterator[pa.Table | Rejected]:
+    """A table of the records among JSON values, and rejects for the others.
+
+    Args:
+        values: Each with its offset.
+        selection: Which columns to take.
+        name: What the file is called.
+        first: Whether they are the file's first, which must have the columns that were named.
+    """
+    rejects: list[Rejected] = []
+    parsed = list(_parse_values(values, selection, rejects, first=first))
+    yield from rejects
+    if parsed:
+        yield _table(parsed, selection, name)
+
+
 def _parse_lines(block: Lines, selection: Selection, rejects: list[Rejected], *, first: bool) -> Iterator[Record]:
     """The records of a block that have a text; why not, for all other lines."""
     offset, data = block
     if offset == 0 and data.startswith(BYTE_ORDER_MARK):
         offset, data = len(BYTE_ORDER_MARK), data[len(BYTE_ORDER_MARK) :]
-    for line in data.split(b"\n"):
-        place, offset = offset, offset + len(line) + 1
+    lines = data.split(b"\n")
+    places = accumulate((len(line) + 1 for line in lines), initial=offset)
+    return _parse_values(zip(places, lines, strict=False), selection, rejects, first=first)
+
+
+def _parse_values(
+    values: Iterable[tuple[int, bytes]], selection: Selection, rejects: list[Rejected], *, first: bool
+) -> Iterator[Record]:
+    for place, line in values:
         if not line.strip():
             continue
         if len(line) > selection.limit:

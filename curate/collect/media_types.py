@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import struct
 
-from curate.collect.formats import COMPRESSIONS
+from curate.collect.formats import ending
 
 __all__ = ["media_type"]
 
@@ -17,6 +17,7 @@ UNKNOWN = "application/octet-stream"
 ZIP, OLE, TEXT = "application/zip", "application/x-ole-storage", "text/plain"
 OFFICE = "application/vnd.openxmlformats-officedocument."
 STARTS = (
+    (b"%PDF-", "application/pdf"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF87a", "image/gif"),
@@ -33,9 +34,12 @@ STARTS = (
     (b"BZh", "application/x-bzip2"),
     (b"\xfd7zXZ\x00", "application/x-xz"),
     (b"\x28\xb5\x2f\xfd", "application/zstd"),
+    (b"\x50\x2a\x4d\x18", "application/zstd"),
     (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
     (b"Rar!\x1a\x07", "application/vnd.rar"),
     (b"PAR1", "application/vnd.apache.parquet"),
+    (b"ARROW1", "application/vnd.apache.arrow.file"),
+    (b"WARC/", "application/warc"),
     (b"SQLite format 3\x00", "application/vnd.sqlite3"),
     (b"OggS", "application/ogg"),
     (b"fLaC", "audio/flac"),
@@ -61,10 +65,13 @@ REFINED: dict[str, dict[str, str]] = {
           ".msg": "application/vnd.ms-outlook"},
     TEXT: {".html": "text/html", ".htm": "text/html", ".xhtml": "application/xhtml+xml", ".md": "text/markdown",
            ".markdown": "text/markdown", ".csv": "text/csv", ".tsv": "text/tab-separated-values",
-           ".json": "application/json", ".eml": "message/rfc822", ".tex": "text/x-tex", ".svg": "image/svg+xml"},
+           ".json": "application/json", ".ipynb": "application/x-ipynb+json", ".eml": "message/rfc822",
+           ".tex": "text/x-tex", ".svg": "image/svg+xml"},
+    UNKNOWN: {".eml": "message/rfc822"},
     "application/xml": {".xhtml": "application/xhtml+xml", ".svg": "image/svg+xml"},
 }  # fmt: skip
 """What an ending tells of bytes of a general kind."""
+PDF_BEHIND_JUNK = re.compile(rb"[\r\n]%PDF-\d\.\d[\r\n]")
 MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 HEAD_BYTES = 1024
 TEXT_BYTES = 4096
@@ -77,26 +84,19 @@ CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 def media_type(data: bytes, name: str) -> str:
     """The media type of a file's bytes; `application/octet-stream` where nothing is known."""
     found = _by_bytes(data)
-    return REFINED.get(found, {}).get(_ending(name), found)
-
-
-def _ending(name: str) -> str:
-    rest, dot, ending = name.lower().rpartition(".")
-    if COMPRESSIONS.get(dot + ending):  # it was undone
-        _, dot, ending = rest.rpartition(".")
-    return dot + ending
+    return REFINED.get(found, {}).get(ending(name)[0], found)
 
 
 def _by_bytes(data: bytes) -> str:
     head = data[:HEAD_BYTES]
-    if b"%PDF-" in head:
-        return "application/pdf"
     for start, found in STARTS:
         if head.startswith(start):
             return _in_zip(data) if found == ZIP else found
     for place, mark, found in PLACED:
         if head.startswith(mark, place) and (place != 8 or head.startswith(b"RIFF")):
             return found
+    if PDF_BEHIND_JUNK.search(head):
+        return "application/pdf"
     return _text_type(data[:TEXT_BYTES])
 
 

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from typing import BinaryIO
 
 from curate.collect.compression import ByteStream
-from curate.collect.locations import open_location
-from curate.stages.contract import Part
+from curate.collect.formats import DELIMITERS
+from curate.stages.contract import Rejected
 
 __all__ = ["first_names"]
 
-DELIMITERS = {"csv": ",", "tsv": "\t"}
 HEAD_BYTES = 4 << 20
 
 
-def first_names(part: Part, *, quote: str | None, limit: int) -> list[str] | None:
+def first_names(
+    opener: Callable[[], BinaryIO],
+    form: str,
+    stream: ByteStream,
+    *,
+    delimiter: str | None,
+    quote: str | None,
+    limit: int,
+) -> list[str] | None:
     """The names of a file's columns; None where its format has none of its own, or nothing of it can be read.
 
     Args:
-        part: Any part of the file.
+        opener: Opens the file.
+        form: Its format.
+        stream: Its bytes as text, from the start; only the beginning is read.
+        delimiter: Between the fields of CSV files; None is their format's own.
         quote: The quote of CSV files.
         limit: Most bytes of a line.
     """
     import pyarrow as pa
 
-    opener, form = partial(open_location, part.location), part.extra["format"]
     if form in ("parquet", "arrow"):
         import pyarrow.parquet as parquet
 
@@ -38,9 +48,26 @@ def first_names(part: Part, *, quote: str | None, limit: int) -> list[str] | Non
     if form in DELIMITERS:
         from curate.collect.delimited import read_header
 
-        stream = ByteStream(opener, part.extra["compression"])
-        return read_header(stream, delimiter=DELIMITERS[form], quote=quote, limit=limit)
-    return _first_record(ByteStream(opener, part.extra["compression"])) if form == "jsonl" else None
+        return read_header(stream, delimiter=delimiter or DELIMITERS[form], quote=quote, limit=limit)
+    if form == "json":
+        return _first_value(stream, limit)
+    return _first_record(stream) if form == "jsonl" else None
+
+
+def _first_value(stream: ByteStream, limit: int) -> list[str] | None:
+    """The keys of the first value, where it is an object."""
+    import orjson
+
+    from curate.collect.jsonfile import json_values
+
+    first = next(json_values(stream, limit), None)
+    if first is None or isinstance(first, Rejected):
+        return None
+    try:
+        record = orjson.loads(first[1])
+    except orjson.JSONDecodeError:
+        return None
+    return list(record) if isinstance(record, dict) else None
 
 
 def _first_record(stream: ByteStream) -> list[str] | None:

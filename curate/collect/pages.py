@@ -1,4 +1,4 @@
-"""One document a file: plain text, Markdown, HTML."""
+"""Plain text, Markdown, HTML: one document a file, or one a line."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from curate.collect.charsets import decode_page
 from curate.collect.columns import Selection, document_table
 from curate.collect.compression import ByteStream
+from curate.collect.lines import line_blocks
 from curate.stages.contract import Rejected
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read_page", "whole_file"]
+__all__ = ["read_lines", "read_page", "whole_file"]
 
 
 def read_page(stream: ByteStream, selection: Selection, *, name: str, is_html: bool) -> Iterator[pa.Table | Rejected]:
@@ -35,6 +36,40 @@ def read_page(stream: ByteStream, selection: Selection, *, name: str, is_html: b
         return
     selection.carried((), complete=True)
     yield document_table([text], None, [0], name=name, columns={})
+
+
+def read_lines(
+    stream: ByteStream, selection: Selection, *, name: str, start: int, stop: int | None
+) -> Iterator[pa.Table | Rejected]:
+    """Tables of documents, one for each line that is not blank; rejects: `invalid_utf8`, `too_long`.
+
+    Args:
+        stream: The file's bytes from `start - 1` on.
+        selection: Which columns to take.
+        name: What the file is called.
+        start: First byte of the part: the lines that start in [start, stop) are read.
+        stop: End of the part; None is the end of the file.
+    """
+    selection.carried((), complete=True)
+    for block in line_blocks(stream, start=start, stop=stop, limit=selection.limit):
+        if isinstance(block, Rejected):
+            yield block
+            continue
+        texts, offsets, place = list[str](), list[int](), block.offset
+        for line in block.data.split(b"\n"):
+            offset, place = place, place + len(line) + 1
+            try:
+                text = line.removesuffix(b"\r").decode("utf-8-sig" if offset == 0 else "utf-8")
+            except UnicodeDecodeError as error:
+                yield Rejected(offset, "invalid_utf8", f"byte {offset + error.start} is not UTF-8")
+                continue
+            if len(line) > selection.limit:
+                yield Rejected(offset, "too_long", f"the line is longer than {selection.limit} bytes")
+            elif text.strip():
+                texts.append(text)
+                offsets.append(offset)
+        if texts:
+            yield document_table(texts, None, offsets, name=name, columns={})
 
 
 def whole_file(stream: ByteStream, limit: int) -> bytes | Rejected:

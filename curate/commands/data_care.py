@@ -73,7 +73,7 @@ def export(
         print_json({
             "dataset": one.name, "version": one.version, "format": format_name, "out": str(out),
             "files": [str(path) for path in done.files], "documents": done.documents, "bytes": done.bytes,
-            "notes": done.notes,
+            "cards": [str(path) for path in done.cards], "notes": done.notes,
         })  # fmt: skip
     else:
         echo(f"{done.documents:,} documents, {done.bytes:,} bytes in {len(done.files)} file(s): {out}")
@@ -99,8 +99,8 @@ def gc(
         return
     verb = "would remove" if dry_run else "removed"
     echo(
-        f"{verb} {found['versions']} version(s), {found['objects']} object(s) and {found['receipts']} receipt(s),"
-        f" {found['bytes']:,} bytes"
+        f"{verb} {found['versions']} version(s), {found['snapshots']} snapshot(s), {found['objects']} object(s) and "
+        f"{found['receipts']} receipt(s), {found['bytes']:,} bytes"
     )
 
 

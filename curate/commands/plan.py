@@ -29,6 +29,8 @@ def plan(
     from curate.config.pipeline import load_pipeline
     from curate.dataset.store import Store, blobs_at
     from curate.pipeline.explain import explain
+    from curate.pipeline.fetch import known_snapshots, lines, row
+    from curate.pipeline.lock import fetched_sources
     from curate.pipeline.run import default_store
     from curate.stages.lean import arrow_without_pandas
 
@@ -38,15 +40,18 @@ def plan(
     if reorder:
         _propose(loaded, str(root), as_json)
         return
-    there = blobs_at(root).exists("store.json")
-    rows = explain(loaded, Store.open(root) if there else None)
+    opened = Store.open(root) if blobs_at(root).exists("store.json") else None
+    rows, known = explain(loaded, opened), known_snapshots(loaded, opened)
     if as_json:
-        print_json({"dataset": loaded.settings.dataset, "store": str(root), "stages": rows})
+        fetched = [row(entry.id, known.get(entry.id)) for entry in fetched_sources(loaded)]
+        print_json({"dataset": loaded.settings.dataset, "store": str(root), "stages": rows, "snapshots": fetched})
         return
     shown = [
-        [row["id"], row["action"], row["cached"], "?" if row["run"] is None else row["run"], row["why"]] for row in rows
+        [one["id"], one["action"], one["cached"], "?" if one["run"] is None else one["run"], one["why"]] for one in rows
     ]
     print_table(("stage", "action", "cached", "to run", "why"), shown)
+    for line in lines(loaded, known):
+        echo(line)
 
 
 def _propose(pipeline: Pipeline, root: str, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,7 +54,9 @@ def predict(
         raise typer.BadParameter("--json is for stdout, --out writes JSON lines: take one of them")
     rows = _rows(data, split, limit, store)
     opened: Any = open_predictor(model_place(model), length=length, scores=prompt is not None)
-    found = predicted(opened, rows, text=text, second=second, embeddings=embeddings, beams=beams, prompt=prompt)
+    found = _counted(
+        predicted(opened, rows, text=text, second=second, embeddings=embeddings, beams=beams, prompt=prompt)
+    )
     if as_json:
         print_json({"model": opened.name, "predictions": list(found)})
         return
@@ -67,6 +70,17 @@ def predict(
             if number % 1000 == 0:
                 echo(f"predict: {number:,} of {len(rows):,}", err=True)
     echo(f"{out}: {len(rows):,} rows", err=True)
+
+
+def _counted(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same; at the end, people are told how many rows had nothing to read, and which the first was."""
+    wrong: list[str] = []
+    for one in found:
+        if "error" in one:
+            wrong.append(one["error"])
+        yield one
+    if wrong:
+        echo(f"warning: {len(wrong):,} of the rows have `error` for a prediction: {wrong[0]}", err=True)
 
 
 def _rows(data: list[str], split: str | None, limit: int | None, store: str | None) -> list[dict[str, Any]]:

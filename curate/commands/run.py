@@ -44,6 +44,9 @@ def run(
             "--accept-quarantined", help="Do not try documents again that passed the time limit or cost a worker."
         ),
     ] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Fetch nothing: what no lock file pins is an error.")
+    ] = False,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +71,7 @@ def run(
     try:
         done = run_pipeline(
             loaded, default_store(loaded, store), progress=progress_for_terminal(), placement=placement, sample=sample,
-            force=force or [], accept=accept_quarantined,
+            force=force or [], accept=accept_quarantined, offline=offline,
         )  # fmt: skip
     except GateError as error:
         if not as_json:

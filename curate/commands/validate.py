@@ -25,16 +25,23 @@ def validate(
     from curate.commands.options import print_json
     from curate.config.kind import is_training_file
     from curate.config.pipeline import load_pipeline
+    from curate.dataset.store import Store, blobs_at
     from curate.errors import ConfigurationErrors
+    from curate.pipeline.fetch import known_snapshots, lines, row
+    from curate.pipeline.lock import fetched_sources
     from curate.pipeline.preview import preview
+    from curate.pipeline.run import default_store
 
     if is_training_file(pipeline):
         _validate_training(pipeline, overrides or [], as_json)
         return
     loaded = load_pipeline(pipeline, overrides or [])
-    seen = preview(loaded)
+    place = default_store(loaded, None)
+    store = Store.open(place) if fetched_sources(loaded) and blobs_at(place).exists("store.json") else None
+    seen = preview(loaded, store)
     if seen.errors:
         raise ConfigurationErrors(seen.errors)
+    known = known_snapshots(loaded, store)
     for note in seen.notes:
         echo(f"note: {note}", err=True)
     if as_json:
@@ -42,10 +49,13 @@ def validate(
         print_json({
             "pipeline": str(pipeline), "dataset": loaded.settings.dataset, "valid": True, "stages": ids,
             "columns": seen.columns, "notes": seen.notes,
+            "snapshots": [row(entry.id, known.get(entry.id)) for entry in fetched_sources(loaded)],
         })  # fmt: skip
         return
     count = len(loaded.stages)
     echo(f"{pipeline}: {len(loaded.sources)} source(s) and {count} stage(s), all settings valid")
+    for line in lines(loaded, known):
+        echo(line)
     echo(f"columns of the documents: {', '.join(seen.columns) or 'none were read'}")
 
 

@@ -4,6 +4,7 @@ dataset: support-chat                  name in the store
 include: common.yaml                   other files: their keys where ours has none, their sources and stages before ours
 sources: [...]  stages: [...]          `{stage: NAME, id: ..., setting: ...}` or `{use: datatrove.pipeline..., parameter: ...}`
 max_quarantined: 10                    a count, or a share such as 0.01; more makes the run exit with 3
+licenses: {allow: [CC0-1.0]}           a gate, too: others make the run exit with 3
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from curate.config.licenses import Licenses
 from curate.config.overrides import apply_overrides, default_id
 from curate.config.resources import Resources
 from curate.config.validation import masked, validation_errors
@@ -48,6 +50,11 @@ class Settings(BaseModel):
         1,
         ge=0,
         description="fewest documents that a version may have; fewer exits with 3, and the newest version stays",
+    )
+    licenses: Licenses | None = Field(
+        None,
+        description="the licences that documents may have, as SPDX ids in a column: `{allow: [CC0-1.0, CC-BY-4.0]}`; others, "
+        "or none that is known (unless `allow` has null), exit with 3, and the newest version stays",
     )
     time_limit: float = Field(
         60.0,

@@ -11,6 +11,7 @@ from curate.dataset.erased import erasure_objects, succeeding
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import check_values, objects_of
 from curate.dataset.reader import Dataset
+from curate.dataset.snapshots import pieces_of, pinned_versions, snapshot_objects, stale_snapshots
 from curate.dataset.store import Store, object_name
 from curate.errors import CurateError, DamagedError
 
@@ -65,8 +66,9 @@ def verify(dataset: Dataset) -> dict[str, Any]:
 def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: bool) -> dict[str, Any]:
     """Remove old versions, and what no version that stays needs.
 
-    Heads, tagged versions, the last `keep_last` of each dataset, versions younger than `keep_days` and those that somebody
-    reads now stay. So do objects and receipts younger than `keep_days`: they are an interrupted run's work, or cached.
+    Heads, tagged versions, the last `keep_last` of each dataset, versions younger than `keep_days`, those that somebody
+    reads now and those that a pinned snapshot names stay, and snapshots that are pinned or that these versions read. So do
+    objects, snapshots and receipts younger than `keep_days`: they are an interrupted run's work, or cached.
 
     Args:
         store: The store; no run may be using it.
@@ -75,8 +77,8 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
         dry_run: Only count.
 
     Returns:
-        Numbers of `versions`, `objects`, `receipts`, `token_shards` (folders of a version's tokens) removed, and the
-        `bytes` freed.
+        Numbers of `versions`, `snapshots`, `objects`, `receipts`, `token_shards` (folders of a version's tokens) removed,
+        and the `bytes` freed.
     """
     with lease(store, "collect"):
         swept = 0 if dry_run else store.blobs.sweep()
@@ -89,14 +91,15 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
             if gone & versions_in_use(store):  # somebody has opened one meanwhile
                 found = _garbage(store, oldest, keep_last)
             found = _without_manifests(store, found, oldest, keep_last)
-        blobs = (*found.versions, *found.receipts, *found.objects)
+        blobs = (*found.versions, *found.snapshots, *found.receipts, *found.objects)
         freed = sum(blob.size for blob in blobs) + sum(found.tokens.values())
         if not dry_run:
-            store.blobs.delete(*(blob.name for blob in (*found.receipts, *found.objects)))
+            store.blobs.delete(*(blob.name for blob in (*found.snapshots, *found.receipts, *found.objects)))
             for folder in found.tokens:
                 store.blobs.delete_folder(folder)
     return {
         "versions": len(found.versions),
+        "snapshots": len(found.snapshots),
         "objects": len(found.objects),
         "receipts": len(found.receipts),
         "token_shards": len(found.tokens),
@@ -107,9 +110,10 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
 
 
 class _Garbage(NamedTuple):
-    """What goes: manifests, receipts (and lists of measurements), objects, folders of token shards and their bytes."""
+    """What goes: manifests, snapshots, receipts (and lists of measurements), objects, folders of token shards."""
 
     versions: list[Blob]
+    snapshots: list[Blob]
     receipts: list[Blob]
     objects: list[Blob]
     tokens: dict[str, int]
@@ -134,14 +138,19 @@ def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
     needed.update(annotation_objects(store))
     needed.update(erasure_objects(store))
     versions = [blob for blob in store.blobs.list("versions") if _stem(blob) not in stay]
+    gone = stale_snapshots(store, needed, oldest)
+    snapshots = [blob for blob in store.blobs.list("snapshots") if _stem(blob) in gone]
+    needed.update(snapshot_objects(store, gone))
     receipts = _old_receipts(store, needed, oldest)
     objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
-    return _Garbage(versions, receipts, objects, _token_folders(store, stay, oldest))
+    return _Garbage(versions, snapshots, receipts, objects, _token_folders(store, stay, oldest))
 
 
 def _needed_by(store: Store, version: str) -> set[str]:
+    """What a version is made of, and the snapshots' pieces that it was read from, as far as they are there."""
     try:
-        return {name for name, _ in objects_of(store, store.manifest(version))}
+        manifest = store.manifest(version)
+        return {name for name, _ in objects_of(store, manifest)} | pieces_of(store, manifest)
     except DamagedError as error:
         raise DamagedError(
             f"{error.problem}, and version {version[:12]} needs it: what it holds cannot be told, so nothing was removed",
@@ -157,7 +166,7 @@ def _stem(blob: Blob) -> str:
 
 def _staying(store: Store, oldest: float, keep_last: int) -> set[str]:
     """Versions that are not removed."""
-    stay = versions_in_use(store) | succeeding(store)
+    stay = versions_in_use(store) | succeeding(store) | pinned_versions(store)
     for dataset in refs.datasets(store):
         stay |= refs.pinned(store, dataset)
         committed = [entry["version"] for entry in refs.log(store, dataset) if entry["action"] == "commit"]

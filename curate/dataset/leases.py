@@ -23,13 +23,14 @@ from curate.errors import CurateError
 __all__ = ["lease", "versions_in_use"]
 
 _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT)
-Purpose = Literal["run", "plan", "read", "collect", "push"]
+Purpose = Literal["run", "plan", "read", "collect", "push", "fetch"]
 _UNFIT: dict[str, tuple[str, ...]] = {
     "run": ("collect",),
     "plan": ("collect",),
     "collect": ("run", "plan", "collect"),
     "read": (),
     "push": ("push",),
+    "fetch": ("fetch",),
 }
 
 
@@ -37,7 +38,8 @@ _UNFIT: dict[str, tuple[str, ...]] = {
 def lease(store: Store, purpose: Purpose, version: str | None = None, *, task: str | None = None) -> Iterator[None]:
     """Use the store: to `run` something that writes, to `plan` a run, to `read` a version, or to `collect` garbage.
 
-    To `push` a labeling task is to be the only one who does; of two that begin at once both may be refused.
+    To `push` a labeling task, or to `fetch` something, is to be the only one who does; of two that begin at once both may be
+    refused.
 
     Raises:
         CurateError: Garbage collection and a run, or a plan, or two pushes of a task, cannot go on at the same time.
@@ -62,6 +64,7 @@ def lease(store: Store, purpose: Purpose, version: str | None = None, *, task: s
             _must_be_readable(store, others)
             who = f"process {others[0]['process']} on {others[0]['host']}"
             what = f"`{task}` is being pushed" if task else "the store is in use"
+            what = "this is being fetched" if purpose == "fetch" else what
             raise CurateError(f"{what} by another process ({who})", store.location, "try again when it has finished")
         yield
 

@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict
 
 from curate.dataset.store import Store, canonical_json
+from curate.errors import ResumableError
 
-__all__ = ["Kind", "State", "Thing", "now", "record", "records", "run_id"]
+__all__ = ["Kind", "State", "Thing", "now", "record", "records", "run_id", "state_after"]
 
 Kind = Literal[
     "run", "training", "export", "model_export", "report", "evaluation", "comparison", "ablation", "sweep", "labeling", "audit",
@@ -41,6 +42,11 @@ def now() -> str:
 def run_id() -> str:
     """The id of a new record."""
     return secrets.token_hex(16)
+
+
+def state_after(error: BaseException) -> State:
+    """How that ended which this error ended: `interrupted` where the same command goes on, by Ctrl-C or for another reason."""
+    return "failed" if isinstance(error, Exception) and not isinstance(error, ResumableError) else "interrupted"
 
 
 def record(

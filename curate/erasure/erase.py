@@ -13,7 +13,7 @@ garbage beside it, nor read a version that is to go.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
@@ -23,12 +23,15 @@ from curate.dataset.erased import ERASED, erasure_objects, erasures, hashed, ope
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import objects_of
 from curate.dataset.runs import Thing, now, record
+from curate.dataset.snapshots import snapshot_objects
 from curate.dataset.store import Store, canonical_json, object_name
 from curate.erasure import outside
+from curate.erasure.fetched import rewritten_snapshots
 from curate.erasure.found import Found, Version, find, versions
 from curate.erasure.matching import Matcher
 from curate.erasure.rewrite import Rewriter
-from curate.erasure.scan import redacted_json, small_files
+from curate.erasure.scan import FETCHED, redacted_json, small_files
+from curate.erasure.stale import stale, strings, token_folders
 from curate.erasure.subject import KINDS, Subject
 from curate.erasure.successor import successors
 from curate.erasure.vaults import purge_vaults
@@ -42,8 +45,6 @@ PASSES = 4
 """How often the store is looked through at most: once to erase, once to see that it is done, and once more for each
 erasure that was interrupted while others wrote."""
 Say = Callable[[str], None]
-_WORK = frozenset({"result", "signed", "step"})
-"""What receipts of calls, of sections and of what follows a call have (curate/pipeline/shuffle.py, steps.py)."""
 
 
 def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool = False, say: Say) -> dict[str, Any]:
@@ -168,7 +169,9 @@ def _inputs(found: Found, matcher: Matcher) -> list[str]:
 def _to_change(files: list[tuple[str, Any, Any]]) -> list[str]:
     """The small files that are written anew or removed; names that people gave are theirs to change."""
     return [
-        name for name, _, _ in files if name.startswith(("receipts/", "measured/", "annotations/", "runs/", "plans/"))
+        name
+        for name, _, _ in files
+        if name.startswith(("receipts/", "measured/", "annotations/", "runs/", "plans/", *FETCHED))
     ]
 
 
@@ -223,7 +226,8 @@ def _prepare(
         if one["state"] == "done" and found.names.intersection(one["similar"]):
             left = [name for name in one["similar"] if name not in found.names]
             named[f"erasures/{one['id']}.json"] = {**one, "similar": left}
-    receipts, also = _stale(store, touched, {name for name, _, _ in files})
+    pieces = rewritten_snapshots(store, there, found, matcher, {name for name, _, _ in files})
+    receipts, also = stale(store, touched | pieces.objects, {name for name, _, _ in files})
     old = {name for one in there if one.id in {two.of for two in made} for name, _ in objects_of(store, one.manifest)}
     journal = {
         "schema": 1, "id": identity, "state": "applying", "began": now(), "ended": None, "subject": hashes,
@@ -233,63 +237,13 @@ def _prepare(
         "exports": list(outside.exports(store, made, matcher)), "reports": list(outside.reports(store, made, matcher)),
         "trainings": outside.trainings(store, made), "labeling": projects, "inputs": _inputs(found, matcher),
         "similar": sorted(found.similar), "copies": len(found.copies), "shared": found.shared,
-        "apart": _apart(found, matcher), "suppressed": write_suppressed(store, found.suppressed), "write": {**named, **entries},
-        "purge": {"files": receipts, "objects": sorted(touched | also | old),
-                  "tokens": sorted(_tokens(store, {one.of for one in made}))},
+        "apart": _apart(found, matcher), "snapshots": len(pieces.write),
+        "suppressed": write_suppressed(store, found.suppressed), "write": {**named, **entries, **pieces.write},
+        "purge": {"files": [*receipts, *pieces.files], "objects": sorted(touched | also | old | pieces.objects),
+                  "tokens": sorted(token_folders(store, {one.of for one in made}))},
     }  # fmt: skip
     store.write(f"erasures/{identity}.json", canonical_json(journal))
     return journal
-
-
-def _stale(store: Store, touched: set[str], found: set[str]) -> tuple[list[str], set[str]]:
-    """Measurements of what is touched, receipts that name it or are of what stages did; and what they name.
-
-    What stages did to a shard names what was measured and signed of its documents, but not the shard; done again, all that was
-    measured of documents that are not touched is found.
-    """
-    from curate.pipeline.task import engine_key
-
-    measured = {engine_key("measured", name) for name in touched}
-    files, objects = [], set[str]()
-    for folder in ("receipts", "measured"):
-        for blob in store.blobs.list(folder):
-            said = store.read_json(blob.name)
-            names = set(_strings(said))
-            stem = blob.name.rpartition("/")[2].removesuffix(".json")
-            if said is None or names & touched or blob.name in found or stem in measured or _is_work(said):
-                files.append(blob.name)
-                objects |= {name for name in names if len(name) == 64}
-    files += [name for name in found if name.startswith("plans/")]
-    return sorted(files), objects
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for one in value:
-            yield from _strings(one)
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _strings(one)
-
-
-def _is_work(said: Any) -> bool:
-    """Whether it is what a call about all documents gave (runs of hashes, of ids too), a section, or what is behind a gate."""
-    if isinstance(said, list):
-        return any(map(_is_work, said))
-    return isinstance(said, dict) and (not said.keys().isdisjoint(_WORK) or any(map(_is_work, said.values())))
-
-
-def _tokens(store: Store, old: set[str]) -> Iterator[str]:
-    """Folders of token shards of versions that go, and of writers that are dead."""
-    folders: dict[str, bool] = {}
-    for blob in store.blobs.list("tokens"):
-        folder, _, name = blob.name.rpartition("/")
-        if folder != "tokens":
-            stays = name == "manifest.json" and (store.read_json(blob.name) or {}).get("version") not in old
-            folders[folder] = folders.get(folder, False) or stays
-    yield from (folder for folder, stays in folders.items() if not stays)
 
 
 # ---- doing it
@@ -332,13 +286,13 @@ def _apply(store: Store, journal: dict[str, Any], say: Say) -> None:
 
 def _needed(store: Store) -> set[str]:
     """Objects that something left needs."""
-    needed = {*annotation_objects(store), *erasure_objects(store)}
+    needed = {*annotation_objects(store), *erasure_objects(store), *snapshot_objects(store)}
     for blob in store.blobs.list("versions"):
         manifest = store.manifest(blob.name.rpartition("/")[2].partition(".")[0])
         needed |= {name for name, _ in objects_of(store, manifest)}
     for folder in ("receipts", "measured"):
         for blob in store.blobs.list(folder):
-            needed |= set(_strings(store.read_json(blob.name)))
+            needed |= set(strings(store.read_json(blob.name)))
     return needed
 
 
@@ -361,7 +315,7 @@ def _nothing(
         "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced", "counts": {},
         "identifiers": _identifiers(found, subject),
         "documents": {"removed": 0, "redacted": 0}, "versions": [], "exports": [], "reports": [], "trainings": [],
-        "labeling": [], "inputs": [], "similar": [], "copies": 0, "shared": 0, "apart": _apart(found, matcher),
+        "labeling": [], "snapshots": 0, "inputs": [], "similar": [], "copies": 0, "shared": 0, "apart": _apart(found, matcher),
         "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
     }  # fmt: skip
 

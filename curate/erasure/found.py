@@ -18,6 +18,7 @@ from curate.dataset.erased import Erased, Suppressed, dataset_of, file_of, hashe
 from curate.dataset.fragments import Fragment, read_fragments, read_ledger
 from curate.dataset.ledger import Shard
 from curate.dataset.manifest import objects_of
+from curate.dataset.snapshots import pieces_of, snapshot_objects
 from curate.dataset.store import Store
 from curate.erasure.apart import named_apart
 from curate.erasure.going import Documents, Key, columns
@@ -30,8 +31,9 @@ from curate.pipeline.task import make_ids
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NAMING = ("id", "parent", "duplicate_of", "duplicate_cluster", "id_a", "id_b")
-"""Columns that hold ids of documents: of documents themselves, of verdicts, of what stages that compare them keep."""
+NAMING = ("id", "parent", "duplicate_of", "duplicate_cluster", "id_a", "id_b", "@key")
+"""Columns that hold ids of documents: of documents themselves, of verdicts, of what stages that compare them keep, of rows
+that were fetched."""
 __all__ = ["NAMING", "Found", "Version", "find", "versions"]
 
 
@@ -312,10 +314,12 @@ def _naming(
     for version in there:
         for name, _ in objects_of(store, version.manifest):
             owners[name].add(dataset_of(version.manifest["dataset"]))
+        for name in pieces_of(store, version.manifest):
+            owners[name].add(dataset_of(version.manifest["dataset"]))
     wanted: dict[str, set[str]] = defaultdict(set, {scope: set(ids) for scope, ids in found.ids.items()})
     for scope, identity in named:
         wanted[scope].add(identity)
-    labels = {*annotation_objects(store)}
+    labels = {*annotation_objects(store), *snapshot_objects(store)} - owners.keys()
     anything = set().union(*wanted.values())
     for blob in store.blobs.list("objects"):
         name = blob.name.rpartition("/")[2].partition(".")[0]

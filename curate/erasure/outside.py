@@ -146,13 +146,19 @@ def trainings(store: Store, made: Collection[Successor]) -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
+_RUNS = ("", "earlier/")
+"""Where a run's folder has runs: its own, and the one that `--fresh` replaces, until there is a checkpoint."""
+
+
 def _checkpoints(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "checkpoints").glob("step-*")) if folder.is_dir() else []
+    return [f"{run}{path.name}" for run in _RUNS for path in sorted((folder / run / "checkpoints").glob("step-*"))]
 
 
 def _texts(folder: Path) -> list[str]:
     """What of a run may hold texts word for word: prompts and completions that it has logged."""
-    return [name for name in ("completions.jsonl", "tensorboard") if (folder / name).exists()]
+    return [
+        run + name for run in _RUNS for name in ("completions.jsonl", "tensorboard") if (folder / run / name).exists()
+    ]
 
 
 # ---- labels

@@ -20,8 +20,10 @@ from curate.erasure.matching import Matcher
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Hits", "redacted_json", "scan", "scan_object"]
+__all__ = ["FETCHED", "Hits", "redacted_json", "scan", "scan_object"]
 
+FETCHED = ("snapshots", "fetches", "manual")
+"""Folders of what was fetched."""
 NOT_DATA = ("objects/", "leases/", "temporary/", "tokens/", "store.json")
 
 
@@ -186,7 +188,7 @@ def redacted_json(value: Any, matcher: Matcher) -> Any:
 
 def small_files(store: Store, matcher: Matcher) -> Iterator[tuple[str, Any, Any]]:
     """Small files in which something is: name, what they say, and that with placeholders (None: it is no JSON)."""
-    for folder in ("refs", "receipts", "measured", "annotations", "runs", "plans", "erasures", "versions"):
+    for folder in ("refs", "receipts", "measured", "annotations", "runs", "plans", "erasures", "versions", *FETCHED):
         for blob in store.blobs.list(folder):
             text = store.blobs.read(blob.name).decode("utf-8", "replace")
             if not matcher.find(text):

@@ -11,12 +11,14 @@ from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.dataset.leases import lease
 from curate.dataset.ledger import Shard
 from curate.dataset.store import Store, canonical_json
+from curate.pipeline.fetch import known_snapshots
 from curate.pipeline.fingerprint import FROM_ENVIRONMENT, Described
 from curate.pipeline.jobs import Job
 from curate.pipeline.measured import Measured
 from curate.pipeline.plan import Inputs, bundle, plan_parts
 from curate.pipeline.walk import Walk
 from curate.stages.contract import Filter
+from curate.stages.fetched import Fetched
 
 __all__ = ["changed_code", "explain", "last_plan", "record_plan"]
 
@@ -64,21 +66,25 @@ def explain(pipeline: Pipeline, store: Store | None) -> list[dict[str, Any]]:
     needs is measured, has the action `decide`. Nothing is written but a lease and hashes of the inputs, where that is allowed.
     """
     if store is None:
-        plan_parts(pipeline, Inputs(None))
+        plan_parts(pipeline, Inputs(None), known_snapshots(pipeline, None))
         return [_row(entry, 0, None, "there is no store yet") for entry in (*pipeline.sources, *pipeline.stages)]
     with lease(store, "plan"):
         return _explained(pipeline, store)
 
 
 def _explained(pipeline: Pipeline, store: Store) -> list[dict[str, Any]]:
-    inputs = Inputs(store)
-    parts = plan_parts(pipeline, inputs)
+    inputs, fetched = Inputs(store), known_snapshots(pipeline, store)
+    parts = plan_parts(pipeline, inputs, fetched)
     last, hands = last_plan(store, pipeline.settings.dataset), _NoHands(store)
     walk = Walk(pipeline, store, inputs, hands, force=(), accept=False)
     walk.collect(bundle(parts, inputs, int(pipeline.settings.shard_megabytes * 1_000_000)), None)
     walk.stages()
     rows, upstream, only_decides = [], None, True
     for entry in (*pipeline.sources, *pipeline.stages):
+        if isinstance(entry.stage, Fetched) and entry.id not in fetched:
+            rows.append(_row(entry, 0, None, "nothing is pinned: it is fetched first"))
+            upstream, only_decides = upstream or entry.id, False
+            continue
         cached, missing = hands.done[entry.id], hands.missing[entry.id]
         changes = _changes(entry.id, walk.described[entry.id].facts, last)
         again = walk.doubtful[entry.id]

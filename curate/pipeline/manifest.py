@@ -17,6 +17,8 @@ from curate.pipeline.plan import Inputs, Planned
 
 __all__ = ["Conservation", "ConservationError", "as_written", "pipeline_lineage", "stage_rows"]
 
+UNWRITTEN = {"max_quarantined", "min_documents", "licenses", "time_limit"}
+"""Settings that bound a run, and not what its version is."""
 VERDICTS = ("dropped", "edited", "quarantined", "expanded")
 
 
@@ -123,12 +125,12 @@ def pipeline_lineage(
     store: Store, pipeline: Pipeline, parts: Sequence[Planned], inputs: Inputs, sample: int | None
 ) -> Lineage:
     """Where a version comes from: the pipeline as it was written, and every file that was read."""
-    read: dict[tuple[str, str], dict[str, Any]] = {}
+    read: dict[tuple[str, str, str], dict[str, Any]] = {}
     erased = Erased.of(store)
     for entry, part in parts:
         name = erased.name(part.name) if erased else part.name
         facts = {"source": entry.id, "name": name, "content": part.content, "bytes": inputs.size(part)}
-        read[entry.id, part.name] = facts
+        read[entry.id, part.name, part.content] = facts
     return Lineage(
         pipeline=as_written(pipeline),
         inputs=write_inputs(store, list(read.values())),
@@ -144,7 +146,7 @@ def as_written(pipeline: Pipeline) -> dict[str, Any]:
         return [{"id": entry.id, "stage": entry.name, **entry.written} for entry in configured]
 
     return {
-        **pipeline.settings.model_dump(mode="json", exclude={"max_quarantined", "min_documents", "time_limit"}),
+        **pipeline.settings.model_dump(mode="json", exclude=UNWRITTEN),
         "sources": entries(pipeline.sources),
         "stages": entries(pipeline.stages),
     }

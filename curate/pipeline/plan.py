@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +19,7 @@ from curate.errors import ConfigurationErrors, CurateError, ResumableError
 from curate.pipeline.identity import file_identity
 from curate.pipeline.task import engine_key
 from curate.stages.contract import Expander, Global, Part, Source, SourceContext
+from curate.stages.fetched import Fetched, Snapshot
 
 __all__ = ["Bundle", "Inputs", "bundle", "collect_key", "hash_file", "plan_parts", "sections"]
 
@@ -124,8 +125,13 @@ class Inputs:
         return self.identities[str(path)][0]
 
 
-def plan_parts(pipeline: Pipeline, inputs: Inputs) -> list[Planned]:
+def plan_parts(pipeline: Pipeline, inputs: Inputs, fetched: Mapping[str, Snapshot] | None = None) -> list[Planned]:
     """Every part of every source, in order.
+
+    Args:
+        pipeline: The pipeline.
+        inputs: Knows the content of files.
+        fetched: By source that fetches, what it is read from; what is not fetched has no parts where this is given.
 
     Raises:
         CurateError: A source matches nothing, or a file cannot be read.
@@ -135,8 +141,11 @@ def plan_parts(pipeline: Pipeline, inputs: Inputs) -> list[Planned]:
     parts: list[Planned] = []
     for entry in pipeline.sources:
         assert isinstance(entry.stage, Source)
+        snapshot = (fetched or {}).get(entry.id)
+        if fetched is not None and snapshot is None and isinstance(entry.stage, Fetched):
+            continue
         try:
-            found = entry.stage.plan(context)
+            found = entry.stage.plan(context._replace(snapshot=snapshot))
         except ConfigurationErrors as error:
             raise ConfigurationErrors([_placed(one, entry) for one in error.errors]) from None
         except CurateError as error:

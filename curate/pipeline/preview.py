@@ -7,16 +7,20 @@ the columns of all documents. Cost: one block (16 MB at most) of each source's f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import masked
 from curate.dataset.schema import JSON_FIELD
+from curate.dataset.store import Store
 from curate.errors import ConfigurationErrors, CurateError, MachineError, did_you_mean
 from curate.pipeline.agree import whole_schema
+from curate.pipeline.fetch import known_snapshots
+from curate.pipeline.lock import fetched_sources
 from curate.stages.contract import Audit, Expander, Mapper, Part, Passed, Rejected, Source, SourceContext
 from curate.stages.extractor import CONTENT, MEDIA_TYPE
+from curate.stages.fetched import Fetched, Snapshot
 from curate.stages.selectors import EVERYTHING, is_json, roots, string_columns
 
 if TYPE_CHECKING:
@@ -44,18 +48,30 @@ class Preview(NamedTuple):
     columns: list[str]
 
 
-def preview(pipeline: Pipeline) -> Preview:
+def preview(pipeline: Pipeline, store: Store | None = None) -> Preview:
     """Look at the first documents of every source, and follow the columns through the stages.
 
     A column that is not there is looked for in further files; where there are more than these, it is told as a note.
+
+    Args:
+        pipeline: The pipeline.
+        store: Has what was fetched; nothing is fetched here.
     """
     refused, lacking = _facts(pipeline.stages)
-    looked = _look(pipeline, files=1)
+    try:
+        fetched = known_snapshots(pipeline, store)
+    except CurateError as error:
+        return Preview([*refused, error], lacking, [])
+    lacking += [
+        f"`{entry.id}` is not fetched yet, so its columns are not known: `curate collect {pipeline.path}` fetches"
+        for entry in fetched_sources(pipeline) if entry.id not in fetched
+    ]  # fmt: skip
+    looked = _look(pipeline, store, fetched, files=1)
     if looked.errors or not looked.schemas:
         return Preview([*refused, *looked.errors], lacking, [])
     errors, notes, columns = check_columns(pipeline.stages, looked.schemas, own_ids=looked.own_ids)
     if errors:
-        looked = _look(pipeline, files=MOST_FILES)
+        looked = _look(pipeline, store, fetched, files=MOST_FILES)
         errors, notes, columns = check_columns(pipeline.stages, looked.schemas, own_ids=looked.own_ids)
     if errors and not looked.complete:
         notes += [f"{error.problem} in the documents that were looked at" for error in errors]
@@ -106,7 +122,7 @@ class _Looked(NamedTuple):
     errors: list[CurateError]
 
 
-def _look(pipeline: Pipeline, *, files: int) -> _Looked:
+def _look(pipeline: Pipeline, store: Store | None, fetched: Mapping[str, Snapshot], *, files: int) -> _Looked:
     import pyarrow as pa
 
     schemas: list[pa.Schema] = []
@@ -115,12 +131,16 @@ def _look(pipeline: Pipeline, *, files: int) -> _Looked:
     for entry in pipeline.sources:
         source = entry.stage
         assert isinstance(source, Source)
+        snapshot = fetched.get(entry.id)
+        if isinstance(source, Fetched) and snapshot is None:
+            complete = False
+            continue
         try:
             shard_bytes = int(pipeline.settings.shard_megabytes * 1_000_000)
-            parts = source.plan(SourceContext(pipeline.root, shard_bytes, str, glance=True))
+            parts = source.plan(SourceContext(pipeline.root, shard_bytes, str, glance=True, snapshot=snapshot))
             complete = complete and len(parts) <= files
             for part in parts[:files]:
-                schemas += _first_schema(source, part)
+                schemas += _first_schema(store, source, part)
         except ConfigurationErrors as several:
             errors += [_placed(one, entry) for one in several.errors]
         except CurateError as error:
@@ -130,9 +150,9 @@ def _look(pipeline: Pipeline, *, files: int) -> _Looked:
     return _Looked(schemas, complete, own_ids, errors)
 
 
-def _first_schema(source: Source, part: Part) -> list[pa.Schema]:
+def _first_schema(store: Store | None, source: Source, part: Part) -> list[pa.Schema]:
     """The columns of a part's first documents; none where it has none to read."""
-    items: Iterable[Any] = source.read(part)
+    items: Iterable[Any] = source.read_from(store, part) if store and isinstance(source, Fetched) else source.read(part)
     for number, item in enumerate(items):
         if not isinstance(item, Rejected | Passed) and item.num_rows:
             made = item.column("id").null_count == item.num_rows if "id" in item.column_names else False

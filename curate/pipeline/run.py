@@ -24,18 +24,21 @@ from curate.dataset import refs
 from curate.dataset.erased import erasures
 from curate.dataset.leases import lease
 from curate.dataset.manifest import check_values, make_manifest, version_schema
-from curate.dataset.runs import State, Thing, now, record, run_id
+from curate.dataset.runs import State, Thing, now, record, run_id, state_after
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError, GateError
 from curate.pipeline.backends.contract import Backend, carry_out
 from curate.pipeline.backends.named import Placement, open_backend
 from curate.pipeline.explain import record_plan
+from curate.pipeline.fetch import fetch
+from curate.pipeline.gates import failed_gate
 from curate.pipeline.jobs import Job
 from curate.pipeline.manifest import Conservation, as_written, pipeline_lineage, stage_rows
 from curate.pipeline.plan import Inputs, bundle, plan_parts
 from curate.pipeline.preview import check_columns
 from curate.pipeline.progress import Progress, Quiet
 from curate.pipeline.walk import Walk
+from curate.stages.fetched import Snapshot
 
 __all__ = ["RunResult", "default_store", "run", "run_pipeline"]
 
@@ -85,6 +88,7 @@ def run(
     sample: int | None = None,
     force: Sequence[str] = (),
     accept_quarantined: bool = False,
+    offline: bool = False,
 ) -> RunResult:
     """Run a pipeline file and commit the version that comes out.
 
@@ -100,6 +104,7 @@ def run(
         force: Ids of stages to run again though nothing changed.
         accept_quarantined: Leave documents that passed the time limit or cost a worker in quarantine; by default they are
             tried again.
+        offline: Refuse to fetch what no lock file pins.
 
     Raises:
         CurateError: The configuration, the input or the store is wrong, or a gate failed.
@@ -108,7 +113,7 @@ def run(
     place = default_store(loaded, None if store is None else os.fspath(store))
     return run_pipeline(
         loaded, place, placement=Placement(backend, workers, address, tuple(sbatch)), sample=sample, force=force,
-        accept=accept_quarantined, progress=Quiet(),
+        accept=accept_quarantined, offline=offline, progress=Quiet(),
     )  # fmt: skip
 
 
@@ -127,6 +132,7 @@ def run_pipeline(
     sample: int | None = None,
     force: Sequence[str] = (),
     accept: bool = False,
+    offline: bool = False,
 ) -> RunResult:
     """Run a checked pipeline on the store at a place."""
     known = {entry.id for entry in (*pipeline.sources, *pipeline.stages)}
@@ -139,8 +145,9 @@ def run_pipeline(
     store = Store.open(place, create=True)
     with lease(store, "run"), _masked(pipeline):
         store.blobs.sweep()
+        fetched = fetch(pipeline, store, offline=offline, say=progress.note)
         with progress, open_backend(placement, str(place), pipeline.root, progress.note) as backend:
-            run = _Run(pipeline, store, backend, progress, list(force), accept)
+            run = _Run(pipeline, store, backend, progress, list(force), accept, fetched)
             with run.recorded():
                 return run.result(sample)
 
@@ -167,6 +174,7 @@ class _Run:
     progress: Progress
     force: list[str]
     accept: bool
+    fetched: Mapping[str, Snapshot]
     began: str = field(default_factory=now)
     identity: str | None = None
     """Of its record in the store, once there is one."""
@@ -186,7 +194,7 @@ class _Run:
             )
         inputs = Inputs(self.store)
         walk = Walk(self.pipeline, self.store, inputs, self, force=self.force, accept=self.accept)
-        parts = plan_parts(self.pipeline, inputs)
+        parts = plan_parts(self.pipeline, inputs, self.fetched)
         shard_bytes = int(self.pipeline.settings.shard_megabytes * 1_000_000)
         walk.collect(bundle(parts, inputs, shard_bytes), sample)
         self._check_columns(walk)
@@ -204,7 +212,7 @@ class _Run:
             lineage=pipeline_lineage(self.store, self.pipeline, parts, inputs, sample),
         )  # fmt: skip
         version = self.store.write_manifest(manifest)
-        failed = self._failed_gate(f"{self.pipeline.settings.dataset}@{version[:12]}", manifest, rows)
+        failed = failed_gate(self.pipeline.settings, self.store, version)
         is_new = version != refs.head(self.store, self.pipeline.settings.dataset)
         tag = "" if failed else refs.commit(self.store, self.pipeline.settings.dataset, version)
         record_plan(self.store, self.pipeline, walk.described)
@@ -246,7 +254,7 @@ class _Run:
             yield
         except BaseException as error:
             if self.identity and not isinstance(error, GateError):
-                self._record("failed" if isinstance(error, Exception) else "interrupted")
+                self._record(state_after(error))
             raise
 
     def _record(
@@ -265,28 +273,7 @@ class _Run:
             inputs=[pipeline, *inputs], outputs=list(outputs), facts=dict(facts or {}),
         )  # fmt: skip
 
-    # ---- gates and notes
-
-    def _failed_gate(self, name: str, manifest: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[str, str] | None:
-        """Which gate a version fails, in words, and the next step; None where it passes."""
-        counts, settings = manifest["documents"], self.pipeline.settings
-        found, limit = counts["quarantined"], settings.max_quarantined
-        if limit is not None and found > (limit * counts["in"] if isinstance(limit, float) else limit):
-            return (
-                f"{found} of {counts['in']} documents are quarantined, more than `max_quarantined: {limit}` allows",
-                f"the version is complete without them, but is not the newest; `curate data show {name} --quarantined` "
-                "lists them",
-            )
-        if counts["kept"] < settings.min_documents:
-            most = max(rows, key=lambda row: row["dropped"] + row["quarantined"], default=None)
-            left = f"{counts['kept']} of {counts['in']} documents are left"
-            gone = most["dropped"] + most["quarantined"] if most else 0
-            took = f"`{most['id']}` took {gone} of the {most['in']} it saw" if most and gone else "nothing was read"
-            return (
-                f"{left}, fewer than `min_documents: {settings.min_documents}` asks for",
-                f"{took}; `curate data show {name} --dropped` lists what was dropped, and why" if gone else took,
-            )
-        return None
+    # ---- notes
 
     def _note_provisional(self, count: int) -> None:
         if count:

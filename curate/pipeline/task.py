@@ -37,6 +37,7 @@ from curate.errors import CurateError, ResumableError
 from curate.pipeline.calls import Progress
 from curate.pipeline.identity import file_identity, is_as
 from curate.stages.contract import Part, Passed, Rejected, Source, Stage
+from curate.stages.fetched import Fetched
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -268,7 +269,7 @@ def collect(
         if limit is not None and documents >= limit:
             break
         _unchanged(part, identities)
-        for item in _items(source, part):
+        for item in _items(store, source, part):
             documents += reading.take(part, item, None if limit is None else limit - documents)
             if reading.size >= shard_bytes:
                 reading.flush()
@@ -283,9 +284,9 @@ def collect(
     return reading.shards
 
 
-def _items(source: Source, part: Part) -> Iterator[pa.Table | Rejected | Passed]:
+def _items(store: Store, source: Source, part: Part) -> Iterator[pa.Table | Rejected | Passed]:
     try:
-        yield from source.read(part)
+        yield from source.read_from(store, part) if isinstance(source, Fetched) else source.read(part)
     except OSError as error:
         raise CurateError(
             f"`{part.name}` cannot be read: {error.strerror or type(error).__name__}",
@@ -338,7 +339,7 @@ def _rejected(
     counts: dict[str, int] = {}
     for _, reject in rejects:
         counts[reject.reason] = counts.get(reject.reason, 0) + 1
-    uris = [f"{part}#{reject.offset}" for part, reject in rejects]
+    uris = [f"{part}{reject.inside}#{reject.offset}" for part, reject in rejects]
     table = pa.table({
         "id": make_ids(uris),
         "source_uri": pa.array(uris, pa.string()),

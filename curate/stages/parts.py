@@ -6,7 +6,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from curate.stages.fetched import Snapshot
 
 __all__ = ["Part", "Passed", "Rejected", "SourceContext"]
 
@@ -44,6 +47,7 @@ class SourceContext(NamedTuple):
         prepare: Hashes many files on all cores; `content_hash` of each is at hand then.
         size: Bytes of a local file when its content was hashed: where it is cut must follow from the same content.
         glance: Only the first documents are wanted: where to cut may be told by the beginning of a file.
+        snapshot: What was fetched, for a source that fetches (curate/stages/fetched.py); None where nothing was.
     """
 
     root: Path
@@ -52,6 +56,7 @@ class SourceContext(NamedTuple):
     prepare: Callable[[Sequence[Path]], object] = len
     size: Callable[[Path], int] = os.path.getsize
     glance: bool = False
+    snapshot: Snapshot | None = None
 
 
 class Rejected(NamedTuple):
@@ -61,11 +66,13 @@ class Rejected(NamedTuple):
         offset: Byte offset (or row) in the part's file, decompressed where it is compressed.
         reason: A stable identifier: `bad_json`, `truncated`, `too_long`, ...
         detail: What is wrong, in words, without the text itself.
+        inside: What is added to the name of the part, for a file inside of it: `!letters/a.txt`.
     """
 
     offset: int
     reason: str
     detail: str
+    inside: str = ""
 
 
 class Passed(NamedTuple):

@@ -18,6 +18,7 @@ __all__ = ["BUILT_IN", "find_stage", "stage_names"]
 BUILT_IN: dict[str, str] = {
     "files": "curate.collect.files:Files",
     "huggingface": "curate.collect.huggingface:HuggingFace",
+    "database": "curate.collect.fetch.database:Database",
     "installed_packages": "curate.collect.installed:InstalledPackages",
     "extract": "curate.collect.extract:Extract",
     "html_text": "curate.clean.html:HtmlText",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from curate.dataset.runs import Thing, now, record, run_id
+from curate.dataset.runs import State, Thing, now, record, run_id, state_after
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.files import write_durably
@@ -62,7 +62,7 @@ def experiment(asked: Experiment) -> Iterator[Callable[[dict[str, Any], Sequence
         ((result, verdicts),) = finished
         write_durably(asked.folder / "result.json", dumps(result).encode())
     except BaseException as error:
-        _record(asked, identity, began, "failed" if isinstance(error, CurateError) else "interrupted")
+        _record(asked, identity, began, state_after(error))
         raise
     _record(asked, identity, began, "done", result, verdicts)
 
@@ -95,7 +95,7 @@ def _record(
     asked: Experiment,
     identity: str,
     began: str,
-    state: Literal["running", "done", "failed", "interrupted"],
+    state: State,
     result: dict[str, Any] | None = None,
     verdicts: Sequence[Any] = (),
 ) -> None:

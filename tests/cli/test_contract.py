@@ -21,9 +21,10 @@ def document(outcome):
 STORY = "id source verdict stage reason value threshold duplicate_of detail split edits history parent children labels measured"
 FIELDS = {
     "run pipeline.yaml": "dataset version tag documents stages tasks seconds store",
-    "plan pipeline.yaml": "dataset store stages",
+    "collect pipeline.yaml": "pipeline dataset store lock snapshots",
+    "plan pipeline.yaml": "dataset store stages snapshots",
     "what-if pipeline.yaml --set long.minimum=6": "dataset version tag unit changes rules stages documents examples notes",
-    "validate pipeline.yaml": "pipeline dataset valid stages columns notes",
+    "validate pipeline.yaml": "pipeline dataset valid stages columns notes snapshots",
     "schema": "json_schema",
     "stages": "stages",
     "stages gopher_quality": "stage",
@@ -39,12 +40,15 @@ FIELDS = {
     "data tag toy release": "dataset version tag deleted",
     "data sample toy -n 2": "dataset version documents",
     "data verify toy": "dataset version objects bytes problems hint",
-    "data export toy --out out.jsonl": "dataset version format out files documents bytes notes",
+    "data export toy --out out.jsonl": "dataset version format out files documents bytes cards notes",
+    "data card toy": "dataset version tag created documents text_bytes columns splits sources licenses languages attribution "
+    "tokens stages personal audits origin gaps",
+    "data card toy --public-summary": "dataset version points hosts",
     "audit bias toy": "dataset version audit report lexicon looked_at not_looked_at documents verdicts findings families "
     "skipped groups_without_documents evenness instruments power_means agreement examples weight values_left_out "
     "documents_edited_later texts_without_english cautions",
     "audit compare toy@v1 toy": "before after audit changes cost paired one_in cautions",
-    "data gc --dry-run": "versions objects receipts token_shards temporary bytes dry_run",
+    "data gc --dry-run": "versions snapshots objects receipts token_shards temporary bytes dry_run",
 }
 
 

@@ -42,6 +42,7 @@ def read_source(source, root, shard_bytes=1 << 24):
             if isinstance(piece, Rejected):
                 rejects.append(piece)
             else:
-                assert piece.column_names[:3] == ["id", "text", "source_uri"]
+                text = [] if "content" in piece.column_names else ["text"]
+                assert piece.column_names[: 2 + len(text)] == ["id", *text, "source_uri"]
                 documents.extend(piece.to_pylist())
     return documents, rejects

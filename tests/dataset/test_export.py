@@ -38,7 +38,9 @@ def test_an_existing_target_is_refused(dataset, tmp_path, format):
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_same_version_gives_the_same_bytes(dataset, tmp_path, format):
     first, second = (export(dataset, format, tmp_path / name) for name in ("one", "two"))
-    assert [path.read_bytes() for path in first.files] == [path.read_bytes() for path in second.files]
+    assert [path.read_bytes() for path in [*first.files, *first.cards]] == [
+        path.read_bytes() for path in [*second.files, *second.cards]
+    ]
 
 
 @pytest.fixture
@@ -115,7 +117,9 @@ def test_an_export_that_fails_is_not_on_record(dataset, tmp_path):
 def test_the_result_counts_what_was_written(dataset, tmp_path, format):
     result = export(dataset, format, tmp_path / "out")
     assert result.documents == 8 and result.bytes == sum(path.stat().st_size for path in result.files)
-    assert sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file()) == sorted(result.files)
+    assert sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file()) == sorted(
+        [*result.files, *result.cards]
+    )
 
 
 def test_a_failure_leaves_no_file_behind(tmp_path):

@@ -286,8 +286,9 @@ def test_a_version_that_was_derived_has_a_successor_that_is_derived(person):
 
 def test_training_runs_that_saw_the_documents_are_named_and_those_that_began_with_them(person, tmp_path):
     version, folder = person.open().version, tmp_path / "small"
-    folder.mkdir()
-    (folder / "completions.jsonl").touch()
+    (folder / "earlier" / "checkpoints" / "step-9").mkdir(parents=True)  # of a run that `--fresh` is about to replace
+    for name in ("completions.jsonl", "earlier/completions.jsonl"):
+        (folder / name).touch()
     facts = {"run": "small", "folder": str(folder), "tokenizer": "t"}
     for name, given, made in (
         ("small", ("version", version), "w1"),
@@ -299,7 +300,8 @@ def test_training_runs_that_saw_the_documents_are_named_and_those_that_began_wit
                outputs=[{"kind": "weights", "id": made, "name": "checkpoints/step-1"}])  # fmt: skip
     told = erase(person)["trainings"]
     assert [one["run"] for one in told] == ["small", "tuned"]
-    assert told[0]["texts"] == ["completions.jsonl"]
+    assert told[0]["texts"] == ["completions.jsonl", "earlier/completions.jsonl"]
+    assert told[0]["checkpoints"] == ["earlier/step-9"]
 
 
 def test_run_records_that_name_the_person_do_so_no_more(person):

@@ -256,3 +256,24 @@ def test_a_task_that_fails_loses_the_numbers_that_it_had(asked, monkeypatch):
         anew(asked, small_model(length=64))
     result = json.loads((asked / "out" / "result.json").read_bytes())
     assert result["failed"] == {"choice": "broken"} and set(result["tasks"]) == {"texts", "harness"}
+
+
+def test_what_fails_after_the_tasks_leaves_them_on_record(asked, tmp_path):
+    def also(model):
+        def fail():
+            raise CurateError("the memory of the model cannot be looked into")
+
+        return fail
+
+    store = Store.open(tmp_path / "store", create=True)
+    with pytest.raises(CurateError, match="cannot be looked into"):
+        evaluate(
+            lambda: small_model(),
+            load_tasks(asked / "tasks.yaml")[:1],
+            asked / "out",
+            store=store,
+            also=also,
+            say=print,
+        )
+    (one,) = records(store, "evaluation")
+    assert (one["state"], one["facts"]["tasks"]) == ("done", ["texts"])

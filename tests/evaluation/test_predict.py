@@ -121,6 +121,14 @@ def test_what_cannot_be_predicted_is_told(typed, trained, file, name, row, more,
     assert problem in str(typed(trained(name), file(row), *more, code=2).exception)
 
 
+@pytest.mark.parametrize("name", ["mood", "tags", "german"])
+def test_a_row_without_what_is_read_costs_itself_alone(typed, trained, file, name):
+    done = typed(trained(name), file(ROWS[name], {"body": "a"}, ROWS[name]))
+    first, wrong, last = said(done)
+    assert {**first, "id": 0} == {**last, "id": 0} and set(wrong) == {"id", "error"}
+    assert f"warning: 1 of the rows have `error` for a prediction: {wrong['error']}" in done.stderr
+
+
 def test_a_reward_model_scores_the_answers_of_its_training(typed, trained, file):
     both = {"question": "the cat sings", "chosen": "merry", "rejected": "grim"}
     [row] = said(typed(trained("judge"), file(both)))

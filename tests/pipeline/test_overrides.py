@@ -58,7 +58,8 @@ def test_a_nested_value_is_set(project):
             (
                 "a pipeline has no setting `foo`",
                 "--set #1",
-                "ids: lines, shout, long, letters, copies; settings: dataset, max_quarantined, min_documents, time_limit, shard_megabytes",
+                "ids: lines, shout, long, letters, copies; settings: dataset, max_quarantined, min_documents, licenses, time_limit, "
+                "shard_megabytes",
             ),
         ),
         ("long=1", ("`long` is a stage", "--set #1", "name its setting: --set long.KEY=VALUE")),

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from curate.dataset.reader import Dataset
-from curate.dataset.runs import State, Thing, now, record, records, run_id
+from curate.dataset.runs import State, Thing, now, record, records, run_id, state_after
 from curate.dataset.store import Store
-from curate.errors import ResumableError
 from curate.files import file_hash
 from curate.tokenize.pack import Pack
 from curate.train.runs.folder import RunFolder
@@ -42,8 +41,7 @@ def recorded(datasets: Mapping[str, Dataset], packs: Mapping[str, Pack], folder:
     try:
         yield
     except BaseException as error:
-        failed = isinstance(error, Exception) and not isinstance(error, ResumableError)
-        one.write("failed" if failed else "interrupted", tokenizer)
+        one.write(state_after(error), tokenizer)
         raise
     one.write("done", tokenizer)
 

@@ -10,7 +10,7 @@ For a folder that `load_dataset` reads and the Hub shows, export `parquet`: its 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +31,10 @@ BYTES_PER_FILE = 500_000_000
 
 
 def write_folder(
-    dataset: Dataset, out: Path, *, schema: pa.Schema, splits: list[str], single: bool, overwrite: bool
-) -> ExportResult:
-    """Write all splits as a `DatasetDict`, or (`single`) the one split as a `Dataset`.
+    dataset: Dataset, out: Path, *, schema: pa.Schema, splits: list[str], single: bool, overwrite: bool,
+    own: Mapping[Path, bytes],
+) -> ExportResult:  # fmt: skip
+    """Write all splits as a `DatasetDict`, or (`single`) the one split as a `Dataset`; files in `own` stay in the folder.
 
     Raises:
         CurateError: The folder has something in it that is not to be overwritten, or cannot be written.
@@ -48,10 +49,16 @@ def write_folder(
             result.documents += _write_split(batches, schema, folder, split, f"{dataset.version[:16]}-{split}")
         if not single:
             _write_json(aside / "dataset_dict.json", {"splits": splits})
-        written = sorted(path for path in aside.rglob("*") if path.is_file())
-        result.bytes = sum(path.stat().st_size for path in written)
-        result.files = [out / path.relative_to(aside) for path in written]
+        written = [path.relative_to(aside) for path in sorted(aside.rglob("*")) if path.is_file()]
+        result.bytes = sum((aside / path).stat().st_size for path in written)
+        result.splits = {out / path: splits[0] if single else _split_of(path) for path in written}
+        for path, content in own.items():
+            (aside / path.name).write_bytes(content)
     return result
+
+
+def _split_of(path: Path) -> str | None:
+    return path.parts[0] if len(path.parts) > 1 else None
 
 
 def _refuse_existing(out: Path, overwrite: bool) -> None:

@@ -2,7 +2,8 @@
 
 `out` is a folder, with one file for each split, unless it ends in one of the format's endings: then it is one file,
 with all documents in the version's order, or those of the one split asked for. The format `hf` always makes a folder.
-Every export is a run record of the store (curate.dataset.runs): which version, which files with which hashes.
+Every export is a run record of the store (curate.dataset.runs): which version, which files with which hashes. Beside its
+files stand a dataset card and Croissant metadata (beside.py).
 
 Memory stays at one batch of documents. Speeds on one core, text only: csv 680, jsonl 270, jsonl.zst 94, tfrecord 90
 million bytes of text a CPU second, and all are read back by their own readers in the tests.
@@ -18,9 +19,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from curate.dataset.export.beside import card_paths, own_files, write_cards
+from curate.dataset.facts import Facts, facts_of
 from curate.dataset.nested import nested, nested_schema
 from curate.dataset.runs import now, record, run_id
-from curate.errors import CurateError, did_you_mean
+from curate.errors import CurateError, DamagedError, did_you_mean
 from curate.files import file_hash, replacing
 
 if TYPE_CHECKING:
@@ -59,13 +62,21 @@ class ExportResult:
     """What was written: the files in order, their documents and their bytes on disk.
 
     Attributes:
+        splits: The files in order, each with the split that it is of; None is all of them.
+        cards: The dataset card and the metadata beside them, which are not counted.
         notes: Which columns have values that the format does not hold as they are, how many, and what became of them.
     """
 
-    files: list[Path] = field(default_factory=list)
+    splits: dict[Path, str | None] = field(default_factory=dict)
+    cards: list[Path] = field(default_factory=list)
     documents: int = 0
     bytes: int = 0
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files in order."""
+        return list(self.splits)
 
 
 def export(
@@ -103,30 +114,50 @@ def export(
     if chosen.nests:
         schema = nested_schema(schema, lambda names: dataset.batches(None, names, BATCH))
     began, writer = now(), import_module(chosen.module)
+    single = bool(chosen.endings) and not out.is_dir() and out.name.endswith(chosen.endings)
+    facts, paths = _facts(dataset), card_paths(out, single=single)
+    own = own_files(dataset.store, paths)
     if chosen.endings:
         write = partial(writer.write, escape_formulas=True) if escape_formulas else writer.write
         seen = _Changes(getattr(writer, "changes", None))
-        targets = _targets(chosen, out, split, splits)
-        folder = None if out in targets else out
-        result = _write_files(dataset, targets, schema, write, seen, overwrite=overwrite, folder=folder)
+        targets = {out: split} if single else _targets(chosen, out, splits)
+        result = _write_files(
+            dataset, targets, schema, write, seen, overwrite=overwrite, folder=None if single else out
+        )
         result.notes = seen.notes()
     else:
         result = writer.write_folder(
-            dataset, out, schema=schema, splits=splits, single=split is not None, overwrite=overwrite
+            dataset, out, schema=schema, splits=splits, single=split is not None, overwrite=overwrite, own=own
         )
+    hashes = {path: file_hash(path) for path in result.files}
+    if isinstance(facts, Facts):
+        files = {path: (of, hashes[path]) for path, of in result.splits.items()}
+        result.cards = write_cards(facts, schema, format, paths, files, own)
+    result.notes += [f"`{path.name}` was not written by an export, or was changed since: it stays" for path in own]
+    result.notes += [f"no dataset card was written: {facts.problem}"] if isinstance(facts, DamagedError) else []
     asked = {"format": format, "split": split, "columns": schema.names, "escape_formulas": escape_formulas}
-    _record(dataset, out, result, began, asked)
+    _record(dataset, out, result, hashes, began, asked)
     return result
 
 
-def _record(dataset: Dataset, out: Path, result: ExportResult, began: str, asked: dict[str, Any]) -> None:
+def _facts(dataset: Dataset) -> Facts | DamagedError:
+    """What the card tells; documents whose ledger is damaged can still be taken out."""
+    try:
+        return facts_of(dataset)
+    except DamagedError as error:
+        return error
+
+
+def _record(
+    dataset: Dataset, out: Path, result: ExportResult, hashes: dict[Path, str], began: str, asked: dict[str, Any]
+) -> None:
     name, place = f"{dataset.name}@{dataset.tag or dataset.version[:12]}", out.resolve()
     record(
         dataset.store, "export", run_id(), name=name, state="done",
         began=began, inputs=[{"kind": "version", "id": dataset.version, "name": name}],
-        outputs=[{"kind": "file", "id": file_hash(path), "name": str(path.resolve())} for path in result.files],
+        outputs=[{"kind": "file", "id": hash, "name": str(path.resolve())} for path, hash in hashes.items()],
         facts={"folder": str(place), **asked, "documents": result.documents, "bytes": result.bytes,
-               "notes": result.notes},
+               "notes": result.notes, "cards": {str(path.resolve()): file_hash(path) for path in result.cards}},
     )  # fmt: skip
 
 
@@ -152,10 +183,8 @@ def _part_of(dataset: Dataset, columns: Sequence[str]) -> pa.Schema:
     return pa.schema([dataset.schema.field(name) for name in dict.fromkeys(columns)])
 
 
-def _targets(chosen: Format, out: Path, split: str | None, splits: list[str]) -> dict[Path, str | None]:
-    """The files to write, and the split that goes into each (None: all)."""
-    if not out.is_dir() and out.name.endswith(chosen.endings):
-        return {out: split}
+def _targets(chosen: Format, out: Path, splits: list[str]) -> dict[Path, str | None]:
+    """The files to write into a folder, and the split that goes into each."""
     if not out.is_dir() and (other := _format_of(out)):
         raise CurateError(
             f"`{out.name}` is a name for {other}, not one that ends in {', '.join(chosen.endings)}",
@@ -207,7 +236,7 @@ def _write_files(
         _refuse_existing(target, overwrite)
     if overwrite and folder:
         _refuse_others(folder, targets)
-    result = ExportResult(files=list(targets))
+    result = ExportResult(dict(targets))
     with telling(next(iter(targets)).parent), ExitStack() as written:
         for target, split in targets.items():
             with telling(target):

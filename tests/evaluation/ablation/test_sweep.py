@@ -14,7 +14,7 @@ from curate.commands.sweep import sweep as command
 from curate.dataset.reader import open_dataset
 from curate.dataset.runs import records
 from curate.dataset.store import Store
-from curate.errors import CurateError
+from curate.errors import CurateError, ResumableError
 from curate.evaluation.ablation.arms import Arm
 from curate.evaluation.ablation.heldout import held_out_sets
 from curate.evaluation.ablation.points import BASE
@@ -161,23 +161,28 @@ def test_another_plan_under_the_same_name_is_refused(place, stub, tmp_path):
         sweep(asked(place, tmp_path, seeds=2), lambda words: None)
 
 
-def test_an_interrupted_sweep_is_on_record_as_such_and_goes_on_to_the_same(place, stub, tmp_path):
-    def value(name, seed, sets, _):
-        return dict.fromkeys(sets, 2.0 + 0.01 * seed - 0.1 * name.endswith("0.02"))
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), ResumableError("an endpoint does not answer")], ids=["key", "exit-4"]
+)
+def test_an_interrupted_sweep_is_on_record_as_such_and_goes_on_to_the_same(place, stub, tmp_path, error):
+    name = f"ended-by-{type(error).__name__}"
 
-    def interrupted(name, seed, sets, counts):
+    def value(run, seed, sets, _):
+        return dict.fromkeys(sets, 2.0 + 0.01 * seed - 0.1 * run.endswith("0.02"))
+
+    def interrupted(run, seed, sets, counts):
         if seed == 5:
-            raise KeyboardInterrupt
-        return value(name, seed, sets, counts)
+            raise error
+        return value(run, seed, sets, counts)
 
     stub(interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        sweep(asked(place, tmp_path, name="stopped"), lambda words: None)
-    states = [one["state"] for one in records(Store.open(str(place / ".curate")), "sweep") if one["name"] == "stopped"]
-    assert states == ["interrupted"] and not (tmp_path / "stopped" / "result.json").exists()
+    with pytest.raises(type(error)):
+        sweep(asked(place, tmp_path, name=name), lambda words: None)
+    states = [one["state"] for one in records(Store.open(str(place / ".curate")), "sweep") if one["name"] == name]
+    assert states == ["interrupted"] and not (tmp_path / name / "result.json").exists()
     stub(value)
-    assert sweep(asked(place, tmp_path, name="stopped"), lambda words: None)["verdict"] == "better"
-    assert (tmp_path / "stopped" / "result.json").exists()
+    assert sweep(asked(place, tmp_path, name=name), lambda words: None)["verdict"] == "better"
+    assert (tmp_path / name / "result.json").exists()
 
 
 def test_that_documents_were_reported_on_before_is_told(place, stub, tmp_path):

@@ -1,0 +1,1 @@
+"""Sources that fetch: databases, interfaces, other versions, what people add."""

@@ -1,0 +1,56 @@
+"""`curate collect`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from curate.commands.options import Json, Overrides, StoreOption
+from curate.terminal import echo
+
+__all__ = ["collect"]
+
+
+def collect(
+    pipeline: Annotated[Path, typer.Argument(help="Pipeline file.")],
+    overrides: Overrides = None,
+    refresh: Annotated[
+        list[str] | None,
+        typer.Option(help="Fetch this source again, from where its snapshot ends where it can.", metavar="ID"),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing: only check what is pinned.")] = False,
+    store: StoreOption = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch what the sources of a pipeline read from elsewhere, and pin it in the lock file beside it.
+
+    What is pinned is not fetched again, unless it is named by --refresh. A fetch that was interrupted goes on.
+    """
+    from curate.commands.options import print_json
+    from curate.config.pipeline import load_pipeline
+    from curate.dataset.leases import lease
+    from curate.dataset.store import Store
+    from curate.pipeline.fetch import fetch, lines, row
+    from curate.pipeline.lock import lock_path
+    from curate.pipeline.run import default_store
+    from curate.stages.lean import arrow_without_pandas
+
+    arrow_without_pandas()
+    loaded = load_pipeline(pipeline, overrides or [])
+    opened = Store.open(default_store(loaded, store), create=True)
+    with lease(opened, "run"):
+        opened.blobs.sweep()
+        found = fetch(loaded, opened, refresh=refresh or (), offline=offline, say=partial(echo, err=True))
+    lock = lock_path(loaded)
+    if as_json:
+        print_json({
+            "pipeline": str(pipeline), "dataset": loaded.settings.dataset, "store": opened.location,
+            "lock": str(lock) if found else None, "snapshots": [row(name, one) for name, one in found.items()],
+        })  # fmt: skip
+        return
+    for line in lines(loaded, found):
+        echo(line)
+    echo(f"pinned in {lock}" if found else "no source of this pipeline fetches: files are read where they are")
