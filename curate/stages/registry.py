@@ -22,6 +22,7 @@ BUILT_IN: dict[str, str] = {
     "installed_packages": "curate.collect.installed:InstalledPackages",
     "extract": "curate.collect.extract:Extract",
     "html_text": "curate.clean.html:HtmlText",
+    "synthesize": "curate.synthesize.source:Synthesize",
     "chat": "curate.chat.check:Chat",
     "chat_repair": "curate.chat.repair:ChatRepair",
     "chat_format": "curate.chat.format:ChatFormat",
