@@ -12,17 +12,19 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from curate.errors import CurateError, ResumableError
 
-__all__ = ["TOKEN", "answer", "chat_place"]
+__all__ = ["TOKEN", "Refused", "answer", "ask", "chat_place"]
 
 TOKEN = "CURATE_LLM_TOKEN"  # noqa: S105
 SECONDS = 120.0
 TRIES = 4
+LONGEST_PAUSE = 300.0
+MOST_BYTES = 64 << 20
 
 
 def chat_place(url: str, where: str) -> str:
@@ -41,6 +43,18 @@ def chat_place(url: str, where: str) -> str:
     return f"{url.rstrip('/')}/chat/completions"
 
 
+class Refused(CurateError):
+    """The endpoint refuses a question; `code` is its status."""
+
+    def __init__(self, code: int, place: str) -> None:
+        super().__init__(f"the endpoint refuses the question ({code})", place)
+        self.code = code
+
+
+class _Garbage(Exception):
+    """What came is no answer."""
+
+
 def answer(place: str, model: str, messages: Sequence[dict[str, str]], *, seconds: float = SECONDS) -> str:
     """What the model says, with temperature 0.
 
@@ -54,43 +68,92 @@ def answer(place: str, model: str, messages: Sequence[dict[str, str]], *, second
         CurateError: It refuses, or does not speak chat completions.
         ResumableError: It does not answer.
     """
-    said = _asked(place, {"model": model, "temperature": 0, "messages": list(messages)}, seconds)
+    body = {"model": model, "temperature": 0, "messages": list(messages)}
+    said = ask(place, body, seconds=seconds, token=os.environ.get(TOKEN))
     try:
         return str(said["choices"][0]["message"]["content"])
     except (KeyError, IndexError, TypeError):
         raise CurateError("what answers there speaks no chat completions", place) from None
 
 
-def _asked(place: str, body: dict[str, Any], seconds: float) -> Any:
-    headers = {"Content-Type": "application/json"}
-    if os.environ.get(TOKEN):
-        headers["Authorization"] = f"Bearer {os.environ[TOKEN]}"
-    opener = urllib.request.build_opener(_Stays)
+def ask(
+    place: str,
+    body: dict[str, Any],
+    *,
+    seconds: float,
+    tries: int = TRIES,
+    token: str | None = None,
+    check: Callable[[Any], object] | None = None,
+) -> Any:
+    """The JSON that an endpoint answers; one that is busy or broken is asked again, no sooner than its `Retry-After` says.
+
+    Args:
+        place: Where.
+        body: What is asked.
+        seconds: That a try may take.
+        tries: How often it is asked.
+        token: Goes along, and to no other place.
+        check: Raises ValueError for what is no answer; it is then asked again. None: no JSON is an error at once.
+
+    Raises:
+        Refused: It refuses this question.
+        CurateError: It refuses the token, sends elsewhere, or says no JSON.
+        ResumableError: It does not answer.
+    """
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     request = urllib.request.Request(place, json.dumps(body).encode(), headers)  # noqa: S310
     problem = ""
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, tries + 1):
+        pause = 0.5 * 2**attempt
         try:
-            with opener.open(request, timeout=seconds) as answered:
-                return json.loads(answered.read())
+            return _tried(request, place, seconds, check)
         except urllib.error.HTTPError as error:
-            error.close()
-            if error.code in (401, 403):
-                raise CurateError(f"the endpoint refuses ({error.code})", place, f"its token is {TOKEN}") from None
-            if 300 <= error.code < 400:
-                hint = "name the address where it answers; token and question go to no other"
-                raise CurateError(f"the endpoint sends elsewhere ({error.code})", place, hint) from None
-            if error.code != 429 and error.code < 500:
-                raise CurateError(f"the endpoint refuses the question ({error.code})", place) from None
             problem = f"it answers {error.code}"
+            pause = max(pause, _retry_after(error))
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             problem = str(getattr(error, "reason", error))
         except http.client.HTTPException as error:  # an answer that breaks off, or is no HTTP
             problem = f"it breaks off ({type(error).__name__})"
-        except (ValueError, RecursionError):
-            raise CurateError("what the endpoint says is no JSON", place) from None
-        if attempt < TRIES:
-            time.sleep(0.5 * 2**attempt)
+        except _Garbage:
+            problem = "what it says is no answer"
+        if attempt < tries:
+            time.sleep(min(pause, LONGEST_PAUSE))
     raise ResumableError(f"the endpoint does not answer: {problem}", place, "the same command goes on")
+
+
+def _tried(request: urllib.request.Request, place: str, seconds: float, check: Callable[[Any], object] | None) -> Any:
+    """One try; what another one may change is raised as it comes."""
+    try:
+        with urllib.request.build_opener(_Stays).open(request, timeout=seconds) as answered:
+            content = answered.read(MOST_BYTES)
+            if answered.length:
+                raise http.client.IncompleteRead(content, answered.length)
+            said = json.loads(content)
+        if check:
+            check(said)
+        return said
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in (401, 403):
+            raise CurateError(f"the endpoint refuses ({error.code})", place, f"its token is {TOKEN}") from None
+        if 300 <= error.code < 400:
+            hint = "name the address where it answers; token and question go to no other"
+            raise CurateError(f"the endpoint sends elsewhere ({error.code})", place, hint) from None
+        if error.code != 429 and error.code < 500:
+            raise Refused(error.code, place) from None
+        raise
+    except (ValueError, RecursionError):
+        if check:
+            raise _Garbage from None
+        raise CurateError("what the endpoint says is no JSON", place) from None
+
+
+def _retry_after(error: urllib.error.HTTPError) -> float:
+    """Seconds that an endpoint asks to wait; 0 where it does not say, or names a day."""
+    try:
+        return max(0.0, float(error.headers.get("Retry-After") or 0))
+    except ValueError:
+        return 0.0
 
 
 class _Stays(urllib.request.HTTPRedirectHandler):

@@ -12,6 +12,7 @@ from curate.dataset.facts import personal_data
 from curate.dataset.reader import Dataset
 from curate.dataset.refs import Reference, tags_of
 from curate.dataset.store import Store
+from curate.reports.conversations import collect_conversations
 from curate.reports.data import Feature, Reason, ReportData, StageData
 from curate.reports.features import collect_features
 from curate.reports.history import Histories
@@ -57,6 +58,7 @@ def collect_report(store: Store, version: str) -> ReportData:
         personal=personal_data(dataset, shards),
         quarantined=collect_quarantined(store, shards),
         runs=runs_of(store, version),
+        conversations=collect_conversations(dataset),
     )
 
 

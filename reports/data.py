@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from curate.reports.conversations import Conversations
 
 __all__ = [
     "VALIDATION",
@@ -258,6 +261,7 @@ class ReportData:
     personal: dict[str, dict[str, int]]
     quarantined: tuple[QuarantinedDocument, ...]
     runs: tuple[RunData, ...]
+    conversations: Conversations | None = None
 
     @property
     def sources(self) -> list[StageData]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.reports import figures, numbers
 from curate.reports.compare import compare
+from curate.reports.conversations import tools_figure, turns_figure
 from curate.reports.data import ReportData, RunData, StageData
 from curate.reports.fold import fold
 from curate.reports.text import visible
@@ -52,6 +53,8 @@ def render_version(data: ReportData) -> str:
         funnel_chart=figures.funnel_figure(data),
         lengths=figures.lengths_figure(data.lengths),
         languages=figures.languages_figure(data.languages) if data.languages else None,
+        turns=turns_figure(data.conversations) if data.conversations else None,
+        tools=tools_figure(data.conversations) if data.conversations else None,
         clusters=[
             (found, figures.clusters_figure(found, f"clusters-{number}"))
             for number, found in enumerate(data.clusters, start=1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from curate.chat.forms import COLUMNS, READERS, REASONS, Chat, Misfit, detect
+from curate.chat.measure import content_of
 from curate.dataset.fillers import without_fillers
 from curate.stages.contract import Effect, Mapper, Verdicts
 
@@ -49,7 +50,19 @@ class ChatFormat(Mapper):
         {}, description="Names of roles beside the usual ones (`human`, `gpt`, `observation`, ...): `{Kunde: user}`."
     )
 
+    first_prompt: str | None = Field(
+        None,
+        description="Name of a further column for what the user says first, as plain text: to find duplicates by it "
+        "(`exact_duplicates: on: NAME`).",
+    )
     keep: bool = Field(False, description="Keep the columns of the old form, too.")
+
+    @field_validator("first_prompt")
+    @classmethod
+    def _free(cls, value: str | None) -> str | None:
+        if value in (*_CONVERSATION, *_PAIR, "id", "text", "source_uri"):
+            raise ValueError(f"`{value}` is another column's name")
+        return value
 
     @field_validator("names")
     @classmethod
@@ -68,6 +81,9 @@ class ChatFormat(Mapper):
 
     def adds(self) -> Sequence[str]:
         """The one form."""
+        return (*self._form(), *([self.first_prompt] if self.first_prompt else []))
+
+    def _form(self) -> tuple[str, ...]:
         return _PAIR if self.form == "preference" else _CONVERSATION
 
     def consumes(self, columns: pa.Schema) -> Sequence[str]:
@@ -79,17 +95,18 @@ class ChatFormat(Mapper):
         """A row at a time."""
 
         def convert(batch: pa.Table) -> Effect:
+            import pyarrow as pa
+
             verdicts = Verdicts()
             own = {theirs: ours for ours, theirs in self.names.items()}
             wanted = [name for name in self.columns() if name in batch.column_names]
             rows = batch.select(wanted).rename_columns([own.get(name, name) for name in wanted]).to_pylist()
-            rows = map(
-                without_fillers, rows or [{}] * batch.num_rows
-            )  # of lists and structs; JSON text has its own nulls
-            found = [self._converted(row, number, verdicts) for number, row in enumerate(rows)]
-            return Effect(
-                verdicts.table(), {name: _column([getattr(one, name) for one in found]) for name in self.adds()}
-            )
+            plain = map(without_fillers, rows or [{}] * batch.num_rows)  # JSON text has its own nulls
+            found = [self._converted(row, number, verdicts) for number, row in enumerate(plain)]
+            columns = {name: _column([getattr(one, name) for one in found]) for name in self._form()}
+            if self.first_prompt:
+                columns[self.first_prompt] = pa.array(list(map(_first_prompt, found)), pa.string())
+            return Effect(verdicts.table(), columns)
 
         return convert
 
@@ -99,6 +116,12 @@ class ChatFormat(Mapper):
         except Misfit as problem:
             verdicts.quarantine(number, problem.reason, detail=problem.detail)
             return Chat()
+
+
+def _first_prompt(chat: Chat) -> str | None:
+    """What the user says first."""
+    turns = chat.messages or chat.prompt or ()
+    return next((content_of(turn) for turn in turns if turn["role"] == "user"), None)
 
 
 def _column(values: Sequence[Any]) -> pa.Array:

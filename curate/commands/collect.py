@@ -22,6 +22,9 @@ def collect(
         typer.Option(help="Fetch this source again, from where its snapshot ends where it can.", metavar="ID"),
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing: only check what is pinned.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what a fetch that costs money would cost at most.")
+    ] = False,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -34,13 +37,20 @@ def collect(
     from curate.dataset.leases import lease
     from curate.dataset.store import Store
     from curate.pipeline.fetch import fetch, lines, row
-    from curate.pipeline.lock import lock_path
+    from curate.pipeline.lock import fetched_sources, lock_path
     from curate.pipeline.run import default_store
     from curate.stages.lean import arrow_without_pandas
 
     arrow_without_pandas()
     loaded = load_pipeline(pipeline, overrides or [])
     opened = Store.open(default_store(loaded, store), create=True)
+    if dry_run:
+        told = {entry.id: entry.stage.estimate(opened) for entry in fetched_sources(loaded)}
+        if as_json:
+            print_json({"pipeline": str(pipeline), "estimates": told})
+        for name, words in told.items() if not as_json else ():
+            echo(f"{name}: {words or 'costs nothing'}")
+        return
     with lease(opened, "run"):
         opened.blobs.sweep()
         found = fetch(loaded, opened, refresh=refresh or (), offline=offline, say=partial(echo, err=True))

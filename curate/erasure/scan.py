@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FETCHED", "Hits", "redacted_json", "scan", "scan_object"]
 
-FETCHED = ("snapshots", "fetches", "manual")
+FETCHED = ("snapshots", "fetches", "manual", "answers")
 """Folders of what was fetched."""
 NOT_DATA = ("objects/", "leases/", "temporary/", "tokens/", "store.json")
 

@@ -25,7 +25,7 @@ from curate.dataset.store import Store
 from curate.pipeline.thresholds import Touched, touched
 from curate.stages.contract import Filter, Global
 from curate.stages.judge import Judged, judge
-from curate.stages.selectors import joined
+from curate.stages.selectors import joined, string_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -358,7 +358,7 @@ def _name_examples(store: Store, shards: Sequence[Shard], found: Touched, tally:
     named: list[dict[str, Any]] = []
     for (name, reason, leaves), some in tally.examples.items():
         for one in some:
-            identity, text = _document(store, shards[one.shard], name, one.row, found.stages[name].after.on)
+            identity, text = _document(store, shards[one.shard], name, one.row, found.stages[name].after)
             facts = {"value": one.value, "before": one.before, "now": one.now, "text": " ".join(text.split()[:WORDS])}
             named.append(
                 {"stage": name, "reason": reason, "would": "leave" if leaves else "stay", "id": identity} | facts
@@ -366,10 +366,12 @@ def _name_examples(store: Store, shards: Sequence[Shard], found: Touched, tally:
     return named
 
 
-def _document(store: Store, shard: Shard, stage: str, row: int, on: tuple[str, ...]) -> tuple[str, str]:
-    """Its id, and the text that a stage saw."""
+def _document(store: Store, shard: Shard, name: str, row: int, stage: Filter) -> tuple[str, str]:
+    """Its id, and the text that a stage saw; of one that looks at no texts the strings of its columns, or all there are."""
     import numpy as np
 
-    earlier = tuple(step for step in shard.steps[: [step.stage for step in shard.steps].index(stage)])
+    earlier = tuple(step for step in shard.steps[: [step.stage for step in shard.steps].index(name)])
     table = State(store, replace(shard, steps=earlier)).table(np.array([row]))
+    own = [one for one in string_columns(table.schema) if one in (stage.columns() or ())]
+    on = stage.on if stage.reads_text or "text" in table.column_names else own or ["*"]
     return table.column("id")[0].as_py(), joined(table, on)[0].as_py() or ""

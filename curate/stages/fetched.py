@@ -120,6 +120,10 @@ class Fetched(Source):
         """Values that no message may show."""
         return ()
 
+    def estimate(self, store: Store) -> str | None:
+        """What a fetch would cost at most, in words, where it costs anything; nobody is asked."""
+        return None
+
     def plan(self, context: SourceContext) -> Sequence[Part]:
         """The pieces of the snapshot.
 

@@ -17,7 +17,7 @@ from curate.errors import CurateError
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-__all__ = ["DAY", "compiled", "has_marks", "marks", "tests_null_content", "uses_tools"]
+__all__ = ["DAY", "compiled", "has_marks", "marks", "tests_null_content", "uses_tools", "variables"]
 
 DAY = datetime.datetime(2024, 7, 26)
 """What `strftime_now` tells: the day that Llama 3.2's template falls back to where it cannot ask for one."""
@@ -63,10 +63,19 @@ def uses_tools(source: str) -> bool:
     Raises:
         CurateError: It is no valid Jinja.
     """
+    return "tools" in variables(source)
+
+
+def variables(source: str) -> set[str]:
+    """The variables that a template asks for.
+
+    Raises:
+        CurateError: It is no valid Jinja.
+    """
     from jinja2.meta import find_undeclared_variables
 
     compiled(source)
-    return "tools" in find_undeclared_variables(_environment().parse(source))
+    return find_undeclared_variables(_environment().parse(source))
 
 
 def _environment() -> Environment:

@@ -1,0 +1,1 @@
+"""Documents that a language model writes, from documents that are there."""
