@@ -29,7 +29,12 @@ CONTENT, MEDIA_TYPE = "content", "media_type"
 PAYLOAD = b"curate.payload"
 """Arrow field metadata of a `content` that a source made: a text that is made of it takes its place."""
 NAME = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,100}", re.ASCII)
-KNOWN = {"text": "`{stage: extract}`", "application/xhtml+xml": "`{stage: extract}`"}
+READ = (
+    "text/", "message/", "application/xhtml+xml", "application/pdf", "application/epub+zip", "application/vnd.openxmlformats-",
+    "application/vnd.oasis.",
+)  # fmt: skip
+"""How media types begin that the stage `extract` reads."""
+OLD = {"application/msword": ".docx", "application/vnd.ms-excel": ".xlsx", "application/vnd.ms-powerpoint": ".pptx"}
 
 
 class Extracted(NamedTuple):
@@ -200,5 +205,7 @@ def _named(media_type: object) -> str:
 
 
 def _who_reads(media_type: str) -> str:
-    reader = KNOWN.get(media_type) or KNOWN.get(media_type.partition("/")[0]) or "an extractor of your own"
+    if media_type in OLD:
+        return f"save it as {OLD[media_type]}: files of old Office programs are not read"
+    reader = "`{stage: extract}`" if media_type.startswith(READ) else "an extractor of your own"
     return f"{reader} reads it, where it stands before this stage and has `other_types: pass`"

@@ -36,16 +36,16 @@ class Block(NamedTuple):
 def render(blocks: Iterable[Block], structure: Structure) -> str:
     """The blocks as text, a blank line between them; items of a list follow each other."""
     pieces: list[str] = []
-    before = Block()
+    lists: list[bool] = []  # those that are open, and whether they are numbered
     for block in blocks:
         text = table_text(block.rows, structure) if block.rows is not None else block.text.strip()
         if not text:
             continue
         if structure == "markdown":
             text = _marked(block, text)
-        same = block.item and before.item and (block.item != before.item or block.numbered == before.numbered)
-        pieces += ["\n" if same else "\n\n", text]
-        before = block
+        goes_on = block.item > len(lists) > 0 or lists[block.item - 1 : block.item] == [block.numbered]
+        pieces += ["\n" if block.item and goes_on else "\n\n", text]
+        lists[max(block.item - 1, 0) :] = [block.numbered] * (block.item > 0)
     return "".join(pieces[1:])
 
 

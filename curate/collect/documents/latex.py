@@ -69,6 +69,7 @@ def read_latex(content: bytes, structure: Structure) -> Extracted:
 
     text = KEPT.sub(keep, text)
     text = _plain(text, structure)
+    text = re.sub(r"[ \t]{2,}", " ", text)
     text = PLACE.sub(lambda found: kept[int(found[1])], text)
     text = re.sub(r"\n{3,}", "\n\n", "\n".join(line.strip() for line in text.split("\n"))).strip()
     return Extracted(text, {"title": " ".join(_plain(title[1], "plain").split()) or None if title else None})

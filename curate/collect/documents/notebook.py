@@ -24,10 +24,11 @@ def read_notebook(content: bytes, structure: Structure) -> Extracted:
         raise Unreadable("corrupt", "ipynb: it is not JSON") from error
     if not isinstance(book, dict):
         raise Unreadable("corrupt", "ipynb: it is no notebook")
-    sheets = book.get("worksheets") if "worksheets" in book else [book]
-    if not isinstance(sheets, list) or not all(isinstance(sheet, dict) for sheet in sheets):
+    sheets = book["worksheets"] if isinstance(book.get("worksheets"), list) else [book]
+    lists = [sheet.get("cells", []) if isinstance(sheet, dict) else None for sheet in sheets or ()]
+    if not all(isinstance(one, list) for one in lists):
         raise Unreadable("corrupt", "ipynb: it is no notebook")
-    cells = [cell for sheet in sheets for cell in sheet.get("cells") or [] if isinstance(cell, dict)]
+    cells = [cell for one in lists for cell in one if isinstance(cell, dict)]
     language = _language(book.get("metadata"))
     texts = [_cell(cell, language, structure) for cell in cells]
     return Extracted("\n\n".join(text for text in texts if text.strip()), {"title": None})

@@ -124,7 +124,7 @@ def clean_pages(pages: Sequence[str]) -> str:
     lines = [[stripped for line in _lines(page) if (stripped := line.strip())] for page in pages]
     _leave_out_heads(lines)
     whole = "\n".join("\n".join(page) for page in lines)
-    whole = _join_words(LEADERS.sub(" ", whole))
+    whole = _join_words(LEADERS.sub(" ", whole).replace("  ", " "))
     return "\n".join(_paragraphs(whole.split("\n")))
 
 
@@ -151,7 +151,7 @@ def _leave_out_heads(pages: list[list[str]]) -> None:
 
     for number, page in enumerate(pages):
         heads = [place for place in _edges(page) if is_head(_masked(page[place]), number)]
-        for place in reversed(heads):
+        for place in reversed(heads) if len(heads) < len(page) else ():  # pages of forms are all alike, and all content
             del page[place]
 
 
