@@ -197,7 +197,11 @@ def _in_words(error: str) -> str:
 
 def _checked_header(names: list[str], selection: Selection) -> list[str]:
     if any(map(_undecodable, names)):
-        raise CurateError("the names of the columns are not UTF-8", selection.where, "name the encoding of the file: `encoding: windows-1252`")
+        raise CurateError(
+            "the names of the columns are not UTF-8",
+            selection.where,
+            "name the encoding of the file: `encoding: windows-1252`",
+        )
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise CurateError(f"two columns are called `{twice}`", selection.where, "rename one of them")

@@ -159,8 +159,7 @@ class Files(Source):
         locations = find_locations(self.paths, context.root)
         context.prepare([Path(location.location) for location in locations if location.is_local])
         for location in locations:
-            head = _head(partial(open_location, location.location))
-            kind, problem = self._type(location.name, head)
+            kind, problem, head = self._type(location.name, partial(open_location, location.location))
             if kind.format is None:
                 raise CurateError(
                     f"the ending of `{location.name}` does not tell its format, nor do its first bytes",
@@ -185,18 +184,20 @@ class Files(Source):
         location = Location(part.name, part.location, 0)
         return location.is_local or location.content(lambda _: "", lambda _: 0)[0] == part.content
 
-    def _type(self, name: str, head: bytes) -> tuple[FileType, str | None]:
-        """What a file that begins so is, and how that contradicts its ending."""
-        told = file_type(name)
-        if told.format in ARCHIVES or (self.format and self.format not in ARCHIVES):
-            form = told.format if told.format in ARCHIVES else self.format
-            return FileType(form, told.compression), None
-        if self.format:
-            return FileType(self.format, told.compression), None
-        seen = media_type(head, "")
-        if told.format is None and told.compression is None:
-            return type_by_bytes(seen), None
-        return told, mismatch(told, seen) if told.format and head else None
+    def _type(self, name: str, opener: Callable[[], BinaryIO]) -> tuple[FileType, str | None, bytes]:
+        """What a file is, how its first bytes contradict its ending, and these."""
+        with opener() as file:
+            head = file.read(HEAD_BYTES)
+            told = file_type(name)
+            if self.format:
+                holds = told.format in ARCHIVES or (told.format == "mbox" and self.format == "binary")
+                return FileType(told.format if holds else self.format, told.compression), None, head
+            seen = media_type(head, "")
+            if told.format is None and told.compression is None:
+                if type_by_bytes(seen).format == "zip":  # its end tells whether it is a document
+                    seen = media_type(head + file.read(self.max_document_bytes), name)
+                return type_by_bytes(seen), None, head
+        return told, mismatch(told, seen) if told.format and head else None, head
 
     def _parts(
         self, location: Location, kind: FileType, content: str, context: SourceContext, *, whole: bool
@@ -289,7 +290,7 @@ class Files(Source):
             if isinstance(member, Rejected | Passed):
                 yield member
                 continue
-            kind, problem = self._type(member.name, _head(member.open))
+            kind, problem, _ = self._type(member.name, member.open)
             inside = f"!{member.name}"
             if problem or (kind.format in ARCHIVES and depth >= NESTED):
                 reason = "format_mismatch" if problem else "nested_archive"
@@ -382,11 +383,6 @@ class Files(Source):
             stream, selection, name=name, delimiter=self.delimiter or DELIMITERS[form], quote=self.quote, start=start,
             stop=stop, header=header or self.names,
         )  # fmt: skip
-
-
-def _head(opener: Callable[[], BinaryIO]) -> bytes:
-    with opener() as file:
-        return file.read(HEAD_BYTES)
 
 
 def _byte_ranges(size: int, shard_bytes: int) -> list[tuple[int, int | None]]:

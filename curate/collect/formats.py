@@ -53,10 +53,8 @@ ENDINGS: dict[str, Format] = {
     ".mbox": "mbox",
     ".zip": "zip",
     ".tar": "tar",
-    **dict.fromkeys(
-        (".pdf", ".docx", ".docm", ".pptx", ".pptm", ".xlsx", ".xlsm", ".odt", ".epub", ".eml", ".ipynb", ".tex"),
-        "binary",
-    ),
+    **dict.fromkeys((".pdf", ".docx", ".docm", ".pptx", ".pptm", ".xlsx", ".xlsm", ".odt", ".ods", ".odp"), "binary"),
+    **dict.fromkeys((".doc", ".xls", ".ppt", ".epub", ".eml", ".ipynb", ".tex"), "binary"),
 }
 COMPRESSIONS = {".gz": "gz", ".zst": "zst", ".zstd": "zst", ".xz": "xz", ".bz2": "bz2", ".lz4": "lz4"}
 TARS = {".tgz": ".gz", ".tbz2": ".bz2", ".txz": ".xz", ".tzst": ".zst"}

@@ -101,7 +101,10 @@ def _by_bytes(data: bytes) -> str:
 
 
 def _in_zip(data: bytes) -> str:
-    """Which document a zip file is: EPUB and ODF say it in their first member, Office files by their folders."""
+    """Which document a zip file is: EPUB and ODF say it in their first member, Office files by their folders.
+
+    Sphinx makes EPUBs whose first member is another: they are known by the file that names their package.
+    """
     size, extra = struct.unpack_from("<HH", data, 26) if len(data) >= 30 else (0, 0)
     if data[30 : 30 + size] == b"mimetype":
         told = re.match(rb"[\w.+-]+/[\w.+-]+", data[30 + size + extra :][:100])
@@ -110,7 +113,7 @@ def _in_zip(data: bytes) -> str:
     names = _directory(data)
     if b"[Content_Types].xml" in names:
         return next((found for folder, found in OFFICES if folder in names), ZIP)
-    return ZIP
+    return "application/epub+zip" if b"META-INF/container.xml" in names else ZIP
 
 
 def _directory(data: bytes) -> bytes:

@@ -23,7 +23,7 @@ __all__ = ["DUPLICATE_ID", "PROVISIONAL", "REMOVED", "Shard", "Step", "removed_d
 REMOVED = ("dropped", "quarantined", "expanded")
 DUPLICATE_ID = "duplicate_id"
 """Why a document is quarantined whose id another one, read before it, has."""
-PROVISIONAL = ("time_limit", "worker_died", "system_failed")
+PROVISIONAL = ("time_limit", "worker_died", "memory_limit", "system_failed")
 """Reasons that may be the machine's fault and not the document's: tried again by the next run."""
 _LISTED = ("source_uri", "verdict", "reason", "value", "threshold", "duplicate_of", "detail")
 

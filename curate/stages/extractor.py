@@ -9,7 +9,10 @@ column of that name which the data has itself is read, and stays.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
@@ -26,7 +29,12 @@ CONTENT, MEDIA_TYPE = "content", "media_type"
 PAYLOAD = b"curate.payload"
 """Arrow field metadata of a `content` that a source made: a text that is made of it takes its place."""
 NAME = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,100}", re.ASCII)
-KNOWN = {"text": "`{stage: extract}`", "application/xhtml+xml": "`{stage: extract}`"}
+READ = (
+    "text/", "message/", "application/xhtml+xml", "application/pdf", "application/epub+zip", "application/vnd.openxmlformats-",
+    "application/vnd.oasis.",
+)  # fmt: skip
+"""How media types begin that the stage `extract` reads."""
+OLD = {"application/msword": ".docx", "application/vnd.ms-excel": ".xlsx", "application/vnd.ms-powerpoint": ".pptx"}
 
 
 class Extracted(NamedTuple):
@@ -63,6 +71,12 @@ class Extractor(Mapper):
         "quarantine",
         description="What becomes of documents of other media types: they are quarantined as `not_read:TYPE`, or pass, with "
         "their `content`, to another extractor further down.",
+    )
+    memory_limit: float | None = Field(
+        1.0,
+        gt=0,
+        description="GB (10^9 bytes) of memory that reading one payload may take, on Linux; a payload that takes more is "
+        "quarantined as `memory_limit`, or, where its library cannot go on, as `worker_died`; null is no limit.",
     )
     keep_content: bool = Field(False, description="Keep `content` beside the text that was made of it.")
 
@@ -130,15 +144,39 @@ class Extractor(Mapper):
         self, read: Callable[[bytes, str], Extracted], content: bytes, media_type: str, row: int, verdicts: Verdicts
     ) -> Extracted | None:
         try:
-            made = read(content, media_type)
+            with limited_memory(self.memory_limit):
+                made = read(content, media_type)
         except Unreadable as problem:
             verdicts.quarantine(row, problem.reason, detail=problem.detail)
+            return None
+        except MemoryError:
+            if self.memory_limit is None:
+                raise
+            verdicts.quarantine(row, "memory_limit", detail=f"reading it takes more than {self.memory_limit:g} GB")
             return None
         if made.text.strip():
             verdicts.edit(row, made.text, "extracted", value=float(len(content)), detail=media_type)
             return made
         verdicts.drop(row, "no_text", value=float(len(content)), detail=media_type)
         return None
+
+
+@contextmanager
+def limited_memory(gigabytes: float | None) -> Iterator[None]:
+    """Let this process take so much more address space than it has now; elsewhere than on Linux, as much as it likes."""
+    if gigabytes is None or sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    has = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = [one for one in (soft, hard, has + int(gigabytes * 1e9)) if one != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min(limits), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _check(batch: pa.Table) -> None:
@@ -167,5 +205,7 @@ def _named(media_type: object) -> str:
 
 
 def _who_reads(media_type: str) -> str:
-    reader = KNOWN.get(media_type) or KNOWN.get(media_type.partition("/")[0]) or "an extractor of your own"
+    if media_type in OLD:
+        return f"save it as {OLD[media_type]}: files of old Office programs are not read"
+    reader = "`{stage: extract}`" if media_type.startswith(READ) else "an extractor of your own"
     return f"{reader} reads it, where it stands before this stage and has `other_types: pass`"

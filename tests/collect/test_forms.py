@@ -1,8 +1,10 @@
 """What a file is, and the forms of text and records: arrays, lines, other encodings, other delimiters, mailboxes."""
 
 import gzip
+import io
 import json
 import mailbox
+import zipfile
 from contextlib import closing
 
 import pytest
@@ -39,6 +41,15 @@ def test_bytes_that_contradict_the_ending_are_not_read_as_either(read_files, nam
 def test_bytes_decide_where_the_ending_says_nothing(read_files):
     documents, rejects = read_files({"page": "<!DOCTYPE html><p>Hello"})
     assert (texts(documents), rejects) == (["<!DOCTYPE html><p>Hello"], [])
+
+
+def test_a_book_without_an_ending_is_no_archive_and_a_mailbox_read_as_binary_is_opened(read_files):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("META-INF/container.xml", "<container/>")
+    box = "From a@b.org Mon Jan  1 00:00:00 2024\nSubject: x\n\nwords\n"
+    assert [one["media_type"] for one in read_files({"book": file.getvalue()})[0]] == ["application/epub+zip"]
+    assert [one["media_type"] for one in read_files({"a.mbox": box}, format="binary")[0]] == ["message/rfc822"]
 
 
 def test_a_text_about_pdf_is_a_text(read_files):

@@ -8,17 +8,23 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from base64 import b64decode
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
 from curate.errors import CurateError
+from tests.collect.written_pdf import pdf_of, shown
 
 WORDS = "These are the words of a document that is long enough to be kept by everybody."
 ALL = "{stage: files, paths: ['in/**/*'], format: binary}"
 PDF = '{stage: "toy_extractors:ToyPdf", id: pdf, other_types: pass}'
+
+
+DOCUMENTS = Path(__file__).parents[1] / "collect" / "files"
 
 
 def toy_pdf(text, more=""):
@@ -50,7 +56,7 @@ def test_texts_are_made_of_files_and_their_bytes_are_not_carried_on(files):
     page = f"<html><title>A  page</title><body><p>{WORDS}</p></body></html>".encode()
     project = files({"a.html": page, "b.txt": "caf\u00e9 ferm\u00e9 \u00e0 toute heure".encode("cp1252")}, "extract")
     assert project.run().documents == {"in": 2, "kept": 2, "dropped": 0, "quarantined": 0}
-    assert project.open().columns == ["id", "source_uri", "media_type", "text", "title"]
+    assert project.open().columns == ["id", "source_uri", "media_type", "text", "title", "pages"]
     rows = rows_of(project)
     assert [(row["media_type"], row["title"], row["text"]) for row in rows.values()] == [
         ("text/html", "A page", WORDS),
@@ -71,14 +77,45 @@ def test_real_pages_come_to_the_text_that_html_text_makes_of_them(files, shared_
     assert all(ours[uri] == theirs[uri] for uri in ours)
 
 
-def test_what_nobody_reads_is_quarantined_with_its_type_and_what_would_read_it(files, shared_data):
-    pdf = (shared_data / "pdf_book" / "two_columns.pdf").read_bytes()
-    project = files({"a.txt": WORDS.encode(), "b.pdf": pdf, "c.txt": pdf}, "extract")
+def test_what_nobody_reads_is_quarantined_with_its_type_and_what_would_read_it(files):
+    picture = b"\x89PNG\r\n\x1a\n"
+    project = files({"a.txt": WORDS.encode(), "b.png": picture, "c.txt": picture}, "extract")
     assert project.run().documents == {"in": 3, "kept": 1, "dropped": 0, "quarantined": 2}
     listed = project.cli("data", "show", "toy", "--quarantined").out
-    assert listed.count("not_read:application/pdf") == 2
+    assert listed.count("not_read:image/png") == 2
     told = project.cli("why", "in/c.txt#0").out
-    assert "quarantined not_read:application/pdf [an extractor of your own reads it, where it stands before" in told
+    assert "quarantined not_read:image/png [an extractor of your own reads it, where it stands before" in told
+
+
+@pytest.mark.slow
+def test_of_files_of_every_kind_each_bad_one_has_its_reason_and_the_others_are_read(files, shared_data):
+    book = (shared_data / "pdf_book" / "two_columns.pdf").read_bytes()
+    contents = {
+        "bomb.pdf": pdf_of(zlib.compress(shown(WORDS) * 500_000, 1), packed=True),
+        "book.pdf": book,
+        "box.mbox": "".join(f"From a@b.org Mon Jan  1 00:00:00 2024\nX: {n}\n\n{WORDS}\n\n" for n in "123").encode(),
+        "cut.pdf": book[:-5000],
+        "form.docx": (DOCUMENTS / "rivers.docx").read_bytes(),
+        "old.doc": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600),
+        "sheet.xlsx": (DOCUMENTS / "sheet.xlsx").read_bytes(),
+        "text.odt": (DOCUMENTS / "rivers.odt").read_bytes(),
+    }
+    source = ALL.replace(", format: binary", "")
+    project = files(contents, "{stage: extract, memory_limit: 0.1}", source=source)
+    assert project.run().documents == {"in": 10, "kept": 7, "dropped": 0, "quarantined": 3}
+    names = [uri.partition("#")[0] for uri in sorted(rows_of(project))]
+    assert names == ["book.pdf", *["box.mbox"] * 3, "form.docx", "sheet.xlsx", "text.odt"]
+    reasons = {"bomb.pdf": "worker_died", "cut.pdf": "truncated", "old.doc": "not_read:application/msword"}
+    for name, reason in reasons.items():
+        assert json.loads(project.cli("why", f"in/{name}#0", "--json").out)["reason"] == reason
+
+
+def test_a_payload_that_takes_more_memory_than_it_may_costs_itself_alone(files):
+    contents = {"a.pdf": toy_pdf(WORDS), "b.pdf": toy_pdf("GREEDY"), "c.pdf": toy_pdf(WORDS)}
+    project = files(contents, PDF.replace("other_types: pass", "memory_limit: 0.2"))
+    assert project.run().documents == {"in": 3, "kept": 2, "dropped": 0, "quarantined": 1}
+    told = json.loads(project.cli("why", "in/b.pdf#0", "--json").out)
+    assert (told["reason"], project.open().manifest["provisional"]) == ("memory_limit", 1)
 
 
 def test_an_extractor_of_ones_own_reads_its_types_and_leaves_the_rest_to_the_next(files):
@@ -204,10 +241,10 @@ def test_a_version_of_files_that_nobody_extracted_is_published_and_exported(file
 
 
 def test_the_report_tells_of_extracted_files(files):
-    project = files({"a.txt": WORDS.encode(), "b.pdf": toy_pdf("x")}, "extract")
+    project = files({"a.txt": WORDS.encode(), "b.png": b"\x89PNG\r\n\x1a\n"}, "extract")
     project.run()
     assert project.cli("report", "toy", "--out", "r.html").code == 0
-    assert "not_read:application/pdf" in (project.root / "r.html").read_text().replace("<wbr>", "")
+    assert "not_read:image/png" in (project.root / "r.html").read_text().replace("<wbr>", "")
 
 
 # ---- what folders hold

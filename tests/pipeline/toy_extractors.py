@@ -24,6 +24,8 @@ class ToyPdf(Extractor):
         def read(content, media_type):
             if b"RAISE" in content:
                 raise ValueError(content)
+            if b"GREEDY" in content:
+                bytearray(1 << 30)
             if b"HANG" in content:
                 time.sleep(1000)
             if b"KILL" in content:

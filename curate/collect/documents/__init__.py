@@ -1,0 +1,1 @@
+"""Texts of documents: one reader for each kind of file, from its bytes to its text."""
