@@ -56,6 +56,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
             "curate.commands.data_card:card",
             "Print the dataset card of a version, or summaries that laws ask for.",
         ),
+        "push": ("curate.commands.data_transfer:push", "Copy a version to another store, only what is missing there."),
+        "pull": ("curate.commands.data_transfer:pull", "Copy a version from another store, and check all of it."),
         "erase": ("curate.commands.erase:erase", "Erase a person from every version, and prove it."),
         "gc": ("curate.commands.data_care:gc", "Remove objects that no version needs."),
         "upgrade": ("curate.commands.data_care:upgrade", "Bring a store of an older curate to the format of today."),

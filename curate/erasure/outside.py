@@ -55,7 +55,12 @@ def exports(store: Store, made: Collection[Successor], matcher: Matcher) -> Iter
             columns = one["facts"]["columns"] and [matcher.redacted(name) for name in one["facts"]["columns"]]
             asked = {key: one["facts"][key] for key in ("format", "split", "escape_formulas")}
             after = becomes[version]
-            asked |= {"columns": columns, "dataset": after.dataset, "version": after.version}
+            asked |= {
+                "shard_bytes": one["facts"].get("shard_bytes"),
+                "columns": columns,
+                "dataset": after.dataset,
+                "version": after.version,
+            }
             yield {"place": place, "told": told, "files": _files(one), **asked}
 
 
@@ -92,7 +97,7 @@ def write_anew(store: Store, one: dict[str, Any]) -> str:
         dataset = Dataset(store, Reference(one["dataset"], one["version"], None))
         export(
             dataset, one["format"], Path(one["place"]), split=one["split"], columns=one["columns"],
-            escape_formulas=one["escape_formulas"], overwrite=True,
+            escape_formulas=one["escape_formulas"], shard_bytes=one.get("shard_bytes"), overwrite=True,
         )  # fmt: skip
     except CurateError as error:
         return f"cannot be written anew ({error.problem}): erase it by hand"

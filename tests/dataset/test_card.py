@@ -108,7 +108,8 @@ def test_passages_that_other_stages_took_out_are_no_personal_data(project):
         "one.jsonl", *(json.dumps({"id": str(n), "text": f"a line that is everywhere\nown {n}"}) for n in range(3))
     )
     project.pipeline(
-        'dataset: toy\nsources: [{stage: files, paths: ["one.jsonl"]}]\nstages: [{stage: exact_lines, min_characters: 5, min_left: 1}]\n'
+        'dataset: toy\nsources: [{stage: files, paths: ["one.jsonl"]}]\n'
+        "stages: [{stage: exact_lines, min_characters: 5, min_left: 1}]\n"
     )
     project.run()
     one = project.open()
