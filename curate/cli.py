@@ -51,7 +51,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "tag": ("curate.commands.data:tag", "Give a version one more name, or take one away."),
         "sample": ("curate.commands.data:sample", "Print some documents of a version."),
         "verify": ("curate.commands.data_care:verify", "Check every object of a version against its hash."),
-        "export": ("curate.commands.data_care:export", "Write a version as jsonl, csv, parquet, hf or tfrecord."),
+        "export": ("curate.commands.data_care:export", "Write a version in another format, with its card."),
         "card": (
             "curate.commands.data_card:card",
             "Print the dataset card of a version, or summaries that laws ask for.",

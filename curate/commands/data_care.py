@@ -47,7 +47,9 @@ def verify(
 def export(
     name: Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")],
     out: Annotated[Path, typer.Option(help="File or folder to write.")],
-    format_name: Annotated[str, typer.Option("--format", help="jsonl, csv, parquet, hf or tfrecord.")] = "jsonl",
+    format_name: Annotated[
+        str, typer.Option("--format", help="jsonl, csv, parquet, arrow, hf, tfrecord, webdataset or mds.")
+    ] = "jsonl",
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     columns: Annotated[
         list[str] | None, typer.Option("--column", help="Only this column (repeat it for several).")
@@ -55,6 +57,10 @@ def export(
     escape_formulas: Annotated[
         bool, typer.Option("--escape-formulas", help="CSV: disarm cells that a spreadsheet would run.")
     ] = False,
+    shard_megabytes: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Cut splits into files of about so many MB, with numbers in their names."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     store: StoreOption = None,
     as_json: Json = False,
@@ -67,8 +73,9 @@ def export(
 
     one = open_dataset(name, find_store(store))
     done = write(
-        one, format_name, out, split=split, columns=columns, escape_formulas=escape_formulas, overwrite=overwrite
-    )
+        one, format_name, out, split=split, columns=columns, escape_formulas=escape_formulas, overwrite=overwrite,
+        shard_bytes=None if shard_megabytes is None else int(shard_megabytes * 1_000_000),
+    )  # fmt: skip
     if as_json:
         print_json({
             "dataset": one.name, "version": one.version, "format": format_name, "out": str(out),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["BATCH", "ExportResult", "Job", "telling", "write_files"]
+__all__ = ["BATCH", "ExportResult", "Job", "refuse_folder", "telling", "write_files"]
 
 BATCH = 1000
 BATCH_OF_SHARDS = 100
@@ -179,6 +179,22 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
         raise CurateError(f"`{target}` is a folder", hint="name another place")
     if target.exists() and not overwrite:
         raise CurateError(f"`{target}` is there already", hint="name another place, or give --overwrite")
+
+
+def refuse_folder(job: Job, format: str, is_export: Callable[[Path], bool]) -> None:
+    """Refuse a folder that a format which makes one may not replace: only an earlier export of it is, and when asked to."""
+    out = job.out
+    if out.is_file():
+        raise CurateError(f"`{out}` is a file; `{format}` makes a folder", hint="name another place")
+    if not (out.is_dir() and any(out.iterdir())):
+        return
+    if not job.overwrite:
+        raise CurateError(f"`{out}` is there already", hint="name another place, or give --overwrite")
+    if not is_export(out):
+        raise CurateError(
+            f"`{out}` holds something else than such an export",
+            hint=f"only an earlier `{format}` export is overwritten",
+        )
 
 
 def _refuse_others(folder: Path, targets: Iterable[Path], ending: str) -> None:

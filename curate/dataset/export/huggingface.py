@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.export.files import ExportResult, Job, telling
+from curate.dataset.export.files import ExportResult, Job, refuse_folder, telling
 from curate.errors import CurateError
 from curate.files import replacing_folder
 
@@ -34,7 +34,7 @@ def write_folder(job: Job) -> ExportResult:
         CurateError: The folder has something in it that is not to be overwritten, or cannot be written.
     """
     out, alone = job.out, job.split is not None
-    _refuse_existing(out, job.overwrite)
+    refuse_folder(job, "hf", _is_export)
     result = ExportResult()
     with telling(out), replacing_folder(out.absolute()) as aside:
         for split in job.splits:
@@ -56,20 +56,8 @@ def _split_of(path: Path) -> str | None:
     return path.parts[0] if len(path.parts) > 1 else None
 
 
-def _refuse_existing(out: Path, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise CurateError(f"`{out}` is a file; `hf` makes a folder", hint="name another place")
-    if not any(out.iterdir()):
-        return
-    if not overwrite:
-        raise CurateError(f"`{out}` is there already", hint="name another place, or give --overwrite")
-    if not ((out / "dataset_dict.json").is_file() or (out / "state.json").is_file()):
-        raise CurateError(
-            f"`{out}` holds something else than such an export",
-            hint="only an earlier `hf` export is overwritten",
-        )
+def _is_export(folder: Path) -> bool:
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 def _write_split(

@@ -50,6 +50,9 @@ FORMATS: dict[str, Format] = {
     "csv": Format("curate.dataset.export.csv", (".csv",)),
     "parquet": Format("curate.dataset.export.parquet", (".parquet",), nests=True),
     "tfrecord": Format("curate.dataset.export.tfrecord", (".tfrecord", ".tfrecords")),
+    "arrow": Format("curate.dataset.export.arrow", (".arrow", ".feather"), nests=True),
+    "webdataset": Format("curate.dataset.export.webdataset", (".tar",)),
+    "mds": Format("curate.dataset.export.mds"),
     "hf": Format("curate.dataset.export.huggingface", nests=True),
 }
 
