@@ -204,6 +204,19 @@ def test_a_run_tells_of_an_erasure_that_was_interrupted(person):
     assert "an erasure was interrupted" in person.cli("run", "pipeline.yaml", "--workers", 1).err
 
 
+def test_tokens_that_were_exported_are_written_anew(person):
+    from tests.tokenize.test_binaries import byte_tokenizer
+
+    tokenizer = byte_tokenizer(person.root / "given.json")
+    out = ("data", "export", "toy", "--format", "nanogpt", "--tokenizer", tokenizer, "--out", "tokens")
+    assert person.cli(*out).code == 0
+    before = (person.root / "tokens/train.bin").read_bytes()
+    [done] = erase(person)["exports"]
+    assert done["done"] == "written anew"
+    after = (person.root / "tokens/train.bin").read_bytes()
+    assert len(after) < len(before)
+
+
 # ---- copies in other stores
 
 

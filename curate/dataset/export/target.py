@@ -11,7 +11,7 @@ million bytes of text a CPU second, and all are read back by their own readers i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["FORMATS", "ExportResult", "Format", "export"]
+__all__ = ["FORMATS", "ExportResult", "Format", "export", "export_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,35 @@ def export(
     result = write_files(job, chosen.endings, writer, single=single) if chosen.endings else writer.write_folder(job)
     asked = {"format": format, "escape_formulas": escape_formulas, "shard_bytes": shard_bytes}
     _finish(job, result, facts, paths, began, asked)
+    return result
+
+
+def export_folder(
+    dataset: Dataset, format: str, out: Path, write: Callable[[Job], ExportResult], *, split: str | None,
+    columns: Sequence[str], overwrite: bool, asked: dict[str, Any],
+) -> ExportResult:  # fmt: skip
+    """An export to a folder by a writer that is not in the table: with cards and a record, as all have them.
+
+    Args:
+        dataset: The version.
+        format: What the format is called.
+        out: The folder.
+        write: Writes it.
+        split: Only this split.
+        columns: The columns that it reads.
+        overwrite: Whether what is there may be replaced.
+        asked: What else was asked for, for the record.
+    """
+    began = now()
+    dataset.check_split(split)
+    paths = card_paths(out, single=False)
+    splits = [split] if split is not None else list(dataset.splits)
+    own = own_files(dataset.store, paths)
+    job = Job(dataset, out, _part_of(dataset, columns), split, splits, overwrite, None, {}, own)
+    result = write(job)
+    facts = _facts(dataset)  # only now: what is written may have counted tokens
+    told = {"format": format, "escape_formulas": False, "shard_bytes": None, **asked}
+    _finish(job, result, facts, paths, began, told)
     return result
 
 
