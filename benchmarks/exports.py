@@ -2,10 +2,10 @@
 
     python benchmarks/exports.py --data FOLDER [--megabytes 40] [--runs 3]
 
-The documents are the parts of FOLDER/books_sample/books.tar.xz between empty lines, over and over up to the size, with ids and
-a licence. Formats take turns. Where a peer is installed it writes the same rows, which it has in memory already (ours reads them
-from the store, hashes the files and writes the card): webdataset's TarWriter, `datasets` for its own folder, pandas for Feather;
-a ratio is taken run by run. A push goes to a folder; the second one finds all of it there.
+The documents are the parts of FOLDER/books_sample/books.tar.xz between empty lines, over and over up to the size, with ids
+and a licence. Formats take turns. Where a peer is installed it writes the same rows, which it has in memory already (ours reads
+them from the store, hashes the files and writes the card): webdataset's TarWriter, `datasets` for its own folder, pandas for
+Feather; a ratio is taken run by run. A push goes to a folder; the second one finds all of it there.
 """
 
 from __future__ import annotations
