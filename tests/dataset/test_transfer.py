@@ -106,6 +106,17 @@ def test_a_damaged_manifest_is_told(mine, there):
     assert refs.datasets(there) == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind_of_place", ["s3"], indirect=True)
+def test_a_store_that_one_may_only_read_can_be_pulled_from_and_not_pushed_to(mine, there, tmp_path):
+    push(mine, there, "books")
+    read_only = Store.open(there.location.replace("s3://bucket/", "s3://reading/"))
+    back = Store.open(tmp_path / "back", create=True)
+    assert push(read_only, back, "books").copied > 0 and texts(back) == ["one", "two"]
+    with pytest.raises(CurateError, match="the store cannot be written"):
+        push(mine, read_only, "books")
+
+
 # ---- names
 
 

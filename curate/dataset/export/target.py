@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.export.beside import card_paths, own_files, write_cards
-from curate.dataset.export.files import BATCH, ExportResult, Job, write_files
+from curate.dataset.export.files import BATCH, ExportResult, Job, telling, write_files
 from curate.dataset.facts import Facts, facts_of
 from curate.dataset.nested import nested_schema
 from curate.dataset.runs import now, record, run_id
@@ -170,11 +170,14 @@ def _finish(
 ) -> None:
     """Write the cards, and record the export."""
     dataset, hashes = job.dataset, {path: file_hash(path) for path in result.files}
-    if isinstance(facts, Facts):
+    try:  # whatever becomes of the card: the files are there, and an erasure finds them by the record
+        if isinstance(facts, DamagedError):
+            raise facts
         files = {path: (of, hashes[path]) for path, of in result.splits.items()}
-        result.cards = write_cards(facts, job.schema, asked["format"], paths, files, job.own)
-    else:
-        result.notes.append(f"no dataset card was written: {facts.problem}")
+        with telling(paths[0]):
+            result.cards = write_cards(facts, job.schema, asked["format"], paths, files, job.own)
+    except CurateError as error:
+        result.notes.append(f"no dataset card was written: {error.problem}")
     result.notes += [f"`{path.name}` was not written by an export, or was changed since: it stays" for path in job.own]
     name = f"{dataset.name}@{dataset.tag or dataset.version[:12]}"
     record(
