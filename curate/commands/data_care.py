@@ -50,7 +50,8 @@ def export(
     format_name: Annotated[
         str,
         typer.Option(
-            "--format", help="jsonl, csv, parquet, arrow, hf, tfrecord, webdataset, mds, megatron or nanogpt."
+            "--format",
+            help="jsonl, sharegpt, alpaca, csv, parquet, arrow, hf, tfrecord, webdataset, mds, megatron, nanogpt.",
         ),
     ] = "jsonl",
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,

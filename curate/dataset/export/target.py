@@ -43,10 +43,14 @@ class Format:
     module: str
     endings: tuple[str, ...] = ()
     nests: bool = False
+    form: str | None = None
+    """Which form of several a module writes."""
 
 
 FORMATS: dict[str, Format] = {
     "jsonl": Format("curate.dataset.export.jsonl", (".jsonl", ".jsonl.zst", ".jsonl.gz")),
+    "sharegpt": Format("curate.dataset.export.chats", (".jsonl", ".jsonl.zst", ".jsonl.gz"), form="sharegpt"),
+    "alpaca": Format("curate.dataset.export.chats", (".jsonl", ".jsonl.zst", ".jsonl.gz"), form="alpaca"),
     "csv": Format("curate.dataset.export.csv", (".csv",)),
     "parquet": Format("curate.dataset.export.parquet", (".parquet",), nests=True),
     "tfrecord": Format("curate.dataset.export.tfrecord", (".tfrecord", ".tfrecords")),
@@ -92,10 +96,11 @@ def export(
     single = _is_file(chosen, out)
     _check_asked(format, chosen, single=single, escape_formulas=escape_formulas, shard_bytes=shard_bytes)
     facts, paths = _facts(dataset), card_paths(out, single=single)
-    job = Job(
-        dataset, out, schema, split, [split] if split is not None else list(dataset.splits), overwrite, shard_bytes,
-        {"escape_formulas": True} if escape_formulas else {}, own_files(dataset.store, paths),
-    )  # fmt: skip
+    splits = [split] if split is not None else list(dataset.splits)
+    options: dict[str, Any] = {"form": chosen.form} if chosen.form else {}
+    options |= {"escape_formulas": True} if escape_formulas else {}
+    own = own_files(dataset.store, paths)
+    job = Job(dataset, out, schema, split, splits, overwrite, shard_bytes, options, own)
     writer = import_module(chosen.module)
     result = write_files(job, chosen.endings, writer, single=single) if chosen.endings else writer.write_folder(job)
     asked = {"format": format, "escape_formulas": escape_formulas, "shard_bytes": shard_bytes}
