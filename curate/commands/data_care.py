@@ -47,7 +47,13 @@ def verify(
 def export(
     name: Annotated[str, typer.Argument(help="NAME, NAME@TAG or NAME@ID-PREFIX.", metavar="VERSION")],
     out: Annotated[Path, typer.Option(help="File or folder to write.")],
-    format_name: Annotated[str, typer.Option("--format", help="jsonl, csv, parquet, hf or tfrecord.")] = "jsonl",
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="jsonl, sharegpt, alpaca, csv, parquet, arrow, hf, tfrecord, webdataset, mds, megatron, nanogpt.",
+        ),
+    ] = "jsonl",
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     columns: Annotated[
         list[str] | None, typer.Option("--column", help="Only this column (repeat it for several).")
@@ -55,6 +61,14 @@ def export(
     escape_formulas: Annotated[
         bool, typer.Option("--escape-formulas", help="CSV: disarm cells that a spreadsheet would run.")
     ] = False,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(help="megatron, nanogpt: the tokenizer.json, or a folder that has one.", metavar="PATH"),
+    ] = None,
+    shard_megabytes: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Cut splits into files of about so many MB, with numbers in their names."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     store: StoreOption = None,
     as_json: Json = False,
@@ -64,11 +78,26 @@ def export(
     from curate.dataset.export import export as write
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
+    from curate.tokenize.binaries import TOKEN_FORMATS, check_token_options, export_tokens
 
     one = open_dataset(name, find_store(store))
-    done = write(
-        one, format_name, out, split=split, columns=columns, escape_formulas=escape_formulas, overwrite=overwrite
-    )
+    shard_bytes = None if shard_megabytes is None else int(shard_megabytes * 1_000_000)
+    if tokenizer is not None or format_name in TOKEN_FORMATS:
+        refused = {
+            "--column": len(columns or []) > 1,
+            "--shard-megabytes": shard_bytes,
+            "--escape-formulas": escape_formulas,
+        }
+        check_token_options(format_name, tokenizer, [name for name, given in refused.items() if given])
+        column = (columns or ["text"])[0]
+        done = export_tokens(
+            one, format_name, out, tokenizer=str(tokenizer), split=split, column=column, overwrite=overwrite
+        )
+    else:
+        done = write(
+            one, format_name, out, split=split, columns=columns, escape_formulas=escape_formulas, overwrite=overwrite,
+            shard_bytes=shard_bytes,
+        )  # fmt: skip
     if as_json:
         print_json({
             "dataset": one.name, "version": one.version, "format": format_name, "out": str(out),

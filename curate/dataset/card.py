@@ -183,7 +183,7 @@ def _personal(facts: Facts) -> Iterator[str]:
     elif not facts.personal:
         yield "The stage `pii` looked for personal data, and found none."
     else:
-        yield "What the stage `pii` found and replaced, in all documents that it saw. What it did not find is still there."
+        yield "What stages found and marked or replaced, in all documents that they saw. What they did not find is still there."
         yield ""
         rows = ([cell(name), one["found"], one["documents"]] for name, one in facts.personal.items())
         yield from table(("type", "found", "documents"), rows)

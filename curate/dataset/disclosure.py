@@ -241,7 +241,7 @@ def _personal(facts: Facts) -> list[str]:
     if not facts.personal:
         return ["The stage `pii` looked for personal data, and found none."]
     rows = ([cell(name), one["found"], one["documents"]] for name, one in facts.personal.items())
-    return ["Personal data that were found and replaced:", "", *table(("type", "found", "documents"), rows)]
+    return ["Personal data that stages found and marked or replaced:", "", *table(("type", "found", "documents"), rows)]
 
 
 # ---- hosts

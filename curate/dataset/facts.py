@@ -26,6 +26,8 @@ LANGUAGES = ("language", "lang")
 TOKENS = ("tokens", "token_count")
 PII = "pii"
 DUPLICATES = ("exact_duplicates", "near_duplicates", "exact_lines", "exact_substrings", "semantic_duplicates")
+PASSAGES = (*DUPLICATES, "decontaminate")
+"""Stages whose spans are no personal data."""
 ATTRIBUTION = ("attribution", "author", "license_evidence")
 STAGE_KEYS = ("id", "stage", "kind", "in", "made", "kept", "dropped", "edited", "quarantined", "expanded", "reasons")
 
@@ -121,7 +123,7 @@ def facts_of(dataset: Dataset) -> Facts:
         languages=_shares(counts[language]) if language else None,
         attribution={name: counts[name].total() - counts[name][None] for name in ATTRIBUTION if name in counts},
         tokens=tokens | _packed(dataset), stages=stages,
-        personal=personal_data(dataset, shards) if any(row["stage"] == PII for row in stages) else None,
+        personal=_personal(dataset, shards),
         audits={key: bias[-1]["facts"][key] for key in ("verdicts", "flagged")} if bias else None,
         origin=_origin(dataset), gaps=[],
     )  # fmt: skip
@@ -231,19 +233,24 @@ def _packed(dataset: Dataset) -> dict[str, dict[str, int]]:
 # ---- personal data
 
 
+def _personal(dataset: Dataset, shards: Sequence[Shard]) -> dict[str, dict[str, int]] | None:
+    looked = any(row["stage"] == PII for row in dataset.manifest["stages"])
+    return personal_data(dataset, shards) or ({} if looked else None)
+
+
 def personal_data(dataset: Dataset, shards: Sequence[Shard]) -> dict[str, dict[str, int]]:
     """Occurrences and documents by type of personal data that was found: `{type: {"found", "documents"}}`.
 
-    Only what the stage `pii` has marked: spans of other stages are passages that they took out.
+    That is what `pii` and stages of the user's own have marked; spans of `PASSAGES` are repeated or leaked passages.
     """
     import polars
 
-    asked = {row["id"] for row in dataset.manifest["stages"] if row["stage"] == PII}
+    others = {row["id"] for row in dataset.manifest["stages"] if row["stage"] in PASSAGES}
     found: Counter[str] = Counter()
     documents: Counter[str] = Counter()
     for shard in shards:
         for step in shard.steps:
-            if step.stage not in asked or not step.verdicts:
+            if step.stage in others or not step.verdicts or not step.number("edited"):
                 continue
             edited: polars.DataFrame = polars.from_arrow(dataset.store.read_table(step.verdicts, ["row", "spans"]))  # type: ignore[assignment]
             spans = edited.explode("spans").drop_nulls("spans").unnest("spans")

@@ -12,7 +12,7 @@ from pathlib import Path
 from curate.dataset.store import Store
 from curate.errors import CurateError
 
-__all__ = ["find_store", "store_place"]
+__all__ = ["find_or_make_store", "find_store", "store_place"]
 
 NAME = ".curate"
 
@@ -28,6 +28,19 @@ def find_store(store: str | Path | None = None, *, anywhere: Path | None = None)
         CurateError: There is none, or several could be meant.
     """
     return Store.open(store_place(store, anywhere or Path.cwd()))
+
+
+def find_or_make_store(store: str | Path | None = None) -> Store:
+    """The store that a command means, which is made where it is named, or where none stands near: `.curate` here.
+
+    Raises:
+        CurateError: Several could be meant, or it cannot be written.
+    """
+    here, named = Path.cwd(), str(store) if store is not None else os.environ.get("CURATE_STORE")
+    near = any((folder / NAME / "store.json").is_file() for folder in (here, *here.parents))
+    if not named and (near or any(here.glob(f"*/{NAME}/store.json"))):
+        named = store_place(None, here)
+    return Store.open(named or NAME, create=True)
 
 
 def store_place(store: str | Path | None, here: Path) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "commit",
     "datasets",
     "forget",
+    "known_ids",
     "log",
     "pinned",
     "read",
@@ -32,6 +33,7 @@ __all__ = [
     "resolve",
     "set_tag",
     "succeed",
+    "succeeded",
     "tags_of",
 ]
 
@@ -110,6 +112,17 @@ def head(store: Store, dataset: str) -> str | None:
     return read(store, dataset)[0]["head"]
 
 
+def known_ids(refs: dict[str, Any]) -> set[str]:
+    """Every version that a dataset's names have ever known, by all ids that it had."""
+    ids = {entry[key] for entry in refs["log"] for key in ("version", "upgraded_from") if key in entry}
+    return ids | succeeded(refs).keys()
+
+
+def succeeded(refs: dict[str, Any]) -> dict[str, str]:
+    """Versions that erasures have replaced, and what came after them."""
+    return {before: entry["version"] for entry in refs["log"] for before in entry.get("succeeds", ())}
+
+
 def pinned(store: Store, dataset: str) -> set[str]:
     """The versions that the head and tags name."""
     refs, _ = read(store, dataset)
@@ -122,10 +135,21 @@ def _names(refs: dict[str, Any]) -> dict[str, str]:
     return {**{name: version for name, version in numbers.items() if name not in gone}, **refs["tags"]}
 
 
-def commit(store: Store, dataset: str, version: str) -> str:
-    """Make `version` the head of the dataset; returns its number (a new one, or the one it has)."""
+def commit(
+    store: Store, dataset: str, version: str, *, onto: Callable[[dict[str, Any]], None] | None = None
+) -> str:  # fmt: skip
+    """Make `version` the head of the dataset; returns its number (a new one, or the one it has).
+
+    Args:
+        store: Where the names are.
+        dataset: The dataset.
+        version: The version.
+        onto: Is given the names as they are at that moment, and raises where it may not become their head.
+    """
 
     def change(refs: dict[str, Any]) -> dict[str, Any] | None:
+        if onto:
+            onto(refs)
         number = _number_of(refs, version)
         if refs["head"] == version and number:
             return None

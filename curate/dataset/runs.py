@@ -21,7 +21,7 @@ __all__ = ["Kind", "State", "Thing", "now", "record", "records", "run_id", "stat
 
 Kind = Literal[
     "run", "training", "export", "model_export", "report", "evaluation", "comparison", "ablation", "sweep", "labeling", "audit",
-    "erasure",
+    "erasure", "push",
 ]  # fmt: skip
 State = Literal["running", "done", "failed", "interrupted"]
 

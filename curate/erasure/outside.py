@@ -19,6 +19,7 @@ from curate.dataset.runs import records
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.files import file_hash
+from curate.tokenize.binaries import TOKEN_FORMATS, export_tokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,6 +56,7 @@ def exports(store: Store, made: Collection[Successor], matcher: Matcher) -> Iter
             columns = one["facts"]["columns"] and [matcher.redacted(name) for name in one["facts"]["columns"]]
             asked = {key: one["facts"][key] for key in ("format", "split", "escape_formulas")}
             after = becomes[version]
+            asked |= {key: one["facts"].get(key) for key in ("shard_bytes", "tokenizer")}
             asked |= {"columns": columns, "dataset": after.dataset, "version": after.version}
             yield {"place": place, "told": told, "files": _files(one), **asked}
 
@@ -90,9 +92,15 @@ def write_anew(store: Store, one: dict[str, Any]) -> str:
         return GONE if state == "missing" else CHANGED
     try:
         dataset = Dataset(store, Reference(one["dataset"], one["version"], None))
+        if one["format"] in TOKEN_FORMATS:
+            export_tokens(
+                dataset, one["format"], Path(one["place"]), tokenizer=one["tokenizer"], split=one["split"],
+                column=one["columns"][0], overwrite=True,
+            )  # fmt: skip
+            return ANEW
         export(
             dataset, one["format"], Path(one["place"]), split=one["split"], columns=one["columns"],
-            escape_formulas=one["escape_formulas"], overwrite=True,
+            escape_formulas=one["escape_formulas"], shard_bytes=one.get("shard_bytes"), overwrite=True,
         )  # fmt: skip
     except CurateError as error:
         return f"cannot be written anew ({error.problem}): erase it by hand"

@@ -44,6 +44,7 @@ FIELDS = {
     "data card toy": "dataset version tag created documents text_bytes columns splits sources licenses languages attribution "
     "tokens stages personal audits origin gaps",
     "data card toy --public-summary": "dataset version points hosts",
+    "data push elsewhere toy": "dataset version tag from to objects bytes pruned outdated",
     "audit bias toy": "dataset version audit report lexicon looked_at not_looked_at documents verdicts findings families "
     "skipped groups_without_documents evenness instruments power_means agreement examples weight values_left_out "
     "documents_edited_later texts_without_english cautions",

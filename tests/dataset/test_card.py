@@ -11,7 +11,7 @@ from curate.dataset.card import dataset_card
 from curate.dataset.disclosure import host_bytes, public_summary, summary_points
 from curate.dataset.export import export
 from curate.dataset.facts import facts_of, personal_data
-from curate.dataset.runs import Thing, record, run_id
+from curate.dataset.runs import Thing, record, records, run_id
 from curate.dataset.store import object_name
 from tests.dataset.exported import NULLS, ROWS, make_dataset
 from tests.oracles import library
@@ -108,7 +108,8 @@ def test_passages_that_other_stages_took_out_are_no_personal_data(project):
         "one.jsonl", *(json.dumps({"id": str(n), "text": f"a line that is everywhere\nown {n}"}) for n in range(3))
     )
     project.pipeline(
-        'dataset: toy\nsources: [{stage: files, paths: ["one.jsonl"]}]\nstages: [{stage: exact_lines, min_characters: 5, min_left: 1}]\n'
+        'dataset: toy\nsources: [{stage: files, paths: ["one.jsonl"]}]\n'
+        "stages: [{stage: exact_lines, min_characters: 5, min_left: 1}]\n"
     )
     project.run()
     one = project.open()
@@ -154,6 +155,13 @@ def test_a_version_whose_ledger_is_damaged_is_exported_without_a_card_and_that_i
     (licensed.store.root / object_name(licensed.manifest["ledger"]["shards"])).unlink()
     done = export(licensed, "jsonl", tmp_path / "out")
     assert done.documents == 5 and done.cards == [] and "no dataset card was written: object" in done.notes[0]
+
+
+def test_a_card_that_cannot_be_written_is_told_and_the_export_is_on_record(licensed, tmp_path):
+    (tmp_path / "out/README.md").mkdir(parents=True)
+    done = export(licensed, "jsonl", tmp_path / "out")
+    assert done.notes == [f"no dataset card was written: cannot write `{tmp_path}/out/README.md`: Is a directory"]
+    assert len(records(licensed.store, "export")) == 1
 
 
 @pytest.mark.slow

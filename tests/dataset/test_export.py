@@ -18,6 +18,9 @@ from curate.errors import CurateError
 from curate.files import file_hash
 from tests.dataset.exported import NULLS, ROWS, commit_fragments, document, make_dataset, read_lines
 
+PLAIN = [name for name in FORMATS if name not in ("sharegpt", "alpaca")]
+"""Formats for documents of any kind; the others are for conversations alone."""
+
 
 @pytest.fixture
 def dataset(tmp_path) -> Dataset:
@@ -27,7 +30,7 @@ def dataset(tmp_path) -> Dataset:
 # ---- all formats
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", PLAIN)
 def test_an_existing_target_is_refused(dataset, tmp_path, format):
     out = tmp_path / "out"
     export(dataset, format, out)
@@ -35,7 +38,7 @@ def test_an_existing_target_is_refused(dataset, tmp_path, format):
         export(dataset, format, out)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", PLAIN)
 def test_the_same_version_gives_the_same_bytes(dataset, tmp_path, format):
     first, second = (export(dataset, format, tmp_path / name) for name in ("one", "two"))
     assert [path.read_bytes() for path in [*first.files, *first.cards]] == [
@@ -88,12 +91,12 @@ def test_a_hugging_face_folder_has_the_rows_that_are_left_too(sparse, tmp_path):
     assert loaded["train"].to_list() == [{"id": "a", "text": "one", "label": "good", "split": "train"}]
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", PLAIN)
 def test_no_exported_file_shares_its_bytes_with_an_object_of_the_store(dataset, tmp_path, format):
     assert all(path.stat().st_nlink == 1 for path in export(dataset, format, tmp_path / "out").files)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", PLAIN)
 def test_an_export_is_on_record_with_the_version_and_the_hash_of_every_file(dataset, tmp_path, format):
     result = export(dataset, format, tmp_path / "out", columns=["id", "text"])
     (one,) = records(dataset.store, "export", version=dataset.version)
@@ -113,7 +116,7 @@ def test_an_export_that_fails_is_not_on_record(dataset, tmp_path):
     assert records(dataset.store, "export") == []
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", PLAIN)
 def test_the_result_counts_what_was_written(dataset, tmp_path, format):
     result = export(dataset, format, tmp_path / "out")
     assert result.documents == 8 and result.bytes == sum(path.stat().st_size for path in result.files)
@@ -138,7 +141,7 @@ def test_a_version_without_documents_is_an_empty_train_split(tmp_path, format, e
     assert (result.documents, result.files != []) == (0, True)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", PLAIN)
 def test_a_damaged_object_is_told_as_what_could_not_be_read(dataset, tmp_path, format):
     path = dataset.store.root / object_name(dataset.fragments[0].object)
     content = path.read_bytes()

@@ -187,10 +187,10 @@ def test_load_from_disk_reads_one_split_as_a_dataset(dataset, tmp_path):
 def test_large_splits_are_cut_into_several_arrow_files(dataset, tmp_path, monkeypatch):
     import datasets
 
-    from curate.dataset.export import huggingface
+    from curate.dataset.export import files, huggingface
 
     monkeypatch.setattr(huggingface, "BYTES_PER_FILE", 1)
-    monkeypatch.setattr(huggingface, "BATCH", 2)
+    monkeypatch.setattr(files, "BATCH", 2)
     export(dataset, "hf", tmp_path / "out", split="train")
     assert len(list((tmp_path / "out").glob("data-*-of-00004.arrow"))) == 4
     assert datasets.load_from_disk(str(tmp_path / "out"))["text"][:] == [*TEXTS, "nulls"]

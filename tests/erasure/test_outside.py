@@ -10,6 +10,7 @@ import pytest
 from curate.dataset.care import collect_garbage, verify
 from curate.dataset.export import export
 from curate.dataset.runs import records
+from curate.dataset.store import Store
 from curate.privacy.keys import load_key
 from curate.privacy.vault import read_vault
 from tests.erasure.conftest import CANARIES, EMAIL, PIPELINE, SECRET, canaries
@@ -201,3 +202,30 @@ def test_a_run_tells_of_an_erasure_that_was_interrupted(person):
     assert "an erasure was interrupted" not in person.cli("run", "pipeline.yaml", "--workers", 1).err
     person.store.write(name, json.dumps({**person.store.read_json(name), "state": "applying"}).encode())
     assert "an erasure was interrupted" in person.cli("run", "pipeline.yaml", "--workers", 1).err
+
+
+def test_tokens_that_were_exported_are_written_anew(person):
+    from tests.tokenize.test_binaries import byte_tokenizer
+
+    tokenizer = byte_tokenizer(person.root / "given.json")
+    out = ("data", "export", "toy", "--format", "nanogpt", "--tokenizer", tokenizer, "--out", "tokens")
+    assert person.cli(*out).code == 0
+    before = (person.root / "tokens/train.bin").read_bytes()
+    [done] = erase(person)["exports"]
+    assert done["done"] == "written anew"
+    after = (person.root / "tokens/train.bin").read_bytes()
+    assert len(after) < len(before)
+
+
+# ---- copies in other stores
+
+
+def test_a_person_who_was_erased_leaves_the_store_that_versions_were_pushed_to(person):
+    assert person.cli("data", "push", "pushed", "toy").code == 0
+    pushed = Store.open(person.root / "pushed")
+    assert canaries(pushed) != []
+    assert person.cli("data", "erase", "--subject-file", "subject.yaml").code == 0
+    told = person.cli("data", "push", "pushed", "toy")
+    assert "note: 1 version(s) there were replaced by an erasure here: `--prune` removes them" in told.err
+    assert person.cli("data", "push", "pushed", "toy", "--prune").code == 0
+    assert canaries(pushed) == []

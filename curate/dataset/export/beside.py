@@ -33,7 +33,7 @@ def card_paths(out: Path, *, single: bool) -> tuple[Path, Path]:
 
 def own_files(store: Store, paths: tuple[Path, Path]) -> dict[Path, bytes]:
     """Those that are there and are not as an export wrote them, with their bytes."""
-    there = [path for path in paths if path.exists()]
+    there = [path for path in paths if path.is_file()]
     if not there:
         return {}
     written = {(name, hash) for one in records(store, "export") for name, hash in one["facts"].get("cards", {}).items()}

@@ -10,12 +10,11 @@ For a folder that `load_dataset` reads and the Hub shows, export `parquet`: its 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate.dataset.export.target import BATCH, ExportResult, telling
-from curate.dataset.nested import nested
+from curate.dataset.export.files import ExportResult, Job, refuse_folder, telling
 from curate.errors import CurateError
 from curate.files import replacing_folder
 
@@ -23,36 +22,32 @@ if TYPE_CHECKING:
     import datasets
     import pyarrow as pa
 
-    from curate.dataset.reader import Dataset
-
 __all__ = ["write_folder"]
 
 BYTES_PER_FILE = 500_000_000
 
 
-def write_folder(
-    dataset: Dataset, out: Path, *, schema: pa.Schema, splits: list[str], single: bool, overwrite: bool,
-    own: Mapping[Path, bytes],
-) -> ExportResult:  # fmt: skip
-    """Write all splits as a `DatasetDict`, or (`single`) the one split as a `Dataset`; files in `own` stay in the folder.
+def write_folder(job: Job) -> ExportResult:
+    """Write all splits as a `DatasetDict`, or the one split that was asked for as a `Dataset`.
 
     Raises:
         CurateError: The folder has something in it that is not to be overwritten, or cannot be written.
     """
-    _refuse_existing(out, overwrite)
+    out, alone = job.out, job.split is not None
+    refuse_folder(job, "hf", _is_export)
     result = ExportResult()
     with telling(out), replacing_folder(out.absolute()) as aside:
-        for split in splits:
-            folder = aside if single else aside / split
+        for split in job.splits:
+            folder = aside if alone else aside / split
             folder.mkdir(exist_ok=True)
-            batches = nested(dataset.batches(split, schema.names, BATCH), schema)
-            result.documents += _write_split(batches, schema, folder, split, f"{dataset.version[:16]}-{split}")
-        if not single:
-            _write_json(aside / "dataset_dict.json", {"splits": splits})
+            fingerprint = f"{job.dataset.version[:16]}-{split}"
+            result.documents += _write_split(job.batches(split), job.schema, folder, split, fingerprint)
+        if not alone:
+            _write_json(aside / "dataset_dict.json", {"splits": job.splits})
         written = [path.relative_to(aside) for path in sorted(aside.rglob("*")) if path.is_file()]
         result.bytes = sum((aside / path).stat().st_size for path in written)
-        result.splits = {out / path: splits[0] if single else _split_of(path) for path in written}
-        for path, content in own.items():
+        result.splits = {out / path: job.split if alone else _split_of(path) for path in written}
+        for path, content in job.own.items():
             (aside / path.name).write_bytes(content)
     return result
 
@@ -61,20 +56,8 @@ def _split_of(path: Path) -> str | None:
     return path.parts[0] if len(path.parts) > 1 else None
 
 
-def _refuse_existing(out: Path, overwrite: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise CurateError(f"`{out}` is a file; `hf` makes a folder", hint="name another place")
-    if not any(out.iterdir()):
-        return
-    if not overwrite:
-        raise CurateError(f"`{out}` is there already", hint="name another place, or give --overwrite")
-    if not ((out / "dataset_dict.json").is_file() or (out / "state.json").is_file()):
-        raise CurateError(
-            f"`{out}` holds something else than such an export",
-            hint="only an earlier `hf` export is overwritten",
-        )
+def _is_export(folder: Path) -> bool:
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
 def _write_split(

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["changes", "write"]
+__all__ = ["changes", "compressed", "write"]
 
 
 def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes], name: str) -> int:
     """Write one object a line, its keys in the order of the columns; returns the number of documents."""
     documents = 0
-    with _compressed(stream, name) as sink:
+    with compressed(stream, name) as sink:
         for batch in batches:
             lines = [json_bytes(row) for row in rows(batch, schema)]
             sink.write(b"".join(line + b"\n" for line in lines))
@@ -42,7 +42,8 @@ def changes(column: pa.Array) -> dict[str, int]:
 
 
 @contextmanager
-def _compressed(stream: IO[bytes], name: str) -> Iterator[Any]:
+def compressed(stream: IO[bytes], name: str) -> Iterator[Any]:
+    """What to write into, so that the file is compressed as the ending of its name says."""
     if name.endswith(".zst"):
         import zstandard
 

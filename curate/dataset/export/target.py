@@ -11,29 +11,26 @@ million bytes of text a CPU second, and all are read back by their own readers i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from curate.dataset.export.beside import card_paths, own_files, write_cards
+from curate.dataset.export.files import BATCH, ExportResult, Job, telling, write_files
 from curate.dataset.facts import Facts, facts_of
-from curate.dataset.nested import nested, nested_schema
+from curate.dataset.nested import nested_schema
 from curate.dataset.runs import now, record, run_id
 from curate.errors import CurateError, DamagedError, did_you_mean
-from curate.files import file_hash, replacing
+from curate.files import file_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["FORMATS", "ExportResult", "Format", "export", "telling"]
-
-BATCH = 1000
+__all__ = ["FORMATS", "ExportResult", "Format", "export", "export_folder"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +43,22 @@ class Format:
     module: str
     endings: tuple[str, ...] = ()
     nests: bool = False
+    form: str | None = None
+    """Which form of several a module writes."""
 
 
 FORMATS: dict[str, Format] = {
     "jsonl": Format("curate.dataset.export.jsonl", (".jsonl", ".jsonl.zst", ".jsonl.gz")),
+    "sharegpt": Format("curate.dataset.export.chats", (".jsonl", ".jsonl.zst", ".jsonl.gz"), form="sharegpt"),
+    "alpaca": Format("curate.dataset.export.chats", (".jsonl", ".jsonl.zst", ".jsonl.gz"), form="alpaca"),
     "csv": Format("curate.dataset.export.csv", (".csv",)),
     "parquet": Format("curate.dataset.export.parquet", (".parquet",), nests=True),
     "tfrecord": Format("curate.dataset.export.tfrecord", (".tfrecord", ".tfrecords")),
+    "arrow": Format("curate.dataset.export.arrow", (".arrow", ".feather"), nests=True),
+    "webdataset": Format("curate.dataset.export.webdataset", (".tar",)),
+    "mds": Format("curate.dataset.export.mds"),
     "hf": Format("curate.dataset.export.huggingface", nests=True),
 }
-
-
-@dataclass(slots=True)
-class ExportResult:
-    """What was written: the files in order, their documents and their bytes on disk.
-
-    Attributes:
-        splits: The files in order, each with the split that it is of; None is all of them.
-        cards: The dataset card and the metadata beside them, which are not counted.
-        notes: Which columns have values that the format does not hold as they are, how many, and what became of them.
-    """
-
-    splits: dict[Path, str | None] = field(default_factory=dict)
-    cards: list[Path] = field(default_factory=list)
-    documents: int = 0
-    bytes: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def files(self) -> list[Path]:
-        """The files in order."""
-        return list(self.splits)
 
 
 def export(
@@ -87,6 +69,7 @@ def export(
     split: str | None = None,
     columns: Sequence[str] | None = None,
     escape_formulas: bool = False,
+    shard_bytes: int | None = None,
     overwrite: bool = False,
 ) -> ExportResult:
     """Write the documents of a version in another format.
@@ -97,47 +80,81 @@ def export(
         out: A folder, or a file where it ends in one of the format's endings.
         split: Only this split.
         columns: Only these columns, in this order.
-        escape_formulas: Put an apostrophe before CSV cells that a spreadsheet would run (they begin with `=`, `+`, `-`,
-            `@`, a tab or a line end).
+        escape_formulas: Put an apostrophe before CSV cells that a spreadsheet would run.
+        shard_bytes: Cut splits into files of about so many bytes.
         overwrite: Replace files that are there. Files of the same format that would not be replaced (another split, of
             another version) are refused.
 
     Raises:
         CurateError: No such format, split or column; the target is there already; a column does not fit the format.
     """
-    chosen = _format(format)
-    if escape_formulas and format != "csv":
-        raise CurateError(f"formulas are escaped in csv only, not in {format}", hint="leave --escape-formulas out")
+    chosen, began = _format(format), now()
     dataset.check_split(split)
-    splits = [split] if split is not None else list(dataset.splits)
     schema = dataset.schema if columns is None else _part_of(dataset, columns)
     if chosen.nests:
         schema = nested_schema(schema, lambda names: dataset.batches(None, names, BATCH))
-    began, writer = now(), import_module(chosen.module)
-    single = bool(chosen.endings) and not out.is_dir() and out.name.endswith(chosen.endings)
+    single = _is_file(chosen, out)
+    _check_asked(format, chosen, single=single, escape_formulas=escape_formulas, shard_bytes=shard_bytes)
     facts, paths = _facts(dataset), card_paths(out, single=single)
+    splits = [split] if split is not None else list(dataset.splits)
+    options: dict[str, Any] = {"form": chosen.form} if chosen.form else {}
+    options |= {"escape_formulas": True} if escape_formulas else {}
     own = own_files(dataset.store, paths)
-    if chosen.endings:
-        write = partial(writer.write, escape_formulas=True) if escape_formulas else writer.write
-        seen = _Changes(getattr(writer, "changes", None))
-        targets = {out: split} if single else _targets(chosen, out, splits)
-        result = _write_files(
-            dataset, targets, schema, write, seen, overwrite=overwrite, folder=None if single else out
-        )
-        result.notes = seen.notes()
-    else:
-        result = writer.write_folder(
-            dataset, out, schema=schema, splits=splits, single=split is not None, overwrite=overwrite, own=own
-        )
-    hashes = {path: file_hash(path) for path in result.files}
-    if isinstance(facts, Facts):
-        files = {path: (of, hashes[path]) for path, of in result.splits.items()}
-        result.cards = write_cards(facts, schema, format, paths, files, own)
-    result.notes += [f"`{path.name}` was not written by an export, or was changed since: it stays" for path in own]
-    result.notes += [f"no dataset card was written: {facts.problem}"] if isinstance(facts, DamagedError) else []
-    asked = {"format": format, "split": split, "columns": schema.names, "escape_formulas": escape_formulas}
-    _record(dataset, out, result, hashes, began, asked)
+    job = Job(dataset, out, schema, split, splits, overwrite, shard_bytes, options, own)
+    writer = import_module(chosen.module)
+    result = write_files(job, chosen.endings, writer, single=single) if chosen.endings else writer.write_folder(job)
+    asked = {"format": format, "escape_formulas": escape_formulas, "shard_bytes": shard_bytes}
+    _finish(job, result, facts, paths, began, asked)
     return result
+
+
+def export_folder(
+    dataset: Dataset, format: str, out: Path, write: Callable[[Job], ExportResult], *, split: str | None,
+    columns: Sequence[str], overwrite: bool, asked: dict[str, Any],
+) -> ExportResult:  # fmt: skip
+    """An export to a folder by a writer that is not in the table: with cards and a record, as all have them.
+
+    Args:
+        dataset: The version.
+        format: What the format is called.
+        out: The folder.
+        write: Writes it.
+        split: Only this split.
+        columns: The columns that it reads.
+        overwrite: Whether what is there may be replaced.
+        asked: What else was asked for, for the record.
+    """
+    began = now()
+    dataset.check_split(split)
+    paths = card_paths(out, single=False)
+    splits = [split] if split is not None else list(dataset.splits)
+    own = own_files(dataset.store, paths)
+    job = Job(dataset, out, _part_of(dataset, columns), split, splits, overwrite, None, {}, own)
+    result = write(job)
+    facts = _facts(dataset)  # only now: what is written may have counted tokens
+    told = {"format": format, "escape_formulas": False, "shard_bytes": None, **asked}
+    _finish(job, result, facts, paths, began, told)
+    return result
+
+
+def _check_asked(format: str, chosen: Format, *, single: bool, escape_formulas: bool, shard_bytes: int | None) -> None:
+    if escape_formulas and format != "csv":
+        raise CurateError(f"formulas are escaped in csv only, not in {format}", hint="leave --escape-formulas out")
+    if shard_bytes is not None and (single or not chosen.endings):
+        problem = "one file is not cut into several" if single else f"`{format}` cuts its files by itself"
+        raise CurateError(problem, hint="name a folder" if single else "leave the size out")
+
+
+def _is_file(chosen: Format, out: Path) -> bool:
+    """Whether `out` is one file, not a folder."""
+    if not chosen.endings or out.is_dir():
+        return False
+    if not out.name.endswith(chosen.endings) and (other := _format_of(out)):
+        raise CurateError(
+            f"`{out.name}` is a name for {other}, not one that ends in {', '.join(chosen.endings)}",
+            hint=f"use `--format {other}`, or name a folder",
+        )
+    return out.name.endswith(chosen.endings)
 
 
 def _facts(dataset: Dataset) -> Facts | DamagedError:
@@ -148,16 +165,33 @@ def _facts(dataset: Dataset) -> Facts | DamagedError:
         return error
 
 
-def _record(
-    dataset: Dataset, out: Path, result: ExportResult, hashes: dict[Path, str], began: str, asked: dict[str, Any]
+def _finish(
+    job: Job,
+    result: ExportResult,
+    facts: Facts | DamagedError,
+    paths: tuple[Path, Path],
+    began: str,
+    asked: dict[str, Any],
 ) -> None:
-    name, place = f"{dataset.name}@{dataset.tag or dataset.version[:12]}", out.resolve()
+    """Write the cards, and record the export."""
+    dataset, hashes = job.dataset, {path: file_hash(path) for path in result.files}
+    try:  # whatever becomes of the card: the files are there, and an erasure finds them by the record
+        if isinstance(facts, DamagedError):
+            raise facts
+        files = {path: (of, hashes[path]) for path, of in result.splits.items()}
+        with telling(paths[0]):
+            result.cards = write_cards(facts, job.schema, asked["format"], paths, files, job.own)
+    except CurateError as error:
+        result.notes.append(f"no dataset card was written: {error.problem}")
+    result.notes += [f"`{path.name}` was not written by an export, or was changed since: it stays" for path in job.own]
+    name = f"{dataset.name}@{dataset.tag or dataset.version[:12]}"
     record(
         dataset.store, "export", run_id(), name=name, state="done",
         began=began, inputs=[{"kind": "version", "id": dataset.version, "name": name}],
         outputs=[{"kind": "file", "id": hash, "name": str(path.resolve())} for path, hash in hashes.items()],
-        facts={"folder": str(place), **asked, "documents": result.documents, "bytes": result.bytes,
-               "notes": result.notes, "cards": {str(path.resolve()): file_hash(path) for path in result.cards}},
+        facts={"folder": str(job.out.resolve()), **asked, "split": job.split, "columns": job.schema.names,
+               "documents": result.documents, "bytes": result.bytes, "notes": result.notes,
+               "cards": {str(path.resolve()): file_hash(path) for path in result.cards}},
     )  # fmt: skip
 
 
@@ -183,105 +217,5 @@ def _part_of(dataset: Dataset, columns: Sequence[str]) -> pa.Schema:
     return pa.schema([dataset.schema.field(name) for name in dict.fromkeys(columns)])
 
 
-def _targets(chosen: Format, out: Path, splits: list[str]) -> dict[Path, str | None]:
-    """The files to write into a folder, and the split that goes into each."""
-    if not out.is_dir() and (other := _format_of(out)):
-        raise CurateError(
-            f"`{out.name}` is a name for {other}, not one that ends in {', '.join(chosen.endings)}",
-            hint=f"use `--format {other}`, or name a folder",
-        )
-    return {out / f"{name}{chosen.endings[0]}": name for name in splits}
-
-
 def _format_of(out: Path) -> str | None:
     return next((name for name, known in FORMATS.items() if known.endings and out.name.endswith(known.endings)), None)
-
-
-class _Changes:
-    """Values that a format does not hold as they are, counted by column while they pass by.
-
-    Args:
-        changes: What the format does to the values of a column: how many, by what becomes of them; None is nothing.
-    """
-
-    def __init__(self, changes: Callable[[pa.Array], dict[str, int]] | None) -> None:
-        self._changes = changes
-        self._counts: dict[tuple[str, str], int] = {}
-
-    def watch(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The batches, counted."""
-        for batch in batches:
-            for name, column in zip(batch.schema.names, batch.columns, strict=True) if self._changes else ():
-                for how, count in self._changes(column).items() if self._changes else ():
-                    self._counts[name, how] = self._counts.get((name, how), 0) + count
-            yield batch
-
-    def notes(self) -> list[str]:
-        """A sentence for each column and change."""
-        return [f"column `{name}`: {how} ({count:,} values)" for (name, how), count in self._counts.items() if count]
-
-
-def _write_files(
-    dataset: Dataset,
-    targets: dict[Path, str | None],
-    schema: pa.Schema,
-    write: Any,
-    seen: _Changes,
-    *,
-    overwrite: bool,
-    folder: Path | None,
-) -> ExportResult:
-    """Write every file aside, then rename them all: a failure leaves what was there untouched."""
-    for target in targets:
-        _refuse_existing(target, overwrite)
-    if overwrite and folder:
-        _refuse_others(folder, targets)
-    result = ExportResult(dict(targets))
-    with telling(next(iter(targets)).parent), ExitStack() as written:
-        for target, split in targets.items():
-            with telling(target):
-                stream: IO[bytes] = written.enter_context(replacing(target))
-                batches = seen.watch(nested(dataset.batches(split, schema.names, BATCH), schema))
-                result.documents += write(batches, schema, stream, target.name)
-                stream.flush()
-                result.bytes += stream.tell()
-    return result
-
-
-def _refuse_existing(target: Path, overwrite: bool) -> None:
-    if target.is_dir():
-        raise CurateError(f"`{target}` is a folder", hint="name another place")
-    if target.exists() and not overwrite:
-        raise CurateError(f"`{target}` is there already", hint="name another place, or give --overwrite")
-
-
-def _refuse_others(folder: Path, targets: Iterable[Path]) -> None:
-    """Beside what replaces an export may stand no file of it that is not replaced: another split, of another version."""
-    endings = {target.name.partition(".")[2] for target in targets}
-    others = sorted(
-        path.name
-        for path in (folder.iterdir() if folder.is_dir() else ())
-        if path not in targets and path.name.partition(".")[2] in endings
-    )
-    if others:
-        raise CurateError(
-            f"`{folder}` holds {', '.join(f'`{name}`' for name in others)} too, which this export would not replace",
-            hint="remove what is of an earlier export, or name another folder",
-        )
-
-
-@contextmanager
-def telling(target: Path) -> Iterator[None]:
-    """What goes wrong while a file or folder is written, said in the user's words."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise CurateError(
-            f"a column does not fit the format: {error}", str(target), "choose the other columns with --column"
-        ) from error
-    except OSError as error:
-        raise CurateError(
-            f"cannot write `{target}`: {error.strerror or error}", hint="check the path and the space left"
-        ) from error
