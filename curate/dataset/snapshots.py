@@ -97,8 +97,8 @@ def _pinned(store: Store) -> set[str]:
 
 def pinned_versions(store: Store) -> set[str]:
     """Versions of this store that pinned snapshots name."""
-    records = [read_snapshot(store, name) or {} for name in _pinned(store)]
-    return {record["facts"]["version"] for record in records if record.get("facts", {}).get("version")}
+    facts = [(read_snapshot(store, name) or {}).get("facts", {}) for name in _pinned(store)]
+    return {one["version"] for one in facts if "version" in one and one["store"] is None}
 
 
 def pin(store: Store, dataset: str, sources: Mapping[str, str]) -> None:

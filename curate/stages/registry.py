@@ -19,6 +19,7 @@ BUILT_IN: dict[str, str] = {
     "files": "curate.collect.files:Files",
     "huggingface": "curate.collect.huggingface:HuggingFace",
     "database": "curate.collect.fetch.database:Database",
+    "dataset": "curate.collect.fetch.dataset:Dataset",
     "installed_packages": "curate.collect.installed:InstalledPackages",
     "extract": "curate.collect.extract:Extract",
     "html_text": "curate.clean.html:HtmlText",

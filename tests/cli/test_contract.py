@@ -18,7 +18,7 @@ def document(outcome):
     return found
 
 
-STORY = "id source verdict stage reason value threshold duplicate_of detail split edits history parent children labels measured"
+STORY = "id source verdict stage reason value threshold duplicate_of detail split edits history parent children origin labels measured"
 FIELDS = {
     "run pipeline.yaml": "dataset version tag documents stages tasks seconds store",
     "collect pipeline.yaml": "pipeline dataset store lock snapshots",
