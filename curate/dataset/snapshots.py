@@ -31,6 +31,7 @@ __all__ = [
     "pieces_of",
     "pin",
     "pinned_versions",
+    "put_together",
     "read_snapshot",
     "snapshot_objects",
     "snapshots",

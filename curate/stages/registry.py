@@ -21,6 +21,7 @@ BUILT_IN: dict[str, str] = {
     "api": "curate.collect.fetch.api:Api",
     "database": "curate.collect.fetch.database:Database",
     "dataset": "curate.collect.fetch.dataset:Dataset",
+    "manual": "curate.collect.fetch.manual:Manual",
     "installed_packages": "curate.collect.installed:InstalledPackages",
     "extract": "curate.collect.extract:Extract",
     "html_text": "curate.clean.html:HtmlText",
