@@ -19,12 +19,13 @@ quickstart: setup            ## the main job on real text that this machine has:
 	cd quickstart && ../$(CURATE) report installed-text --out report.html > /dev/null
 	@echo; cat quickstart/funnel.txt; echo; cat quickstart/model.txt; echo; echo "report:     $(CURDIR)/quickstart/report.html"
 
-services: studio             ## programs that some tests use and pip has not: Chromium and Slurm, from Debian's packages
-	@if command -v chromium > /dev/null && command -v sbatch > /dev/null; then :; \
+services: studio             ## programs that some tests use and pip has not: Chromium, Slurm, PostgreSQL, MariaDB, from Debian's packages
+	@if command -v chromium > /dev/null && command -v sbatch > /dev/null && command -v psql > /dev/null \
+		&& command -v mariadb > /dev/null; then :; \
 	elif test "$$(id -u)" = 0 && command -v apt-get > /dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-		apt-get install -y -qq --no-install-recommends chromium slurm-wlm munge > /dev/null; \
-	else echo "services: Chromium or Slurm is not installed: needs root and apt; tests are skipped (with CI=true they fail)"; fi
+		apt-get install -y -qq --no-install-recommends chromium slurm-wlm munge postgresql mariadb-server > /dev/null; \
+	else echo "services: Chromium, Slurm, PostgreSQL or MariaDB is not installed: needs root and apt; tests are skipped (with CI=true they fail)"; fi
 
 studio: setup                ## Label Studio in an environment of its own, for `curate label serve` and the tests
 	.venv/bin/python -c 'import sys; from curate.labeling.studio.server import environment; environment(lambda text: print(text, file=sys.stderr))'

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("curate.commands.init:init", "Make a working project: pipeline.yaml, train.yaml, README."),
     "run": ("curate.commands.run:run", "Run a pipeline file and commit a dataset version."),
     "collect": ("curate.commands.collect:collect", "Fetch what sources read from elsewhere, and pin it."),
+    "add": ("curate.commands.add:add", "Add a text that you write to the store."),
     "worker": ("curate.commands.worker:worker", "Do tasks of a run from a folder, as Slurm's job arrays do."),
     "plan": ("curate.commands.plan:plan", "Say what a run would do, and why."),
     "what-if": ("curate.commands.what_if:what_if", "Tell what other thresholds would do, without a run."),

@@ -23,6 +23,13 @@ Workers = Annotated[
 Sbatch = Annotated[
     list[str] | None, typer.Option(help="An option for Slurm's sbatch, such as --sbatch=--partition=cpu.")
 ]
+AcceptQuarantined = Annotated[
+    bool,
+    typer.Option(
+        "--accept-quarantined", help="Do not try documents again that passed the time limit or cost a worker."
+    ),
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Fetch nothing: what no lock file pins is an error.")]
 
 
 def run(
@@ -38,15 +45,8 @@ def run(
     sbatch: Sbatch = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit the run to Slurm as a job, and return.")] = False,
     force: Annotated[list[str] | None, typer.Option(help="Run this stage again though nothing changed.")] = None,
-    accept_quarantined: Annotated[
-        bool,
-        typer.Option(
-            "--accept-quarantined", help="Do not try documents again that passed the time limit or cost a worker."
-        ),
-    ] = False,
-    offline: Annotated[
-        bool, typer.Option("--offline", help="Fetch nothing: what no lock file pins is an error.")
-    ] = False,
+    accept_quarantined: AcceptQuarantined = False,
+    offline: Offline = False,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curate.commands.options import Json, Overrides
 from curate.terminal import echo
+
+if TYPE_CHECKING:
+    from curate.config.pipeline import Pipeline
+    from curate.dataset.store import Store
 
 __all__ = ["validate"]
 
@@ -25,19 +29,16 @@ def validate(
     from curate.commands.options import print_json
     from curate.config.kind import is_training_file
     from curate.config.pipeline import load_pipeline
-    from curate.dataset.store import Store, blobs_at
     from curate.errors import ConfigurationErrors
     from curate.pipeline.fetch import known_snapshots, lines, row
     from curate.pipeline.lock import fetched_sources
     from curate.pipeline.preview import preview
-    from curate.pipeline.run import default_store
 
     if is_training_file(pipeline):
         _validate_training(pipeline, overrides or [], as_json)
         return
     loaded = load_pipeline(pipeline, overrides or [])
-    place = default_store(loaded, None)
-    store = Store.open(place) if fetched_sources(loaded) and blobs_at(place).exists("store.json") else None
+    store = _store_of(loaded) if fetched_sources(loaded) else None
     seen = preview(loaded, store)
     if seen.errors:
         raise ConfigurationErrors(seen.errors)
@@ -57,6 +58,15 @@ def validate(
     for line in lines(loaded, known):
         echo(line)
     echo(f"columns of the documents: {', '.join(seen.columns) or 'none were read'}")
+
+
+def _store_of(pipeline: Pipeline) -> Store | None:
+    """The store that a run would use, where it is there: it has what was fetched."""
+    from curate.dataset.store import Store, blobs_at
+    from curate.pipeline.run import default_store
+
+    place = default_store(pipeline, None)
+    return Store.open(place) if blobs_at(place).exists("store.json") else None
 
 
 def _validate_training(path: Path, overrides: list[str], as_json: bool) -> None:

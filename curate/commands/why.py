@@ -61,6 +61,9 @@ def _print_story(told: dict[str, Any], before: str = "") -> None:
     echo(visible(f"  => {_end(told)}", in_one_line=True))
     if told["parent"]:
         _print_story(told["parent"], "made of ")
+    if told.get("origin"):
+        origin = told["origin"]
+        _print_story(origin, f"read from {origin['dataset']}@{origin['version'][:12]}, there ")
 
 
 def _said(said: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ __all__ = [
     "pieces_of",
     "pin",
     "pinned_versions",
+    "put_together",
     "read_snapshot",
     "snapshot_objects",
     "snapshots",
@@ -97,8 +98,8 @@ def _pinned(store: Store) -> set[str]:
 
 def pinned_versions(store: Store) -> set[str]:
     """Versions of this store that pinned snapshots name."""
-    records = [read_snapshot(store, name) or {} for name in _pinned(store)]
-    return {record["facts"]["version"] for record in records if record.get("facts", {}).get("version")}
+    facts = [(read_snapshot(store, name) or {}).get("facts", {}) for name in _pinned(store)]
+    return {one["version"] for one in facts if "version" in one and one["store"] is None}
 
 
 def pin(store: Store, dataset: str, sources: Mapping[str, str]) -> None:

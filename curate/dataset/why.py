@@ -7,16 +7,18 @@ stages said of its row. A document that an expander made has a story of its own,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from curate.dataset.erased import REASON, Erased, dataset_of
 from curate.dataset.index import Address, find
 from curate.dataset.ledger import DUPLICATE_ID, REMOVED, Shard
-from curate.dataset.reader import Dataset
+from curate.dataset.reader import Dataset, open_dataset
 from curate.dataset.state import IDENT
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.plain import python_rows
+from curate.stages.fetched import VERSION
 
 __all__ = ["has", "ids_beginning", "why"]
 
@@ -47,6 +49,7 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
         text. `parent`: the same of the document that it was made of; `children`: of one that was expanded, how many
         `documents` were made of it and the `ids` of the first. `measured`: by stage that measured something of it, kept or
         not, the numbers (`features`; None where there was nothing to measure) and the numbers set (`settings`, of filters).
+        `origin`: of one that was read from another version of this store, its story there, with `dataset` and `version`.
 
     Raises:
         CurateError: No document of that id or from that place went into the version, or several came from there.
@@ -68,14 +71,28 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
         told["history"] += [_copy(other) for other in found[1:]]
     if erased and (record := erased.noted(first.row["id"], dataset_of(dataset.name))):
         told["history"].append({"stage": REASON, "event": "redacted", "detail": _ERASURE.format(**record)})
-    return {**told, "children": _children(dataset, first) if told["verdict"] == "expanded" else None}
+    children = _children(dataset, first) if told["verdict"] == "expanded" else None
+    return {**told, "children": children, "origin": None if first.rejected else _origin(dataset, first)}
+
+
+def _origin(dataset: Dataset, one: _Document) -> dict[str, Any] | None:
+    """The story of a document that was read from another version, in that version; None where it is of no other, or gone."""
+    while parent := _parent(dataset, one):
+        one = parent
+    read = [row for row in dataset.inputs() if row["source"] == one.shard.source and row["content"].startswith(VERSION)]
+    for row in read:
+        name = f"{row['name'].rpartition('@')[0]}@{row['content'].removeprefix(VERSION)}"
+        with suppress(CurateError):  # it, or its store, is not here
+            before = open_dataset(name, dataset.store)
+            return {"dataset": before.name, "version": before.version, **why(before, one.row["id"])}
+    return None
 
 
 def _erased_story(document: str, record: dict[str, Any]) -> dict[str, Any]:
     """What is told of a document that was erased: no more than that."""
     event = {"stage": REASON, "event": "erased", "reason": REASON, "detail": _ERASURE.format(**record)}
     told: dict[str, Any] = {"measured": []}
-    told |= dict.fromkeys(("source", "stage", *REASONS, "split", "parent", "children"))
+    told |= dict.fromkeys(("source", "stage", *REASONS, "split", "parent", "children", "origin"))
     told.pop("path")
     facts = {"stage": REASON, "reason": REASON, "detail": event["detail"]}
     return {"id": document, **told, "verdict": "erased", **facts, "edits": [], "history": [event]}

@@ -74,9 +74,12 @@ def pins_of(pipeline: Pipeline) -> dict[str, str]:
     Raises:
         CurateError: The lock is of another pipeline, or of what the source fetched before its settings changed.
     """
+    entries = fetched_sources(pipeline)
+    if not entries:
+        return {}
     lock, where = read_lock(pipeline), str(lock_path(pipeline))
     found: dict[str, str] = {}
-    for entry in fetched_sources(pipeline):
+    for entry in entries:
         said = lock.get("sources", {}).get(entry.id)
         if said is not None and said.get("key") == fetch_key(entry):
             found[entry.id] = said["snapshot"]

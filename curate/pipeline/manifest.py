@@ -14,6 +14,7 @@ from curate.dataset.ledger import REMOVED, Shard
 from curate.dataset.manifest import Lineage, write_inputs
 from curate.dataset.store import Store
 from curate.pipeline.plan import Inputs, Planned
+from curate.stages.fetched import VERSION
 
 __all__ = ["Conservation", "ConservationError", "as_written", "pipeline_lineage", "stage_rows"]
 
@@ -131,8 +132,10 @@ def pipeline_lineage(
         name = erased.name(part.name) if erased else part.name
         facts = {"source": entry.id, "name": name, "content": part.content, "bytes": inputs.size(part)}
         read[entry.id, part.name, part.content] = facts
+    versions = (part.content.removeprefix(VERSION) for _, part in parts if part.content.startswith(VERSION))
     return Lineage(
         pipeline=as_written(pipeline),
+        parents=tuple(dict.fromkeys(one for one in versions if store.blobs.exists(f"versions/{one}.json"))),
         inputs=write_inputs(store, list(read.values())),
         sample=sample,
         tools={"curate": metadata.version("curate-lm"), "pyarrow": metadata.version("pyarrow")},

@@ -145,7 +145,7 @@ def plan_parts(pipeline: Pipeline, inputs: Inputs, fetched: Mapping[str, Snapsho
         if fetched is not None and snapshot is None and isinstance(entry.stage, Fetched):
             continue
         try:
-            found = entry.stage.plan(context._replace(snapshot=snapshot))
+            found = entry.stage.plan(context._replace(snapshot=snapshot, store=inputs.store))
         except ConfigurationErrors as error:
             raise ConfigurationErrors([entry.placed(one) for one in error.errors]) from None
         except CurateError as error:

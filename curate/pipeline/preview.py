@@ -136,7 +136,9 @@ def _look(pipeline: Pipeline, store: Store | None, fetched: Mapping[str, Snapsho
             continue
         try:
             shard_bytes = int(pipeline.settings.shard_megabytes * 1_000_000)
-            parts = source.plan(SourceContext(pipeline.root, shard_bytes, str, glance=True, snapshot=snapshot))
+            parts = source.plan(
+                SourceContext(pipeline.root, shard_bytes, str, glance=True, snapshot=snapshot, store=store)
+            )
             complete = complete and len(parts) <= files
             for part in parts[:files]:
                 schemas += _first_schema(store, source, part)

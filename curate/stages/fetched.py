@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     from curate.dataset.store import Store
 
-__all__ = ["PIECE", "Desk", "Fetched", "Piece", "Snapshot", "erased_rows"]
+__all__ = ["PIECE", "VERSION", "Desk", "Fetched", "Piece", "Snapshot", "erased_rows"]
 
 ERASED = "erased_rows"
+VERSION = "version:"
+"""How the content of a part begins that is of a version of a dataset."""
 PIECE = "snapshot:"
 """How the content of a part begins that is a piece of a snapshot."""
 
@@ -59,8 +61,8 @@ class Snapshot(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """Rows of all pieces."""
-        return sum(piece.rows for piece in self.pieces)
+        """Rows of all pieces; of a version of a dataset, its documents."""
+        return sum(piece.rows for piece in self.pieces) if self.pieces else int(self.facts.get("documents", 0))
 
     @property
     def bytes(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from curate.dataset.store import Store
     from curate.stages.fetched import Snapshot
 
 __all__ = ["Part", "Passed", "Rejected", "SourceContext"]
@@ -48,6 +49,7 @@ class SourceContext(NamedTuple):
         size: Bytes of a local file when its content was hashed: where it is cut must follow from the same content.
         glance: Only the first documents are wanted: where to cut may be told by the beginning of a file.
         snapshot: What was fetched, for a source that fetches (curate/stages/fetched.py); None where nothing was.
+        store: The store, where there is one.
     """
 
     root: Path
@@ -57,6 +59,7 @@ class SourceContext(NamedTuple):
     size: Callable[[Path], int] = os.path.getsize
     glance: bool = False
     snapshot: Snapshot | None = None
+    store: Store | None = None
 
 
 class Rejected(NamedTuple):

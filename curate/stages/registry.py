@@ -18,7 +18,10 @@ __all__ = ["BUILT_IN", "find_stage", "stage_names"]
 BUILT_IN: dict[str, str] = {
     "files": "curate.collect.files:Files",
     "huggingface": "curate.collect.huggingface:HuggingFace",
+    "api": "curate.collect.fetch.api:Api",
     "database": "curate.collect.fetch.database:Database",
+    "dataset": "curate.collect.fetch.dataset:Dataset",
+    "manual": "curate.collect.fetch.manual:Manual",
     "installed_packages": "curate.collect.installed:InstalledPackages",
     "extract": "curate.collect.extract:Extract",
     "html_text": "curate.clean.html:HtmlText",

@@ -18,10 +18,14 @@ def document(outcome):
     return found
 
 
-STORY = "id source verdict stage reason value threshold duplicate_of detail split edits history parent children labels measured"
+STORY = (
+    "id source verdict stage reason value threshold duplicate_of detail split edits history parent children origin labels "
+    "measured"
+)
 FIELDS = {
     "run pipeline.yaml": "dataset version tag documents stages tasks seconds store",
     "collect pipeline.yaml": "pipeline dataset store lock snapshots",
+    "add notes --file one.txt": "id author added name characters store",
     "plan pipeline.yaml": "dataset store stages snapshots",
     "what-if pipeline.yaml --set long.minimum=6": "dataset version tag unit changes rules stages documents examples notes",
     "validate pipeline.yaml": "pipeline dataset valid stages columns notes snapshots",

@@ -43,5 +43,4 @@ class Pages(Fetched):
         return {"address": f"pages:{self.folder}", "pages": number}
 
     def read_from(self, store, part):
-        for item in documents_of_piece(store, part, Selection("text", None, None, 1 << 20, part.name), ids=True):
-            yield item
+        yield from documents_of_piece(store, part, Selection("text", None, None, 1 << 20, part.name), ids=True)

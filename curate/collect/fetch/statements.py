@@ -44,10 +44,12 @@ class Statements:
         self.connection = connection
         self._quote = connection.dialect.identifier_preparer.quote
         self.what = table or "the query"
+        self._scales: dict[str, int] = {}
         if table is not None:
             schema, _, name = table.rpartition(".")
             self._from = ".".join(self._quote(part) for part in (schema, name) if part)
             self.key = list(key or self._primary_key(name, schema or None))
+            self._scales = self._table_scales(name, schema or None)
         else:
             self._from = "(" + (query or "").strip().rstrip(";").replace(":", r"\:") + ") AS asked"
             self.key = list(key or ())
@@ -72,6 +74,20 @@ class Statements:
                 hint="name the column or columns that tell its rows apart with `key:`",
             )
         return found
+
+    def _table_scales(self, table: str, schema: str | None) -> dict[str, int]:
+        """Decimal places of columns, which not every driver tells."""
+        from sqlalchemy import Numeric, inspect
+        from sqlalchemy.exc import NoSuchTableError
+
+        try:
+            columns = inspect(self.connection).get_columns(table, schema)
+        except NoSuchTableError:
+            return {}  # what is asked next says so
+        kinds = {one["name"]: one["type"] for one in columns}
+        return {
+            name: kind.scale for name, kind in kinds.items() if isinstance(kind, Numeric) and kind.scale is not None
+        }
 
     def _check_names(self, wanted: Sequence[str]) -> None:
         """Look at no rows, for the columns there are."""
@@ -135,8 +151,9 @@ class Statements:
         return columns, [tuple(row) for row in result.fetchall()]
 
     def _scale(self, described: Sequence[Any]) -> int | None:
-        """Decimal places of a column, where the driver tells them."""
-        return described[5] if len(described) > 5 and isinstance(described[5], int) else None
+        """Decimal places of a column, where the driver or the table tells them."""
+        told = described[5] if len(described) > 5 else None
+        return told if isinstance(told, int) else self._scales.get(described[0])
 
     # ---- checks
 
