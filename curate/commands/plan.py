@@ -30,9 +30,7 @@ def plan(
     from curate.dataset.store import Store, blobs_at
     from curate.pipeline.explain import explain
     from curate.pipeline.run import default_store
-    from curate.stages.lean import arrow_without_pandas
 
-    arrow_without_pandas()
     loaded = load_pipeline(pipeline, overrides or [])
     root = default_store(loaded, store)
     if reorder:
