@@ -172,7 +172,7 @@ def _ends_sentence(text, start, stop):  # noqa: ANN001, ANN202
 
 @njit(cache=True, nogil=True)
 def _judge(text, start, stop, rules, out, written, place):  # noqa: ANN001, ANN202
-    """One stripped line, written to `out` (read as `written`): why it goes (-1: it stays), where it ends there, and what became of the text."""
+    """One stripped line, written to `out`: why it goes (-1: it stays), where it ends there, and what became of the text."""
     words, longest = 0, 0
     if rules.most_characters >= 0 or rules.fewest_words >= 0:
         words, longest = _words(text, start, stop)

@@ -115,7 +115,7 @@ class Affixes:
 
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-        """What stands before, behind and inside; one that is behind ends the word, so that its last letter is looked at first."""
+        """What stands before, behind and inside of words."""
         prefixes, suffixes, infixes = ([piece for piece in some if piece.strip()] for some in self._pieces)
         return (
             re.compile("|".join(prefixes)),
