@@ -2,10 +2,10 @@
 
     python benchmarks/start.py [--runs 5] [--against TREE]
 
-CPU seconds of the process tree, medians with their least and greatest. `first` compiles the kernels (an empty NUMBA_CACHE_DIR), as
-the first run of an installation does; all else has them. `filter` is a process that opens filters and measures one document,
-as a worker does; `run` a pipeline of `gopher_quality` over three documents into an empty store. With --against, the same of
-another checkout of the repository, run by run in turns.
+CPU seconds of the process tree, medians with their least and greatest. `first` compiles the kernels (an empty
+NUMBA_CACHE_DIR), as the first run of an installation does; all else has them. `filter` is a process that opens filters and
+measures one document, as a worker does; `run` a pipeline of `gopher_quality` over three documents into an empty store. With
+--against, the same of another checkout of the repository, run by run in turns.
 """
 
 from __future__ import annotations
@@ -89,7 +89,10 @@ def main() -> None:
                 folder.mkdir(exist_ok=True)
                 (folder / "p.yaml").write_text(PIPELINE)
                 lines = (
-                    json.dumps({"id": str(n), "text": f"It was the harbour of {n}, and it's noon."}) for n in range(3)
+                    json.dumps(
+                        {"id": str(n), "text": f"The bells of the harbour rang loudly at {n}, and it's evening."}
+                    )
+                    for n in range(3)
                 )
                 (folder / "d.jsonl").write_text("\n".join(lines))
                 costs[which].append(measure(tree, folder, folder / "numba"))

@@ -89,8 +89,7 @@ def quality_lines(text, bounds):  # noqa: ANN001, ANN201
             position += width
         if begin < stop or lines == 0:
             lines += 1
-            if first >= 0:
-                ends += _ends_in_ellipsis(text, first, last)
+            ends += first >= 0 and _ends_in_ellipsis(text, first, last)
         counted[document, 0], counted[document, 1], counted[document, 2] = hashes, ellipses, lines
         counted[document, 3], counted[document, 4] = bullets, ends
     return counted
