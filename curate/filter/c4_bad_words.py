@@ -2,7 +2,7 @@
 
 The list is a file of yours: datatrove downloads the "List of Dirty, Naughty, Obscene, and Otherwise Bad Words" (LDNOOBW), and a
 stage here loads nothing. RE2 looks for candidates in Arrow's buffers, and Python's own expression, which knows letters of all
-scripts, at these alone: 60 MB/s where there are few.
+scripts, at these alone: 5 to 9 times the block's speed.
 """
 
 from __future__ import annotations

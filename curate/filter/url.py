@@ -2,7 +2,7 @@
 
 RefinedWeb's filter (Penedo et al. 2023, appendix G.1), on the University of Toulouse's lists as datatrove packs them. Decided
 as datatrove 0.10 decides (differential test); which suffixes are public is what the installed tldextract says, and the network
-is not asked. Cost: see `python benchmarks/url.py`; each worker reads the lists into its memory.
+is not asked. Each worker reads the lists: 3 CPU seconds, 300 MB (benchmarks/url.py).
 """
 
 from __future__ import annotations
