@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from curate.errors import CurateError
+from curate.stages.lean import import_lean
 from curate.terminal import echo
 
 __all__ = ["COMMANDS", "GROUPS", "app", "main"]
@@ -203,6 +204,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; errors that the user can solve are printed as such, with their exit code."""
+    import_lean()
     try:
         code = app(standalone_mode=False, prog_name="curate")
         sys.stdout.flush()

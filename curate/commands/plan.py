@@ -32,9 +32,7 @@ def plan(
     from curate.pipeline.fetch import known_snapshots, lines, row
     from curate.pipeline.lock import fetched_sources
     from curate.pipeline.run import default_store
-    from curate.stages.lean import arrow_without_pandas
 
-    arrow_without_pandas()
     loaded = load_pipeline(pipeline, overrides or [])
     root = default_store(loaded, store)
     if reorder:

@@ -60,11 +60,9 @@ def run(
     from curate.pipeline.backends.named import Placement
     from curate.pipeline.progress import progress_for_terminal
     from curate.pipeline.run import default_store, run_pipeline
-    from curate.stages.lean import arrow_without_pandas
 
     placement = Placement(backend, workers, address, tuple(sbatch or ()))
     placement.check()
-    arrow_without_pandas()
     loaded = load_pipeline(pipeline, overrides or [])
     if detach:
         return _detach(loaded.root, placement, as_json)

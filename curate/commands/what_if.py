@@ -30,9 +30,7 @@ def what_if(
     from curate.dataset.reader import open_dataset
     from curate.pipeline.run import default_store
     from curate.pipeline.what_if import what_if as told_from
-    from curate.stages.lean import arrow_without_pandas
 
-    arrow_without_pandas()
     loaded = load_pipeline(pipeline, overrides or [])
     dataset = open_dataset(loaded.settings.dataset, find_store(default_store(loaded, store)))
     told = told_from(dataset, loaded, examples=examples)

@@ -28,9 +28,7 @@ def worker(
     from curate.commands.options import print_json
     from curate.config.resources import Resources
     from curate.pipeline.backends.spool import serve
-    from curate.stages.lean import arrow_without_pandas
 
-    arrow_without_pandas()
     array, element = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     name = f"{array}_{element}" if array and element else f"{os.uname().nodename}-{os.getpid()}"
     done = serve(folder, Resources(cpus=cpus, memory=memory or None, gpus=gpus), name)

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from curate.filter.lines import break_width
+from curate.stages.buffers import reading
 from curate.stages.chunks import space_width
 
 __all__ = ["CURLY_BRACKET", "KEPT", "LOREM_IPSUM", "ODD", "REMOVED", "LineRules", "edit_lines"]
@@ -170,7 +171,7 @@ def _ends_sentence(text, start, stop):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _judge(text, start, stop, rules, out, place):  # noqa: ANN001, ANN202
+def _judge(text, start, stop, rules, out, written, place):  # noqa: ANN001, ANN202
     """One stripped line, written to `out`: why it goes (-1: it stays), where it ends there, and what became of the text."""
     words, longest = 0, 0
     if rules.most_characters >= 0 or rules.fewest_words >= 0:
@@ -180,11 +181,11 @@ def _judge(text, start, stop, rules, out, place):  # noqa: ANN001, ANN202
     end, odd = _copy(text, start, stop, rules.citations, out, place)
     if odd:
         return -1, end, ODD
-    if rules.punctuation and not _ends_sentence(out, place, end):
+    if rules.punctuation and not _ends_sentence(written, place, end):
         return _PUNCTUATION, place, KEPT
     if words < rules.fewest_words:
         return _FEW, place, KEPT
-    found = _phrases(out, place, end)
+    found = _phrases(written, place, end)
     if found & 16:
         return -1, end, ODD
     if rules.lorem_ipsum and found & 1:
@@ -195,7 +196,7 @@ def _judge(text, start, stop, rules, out, place):  # noqa: ANN001, ANN202
         return -1, end, CURLY_BRACKET
     if rules.policy and found & 8:
         return _POLICY, place, KEPT
-    if end > place and (space_width(out, place, end) or _ends_in_space(out, place, end)):
+    if end > place and (space_width(written, place, end) or _ends_in_space(written, place, end)):
         return -1, end, ODD
     return -1, end, KEPT
 
@@ -211,7 +212,7 @@ def _ends_in_space(text, start, stop):  # noqa: ANN001, ANN202
 @njit(cache=True, nogil=True)
 def _next_line(text, position, stop):  # noqa: ANN001, ANN202
     """Where the line at a position begins and ends without whitespace around it, and where the next one begins."""
-    first, last, width = -1, position, 0
+    first, last, width = np.int64(-1), position, np.int64(0)
     while position < stop:
         byte = text[position]
         space = 0
@@ -227,8 +228,7 @@ def _next_line(text, position, stop):  # noqa: ANN001, ANN202
     return (last if first < 0 else first), last, position + width
 
 
-@njit(cache=True, nogil=True)
-def edit_lines(text, bounds, rules):  # noqa: ANN001, ANN201
+def edit_lines(text: np.ndarray, bounds: np.ndarray, rules: LineRules) -> tuple[np.ndarray, ...]:
     """Judge every line of some texts.
 
     Returns:
@@ -238,19 +238,26 @@ def edit_lines(text, bounds, rules):  # noqa: ANN001, ANN201
         characters it lost (n, int64).
     """
     documents = len(bounds) - 1
-    out = np.empty(2 * (bounds[-1] - bounds[0]) + documents + 1, np.uint8)
+    out = np.empty(2 * int(bounds[-1] - bounds[0]) + documents + 1, np.uint8)
     ends, said = np.zeros(documents + 1, np.int64), np.zeros(documents, np.int64)
     removed, empty = np.zeros((documents, 5), np.int64), np.zeros((documents, 2), np.int64)
     changed, lost = np.zeros(documents, np.bool_), np.zeros(documents, np.int64)
-    place = 0
-    for document in range(documents):
+    _edit(text, bounds, rules, out, reading(out), ends, said, removed, empty, changed, lost)
+    return out[: ends[-1] + 1], ends, said, removed, empty, changed, lost
+
+
+@njit(cache=True, nogil=True)
+def _edit(text, bounds, rules, out, written, ends, said, removed, empty, changed, lost) -> None:  # noqa: ANN001
+    """Fill what `edit_lines` returns; `written` is `out`."""
+    place = np.int64(0)
+    for document in range(len(bounds) - 1):
         position, stop = bounds[document], bounds[document + 1]
-        begin_out, kept, blank = place, False, 0
+        begin_out, kept, blank = place, False, np.int64(0)
         while position < stop and said[document] == KEPT:
             first, last, position = _next_line(text, position, stop)
             # empty lines are written with the line behind them: those around a text are stripped
             begin = place + (blank + 1 if kept else 0)
-            why, end, said[document] = _judge(text, first, last, rules, out, begin)
+            why, end, said[document] = _judge(text, first, last, rules, out, written, begin)
             if why >= 0:
                 removed[document, why] += 1
             elif end == begin:
@@ -258,9 +265,10 @@ def edit_lines(text, bounds, rules):  # noqa: ANN001, ANN201
                 empty[document, 0] += 1
             else:
                 if kept:
-                    out[place:begin] = 0x0A
+                    for index in range(place, begin):
+                        out[index] = 0x0A
                     empty[document, 1] += blank
-                kept, blank, place = True, 0, end
+                kept, blank, place = True, np.int64(0), end
         if said[document] != KEPT:
             place = begin_out
         ends[document + 1] = place
@@ -271,4 +279,3 @@ def edit_lines(text, bounds, rules):  # noqa: ANN001, ANN201
         for index in range(begin_out, place):
             lost[document] -= out[index] & 0xC0 != 0x80
             changed[document] |= out[index] != text[start + index - begin_out]
-    return out[: place + 1], ends, said, removed, empty, changed, lost

@@ -18,7 +18,7 @@ _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _START = np.uint64(0xCBF29CE484222325)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def break_width(text, position, stop):  # noqa: ANN001, ANN201
     """Bytes of the line break (as `str.splitlines` has it) at a position; 0 where there is none."""
     byte = text[position]
@@ -33,7 +33,7 @@ def break_width(text, position, stop):  # noqa: ANN001, ANN201
     return 0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _ends_in_ellipsis(text, start, stop):  # noqa: ANN001, ANN202
     """Whether text[start:stop] ends with `...` or the one character."""
     if stop - start < 3:
@@ -49,7 +49,7 @@ def quality_lines(text, bounds):  # noqa: ANN001, ANN201
     for document in range(len(bounds) - 1):
         position, stop = bounds[document], bounds[document + 1]
         hashes, ellipses, lines, bullets, ends, dots = 0, 0, 0, 0, 0, 0
-        begin, first, last = position, -1, -1  # of the line; of what is not whitespace in it
+        begin, first, last = position, np.int64(-1), np.int64(-1)  # of the line; of what is not whitespace in it
         while position < stop:
             byte = text[position]
             if byte == 0x2E:
@@ -74,7 +74,7 @@ def quality_lines(text, bounds):  # noqa: ANN001, ANN201
                 if first >= 0:
                     ends += _ends_in_ellipsis(text, first, last)
                 position += width
-                begin, first, last = position, -1, -1
+                begin, first, last = position, np.int64(-1), np.int64(-1)
                 continue
             width = space_width(text, position, stop)
             if width == 0:
@@ -89,9 +89,9 @@ def quality_lines(text, bounds):  # noqa: ANN001, ANN201
             position += width
         if begin < stop or lines == 0:
             lines += 1
-            if first >= 0:
-                ends += _ends_in_ellipsis(text, first, last)
-        counted[document] = np.array([hashes, ellipses, lines, bullets, ends])
+            ends += first >= 0 and _ends_in_ellipsis(text, first, last)
+        counted[document, 0], counted[document, 1], counted[document, 2] = hashes, ellipses, lines
+        counted[document, 3], counted[document, 4] = bullets, ends
     return counted
 
 
@@ -156,10 +156,10 @@ def _stripped(text, start, stop):  # noqa: ANN001, ANN202
 @njit(cache=True, nogil=True)
 def _between_feeds(text, start, stop, least, seen, begins, ends, hashes, base):  # noqa: ANN001, ANN202
     """Pieces between runs of at least so many line feeds: how many, how many came before, and the characters of these."""
-    pieces, repeated, repeated_characters = 0, 0, 0
+    pieces, repeated, repeated_characters = np.int64(0), np.int64(0), np.int64(0)
     position = start
     while True:
-        begin, hashed, characters, feeds = position, _START, 0, 0
+        begin, hashed, characters, feeds = position, _START, np.int64(0), np.int64(0)
         while position < stop:
             byte = text[position]
             if byte == 0x0A:
@@ -188,7 +188,7 @@ def repeated_lines(text, bounds):  # noqa: ANN001, ANN201
     most, size = _most_lines(text, bounds)
     seen = np.full(size, -1, np.int64)
     begins, ends, hashes = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint64)
-    base = 0
+    base, paragraphs, lines = np.int64(0), np.int64(2), np.int64(1)
     for document in range(len(bounds) - 1):
         start, stop = bounds[document], bounds[document + 1]
         characters = 0
@@ -196,10 +196,10 @@ def repeated_lines(text, bounds):  # noqa: ANN001, ANN201
             characters += text[position] & 0xC0 != 0x80
         counted[document, 0] = characters
         begin, end = _stripped(text, start, stop)
-        found = _between_feeds(text, begin, end, 2, seen, begins, ends, hashes, base)
+        found = _between_feeds(text, begin, end, paragraphs, seen, begins, ends, hashes, base)
         counted[document, 1], counted[document, 2], counted[document, 3] = found
         base += most
-        found = _between_feeds(text, start, stop, 1, seen, begins, ends, hashes, base)
+        found = _between_feeds(text, start, stop, lines, seen, begins, ends, hashes, base)
         counted[document, 4], counted[document, 5], counted[document, 6] = found
         base += most
     return counted
@@ -251,7 +251,7 @@ def shape_of_lines(text, bounds, single, longer, cuts, short):  # noqa: ANN001, 
     begins, ends, hashes = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.uint64)
     for document in range(len(bounds) - 1):
         position, stop = bounds[document], bounds[document + 1]
-        all_characters, feeds, lines, marked, few, repeated, different = 0, 0, 0, 0, 0, 0, 0
+        all_characters, feeds, lines, marked, few, repeated, different = 0, 0, 0, 0, 0, 0, np.int64(0)
         while position < stop:
             begin, hashed, characters, blank = position, _START, 0, True
             while position < stop and text[position] != 0x0A:

@@ -122,7 +122,8 @@ def _count_tokens(ids, bounds, lengths, flags, wanted):  # noqa: ANN001, ANN202
     counted = np.zeros((len(bounds) - 1, 4), np.int64)
     most = wanted[-1] if len(wanted) else -1
     place_of = np.full(most + 1, -1, np.int64)
-    place_of[wanted] = np.arange(len(wanted))
+    for place in range(len(wanted)):
+        place_of[wanted[place]] = place
     seen = np.full(len(wanted), -1, np.int64)
     for document in range(len(bounds) - 1):
         words, characters, alphabetic, different = 0, 0, 0, 0

@@ -19,6 +19,8 @@ __all__ = ["REPEATED", "TOP", "repeated_n_grams"]
 
 TOP = (2, 3, 4)
 REPEATED = (5, 6, 7, 8, 9, 10)
+_MOST_SPACED = 4
+"""Up to so many tokens an n-gram has spaces between them."""
 _SPREAD = np.uint64(0xC4CEB9FE1A85EC53)
 _SPACE = np.uint64(0x20 + 1)
 
@@ -36,9 +38,9 @@ def repeated_n_grams(tokens: Tokenized) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _same(ids, left, right, n, spaced, data, starts):  # noqa: ANN001, ANN202
+def _same(ids, left, right, n, data, starts):  # noqa: ANN001, ANN202
     """Whether two n-grams are the same string."""
-    same = 0
+    spaced, same = n <= _MOST_SPACED, np.int64(0)
     while same < n and ids[left + same] == ids[right + same]:
         same += 1
     if same == n:
@@ -76,8 +78,9 @@ def _same(ids, left, right, n, spaced, data, starts):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True)
-def _sum_up(ids, first, last, spaced, sums, powers, inverses, total, back) -> None:  # noqa: ANN001
+def _sum_up(ids, first, last, n, sums, powers, inverses, total, back) -> None:  # noqa: ANN001
     """Sums of the hashes of the tokens up to each, and the inverse of the power that those behind are multiplied with."""
+    spaced = n <= _MOST_SPACED
     running, power, inverse = np.uint64(0), np.uint64(1), np.uint64(1)
     total[0], back[0] = running, inverse
     for place in range(last - first):
@@ -102,7 +105,7 @@ def _top(ids, first, words, n, total, back, ends, keys, counts, seen, base, shif
         slot = np.int64((key * _SPREAD) >> shift)
         while seen[slot] >= base:
             known = seen[slot] - base
-            if keys[known] == key and _same(ids, first + known, first + place, n, True, data, starts):
+            if keys[known] == key and _same(ids, first + known, first + place, n, data, starts):
                 break
             slot = (slot + 1) & (len(seen) - 1)
         if seen[slot] < base:
@@ -129,7 +132,7 @@ def _again(ids, first, words, n, total, back, ends, keys, seen, base, shift, dat
         found = False
         while seen[slot] >= base:
             known = seen[slot] - base
-            if keys[known] == key and _same(ids, first + known, first + place, n, False, data, starts):
+            if keys[known] == key and _same(ids, first + known, first + place, n, data, starts):
                 found = True
                 break
             slot = (slot + 1) & (len(seen) - 1)
@@ -165,16 +168,16 @@ def _repeated(ids, bounds, lengths, sums, powers, inverses, data, starts):  # no
         part, shift = seen[: 1 << bits], np.uint64(64 - bits)
         for place in range(words):
             ends[place + 1] = ends[place] + lengths[ids[first + place]]
-        _sum_up(ids, first, last, True, sums, powers, inverses, total, back)
-        for n in range(2, 5):
-            counted[document, n - 2] = _top(
-                ids, first, words, n, total, back, ends, keys, counts, part, base, shift, data, starts
-            )
-            base += words
-        _sum_up(ids, first, last, False, sums, powers, inverses, total, back)
-        for n in range(5, 11):
-            counted[document, n - 2] = _again(
-                ids, first, words, n, total, back, ends, keys, part, base, shift, data, starts
-            )
+        for n in range(2, 11):
+            if n == 2 or n == _MOST_SPACED + 1:
+                _sum_up(ids, first, last, n, sums, powers, inverses, total, back)
+            if n > _MOST_SPACED:
+                counted[document, n - 2] = _again(
+                    ids, first, words, n, total, back, ends, keys, part, base, shift, data, starts
+                )
+            else:
+                counted[document, n - 2] = _top(
+                    ids, first, words, n, total, back, ends, keys, counts, part, base, shift, data, starts
+                )
             base += words
     return counted

@@ -45,7 +45,9 @@ def main() -> None:
     from curate.dataset.store import Store
     from curate.errors import CurateError
     from curate.pipeline.steps import Opened
+    from curate.stages.lean import import_lean
 
+    import_lean()
     store, opened = Store.open(place), Opened()
     say({"ready": os.getpid()})
     for line in sys.stdin:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["text_buffer"]
+__all__ = ["reading", "text_buffer"]
+
+
+def reading(array: np.ndarray) -> np.ndarray:
+    """The same array, not to be written to: compiled code is made anew for each kind, so it is given this one only."""
+    if array.flags.writeable:
+        array = array.view()
+        array.setflags(write=False)
+    return array
 
 
 def text_buffer(column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +29,4 @@ def text_buffer(column: pa.ChunkedArray | pa.Array) -> tuple[np.ndarray, np.ndar
         bounds = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
     if data is not None and data.size:
         content = np.frombuffer(data, dtype=np.uint8)
-    # Compiled code is made anew for arrays that can be written to, and Arrow hands out both kinds.
-    bounds.setflags(write=False)
-    content.setflags(write=False)
-    return content, bounds
+    return reading(content), reading(bounds)

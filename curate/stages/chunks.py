@@ -62,7 +62,7 @@ class Chunks:
         self.touchy = np.concatenate([self.touchy, touchy])
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def space_width(text, position, stop):  # noqa: ANN001, ANN201
     """Bytes of the whitespace character (as `str.isspace` has it) at a position; 0 where there is another one."""
     byte = text[position]
@@ -120,7 +120,7 @@ def _look_up(text, bounds, state, count, data, starts, table, chunks, gaps, firs
             if number < 0:
                 place = -1 - number
                 if not add_string(text, begin, position, first_word, second_word, place, count, data, starts, table):
-                    state[:] = np.array([document, begin, gap, written, position - begin])
+                    state[0], state[1], state[2], state[3], state[4] = document, begin, gap, written, position - begin
                     return count
                 number = count
                 count += 1
@@ -138,15 +138,17 @@ def _look_up(text, bounds, state, count, data, starts, table, chunks, gaps, firs
 @njit(cache=True, nogil=True)
 def find_touchy(chunks, gaps, touchy):  # noqa: ANN001, ANN201
     """The places (int64) of chunks behind a single space that are touchy, or behind one that is."""
-    found = np.empty(0, np.int64)
     count = 0
     for place in range(1, len(chunks)):
+        count += gaps[place] == ONE_SPACE and (touchy[chunks[place]] or touchy[chunks[place - 1]])
+    found = np.empty(count, np.int64)
+    place = len(chunks)
+    while count > 0:
+        place -= 1
         if gaps[place] == ONE_SPACE and (touchy[chunks[place]] or touchy[chunks[place - 1]]):
-            if count == len(found):
-                found = np.concatenate((found, np.empty(count + 64, np.int64)))
+            count -= 1
             found[count] = place
-            count += 1
-    return found[:count]
+    return found
 
 
 @njit(cache=True, nogil=True)

@@ -12,7 +12,7 @@ _MIX_B = np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT = np.uint64(33)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def mix(value):  # noqa: ANN001, ANN201
     """The finalizer of MurmurHash3 (uint64): every bit of the input moves every bit of the output."""
     value ^= value >> _SHIFT

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
+from curate.stages.buffers import reading
+
 __all__ = ["LONG", "Strings", "add_string", "find_string", "longer"]
 
 LONG = np.uint64(0xFF << 56)
@@ -65,7 +67,7 @@ class Strings:
     def number(self, text: np.ndarray, cuts: np.ndarray) -> np.ndarray:
         """The numbers (int32) of the pieces of a buffer (uint8) between each two of the cuts (int64); new ones get theirs."""
         numbers = np.empty(len(cuts) - 1, np.int32)
-        done = 0
+        text, cuts, done = reading(text), reading(cuts), 0
         while True:
             done, self.count = _number(text, cuts, done, numbers, self.count, self.data, self.starts, self.table)
             if done == len(numbers):
@@ -78,11 +80,10 @@ class Strings:
         cuts = np.zeros(len(encoded) + 1, np.int64)
         np.cumsum([len(one) for one in encoded], out=cuts[1:])
         data = np.frombuffer(b"".join(encoded) + b"\0", np.uint8)
-        cuts.setflags(write=False)
         return self.number(data, cuts)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def _place(first, second, table):  # noqa: ANN001, ANN202
     """Where to begin to look for a string."""
     state = (first ^ (second * _SECOND)) * _PRIME
@@ -102,7 +103,7 @@ def _move(old, new) -> None:  # noqa: ANN001
             new[place, column] = old[row, column]
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def longer(text, start, stop):  # noqa: ANN001, ANN201
     """The two words of a string of more than 15 bytes."""
     state = np.uint64(0xCBF29CE484222325)
@@ -111,7 +112,7 @@ def longer(text, start, stop):  # noqa: ANN001, ANN201
     return state ^ (state >> _HALF), LONG | np.uint64(stop - start)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, forceinline=True)
 def find_string(text, start, stop, first, second, data, starts, table):  # noqa: ANN001, ANN201
     """The number of text[start:stop], whose words are given; where there is none, -1 - its place in the table."""
     place = _place(first, second, table)

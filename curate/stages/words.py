@@ -21,7 +21,7 @@ from datatrove.utils.word_tokenizers import WordTokenizer, load_tokenizer_assign
 from curate.errors import CurateError
 from curate.stages.buffers import text_buffer
 from curate.stages.chunks import Chunks, count_sentences, expand, find_touchy
-from curate.stages.english import BROKEN, SpacyEnglish
+from curate.stages.english import BROKEN, English
 from curate.stages.languages import find_language
 from curate.stages.lean import without
 from curate.stages.missing import missing_package
@@ -56,9 +56,9 @@ class EnglishWords(WordTokenizer):
 
     def _begin(self) -> None:
         """An empty table; what it held is forgotten."""
-        self._spacy = SpacyEnglish()
-        self.chunks, self.vocabulary = Chunks(), Vocabulary(self._spacy.stop_marks())
-        self._special_tokens = frozenset(self.vocabulary.number_texts(self._spacy.special.tokens).tolist())
+        self._english = English()
+        self.chunks, self.vocabulary = Chunks(), Vocabulary(self._english.stop_marks())
+        self._special_tokens: frozenset[int] | None = None
         self._broken_token = int(self.vocabulary.number_texts([BROKEN])[0])
         self._words: dict[int, str] = {}
         self._pairs: dict[int, bool] = {}
@@ -89,9 +89,9 @@ class EnglishWords(WordTokenizer):
         start, stop = strings.starts[first], strings.starts[last]
         data = strings.data[start:stop]
         texts = [strings.text(number) for number in range(first, last)]
-        lengths = [self._spacy.special.plain(text) for text in texts]
+        lengths = [self._english.special.plain(text) for text in texts]
         asked = [place for place, found in enumerate(lengths) if found is None]
-        for place, found in zip(asked, self._spacy.lengths([texts[place] for place in asked]), strict=True):
+        for place, found in zip(asked, self._english.lengths([texts[place] for place in asked]), strict=True):
             lengths[place] = found
         counts = np.array([len(found) for found in lengths if found], np.int64)
         ends = np.cumsum([length for found in lengths if found for length in found], dtype=np.int64)
@@ -99,17 +99,20 @@ class EnglishWords(WordTokenizer):
         assert np.array_equal(ends[np.cumsum(counts) - 1], sizes), "spaCy changes text"
         characters = np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data))
         tokens = self.vocabulary.number(data, np.concatenate([[0], characters[ends]]).astype(np.int64))
-        self.chunks.learn(counts, tokens, self._touchy(texts, counts, tokens))
+        touchy = self._touchy(texts, counts, tokens) if asked else np.zeros(len(texts), np.bool_)
+        self.chunks.learn(counts, tokens, touchy)
 
     def _touchy(self, texts: list[str], counts: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Whether a special case may have been applied within each of these chunks (bool)."""
+        if self._special_tokens is None:
+            self._special_tokens = frozenset(self.vocabulary.number_texts(self._english.special.tokens).tolist())
         touchy = np.zeros(len(texts), np.bool_)
         ends = np.cumsum(counts)
         listed = tokens.tolist()
         suspects = [place for place, token in enumerate(listed) if token in self._special_tokens]
         for chunk in np.unique(np.searchsorted(ends, suspects, side="right")).tolist():
             words = [self.vocabulary.strings.text(token) for token in listed[ends[chunk] - counts[chunk] : ends[chunk]]]
-            touchy[chunk] = self._spacy.special.within(texts[chunk], words)
+            touchy[chunk] = self._english.special.within(texts[chunk], words)
         return touchy
 
     # ---- whole texts
@@ -143,7 +146,7 @@ class EnglishWords(WordTokenizer):
         parts = np.split(ids, ends[1:-1])
         for number in odd:
             text = data[bounds[number] : bounds[number + 1]].tobytes().decode()
-            parts[number] = self.vocabulary.number_texts(self._spacy.whole(text))
+            parts[number] = self.vocabulary.number_texts(self._english.whole(text))
         return joined(parts, self.vocabulary)
 
     def _broken(self, data: np.ndarray, ids: np.ndarray, ends: np.ndarray) -> list[int]:
@@ -161,14 +164,14 @@ class EnglishWords(WordTokenizer):
         pairs, which = np.unique(chunks[places - 1].astype(np.int64) << 32 | chunks[places], return_inverse=True)
         doubtful = np.array([self._may_join(pair) for pair in pairs.tolist()], np.bool_)
         texts = np.unique(np.searchsorted(firsts, places[doubtful[which]], side="right") - 1).tolist()
-        return [one for one in texts if self._spacy.crosses(data[bounds[one] : bounds[one + 1]].tobytes().decode())]
+        return [one for one in texts if self._english.crosses(data[bounds[one] : bounds[one + 1]].tobytes().decode())]
 
     def _may_join(self, pair: int) -> bool:
         """Whether a special case could lie across a space between two chunks."""
         known = self._pairs.get(pair)
         if known is None:
             left, right = self.chunks.strings.text(pair >> 32), self.chunks.strings.text(pair & 0xFFFFFFFF)
-            around = self._spacy.special.pairs.get(f"{left[-1]} {right[0]}", ())
+            around = self._english.special.pairs.get(f"{left[-1]} {right[0]}", ())
             known = any(left.endswith(before) and right.startswith(behind) for before, behind in around)
             if len(self._pairs) > _PAIRS:
                 self._pairs.clear()
@@ -199,7 +202,7 @@ class EnglishWords(WordTokenizer):
         data, bounds, (chunks, gaps, firsts) = self._of_one(text)
         ids, ends = expand(chunks, firsts, self.chunks.starts, self.chunks.tokens)
         if self.crossing(data, bounds, gaps, chunks, firsts) or self._broken(data, ids, ends):
-            return self._spacy.whole(text)
+            return self._english.whole(text)
         words = self._words
         return [words.get(number) or self._word(number) for number in ids.tolist()]
 
@@ -270,8 +273,7 @@ class EnglishWords(WordTokenizer):
 @cache
 def english_tokenizer() -> EnglishWords:
     """The one tokenizer of this process, with its table."""
-    with without("torch", "transformers"):
-        return EnglishWords()
+    return EnglishWords()
 
 
 def token_cutter(language: str) -> Callable[[pa.ChunkedArray], Tokenized]:

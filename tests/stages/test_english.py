@@ -19,8 +19,8 @@ def tokenizer():
 
 
 def test_plain_chunks_are_cut_as_spacy_cuts_them(tokenizer):
-    chance, spacy, special = random.Random(5), tokenizer._spacy, tokenizer._spacy.special
-    words = [*WORDS * 30, *sorted(spacy._spacy.rules)]
+    chance, english, special = random.Random(5), tokenizer._english, tokenizer._english.special
+    words = [*WORDS * 30, *sorted(english._rules.cases)]
     around, marks = ["", '"', "'", "("], ["", *",;:!?)."]
     chunks = [
         chance.choice(around) + chance.choice(words) + chance.choice(marks) + chance.choice(["", '"', "'", ")"])
@@ -29,12 +29,12 @@ def test_plain_chunks_are_cut_as_spacy_cuts_them(tokenizer):
     chunks = [chunk for chunk in chunks if not any(map(str.isspace, chunk))]
     plain = [chunk for chunk in chunks if special.plain(chunk)]
     assert len(plain) > 200
-    assert [special.plain(chunk) for chunk in plain] == spacy.lengths(plain)
+    assert [special.plain(chunk) for chunk in plain] == english.lengths(plain)
 
 
 def test_with_other_patterns_of_spacy_every_chunk_is_asked_for(tokenizer, monkeypatch):
-    monkeypatch.setattr(tokenizer._spacy.special, "_known", False)
-    assert tokenizer._spacy.special.plain("word") is None
+    monkeypatch.setattr(tokenizer._english._rules, "known", False)
+    assert tokenizer._english.special.plain("word") is None
 
 
 def test_a_text_that_one_stage_had_cut_is_not_cut_again(tokenizer, monkeypatch):

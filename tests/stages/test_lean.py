@@ -30,6 +30,28 @@ def test_words_and_pii_do_without_torch_and_leave_it_usable():
     assert done.stdout.strip() == "2.0"
 
 
+ODD = """
+import sys
+from curate.stages.lean import import_lean
+import_lean()
+import pyarrow as pa
+from curate.filter.c4 import C4
+from curate.filter.gopher import GopherQuality, GopherRepetition
+texts = ["Write to jane@example.com: the well-known harbour (isn't it?) of 1903... it's at http://a.b/c :)"]
+for stage in (GopherQuality(), GopherRepetition(), C4()):
+    stage.open()(pa.table({"text": pa.chunked_array([texts])}))
+print(sorted({"spacy", "pandas", "scipy.linalg", "torch", "presidio_analyzer"} & set(sys.modules)))
+import pandas
+print(pa.array(pandas.Series([1.0, float("nan")])).null_count)
+"""
+
+
+def test_filters_of_english_load_neither_spacy_nor_pandas_and_pandas_is_known_once_it_is_there():
+    done = subprocess.run([sys.executable, "-c", ODD], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split("\n") == ["[]", "1", ""]
+
+
 def test_a_hidden_package_is_hidden_only_inside():
     from curate.stages.lean import without
 
