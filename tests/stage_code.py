@@ -14,7 +14,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = REPOSITORY / "tests" / "goldens" / "stage_code.json"
-FOLDERS = ("collect", "clean", "filter", "dedup", "privacy", "audit", "mix", "contamination", "stages")
+FOLDERS = ("collect", "clean", "filter", "dedup", "privacy", "audit", "mix", "contamination", "quality", "stages")
 CONTRACT = {"curate.stages.contract", "curate.stages.registry", "curate.stages.work", "curate.stages.selectors"}
 
 

@@ -27,6 +27,7 @@ BUILT_IN: dict[str, str] = {
     "gopher_repetition": "curate.filter.gopher:GopherRepetition",
     "c4": "curate.filter.c4:C4",
     "fineweb": "curate.filter.fineweb:FineWeb",
+    "quality_classifier": "curate.quality.classifier:QualityClassifier",
     "exact_duplicates": "curate.dedup.exact:ExactDuplicates",
     "exact_lines": "curate.dedup.lines:ExactLines",
     "exact_substrings": "curate.dedup.substrings:ExactSubstrings",

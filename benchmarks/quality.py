@@ -1,0 +1,144 @@
+"""The stage `quality_classifier`: its speed beside datatrove's fastText filter, and what its models tell apart.
+
+    python benchmarks/quality.py [--megabytes 20] [--runs 5] [--json FILE]
+
+Documents of 4 kB from books, batches of 100, CPU seconds of one process with one thread. The fastText model has random numbers
+and the size of one that pages are chosen with (two labels, 100 dimensions, pairs of words, a million buckets, the documents'
+words): what its numbers are costs nothing. datatrove's filter asks fastText's own code, with the same file, and labels kept
+to itself. What is told apart: film reviews (of ../shared/data, or `CURATE_DATA`), good from bad, by folds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from machine import machine, spread
+from minhash import read_books
+from toxicity_data import DATA
+
+from curate.labeling.classifier import fit, save
+from curate.labeling.column import held_out
+from curate.labeling.features import hashed
+from curate.quality.classifier import QualityClassifier
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+
+
+def documents(megabytes: float) -> list[str]:
+    """Pieces of books, of 4,000 characters."""
+    texts = read_books(DATA, megabytes * 1.2)
+    pieces = [text[start : start + 4000] for text in texts for start in range(0, len(text) - 4000, 4000)]
+    return pieces[: int(megabytes * 250)]
+
+
+def reviews() -> tuple[list[str], np.ndarray]:
+    """Film reviews, and which are good."""
+    with zipfile.ZipFile(DATA / "nltk_corpora" / "movie_reviews.zip") as file:
+        names = sorted(
+            name for name in file.namelist() if name.endswith(".txt") and name.split("/")[-2] in ("pos", "neg")
+        )
+        texts = [file.read(name).decode("utf-8", "replace") for name in names]
+    return texts, np.array([name.split("/")[-2] == "pos" for name in names], np.int64)
+
+
+def fasttext_file(path: Path, texts: list[str]) -> Path:
+    """A model that knows the commonest words of the documents."""
+    from tests.quality.fasttext_files import write_model
+
+    words = [word for word, _ in Counter(word for text in texts for word in text.split()).most_common(100_000)]
+    return write_model(path, words=words, labels=["cc", "hq"], dim=100, ngrams=2, buckets=1_000_000)
+
+
+def ours(model: Path, label: str) -> Callable[[list[str]], object]:
+    """The stage, on batches of a hundred."""
+    score = QualityClassifier(model=str(model), label=label).open()
+
+    def run(texts: list[str]) -> object:
+        table = pa.table({"text": texts})
+        return [score(table.slice(start, 100)) for start in range(0, len(texts), 100)]
+
+    return run
+
+
+def datatroves(model: Path, label: str) -> Callable[[list[str]], object]:
+    """Its filter, by document."""
+    from datatrove.data import Document
+    from datatrove.pipeline.filters import FastTextClassifierFilter
+
+    block = FastTextClassifierFilter(str(model), keep_labels=[(label, 0.5)], newline_replacement=" ")
+    return lambda texts: [block.filter(Document(text=text, id="")) for text in texts]
+
+
+def timed(run: Callable[[list[str]], object], texts: list[str]) -> float:
+    """CPU seconds."""
+    began = time.process_time()
+    run(texts)
+    return time.process_time() - began
+
+
+def measure(megabytes: float, runs: int, folder: Path) -> dict[str, Any]:
+    """Speed of all, alternating, and what the linear models tell apart."""
+    texts = documents(megabytes)
+    size = sum(len(text.encode()) for text in texts) / 1e6
+    known, labels = reviews()
+    told: dict[str, Any] = {"megabytes": round(size, 1), "documents": len(texts), "held_out": {}}
+    asked: dict[str, Callable[[list[str]], object]] = {}
+    for name, characters in (("linear, words", False), ("linear, words and characters", True)):
+        began = time.process_time()
+        fitted = fit(hashed(known, characters=characters), labels, 2, seed=0)
+        told["held_out"][name] = {
+            "fit_cpu_s": round(time.process_time() - began, 1), **held_out(fitted, labels, ["neg", "pos"])["held_out"]
+        }  # fmt: skip
+        save(fitted.model, folder / f"{characters}.safetensors", ["neg", "pos"])
+        asked[name] = ours(folder / f"{characters}.safetensors", "pos")
+    file = fasttext_file(folder / "model.bin", texts)
+    for warm in range(2):
+        began = time.process_time()
+        asked["fastText's model, ours"] = ours(file, "hq")
+        told["fasttext_load_cpu_s"] = round(time.process_time() - began, 2) if warm else None
+    asked["fastText's model, datatrove"] = datatroves(file, "hq")
+    spent = {name: list[float]() for name in asked}
+    for run in asked.values():
+        run(texts[:50])
+    for _ in range(runs):
+        for name, run in asked.items():
+            spent[name].append(timed(run, texts))
+    told["mb_per_cpu_s"] = {name: spread([size / one for one in values]) for name, values in spent.items()}
+    theirs = spent["fastText's model, datatrove"]
+    told["ratio"] = {
+        name: spread([them / one for them, one in zip(theirs, values, strict=True)]) for name, values in spent.items()
+    }
+    return told
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=float, default=20)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        told = {
+            "machine": machine("numba", "datatrove", "fasttext-predict"),
+            **measure(given.megabytes, given.runs, Path(folder)),
+        }
+    text = json.dumps(told, indent=2)
+    if given.json:
+        given.json.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
