@@ -28,6 +28,7 @@ BUILT_IN: dict[str, str] = {
     "c4": "curate.filter.c4:C4",
     "fineweb": "curate.filter.fineweb:FineWeb",
     "quality_classifier": "curate.quality.classifier:QualityClassifier",
+    "perplexity": "curate.quality.perplexity:Perplexity",
     "exact_duplicates": "curate.dedup.exact:ExactDuplicates",
     "exact_lines": "curate.dedup.lines:ExactLines",
     "exact_substrings": "curate.dedup.substrings:ExactSubstrings",
