@@ -1,11 +1,12 @@
-"""The stage `quality_classifier`: its speed beside fastText, and what its models tell apart.
+"""The stage `quality_classifier`: its speed beside fastText, and what its models tell apart; n-grams of `perplexity`.
 
     python benchmarks/quality.py [--megabytes 20] [--runs 5] [--json FILE]
 
 Documents of 4 kB from books, batches of 100, CPU seconds of one process with one thread. The fastText model has random numbers
 and the size of one that pages are chosen with (two labels, 100 dimensions, pairs of words, a million buckets, the documents'
 words): what its numbers are costs nothing. The other side is the call of fastText's own code that datatrove's filter
-(`FastTextClassifierFilter`) makes for each document, without what the filter does around it. What is told apart: film reviews (of ../shared/data, or `CURATE_DATA`), good from bad, by folds.
+(`FastTextClassifierFilter`) makes for each document, without what the filter does around it. What is told apart: film reviews
+(of ../shared/data, or `CURATE_DATA`), good from bad, by folds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,27 @@ def fasttexts(model: Path) -> Callable[[list[str]], object]:
     return lambda texts: [known.predict(text.replace("\n", " "), k=-1) for text in texts]
 
 
+def ngrams(folder: Path, texts: list[str], runs: int) -> dict[str, Any]:
+    """MB a CPU second of an n-gram model of five words over some of the texts, and of KenLM's package where it is installed."""
+    from curate.quality.ngrams import open_ngrams
+    from tests.quality.arpa_files import write_arpa
+
+    lines = [line for text in texts for line in text.split("\n") if line.split()]
+    path = write_arpa(folder / "model.arpa", lines[: len(lines) // 4], order=5)
+    read, column = open_ngrams(path), pa.chunked_array([texts])
+    asked: dict[str, Callable[[list[str]], object]] = {"ours": lambda _: read(column)}
+    if find_spec("kenlm"):
+        model = import_module("kenlm").Model(str(path))
+        asked["kenlm"] = lambda _: [model.score(line) for line in lines]
+    size = sum(len(text.encode()) for text in texts) / 1e6
+    read(column.slice(0, 1))
+    spent = {name: list[float]() for name in asked}
+    for _ in range(runs):
+        for name, run in asked.items():
+            spent[name].append(size / timed(run, texts))
+    return {name: spread(values) for name, values in spent.items()}
+
+
 def timed(run: Callable[[list[str]], object], texts: list[str]) -> float:
     """CPU seconds."""
     began = time.process_time()
@@ -114,6 +138,7 @@ def measure(megabytes: float, runs: int, folder: Path) -> dict[str, Any]:
         for name, run in asked.items():
             spent[name].append(timed(run, texts))
     told["mb_per_cpu_s"] = {name: spread([size / one for one in values]) for name, values in spent.items()}
+    told["ngrams_mb_per_cpu_s"] = ngrams(folder, texts, runs)
     theirs = spent["fastText's model, fastText"]
     told["ratio"] = {
         name: spread([them / one for them, one in zip(theirs, values, strict=True)]) for name, values in spent.items()

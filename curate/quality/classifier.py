@@ -37,7 +37,7 @@ class QualityClassifier(Filter):
 
     The score is the probability of `label`. Models are files on this machine: of `curate label fit` (labels of a round, or of a
     column), or fastText's `.bin` and `.ftz`, which are read without fastText. A document without a word that the model knows
-    has no score, and is dropped where there is a threshold. To keep a share of the documents, put `top` behind it.
+    has no score, and is dropped where there is a threshold.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("numba", "numpy")

@@ -5,7 +5,7 @@ A word costs what its longest known n-gram says, and the back-off weights of the
 as KenLM's probing model has them (Heafield 2011). Numbers are KenLM's, to 5e-7.
 
 Reading: some 10 CPU seconds for a million n-grams, 16 bytes of memory each and as much free. Cost of scoring:
-benchmarks/perplexity.py.
+benchmarks/quality.py.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The model is one that `curate train` made, a folder of Hugging Face's, or an n-g
 `curate eval` reads them (evaluation/models/tokens.py), so that the numbers are its numbers.
 
 Source: Wenzek et al. 2020 (CCNet: perplexity of lines by n-grams), Marion et al. 2023 (the middle by perplexity trains best).
-Cost: benchmarks/perplexity.py.
+Cost: that of the model; n-grams: benchmarks/quality.py.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Perplexity(Filter):
     `bits_per_byte` compares models whatever their tokens are; `perplexity` is of a token, of n-gram models of a word or end
     of line. A longer document than the model reads at once is read in windows: each token once, the last window full. n-gram
     models read each line that has a word, words being what stands between white space. A document without a token has
-    neither number, and is dropped where there is a threshold. Percentiles: put `top` behind it; as `difficulty`, name
-    the column in train.yaml (`data: {difficulty: bits_per_byte}`).
+    neither number, and is dropped where there is a threshold. As a difficulty, name the column in train.yaml (`data:
+    {difficulty: bits_per_byte}`).
     """
 
     thresholds: ClassVar[frozenset[str]] = frozenset(
