@@ -26,7 +26,10 @@ from curate.labeling.calibration import log_loss, probabilities, temperature
 from curate.labeling.features import hashed, rarity, spread, weighted
 from curate.labeling.logistic import Problem, rotate, solve
 
-__all__ = ["FOLDS", "PENALTIES", "Classifier", "Fitted", "fit", "fit_matrix", "folds", "learnable", "load", "save"]
+__all__ = [
+    "FOLDS", "PENALTIES", "Classifier", "Fitted", "Inputs", "fit", "fit_matrix", "folds", "learnable", "load", "save",
+    "saved_labels",
+]  # fmt: skip
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -189,8 +192,14 @@ def _check(of_classes: Integers, texts: int, multilabel: bool) -> None:
         )
 
 
-def save(model: Classifier, path: Path) -> None:
-    """Write a model as safetensors, the rest as JSON in its header; durably, and equal models as equal bytes."""
+def save(model: Classifier, path: Path, labels: Sequence[str] = ()) -> None:
+    """Write a model as safetensors, the rest as JSON in its header; durably, and equal models as equal bytes.
+
+    Args:
+        model: What is written.
+        path: Where.
+        labels: Names of its classes.
+    """
     from safetensors.numpy import save as to_bytes
 
     tensors = {"columns": model.columns, "scale": model.scale, "weights": model.weights, "bias": model.bias}
@@ -201,6 +210,7 @@ def save(model: Classifier, path: Path) -> None:
         "temperature": model.temperature,
         "penalty": model.penalty,
         "multilabel": model.multilabel,
+        "labels": list(labels),
     }
     with replacing(path) as file:
         file.write(
@@ -214,6 +224,27 @@ def load(path: Path) -> Classifier:
     Raises:
         CurateError: The file is no such model.
     """
+    told, tensors = _read(path)
+    return Classifier(
+        tensors["columns"], tensors["scale"], tensors.get("center"), tensors["weights"], tensors["bias"],
+        told["temperature"], told["penalty"], told["multilabel"],
+    )  # fmt: skip
+
+
+def saved_labels(path: Path) -> list[str]:
+    """The names of the classes of a model that `save` wrote.
+
+    Raises:
+        CurateError: The file is no such model, or has no names.
+    """
+    names = _read(path)[0].get("labels")
+    if not names:
+        raise CurateError("the model does not name its labels", str(path), "`curate label fit` writes it anew")
+    return names
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the header says, and the tensors."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -223,13 +254,9 @@ def load(path: Path) -> Classifier:
                 raise CurateError(
                     f"the file has no model of format {_FORMAT}", str(path), "`curate label fit` writes it anew"
                 )
-            tensors: dict[str, Any] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return told, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CurateError(f"the file is no model: {error}", str(path), "`curate label fit` writes it anew") from None
-    return Classifier(
-        tensors["columns"], tensors["scale"], tensors.get("center"), tensors["weights"], tensors["bias"],
-        told["temperature"], told["penalty"], told["multilabel"],
-    )  # fmt: skip
 
 
 def folds(labels: Integers, parts: int, *, seed: int) -> list[Integers]:

@@ -18,7 +18,7 @@ from scipy import sparse
 
 from curate.audit.toxicity.words import buffers, character_table, hash_words
 
-__all__ = ["BUCKETS", "hashed", "rarity", "spread", "weighted"]
+__all__ = ["BUCKETS", "character_buckets", "hashed", "rarity", "spread", "weighted", "word_buckets"]
 
 BUCKETS = 1 << 18
 """Of words; as many follow for runs of characters."""
@@ -31,23 +31,24 @@ _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _SHIFT = np.uint64(33)
 
 
-def hashed(texts: Sequence[str], *, buckets: int = BUCKETS) -> Any:
+def hashed(texts: Sequence[str], *, buckets: int = BUCKETS, characters: bool = True) -> Any:
     """How often each n-gram stands in each text: a sparse matrix (csr, float32), texts by 2 * buckets.
 
     Args:
         texts: Any; surrogates that are alone count as question marks.
         buckets: A power of two.
+        characters: Count runs of characters, too; else words and pairs alone.
     """
-    parts = [_counts(texts[start : start + _PART], buckets) for start in range(0, len(texts), _PART)]
+    parts = [_counts(texts[start : start + _PART], buckets, characters) for start in range(0, len(texts), _PART)]
     return sparse.vstack(parts, format="csr") if parts else sparse.csr_array((0, 2 * buckets), dtype=np.float32)
 
 
-def _counts(texts: Sequence[str], buckets: int) -> Any:
+def _counts(texts: Sequence[str], buckets: int, characters: bool) -> Any:
     data, offsets = buffers([text.encode("utf-8", "replace").decode() for text in texts])
     longest = int(np.diff(offsets).max(initial=0))
-    columns = np.empty(2 * (int(offsets[-1]) + len(texts)) + 3 * (int(offsets[-1]) + 3 * len(texts)), np.int32)
-    ends = np.zeros(len(texts) + 1, np.int64)
-    _ngrams(data, offsets, character_table(), np.uint64(buckets - 1), longest, columns, ends)
+    room = 2 * (int(offsets[-1]) + len(texts)) + characters * 3 * (int(offsets[-1]) + 3 * len(texts))
+    columns, ends = np.empty(room, np.int32), np.zeros(len(texts) + 1, np.int64)
+    _ngrams(data, offsets, character_table(), np.uint64(buckets - 1), longest, characters, columns, ends)
     found = columns[: ends[-1]].copy()
     matrix = sparse.csr_array((np.ones(len(found), np.float32), found, ends), shape=(len(texts), 2 * buckets))
     matrix.sum_duplicates()
@@ -88,28 +89,54 @@ def _characters(data, start: int, stop: int, table, codes) -> int:  # noqa: ANN0
 
 
 @njit(cache=True, nogil=True)
-def _ngrams(data, offsets, table, mask, longest: int, columns, ends) -> None:  # noqa: ANN001
+def word_buckets(words, count: int, mask, columns, used: int) -> int:  # noqa: ANN001
+    """Write the buckets of hashed words and of pairs of them to columns[used:]; returns where they end."""
+    for index in range(count):
+        columns[used] = _bucket(words[index], mask)
+        used += 1
+        if index > 0:
+            columns[used] = _bucket(words[index - 1] * _BASE + words[index], mask)
+            used += 1
+    return used
+
+
+@njit(cache=True, nogil=True)
+def character_buckets(data, start: int, stop: int, table, mask, codes, columns, used: int) -> int:  # noqa: ANN001
+    """Write the buckets of the runs of characters of data[start:stop] to columns[used:]; returns where they end.
+
+    Args:
+        data: UTF-8 bytes (uint8).
+        start: The first of them.
+        stop: The one after the last.
+        table: `character_table()`.
+        mask: Buckets of words less one; those of characters follow them.
+        codes: Room for stop - start + 2 numbers (int64).
+        columns: Room for three times as many (int32).
+        used: Where to begin there.
+    """
+    count, half = _characters(data, start, stop, table, codes), np.int64(mask) + 1
+    for index in range(count - 1):
+        state = _START
+        for place in range(index, min(index + _LONGEST, count)):
+            state = (state ^ np.uint64(codes[place])) * _PRIME
+            if place - index + 1 >= _SHORTEST:
+                columns[used] = half + _bucket(state, mask)
+                used += 1
+            if place > index and codes[place] == 32:
+                break
+    return used
+
+
+@njit(cache=True, nogil=True)
+def _ngrams(data, offsets, table, mask, longest: int, characters: bool, columns, ends) -> None:  # noqa: ANN001
     """Buckets of all n-grams of all texts, and where those of each text end."""
     words, second = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint64)
-    codes, used, half = np.empty(longest + 2, np.int64), 0, np.int64(mask) + 1
+    codes, used = np.empty(longest + 2, np.int64), 0
     for text in range(len(offsets) - 1):
         count = hash_words(data, offsets[text], offsets[text + 1], table, words, second)
-        for index in range(count):
-            columns[used] = _bucket(words[index], mask)
-            used += 1
-            if index > 0:
-                columns[used] = _bucket(words[index - 1] * _BASE + words[index], mask)
-                used += 1
-        count = _characters(data, offsets[text], offsets[text + 1], table, codes)
-        for index in range(count - 1):
-            state = _START
-            for place in range(index, min(index + _LONGEST, count)):
-                state = (state ^ np.uint64(codes[place])) * _PRIME
-                if place - index + 1 >= _SHORTEST:
-                    columns[used] = half + _bucket(state, mask)
-                    used += 1
-                if place > index and codes[place] == 32:
-                    break
+        used = word_buckets(words, count, mask, columns, used)
+        if characters:
+            used = character_buckets(data, offsets[text], offsets[text + 1], table, mask, codes, columns, used)
         ends[text + 1] = used
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from curate.audit.bias.statistics import Estimate
 from curate.labeling.agreement import bootstrap
-from curate.labeling.classifier import FOLDS, folds, learnable
+from curate.labeling.classifier import FOLDS, Inputs, folds, learnable
 from curate.labeling.logistic import Problem, rotate, solve
 
 __all__ = ["Point", "learning_curve", "macro_f1", "outcomes"]
@@ -38,12 +38,12 @@ class Point(NamedTuple):
 
 
 def learning_curve(
-    texts: Sequence[str], labels: Integers, classes: int, *, sizes: Sequence[int], penalty: float, seed: int
+    texts: Inputs, labels: Integers, classes: int, *, sizes: Sequence[int], penalty: float, seed: int
 ) -> list[Point]:
     """Accuracy and macro-F1 at growing numbers of labels.
 
     Args:
-        texts: What is labelled.
+        texts: What is labelled, or what `hashed` made of it.
         labels: Their labels (n,), or for sets of them 0 and 1 (n, classes).
         classes: How many labels there are.
         sizes: Numbers of labels; one that the folds leave no room for (over 4 of 5) is left out.
@@ -54,16 +54,16 @@ def learning_curve(
     targets = labels.astype(np.float64) if labels.ndim == 2 else np.eye(classes)[labels]
     problem = Problem(targets, np.ones(classes), labels.ndim == 2)
     held = folds(labels, FOLDS, seed=seed)
-    room = len(texts) - max(map(len, held))
+    room = len(labels) - max(map(len, held))
     points: list[Point] = []
     for size in (one for one in sorted(set(sizes)) if one <= room):
         predicted = np.zeros_like(labels)
         for number, fold in enumerate(held):
-            others = np.random.default_rng([seed, number]).permutation(np.setdiff1d(np.arange(len(texts)), fold))
+            others = np.random.default_rng([seed, number]).permutation(np.setdiff1d(np.arange(len(labels)), fold))
             theta = solve(features[others[:size]], problem.of(others[:size]), penalty)
             logits = features[fold] @ theta[:-1] + theta[-1]
             predicted[fold] = logits > 0 if labels.ndim == 2 else logits.argmax(1)
-        right = (predicted == labels).reshape(len(texts), -1).all(1)
+        right = (predicted == labels).reshape(len(labels), -1).all(1)
         accuracy = bootstrap(
             np.column_stack([right, np.ones(len(right))]), lambda sums: sums[:, 0] / sums[:, 1], seed=seed
         )

@@ -25,9 +25,11 @@ from curate.jsontext import dumps, loads
 from curate.labeling.agreement import bootstrap
 from curate.labeling.calibration import brier, expected_calibration_error, probabilities
 from curate.labeling.classifier import Classifier, Fitted, fit, load, save
+from curate.labeling.column import held_out
 from curate.labeling.crowd import Key
 from curate.labeling.decide import labels
 from curate.labeling.documents import Shown, documents, find, text_to_learn
+from curate.labeling.features import hashed
 from curate.labeling.learning_curve import learning_curve, macro_f1, outcomes
 from curate.labeling.log import items, note, value_of
 from curate.labeling.task import Task
@@ -108,21 +110,32 @@ class FittedTask(NamedTuple):
     fitted: Fitted
 
 
-def fit_model(dataset: Dataset, task: Task, folder: Path, *, seed: int = 0, automatic: bool = False) -> FittedTask:
+def fit_model(
+    dataset: Dataset, task: Task, folder: Path, *, seed: int = 0, automatic: bool = False, characters: bool = True
+) -> FittedTask:
     """Fit a model, write it beside the task, and record it.
+
+    Args:
+        dataset: The version.
+        task: The task.
+        folder: Of the task.
+        seed: Of the folds.
+        automatic: Learn from certified automatic labels, too.
+        characters: Look at runs of characters, too, not at words and pairs alone.
 
     Raises:
         CurateError: There is nothing to learn.
     """
     began, classes = now(), len(task.label_names)
     learned = learned_from(dataset, task, automatic=automatic)
-    fitted = fit(learned.texts, learned.labels, classes, seed=seed)
+    counts = hashed(learned.texts, characters=characters)
+    fitted = fit(counts, learned.labels, classes, seed=seed)
     path = folder / "model.safetensors"
-    save(fitted.model, path)
+    save(fitted.model, path, task.label_names)
     digest, before = file_hash(path), probabilities(fitted.held_out, multilabel=fitted.model.multilabel)
     after = fitted.out_of_fold()
     chosen = (after > 0.5).astype(np.int64) if learned.labels.ndim == 2 else after.argmax(1)
-    curve = learning_curve(learned.texts, learned.labels, classes, sizes=SIZES, penalty=fitted.model.penalty, seed=seed)
+    curve = learning_curve(counts, learned.labels, classes, sizes=SIZES, penalty=fitted.model.penalty, seed=seed)
     facts: dict[str, Any] = {
         "schema": 1, "task": task.name, "kind": task.kind, "labels": list(task.label_names), "sha256": digest,
         "name": f"linear-{digest[:12]}", "dataset": dataset.name, "version": dataset.version, "seed": seed,
@@ -132,6 +145,7 @@ def fit_model(dataset: Dataset, task: Task, folder: Path, *, seed: int = 0, auto
         "calibration_error": {"before": expected_calibration_error(before, learned.labels),
                               "after": expected_calibration_error(after, learned.labels)},
         "brier": {"before": brier(before, learned.labels), "after": brier(after, learned.labels)},
+        **held_out(fitted, learned.labels, list(task.label_names)),
         "random": _random_part(dataset, task, learned, chosen, seed),
         "learning_curve": [
             {"labels": one.labels, "accuracy": _plain(one.accuracy), "macro_f1": _plain(one.macro_f1)} for one in curve

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,33 +16,80 @@ __all__ = ["auto", "fit", "preannotate", "weak"]
 
 def fit(
     version: VersionArgument = None,
-    seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the folds, and of the draw of --documents.")] = 0,
     automatic: Annotated[
         bool, typer.Option("--automatic", help="Learn from certified automatic labels, too (self-training).")
     ] = False,
+    words: Annotated[
+        bool,
+        typer.Option(
+            "--words", help="Look at words and pairs alone: the stage quality_classifier is then 5 times as fast."
+        ),
+    ] = False,
+    column: Annotated[
+        str | None,
+        typer.Option(help="Learn the values of a column of VERSION, without a task; words alone.", metavar="COLUMN"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With --column: where the model is written; by default COLUMN.safetensors.", metavar="FILE"),
+    ] = None,
+    text: Annotated[str, typer.Option(help="With --column: the column with the texts.", metavar="COLUMN")] = "text",
+    documents: Annotated[
+        int, typer.Option(min=2, help="With --column: most documents; of more, these are drawn.")
+    ] = 20_000,
     task: TaskOption = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
-    """Fit a model to what people said: cross-validated, calibrated, with the learning curve."""
+    """Fit a model to what people said, or to a column: cross-validated, calibrated, with the learning curve."""
     from curate.commands.options import print_json
-    from curate.commands.tables import print_table
+    from curate.errors import CurateError
     from curate.labeling.model import fit_model
 
-    said, path, dataset = opened(task, version, store)
-    told = fit_model(dataset, said, path.parent, seed=seed, automatic=automatic).facts
-    if as_json:
-        print_json(told)
-        return
-    echo(f"{told['name']}: {told['documents']:,} labelled documents; {path.parent / 'model.safetensors'}")
-    errors = told["calibration_error"]
-    echo(f"on documents that it had not seen (5 folds): accuracy {told['accuracy']:.3f}, macro-F1 {told['macro_f1']:.3f}; "
-         f"calibration error {errors['after']:.3f} (before temperature {errors['before']:.3f})")  # fmt: skip
-    if told["random"]:
+    if column is not None:
+        if version is None or task is not None or automatic:
+            raise CurateError(
+                "`--column` is of a version, without a task", "--column", "curate label fit NAME --column COLUMN"
+            )
+        told = _fit_column(version, store, (column, text, documents, seed), out)
+    elif out is not None:
+        raise CurateError("`--out` is of a model of `--column`: that of a task lies beside task.yaml", "--out")
+    else:
+        said, path, dataset = opened(task, version, store)
+        fitted = fit_model(dataset, said, path.parent, seed=seed, automatic=automatic, characters=not words)
+        told = {**fitted.facts, "file": str(path.parent / "model.safetensors")}
+    (print_json if as_json else _tell_fit)(told)
+
+
+def _fit_column(version: str, store: str | None, asked: tuple[str, str, int, int], out: Path | None) -> dict[str, Any]:
+    from curate.dataset.find import find_store
+    from curate.dataset.reader import open_dataset
+    from curate.labeling.column import Asked, fit_column
+
+    column, text, documents, seed = asked
+    dataset = open_dataset(version, find_store(store))
+    return fit_column(dataset, Asked(column, text, documents, seed=seed), out or Path(f"{column}.safetensors"))
+
+
+def _tell_fit(told: dict[str, Any]) -> None:
+    from curate.commands.tables import print_table
+
+    name = told.get("name") or f"linear-{told['sha256'][:12]}"
+    echo(f"{name}: {told['documents']:,} labelled documents; {told['file']}")
+    said = told["held_out"]
+    echo(f"on documents that it had not seen (5 folds): accuracy {_shown(said['accuracy'])}")
+    for label, area in said["auc"].items():
+        echo(f"  a document that is `{label}` scores above one that is not: {_shown(area)}")
+    if "macro_f1" in told:
+        errors = told["calibration_error"]
+        echo(f"macro-F1 {told['macro_f1']:.3f}; calibration error {errors['after']:.3f} (before temperature "
+             f"{errors['before']:.3f})")  # fmt: skip
+    if told.get("random"):
         drawn = told["random"]
         echo(f"on the {drawn['documents']:,} of them that were drawn at random: accuracy {_shown(drawn['accuracy'])}, "
              f"macro-F1 {_shown(drawn['macro_f1'])}; this is what to expect of the rest")  # fmt: skip
-    if told["learning_curve"]:
+    if told.get("learning_curve"):
         echo()
         points = [(one["labels"], _shown(one["accuracy"]), _shown(one["macro_f1"])) for one in told["learning_curve"]]
         print_table(("labels", "accuracy", "macro-F1"), points)

@@ -34,7 +34,7 @@ class Difficulty(Global):
     """Gives every document the column `difficulty`, for training on easy ones first.
 
     Train with `data: {difficulty: difficulty}` and `curriculum: {difficulty: true}`. Words are runs of letters and digits in
-    lower case. What a model finds hard is a column of perplexities, which needs no stage: name it in `data.difficulty`.
+    lower case. What a model finds hard the stage `perplexity` tells: name its column in `data.difficulty`.
     """
 
     libraries: ClassVar[tuple[str, ...]] = ("xxhash",)

@@ -316,7 +316,7 @@ _EMPTY: Any = _Empty()
 def _attached(stage: Stage, features: pa.Table) -> tuple[str, ...]:
     if isinstance(stage, Mapper):
         return tuple(name for name in features.column_names if name not in ("row", IDENT))
-    carried = stage.carries if isinstance(stage, Filter) else ()
+    carried = tuple(stage.adds()) if isinstance(stage, Filter) else ()
     return tuple(name for name in carried if name in features.column_names)  # none where every document failed
 
 

@@ -38,6 +38,8 @@ BUILT_IN: dict[str, str] = {
     "c4_bad_words": "curate.filter.c4_bad_words:C4BadWords",
     "url": "curate.filter.url:Url",
     "fineweb": "curate.filter.fineweb:FineWeb",
+    "quality_classifier": "curate.quality.classifier:QualityClassifier",
+    "perplexity": "curate.quality.perplexity:Perplexity",
     "exact_duplicates": "curate.dedup.exact:ExactDuplicates",
     "exact_lines": "curate.dedup.lines:ExactLines",
     "exact_substrings": "curate.dedup.substrings:ExactSubstrings",

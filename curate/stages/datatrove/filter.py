@@ -90,6 +90,6 @@ def _opened(stage: Mapper | Filter) -> Callable[[pa.Table], Effect]:
 
     def apply(batch: pa.Table) -> Effect:
         features = measure(batch)
-        return Effect(stage.decide(features), {name: features.column(name) for name in stage.carries})
+        return Effect(stage.decide(features), {name: features.column(name) for name in stage.adds()})
 
     return apply
