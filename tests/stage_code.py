@@ -15,7 +15,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = REPOSITORY / "tests" / "goldens" / "stage_code.json"
 FOLDERS = (
-    "collect", "clean", "filter", "dedup", "privacy", "audit", "mix", "contamination", "quality", "chat", "synthesize", "stages",
+    "collect", "clean", "filter", "dedup", "privacy", "audit", "mix", "contamination", "quality", "chat", "synthesize",
+    "stages",
 )  # fmt: skip
 CONTRACT = {"curate.stages.contract", "curate.stages.registry", "curate.stages.work", "curate.stages.selectors"}
 
