@@ -7,10 +7,13 @@ the columns of all documents. Cost: one block (16 MB at most) of each source's f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
+from curate.config.resources import Resources, most_of
 from curate.config.validation import masked
 from curate.errors import ConfigurationErrors, CurateError, MachineError, did_you_mean
 from curate.pipeline.agree import whole_schema
@@ -21,7 +24,7 @@ from curate.stages.selectors import EVERYTHING, is_json, roots, string_columns
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Preview", "check_columns", "preview"]
+__all__ = ["Preview", "check_columns", "not_here", "preview"]
 
 PAYLOAD_COLUMNS = {CONTENT, MEDIA_TYPE}
 MOST_FILES = 16
@@ -49,6 +52,7 @@ def preview(pipeline: Pipeline) -> Preview:
     A column that is not there is looked for in further files; where there are more than these, it is told as a note.
     """
     refused, lacking = _facts(pipeline.stages)
+    lacking += not_here(pipeline)
     looked = _look(pipeline, files=1)
     if looked.errors or not looked.schemas:
         return Preview([*refused, *looked.errors], lacking, [])
@@ -77,6 +81,23 @@ def _facts(stages: Sequence[ConfiguredStage]) -> tuple[list[CurateError], list[s
         except CurateError as error:
             refused.append(_placed(error, entry))
     return refused, lacking
+
+
+def not_here(pipeline: Pipeline) -> list[str]:
+    """Which stages ask for more than this machine has: backend `local` runs them all the same, which is said."""
+    import psutil
+
+    cpus, gpus = len(os.sched_getaffinity(0)), len(list(Path("/dev").glob("nvidia[0-9]*")))
+    memory, notes = psutil.virtual_memory().total / 1e9, list[str]()
+    for entry in (*pipeline.sources, *pipeline.stages):
+        needs = most_of([entry.resources])
+        if needs.cpus > cpus or needs.gpus > gpus or (needs.memory or 0) > memory:
+            has = Resources(cpus=cpus, gpus=gpus, memory=round(memory, 1)).in_words()
+            notes.append(
+                f"`{entry.id}` asks for {needs.in_words()}, and this machine has {has}: `--backend local` runs it all the "
+                "same, Ray and Slurm look for a machine that has them"
+            )
+    return notes
 
 
 def check_columns(
