@@ -22,6 +22,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import settings
 
+from tests.nursery import open_nursery
 from tests.object_store import ENVIRONMENT, Server, serving
 from tests.offline.sitecustomize import guard
 from tests.oracles import library, real_data
@@ -40,6 +41,12 @@ settings.load_profile("suite")
 
 # a shell that starts the tests in the background lets them ignore Ctrl-C, which some of them send
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Where tests run (not in a process that hands them to others), processes of curate are forks of one that has loaded all."""
+    if not getattr(session.config.option, "numprocesses", None):
+        open_nursery()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -129,7 +129,10 @@ class Project:
         return Outcome(int(exit_.value.code or 0), out, err)
 
     def start(self, *arguments: object, **options) -> subprocess.Popen:
-        """Start the command line as a process of its own."""
+        """Start the command line as a process of its own, as users do: tests look at it, and at its children."""
+        return self._start(arguments, {"env": {**os.environ, "CURATE_TEST_COLD": "1"}, **options})
+
+    def _start(self, arguments: tuple[object, ...], options: dict[str, Any]) -> subprocess.Popen:
         command = [sys.executable, "-m", "curate.cli", *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": self.root}
         process = subprocess.Popen(command, **{**pipes, **options})
@@ -138,7 +141,7 @@ class Project:
 
     def call(self, *arguments: object, **options) -> Outcome:
         """Run the command line as a process of its own."""
-        process = self.start(*arguments, **options)
+        process = self._start(arguments, options)
         out, err = process.communicate()
         return Outcome(process.returncode, out, err)
 
