@@ -17,7 +17,7 @@ from curate.config.resources import Resources, most_of
 from curate.config.validation import masked
 from curate.errors import ConfigurationErrors, CurateError, MachineError, did_you_mean
 from curate.pipeline.agree import whole_schema
-from curate.stages.contract import Audit, Expander, Mapper, Part, Passed, Rejected, Source, SourceContext
+from curate.stages.contract import Audit, Expander, Filter, Mapper, Part, Passed, Rejected, Source, SourceContext
 from curate.stages.extractor import CONTENT, MEDIA_TYPE
 from curate.stages.selectors import EVERYTHING, is_json, roots, string_columns
 
@@ -73,6 +73,7 @@ def _facts(stages: Sequence[ConfiguredStage]) -> tuple[list[CurateError], list[s
     for entry in stages:
         try:
             entry.stage.facts()
+            lacking += _language(entry)
         except MachineError as error:
             hint = f" ({error.hint})" if error.hint else ""
             lacking.append(f"on this machine a run would stop at `{entry.id}`: {error.problem}{hint}")
@@ -81,6 +82,29 @@ def _facts(stages: Sequence[ConfiguredStage]) -> tuple[list[CurateError], list[s
         except CurateError as error:
             refused.append(_placed(error, entry))
     return refused, lacking
+
+
+def _language(entry: ConfiguredStage) -> list[str]:
+    """What is to be known of the language that a filter cuts words of, where it is not English.
+
+    Raises:
+        MachineError: A package for it is missing here.
+    """
+    code = getattr(entry.stage, "language", None)
+    if not isinstance(entry.stage, Filter) or not isinstance(code, str) or code in ("en", "eng"):
+        return []
+    from curate.stages.languages import find_language, stop_words
+    from curate.stages.words import word_tokenizer
+
+    if (found := find_language(code)) is None:
+        return []
+    word_tokenizer(code)
+    if stop_words(code):
+        return []
+    return [
+        f"`{entry.id}` reads {found.name} (`{code}`), for which there is no list of stop words: a rule on them is not asked, "
+        "and the other thresholds were found for English"
+    ]
 
 
 def not_here(pipeline: Pipeline) -> list[str]:
