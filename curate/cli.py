@@ -20,7 +20,7 @@ from curate.terminal import echo
 
 __all__ = ["COMMANDS", "GROUPS", "app", "main"]
 
-INTERRUPTED, BROKEN_PIPE = 130, 141
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("curate.commands.init:init", "Make a working project: pipeline.yaml, train.yaml, README."),
     "run": ("curate.commands.run:run", "Run a pipeline file and commit a dataset version."),
@@ -215,6 +215,10 @@ def main() -> None:
         _usage(error)
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except SystemExit as error:
+        if error.code != TERMINATED:
+            raise
+        code = TERMINATED
     except BrokenPipeError:
         code = BROKEN_PIPE
     except Exception as error:  # the outermost edge: what reaches it is our own mistake
@@ -223,7 +227,7 @@ def main() -> None:
         problem = f"internal error: {type(error).__name__}: {error}"
         echo(f"{problem}\n  hint: CURATE_DEBUG=1 shows the traceback; please report it", err=True)
         _end(1, {"errors": [{"problem": problem, "where": None, "hint": None}]})
-    if code == INTERRUPTED:
+    if code in (INTERRUPTED, TERMINATED):
         typer.echo("interrupted; finished work is kept, the same command goes on from there", err=True)
         _end(code, {"errors": [{"problem": "interrupted", "where": None, "hint": "run the same command again"}]})
     if code == BROKEN_PIPE:  # whoever read our output has gone; nobody is left to tell

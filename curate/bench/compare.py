@@ -47,17 +47,35 @@ def texts_of(paths: Sequence[str], most: float) -> list[str]:
     from curate import open_dataset
     from curate.pipeline.run import run
 
+    for path in paths:
+        if not Path(path).exists():
+            raise CurateError(f"there is no file or folder `{path}`", "CORPUS")
     with tempfile.TemporaryDirectory() as name:
         whole = [
             str(Path(path).resolve() / "**" / "*") if Path(path).is_dir() else str(Path(path).resolve())
             for path in paths
         ]
-        pipeline = {"dataset": "bench", "sources": [{"stage": "files", "paths": whole}], "stages": []}
+        pipeline = {
+            "dataset": "bench",
+            "sources": [{"stage": "files", "paths": whole}],
+            "stages": [],
+            "min_documents": 0,
+        }
         file = Path(name) / "pipeline.yaml"
         file.write_text(json.dumps(pipeline))
-        run(file, store=f"{name}/store", sample=max(FEWEST, int(most * 1e6 / SHORT)))
-        column = open_dataset("bench-sample", f"{name}/store").arrow(columns=["text"]).column("text")
-        return _first((text for text in column.to_pylist() if text), most)
+        try:
+            run(file, store=f"{name}/store", sample=max(FEWEST, int(most * 1e6 / SHORT)))
+        except CurateError as error:  # it stands in a file that nobody wrote
+            told = f"the corpus `{'`, `'.join(paths)}` cannot be read: {error.problem}"
+            raise CurateError(told, "CORPUS", error.hint) from None
+        made = open_dataset("bench-sample", f"{name}/store")
+        column = made.arrow(columns=["text"]).column("text").to_pylist() if made.manifest["documents"]["kept"] else []
+        texts = _first((text for text in column if text), most)
+    if not texts:
+        raise CurateError(
+            f"the corpus `{'`, `'.join(paths)}` has no text", "CORPUS", "files are read as `files` reads them"
+        )
+    return texts
 
 
 def _first(texts: Iterator[str], most: float) -> list[str]:

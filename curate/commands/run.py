@@ -58,12 +58,15 @@ def run(
     from curate.config.pipeline import load_pipeline
     from curate.errors import GateError
     from curate.pipeline.backends.named import Placement
+    from curate.pipeline.preview import not_here
     from curate.pipeline.progress import progress_for_terminal
     from curate.pipeline.run import default_store, run_pipeline
 
     placement = Placement(backend, workers, address, tuple(sbatch or ()))
     placement.check()
     loaded = load_pipeline(pipeline, overrides or [])
+    for told in not_here(loaded) if backend == "local" else ():
+        echo(f"note: {told}", err=True)
     if detach:
         return _detach(loaded.root, placement, as_json)
     try:

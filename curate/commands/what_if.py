@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +42,8 @@ def _print(told: dict[str, Any]) -> None:
     from curate.commands.tables import print_table
 
     unit = told["unit"]
-    echo(f"{told['dataset']}@{told['tag'] or told['version'][:12]}; sizes in {unit}\n")
+    seen = f"`{told['sizes_of']}` saw them" if told["sizes_of"] else "they were read"
+    echo(f"{told['dataset']}@{told['tag'] or told['version'][:12]}; sizes in {unit}, of documents as {seen}\n")
     changes = [
         [
             f"{one['stage']}.{one['setting']}",
@@ -54,16 +56,7 @@ def _print(told: dict[str, Any]) -> None:
     ]
     print_table(("each change alone", "from", "to", "would leave", unit, "would stay", unit), changes)
     echo("")
-    rules = [
-        [
-            f"{one['stage']}: {one['reason']}",
-            *(_number(one[when][how]) for how in ("alone", "only", "first") for when in _WHEN),
-            (one["now"]["first"] or _NONE)["size"],
-        ]
-        for one in told["rules"]
-        if any((one[when]["alone"] or one[when]["first"])["documents"] for when in _WHEN)
-    ]
-    print_table(("rule", "fail it", "now", "it only", "now", "leave by it", "now", unit), rules)
+    _print_rules(told["rules"], unit)
     echo("")
     stages = [
         [one["id"], *(one[key]["documents"] for key in ("in", "gone", "in_now", "gone_now", "never_seen"))]
@@ -73,11 +66,11 @@ def _print(told: dict[str, Any]) -> None:
     before, now, unknown = (told["documents"][key] for key in ("before", "now", "unknown"))
     more = f", and of {unknown['documents']:,} ({unknown['size']:,}) more it is not known: no later stage saw them so"
     echo(
-        f"\nkept: {before['documents']:,} documents ({before['size']:,} {unit}); now {now['documents']:,} ({now['size']:,})"
-        + (more if unknown["documents"] else "")
+        f"\nkept: {before['documents']:,} documents; now {now['documents']:,} "
+        f"(as {seen}: {before['size']:,} {unit}; now {now['size']:,})" + (more if unknown["documents"] else "")
     )
     for one in told["examples"]:
-        echo(visible(_example(one), in_one_line=True))
+        echo(visible(_example(one, told["changes"]), in_one_line=True))
     for note in told["notes"]:
         echo(f"note: {note}")
 
@@ -94,8 +87,31 @@ def _number(amount: dict[str, int] | None) -> int | str:
     return "?" if amount is None else amount["documents"]
 
 
-def _example(one: dict[str, Any]) -> str:
+def _print_rules(rules: Sequence[dict[str, Any]], unit: str) -> None:
+    """Whom the rules take; without the columns that nothing is known of, as of a stage that does not decide by rules."""
+    from curate.commands.tables import print_table
+
+    some = [one for one in rules if any((one[when]["alone"] or one[when]["first"])["documents"] for when in _WHEN)]
+    hows = {"alone": "fail it", "only": "it only", "first": "leave by it"}
+    known = [how for how in hows if any(one[when][how] is not None for one in some for when in _WHEN)]
+    rows = [
+        [
+            f"{one['stage']}: {one['reason']}",
+            *(_number(one[when][how]) for how in known for when in _WHEN),
+            (one["now"]["first"] or _NONE)["size"],
+        ]
+        for one in some
+    ]
+    print_table(("rule", *(head for how in known for head in (hows[how], "now")), unit), rows)
+
+
+def _example(one: dict[str, Any], changes: Sequence[dict[str, Any]]) -> str:
+    """A document at a threshold; where its rule has none by itself, with the settings that changed."""
     bounds = [("-" if one[when] is None else f"{one[when]:g}") for when in _WHEN]
-    value = "-" if one["value"] is None or one["value"] != one["value"] else f"{one['value']:.4g}"
-    told = f"{one['id']} would {one['would']}: {one['stage']} {one['reason']} {value}"
-    return f"  {told} ({bounds[0]} -> {bounds[1]}): {one['text']}"
+    value = "" if one["value"] is None or one["value"] != one["value"] else f" {one['value']:.4g}"
+    told = f"{one['id']} would {one['would']}: {one['stage']} {one['reason']}{value}"
+    between = f"{bounds[0]} -> {bounds[1]}"
+    if bounds == ["-", "-"]:
+        mine = [change for change in changes if change["stage"] == one["stage"]]
+        between = ", ".join(f"{change['setting']} {change['from']} -> {change['to']}" for change in mine)
+    return f"  {told} ({between}): {one['text']}"

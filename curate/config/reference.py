@@ -138,6 +138,15 @@ def reference_page() -> str:
     from curate.stages.registry import BUILT_IN
 
     lines = ["# Stages", "", "Made from the stage classes by `make docs`; do not edit.", ""]
+    lines += [
+        "Every stage and every source may have an `id`, by which it is told from others (by default its name), and",
+        "`resources`, what a task of it needs of a machine:", "",
+        "| setting | type | default | what it is |", "|---|---|---|---|",
+        *settings_rows(Resources, "resources."), "",
+        "They are for `--backend ray` and `slurm`; `local` gives each stage one thread, whatever it asks for, and says where",
+        "this machine lacks it. Neighbours that ask for the same share a task; with other needs each has its own.",
+        "",
+    ]  # fmt: skip
     for name in sorted(BUILT_IN):
         one = stage_reference(name)
         lines += [f"## {name}", "", f"Kind: {one['kind']}", "", one["description"], ""]

@@ -18,6 +18,13 @@ class Resources(BaseModel):
     memory: float | None = Field(None, gt=0, description="GB (10^9 bytes); null leaves it to the cluster's default")
     gpus: int = Field(0, ge=0, description="graphics processors")
 
+    def in_words(self) -> str:
+        """What is asked for, as a person would say it: `2 CPUs, 1 GPU and 8 GB of memory`."""
+        parts = [f"{self.cpus} CPU{'s' * (self.cpus > 1)}"]
+        parts += [f"{self.gpus} GPU{'s' * (self.gpus > 1)}"] if self.gpus else []
+        memory = [] if self.memory is None else [f"{self.memory:g} GB of memory"]
+        return " and ".join([part for part in (", ".join([*parts, *memory][:-1]), [*parts, *memory][-1]) if part])
+
 
 def most_of(needs: Iterable[Resources | None]) -> Resources:
     """What stages need that are done in one task: of each thing the most that one of them asks for."""

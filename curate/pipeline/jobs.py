@@ -46,7 +46,8 @@ class Job(NamedTuple):
 
     def task(self, number: int) -> Task:
         """The job as a task for a backend."""
-        return Task(number, {**self.record(), "key": None if self.small else self.key}, self.label, self.time_limit)
+        spec = {**self.record(), "key": None if self.small else self.key}
+        return Task(number, spec, self.label, self.time_limit, stages=self.stages)
 
 
 class Hands(Protocol):

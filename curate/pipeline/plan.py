@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
+from curate.config.resources import most_of
 from curate.config.validation import mask
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ConfigurationErrors, CurateError, ResumableError
@@ -39,10 +40,16 @@ class Bundle(NamedTuple):
 def sections(
     stages: Sequence[ConfiguredStage],
 ) -> list[tuple[list[ConfiguredStage], ConfiguredStage | None]]:
-    """The stages cut behind every one that is not done shard by shard, or makes other shards: what runs fused, and that one."""
+    """The stages cut behind every one that is not done shard by shard, or makes other shards: what runs fused, and that one.
+
+    Stages that need other resources of a machine are cut apart, too: a task asks only for what all of it uses.
+    """
     cut: list[tuple[list[ConfiguredStage], ConfiguredStage | None]] = []
     fused: list[ConfiguredStage] = []
     for entry in stages:
+        if fused and most_of([entry.resources]) != most_of([fused[-1].resources]):
+            cut.append((fused, None))
+            fused = []
         if isinstance(entry.stage, Global | Expander):
             cut.append((fused, entry))
             fused = []

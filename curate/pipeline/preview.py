@@ -7,17 +7,20 @@ the columns of all documents. Cost: one block (16 MB at most) of each source's f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
+from curate.config.resources import Resources, most_of
 from curate.dataset.schema import JSON_FIELD
 from curate.dataset.store import Store
 from curate.errors import ConfigurationErrors, CurateError, MachineError, did_you_mean
 from curate.pipeline.agree import whole_schema
 from curate.pipeline.fetch import known_snapshots
 from curate.pipeline.lock import fetched_sources
-from curate.stages.contract import Audit, Expander, Mapper, Part, Passed, Rejected, Source, SourceContext
+from curate.stages.contract import Audit, Expander, Filter, Mapper, Part, Passed, Rejected, Source, SourceContext
 from curate.stages.extractor import CONTENT, MEDIA_TYPE
 from curate.stages.fetched import Fetched, Snapshot
 from curate.stages.selectors import EVERYTHING, is_json, roots, string_columns
@@ -25,7 +28,7 @@ from curate.stages.selectors import EVERYTHING, is_json, roots, string_columns
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Preview", "check_columns", "preview"]
+__all__ = ["Preview", "check_columns", "not_here", "preview"]
 
 PAYLOAD_COLUMNS = {CONTENT, MEDIA_TYPE}
 MOST_FILES = 16
@@ -57,6 +60,7 @@ def preview(pipeline: Pipeline, store: Store | None = None) -> Preview:
         store: Has what was fetched; nothing is fetched here.
     """
     refused, lacking = _facts(pipeline.stages)
+    lacking += not_here(pipeline)
     try:
         fetched = known_snapshots(pipeline, store)
     except CurateError as error:
@@ -85,6 +89,7 @@ def _facts(stages: Sequence[ConfiguredStage]) -> tuple[list[CurateError], list[s
     for entry in stages:
         try:
             entry.stage.facts()
+            lacking += _language(entry)
         except MachineError as error:
             hint = f" ({error.hint})" if error.hint else ""
             lacking.append(f"on this machine a run would stop at `{entry.id}`: {error.problem}{hint}")
@@ -93,6 +98,46 @@ def _facts(stages: Sequence[ConfiguredStage]) -> tuple[list[CurateError], list[s
         except CurateError as error:
             refused.append(entry.placed(error))
     return refused, lacking
+
+
+def _language(entry: ConfiguredStage) -> list[str]:
+    """What is to be known of the language that a filter cuts words of, where it is not English.
+
+    Raises:
+        MachineError: A package for it is missing here.
+    """
+    code = getattr(entry.stage, "language", None)
+    if not isinstance(entry.stage, Filter) or not isinstance(code, str) or code in ("en", "eng"):
+        return []
+    from curate.stages.languages import find_language, stop_words
+    from curate.stages.words import word_tokenizer
+
+    if (found := find_language(code)) is None:
+        return []
+    word_tokenizer(code)
+    if stop_words(code):
+        return []
+    return [
+        f"`{entry.id}` reads {found.name} (`{code}`), for which there is no list of stop words: a rule on them is not asked, "
+        "and the other thresholds were found for English"
+    ]
+
+
+def not_here(pipeline: Pipeline) -> list[str]:
+    """Which stages ask for more than this machine has: backend `local` runs them all the same, which is said."""
+    import psutil
+
+    cpus, gpus = len(os.sched_getaffinity(0)), len(list(Path("/dev").glob("nvidia[0-9]*")))
+    memory, notes = psutil.virtual_memory().total / 1e9, list[str]()
+    for entry in (*pipeline.sources, *pipeline.stages):
+        needs = most_of([entry.resources])
+        if needs.cpus > cpus or needs.gpus > gpus or (needs.memory or 0) > memory:
+            has = Resources(cpus=cpus, gpus=gpus, memory=round(memory, 1)).in_words()
+            notes.append(
+                f"`{entry.id}` asks for {needs.in_words()}, and this machine has {has}: `--backend local` runs it all the "
+                "same, Ray and Slurm look for a machine that has them"
+            )
+    return notes
 
 
 def check_columns(

@@ -7,9 +7,11 @@ filters of which one writes a column that the other reads or writes keep their o
 dropped by which of them changes.
 
 The order is by cost / share that is dropped, the cheapest first, which is the best where what one filter drops says nothing
-about the next (Hellerstein and Stonebraker 1993); the seconds that are told assume the same. A cost is what the latest run
-spent on a document that it measured, without loading what it needs, and with the reading of texts in the first of a section.
-Filters that cut words share them, and whichever comes first pays: that part of what is told is not saved (benchmarks/LOG.md).
+about the next (Hellerstein and Stonebraker 1993); the seconds that are told assume the same. A cost is what the latest run,
+finished or not, spent in a filter on a document that it measured: without loading, without reading texts, and without cutting
+them into words, which whichever comes first does for all (curate/stages/preparation.py). So the order in which they were
+measured makes no difference. Measured again they differ by some percent all the same: an order is proposed where it saves more
+than a tenth and more than a second.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ from curate.errors import CurateError
 from curate.stages.contract import Filter
 from curate.stages.selectors import EVERYTHING, root
 
-__all__ = ["Measured", "best_order", "reordered", "segments"]
+__all__ = ["Measured", "best_order", "reordered", "segments", "worthwhile"]
+
+LEAST_SHARE, LEAST_SECONDS = 0.1, 1.0
+"""What an order saves that is proposed, at least."""
 
 
 class Measured(NamedTuple):
@@ -47,20 +52,31 @@ def reordered(dataset: Dataset, pipeline: Pipeline) -> list[dict[str, Any]]:
         first, `before` and `after`: seconds that they take.
 
     Raises:
-        CurateError: No run has measured one of them, or the newest version has other stages, or these with other settings.
+        CurateError: No run has measured some of them, or the newest version has other stages, or these with other settings.
     """
     rows = {row["id"]: row for row in dataset.manifest["stages"]}
     costs = _costs(dataset)
-    found = []
-    for segment in segments(pipeline.stages):
-        known = {entry.id: _measured(entry, rows, costs, pipeline) for entry in segment}
-        order = best_order(segment, known)
+    found, there = [], list(segments(pipeline.stages))
+    _check_known([entry for segment in there for entry in segment], rows, costs, pipeline)
+    for segment in there:
+        known = {entry.id: _measured(rows[entry.id], costs[entry.id]) for entry in segment}
         names, first = [entry.id for entry in segment], rows[segment[0].id]["in"]
+        order, before, after = worthwhile(segment, known, first)
         found.append({
             "stages": [{"id": one, "seconds": 1000 * known[one].seconds, "dropped": known[one].dropped} for one in names],
-            "proposed": order, "documents": first, "before": first * _cost(names, known), "after": first * _cost(order, known),
+            "proposed": order, "documents": first, "before": before, "after": after,
         })  # fmt: skip
     return found
+
+
+def worthwhile(
+    segment: Sequence[ConfiguredStage], known: Mapping[str, Measured], documents: int
+) -> tuple[list[str], float, float]:
+    """The order to propose, and the seconds before and after: the cheapest, or the one there is where that saves too little."""
+    names, order = [entry.id for entry in segment], best_order(segment, known)
+    before, after = documents * _cost(names, known), documents * _cost(order, known)
+    saves = before - after
+    return (order, before, after) if saves > max(LEAST_SECONDS, LEAST_SHARE * before) else (names, before, before)
 
 
 def segments(stages: Sequence[ConfiguredStage]) -> Iterator[list[ConfiguredStage]]:
@@ -119,27 +135,41 @@ def _costs(dataset: Dataset) -> dict[str, float]:
         if one["name"] != dataset.name:
             continue
         for stage, cost in one["facts"].get("costs", {}).items():
-            if cost["documents"] and cost["documents"] >= best.get(stage, (0, 0.0))[0] // 2:
-                best[stage] = cost["documents"], cost["seconds"] / cost["documents"]
+            # Records before `own_seconds` held the preparation for all in the first stage's: they say too little.
+            if "own_seconds" in cost and cost["documents"] and cost["documents"] >= best.get(stage, (0, 0.0))[0] // 2:
+                best[stage] = cost["documents"], cost["own_seconds"] / cost["documents"]
     return {stage: seconds for stage, (_, seconds) in best.items()}
 
 
-def _measured(
-    entry: ConfiguredStage, rows: Mapping[str, dict[str, Any]], costs: Mapping[str, float], pipeline: Pipeline
-) -> Measured:
-    row = rows.get(entry.id)
-    if row is None or entry.id not in costs:
-        what = "no run has measured it" if row else "the newest version was made without it"
+def _check_known(
+    filters: Sequence[ConfiguredStage], rows: Mapping[str, Any], costs: Mapping[str, float], pipeline: Pipeline
+) -> None:
+    """Everything is known of all filters; what is not is told at once."""
+    made = {True: "no run has measured {}", False: "the newest version was made without {}"}
+    lacking = {entry.id: entry.id in rows for entry in filters if entry.id not in rows or entry.id not in costs}
+    if lacking:
+        names = ", ".join(f"`{name}`" for name in lacking)
+        one = len(lacking) == 1
+        why = [
+            made[there].format("it" if one else ", ".join(f"`{name}`" for name in lacking if lacking[name] == there))
+            for there in dict.fromkeys(lacking.values())
+        ]
+        first = next(entry for entry in filters if entry.id in lacking)
         raise CurateError(
-            f"what `{entry.id}` costs is not known: {what}",
-            entry.where,
-            f"curate run {pipeline.path.name} --force {entry.id}",
+            f"what {names} {'costs' if one else 'cost'} is not known: {'; '.join(why)}",
+            first.where,
+            f"curate run {pipeline.path.name} {' '.join(f'--force {name}' for name in lacking)}",
         )
-    if changed := [key for key, value in entry.shown_settings().items() if row["settings"].get(key) != value]:
-        raise CurateError(
-            f"what `{entry.id}` drops is not known: the newest version was made with another `{'`, `'.join(changed)}`",
-            entry.where,
-            f"curate run {pipeline.path.name} with these settings first",
-        )
+    for entry in filters:
+        settings = rows[entry.id]["settings"]
+        if changed := [key for key, value in entry.shown_settings().items() if settings.get(key) != value]:
+            raise CurateError(
+                f"what `{entry.id}` drops is not known: the newest version was made with another `{'`, `'.join(changed)}`",
+                entry.where,
+                f"curate run {pipeline.path.name} with these settings first",
+            )
+
+
+def _measured(row: Mapping[str, Any], seconds: float) -> Measured:
     gone = row["dropped"] + row["quarantined"]
-    return Measured(costs[entry.id], gone / row["in"] if row["in"] else 0.0)
+    return Measured(seconds, gone / row["in"] if row["in"] else 0.0)

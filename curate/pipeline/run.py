@@ -186,8 +186,8 @@ class _Run:
     seconds: dict[str, float] = field(default_factory=dict)
     measured: Counter[str] = field(default_factory=Counter)
     """How many documents each stage measured, where that is known."""
-    opening: Counter[str] = field(default_factory=Counter)
-    """Milliseconds that went into loading what each stage needs, which is no cost of a document."""
+    own: dict[str, float] = field(default_factory=dict)
+    """Seconds that each stage itself worked at them."""
 
     def result(self, sample: int | None) -> RunResult:
         clock = time.monotonic()
@@ -246,9 +246,8 @@ class _Run:
         return RunResult(name, version, tag, manifest["documents"], stages, tasks, seconds, place)
 
     def _costs(self) -> dict[str, dict[str, float]]:
-        """What each stage measured and how long that took, without the loading of what it needs: for `plan --reorder`."""
-        spent = {name: max(self.seconds[name] - self.opening[name] / 1000, 0.0) for name in self.measured}
-        return {name: {"documents": self.measured[name], "seconds": seconds} for name, seconds in spent.items()}
+        """What each stage measured and how long it worked at that: for `plan --reorder`."""
+        return {name: {"documents": self.measured[name], "own_seconds": spent} for name, spent in self.own.items()}
 
     # ---- its record
 
@@ -259,7 +258,7 @@ class _Run:
             yield
         except BaseException as error:
             if self.identity and not isinstance(error, GateError):
-                self._record(state_after(error))
+                self._record(state_after(error), facts={"costs": self._costs()})
             raise
 
     def _record(
@@ -343,7 +342,8 @@ class _Run:
             job = by_number[task.number]
             self._count(job, result.pop("seconds"))
             self.measured.update(result.pop("measured", {}))
-            self.opening.update(result.pop("opening", {}))
+            for stage, spent in result.pop("own", {}).items():
+                self.own[stage] = self.own.get(stage, 0.0) + spent
             done(task.number, result)
             self.progress.advance(job.documents or sum(one["documents"] for one in result.get("shards", ())))
 

@@ -25,6 +25,7 @@ from curate.pipeline.inferred import declared, stacked, together
 from curate.pipeline.measured import Measured
 from curate.pipeline.task import StageSpec, engine_key
 from curate.stages.contract import Audit, Filter, Global, Mapper, Stage, Verdicts
+from curate.stages.preparation import SPENT
 from curate.stages.selectors import COMPARED, PLACES, framed, is_plain, joined, mapped, roots
 from curate.stages.verdicts import as_one, check_rows, verdict_schema
 
@@ -106,7 +107,7 @@ class Section:
         opened: The stages that this process has opened.
         seconds: Time of each stage that measured something, by id.
         worked: Stages that measured something, by id with how many documents.
-        opening: Milliseconds of them that went into loading what a stage needs.
+        own: Seconds that a stage itself worked: not those for loading, for texts, and for what it prepared for others, too.
     """
 
     store: Store
@@ -117,7 +118,7 @@ class Section:
     opened: Opened
     seconds: dict[str, float] = field(default_factory=dict)
     worked: Counter[str] = field(default_factory=Counter)
-    opening: Counter[str] = field(default_factory=Counter)
+    own: dict[str, float] = field(default_factory=dict)
     measured: Measured = field(init=False)
 
     def __post_init__(self) -> None:
@@ -185,15 +186,16 @@ class Section:
             and not isinstance(stage, Mapper)
         ):
             raise no_text(spec.id, table.column_names)
-        began = time.perf_counter()
         function = self.opened.get(spec, stage, table, self.blame, self.progress)
-        self.opening[spec.id] += round(1000 * (time.perf_counter() - began))
+        began = time.perf_counter() - SPENT.seconds
         verdicts, columns = [verdict_schema().empty_table()], []
         for start, result in calls(function, stage, spec.id, table, rows, self.blame, self.progress):
             said, added = _parts(result, stage)
             if said is not None and said.num_rows:
                 verdicts.append(said.set_column(0, "row", pa.array(rows[said.column("row").to_numpy() + start])))
             columns.append(added)
+        took = time.perf_counter() - SPENT.seconds - began
+        self.own[spec.id] = self.own.get(spec.id, 0.0) + max(took, 0.0)
         types = self.opened.declared(spec, stage, table.schema)
         return as_one(verdicts), _marked(stacked(spec.id, columns, len(rows), types), stage)
 
@@ -398,4 +400,4 @@ def run_section(work: Section, specs: Sequence[StageSpec], last: StageSpec | Non
     result |= {"provisional": doubtful, "objects": objects}
     if key:
         work.store.write_receipt(key, result, objects)
-    return {**result, "seconds": work.seconds, "measured": dict(work.worked), "opening": dict(work.opening)}
+    return {**result, "seconds": work.seconds, "measured": dict(work.worked), "own": work.own}

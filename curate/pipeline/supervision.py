@@ -57,6 +57,7 @@ class Task:
         resources: What it needs of a machine.
         lost: How many workers were lost with it.
         suspects: What they were about to do.
+        stages: Ids of the stages that it is for.
     """
 
     number: int
@@ -66,6 +67,7 @@ class Task:
     resources: Resources = NOTHING_SPECIAL
     lost: int = 0
     suspects: frozenset[At] = field(default_factory=frozenset)
+    stages: tuple[str, ...] = ()
 
 
 def next_attempt(task: Task, lost: Lost) -> Task | str:

@@ -115,8 +115,14 @@ def _changes(entry: ConfiguredStage, before: dict[str, Any]) -> Iterator[Change]
 def _decides(entry: ConfiguredStage, change: Change) -> bool:
     """Whether a changed setting is a threshold, with values that are known."""
     stage, secret = entry.stage, "${env:"
-    threshold = isinstance(stage, Filter) and change.setting in stage.thresholds
-    return threshold and secret not in str(change.before) and secret not in str(change.after)
+    if not isinstance(stage, Filter) or change.setting not in stage.thresholds:
+        return False
+    return secret not in f"{change.before} {change.after}" and not _edits(stage, change)
+
+
+def _edits(stage: Filter, change: Change) -> bool:
+    """Whether a change makes a filter edit that did not, or the other way: later stages would see other texts."""
+    return _with(stage, {change.setting: change.before}).edits() != stage.edits()
 
 
 def _undecided(entry: ConfiguredStage, change: Change, pipeline: Pipeline) -> CurateError:
@@ -124,6 +130,12 @@ def _undecided(entry: ConfiguredStage, change: Change, pipeline: Pipeline) -> Cu
     if isinstance(entry.stage, Filter):
         known = ", ".join(f"`{one}`" for one in sorted(entry.stage.thresholds)) or "none of its settings"
         told = f"what it measures depends on it; decided from what is stored: {known}"
+        if (
+            change.setting in entry.stage.thresholds
+            and "${env:" not in f"{change.before} {change.after}"
+            and _edits(entry.stage, change)
+        ):
+            told = "it says whether texts are edited, and later stages would see others"
     else:
         told = _AT_WORK[entry.stage.kind].format(entry.id)
     value = "..." if "${env:" in str(change.after) else change.after

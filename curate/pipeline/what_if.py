@@ -89,7 +89,8 @@ def what_if(dataset: Dataset, pipeline: Pipeline, *, examples: int = 3) -> dict[
         examples: How many documents nearest to each threshold are named.
 
     Returns:
-        `dataset, version, unit, changes, rules, stages, documents, examples, notes`: the fields of `curate what-if --json`.
+        `dataset, version, unit, sizes_of, changes, rules, stages, documents, examples, notes`: the fields of `curate what-if
+        --json`. Sizes are of documents as the stage `sizes_of` saw them; None: as they were read.
 
     Raises:
         CurateError: Something else is changed than thresholds, or nothing.
@@ -105,7 +106,13 @@ def what_if(dataset: Dataset, pipeline: Pipeline, *, examples: int = 3) -> dict[
     told = _told(tally, found, order[first:])
     notes = [*found.notes, *_unsure(tally, pipeline, order[first:])]
     named = _name_examples(dataset.store, shards, found, tally)
-    facts = {"dataset": dataset.name, "version": dataset.version, "tag": dataset.tag, "unit": unit[0]}
+    facts = {
+        "dataset": dataset.name,
+        "version": dataset.version,
+        "tag": dataset.tag,
+        "unit": unit[0],
+        "sizes_of": unit[1],
+    }
     return {**facts, **told, "examples": named, "notes": notes}
 
 
@@ -339,7 +346,8 @@ def _told(tally: _Tally, found: Touched, stages: Sequence[str]) -> dict[str, Any
 
 
 def _unsure(tally: _Tally, pipeline: Pipeline, stages: Sequence[str]) -> Iterator[str]:
-    """What is taken to be as it was, though it may not be."""
+    """What is taken to be as it was, though it may not be: one sentence for all stages."""
+    told: list[str] = []
     for entry in pipeline.stages:
         if entry.id not in stages or not isinstance(entry.stage, Global):
             continue
@@ -347,10 +355,9 @@ def _unsure(tally: _Tally, pipeline: Pipeline, stages: Sequence[str]) -> Iterato
             tally.stages.get((entry.id, what), Amount()).documents for what in ("in", "in now", "never seen")
         )
         if seen != now or new:
-            yield (
-                f"`{entry.id}` decides over all documents: of those it saw {seen - now:,} would not come to it, and {new:,} "
-                "others would or may; of the rest it is taken to say what it said"
-            )
+            told.append(f"`{entry.id}` ({seen - now:,} that it saw would not come to it, {new:,} others would or may)")
+    if told:
+        yield f"these decide over all documents, and are taken to say of the rest what they said: {', '.join(told)}"
 
 
 def _name_examples(store: Store, shards: Sequence[Shard], found: Touched, tally: _Tally) -> list[dict[str, Any]]:

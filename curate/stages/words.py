@@ -25,6 +25,7 @@ from curate.stages.english import BROKEN, English
 from curate.stages.languages import find_language
 from curate.stages.lean import without
 from curate.stages.missing import missing_package
+from curate.stages.preparation import preparing
 from curate.stages.tokens import SPOKEN, STOP, Kept, Tokenized, Vocabulary, cut_by, joined
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ class EnglishWords(WordTokenizer):
         first = self.chunks.strings.count
         try:
             found = self.chunks.look_up(data, bounds)
-            for start in range(first, self.chunks.strings.count, _LINES):
-                self._learn(start, min(start + _LINES, self.chunks.strings.count))
+            with preparing():
+                for start in range(first, self.chunks.strings.count, _LINES):
+                    self._learn(start, min(start + _LINES, self.chunks.strings.count))
         except BaseException:  # numbers without tokens must not stay
             self._begin()
             raise
@@ -125,7 +127,8 @@ class EnglishWords(WordTokenizer):
         new = [place for place, ids in enumerate(found) if ids is None]
         if new:
             vocabulary = self.vocabulary
-            cut = self._cut(column if len(new) == len(keys) else column.take(new))
+            with preparing():
+                cut = self._cut(column if len(new) == len(keys) else column.take(new))
             if self.vocabulary is not vocabulary and len(new) < len(keys):  # numbers mean something else now
                 return self.cut(column)
             for number, place in enumerate(new):

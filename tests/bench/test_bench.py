@@ -79,6 +79,21 @@ def test_too_few_documents_and_unknown_names_are_refused(corpus, monkeypatch, ca
     assert "did you mean `fineweb`?" in err
 
 
+def test_a_corpus_that_cannot_be_read_is_named_and_no_file_that_nobody_wrote(tmp_path):
+    with pytest.raises(CurateError, match="there is no file or folder `nothere`") as missing:
+        texts_of(["nothere"], 1)
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "odd.xyz").write_bytes(b"\0\1\2")
+    with pytest.raises(CurateError, match="no text") as empty:
+        texts_of([str(tmp_path / "empty.jsonl")], 1)
+    with pytest.raises(CurateError) as odd:
+        texts_of([str(tmp_path / "odd.xyz")], 1)
+    for error in (missing.value, empty.value, odd.value):
+        assert error.where == "CORPUS"
+        assert "pipeline.yaml" not in f"{error.problem} {error.hint}"
+    assert "odd.xyz" in odd.value.problem
+
+
 def test_where_nothing_was_planted_or_dropped_there_is_no_share():
     texts = [f"{number} is a number" for number in range(5)]
     given, planted = plant(texts)

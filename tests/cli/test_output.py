@@ -13,12 +13,12 @@ def test_the_funnel(toy):
     shown = re.sub(r"\d+\.\d$", "0.0", outcome.out, flags=re.MULTILINE)
     shown = re.sub(r"\d+\.\d s$", "0.0 s", shown, flags=re.MULTILINE)
     assert shown == (
-        "stage    in  kept  dropped  edited  quarantined  seconds\n"
-        "lines    61    60        0       0            1      0.0\n"
-        "shout    60    60        0      34            0      0.0\n"
-        "long     60    58        2       0            0      0.0\n"
-        "letters  58    58        0       0            0      0.0\n"
-        "copies   58    57        1       0            0      0.0\n"
+        "stage    in  kept  dropped  edited  quarantined  worker s\n"
+        "lines    61    60        0       0            1       0.0\n"
+        "shout    60    60        0      34            0       0.0\n"
+        "long     60    58        2       0            0       0.0\n"
+        "letters  58    58        0       0            0       0.0\n"
+        "copies   58    57        1       0            0       0.0\n"
         "\n"
         "61 documents in = 57 kept + 3 dropped + 1 quarantined\n"
         "tasks: 20 run, 0 cached, 0.0 s\n"

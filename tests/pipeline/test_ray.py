@@ -31,7 +31,7 @@ def note(text):
     print(text, file=sys.__stdout__)
     raise SystemExit
 with module.RayBackend("nowhere", Path("."), None, sys.argv[1], note) as backend:
-    list(backend.run(deque([Task(0, {}, "a task", resources=Resources(gpus=2, memory=1))])))
+    list(backend.run(deque([Task(0, {}, "a task", resources=Resources(gpus=2, memory=1), stages=("detoxify",))])))
 """
 
 
@@ -92,10 +92,29 @@ def test_a_version_is_the_same_when_a_node_is_lost_at_work(prepared, cluster, mo
     assert json.loads(out)["version"] == prepared.run().version
 
 
+def test_a_driver_that_is_ended_says_so_and_nothing_of_ray(prepared, cluster, monkeypatch):
+    prepared.write("one.txt", *(f"SLOW {i}" for i in range(60)))
+    monkeypatch.setenv("TOY_SLEEP", "0.1")
+    running = prepared.start(
+        "run", "pipeline.yaml", "--backend", "ray", "--address", cluster.address, "--store", "by-ray"
+    )
+    called = Path(os.environ["TOY_LOG"])
+    while running.poll() is None and not (called.exists() and "Shout" in called.read_text()):
+        time.sleep(0.05)
+    running.terminate()
+    _, err = running.communicate()
+    assert running.returncode == 143, err
+    assert err.endswith("interrupted; finished work is kept, the same command goes on from there\n")
+    assert "PC: @" not in err
+    assert "SIGTERM" not in err
+
+
 def test_what_no_machine_of_the_cluster_has_is_said(cluster):
     done = subprocess.run([sys.executable, "-c", WAITS, cluster.address], capture_output=True, text=True, check=True)
-    asked = "{'CPU': 1, 'GPU': 2, 'memory': 1000000000}"
-    assert done.stdout == f"no machine of the Ray cluster has {asked}: its tasks wait for one\n"
+    asked = (
+        "`detoxify` needs 1 CPU, 2 GPUs and 1 GB of memory on one machine, and no machine of the Ray cluster has that"
+    )
+    assert done.stdout.startswith(f"{asked}: it waits until one joins; Ctrl-C ends the run")
 
 
 def test_a_cluster_that_is_not_there_is_said(prepared):

@@ -9,7 +9,7 @@ import pytest
 
 from curate.config.pipeline import load_pipeline
 from curate.errors import CurateError
-from curate.pipeline.reorder import Measured, best_order, reordered, segments
+from curate.pipeline.reorder import Measured, best_order, reordered, segments, worthwhile
 
 HEAD = 'dataset: toy\nsources: [{stage: "toy_stages:Lines", id: lines}]\nstages:\n'
 FILTERS = [
@@ -128,14 +128,78 @@ def test_every_order_keeps_the_same_documents_and_the_proposal_is_printed(projec
     assert set(json.loads(outcome.out)) == {"schema", "dataset", "version", "store", "filters"}
     outcome = project.cli("plan", "pipeline.yaml", "--reorder")
     assert "s for 1,000 documents" in outcome.out
-    assert "the kept documents are the same" in outcome.out or "the cheapest order that is known" in outcome.out
+    assert "the kept documents are the same" in outcome.out or "this order is as good as any" in outcome.out
+
+
+def test_what_is_proposed_is_a_fixed_point_and_saves_more_than_a_tenth_and_a_second(project):
+    for costs in itertools.product((0.0, 0.9, 1.0, 3.0), (0.0, 0.1, 0.5), repeat=2):
+        known = {"a": Measured(*costs[:2]), "b": Measured(*costs[2:]), "sample": Measured(0.95, 0.3)}
+        [segment] = segments(entries(project, *FILTERS))
+        order, before, after = worthwhile(segment, known, 100)
+        assert order == ["a", "b", "sample"] or before - after > max(1, before / 10)
+        by_id = {entry.id: entry for entry in segment}
+        again = worthwhile([by_id[name] for name in order], known, 100)
+        assert again[0] == order
+        assert worthwhile(segment, known, 0)[0] == ["a", "b", "sample"]  # nothing is saved of nothing
+
+
+PREPARES = """
+from curate.stages.contract import Filter
+from curate.stages.decide import verdict_table
+from curate.stages.preparation import SPENT
+class Prepares(Filter):
+    "Says that all its time went into what it prepares for others, too."
+    def columns(self): return ()
+    def edits(self): return False
+    def open(self):
+        import pyarrow as pa
+        def measure(batch):
+            SPENT.seconds += 1000
+            return pa.table({"n": [1] * batch.num_rows})
+        return measure
+    def decide(self, measured):
+        from curate.stages.verdicts import verdict_schema
+        return verdict_schema().empty_table()
+"""
+
+
+def test_what_a_filter_prepares_for_others_is_no_cost_of_its_own(project):
+    (project.root / "prepares.py").write_text(PREPARES)
+    project.write("one.txt", "some text", "more text here")
+    project.pipeline(HEAD + '  - {stage: "prepares:Prepares", id: p}\n' + FILTERS[0])
+    project.run()
+    [found] = reordered(project.open(), load_pipeline(project.file))
+    assert [one["seconds"] > 0 for one in found["stages"]] == [False, True]
+
+
+def test_what_a_run_measured_counts_though_it_failed_later(project):
+    project.write("one.txt", *(f"text {number}" for number in range(20)))
+    copies, fails = '  - {stage: "toy_stages:Copies", id: copies}\n', '  - {stage: "toy_stages:Unfinished", id: u}\n'
+    project.pipeline(HEAD + "".join(FILTERS) + copies + fails)
+    with pytest.raises(CurateError):
+        project.run()
+    project.pipeline(HEAD + "".join(FILTERS) + copies)
+    project.run()
+    [found] = reordered(project.open(), load_pipeline(project.file))
+    assert {one["id"] for one in found["stages"]} == {"a", "b", "sample"}
+
+
+def test_all_filters_that_nobody_measured_are_named_at_once(project):
+    project.write("one.txt", "some text", "more text here")
+    project.pipeline(HEAD + FILTERS[0])
+    project.run()
+    project.pipeline(HEAD + "".join(FILTERS))
+    problem = "what `b`, `sample` cost is not known: the newest version was made without `b`, `sample`"
+    with pytest.raises(CurateError, match=problem) as caught:
+        reordered(project.open(), load_pipeline(project.file))
+    assert caught.value.hint == "curate run pipeline.yaml --force b --force sample"
 
 
 def test_what_no_run_has_measured_is_an_error_that_says_how_to_measure_it(project):
     project.write("one.txt", "some text", "more text here")
     project.pipeline(HEAD + FILTERS[0])
     project.run()
-    project.pipeline(HEAD + "".join(FILTERS))
+    project.pipeline(HEAD + FILTERS[0] + FILTERS[1])
     with pytest.raises(
         CurateError, match="what `b` costs is not known: the newest version was made without it"
     ) as caught:

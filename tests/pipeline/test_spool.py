@@ -253,6 +253,52 @@ def test_stages_that_are_done_together_need_the_most_that_one_of_them_needs():
     assert most_of([None]) == Resources()
 
 
+def test_a_slurm_that_is_not_there_is_said_and_leaves_nothing(toy, tmp_path):
+    """By programs that say what Slurm's say without a controller: this machine may have none of them."""
+    for name in ("sbatch", "squeue", "scancel", "scontrol"):
+        said = (
+            "resolve_ctls_from_dns_srv: res_nsearch error: Unknown host",
+            "Could not establish a configuration source",
+        )
+        (tmp_path / name).write_text(
+            "#!/bin/sh\n" + "".join(f"echo '{name}: error: {line}' >&2\n" for line in said) + "exit 1\n"
+        )
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    refused = toy.call("run", "pipeline.yaml", "--backend", "slurm", env={**os.environ, "PATH": path})
+    assert refused.code == 2
+    assert "error: no Slurm controller answers (Could not establish a configuration source)" in refused.err
+    assert "sinfo" not in refused.err
+    assert not (toy.root / ".curate-jobs").exists()
+
+
+def test_a_run_that_is_terminated_ends_as_one_that_is_interrupted(toy, monkeypatch):
+    monkeypatch.setenv("TOY_SLEEP", "30")
+    toy.write("slow.txt", "SLOW")
+    running = toy.start("run", "pipeline.yaml")
+    log = Path(os.environ["TOY_LOG"])
+    while running.poll() is None and not (log.exists() and log.read_text()):
+        time.sleep(0.02)
+    running.terminate()
+    _, err = running.communicate()
+    assert running.returncode == 143, err
+    assert err.endswith("interrupted; finished work is kept, the same command goes on from there\n")
+
+
+def test_needs_are_said_in_words():
+    assert Resources(cpus=2, gpus=1, memory=8).in_words() == "2 CPUs, 1 GPU and 8 GB of memory"
+    assert Resources().in_words() == "1 CPU"
+
+
+def test_resources_that_this_machine_lacks_are_said_where_they_are_not_looked_at(toy):
+    toy.file.write_text(toy.file.read_text().replace("id: shout}", "id: shout, resources: {cpus: 4000}}"))
+    for command in ("validate", "run"):
+        said = toy.cli(command, "pipeline.yaml")
+        assert said.code == 0
+        assert "note: `shout` asks for 4000 CPUs, and this machine has" in said.err
+        assert "`--backend local` runs it all the same" in said.err
+
+
 def test_resources_are_no_part_of_a_version(toy):
     before = toy.run().version
     toy.file.write_text(toy.file.read_text().replace("id: shout}", "id: shout, resources: {cpus: 2, memory: 1}}"))

@@ -225,6 +225,22 @@ def test_stages_are_cut_behind_every_global_one(project):
     assert cut("Shout", "Copies", "Copies", "Long") == [(["s0"], "s1"), ([], "s2"), (["s3"], None)]
 
 
+def test_stages_that_need_other_machines_are_cut_apart_and_ask_for_no_more_than_they_need(project):
+    from curate.config.pipeline import load_pipeline
+
+    def cut(*stages):
+        project.stages(*(f"{stage}, id: s{i}" for i, stage in enumerate(stages)))
+        found = sections(load_pipeline(project.file).stages)
+        return [([entry.id for entry in fused], final and final.id) for fused, final in found]
+
+    gpu, plain = "resources: {gpus: 1}", "resources: {cpus: 1}"
+    assert cut(f"Long, {plain}", f"Copies, {gpu}") == [(["s0"], None), ([], "s1")]
+    assert cut("Shout", f"Long, {gpu}", f"Shout, {gpu}", f"Shout, {plain}") == [
+        (["s0"], None), (["s1", "s2"], None), (["s3"], None)
+    ]  # fmt: skip
+    assert cut(f"Shout, {plain}", "Long") == [(["s0", "s1"], None)]  # what is asked for is what there is without asking
+
+
 def test_a_stage_of_an_installed_package_is_found_by_its_name(project, monkeypatch):
     from importlib.metadata import EntryPoint
 

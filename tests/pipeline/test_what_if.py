@@ -12,8 +12,10 @@ import pyarrow as pa
 import pytest
 import toy_project
 
+from curate.commands.what_if import _example, _print_rules
 from curate.config.pipeline import load_pipeline
 from curate.errors import CurateError
+from curate.pipeline.thresholds import Change, _decides
 from curate.pipeline.what_if import what_if
 from curate.stages.contract import Rule
 from curate.stages.decide import decide_by_rules
@@ -109,8 +111,8 @@ def test_documents_that_a_filter_edits_stay_and_are_new_to_later_stages_where_th
 def test_a_stage_over_all_documents_is_told_where_others_come_to_it(filtered):
     [note] = told(filtered, "b.maximum=19")["notes"]
     assert note == (
-        "`Copies` decides over all documents: of those it saw 0 would not come to it, and 2 others would or may; of the rest "
-        "it is taken to say what it said"
+        "these decide over all documents, and are taken to say of the rest what they said: `Copies` (0 that it saw would not "
+        "come to it, 2 others would or may)"
     )
 
 
@@ -119,9 +121,15 @@ def test_so_is_one_that_dropped_nobody_since_what_it_compares_is_less(filtered):
     filtered.run()
     assert filtered.open().manifest["stages"][-1]["dropped"] == 0
     [note] = told(filtered, "b.maximum=15")["notes"]
-    assert note.startswith(
-        "`all` decides over all documents: of those it saw 6 would not come to it, and 0 others would or may"
-    )
+    assert note.endswith("`all` (6 that it saw would not come to it, 0 others would or may)")
+
+
+def test_several_of_them_are_one_line(filtered):
+    filtered.stages(*FILTERS[:-1], "Copies, id: one", "Copies, id: two")
+    filtered.run()
+    [note] = told(filtered, "b.maximum=15")["notes"]
+    assert "`one` (6 that it saw" in note
+    assert "`two` (6 that it saw" in note
 
 
 def test_a_rule_is_counted_alone_as_the_only_one_and_as_the_reason():
@@ -286,6 +294,27 @@ def test_no_change_and_other_stages_are_errors(filtered):
         told(filtered, "a.minimum=4")
 
 
+def test_a_setting_by_which_a_filter_begins_to_edit_is_not_decided_from_what_is_stored(project):
+    (project.root / "asked.jsonl").write_text('{"question": "one two three four five six seven eight nine"}\n')
+    project.pipeline(
+        'dataset: toy\nsources: [{stage: "toy_stages:Lines", id: lines}]\n'
+        "stages: [{stage: decontaminate, evaluation: [asked.jsonl], action: cut, max_share: 0.1}]\n"
+    )
+    (entry,) = load_pipeline(project.file).stages
+    assert not _decides(entry, Change("action", "drop", "cut"))
+    assert _decides(entry, Change("max_share", 0.9, 0.1))
+
+
+def test_of_a_stage_without_rules_only_what_is_known_is_printed(capsys):
+    some = {"documents": 3, "size": 5}
+    unknown = {"alone": None, "only": None, "first": some}
+    _print_rules([{"stage": "d", "reason": "found", "before": unknown, "now": unknown}], "words")
+    assert capsys.readouterr().out == "rule      leave by it  now  words\nd: found            3    3      5\n"
+    one = {"id": "a", "would": "leave", "stage": "d", "reason": "found", "value": None, "before": None, "now": None}
+    changes = [{"stage": "d", "setting": "max_share", "from": 0.9, "to": 0.1}]
+    assert _example({**one, "text": "t"}, changes) == "  a would leave: d found (max_share 0.9 -> 0.1): t"
+
+
 # ---- the command
 
 
@@ -294,9 +323,11 @@ def test_the_command_writes_for_people_and_for_scripts(filtered):
     outcome = filtered.cli("what-if", "pipeline.yaml", "--set", "a.minimum=6", "--set", "a.maximum=22")
     assert (outcome.code, outcome.err) == (0, "")
     assert "too_short" in outcome.out
+    assert "sizes in bytes, of documents as they were read" in outcome.out
+    assert f"\nkept: {filtered.open().manifest['documents']['kept']} documents; now" in outcome.out
     assert "one.txt#4 would leave: a too_short 5 (3 -> 6): xxxxx" in outcome.out
     outcome = filtered.cli("what-if", "pipeline.yaml", "--set", "a.minimum=6", "--json")
-    fields = "schema dataset version tag unit changes rules stages documents examples notes"
+    fields = "schema dataset version tag unit sizes_of changes rules stages documents examples notes"
     assert set(json.loads(outcome.out)) == set(fields.split())
     assert filtered.calls() == {}
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 from curate.errors import CurateError, did_you_mean
@@ -45,10 +48,9 @@ class Placement(NamedTuple):
                 raise CurateError(f"`{option}` is for `--backend {backend}`", option)
 
 
-def open_backend(
-    placement: Placement, store: str, root: Path, note: Callable[[str], None]
-) -> AbstractContextManager[Backend]:
-    """A backend, not begun yet.
+@contextmanager
+def open_backend(placement: Placement, store: str, root: Path, note: Callable[[str], None]) -> Iterator[Backend]:
+    """A backend; in the block SIGTERM ends the process as Ctrl-C does, so nothing that was begun elsewhere stays.
 
     Args:
         placement: Which, and how.
@@ -59,6 +61,33 @@ def open_backend(
     Raises:
         CurateError: The placement makes no sense.
     """
+    told: list[int] = []
+    try:
+        with _made(placement, store, root, note) as backend, _noting_the_end(told):
+            yield backend
+    except SystemExit as error:
+        raise SystemExit(told[0] if told else error.code) from None  # Ray makes another one of it
+
+
+@contextmanager
+def _noting_the_end(told: list[int]) -> Iterator[None]:
+    """In the block SIGTERM raises SystemExit, and its exit code is put into `told`."""
+
+    def terminated(number: int, frame: FrameType | None) -> None:
+        told.append(128 + number)
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminated)  # not before Ray has put its own in place, which prints stacks
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _made(placement: Placement, store: str, root: Path, note: Callable[[str], None]) -> AbstractContextManager[Backend]:
     placement.check()
     if placement.backend == "ray":
         from curate.pipeline.backends.ray import RayBackend

@@ -20,6 +20,7 @@ from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from curate.config.resources import Resources
 from curate.errors import CurateError
 from curate.pipeline.backends.contract import Failed, Outcome
 from curate.pipeline.backends.host import Host, driver, from_json, to_json
@@ -159,7 +160,14 @@ class RayBackend:
     def _complain(self, running: Any) -> None:
         """Say which needs no machine of the cluster meets."""
         machines = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        for needs in dict.fromkeys(task.resources for task in running):
+        stages = dict[Resources, dict[str, None]]()
+        for task in running:
+            stages.setdefault(task.resources, {}).update(dict.fromkeys(task.stages))
+        for needs, names in stages.items():
             asked = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": int((needs.memory or 0) * 1e9)}
             if not any(all(has.get(name, 0) >= count for name, count in asked.items()) for has in machines):
-                self.note(f"no machine of the Ray cluster has {asked}: its tasks wait for one")
+                who = " and ".join(f"`{name}`" for name in names) or "a task"
+                self.note(
+                    f"{who} needs {needs.in_words()} on one machine, and no machine of the Ray cluster has that: it waits "
+                    "until one joins; Ctrl-C ends the run, and with other `resources:` in the file it goes on from here"
+                )

@@ -13,10 +13,8 @@ import re
 import secrets
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +36,12 @@ MOST_STARTS = 3
 """Arrays in a row whose workers all ended before they had taken a task."""
 WAIT_SECONDS = 60.0
 PENDING = "PD"
+UNREACHED = (
+    "Unable to contact slurm controller",
+    "resolve_ctls_from_dns_srv",
+    "Could not establish a configuration source",
+)
+"""Words of Slurm's programs where they find nobody to ask."""
 MOST_ELEMENTS = 1000
 """Of an array, where Slurm does not say its limit (MaxArraySize)."""
 
@@ -73,7 +77,7 @@ class SlurmBackend:
         self.store, self.root, self.count, self.options, self.note = store, root, workers or 100, list(options), note
         self.spool = Spool(root / ".curate-jobs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}")
         self.shapes: dict[Resources, _Workers] = {}
-        self.number, self.most, self.before = 0, MOST_ELEMENTS, None
+        self.number, self.most = 0, MOST_ELEMENTS
         self.asked = self.told = time.monotonic()
 
     def __enter__(self) -> SlurmBackend:
@@ -85,10 +89,6 @@ class SlurmBackend:
         self.spool.sweep()
         limit = re.search(r"MaxArraySize\s*=\s*(\d+)", _slurm("scontrol", "show", "config").stdout)
         self.most = max(1, int(limit[1]) - 1) if limit else MOST_ELEMENTS
-        if (
-            threading.current_thread() is threading.main_thread()
-        ):  # of a driver that is a job itself its arrays end, too
-            self.before = signal.signal(signal.SIGTERM, _terminated)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -96,8 +96,6 @@ class SlurmBackend:
         if arrays:
             _slurm("scancel", "--quiet", *arrays)
         self.spool.remove(logs=kind is None)  # else they may be wanted
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)
 
     def run(self, waiting: deque[Task]) -> Iterator[tuple[Task, Outcome]]:
         """Do tasks until none is left; yields each with what came of it, in the order in which they finish."""
@@ -178,9 +176,9 @@ class SlurmBackend:
         done = _slurm("sbatch", *self._options(shape.needs, count))
         found = re.match(r"\d+", done.stdout)
         if done.returncode or not found:
-            problem = f"Slurm does not take the job: {' '.join(done.stderr.split())}"
+            problem, where, hint = _refused(done.stderr)
             if not shape.alive:
-                raise CurateError(problem, "--sbatch", "`sinfo` shows partitions, `sacctmgr show qos` limits")
+                raise CurateError(problem, where, hint)
             if time.monotonic() - self.told > WAIT_SECONDS:
                 self.told = time.monotonic()
                 self.note(f"{problem}; {len(shape.alive)} workers go on, and it is tried again")
@@ -238,12 +236,19 @@ def detach(arguments: Sequence[str], root: Path, options: Sequence[str]) -> tupl
     )
     found = re.match(r"\d+", done.stdout)
     if done.returncode or not found:
-        raise CurateError(f"Slurm does not take the job: {' '.join(done.stderr.split())}", "--sbatch")
+        raise CurateError(*_refused(done.stderr))
     return found[0], root / f"curate-{found[0]}.log"
 
 
-def _terminated(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
+def _refused(said: str) -> tuple[str, str, str]:
+    """What `sbatch` complains of, in words: problem, place and hint."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if any(one in said for one in UNREACHED):
+        last = lines[-1].rpartition("error: ")[2]
+        hint = "`scontrol ping` says whether slurmctld runs, SLURM_CONF which configuration is read"
+        return f"no Slurm controller answers ({last})", "--backend", hint
+    hint = "`sinfo` shows partitions, `sacctmgr show qos` limits"
+    return f"Slurm does not take the job: {' '.join(lines)}", "--sbatch", hint
 
 
 def _state(worker: str) -> str:

@@ -117,7 +117,7 @@ class Spool:
         for path in self.folder.iterdir():
             if logs or path.name != "logs":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in (self.folder, self.folder.parent):
+        for path in (self.folder / "logs", self.folder, self.folder.parent):  # where it is empty
             with suppress(OSError):
                 path.rmdir()
 
