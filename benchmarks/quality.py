@@ -1,6 +1,6 @@
 """The stage `quality_classifier`: its speed beside fastText, and what its models tell apart; n-grams of `perplexity`.
 
-    python benchmarks/quality.py [--megabytes 20] [--runs 5] [--json FILE]
+    python benchmarks/quality.py [--megabytes 20] [--runs 5] [--reviews 2000] [--json FILE]
 
 Documents of 4 kB from books, batches of 100, CPU seconds of one process with one thread. The fastText model has random numbers
 and the size of one that pages are chosen with (two labels, 100 dimensions, pairs of words, a million buckets, the documents'
@@ -40,17 +40,17 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 def documents(megabytes: float) -> list[str]:
     """Pieces of books, of 4,000 characters."""
-    texts = read_books(DATA, megabytes * 1.2)
-    pieces = [text[start : start + 4000] for text in texts for start in range(0, len(text) - 4000, 4000)]
-    return pieces[: int(megabytes * 250)]
+    whole = "\n".join(read_books(DATA, megabytes * 1.2))
+    return [whole[start : start + 4000] for start in range(0, len(whole) - 4000, 4000)][: int(megabytes * 250)]
 
 
-def reviews() -> tuple[list[str], np.ndarray]:
-    """Film reviews, and which are good."""
+def reviews(count: int) -> tuple[list[str], np.ndarray]:
+    """So many film reviews, and which are good."""
     with zipfile.ZipFile(DATA / "nltk_corpora" / "movie_reviews.zip") as file:
-        names = sorted(
+        listed = sorted(
             name for name in file.namelist() if name.endswith(".txt") and name.split("/")[-2] in ("pos", "neg")
         )
+        names = listed[:: len(listed) // count]
         texts = [file.read(name).decode("utf-8", "replace") for name in names]
     return texts, np.array([name.split("/")[-2] == "pos" for name in names], np.int64)
 
@@ -110,11 +110,11 @@ def timed(run: Callable[[list[str]], object], texts: list[str]) -> float:
     return time.process_time() - began
 
 
-def measure(megabytes: float, runs: int, folder: Path) -> dict[str, Any]:
+def measure(megabytes: float, runs: int, count: int, folder: Path) -> dict[str, Any]:
     """Speed of all, alternating, and what the linear models tell apart."""
     texts = documents(megabytes)
     size = sum(len(text.encode()) for text in texts) / 1e6
-    known, labels = reviews()
+    known, labels = reviews(count)
     told: dict[str, Any] = {"megabytes": round(size, 1), "documents": len(texts), "held_out": {}}
     asked: dict[str, Callable[[list[str]], object]] = {}
     for name, characters in (("linear, words", False), ("linear, words and characters", True)):
@@ -151,12 +151,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=20)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--reviews", type=int, default=2000, help="how many the models learn from")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         told = {
             "machine": machine("numba", "fasttext-predict"),
-            **measure(given.megabytes, given.runs, Path(folder)),
+            **measure(given.megabytes, given.runs, given.reviews, Path(folder)),
         }
     text = json.dumps(told, indent=2)
     if given.json:

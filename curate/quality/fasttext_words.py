@@ -109,28 +109,26 @@ def _same(data, start: int, stop: int, other, begin: int, end: int) -> bool:  # 
     return True
 
 
-@njit(cache=True, nogil=True)
-def _entry(text, start: int, stop: int, state, dictionary) -> int:  # noqa: ANN001
+@njit(cache=True, nogil=True, inline="always")
+def _entry(text, start: int, stop: int, state, data, starts, stops, hashes, table) -> int:  # noqa: ANN001
     """The entry of a word, -1 where it has none."""
-    mask = np.uint64(len(dictionary.table) - 1)
+    mask = np.uint64(len(table) - 1)
     slot = state & mask
     while True:
-        found = dictionary.table[np.int64(slot)]
+        found = table[np.int64(slot)]
         if found < 0:
             return -1
-        if dictionary.hashes[found] == state and _same(
-            text, start, stop, dictionary.data, dictionary.starts[found], dictionary.stops[found]
-        ):
+        if hashes[found] == state and _same(text, start, stop, data, starts[found], stops[found]):
             return found
         slot = (slot + np.uint64(1)) & mask
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _gram(state, dictionary, grams, sums) -> int:  # noqa: ANN001
+def _gram(state, buckets, kept, grams, sums) -> int:  # noqa: ANN001
     """Add the row of a hash; returns whether there is one."""
-    row = np.int64(state % np.uint64(dictionary.buckets))
-    if len(dictionary.kept):
-        row = np.int64(dictionary.kept[row])
+    row = np.int64(state % buckets)
+    if len(kept):
+        row = np.int64(kept[row])
         if row < 0:
             return 0
     for column in range(len(sums)):
@@ -149,6 +147,7 @@ def _byte(text, start: int, stop: int, place: int):  # noqa: ANN001, ANN202
 def _characters(text, start: int, stop: int, dictionary, grams, sums) -> int:  # noqa: ANN001
     """Add the rows of the runs of characters of a word, its begin and end marked; returns how many."""
     size, added = stop - start + 2, 0
+    buckets, kept = np.uint64(dictionary.buckets), dictionary.kept
     for first in range(size):
         if (_byte(text, start, stop, first) & 0xC0) == 0x80:
             continue
@@ -160,7 +159,7 @@ def _characters(text, start: int, stop: int, dictionary, grams, sums) -> int:  #
                 state = _add(state, _byte(text, start, stop, place))
                 place += 1
             if count >= dictionary.shortest and not (count == 1 and (first == 0 or place == size)):
-                added += _gram(state, dictionary, grams, sums)
+                added += _gram(state, buckets, kept, grams, sums)
             count += 1
     return added
 
@@ -185,25 +184,11 @@ def _between(byte) -> bool:  # noqa: ANN001
 
 
 @njit(cache=True, nogil=True)
-def _word(text, start: int, stop: int, state, dictionary, rows, grams, sizes, sums):  # noqa: ANN001, ANN202
-    """Add what a word stands for; returns how many rows, and -1 where it is a label."""
-    found = _entry(text, start, stop, state, dictionary)
-    if found >= dictionary.words:
-        return -1
-    if found >= 0:
-        for column in range(len(sums)):
-            sums[column] += rows[found, column]
-        return np.int64(sizes[found])
-    if stop - start >= len(_LABEL) and _same(text, start, start + len(_LABEL), _LABEL, 0, len(_LABEL)):
-        return -1
-    if dictionary.longest <= 0 or _same(text, start, stop, _END, 0, 4):
-        return 0
-    return _characters(text, start, stop, dictionary, grams, sums)
-
-
-@njit(cache=True, nogil=True)
 def _line(text, position: int, end: int, dictionary, rows, grams, sizes, sums, hashes):  # noqa: ANN001, ANN202
     """Add all that a text stands for; returns how many rows that are."""
+    data, starts, stops, known, table = (
+        dictionary.data, dictionary.starts, dictionary.stops, dictionary.hashes, dictionary.table
+    )  # fmt: skip
     added, words, ended = 0, 0, False
     while not ended:
         while position < end and _between(text[position]):
@@ -214,22 +199,32 @@ def _line(text, position: int, end: int, dictionary, rows, grams, sizes, sums, h
             position += 1
         stop = position
         if start == stop:
-            read, start, stop, ended = _END, 0, 4, True
-            state = hashed(_END, 0, 4)
-        one = _word(read, start, stop, state, dictionary, rows, grams, sizes, sums)
-        if one < 0:
+            read, start, stop, state = _END, 0, 4, hashed(_END, 0, 4)
+        found = _entry(read, start, stop, state, data, starts, stops, known, table)
+        ended = stop - start == 4 and _same(read, start, stop, _END, 0, 4)
+        if found >= dictionary.words or (found < 0 and _is_label(read, start, stop)):
             continue
-        ended = ended or _same(read, start, stop, _END, 0, 4)
-        added += one
         hashes[words] = state | _HIGH if state >> np.uint64(31) else state
         words += 1
+        if found >= 0:
+            added += sizes[found]
+            for column in range(len(sums)):
+                sums[column] += rows[found, column]
+        elif dictionary.longest > 0 and not ended:
+            added += _characters(read, start, stop, dictionary, grams, sums)
     if dictionary.ngrams > 1:
+        buckets, kept = np.uint64(dictionary.buckets), dictionary.kept
         for first in range(words):
             state = hashes[first]
             for last in range(first + 1, min(words, first + dictionary.ngrams)):
                 state = state * _BASE + hashes[last]
-                added += _gram(state, dictionary, grams, sums)
+                added += _gram(state, buckets, kept, grams, sums)
     return added
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _is_label(text, start: int, stop: int) -> bool:  # noqa: ANN001
+    return stop - start >= len(_LABEL) and _same(text, start, start + len(_LABEL), _LABEL, 0, len(_LABEL))
 
 
 @njit(cache=True, nogil=True)

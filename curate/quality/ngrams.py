@@ -2,7 +2,7 @@
 
 A word costs what its longest known n-gram says, and the back-off weights of the longer contexts (Katz 1987); a line begins with
 `<s>` and ends with `</s>`, which costs, too. All n-grams are in one table by a hash of 64 bits of their words, the last first,
-as KenLM's probing model has them (Heafield 2011). Numbers are KenLM's, to 5e-7.
+as KenLM's probing model has them (Heafield 2011). Numbers are KenLM's, to 6e-7.
 
 Reading: some 10 CPU seconds for a million n-grams, 16 bytes of memory each and as much free. Cost of scoring:
 benchmarks/quality.py.
