@@ -1,7 +1,7 @@
 """Text files in other encodings than UTF-8, as UTF-8: so that every reader of lines and records reads one encoding.
 
 Offsets count in the UTF-8 that is made. Bytes that are not of the encoding become one that is never UTF-8: the reader
-rejects the record that they stand in, as it does for a stray byte of a UTF-8 file. Cost: 0.4 CPU s for 100 MB of UTF-16.
+rejects the record that they stand in, as it does for a stray byte of a UTF-8 file.
 """
 
 from __future__ import annotations

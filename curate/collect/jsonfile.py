@@ -2,7 +2,7 @@
 
 Where a value ends is found by the standard library's scanner, over bytes taken as Latin-1, so that places are bytes; what it
 holds is then read as a line of JSON is. A value that is broken ends the reading: where the next one begins is anybody's guess.
-Cost: 70 MB a CPU second, a third of what JSON lines take.
+Cost: 23 MB a CPU second where JSON lines take 123: the scanner of the standard library builds what it scans.
 """
 
 from __future__ import annotations

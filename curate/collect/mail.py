@@ -2,7 +2,7 @@
 
 A message starts at a line `From ADDRESS DATE` behind a blank line. Python's `mailbox` starts one at every line that begins
 with "From ", so that 2,000 messages which quote such a line become 4,000. Lines that the mailbox escaped (`>From `) are as
-they were sent. Cost: 180 MB a CPU second.
+they were sent. Cost: 32 MB a CPU second.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def read_mbox(stream: ByteStream, selection: Selection, *, name: str) -> Iterato
         if len(content) > selection.limit:
             yield Rejected(offset, "too_long", f"the message is longer than {selection.limit} bytes")
             continue
-        held.append((offset, ESCAPED.sub(rb"\1", content)))
+        held.append((offset, ESCAPED.sub(rb"\1", content) if b">From " in content else content))
         size += len(content)
         if size >= TABLE_BYTES:
             yield _table(held, selection, name)
@@ -70,12 +70,12 @@ def _messages(stream: ByteStream, limit: int) -> Iterator[tuple[int, bytes]]:
             continue
         behind = pieces[-1][-3:] if pieces else b"\n\n"
         starts = [
-            found.start()
-            for found in START.finditer(block.data)
-            if BLANK.search(behind + block.data[max(found.start() - 3, 0) : found.start()])
+            place for place in _lines_from(block.data) if BLANK.search(behind + block.data[max(place - 3, 0) : place])
         ]
         for start, stop in pairwise(chain([0], starts, [len(block.data)])):
-            if start in starts and pieces:
+            if start == stop:
+                continue
+            if pieces and (start or starts[:1] == [0]):
                 yield begin, b"".join(pieces)
                 begin, pieces, size = block.offset + start, [], 0
             if size <= limit + (1 << 20):
@@ -83,3 +83,14 @@ def _messages(stream: ByteStream, limit: int) -> Iterator[tuple[int, bytes]]:
                 size += stop - start
     if pieces:
         yield begin, b"".join(pieces)
+
+
+def _lines_from(data: bytes) -> Iterator[int]:
+    """Where lines start that may begin a message; a plain search, where a pattern would be tried at every line."""
+    place = 0 if data.startswith(b"From ") else data.find(b"\nFrom ") + 1
+    while place or data.startswith(b"From "):
+        if START.match(data, place):
+            yield place
+        place = data.find(b"\nFrom ", place) + 1
+        if not place:
+            return
