@@ -1,7 +1,8 @@
 """What the conversations of a version are like: turns, tokens, calls of tools, refusals, reasoning.
 
-A pass over the column `messages` (and `tools`), of at most MEASURED conversations: about 20,000 a CPU second, and the
-tokenizer's time. Tokens are those of the contents alone, by the tokenizer that the store has for the version, else words.
+A pass over the column `messages` (and `tools`), of at most MEASURED conversations, counted as the stage `chat` counts
+(benchmarks/chat.py), and the tokenizer's time. Tokens are those of the contents alone, by the tokenizer that the store has
+for the version, else words.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Rows of conversations in whatever form, as `messages`; of pairs as `prompt`, `chosen` and `rejected`.
 
-Cost: about 15,000 rows of three turns a CPU second, most of it JSON (benchmarks/chat.py).
+Cost: about 14,000 rows of two turns a CPU second, 4,000 with several tool calls (benchmarks/chat.py).
 """
 
 from __future__ import annotations
