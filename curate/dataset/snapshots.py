@@ -40,8 +40,8 @@ __all__ = [
 ]
 
 SCHEMA = 1
-SMALL = 8 << 20
-"""Bytes up to which pieces are put together."""
+SMALL = 16 << 20
+"""Bytes up to which pieces are put together, as they are in memory: texts that repeat pack to a hundredth."""
 BEGIN = "begin"
 
 
@@ -227,14 +227,24 @@ class Fetch:
 
 
 def put_together(store: Store, pieces: Sequence[Piece]) -> list[Piece]:
-    """Small pieces that follow one another as one; rows in the same order."""
+    """Small pieces that follow one another as one; rows in the same order. None holds more than `SMALL` by this."""
     groups: list[list[Piece]] = []
+    size = 0
     for piece in pieces:
-        if groups and not piece.erased and sum(one.bytes for one in (*groups[-1], piece)) <= SMALL:
+        held = _unpacked(store, piece)
+        size += held
+        if groups and not piece.erased and size <= SMALL:
             groups[-1].append(piece)
         else:
             groups.append([piece])
+            size = held
     return [group[0] if len(group) == 1 else _as_one(store, group) for group in groups]
+
+
+def _unpacked(store: Store, piece: Piece) -> int:
+    """Bytes of a piece in memory, about."""
+    with store.parquet(piece.object) as file:
+        return sum(file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups))
 
 
 def _as_one(store: Store, pieces: Sequence[Piece]) -> Piece:

@@ -500,3 +500,12 @@ def test_small_pieces_become_one_and_keep_their_order(tmp_path):
         desk.keep(pa.table({"@key": [str(number)], "a": pa.array([None if number < 2 else number], pa.int64())}), {})
     (piece,) = put_together(store, desk.pieces)
     assert store.read_table(piece.object).column("a").to_pylist() == [None, None, 2, 3]
+
+
+def test_pieces_that_pack_well_are_not_put_together_beyond_what_memory_is_for(tmp_path):
+    store = Store.open(tmp_path / "store", create=True)
+    desk = Fetch(store, "k" * 64, tmp_path, None, print)
+    for number in range(3):
+        desk.keep(pa.table({"@key": [str(number)], "text": ["word " * 2_000_000]}), {})
+    assert sum(piece.bytes for piece in desk.pieces) < 100_000
+    assert put_together(store, desk.pieces) == desk.pieces

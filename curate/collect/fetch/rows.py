@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KEY", "documents_of_piece"]
 
+ROWS = 2000
+"""Rows of a piece that are held at once."""
 KEY = "@key"
 """Column of a piece: what tells a row from all others of its source."""
 
@@ -42,7 +44,7 @@ def documents_of_piece(
     with store.parquet(part.location.partition(":")[2]) as file:
         schema = file.schema_arrow.remove(file.schema_arrow.get_field_index(KEY))
         columns = needed_columns(schema, selection)
-        for batch in file.iter_batches(columns=[KEY, *columns], use_threads=False):
+        for batch in file.iter_batches(ROWS, columns=[KEY, *columns], use_threads=False):
             table = pa.Table.from_batches([batch]).cast(file_schema(file.schema_arrow, [KEY, *columns]))
             keys = table.column(KEY).combine_chunks()
             for piece in documents_of_rows(start, table.select(columns), selection, name=""):
