@@ -59,9 +59,7 @@ def export(
         ),
     ] = "jsonl",
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
-    columns: Annotated[
-        list[str] | None, typer.Option("--column", help="Only this column (repeat it for several).")
-    ] = None,
+    columns: Annotated[list[str] | None, typer.Option("--column", help="Only this column; may be repeated.")] = None,
     escape_formulas: Annotated[
         bool, typer.Option("--escape-formulas", help="CSV: disarm cells that a spreadsheet would run.")
     ] = False,
@@ -86,16 +84,14 @@ def export(
     one = open_dataset(name, find_store(store))
     shard_bytes = None if shard_megabytes is None else int(shard_megabytes * 1_000_000)
     if tokenizer is not None or format_name in TOKEN_FORMATS:
-        refused = {
-            "--column": len(columns or ()) > 1,
+        given = {
+            "--column": (columns or [])[1:],
             "--shard-megabytes": shard_bytes,
             "--escape-formulas": escape_formulas,
         }
-        check_token_options(format_name, tokenizer, [name for name, given in refused.items() if given])
+        check_token_options(format_name, tokenizer, [option for option in given if given[option]])
         column = (columns or ["text"])[0]
-        done = export_tokens(
-            one, format_name, out, tokenizer=str(tokenizer), split=split, column=column, overwrite=overwrite
-        )
+        done = export_tokens(one, format_name, out, tokenizer or "", split=split, column=column, overwrite=overwrite)
     else:
         done = write(
             one, format_name, out, split=split, columns=columns, escape_formulas=escape_formulas, overwrite=overwrite,
