@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curate.commands.options import Json, StoreOption
 from curate.terminal import echo
+
+if TYPE_CHECKING:
+    from curate.dataset.export import ExportResult
+    from curate.dataset.reader import Dataset
 
 __all__ = ["export", "gc", "upgrade", "verify"]
 
@@ -55,9 +59,7 @@ def export(
         ),
     ] = "jsonl",
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
-    columns: Annotated[
-        list[str] | None, typer.Option("--column", help="Only this column (repeat it for several).")
-    ] = None,
+    columns: Annotated[list[str] | None, typer.Option("--column", help="Only this column; may be repeated.")] = None,
     escape_formulas: Annotated[
         bool, typer.Option("--escape-formulas", help="CSV: disarm cells that a spreadsheet would run.")
     ] = False,
@@ -74,7 +76,6 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a version in another format."""
-    from curate.commands.options import print_json
     from curate.dataset.export import export as write
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
@@ -83,31 +84,36 @@ def export(
     one = open_dataset(name, find_store(store))
     shard_bytes = None if shard_megabytes is None else int(shard_megabytes * 1_000_000)
     if tokenizer is not None or format_name in TOKEN_FORMATS:
-        refused = {
-            "--column": len(columns or []) > 1,
+        given = {
+            "--column": (columns or [])[1:],
             "--shard-megabytes": shard_bytes,
             "--escape-formulas": escape_formulas,
         }
-        check_token_options(format_name, tokenizer, [name for name, given in refused.items() if given])
+        check_token_options(format_name, tokenizer, [option for option in given if given[option]])
         column = (columns or ["text"])[0]
-        done = export_tokens(
-            one, format_name, out, tokenizer=str(tokenizer), split=split, column=column, overwrite=overwrite
-        )
+        done = export_tokens(one, format_name, out, tokenizer or "", split=split, column=column, overwrite=overwrite)
     else:
         done = write(
             one, format_name, out, split=split, columns=columns, escape_formulas=escape_formulas, overwrite=overwrite,
             shard_bytes=shard_bytes,
         )  # fmt: skip
+    _tell(one, format_name, out, done, as_json)
+
+
+def _tell(one: Dataset, format_name: str, out: Path, done: ExportResult, as_json: bool) -> None:
+    """What was exported, and what was noted on the way."""
+    from curate.commands.options import print_json
+
     if as_json:
         print_json({
             "dataset": one.name, "version": one.version, "format": format_name, "out": str(out),
             "files": [str(path) for path in done.files], "documents": done.documents, "bytes": done.bytes,
             "cards": [str(path) for path in done.cards], "notes": done.notes,
         })  # fmt: skip
-    else:
-        echo(f"{done.documents:,} documents, {done.bytes:,} bytes in {len(done.files)} file(s): {out}")
-        for note in done.notes:
-            echo(f"note: {note}", err=True)
+        return
+    echo(f"{done.documents:,} documents, {done.bytes:,} bytes in {len(done.files)} file(s): {out}")
+    for note in done.notes:
+        echo(f"note: {note}", err=True)
 
 
 def gc(

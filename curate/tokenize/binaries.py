@@ -45,7 +45,7 @@ BLOCK = 1 << 22
 
 
 def export_tokens(
-    dataset: Dataset, format: str, out: Path, *, tokenizer: str, split: str | None = None, column: str = "text",
+    dataset: Dataset, format: str, out: Path, tokenizer: str, *, split: str | None = None, column: str = "text",
     overwrite: bool = False,
 ) -> ExportResult:  # fmt: skip
     """Write a version's tokens into a folder.

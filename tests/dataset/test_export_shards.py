@@ -177,10 +177,7 @@ READ = {
 
 
 @pytest.mark.parametrize("format", READ)
-def test_splits_are_cut_into_files_of_about_a_size_and_hold_each_document_once(many, tmp_path, monkeypatch, format):
-    from curate.dataset.export import parquet as writer
-
-    monkeypatch.setattr(writer, "DOCUMENTS_PER_GROUP", 100)
+def test_splits_are_cut_into_files_of_about_a_size_and_hold_each_document_once(many, tmp_path, format):
     ending, read = READ[format]
     done = export(many, format, tmp_path / "out", shard_bytes=1_000)
     assert [path.name for path in done.files] == [f"train-0000{n}{ending}" for n in range(3)]

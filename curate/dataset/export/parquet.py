@@ -14,8 +14,10 @@ DOCUMENTS_PER_GROUP = 20_000
 BYTES_PER_GROUP = 64_000_000
 
 
-def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes], name: str) -> int:
-    """Write the documents; returns their number."""
+def write(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes], name: str, *, group_bytes: int = BYTES_PER_GROUP
+) -> int:  # fmt: skip
+    """Write the documents, in row groups of at most about so many bytes in memory; returns their number."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
@@ -35,7 +37,7 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes
             documents += batch.num_rows
             if (
                 sum(part.num_rows for part in group) >= DOCUMENTS_PER_GROUP
-                or sum(part.nbytes for part in group) >= BYTES_PER_GROUP
+                or sum(part.nbytes for part in group) >= group_bytes
             ):
                 writer.write_table(pa.Table.from_batches(group, schema))
                 group = []

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.dataset.export.beside import card_paths, own_files, write_cards
 from curate.dataset.export.files import BATCH, ExportResult, Job, telling, write_files
+from curate.dataset.export.parquet import BYTES_PER_GROUP
 from curate.dataset.facts import Facts, facts_of
 from curate.dataset.nested import nested_schema
 from curate.dataset.runs import now, record, run_id
@@ -97,8 +98,7 @@ def export(
     _check_asked(format, chosen, single=single, escape_formulas=escape_formulas, shard_bytes=shard_bytes)
     facts, paths = _facts(dataset), card_paths(out, single=single)
     splits = [split] if split is not None else list(dataset.splits)
-    options: dict[str, Any] = {"form": chosen.form} if chosen.form else {}
-    options |= {"escape_formulas": True} if escape_formulas else {}
+    options = _options(chosen, format, escape_formulas=escape_formulas, shard_bytes=shard_bytes)
     own = own_files(dataset.store, paths)
     job = Job(dataset, out, schema, split, splits, overwrite, shard_bytes, options, own)
     writer = import_module(chosen.module)
@@ -143,6 +143,16 @@ def _check_asked(format: str, chosen: Format, *, single: bool, escape_formulas: 
     if shard_bytes is not None and (single or not chosen.endings):
         problem = "one file is not cut into several" if single else f"`{format}` cuts its files by itself"
         raise CurateError(problem, hint="name a folder" if single else "leave the size out")
+
+
+def _options(chosen: Format, format: str, *, escape_formulas: bool, shard_bytes: int | None) -> dict[str, Any]:
+    """Settings of the format's writer."""
+    options: dict[str, Any] = {"form": chosen.form} if chosen.form else {}
+    if escape_formulas:
+        options["escape_formulas"] = True
+    if format == "parquet" and shard_bytes is not None:  # a file ends with a row group
+        options["group_bytes"] = min(shard_bytes, BYTES_PER_GROUP)
+    return options
 
 
 def _is_file(chosen: Format, out: Path) -> bool:
