@@ -280,15 +280,12 @@ def _beside(place: pa.Table, features: pa.Table) -> pa.Table:
 
 def _marked(added: pa.Table | None, stage: Any) -> pa.Table | None:
     """The columns that a stage attaches, with a mark on those of JSON text."""
-    import pyarrow as pa
-
-    names = stage.json_columns.intersection(added.column_names if added is not None else ())
-    if added is None or not names:
-        return added
-    fields = [field.with_metadata({JSON_FIELD: b"1"}) if field.name in names else field for field in added.schema]
-    return pa.table(
-        [column.cast(field.type) for column, field in zip(added.columns, fields, strict=True)], pa.schema(fields)
-    )
+    for place, name in enumerate(added.column_names if added is not None else ()):
+        if name in stage.json_columns:
+            assert added is not None
+            field = added.schema.field(place).with_metadata({JSON_FIELD: b"1"})
+            added = added.set_column(place, field, added.column(place))
+    return added
 
 
 def _parts(result: Any, stage: Stage) -> tuple[pa.Table | None, pa.Table | None]:
