@@ -222,7 +222,7 @@ def _hash(data, start: int, stop: int):  # noqa: ANN001, ANN202
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _find(key, keys) -> int:  # noqa: ANN001
+def _find(key, keys) -> np.int64:  # noqa: ANN001
     """Where a key is, or the free place where it would be, as -1 - place."""
     mask = np.uint64(len(keys) - 1)
     slot = (key >> np.uint64(1)) & mask
@@ -230,7 +230,7 @@ def _find(key, keys) -> int:  # noqa: ANN001
         if keys[np.int64(slot)] == key:
             return np.int64(slot)
         slot = (slot + np.uint64(1)) & mask
-    return -1 - np.int64(slot)
+    return np.int64(-1) - np.int64(slot)
 
 
 @njit(cache=True, nogil=True)

@@ -39,27 +39,9 @@ if TYPE_CHECKING:
     from curate.stages.work import Cut, Desk, Work
 
 __all__ = [
-    "Asset",
-    "Audit",
-    "Decision",
-    "Effect",
-    "Expander",
-    "Expansion",
-    "Filter",
-    "Global",
-    "Mapper",
-    "Part",
-    "Passed",
-    "Reduced",
-    "Rejected",
-    "Rule",
-    "Source",
-    "SourceContext",
-    "Span",
-    "Stage",
-    "Verdicts",
-    "verdict_schema",
-]
+    "Asset", "Audit", "Decision", "Effect", "Expander", "Expansion", "Filter", "Global", "Mapper", "Part", "Passed", "Reduced",
+    "Rejected", "Rule", "Source", "SourceContext", "Span", "Stage", "Verdicts",
+]  # fmt: skip
 
 Kind = Literal["source", "mapper", "filter", "audit", "expander", "global"]
 

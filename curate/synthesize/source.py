@@ -41,10 +41,10 @@ class Budget(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    tokens: int | None = Field(None, ge=1, description="most tokens, read and written together")
-    money: float | None = Field(None, gt=0, description="most money, by the prices")
-    read_price: float = Field(0.0, ge=0, description="price of a million tokens that the model reads")
-    write_price: float = Field(0.0, ge=0, description="price of a million tokens that it writes")
+    tokens: int | None = Field(default=None, ge=1, description="most tokens, read and written together")
+    money: float | None = Field(default=None, gt=0, description="most money, by the prices")
+    read_price: float = Field(default=0.0, ge=0, description="price of a million tokens that the model reads")
+    write_price: float = Field(default=0.0, ge=0, description="price of a million tokens that it writes")
 
     @model_validator(mode="after")
     def _prices(self) -> Self:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from curate.chat.measure import REFUSALS, content_of, parsed, refuses
 from curate.jsontext import dumps, loads
@@ -89,12 +89,6 @@ class Unfit(Exception):
     def __init__(self, reason: str, detail: str | None = None) -> None:
         super().__init__(reason)
         self.reason, self.detail = reason, detail
-
-
-class _Source(NamedTuple):
-    prompt: str
-    first: str
-    second: str
 
 
 # ---- asking

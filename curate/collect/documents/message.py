@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import EmailMessage, MIMEPart
 
 from curate.collect.charsets import decode_page, decode_text, find_codec
 from curate.collect.documents.blocks import Structure, render
@@ -39,7 +39,7 @@ def _subject(message: EmailMessage) -> str | None:
     return " ".join(subject.encode("utf-8", "replace").decode().split()) or None
 
 
-def _text(body: EmailMessage, structure: Structure) -> str:
+def _text(body: MIMEPart, structure: Structure) -> str:
     data = body.get_payload(decode=True)
     if not isinstance(data, bytes):
         return ""

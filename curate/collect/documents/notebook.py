@@ -25,7 +25,7 @@ def read_notebook(content: bytes, structure: Structure) -> Extracted:
     if not isinstance(book, dict):
         raise Unreadable("corrupt", "ipynb: it is no notebook")
     sheets = book["worksheets"] if isinstance(book.get("worksheets"), list) else [book]
-    lists = [sheet.get("cells", []) if isinstance(sheet, dict) else None for sheet in sheets or ()]
+    lists: list[Any] = [sheet.get("cells", []) if isinstance(sheet, dict) else None for sheet in sheets or ()]
     if not all(isinstance(one, list) for one in lists):
         raise Unreadable("corrupt", "ipynb: it is no notebook")
     cells = [cell for one in lists for cell in one if isinstance(cell, dict)]

@@ -51,7 +51,7 @@ def read_xlsx(content: bytes, structure: Structure) -> Extracted:
     blocks: list[Block] = []
     for sheet in sheets:
         key = next((value for attribute, value in sheet.attrib.items() if attribute.endswith("}id")), "")
-        if targets.get(key) in container and sheet.get("state", "visible") == "visible":
+        if targets.get(key, "") in container and sheet.get("state", "visible") == "visible":
             rows = list(reader.rows(container.read(targets[key])))
             blocks += [Block(sheet.get("name", ""), level=2), Block(rows=rows)] if rows else []
     return Extracted(render(blocks, structure), {"title": core_title(container)})

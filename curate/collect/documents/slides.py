@@ -35,7 +35,7 @@ def read_pptx(content: bytes, structure: Structure) -> Extracted:
         for element in container.xml("ppt/presentation.xml").iter()
         if local(element) == "sldId"
         for name, key in element.attrib.items()
-        if name.endswith("}id") and targets.get(key) in container
+        if name.endswith("}id") and targets.get(key, "") in container
     ]
     blocks = [block for slide in slides for block in _shapes(container.xml(slide))]
     return Extracted(render(blocks, structure), {"title": core_title(container), "pages": len(slides)})

@@ -94,9 +94,8 @@ class Dataset(Fetched):
             if name not in version.columns:
                 listed = ", ".join(version.columns)
                 raise CurateError(f"`{version.name}` has no column `{name}`", hint=f"its columns are {listed}")
-        read = list(
-            dict.fromkeys([*names, "source_uri", *(["split"] if self.split and "split" in version.columns else [])])
-        )
+        split = ["split"] if self.split and "split" in version.columns else []
+        read: list[str] = list(dict.fromkeys([*names, "source_uri", *split]))
         for table in version.tables(version.fragments[part.start], read):
             if self.split is not None and "split" in read:
                 table = table.filter(compute.equal(table["split"], self.split))

@@ -144,7 +144,9 @@ def mark_value(mark: Sequence[Any], lag: float) -> Any:
         return datetime.date.fromisoformat(value) - datetime.timedelta(days=-(-lag // 86_400))
     if kind == "decimal":
         return decimal.Decimal(value) - decimal.Decimal(str(lag))
-    if isinstance(value, str) and lag:
+    if not lag:
+        return value
+    if isinstance(value, str):
         hint = "`lag: 0`; or a query that makes a time or a number of it"
         raise CurateError("the watermark is text, from which no lag can be taken", hint=hint)
-    return value - lag if lag else value
+    return value - lag

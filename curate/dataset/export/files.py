@@ -125,7 +125,9 @@ def _until(
 
 def _targets(job: Job, endings: tuple[str, ...], *, single: bool) -> dict[Path, str | None]:
     """The files to write (before they are numbered), and the split that goes into each (None: all)."""
-    targets = {job.out: job.split} if single else {job.out / f"{name}{endings[0]}": name for name in job.splits}
+    targets: dict[Path, str | None] = {job.out: job.split}
+    if not single:
+        targets = {job.out / f"{name}{endings[0]}": name for name in job.splits}
     for target in targets if job.shard_bytes is None else ():
         _refuse_existing(target, job.overwrite)
     return targets
