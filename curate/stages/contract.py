@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Asset", "Audit", "Decision", "Effect", "Expander", "Expansion", "Filter", "Global", "Mapper", "Part", "Passed", "Reduced",
-    "Rejected", "Rule", "Source", "SourceContext", "Span", "Stage", "Verdicts",
+    "Rejected", "Rule", "Source", "SourceContext", "Span", "Stage", "Verdicts", "verdict_schema",
 ]  # fmt: skip
 
 Kind = Literal["source", "mapper", "filter", "audit", "expander", "global"]
