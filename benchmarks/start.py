@@ -27,11 +27,8 @@ HERE = Path(__file__).resolve().parents[1]
 FOUR = ("gopher_quality", "gopher_repetition", "fineweb", "c4")
 FILTER = """
 import sys
-try:
-    from curate.stages.lean import import_lean as lean
-except ImportError:
-    from curate.stages.lean import arrow_without_pandas as lean
-lean()
+from curate.stages.lean import import_lean
+import_lean()
 import curate.pipeline.worker
 from curate.dataset.store import Store
 from curate.pipeline.steps import Opened

@@ -39,9 +39,9 @@ def collect(
     from curate.pipeline.fetch import fetch, lines, row
     from curate.pipeline.lock import fetched_sources, lock_path
     from curate.pipeline.run import default_store
-    from curate.stages.lean import arrow_without_pandas
+    from curate.stages.lean import import_lean
 
-    arrow_without_pandas()
+    import_lean()
     loaded = load_pipeline(pipeline, overrides or [])
     opened = Store.open(default_store(loaded, store), create=True)
     if dry_run:

@@ -66,7 +66,7 @@ def test_errors(toy):
         "  at: pipeline.yaml:3:5\n"
         "error: there is no stage named `pi`\n"
         "  at: pipeline.yaml:5:6\n"
-        "  hint: did you mean `pii`?\n"
+        "  hint: did you mean `pii` or `api`?\n"
     )
 
 
