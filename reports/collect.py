@@ -13,7 +13,7 @@ from curate.dataset.reader import Dataset
 from curate.dataset.refs import Reference, tags_of
 from curate.dataset.store import Store
 from curate.reports.conversations import collect_conversations
-from curate.reports.data import Feature, Reason, ReportData, StageData
+from curate.reports.data import ArtifactTable, Feature, Reason, ReportData, StageData
 from curate.reports.features import collect_features
 from curate.reports.history import Histories
 from curate.reports.measures import (
@@ -27,6 +27,18 @@ from curate.reports.runs import runs_of
 from curate.reports.sample import sample_reasons
 
 __all__ = ["collect_report"]
+
+SHOWN = {
+    "mix": {
+        "mix": {
+            "cell": "cell", "documents": "documents", "kept": "kept", "size": "size", "share": "asked", "seen_share": "given",
+            "rate": "times", "seen": "seen", "unique": "unique", "effective": "worth once",
+        }
+    },
+    "topics": {"topics": {"name": "topic", "sampled": "documents it was made of", "words": "words"}},
+}  # fmt: skip
+"""Of stages, their tables that a report shows: the columns, and what people call them."""
+ROWS_SHOWN = 30
 
 
 def collect_report(store: Store, version: str) -> ReportData:
@@ -47,7 +59,7 @@ def collect_report(store: Store, version: str) -> ReportData:
         tag=dataset.tag,
         manifest=manifest,
         stages=tuple(
-            _stage(record, reasons.get(record["id"], ()), features.get(record["id"], ()))
+            _stage(record, reasons.get(record["id"], ()), features.get(record["id"], ()), _tables(store, record))
             for record in manifest["stages"]
         ),
         inputs=dataset.inputs(),
@@ -67,7 +79,24 @@ def _tag(store: Store, dataset: str, version: str) -> str | None:
     return ", ".join(sorted(tags)) or None
 
 
-def _stage(record: dict[str, Any], sampled: tuple[Reason, ...], features: tuple[Feature, ...]) -> StageData:
+def _tables(store: Store, record: dict[str, Any]) -> tuple[ArtifactTable, ...]:
+    """What stages over all documents tell in a table, as it is told to people."""
+    found = list[ArtifactTable]()
+    for name, shown in SHOWN.get(record["stage"], {}).items():
+        objects = record["artifacts"].get(name, {}).get("objects", ())
+        rows = [row for one in objects for row in store.read_table(one).to_pylist()]
+        if rows:
+            cells = tuple(tuple(row[column] for column in shown) for row in rows[:ROWS_SHOWN])
+            found.append(ArtifactTable(name, tuple(shown.values()), cells, len(rows)))
+    return tuple(found)
+
+
+def _stage(
+    record: dict[str, Any],
+    sampled: tuple[Reason, ...],
+    features: tuple[Feature, ...],
+    tables: tuple[ArtifactTable, ...],
+) -> StageData:
     """The stage as the manifest has it; its counts are the manifest's, the examples those of the ledger."""
     known = {(reason.verdict, reason.reason) for reason in sampled}
     # What a source could not read is in the manifest only: rejected input has no verdict.
@@ -93,4 +122,5 @@ def _stage(record: dict[str, Any], sampled: tuple[Reason, ...], features: tuple[
         made=record["made"],
         expanded=record["expanded"],
         passed=record["passed"],
+        tables=tables,
     )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VALIDATION",
+    "ArtifactTable",
     "Clusters",
     "Example",
     "Feature",
@@ -107,6 +108,16 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactTable:
+    """A table that a stage made of all documents (cells of a mixture, topics): its first rows, and how many it has."""
+
+    name: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class StageData:
     """A stage, and what it did.
 
@@ -130,6 +141,7 @@ class StageData:
     made: int = 0
     expanded: int = 0
     passed: dict[str, int] = field(default_factory=dict)
+    tables: tuple[ArtifactTable, ...] = ()
 
     @property
     def removed(self) -> int:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Point", "host_bytes", "public_summary", "summary_points"]
 
 CRAWLED = ("crawl", "common_crawl", "sitemap", "feed")
-SYNTHETIC = ("generate",)
+SYNTHETIC = ("synthesize",)
 MOST_HOSTS = 1000
 """Names that a summary lists; the template asks for a tenth of all, or for small firms a twentieth or 1,000."""
 BILLION, TRILLION = 10**9, 10**12

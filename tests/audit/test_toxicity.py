@@ -201,8 +201,8 @@ def test_a_run_keeps_scores_and_tells_of_a_bad_lexicon_before_it_begins(tmp_path
 
     done = curate("validate", "p.yaml")
     assert done.returncode == 2
-    assert "the severity `x` is not a number from 1 to 9\n  at: words.tsv:2" in done.stderr
-    assert "the severity `10` is not a number from 1 to 9\n  at: words.tsv:3" in done.stderr
+    assert f"the severity `x` is not a number from 1 to 9\n  at: {tmp_path}/words.tsv:2" in done.stderr
+    assert f"the severity `10` is not a number from 1 to 9\n  at: {tmp_path}/words.tsv:3" in done.stderr
     done = curate("run", "p.yaml")
     assert (done.returncode, "words.tsv:2" in done.stderr) == (2, True)
     lexicon(tmp_path, "loser\t2", "idiot\t2")
