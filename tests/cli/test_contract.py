@@ -27,7 +27,9 @@ FIELDS = {
     "collect pipeline.yaml": "pipeline dataset store lock snapshots",
     "add notes --file one.txt": "id author added name characters store",
     "plan pipeline.yaml": "dataset store stages snapshots",
-    "what-if pipeline.yaml --set long.minimum=6": "dataset version tag unit changes rules stages documents examples notes sizes_of",
+    "what-if pipeline.yaml --set long.minimum=6": (
+        "dataset version tag unit changes rules stages documents examples notes sizes_of"
+    ),
     "validate pipeline.yaml": "pipeline dataset valid stages columns notes snapshots",
     "schema": "json_schema",
     "stages": "stages",

@@ -23,7 +23,7 @@ def test_a_kept_document_with_its_edits(done):
         "source": "one.txt#0",
         "verdict": "kept",
         **dict.fromkeys(
-            ("stage", "reason", "value", "threshold", "duplicate_of", "detail", "split", "parent", "children")
+            ("stage", "reason", "value", "threshold", "duplicate_of", "detail", "split", "parent", "children", "origin")
         ),
         "edits": [
             {
@@ -156,7 +156,10 @@ def test_every_quarantined_document_is_listed(project):
 def test_an_unknown_document_is_an_error(done):
     with pytest.raises(CurateError, match="no document `nobody` went into toy@") as caught:
         why(done.open(), "nobody")
-    assert caught.value.hint == "`curate data sample toy` prints some documents with their ids"
+    assert caught.value.hint == (
+        "`curate data sample toy` prints some documents with their ids; 1 that could not be read are called by their places "
+        "(`FILE#OFFSET`), not by ids: `curate data show toy --quarantined` lists them"
+    )
 
 
 def test_the_beginning_of_an_id_is_enough(project):

@@ -81,4 +81,6 @@ def test_checkers_pass(command):
     done = subprocess.run([str(tool), *command[1:]], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     # a warning where a foreign class lacks something is a failure where a name of ours is not there (lxml's are made in C)
-    assert [line for line in done.stdout.splitlines() if "unknown import symbol" in line and '"etree"' not in line] == []
+    assert [
+        line for line in done.stdout.splitlines() if "unknown import symbol" in line and '"etree"' not in line
+    ] == []
