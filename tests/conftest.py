@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import settings
 
-from tests.nursery import open_nursery
+from tests.nursery import open_nurseries
 from tests.object_store import ENVIRONMENT, Server, serving
 from tests.offline.sitecustomize import guard
 from tests.oracles import library, real_data
@@ -46,7 +46,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Where tests run (not in a process that hands them to others), processes of curate are born in a nursery."""
     if not getattr(session.config.option, "numprocesses", None):
-        open_nursery()
+        open_nurseries()
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -13,10 +13,13 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import functools
 import gc
 import io
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -24,11 +27,14 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-__all__ = ["open_nursery"]
+import numpy
+
+__all__ = ["open_nurseries"]
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MODULES = {
@@ -112,18 +118,26 @@ def _path(environment: dict[str, str]) -> list[str]:
     return [one for one in environment.get("PYTHONPATH", "").split(os.pathsep) if one]
 
 
-def open_nursery() -> None:
-    """From now on, processes of `curate` are born there."""
+def open_nurseries() -> None:
+    """From now on, processes of `curate` are born there, by turns in two with other hashes of strings: sets differ in order."""
+    seeds = itertools.cycle((1, 2))
+    _send_there(lambda: _started(next(seeds)))
+
+
+@functools.cache
+def _started(seed: int) -> _Nursery:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     environment = {**os.environ, **ONE_THREAD}
-    command = [sys.executable, "-P", __file__, str(theirs.fileno())]
-    started = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-P", __file__, str(theirs.fileno())], env={**environment, "PYTHONHASHSEED": str(seed)},
+        pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+    )  # fmt: skip
     theirs.close()
-    _send_there(_Nursery(ours, environment))
-    atexit.register(lambda: (ours.close(), started.wait()))
+    atexit.register(lambda: (ours.close(), process.wait()))
+    return _Nursery(ours, environment)
 
 
-def _send_there(nursery: _Nursery) -> None:
+def _send_there(which: Callable[[], _Nursery]) -> None:
     def execute(process: Any, *given: Any) -> None:
         (args, executable, preexec, _, pass_fds, cwd, env, _, _, shell, read_in, write_in, read_out, write_out,
          read_error, write_error, _, gid, gids, uid, umask, session, group) = given  # fmt: skip
@@ -136,11 +150,13 @@ def _send_there(nursery: _Nursery) -> None:
             ),
             (None, []),
         )
-        environment = {**(os.environ if env is None else env)}
         special = (
             executable or preexec or pass_fds or shell or gid or gids or uid or session or umask != -1 or group != -1
         )
-        if module is None or special or not nursery.suits(environment):
+        if module is None or special:
+            return _ordinary(process, *given)
+        environment, nursery = {**(os.environ if env is None else env)}, which()
+        if not nursery.suits(environment):
             return _ordinary(process, *given)
         streams = [standard if one == -1 else one for standard, one in enumerate((read_in, write_out, write_error))]
         process.pid = nursery.birth(module, rest, os.fspath(cwd or str(Path.cwd())), environment, streams)
@@ -194,8 +210,12 @@ def _live(asked: dict[str, Any], streams: list[int]) -> None:
     os.environ.clear()
     os.environ.update(asked["environment"])
     time.tzset()
+    random.seed()
+    numpy.random.seed()
     if asked["module"] == "curate.cli":
-        _send_there(_of_its_own())
+        sys.path.insert(0, asked["cwd"])
+        own = _of_its_own()
+        _send_there(lambda: own)
     _open_streams()
     sys.argv = [str(import_module(asked["module"]).__file__), *asked["arguments"]]
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -207,6 +227,9 @@ def _live(asked: dict[str, Any], streams: list[int]) -> None:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
         if isinstance(error.code, str):
             print(error.code, file=sys.stderr)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except BaseException:
         import traceback
 
@@ -216,8 +239,10 @@ def _live(asked: dict[str, Any], streams: list[int]) -> None:
             threading._shutdown()
             atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
+            try:
                 stream.flush()
+            except (OSError, ValueError):
+                status = status or 120
         os._exit(status)
 
 

@@ -44,4 +44,5 @@ def test_version_ids_do_not_depend_on_the_folder_the_time_or_the_workers(name, m
     for path in pipeline.parent.iterdir():
         os.utime(path, (1_000_000_000, 1_000_000_000))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CURATE_TEST_COLD", "1")  # its workers start as users' do
     assert version_id(pipeline, workers=2) == made(name)
