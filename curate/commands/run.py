@@ -75,7 +75,7 @@ def run(
             force=force or [], accept=accept_quarantined, offline=offline,
         )  # fmt: skip
     except GateError as error:
-        if not as_json:
+        if not as_json and error.result:  # there is none where a budget ended while something was fetched
             _print(error.result)
         raise
     print_json(done.to_json()) if as_json else _print(done.to_json())
