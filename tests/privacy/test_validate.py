@@ -19,7 +19,7 @@ def validate(project):
     return check
 
 
-def test_what_a_run_refuses_because_of_the_file_is_wrong_input_all_at_once_with_places(validate):
+def test_what_a_run_refuses_because_of_the_file_is_wrong_input_all_at_once_with_places(validate, project):
     done = validate(
         "{stage: pii, phone_regions: [XX]}",
         "{stage: toxicity, lexicon: nowhere.tsv}",
@@ -30,8 +30,8 @@ def test_what_a_run_refuses_because_of_the_file_is_wrong_input_all_at_once_with_
     told = [(one["problem"], one["where"]) for one in json.loads(done.out)["errors"]]
     assert [problem for problem, _ in told] == [
         "`XX` in `phone_regions` is no country with phone numbers",
-        "the lexicon `nowhere.tsv` cannot be read: No such file or directory",
-        "`names_model` is `./nowhere`, and there is no such folder",
+        f"the lexicon `{project.root}/nowhere.tsv` cannot be read: No such file or directory",
+        f"`names_model` is `{project.root}/nowhere`, and there is no such folder",
     ]
     assert all("pipeline.yaml:" in where for _, where in told)
 

@@ -10,7 +10,6 @@ import pytest
 from curate.clean.html import HtmlText
 from curate.clean.unicode import Unicode
 from curate.errors import CurateError
-from curate.filter.c4 import C4
 from curate.filter.fineweb import FineWeb
 from curate.filter.gopher import GopherQuality, GopherRepetition
 from curate.filter.language import Language
@@ -29,7 +28,6 @@ NEEDS = [
     (GopherQuality(), "datatrove.utils.text", "datatrove"),
     (GopherRepetition(), "datatrove.utils.text", "datatrove"),
     (FineWeb(), "datatrove.utils.text", "datatrove"),
-    (C4(), "datatrove.pipeline.filters.c4_filters", "datatrove"),
 ]
 
 
@@ -45,7 +43,7 @@ def test_every_stage_that_drops_or_edits_says_what_its_reasons_mean():
     silent = {name for name in stage_names() if find_stage(name).kind in ("mapper", "filter", "global")}
     silent = {name for name in silent if not find_stage(name).reasons}
     # these attach a column, and say nothing of any document
-    assert silent == {"split", "mask_identities", "reweigh", "topics", "difficulty"}
+    assert silent == {"split", "mask_identities", "reweigh", "difficulty"}
 
 
 @pytest.mark.parametrize("stage", [GopherQuality, GopherRepetition, FineWeb, C4])

@@ -273,4 +273,4 @@ def test_after_kill_9_no_answered_prompt_is_paid_again(lab):
     assert len(stub.paid) == 40
     twice = sum(count - 1 for count in stub.paid.values())
     assert twice <= 2 * 4, "only what was under way at a kill may be asked again"
-    assert sum(stub.paid.values()) - before <= 40 - len(kept)
+    assert sum(stub.paid.values()) - before <= 40 - len(kept) + 4, "those under way at the kill may be counted late"
