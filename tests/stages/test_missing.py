@@ -10,6 +10,7 @@ import pytest
 from curate.clean.html import HtmlText
 from curate.clean.unicode import Unicode
 from curate.errors import CurateError
+from curate.filter.c4 import C4
 from curate.filter.fineweb import FineWeb
 from curate.filter.gopher import GopherQuality, GopherRepetition
 from curate.filter.language import Language
