@@ -1,4 +1,4 @@
-"""What was made once and is found again in the store is written as it was made: whatever happened, a version has the same id."""
+"""What was made once and is found again in the store is written as it was made: a version has the same id whatever happened."""
 
 from __future__ import annotations
 

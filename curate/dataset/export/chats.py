@@ -3,9 +3,9 @@
     sharegpt    {"conversations": [{"from": "system" | "human" | "gpt", "value": ...}, ...], ...}
     alpaca      {"instruction": ..., "input": "", "output": ..., "system": ...}: one question and its answer
 
-They come from the column `messages`, a list of {role, content}; other columns stand beside, as in JSON lines, but for those by a
-form's own names: they are what `messages` was made of, before anything was edited. Conversations that a form does not hold (calls
-of tools, weights, content that is no text; for Alpaca, more than one question) are refused and counted.
+They come from the column `messages`, a list of {role, content}; other columns stand beside, as in JSON lines, but for those by
+a form's own names: they are what `messages` was made of, before anything was edited. Conversations that a form does not hold
+(calls of tools, weights, content that is no text; for Alpaca, more than one question) are refused and counted.
 """
 
 from __future__ import annotations

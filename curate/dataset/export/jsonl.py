@@ -35,7 +35,6 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes
 def changes(column: pa.Array) -> dict[str, int]:
     """How many values of a column are not written as they are, by what becomes of them."""
     import pyarrow as pa
-    import pyarrow.compute as compute
 
     if not pa.types.is_floating(column.type):
         return not_finite_inside(column)
