@@ -64,7 +64,7 @@ def pull(url: Url, name: Name, store: StoreOption = None, as_json: Json = False)
     source = Store.open(url)
     target = find_or_make_store(store)
     _check_apart(source, target)
-    _tell(source, target, transfer(source, target, name), as_json)
+    _tell(source, target, transfer(source, target, name, check=True), as_json)
 
 
 def _check_apart(source: Store, target: Store) -> None:

@@ -20,6 +20,8 @@ from curate.errors import CurateError, did_you_mean
 
 __all__ = [
     "Reference",
+    "became",
+    "check_tag",
     "collected",
     "commit",
     "datasets",
@@ -123,6 +125,12 @@ def succeeded(refs: dict[str, Any]) -> dict[str, str]:
     return {before: entry["version"] for entry in refs["log"] for before in entry.get("succeeds", ())}
 
 
+def became(refs: dict[str, Any], version: str) -> str:
+    """What a version is called now: an upgrade of the store or an erasure may have given it another id."""
+    older = {entry["upgraded_from"]: entry["version"] for entry in refs["log"] if "upgraded_from" in entry}
+    return {**older, **succeeded(refs)}.get(version, version)
+
+
 def pinned(store: Store, dataset: str) -> set[str]:
     """The versions that the head and tags name."""
     refs, _ = read(store, dataset)
@@ -223,16 +231,20 @@ def set_tag(store: Store, reference: Reference, tag: str) -> None:
         raise CurateError(f"`{tag}` is not a tag name", hint="letters, digits, `.`, `_` and `-`, e.g. `release-1`")
 
     def change(refs: dict[str, Any]) -> dict[str, Any]:
-        named = _names(refs).get(tag, reference.version)
-        if named != reference.version:
-            raise CurateError(
-                f"tag `{tag}` names version {named[:12]} already",
-                hint="remove it first: `curate data tag ... --delete`",
-            )
+        check_tag(refs, reference.version, tag)
         refs["tags"][tag] = reference.version
         return {"action": "tag", "version": reference.version, "tag": tag}
 
     _change(store, reference.dataset, change)
+
+
+def check_tag(refs: dict[str, Any], version: str, tag: str) -> None:
+    """Raise a `CurateError` where the tag names another version already."""
+    named = _names(refs).get(tag, version)
+    if named != version:
+        raise CurateError(
+            f"tag `{tag}` names version {named[:12]} already", hint="remove it first: `curate data tag ... --delete`"
+        )
 
 
 def remove_tag(store: Store, dataset: str, tag: str) -> None:

@@ -23,6 +23,7 @@ import errno
 import hashlib
 import json
 import re
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ STORE_SCHEMA = 2
 DATASET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ROWS_PER_GROUP = 2000
 MISSING = "is missing"
+ARROW_SCHEMA = b"ARROW:schema"
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT)
 
 
@@ -193,18 +195,19 @@ class Store:
         return name
 
     def read_table(self, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read an object.
+        """Read an object, in the types that it was written in: written again, it has the same bytes.
 
         Raises:
             CurateError: It is missing or damaged.
         """
         with self.parquet(name) as file:
-            return file.read(columns=None if columns is None else list(columns), use_threads=False)
+            table = file.read(columns=None if columns is None else list(columns), use_threads=False)
+            return table.cast(_written(file, table.schema))
 
     def read_schema(self, name: str) -> pa.Schema:
-        """The columns of an object."""
+        """The columns of an object, in the types that they were written in."""
         with self.parquet(name) as file:
-            return file.schema_arrow
+            return _written(file, file.schema_arrow)
 
     @contextmanager
     def parquet(self, name: str) -> Iterator[pyarrow.parquet.ParquetFile]:
@@ -313,6 +316,25 @@ class Store:
                 f"{self.location}/versions/{version}.json",
                 "remove it and run again",
             ) from None
+
+
+def _written(file: pyarrow.parquet.ParquetFile, read: pa.Schema) -> pa.Schema:
+    """Columns of a file in the types that they were written in; `read` itself where they are these.
+
+    Parquet calls the members of all lists `element` and knows no seconds, which shows in the bytes of what is written again;
+    the file tells Arrow's own types beside.
+    """
+    import pyarrow as pa
+
+    told = (file.metadata.metadata or {}).get(ARROW_SCHEMA)
+    if told is None:
+        return read
+    written = pa.ipc.read_schema(pa.py_buffer(b64decode(told)))
+    fields = [one.with_type(written.field(one.name).type) if one.name in written.names else one for one in read]
+    same = all(
+        str(one.type) == str(own.type) for one, own in zip(fields, read, strict=True)
+    )  # `==` is blind to the names
+    return read if same else pa.schema(fields, read.metadata)
 
 
 def _receipt(key: str) -> str:

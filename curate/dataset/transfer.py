@@ -51,7 +51,7 @@ class Transferred:
     outdated: int = 0
 
 
-def transfer(source: Store, target: Store, name: str) -> Transferred:
+def transfer(source: Store, target: Store, name: str, *, check: bool = False) -> Transferred:
     """Copy a version into another store, and make it the newest of its dataset there.
 
     An older version than the newest one there is copied where somebody gave it a tag, and gets that tag there.
@@ -60,6 +60,7 @@ def transfer(source: Store, target: Store, name: str) -> Transferred:
         source: Where it is.
         target: Where it goes.
         name: `NAME`, `NAME@TAG` or `NAME@ID-PREFIX`.
+        check: Whether objects that are there are hashed too, and copied again where they are damaged.
 
     Raises:
         CurateError: The other store's newest version is not known here, or became another one meanwhile.
@@ -72,7 +73,7 @@ def transfer(source: Store, target: Store, name: str) -> Transferred:
         before, _ = refs.read(target, reference.dataset)
         _check_known(known, before, source, target)
         done = Transferred(reference)
-        copy_version(source, target, reference.version, sizes_of(source), sizes_of(target), done)
+        copy_version(source, target, reference.version, sizes_of(source), sizes_of(target), done, check=check)
         done.reference = _publish(source, target, reference, before["head"])
     return done
 
@@ -83,7 +84,14 @@ def sizes_of(store: Store) -> dict[str, int]:
 
 
 def copy_version(
-    source: Store, target: Store, version: str, sizes: dict[str, int], there: dict[str, int], done: Transferred
+    source: Store,
+    target: Store,
+    version: str,
+    sizes: dict[str, int],
+    there: dict[str, int],
+    done: Transferred,
+    *,
+    check: bool = False,
 ) -> None:
     """Copy what a version needs and the other store has not, and then its manifest.
 
@@ -94,6 +102,7 @@ def copy_version(
         sizes: The objects of the source.
         there: The objects of the target; what is copied is added.
         done: Counts.
+        check: Whether objects of the right size are hashed too.
     """
     content = source.blobs.read(f"versions/{version}.json") if source.blobs.exists(f"versions/{version}.json") else b""
     manifest = source.manifest(version)
@@ -102,7 +111,7 @@ def copy_version(
         raise DamagedError(f"the manifest of version {version[:12]} is damaged", where, RESTORE)
     problems: dict[str, str] = {}
     for name in dict.fromkeys(name for name, _ in objects_of(source, manifest)):
-        if name in there and there[name] == sizes.get(name):
+        if name in there and there[name] == sizes.get(name) and not (check and target.problem(name)):
             done.there += 1
         elif problem := _copy(source, target, name):
             problems[name] = problem
@@ -164,11 +173,10 @@ def _check_known(known: dict[str, Any], there: dict[str, Any], source: Store, ta
 def _publish(source: Store, target: Store, reference: Reference, head: str | None) -> Reference:
     """Give the version its names there, if nobody has given the dataset another newest version meanwhile."""
     dataset, version, tag = reference
-    order = [
-        entry["version"] for entry in refs.read(source, dataset)[0]["log"] if entry["action"] in ("commit", "erase")
-    ]
-    given = tag if tag in refs.read(source, dataset)[0]["tags"] else None
-    if _is_older(order, version, head):
+    known, _ = refs.read(source, dataset)
+    order = [entry["version"] for entry in known["log"] if entry["action"] in ("commit", "erase")]
+    given = tag if tag in known["tags"] else None
+    if _is_older(order, version, head and refs.became(known, head)):
         if not given:
             raise CurateError(
                 f"there is a newer version of `{dataset}` than {version[:12]} there ({str(head)[:12]})", target.location,
@@ -183,6 +191,8 @@ def _publish(source: Store, target: Store, reference: Reference, head: str | Non
                     target.location,
                     "it stays the newest one; what was copied is kept: bring that version here, and do the same again",
                 )
+            if given:
+                refs.check_tag(there, version, given)
 
         refs.commit(target, dataset, version, onto=still)
     if given:

@@ -200,7 +200,7 @@ class _Run:
         parts = plan_parts(self.pipeline, inputs, self.fetched)
         shard_bytes = int(self.pipeline.settings.shard_megabytes * 1_000_000)
         walk.collect(bundle(parts, inputs, shard_bytes), sample)
-        self._check_columns(walk)
+        self._check_columns(walk, sampled=sample is not None)
         walk.stages()
         walk.write()
         assert walk.known
@@ -294,7 +294,7 @@ class _Run:
                 "`{stage: split, column: split}` takes it over"
             )
 
-    def _check_columns(self, walk: Walk) -> None:
+    def _check_columns(self, walk: Walk, *, sampled: bool) -> None:
         """Stages find the columns that they are given; one that protects people says which strings it does not look at."""
         names = dict.fromkeys(shard.schema for shard in walk.shards if shard.documents)
         if names:
@@ -304,7 +304,8 @@ class _Run:
                 raise ConfigurationErrors(errors)
             for note in notes:
                 self.progress.note(note)
-            check_weights(self.pipeline.stages, self.store, walk.shards)
+            if not sampled:  # the first documents need not have every cell; which are empty is told after the mixing
+                check_weights(self.pipeline.stages, self.store, walk.shards)
 
     def _own_ids(self, walk: Walk) -> bool:
         """Whether ids come from the data, by the first documents of some shards: made ones are 32 hexadecimal digits."""

@@ -58,3 +58,18 @@ def test_what_a_form_does_not_hold_is_refused_and_nothing_is_written(tmp_path, f
 def test_a_version_without_conversations_is_told(tmp_path):
     with pytest.raises(CurateError, match="`alpaca` is made of the column `messages`"):
         export(version(tmp_path, ONE), "alpaca", tmp_path / "out", columns=["id"])
+
+
+@pytest.mark.parametrize(("form", "own"), [("sharegpt", "conversations"), ("alpaca", "output"), ("alpaca", "system")])
+def test_what_a_conversation_was_made_of_is_not_published_in_its_place(tmp_path, form, own):
+    schema = SCHEMA.append(pa.field(own, pa.string()))
+    row = {"id": "a", "messages": json.dumps(ONE), own: "before the edit"}
+    export(make_dataset(tmp_path, {"train": [row]}, schema), form, tmp_path / "out.jsonl")
+    said = (tmp_path / "out.jsonl").read_text()
+    assert "before the edit" not in said and "Hello" in said
+
+
+def test_a_turn_that_is_not_to_be_learnt_from_is_refused(tmp_path):
+    chat = [ONE[0], {**ONE[1], "weight": 0}]
+    with pytest.raises(CurateError, match="1 of 1 conversations do not fit `sharegpt`"):
+        export(version(tmp_path, chat), "sharegpt", tmp_path / "out")

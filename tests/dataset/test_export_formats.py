@@ -295,3 +295,20 @@ def test_objects_whose_keys_are_data_stay_text(tmp_path):
     rows = [{"id": str(number), "mixed": f'{{"key {number}":1}}'} for number in range(101)]
     version = make_dataset(tmp_path, {"train": rows}, pa.schema([NESTED.field("id"), NESTED.field("mixed")]))
     assert read_parquet(version, tmp_path)[7]["mixed"] == '{"key 7":1}'
+
+
+@pytest.mark.parametrize(("kind", "value", "line"), [(pa.string(), 'a "b"', '"a ""b"""'), (pa.int64(), 5, "5")])
+def test_null_of_a_single_column_is_no_empty_line_of_csv(tmp_path, kind, value, line):
+    dataset = make_dataset(tmp_path, {"train": [{"c": value}, {"c": None}]}, pa.schema([("c", kind)]))
+    export(dataset, "csv", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == f'"c"\n{line}\n""\n'
+
+
+@pytest.mark.parametrize("format", ["jsonl", "csv"])
+def test_numbers_inside_lists_that_json_has_not_are_told(tmp_path, format):
+    kinds = [pa.list_(pa.float64()), pa.struct([("x", pa.float32())]), pa.map_(pa.string(), pa.float64())]
+    rows = [{"c0": [float("nan"), 1.0], "c1": {"x": float("inf")}, "c2": [("k", float("-inf"))]}, {}]
+    schema = pa.schema([(f"c{number}", kind) for number, kind in enumerate(kinds)])
+    done = export(make_dataset(tmp_path, {"train": rows}, schema), format, tmp_path / "out", split="train")
+    told = "NaN and infinities inside lists and structures, which JSON has not, are texts (1 values)"
+    assert done.notes == [f"column `c{number}`: {told}" for number in range(3)]

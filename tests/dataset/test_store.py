@@ -362,3 +362,21 @@ def test_garbage_is_not_collected_beside_a_lease_that_cannot_be_read(store, monk
         assert caught.value.where.startswith(f"{store.location}/leases/")
         with pytest.raises(CurateError, match="a lease cannot be read"):
             versions_in_use(store)
+
+
+def test_what_is_read_and_written_again_has_the_same_bytes(store):
+    inner = pa.list_(pa.struct([("words", pa.list_(pa.string()))]))
+    types = [
+        inner,
+        pa.list_(pa.float32(), 2),
+        pa.map_(pa.string(), pa.list_(pa.int64())),
+        pa.timestamp("s"),
+        pa.date64(),
+    ]
+    schema = pa.schema([(f"c{number}", kind) for number, kind in enumerate(types)])
+    row = [[{"words": ["a"]}], [1.0, 2.0], [("k", [1])], 1_000, 86_400_000]
+    table = pa.Table.from_pylist([dict(zip(schema.names, row, strict=True)), {}], schema)
+    name = store.write_table(table)
+    assert store.write_table(store.read_table(name)) == name
+    assert store.read_table(name, ["c3", "c0"]).schema.types == [pa.timestamp("s"), inner]
+    assert store.write_table(store.read_schema(name).empty_table()) == store.write_table(schema.empty_table())

@@ -303,3 +303,32 @@ def test_a_store_is_made_by_a_pull_and_both_ends_must_differ(mine, tmp_path, mon
     assert capsys.readouterr().out.startswith("books@v1 (")
     with pytest.raises(CurateError, match="both ends are the same store"):
         push(mine.location, "books", store=mine.location)
+
+
+def test_an_older_version_takes_no_place_from_one_that_an_erasure_here_has_replaced(mine, there, tmp_path):
+    version(tmp_path / "mine", "one", "two", "three")
+    push(mine, there, "books")
+    erased(mine, tmp_path / "mine")
+    with pytest.raises(CurateError, match="there is a newer version of `books` than"):
+        push(mine, there, "books@v1")
+    assert texts(there) == ["one", "two", "three"]
+
+
+def test_a_tag_that_names_another_version_there_is_told_before_the_newest_one_changes(mine, there, tmp_path):
+    push(mine, there, "books")
+    refs.set_tag(there, refs.resolve(there, "books"), "release")
+    version(tmp_path / "mine", "three")
+    refs.set_tag(mine, refs.resolve(mine, "books"), "release")
+    with pytest.raises(CurateError, match="tag `release` names version"):
+        push(mine, there, "books@release")
+    assert texts(there) == ["one", "two"]
+
+
+def test_a_pull_copies_a_damaged_object_of_the_right_size_again(mine, tmp_path):
+    back = Store.open(tmp_path / "back", create=True)
+    push(mine, back, "books")
+    name = object_name(open_dataset("books", mine).fragments[0].object)
+    back.blobs.write(name, bytes(len(mine.blobs.read(name))))
+    assert push(mine, back, "books").copied == 0
+    assert push(mine, Store.open(back.location), "books", check=True).copied == 1
+    assert back.blobs.read(name) == mine.blobs.read(name)

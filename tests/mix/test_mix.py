@@ -326,3 +326,10 @@ def test_a_column_that_can_hold_no_size_is_refused_before_anything_is_done(tmp_p
         told = CliRunner().invoke(app, command)
         assert told.exit_code
         assert f"stage `mix`: column `{column}` holds {problem}" in str(told.exception)
+
+
+def test_a_sample_need_not_have_every_cell_and_what_is_empty_is_told(tmp_path):
+    path = settings(tmp_path, "by: [topic], weights: {x: 1, y: 1}", shards=1)
+    curate.run(path, workers=1, sample=1)
+    told = CliRunner().invoke(app, ["data", "show", "d-sample", "--store", str(tmp_path / ".curate"), "--json"])
+    assert "no document is left in the cell `x` of `weights`" in json.loads(told.stdout)["notes"][0]

@@ -3,8 +3,9 @@
     sharegpt    {"conversations": [{"from": "system" | "human" | "gpt", "value": ...}, ...], ...}
     alpaca      {"instruction": ..., "input": "", "output": ..., "system": ...}: one question and its answer
 
-They come from the column `messages`, a list of {role, content}; all other columns stand beside, as in JSON lines. Conversations
-that a form does not hold (calls of tools, content that is no text; for Alpaca, more than one question) are refused and counted.
+They come from the column `messages`, a list of {role, content}; other columns stand beside, as in JSON lines, but for those by
+a form's own names: they are what `messages` was made of, before anything was edited. Conversations that a form does not hold
+(calls of tools, weights, content that is no text; for Alpaca, more than one question) are refused and counted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["changes", "write"]
 
 COLUMN = "messages"
+OWN = {
+    "sharegpt": ("conversations", "system"),
+    "alpaca": ("instruction", "input", "output", "system", "history"),
+}
 SPEAKERS = {"system": "system", "user": "human", "assistant": "gpt"}
 
 
@@ -35,17 +40,16 @@ def write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, stream: IO[bytes
     if COLUMN not in schema.names:
         hint = "conversations are a column of lists of {role, content}"
         raise CurateError(f"`{form}` is made of the column `{COLUMN}`, which is not among those asked for", hint=hint)
-    made, documents, unfit, first = FORMS[form], 0, 0, ""
+    made, dropped, documents, unfit, first = FORMS[form], {COLUMN, *OWN[form]}, 0, 0, ""
     with compressed(stream, name) as sink:
         for batch in batches:
             chats = _parsed(batch.column(COLUMN), schema.field(COLUMN))
             for row, chat in zip(rows(batch, schema), chats, strict=True):
-                del row[COLUMN]
                 told = made(chat) if _is_plain(chat) else None
                 if told is None:
                     unfit, first = unfit + 1, first or str(row.get("id", documents))
                 else:
-                    sink.write(json_bytes({**told, **row}) + b"\n")
+                    sink.write(json_bytes({**told, **{key: row[key] for key in row if key not in dropped}}) + b"\n")
                 documents += 1
     if unfit:
         raise CurateError(
@@ -68,9 +72,18 @@ def _is_plain(chat: Any) -> bool:
         isinstance(turn, dict)
         and turn.get("role") in SPEAKERS
         and isinstance(turn.get("content"), str)
-        and not any(value for name, value in turn.items() if name not in ("role", "content"))
+        and all(_is_nothing(value) for name, value in turn.items() if name not in ("role", "content"))
         for turn in chat
     )
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is False or value in (
+        None,
+        "",
+        [],
+        {},
+    )  # 0 is something: a weight of 0 says not to learn from the turn
 
 
 def _sharegpt(chat: list[dict[str, str]]) -> dict[str, Any] | None:

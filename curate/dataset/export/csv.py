@@ -3,7 +3,8 @@
 A spreadsheet runs a cell that begins with `=`, `+`, `-`, `@`, a tab or a line end (OWASP, "CSV Injection");
 `escape_formulas` puts an apostrophe before such texts, which changes them: leave it off for machines. Numbers (decimals
 too) and booleans are written as they are, dates, times and durations as ISO 8601, binary values as base64; lists and
-structures become JSON text (curate.plain).
+structures become JSON text (curate.plain). Of a single column, null is the empty text, quoted: its line would be empty, and
+readers skip such lines.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING
 
+from curate.dataset.export.jsonl import not_finite_inside
 from curate.dataset.export.values import columns_as_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["write"]
+__all__ = ["changes", "write"]
 
 # The last four are the full-width forms, which some spreadsheets read as the plain ones.
 FORMULA = r"\A([=+\-@\t\r\n" + "\uff1d\uff0b\uff0d\uff20" + "])"
@@ -34,6 +36,8 @@ def write(
     import pyarrow as pa
     from pyarrow import csv
 
+    if len(schema.names) == 1:
+        return _write_column(batches, schema.names[0], stream, escape_formulas)
     header = pa.array(schema.names, pa.string())
     names = (_escaped(header) if escape_formulas else header).to_pylist()
     types = [kind if _simple(kind) else pa.string() for kind in schema.types]
@@ -47,6 +51,32 @@ def write(
             writer.write_batch(pa.record_batch(columns, schema=flat))
             documents += batch.num_rows
     return documents
+
+
+def _write_column(batches: Iterable[pa.RecordBatch], name: str, stream: IO[bytes], escape_formulas: bool) -> int:
+    """A single column: as Arrow writes it, but for null."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    def lines(column: pa.Array) -> bytes:
+        texts = column.cast(pa.string())
+        if _is_text(column.type):
+            texts = _escaped(texts) if escape_formulas else texts
+            quoted = compute.replace_substring(texts, '"', '""')  # pyright: ignore[reportAttributeAccessIssue]
+            texts = compute.binary_join_element_wise('"', quoted, '"', "")  # pyright: ignore[reportAttributeAccessIssue]
+        return "".join(f"{one}\n" for one in texts.fill_null('""').to_pylist()).encode()
+
+    documents = 0
+    stream.write(lines(pa.array([name])))
+    for batch in batches:
+        stream.write(lines(columns_as_text(batch, _simple)[0]))
+        documents += batch.num_rows
+    return documents
+
+
+def changes(column: pa.Array) -> dict[str, int]:
+    """How many values of a column are not written as they are, by what becomes of them."""
+    return not_finite_inside(column)
 
 
 def _escaped(texts: pa.Array) -> pa.Array:
