@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from curate.collect.fetch.connection import driver_words
 from curate.collect.fetch.database import Database
+from curate.collect.fetch.values import mark_value
 from curate.dataset.snapshots import Fetch, put_together
 from curate.dataset.store import Store
 from curate.errors import CurateError
@@ -174,6 +175,10 @@ def test_a_watermark_loses_no_equal_times_and_what_did_not_change_changes_nothin
     assert [row["text"] for row in rows if row["id"] == "3"] == ["changed"]
     full = at.fetch(**settings)
     assert sorted(map(str, full)) == sorted(map(str, rows))
+
+
+def test_a_lag_of_large_numbers_is_taken_without_a_float():
+    assert mark_value(["plain", 1764500000123456789], 1.0) == 1764500000123456788
 
 
 def test_a_table_that_is_empty_at_a_refresh_keeps_its_watermark(tmp_path):

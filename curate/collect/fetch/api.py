@@ -252,9 +252,10 @@ class _Walk:
             raise CurateError(
                 f"`{where}` has no list at `records: {self.source.records}`", hint=f"the answer has: {keys}"
             )
+        differing = self.differing
         new = self._new(records, where)
         self.pages, self.records = self.pages + 1, self.records + len(records)
-        self.again += len(records) - len(new)
+        self.again += len(records) - len(new) - (self.differing - differing)
         self.empty = 0 if records else self.empty + 1
         told = at_path(body, self.source.total) if self.source.total else None
         self.total = told if isinstance(told, int) else self.total
