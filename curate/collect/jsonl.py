@@ -32,7 +32,7 @@ Record = tuple[int, dict[str, Any]]
 
 
 def read_jsonl(
-    stream: ByteStream, selection: Selection, *, name: str, start: int, stop: int | None
+    stream: ByteStream, selection: Selection, *, name: str, start: int, stop: int | None, complete: bool = True
 ) -> Iterator[pa.Table | Rejected]:
     """Tables of documents, a block of lines each, and rejects: `bad_json`, `invalid_utf8`, `no_text`, `too_long`.
 
@@ -42,11 +42,12 @@ def read_jsonl(
         name: What the file is called.
         start: First byte of the part: the lines that start in [start, stop) are read.
         stop: End of the part; None is the end of the file.
+        complete: Whether the first record must have the columns that were named.
 
     Raises:
         CurateError: The first record of the file lacks the text column, or a column has a reserved name.
     """
-    unchecked = start == 0
+    unchecked = complete and start == 0
     for block in line_blocks(stream, start=start, stop=stop, limit=selection.limit):
         if isinstance(block, Rejected):
             yield block

@@ -25,6 +25,7 @@ from curate.config.validation import mask, masked, validation_errors
 from curate.config.yamlfile import Located, load_yaml, substitute_environment
 from curate.errors import ConfigurationErrors, CurateError
 from curate.stages.contract import Global, Source, Stage
+from curate.stages.fetched import Fetched
 from curate.stages.registry import find_stage
 
 __all__ = ["ConfiguredStage", "Pipeline", "Settings", "load_pipeline", "validation_errors"]
@@ -101,12 +102,18 @@ class ConfiguredStage:
         return error
 
     def shown_settings(self) -> dict[str, Any]:
-        """All settings with defaults filled in; those that come from the environment by the variable's name."""
+        """All settings but `pace`, with defaults filled in; those that come from the environment by the variable's name."""
         settings = self.stage.model_dump(mode="json")
         return {
             key: self.written[key] if "${env:" in str(self.written.get(key, "")) else value
             for key, value in settings.items()
+            if key not in self.pace
         }
+
+    @property
+    def pace(self) -> frozenset[str]:
+        """Settings that say how gently a source fetches, and nothing of what it gives: no version is another by them."""
+        return self.stage.pace if isinstance(self.stage, Fetched) else frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from curate.dataset.leases import lease
 from curate.dataset.snapshots import put_together
 from curate.dataset.store import DATASET_NAME, Store, canonical_json, friendly_os_errors
 from curate.errors import CurateError
@@ -34,15 +35,20 @@ def entries_of(store: Store, name: str) -> tuple[list[Piece], int]:
 
 
 def add_entry(store: Store, name: str, text: str, *, author: str, license: str | None = None) -> Added:
-    """Add an entry.
+    """Add an entry; never beside an erasure or a garbage collection, which would miss it, or take it for garbage.
 
     Raises:
-        CurateError: The name is none, or the text is empty.
+        CurateError: The name is none, the text is empty, or one of these is going on.
     """
     if not DATASET_NAME.fullmatch(name):
         raise CurateError(f"`{name}` is no name", hint="letters, digits, `.`, `_` and `-`")
     if not text.strip():
         raise CurateError("the text is empty: nothing was added")
+    with lease(store, "run"):
+        return _added(store, name, text, author, license)
+
+
+def _added(store: Store, name: str, text: str, author: str, license: str | None) -> Added:
     while True:
         seen = store.blobs.read(_file(name)) if store.blobs.exists(_file(name)) else None
         pieces, number = entries_of(store, name)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from curate.dataset import refs
 from curate.dataset.ledger import Shard
 from curate.dataset.runs import records
+from curate.stages.fetched import PIECE
 
 if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
@@ -176,9 +177,16 @@ def _origin(dataset: Dataset) -> dict[str, Any]:
     names = [thing["name"] for one in runs for thing in one["inputs"] if thing["kind"] == "pipeline"]
     return {
         "pipeline": names[0] if names else None,
-        "inputs": len(inputs), "input_bytes": sum(one["bytes"] for one in inputs), "inputs_hash": lineage["inputs"],
+        "inputs": len(inputs), "input_bytes": _input_bytes(dataset, inputs), "inputs_hash": lineage["inputs"],
         **{key: lineage[key] for key in ("parents", "made_by", "sample", "tools")},
     }  # fmt: skip
+
+
+def _input_bytes(dataset: Dataset, inputs: Sequence[dict[str, Any]]) -> int:
+    """Bytes of files, and of pieces of snapshots as they are stored; those of other versions are told by these."""
+    pieces = {one["content"].removeprefix(PIECE) for one in inputs if one["content"].startswith(PIECE)}
+    there = sum(dataset.store.size(name) for name in pieces if dataset.store.has_object(name))
+    return there + sum(one["bytes"] or 0 for one in inputs)
 
 
 # ---- columns

@@ -2,7 +2,7 @@
 
     snapshots/<id>.json          a snapshot: pieces (objects), whence, when; its id is the hash of the bytes
     fetches/<key>/<number>.json  a fetch that goes on: a piece, and the state behind it; `begin.json` says of what
-    pins/<dataset>.json          by source, the snapshot that its lock file names
+    pins/<dataset>.<hash>.json   by source, the snapshot that a lock file names; of the lock file's path
     manual/<name>.json           pieces that `curate add` has written
 
 Written in this order: object, entry of the fetch, snapshot, pin, lock file; then the entries go.
@@ -99,12 +99,13 @@ def _pinned(store: Store) -> set[str]:
 def pinned_versions(store: Store) -> set[str]:
     """Versions of this store that pinned snapshots name."""
     facts = [(read_snapshot(store, name) or {}).get("facts", {}) for name in _pinned(store)]
-    return {one["version"] for one in facts if "version" in one and one["store"] is None}
+    return {one["version"] for one in facts if "version" in one and one.get("store") is None}
 
 
-def pin(store: Store, dataset: str, sources: Mapping[str, str]) -> None:
-    """Say which snapshots a dataset's pipeline has pinned, by source."""
-    name, record = f"pins/{dataset}.json", {"sources": dict(sources)}
+def pin(store: Store, dataset: str, sources: Mapping[str, str], lock: str = "") -> None:
+    """Say which snapshots a dataset's pipeline has pinned, by source; `lock` tells pipelines of one dataset apart."""
+    name = f"pins/{dataset}.{hashlib.sha256(lock.encode()).hexdigest()[:12]}.json"
+    record = {"sources": dict(sources)}
     if store.read_json(name) != record:
         store.write(name, canonical_json(record))
 

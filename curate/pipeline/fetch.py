@@ -5,13 +5,15 @@ Only the driver fetches, one source after the other, and one process a source. E
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
 
+from curate.collect.fetch.credentials import forms_of
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import mask, masked
 from curate.dataset.erased import dataset_of
@@ -19,7 +21,16 @@ from curate.dataset.leases import lease
 from curate.dataset.snapshots import Fetch, find_snapshot, pin
 from curate.dataset.store import Store
 from curate.errors import CurateError, ResumableError
-from curate.pipeline.lock import fetch_key, fetch_settings, fetched_sources, lock_path, pins_of, read_lock, write_lock
+from curate.pipeline.lock import (
+    fetch_key,
+    fetch_settings,
+    fetched_sources,
+    lock_path,
+    pins_of,
+    read_lock,
+    said_of,
+    write_lock,
+)
 from curate.stages.fetched import Fetched, Snapshot
 
 __all__ = ["fetch", "known_snapshots", "lines", "row"]
@@ -84,8 +95,7 @@ def fetch(
         )
     found = {name: _pinned(pipeline, store, name, snapshot) for name, snapshot in pins.items()}
     for entry in missing:
-        found[entry.id] = _fetched(pipeline, store, entry, say)
-        _keep_pins(pipeline, store, found)
+        _fetch_one(pipeline, store, entry, found, say)
     if entries:
         _keep_pins(pipeline, store, found)
     return {entry.id: found[entry.id] for entry in entries}
@@ -93,8 +103,11 @@ def fetch(
 
 def _keep_pins(pipeline: Pipeline, store: Store, found: Mapping[str, Snapshot]) -> None:
     """Write down which snapshots the pipeline is read from: in the store for garbage collection, and in the lock file."""
-    pin(store, dataset_of(pipeline.settings.dataset), {name: one.id for name, one in found.items()})
-    write_lock(pipeline, found)
+    sources, path = said_of(pipeline, found), lock_path(pipeline).absolute()
+    local = "://" not in store.location  # a project that is moved or copied with its store has the same pins
+    lock = os.path.relpath(path, Path(store.location).absolute()) if local else path.name
+    pin(store, dataset_of(pipeline.settings.dataset), {name: one["snapshot"] for name, one in sources.items()}, lock)
+    write_lock(pipeline, sources)
 
 
 def _previous(pipeline: Pipeline, store: Store, entry: ConfiguredStage) -> Snapshot | None:
@@ -103,7 +116,8 @@ def _previous(pipeline: Pipeline, store: Store, entry: ConfiguredStage) -> Snaps
     return find_snapshot(store, said["snapshot"]) if said and said.get("key") == fetch_key(entry) else None
 
 
-def _fetched(pipeline: Pipeline, store: Store, entry: ConfiguredStage, say: Say) -> Snapshot:
+def _fetch_one(pipeline: Pipeline, store: Store, entry: ConfiguredStage, found: dict[str, Snapshot], say: Say) -> None:
+    """Fetch a source and pin it; only then what a fetch goes on from is forgotten."""
     source, key = entry.stage, fetch_key(entry)
     assert isinstance(source, Fetched)
     with lease(store, "fetch", task=key), _clean(entry, source):
@@ -113,10 +127,10 @@ def _fetched(pipeline: Pipeline, store: Store, entry: ConfiguredStage, say: Say)
         if desk.pieces:
             desk.say(f"going on after {sum(piece.rows for piece in desk.pieces):,} rows")
         facts = source.fetch(desk)
-        done = desk.finish(entry.name, fetch_settings(entry), facts)
-    desk.say(f"fetched {_told(done)}")
-    desk.forget()
-    return done
+        found[entry.id] = desk.finish(entry.name, fetch_settings(entry), facts)
+        _keep_pins(pipeline, store, found)
+        desk.forget()
+    desk.say(f"fetched {_told(found[entry.id])}")
 
 
 @contextmanager
@@ -138,7 +152,7 @@ def _clean(entry: ConfiguredStage, source: Fetched) -> Iterator[None]:
 
 def _without(source: Fetched, text: str) -> str:
     for secret in source.secrets():
-        for form in {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]}:
+        for form in forms_of(secret):
             text = text.replace(form, HIDDEN) if len(secret) >= SHORTEST_SECRET else text
     return text
 

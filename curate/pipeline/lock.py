@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from curate.errors import CurateError
 from curate.files import write_durably
 from curate.stages.fetched import Fetched, Snapshot
 
-__all__ = ["fetch_key", "fetched_sources", "lock_path", "pins_of", "read_lock", "write_lock"]
+__all__ = ["fetch_key", "fetched_sources", "lock_path", "pins_of", "read_lock", "said_of", "write_lock"]
 
 SCHEMA = 1
 
@@ -63,9 +64,18 @@ def read_lock(pipeline: Pipeline) -> dict[str, Any]:
         return {}
     except (OSError, ValueError) as error:
         raise CurateError(f"the lock file cannot be read: {type(error).__name__}", str(path), hint) from None
-    if not isinstance(lock, dict) or lock.get("schema") != SCHEMA or not isinstance(lock.get("sources"), dict):
+    if not isinstance(lock, dict) or lock.get("schema") != SCHEMA or not _is_whole(lock):
         raise CurateError(f"this is no lock file of format {SCHEMA}", str(path), hint)
     return lock
+
+
+def _is_whole(lock: Mapping[str, Any]) -> bool:
+    """Whether it says of a dataset, by source, which snapshot is pinned for what."""
+    sources = lock.get("sources")
+    return isinstance(lock.get("dataset"), str) and isinstance(sources, dict) and all(
+        isinstance(one, dict) and re.fullmatch("[0-9a-f]+", str(one.get("snapshot"))) and isinstance(one.get("key"), str)
+        for one in sources.values()
+    )  # fmt: skip
 
 
 def pins_of(pipeline: Pipeline) -> dict[str, str]:
@@ -105,15 +115,22 @@ def _another(pipeline: Pipeline, lock: Mapping[str, Any], where: str) -> CurateE
     )
 
 
-def write_lock(pipeline: Pipeline, found: Mapping[str, Snapshot]) -> None:
-    """Pin snapshots, by source."""
-    sources = {
+def said_of(pipeline: Pipeline, found: Mapping[str, Snapshot]) -> dict[str, Any]:
+    """What a lock file says of each source; of one with no new snapshot, what it says now: a fetch that fails moves no pin."""
+    before = read_lock(pipeline).get("sources", {})
+    new = {
         entry.id: {
             "snapshot": one.id, "key": fetch_key(entry), "fetched": one.ended, "rows": one.rows, "bytes": one.bytes,
             "from": one.facts["address"],
         }
         for entry in fetched_sources(pipeline) if (one := found.get(entry.id))
     }  # fmt: skip
+    entries = [entry.id for entry in fetched_sources(pipeline)]
+    return {name: new.get(name) or before[name] for name in entries if name in new or name in before}
+
+
+def write_lock(pipeline: Pipeline, sources: Mapping[str, Any]) -> None:
+    """Write what `said_of` says."""
     lock = {"schema": SCHEMA, "dataset": dataset_of(pipeline.settings.dataset), "sources": sources}
     content = json.dumps(lock, indent=2, ensure_ascii=False).encode() + b"\n"
     path = lock_path(pipeline)

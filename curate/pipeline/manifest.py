@@ -143,10 +143,11 @@ def pipeline_lineage(
 
 
 def as_written(pipeline: Pipeline) -> dict[str, Any]:
-    """What the pipeline's file says, but for what bounds a run and not its version."""
+    """What the pipeline's file says, but for what bounds a run, or how gently it fetches: no version is another by these."""
 
     def entries(configured: Sequence[ConfiguredStage]) -> list[dict[str, Any]]:
-        return [{"id": entry.id, "stage": entry.name, **entry.written} for entry in configured]
+        said = [{key: value for key, value in entry.written.items() if key not in entry.pace} for entry in configured]
+        return [{"id": entry.id, "stage": entry.name, **one} for entry, one in zip(configured, said, strict=True)]
 
     return {
         **pipeline.settings.model_dump(mode="json", exclude=UNWRITTEN),

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from urllib.parse import quote_plus
 
 import pytest
+from pydantic import ValidationError
 
 from curate.collect.fetch.api import Api
 from curate.dataset.snapshots import Fetch
@@ -326,7 +328,73 @@ def test_a_host_that_is_not_public_is_refused_unless_it_is_allowed(at):
     assert not at.web.asked
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url": "https://host/items?api_key=s3cr3t"},
+        {"headers": {"Authorization": "Bearer s3cr3t"}},
+        {"headers": {"X-Api-Key": "s3cr3t"}},
+        {"parameters": {"token": "s3cr3t"}},
+    ],
+)
+def test_a_credential_among_the_settings_is_refused_with_where_it_belongs(settings):
+    with pytest.raises(ValidationError, match="let an environment variable hold it, and name that in `") as caught:
+        Api(**{"url": "https://host/items", **settings})
+    assert "s3cr3t" not in caught.value.errors()[0]["msg"]
+    assert Api(url="https://host/items?page_token=a", parameters={"sort_key": "date"})
+
+
+@pytest.mark.parametrize("secret", ["geheim-\u00fc-w\u00f6rd", 'ab"c/d+e==', "back\\slash"])
+def test_a_credential_that_is_echoed_is_hidden_however_it_is_written(at, monkeypatch, secret):
+    monkeypatch.setenv("TEST_TOKEN", secret)
+    half = "" if secret.isascii() else "\ud83d"
+    records = [{"id": 1, "text": f"you sent {secret}, {quote_plus(secret)}"}, {"id": 2, "text": f"{half}{secret}"}]
+    at.web.answer = lambda asked: records
+    at.fetch(parameters_from={"q": "TEST_TOKEN"})
+    (piece,) = at.snapshot.pieces
+    kept = at.store.read_table(piece.object).column("record").to_pylist()
+    assert json.loads(kept[0])["text"] == "you sent ***, ***"
+    assert json.loads(kept[1])["text"] == f"{half}***"
+
+
 # ---- records as documents
+
+
+def test_an_id_and_a_text_that_only_stand_within_a_record_are_none_of_its_own(at):
+    at.web.answer = lambda asked: [
+        {"title": "a", "author": {"id": 5, "text": "x"}},
+        {"title": "b", "author": {"id": 6}},
+    ]
+    rows = at.fetch()
+    assert [row["title"] for row in rows] == ["a", "b"]
+    assert len({row["id"] for row in rows}) == 2
+    at.web.answer = lambda asked: [{"title": "none"}, {"id": 2, "text": "some"}]
+    assert [row["id"] for row in at.fetch()] == ["2"]
+    assert [one.reason for one in at.items(at.source()) if isinstance(one, Rejected)] == ["no_text"]
+
+
+def test_half_an_emoji_is_quarantined_and_no_crash(at):
+    at.web.answer = lambda asked: [
+        {"id": 1, "text": "cut \ud83d"},
+        {"id": "\ud83d", "text": "x"},
+        {"id": 3, "text": "whole"},
+    ]
+    assert [row["id"] for row in at.fetch()] == ["3"]
+    assert [one.reason for one in at.items(at.source()) if isinstance(one, Rejected)] == ["bad_json"] * 2
+
+
+@pytest.mark.parametrize("following", ["http://[x", "/items?a=\ud83d"])
+def test_a_next_page_that_is_no_address_is_an_error(at, following):
+    at.web.answer = lambda asked: {"items": [{"id": 1, "text": "a"}], "next": following}
+    with pytest.raises(CurateError, match="says of the next page is no address"):
+        at.fetch(records="items", pages={"kind": "next_url"})
+
+
+def test_another_record_with_the_id_of_one_is_told_and_counted(at):
+    at.web.answer = lambda asked: [{"id": 1, "text": "a"}, {"id": "1", "text": "b"}, {"id": 1, "text": "a"}]
+    assert [row["text"] for row in at.fetch()] == ["a"]
+    assert (at.snapshot.facts["again"], at.snapshot.facts["differing"]) == (1, 1)
+    assert any("1 records have the `id` of another record and say something else" in one for one in at.said)
 
 
 def test_records_without_an_id_without_a_text_or_with_another_shape(at):

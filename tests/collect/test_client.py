@@ -92,7 +92,7 @@ def test_addresses_that_are_not_of_the_open_internet_are_known():
     for address in (
         "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "240.0.0.1",
         "255.255.255.255", "::", "::1", "fe80::1%eth0", "fc00::1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1",
-        "ff02::1",
+        "ff02::1", "fec0::1",
     ):  # fmt: skip
         assert not is_public(address), address
     for address in ("93.184.216.34", "2606:2800:220:1:248:1893:25c8:1946", "64:ff9b::5db8:d822"):
@@ -203,6 +203,33 @@ def test_an_answer_that_is_too_large_as_it_comes_or_unpacked_is_refused(web, pac
     web.answer = lambda asked: (200, {"Content-Encoding": "gzip"} if packed else {}, body)
     one, _ = client(web, limits=Limits(bytes=1_000_000))
     with one, pytest.raises(CurateError, match="is larger than 1,000,000 bytes"):
+        one.get(web.url)
+
+
+def test_a_drip_of_headers_resets_no_clock(web):
+    def drip(asked):
+        asked.handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(100):
+            try:
+                asked.handler.wfile.write(b"X-%d: a\r\n" % number)
+            except OSError:
+                return
+            time.sleep(0.05)
+
+    web.answer = drip
+    one, _ = client(web, limits=Limits(seconds=0.3, retries=0))
+    with one, pytest.raises(ResumableError, match=r"took longer than 0\.3 seconds"):
+        one.get(web.url)
+
+
+@pytest.mark.parametrize("url", ["http://[x", "http://host:99999/", "http:///nothing"])
+def test_an_address_that_is_none_is_an_error_and_no_crash(web, url):
+    one, _ = client(web)
+    with one, pytest.raises(CurateError, match="is no address of a web server"):
+        one.get(url)
+    web.answer = lambda asked: (302, {"location": "http://[x"}, b"")
+    one, _ = client(web)
+    with one, pytest.raises(CurateError, match="leads to what is no address"):
         one.get(web.url)
 
 

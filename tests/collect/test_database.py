@@ -16,7 +16,9 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from curate.collect.fetch.connection import driver_words
 from curate.collect.fetch.database import Database
+from curate.collect.fetch.values import mark_value
 from curate.dataset.snapshots import Fetch, put_together
 from curate.dataset.store import Store
 from curate.errors import CurateError
@@ -175,6 +177,23 @@ def test_a_watermark_loses_no_equal_times_and_what_did_not_change_changes_nothin
     assert sorted(map(str, full)) == sorted(map(str, rows))
 
 
+def test_a_lag_of_large_numbers_is_taken_without_a_float():
+    assert mark_value(["plain", 1764500000123456789], 1.0) == 1764500000123456788
+
+
+def test_a_table_that_is_empty_at_a_refresh_keeps_its_watermark(tmp_path):
+    at = Place(tmp_path, f"sqlite:///{tmp_path / 'texts.db'}")
+    articles(at, 3)
+    settings = {"table": "articles", "watermark": {"column": "changed"}}
+    at.fetch(**settings)
+    mark = at.previous.facts["watermark"]
+    at.do("DELETE FROM articles")
+    at.fetch(refresh=True, **settings)
+    assert at.previous.facts["watermark"] == mark
+    insert(at, [9], second=5)
+    assert len(at.fetch(refresh=True, **settings)) == 4
+
+
 @pytest.mark.parametrize("at", SERVERS, indirect=True)
 def test_a_lag_finds_rows_that_were_committed_late(at):
     articles(at, 5)
@@ -285,6 +304,29 @@ def test_what_is_not_there_is_named_with_what_is(tmp_path):
             at.fetch(**settings)
         assert caught.value.problem == problem
         assert hint in (caught.value.hint or "")
+
+
+def test_a_query_may_end_with_a_comment(tmp_path):
+    at = Place(tmp_path, f"sqlite:///{tmp_path / 'texts.db'}")
+    articles(at, 3)
+    assert len(at.fetch(query="SELECT * FROM articles -- all of them", key="id")) == 3
+
+
+def test_no_message_shows_the_text_of_a_row(tmp_path):
+    at = Place(tmp_path, f"sqlite:///{tmp_path / 'texts.db'}")
+    articles(at, 3)
+    at.do("INSERT INTO articles VALUES (9, CAST(x'4a616e6520446f65ff' AS TEXT), NULL)")
+    with pytest.raises(CurateError, match="Could not decode to UTF-8 column") as caught:
+        at.fetch(table="articles")
+    assert "Jane" not in str(caught.value)
+    said = Exception({"C": "22P02", "M": 'invalid input syntax for type integer: "Jane"'})
+    assert driver_words(said) == "invalid input syntax for type integer: ***"
+
+
+@pytest.mark.parametrize("name", ["password", "sslpassword", "token"])
+def test_a_credential_among_the_parameters_of_an_address_is_refused(name):
+    with pytest.raises(ValidationError, match="name that in `url_from`"):
+        Database(url=f"postgresql://user@host/name?{name}=s3cr3t", table="articles")
 
 
 def test_settings_that_do_not_go_together_are_refused():

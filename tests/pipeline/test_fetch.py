@@ -10,8 +10,14 @@ import shutil
 import pytest
 from toy_project import HERE, Project
 
-from curate.dataset.snapshots import find_snapshot, snapshots
+from curate.config.pipeline import load_pipeline
+from curate.dataset.export.target import ExportResult, export, export_folder
+from curate.dataset.facts import facts_of
+from curate.dataset.runs import records
+from curate.dataset.snapshots import find_snapshot, pin, pinned_versions, snapshots, write_snapshot
+from curate.dataset.store import Store
 from curate.errors import CurateError, ResumableError
+from curate.pipeline.fetch import fetch
 
 PIPELINE = """\
 dataset: toy
@@ -100,6 +106,14 @@ def test_a_setting_of_reading_or_of_pace_fetches_nothing(fetched):
     assert asked(fetched) == [0, 1, 2]
 
 
+def test_how_gently_something_is_fetched_changes_no_version(fetched):
+    first = version(fetched)
+    assert fetched.run("pages.rate=9").version == first
+    fetched.pipeline(PIPELINE.replace("id: pages", "id: pages, rate: 8"))
+    assert fetched.run().version == first
+    assert asked(fetched) == [0, 1, 2]
+
+
 def test_other_settings_of_what_is_fetched_are_an_error_that_names_the_refresh(fetched):
     (fetched.root / "other").mkdir()
     with pytest.raises(CurateError) as caught:
@@ -117,7 +131,14 @@ def test_a_lock_of_another_pipeline_is_an_error(fetched):
         (fetched.root / "pipeline.lock").write_text(json.dumps(other))
         with pytest.raises(CurateError, match="lock file of another pipeline: of the dataset `books`, not `toy`"):
             fetched.run()
-    for damaged in ("{", "[]", '{"schema": 2, "sources": {}}'):
+    pinned = {"schema": 1, "dataset": "toy", "sources": {"pages": {"snapshot": "0" * 64, "key": "x"}}}
+    wrong = [
+        {"schema": 1, "sources": {}},
+        {**pinned, "sources": {"pages": "x"}},
+        {**pinned, "sources": {"pages": {"key": "x"}}},
+    ]
+    wrong.append({**pinned, "sources": {"pages": {"snapshot": "../../x", "key": "x"}}})
+    for damaged in ("{", "[]", '{"schema": 2, "sources": {}}', *map(json.dumps, wrong)):
         (fetched.root / "pipeline.lock").write_text(damaged)
         with pytest.raises(CurateError, match="lock file"):
             fetched.run()
@@ -242,6 +263,110 @@ def test_no_message_shows_a_secret(pages, monkeypatch):
     assert caught.value.__cause__ is None
     held = b"".join(path.read_bytes() for path in pages.root.rglob("*") if path.is_file())
     assert b"s3cr3t" not in held
+
+
+# ---- several sources, several pipelines
+
+TWO = """\
+dataset: toy
+sources:
+  - {stage: "toy_fetch:Pages", id: a}
+  - {stage: "toy_fetch:Pages", id: b, folder: others}
+stages: []
+"""
+
+
+@pytest.fixture
+def two(pages):
+    """A project with two sources that fetch, both fetched."""
+    (pages.root / "others").mkdir()
+    pages.write("others/0.txt", "another place")
+    pages.pipeline(TWO)
+    assert pages.cli("collect", "pipeline.yaml").code == 0
+    return pages
+
+
+def pinned(project):
+    return [project.store.read_json(blob.name)["sources"] for blob in project.store.blobs.list("pins")]
+
+
+def test_a_refresh_that_fails_moves_no_pin_but_those_of_what_was_fetched(two):
+    before = {name: one["snapshot"] for name, one in lock(two)["sources"].items()}
+    two.write("served/0.txt", "new")
+    two.write("others/0.txt", "LEAK")
+    two.pipeline(TWO.replace("folder: others", "folder: others, token_from: HOME"))
+    assert two.cli("collect", "pipeline.yaml", "--refresh", "a", "--refresh", "b").code != 0
+    now = {name: one["snapshot"] for name, one in lock(two)["sources"].items()}
+    assert now["b"] == before["b"]
+    assert now["a"] != before["a"]
+    assert pinned(two) == [now]
+
+
+def test_each_source_that_is_refreshed_goes_on_from_its_own_snapshot(two, monkeypatch):
+    import toy_fetch
+
+    before, seen = {one["snapshot"] for one in lock(two)["sources"].values()}, set()
+    fetch = toy_fetch.Pages.fetch
+    monkeypatch.setattr(toy_fetch.Pages, "fetch", lambda self, desk: (seen.add(desk.previous.id), fetch(self, desk))[1])
+    assert two.cli("collect", "pipeline.yaml", "--refresh", "a", "--refresh", "b").code == 0
+    assert seen == before
+
+
+def test_a_fetch_that_is_killed_before_its_pin_is_not_fetched_again(pages, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("curate.pipeline.fetch.pin", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        fetch(load_pipeline(pages.file), Store.open(pages.location, create=True), say=print)
+    assert pages.cli("collect", "pipeline.yaml").code == 0
+    assert asked(pages) == [0, 1, 2]
+    assert not list(pages.store.blobs.list("fetches"))
+
+
+def test_two_pipelines_of_one_dataset_have_each_its_pins(two):
+    shutil.copy(two.file, two.root / "other.yaml")
+    assert two.cli("collect", "other.yaml").code == 0
+    assert len(pinned(two)) == 2
+    assert set(pinned(two)[0].values()).isdisjoint(pinned(two)[1].values())
+
+
+def test_garbage_collection_goes_over_a_pinned_snapshot_of_what_a_model_wrote(tmp_path):
+    store = Store.open(tmp_path / "store", create=True)
+    facts = {"address": "synthesize/model", "version": "0" * 64}
+    times = dict.fromkeys(("began", "ended"), "2026-01-01T00:00:00+00:00")
+    record = {"kind": "synthesize", "key": "k", "settings": {}, "pieces": [], "facts": facts, "succeeds": [], **times}
+    pin(store, "toy", {"written": write_snapshot(store, record).id})
+    assert pinned_versions(store) == {"0" * 64}
+
+
+# ---- cards and exports
+
+
+def test_a_version_that_was_fetched_has_a_card_and_exports(fetched):
+    facts = facts_of(fetched.open())
+    assert facts.origin["input_bytes"] == sum(piece.bytes for piece in pieces(fetched))
+    export(fetched.open(), "jsonl", fetched.root / "out")
+    assert f"inputs: 1, {facts.origin['input_bytes']:,} bytes" in (fetched.root / "out" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_version_of_another_version_has_a_card(fetched):
+    (fetched.root / "pipeline.lock").unlink()
+    fetched.pipeline("dataset: again\nsources: [{stage: dataset, id: toy, name: toy}]\nstages: []\n")
+    fetched.run()
+    assert facts_of(fetched.open("again")).origin["input_bytes"] == 0
+
+
+def test_an_export_whose_card_fails_is_recorded_all_the_same(fetched, monkeypatch):
+    def written(job):
+        job.out.mkdir()
+        (job.out / "train.bin").write_bytes(b"tokens")
+        return ExportResult({job.out / "train.bin": None}, documents=1, bytes=6)
+
+    monkeypatch.setattr("curate.dataset.export.target.facts_of", lambda dataset: 1 // 0)
+    options = {"split": None, "columns": ["text"], "overwrite": False, "asked": {}}
+    with pytest.raises(ZeroDivisionError):
+        export_folder(fetched.open(), "nanogpt", fetched.root / "out", written, **options)
+    (one,) = records(fetched.store, "export")
+    assert [output["name"] for output in one["outputs"]] == [str(fetched.root / "out" / "train.bin")]
 
 
 # ---- keeping and erasing

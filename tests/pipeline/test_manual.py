@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from curate.dataset.entries import add_entry, entries_of
+from curate.dataset.leases import lease
 from curate.dataset.snapshots import snapshot_objects
 from curate.dataset.store import Store
 from curate.errors import CurateError
@@ -73,6 +74,13 @@ def test_entries_of_two_who_add_at_once_are_both_there(tmp_path):
 
 
 @pytest.mark.slow
+def test_nothing_is_added_beside_an_erasure_or_a_garbage_collection(tmp_path):
+    store = Store.open(tmp_path / "store", create=True)
+    with lease(store, "collect"), pytest.raises(CurateError, match="the store is in use by another process"):
+        add_entry(store, "notes", "text", author="Ada")
+    assert add_entry(store, "notes", "text", author="Ada").id == "notes-1"
+
+
 def test_a_run_reads_what_was_added_when_it_was_pinned_and_a_refresh_the_rest(notes):
     with pytest.raises(CurateError, match="nothing was added to `notes`"):
         notes.run()

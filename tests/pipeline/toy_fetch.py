@@ -16,10 +16,12 @@ from curate.stages.fetched import Fetched
 class Pages(Fetched):
     """Fetches `NUMBER.txt`, one row a line; `token_from` names a variable with a secret."""
 
-    planning: ClassVar[frozenset[str]] = frozenset({"folder", "token_from"})
+    planning: ClassVar[frozenset[str]] = frozenset({"folder", "token_from", "rate"})
+    pace: ClassVar[frozenset[str]] = frozenset({"rate"})
     folder: str = "served"
     token_from: str | None = None
     upper: bool = False
+    rate: int = 1
 
     def secrets(self):
         return [os.environ.get(self.token_from, "")] if self.token_from else []

@@ -3,8 +3,9 @@
 Records are kept as they came, one row each; each page is kept before the next one is asked for, so a fetch that was killed
 goes on where it was. What is the case when servers do not keep to their own word: a page on which no record is new ends
 the fetch (an endless loop, or a server that knows nothing of the parameter), a record that comes again is kept once and
-counted (the order changed between pages: others may be missing), a total that is not the number of records is told, an
-address of the next page on another server is refused: the credentials are not for it.
+counted (the order changed between pages: others may be missing), and so is one that says something else under the same id;
+a total that is not the number of records is told, an address of the next page on another server is refused: the
+credentials are not for it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curate import jsontext
 from curate.collect.columns import Selection
 from curate.collect.compression import ByteStream
 from curate.collect.fetch.client import Answer, Client, Limits, origin, public_url
+from curate.collect.fetch.credentials import credentials_in, forms_of
 from curate.collect.fetch.pages import Pages, Single, at_path, first_page, next_page, with_parameters
 from curate.collect.fetch.rows import KEY
 from curate.collect.jsonl import read_jsonl
@@ -98,6 +100,20 @@ class Api(Fetched):
         64 << 20, ge=1, description="Longer documents, in bytes, are quarantined as `too_long`."
     )
 
+    @model_validator(mode="after")
+    def _no_credentials(self) -> Api:
+        for setting, found, hint in (
+            ("url", credentials_in(self.url), "parameters_from"),
+            ("parameters", credentials_in("", self.parameters), "parameters_from"),
+            ("headers", credentials_in("", self.headers), "headers_from"),
+        ):
+            if found:
+                raise ValueError(
+                    f"`{setting}` has a credential in it (`{found[0]}`); let an environment variable hold it, and name that "
+                    f"in `{hint}`"
+                )
+        return self
+
     def secrets(self) -> Sequence[str]:
         """The values of the variables, the longest first; of a header `Bearer word` also the word."""
         values = [os.environ.get(name, "") for name in (*self.headers_from.values(), *self.parameters_from.values())]
@@ -146,12 +162,13 @@ class Api(Fetched):
             offset += len(record.encode()) + 1
         data = "".join(f"{record}\n" for record in records).encode()
         columns = None if self.columns is None else tuple(self.columns)
-        has_text = self.text or ("text" if any('"text":' in record for record in records) else None)
+        has_text = self.text or ("text" if _has("text", records) else None)
         own = self.key if "." not in self.key else None
         selection = Selection(has_text, None, columns, self.max_document_bytes, part.extra["address"], self.make_ids)
-        selection = selection._replace(id=own if own and any(f'"{own}":' in one for one in records) else None)
+        selection = selection._replace(id=own if own and _has(own, records) else None)
+        nowhere = self.text is not None and not _has(self.text, records)  # else only some records lack it
         stream = ByteStream(partial(BytesIO, data))
-        for item in read_jsonl(stream, selection, name="", start=0, stop=None):
+        for item in read_jsonl(stream, selection, name="", start=0, stop=None, complete=nowhere):
             if isinstance(item, Rejected):
                 yield item._replace(offset=row_at[item.offset])
                 continue
@@ -163,6 +180,25 @@ class Api(Fetched):
                 item = item.set_column(item.schema.get_field_index("id"), "id", ids)
             yield item
         yield from erased_rows(part)
+
+
+def _has(name: str, records: Sequence[str]) -> bool:
+    """Whether a record has a field, and not something in it."""
+    written = json.dumps(name, ensure_ascii=False)
+    return any(written in one and name in jsontext.loads(one) for one in records)
+
+
+def _halved(text: str) -> bool:
+    """Whether it has half of a pair of surrogates, which is no text."""
+    return any("\ud800" <= one <= "\udfff" for one in text)
+
+
+def _written(record: Mapping[str, Any]) -> str:
+    """A record as JSON; halves of surrogates as they came: reading quarantines them, as it does those of files."""
+    try:
+        return jsontext.dumps(record)
+    except TypeError:
+        return json.dumps(record)
 
 
 def _broken(answer: Answer) -> str | None:
@@ -188,16 +224,20 @@ class _Walk:
     """Where a fetch is: what comes next, and what came."""
 
     def __init__(self, source: Api, desk: Desk, secrets: Sequence[str]) -> None:
-        self.source, self.desk, self.secrets = source, desk, secrets
+        self.source, self.desk = source, desk
+        self.hidden = secrets
+        self.secrets = [form for secret in secrets for form in forms_of(secret)]
         start = first_page(source.pages, with_parameters(source.url, source.parameters))
         state = {"next": start, "pages": 0, "records": 0, "again": 0, "empty": 0, "total": None, "stopped": None}
-        state |= desk.state
+        state |= {"differing": 0, **desk.state}
         self.next: str | None = state["next"]
         self.pages, self.records, self.again = state["pages"], state["records"], state["again"]
+        self.differing: int = state["differing"]
         self.empty, self.total, self.stopped = state["empty"], state["total"], state["stopped"]
-        self.keys = {
-            key for piece in desk.pieces for key in desk.store.read_table(piece.object, [KEY]).column(KEY).to_pylist()
-        }
+        self.keys: dict[str, str] = {}
+        for piece in desk.pieces:
+            for row in desk.store.read_table(piece.object, [KEY, RECORD]).to_pylist():
+                self.keys[row[KEY]] = hashlib.sha256(row[RECORD].encode()).hexdigest()[:32]
 
     def take(self, url: str, answer: Answer) -> None:
         """Keep the records of a page that are new, and find out what comes next."""
@@ -212,14 +252,18 @@ class _Walk:
             raise CurateError(
                 f"`{where}` has no list at `records: {self.source.records}`", hint=f"the answer has: {keys}"
             )
+        differing = self.differing
         new = self._new(records, where)
         self.pages, self.records = self.pages + 1, self.records + len(records)
-        self.again += len(records) - len(new)
+        self.again += len(records) - len(new) - (self.differing - differing)
         self.empty = 0 if records else self.empty + 1
         told = at_path(body, self.source.total) if self.source.total else None
         self.total = told if isinstance(told, int) else self.total
-        self.next = next_page(self.source.pages, url, body, answer.headers, records=len(records), seen=self.records)
-        self._check_next(url, records=len(records), new=len(new))
+        try:
+            self.next = next_page(self.source.pages, url, body, answer.headers, records=len(records), seen=self.records)
+            self._check_next(url, records=len(records), new=len(new))
+        except ValueError:  # brackets that are no IPv6 address, half an emoji
+            raise CurateError(f"what `{where}` says of the next page is no address") from None
         self.desk.keep(_table(new), self._state())
 
     def _new(self, records: Sequence[Any], where: str) -> dict[str, str]:
@@ -228,15 +272,15 @@ class _Walk:
         for record in records:
             if not isinstance(record, dict):
                 raise CurateError(f"a record of `{where}` is no object, but {type(record).__name__}")
-            text = jsontext.dumps(record)
-            for secret in self.secrets:
-                text = text.replace(json.dumps(secret)[1:-1], HIDDEN)
-            told = at_path(record, self.source.key)
-            own = isinstance(told, str | int) and not isinstance(told, bool)
-            key = str(told) if own else hashlib.sha256(text.encode()).hexdigest()[:32]
+            text = _written(record)
+            for form in self.secrets:
+                text = text.replace(form, HIDDEN)
+            told, digest = at_path(record, self.source.key), hashlib.sha256(text.encode()).hexdigest()[:32]
+            own = isinstance(told, str | int) and not isinstance(told, bool) and not _halved(str(told))
+            key = str(told) if own else digest
             if key not in self.keys:
-                self.keys.add(key)
                 found[key] = text
+            self.differing += self.keys.setdefault(key, digest) != digest
         return found
 
     def _check_next(self, url: str, *, records: int, new: int) -> None:
@@ -244,11 +288,11 @@ class _Walk:
             return
         if origin(self.next) != origin(url):
             raise CurateError(
-                f"the next page is said to be on another server: `{public_url(self.next, self.secrets)}`",
+                f"the next page is said to be on another server: `{public_url(self.next, self.hidden)}`",
                 hint="nothing was sent there, since credentials are for the server that was named; ask the other one by a "
                 "source of its own",
             )
-        self.next = _without(self.next, self.source.parameters_from, self.secrets)
+        self.next = _without(self.next, self.source.parameters_from, self.hidden)
         if self.next == url:
             self._stop(f"page {self.pages} names itself as the next one")
         elif records and not new:
@@ -263,7 +307,7 @@ class _Walk:
     def _state(self) -> dict[str, Any]:
         return {
             "next": self.next, "pages": self.pages, "records": self.records, "again": self.again, "empty": self.empty,
-            "total": self.total, "stopped": self.stopped,
+            "total": self.total, "stopped": self.stopped, "differing": self.differing,
         }  # fmt: skip
 
     def facts(self) -> dict[str, Any]:
@@ -273,13 +317,19 @@ class _Walk:
                 f"{self.again:,} records came again and were kept once: the order changed between pages, and others may "
                 "be missing"
             )
+        if self.differing:
+            self.desk.say(
+                f"{self.differing:,} records have the `{self.source.key}` of another record and say something else: the first "
+                "one was kept; where they are others, name what tells them apart with `key`"
+            )
         if self.total is not None and self.total != len(self.keys):
             self.desk.say(f"the server speaks of {self.total:,} records, and {len(self.keys):,} came")
-        address = public_url(self.source.url, self.secrets)
+        address = public_url(self.source.url, self.hidden)
         facts = {
             "address": address,
             "pages": self.pages,
             "again": self.again,
+            **({"differing": self.differing} if self.differing else {}),
             "total": self.total,
             "stopped": self.stopped,
         }

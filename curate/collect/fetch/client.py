@@ -22,7 +22,8 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 import httpcore
 
-from curate.collect.fetch.guard import Guarded
+from curate.collect.fetch.credentials import names_credential
+from curate.collect.fetch.guard import Guarded, Timed
 from curate.collect.http import undo_codings
 from curate.errors import CurateError, ResumableError
 
@@ -82,11 +83,11 @@ def origin(url: str) -> tuple[str, str, int]:
     Raises:
         CurateError: It is no http or https address, or has credentials in it.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        port = 0
+        parts, port = urlsplit(""), 0
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise CurateError(f"`{public_url(url)}` is no address of a web server", hint="such as https://host/path")
     if parts.username or parts.password:
@@ -96,12 +97,15 @@ def origin(url: str) -> tuple[str, str, int]:
 
 def public_url(url: str, secrets: Collection[str] = ()) -> str:
     """An address without user, password, fragment, and without parameters that are credentials by name or value."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.partition(":")[0] + "://..."
     kept = [
         (name, value)
         for name, value in parse_qsl(parts.query, keep_blank_values=True)
         if value not in secrets and not any(word in name.lower().replace("-", "_").split("_") for word in SECRET_NAMES)
-        and not name.lower().endswith(("apikey", "accesstoken"))
+        and not names_credential(name)
     ]  # fmt: skip
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(kept), ""))
 
@@ -129,8 +133,24 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.agent, self.limits, self.secrets, self._sleep = agent, limits or Limits(), list(secrets), sleep
-        self._pool = httpcore.ConnectionPool(network_backend=guard or Guarded(allow), max_connections=4)
+        self._ends = float("inf")
+        timed = Timed(guard or Guarded(allow), self._left)
+        self._pool = httpcore.ConnectionPool(network_backend=timed, max_connections=4)
         self._asked: dict[str, float] = {}
+
+    def _left(self) -> float:
+        """Seconds that the answer may still take.
+
+        Raises:
+            ReadTimeout: None.
+        """
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout(self._too_late())
+        return left
+
+    def _too_late(self) -> str:
+        return f"the answer took longer than {self.limits.seconds:g} seconds"
 
     def __enter__(self) -> Self:
         return self
@@ -185,7 +205,10 @@ class Client:
             asked.add(url)
             if target is None:
                 return answer
-            url = urljoin(url, target)
+            try:
+                url = urljoin(url, target)
+            except ValueError:
+                raise CurateError(f"`{answer.url}` leads to what is no address") from None
             if url in asked:
                 break
         raise CurateError(
@@ -200,6 +223,7 @@ class Client:
         sent = {"User-Agent": self.agent, "Accept-Encoding": "gzip, deflate", **headers}
         limit = min(30.0, self.limits.seconds)
         timeouts = {"connect": limit, "read": limit, "write": limit, "pool": limit}
+        self._ends = time.monotonic() + self.limits.seconds
         try:
             given = [(name.encode(), value.encode()) for name, value in sent.items()]
             with self._pool.stream("GET", target.encode(), headers=given, extensions={"timeout": timeouts}) as got:
@@ -208,7 +232,8 @@ class Client:
                     raise _Again(f"the server says {got.status}", _retry_after(found))
                 body = self._body(got, public_url(url, self.secrets))
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, UnicodeError) as error:
-            raise _Again(str(error) or type(error).__name__) from error
+            late = isinstance(error, httpcore.TimeoutException) and time.monotonic() >= self._ends
+            raise _Again(self._too_late() if late else str(error) or type(error).__name__) from error
         when = datetime.now(UTC).isoformat(timespec="milliseconds")
         answer = Answer(public_url(url, self.secrets), got.status, found, self._undone(body, found, url), when)
         return answer, found.get("location") if got.status in (301, 302, 303, 307, 308) else None
@@ -221,14 +246,12 @@ class Client:
         self._asked[host] = time.monotonic()
 
     def _body(self, got: httpcore.Response, url: str) -> bytes:
-        began, pieces, size = time.monotonic(), list[bytes](), 0
+        pieces, size = list[bytes](), 0
         for piece in got.iter_stream():
             pieces.append(piece)
             size += len(piece)
             if size > self.limits.bytes:
                 raise self._too_large(url)
-            if time.monotonic() - began > self.limits.seconds:
-                raise _Again(f"the answer took longer than {self.limits.seconds:g} seconds")
         return b"".join(pieces)
 
     def _undone(self, body: bytes, headers: Mapping[str, str], url: str) -> bytes:

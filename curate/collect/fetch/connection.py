@@ -10,6 +10,7 @@ Drivers: psycopg, psycopg2 or pg8000; PyMySQL. The extra `database` brings SQLAl
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -141,9 +142,14 @@ def _engine(url: URL) -> Engine:
 def driver_words(error: Exception) -> str:
     """What a database says of an error, in one line: without the statement and its values."""
     said: Any = getattr(error, "orig", None) or error
+    code = str(said.args[0].get("C", "") if said.args and isinstance(said.args[0], dict) else "")
     if said.args and isinstance(said.args[0], dict):  # pg8000 gives the fields of the message
         said = said.args[0].get("M", "")
     elif len(getattr(said, "args", ())) > 1 and isinstance(said.args[0], int):  # PyMySQL: a number, and words
         said = said.args[1]
-    first = str(said).strip().split(os.linesep)[0]
+    first = (
+        str(said).strip().split(os.linesep)[0].partition(" with text '")[0]
+    )  # SQLite shows the text that is no UTF-8
+    if code.startswith("22") or type(error).__name__ == "DataError":  # what is in quotes is a value of a row
+        first = re.sub(r"([\"'`]).*(\1|$)", "***", first)
     return first[:200] or type(error).__name__

@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from curate.collect.columns import Selection
 from curate.collect.fetch.connection import address_of, database_url, reading, secrets_of
+from curate.collect.fetch.credentials import credentials_in
 from curate.collect.fetch.merge import merge
 from curate.collect.fetch.rows import KEY, documents_of_piece
 from curate.collect.fetch.statements import Statements
@@ -115,6 +116,11 @@ class Database(Fetched):
             raise ValueError(
                 "`url` has a password in it; let an environment variable hold it, and name that in `url_from`"
             )
+        if self.url is not None and (found := credentials_in(self.url)):
+            raise ValueError(
+                f"`url` has a credential in it (`{found[0]}`); let an environment variable hold it, and name that in "
+                "`url_from`"
+            )
         return self
 
     def secrets(self) -> Sequence[str]:
@@ -151,7 +157,8 @@ class Database(Fetched):
         if since is not None and desk.previous is not None:
             merge(desk, desk.previous)
         facts = {"address": f"{address_of(url, desk.root)}/{what}", "key": asked.key}
-        return facts | ({"watermark": mark_json(mark)} if mark is not None else {})
+        last = mark_json(mark) if mark is not None else self._last(desk)
+        return facts | ({"watermark": last} if last is not None else {})
 
     def _wanted(self) -> list[str] | None:
         if self.columns is None:
@@ -159,9 +166,13 @@ class Database(Fetched):
         more = [self.text, self.id_column, self.watermark.column if self.watermark else None]
         return list(dict.fromkeys([*self.columns, *(one for one in more if one)]))
 
+    def _last(self, desk: Desk) -> Any:
+        """The mark of the snapshot before: it is that of a table, too, that is empty now."""
+        return desk.previous.facts.get("watermark") if desk.previous else None
+
     def _since(self, desk: Desk) -> tuple[str, Any] | None:
         """The column and the value from which on rows are new; None where all are asked for."""
-        mark = desk.previous.facts.get("watermark") if desk.previous else None
+        mark = self._last(desk)
         if self.watermark is None or mark is None:
             return None
         return self.watermark.column, mark_value(mark, self.watermark.lag)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any
@@ -18,7 +19,7 @@ import httpcore
 
 from curate.errors import CurateError
 
-__all__ = ["Guarded", "is_public", "look_up"]
+__all__ = ["Guarded", "Timed", "is_public", "look_up"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
@@ -42,8 +43,14 @@ def is_public(address: str) -> bool:
     """Whether an address is one of the open internet, also where it is wrapped into another kind."""
     one: Address = ipaddress.ip_address(address.partition("%")[0])
     return all(
-        each.is_global and not (each.is_multicast or each.is_reserved or each.is_unspecified) for each in _all(one)
+        each.is_global and not (each.is_multicast or each.is_reserved or each.is_unspecified or _is_of_a_site(each))
+        for each in _all(one)
     )
+
+
+def _is_of_a_site(address: Address) -> bool:
+    """Whether it is one of `fec0::/10`, which some networks still use as private ones."""
+    return isinstance(address, ipaddress.IPv6Address) and address.is_site_local
 
 
 def _all(one: Address) -> Iterable[Address]:
@@ -109,3 +116,54 @@ class Guarded(httpcore.NetworkBackend):
     def sleep(self, seconds: float) -> None:
         """Wait."""
         self.inner.sleep(seconds)
+
+
+class Timed(httpcore.NetworkBackend):
+    """Connections whose every wait ends with the time that is left: a drip of bytes, headers among them, resets no clock.
+
+    Args:
+        inner: Opens connections.
+        left: Seconds that are left; raises where there are none.
+    """
+
+    def __init__(self, inner: httpcore.NetworkBackend, left: Callable[[], float]) -> None:
+        self.inner, self.left = inner, left
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Any = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to a host."""
+        within = min(timeout or self.left(), self.left())
+        return _TimedStream(self.inner.connect_tcp(host, port, within, local_address, socket_options), self.left)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        self.inner.sleep(seconds)
+
+
+class _TimedStream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream, left: Callable[[], float]) -> None:
+        self.stream, self.left = stream, left
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self.stream.read(max_bytes, min(timeout or self.left(), self.left()))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.stream.write(buffer, min(timeout or self.left(), self.left()))
+
+    def close(self) -> None:
+        self.stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        within = min(timeout or self.left(), self.left())
+        return _TimedStream(self.stream.start_tls(ssl_context, server_hostname, within), self.left)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self.stream.get_extra_info(info)

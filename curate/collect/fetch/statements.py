@@ -51,7 +51,9 @@ class Statements:
             self.key = list(key or self._primary_key(name, schema or None))
             self._scales = self._table_scales(name, schema or None)
         else:
-            self._from = "(" + (query or "").strip().rstrip(";").replace(":", r"\:") + ") AS asked"
+            self._from = (
+                "(" + (query or "").strip().rstrip(";").replace(":", r"\:") + "\n) AS asked"
+            )  # a comment ends with its line
             self.key = list(key or ())
         self._columns = "*" if wanted is None else ", ".join(map(self._quote, dict.fromkeys([*self.key, *wanted])))
         self._keys = ", ".join(map(self._quote, self.key))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import math
 import uuid
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -149,4 +150,4 @@ def mark_value(mark: Sequence[Any], lag: float) -> Any:
     if isinstance(value, str):
         hint = "`lag: 0`; or a query that makes a time or a number of it"
         raise CurateError("the watermark is text, from which no lag can be taken", hint=hint)
-    return value - lag
+    return value - (math.ceil(lag) if isinstance(value, int) else lag)  # a float holds no nanoseconds since 1970

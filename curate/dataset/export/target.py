@@ -104,7 +104,7 @@ def export(
     writer = import_module(chosen.module)
     result = write_files(job, chosen.endings, writer, single=single) if chosen.endings else writer.write_folder(job)
     asked = {"format": format, "escape_formulas": escape_formulas, "shard_bytes": shard_bytes}
-    _finish(job, result, facts, paths, began, asked)
+    _finish(job, result, lambda: facts, paths, began, asked)
     return result
 
 
@@ -131,9 +131,8 @@ def export_folder(
     own = own_files(dataset.store, paths)
     job = Job(dataset, out, _part_of(dataset, columns), split, splits, overwrite, None, {}, own)
     result = write(job)
-    facts = _facts(dataset)  # only now: what is written may have counted tokens
     told = {"format": format, "escape_formulas": False, "shard_bytes": None, **asked}
-    _finish(job, result, facts, paths, began, told)
+    _finish(job, result, lambda: _facts(dataset), paths, began, told)  # only now: the writer may have counted tokens
     return result
 
 
@@ -178,21 +177,28 @@ def _facts(dataset: Dataset) -> Facts | DamagedError:
 def _finish(
     job: Job,
     result: ExportResult,
-    facts: Facts | DamagedError,
+    facts: Callable[[], Facts | DamagedError],
     paths: tuple[Path, Path],
     began: str,
     asked: dict[str, Any],
 ) -> None:
     """Write the cards, and record the export."""
-    dataset, hashes = job.dataset, {path: file_hash(path) for path in result.files}
-    try:  # whatever becomes of the card: the files are there, and an erasure finds them by the record
-        if isinstance(facts, DamagedError):
-            raise facts
+    hashes = {path: file_hash(path) for path in result.files}
+    try:
+        found = facts()
+        if isinstance(found, DamagedError):
+            raise found
         files = {path: (of, hashes[path]) for path, of in result.splits.items()}
         with telling(paths[0]):
-            result.cards = write_cards(facts, job.schema, asked["format"], paths, files, job.own)
+            result.cards = write_cards(found, job.schema, asked["format"], paths, files, job.own)
     except CurateError as error:
         result.notes.append(f"no dataset card was written: {error.problem}")
+    finally:  # whatever becomes of the card: the files are there, and an erasure finds them by the record
+        _record(job, result, hashes, began, asked)
+
+
+def _record(job: Job, result: ExportResult, hashes: dict[Path, str], began: str, asked: dict[str, Any]) -> None:
+    dataset = job.dataset
     result.notes += [f"`{path.name}` was not written by an export, or was changed since: it stays" for path in job.own]
     name = f"{dataset.name}@{dataset.tag or dataset.version[:12]}"
     record(
