@@ -61,6 +61,7 @@ class Synthesize(Fetched):
     prompt (its hash), parameters, and when. What an answer does not give is quarantined by reason.
     """
 
+    version: ClassVar[int] = 2
     planning: ClassVar[frozenset[str]] = frozenset({
         "dataset", "split", "limit", "task", "on", "answers", "prompt", "response_schema", "samples", "endpoint", "model",
         "temperature", "top_p", "max_tokens", "seed", "token_from", "budget", "concurrency", "seconds", "tries",

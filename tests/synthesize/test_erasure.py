@@ -1,7 +1,6 @@
 """Erasing a document that a model was asked about, or one that it made: no row and no answer of the question stays."""
 
 import json
-import os
 
 import pytest
 
@@ -26,7 +25,7 @@ def erased(lab, monkeypatch, *documents):
 
 def held(store):
     """All that objects and answers say."""
-    names = [os.path.basename(blob.name).partition(".")[0] for blob in store.blobs.list("objects")]
+    names = [blob.name.rpartition("/")[2].partition(".")[0] for blob in store.blobs.list("objects")]
     answers = [store.blobs.read(blob.name).decode() for blob in store.blobs.list("answers")]
     return "\n".join([*(str(store.read_table(name).to_pydict()) for name in names), *answers])
 
