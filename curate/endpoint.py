@@ -18,13 +18,14 @@ from urllib.parse import urlsplit
 
 from curate.errors import CurateError, ResumableError
 
-__all__ = ["TOKEN", "Refused", "answer", "ask", "chat_place"]
+__all__ = ["TOKEN", "Busy", "Refused", "answer", "ask", "chat_place"]
 
 TOKEN = "CURATE_LLM_TOKEN"  # noqa: S105
 SECONDS = 120.0
 TRIES = 4
 LONGEST_PAUSE = 300.0
 MOST_BYTES = 64 << 20
+_BUSY = (429, 502, 503, 504)
 
 
 def chat_place(url: str, where: str) -> str:
@@ -51,8 +52,16 @@ class Refused(CurateError):
         self.code = code
 
 
+class Busy(ResumableError):
+    """The endpoint cannot be reached, or says that it has no time, whatever it is asked."""
+
+
 class _Garbage(Exception):
-    """What came is no answer."""
+    """What came is no answer; `said` is its JSON, if it is any."""
+
+    def __init__(self, said: Any = None) -> None:
+        super().__init__("no answer")
+        self.said = said
 
 
 def answer(place: str, model: str, messages: Sequence[dict[str, str]], *, seconds: float = SECONDS) -> str:
@@ -84,6 +93,7 @@ def ask(
     tries: int = TRIES,
     token: str | None = None,
     check: Callable[[Any], object] | None = None,
+    failed: Callable[[Any], object] | None = None,
 ) -> Any:
     """The JSON that an endpoint answers; one that is busy or broken is asked again, no sooner than its `Retry-After` says.
 
@@ -94,31 +104,37 @@ def ask(
         tries: How often it is asked.
         token: Goes along, and to no other place.
         check: Raises ValueError for what is no answer; it is then asked again. None: no JSON is an error at once.
+        failed: Told of each try without an answer that may cost something, with the JSON that came, or None.
 
     Raises:
         Refused: It refuses this question.
         CurateError: It refuses the token, sends elsewhere, or says no JSON.
+        Busy: It cannot be reached, or has no time.
         ResumableError: It does not answer.
     """
+    tell = failed or (lambda said: None)
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     request = urllib.request.Request(place, json.dumps(body).encode(), headers)  # noqa: S310
-    problem = ""
+    problem, busy = "", False
     for attempt in range(1, tries + 1):
-        pause = 0.5 * 2**attempt
+        pause, busy = 0.5 * 2**attempt, False
         try:
             return _tried(request, place, seconds, check)
         except urllib.error.HTTPError as error:
-            problem = f"it answers {error.code}"
+            problem, busy = f"it answers {error.code}", error.code in _BUSY
             pause = max(pause, _retry_after(error))
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-            problem = str(getattr(error, "reason", error))
-        except http.client.HTTPException as error:  # an answer that breaks off, or is no HTTP
-            problem = f"it breaks off ({type(error).__name__})"
-        except _Garbage:
+        except urllib.error.URLError as error:  # before it has the question
+            problem, busy = str(error.reason), True
+        except (TimeoutError, ConnectionError, http.client.HTTPException) as error:  # it breaks off, or is no HTTP
+            problem = str(error) if isinstance(error, OSError) else f"it breaks off ({type(error).__name__})"
+            tell(None)
+        except _Garbage as error:
             problem = "what it says is no answer"
+            tell(error.said)
         if attempt < tries:
             time.sleep(min(pause, LONGEST_PAUSE))
-    raise ResumableError(f"the endpoint does not answer: {problem}", place, "the same command goes on")
+    said = f"the endpoint does not answer: {problem}", place, "the same command goes on"
+    raise Busy(*said) if busy else ResumableError(*said)
 
 
 def _tried(request: urllib.request.Request, place: str, seconds: float, check: Callable[[Any], object] | None) -> Any:
@@ -130,7 +146,7 @@ def _tried(request: urllib.request.Request, place: str, seconds: float, check: C
                 raise http.client.IncompleteRead(content, answered.length)
             said = json.loads(content)
         if check:
-            check(said)
+            _checked(said, check)
         return said
     except urllib.error.HTTPError as error:
         error.close()
@@ -146,6 +162,13 @@ def _tried(request: urllib.request.Request, place: str, seconds: float, check: C
         if check:
             raise _Garbage from None
         raise CurateError("what the endpoint says is no JSON", place) from None
+
+
+def _checked(said: Any, check: Callable[[Any], object]) -> None:
+    try:
+        check(said)
+    except (ValueError, RecursionError):
+        raise _Garbage(said) from None
 
 
 def _retry_after(error: urllib.error.HTTPError) -> float:

@@ -39,13 +39,14 @@ class Chat(Filter):
     counted, and the count is held against its setting; null turns a rule off.
     """
 
+    version: ClassVar[int] = 2
     reads_text: ClassVar[bool] = False
     libraries: ClassVar[tuple[str, ...]] = ("tokenizers", "jinja2", "fasttext-predict")
     batch: ClassVar[int] = 256
     thresholds: ClassVar[frozenset[str]] = frozenset({
-        "max_unknown_roles", "max_misplaced_turns", "max_empty_turns", "min_answers", "max_unmatched_calls",
-        "max_bad_arguments", "max_unknown_tools", "max_wrong_arguments", "max_open_reasoning", "min_turns", "max_turns",
-        "min_tokens", "max_tokens", "max_refusals", "max_other_language",
+        "max_unknown_roles", "max_misplaced_turns", "max_empty_turns", "min_answers", "max_bad_calls",
+        "max_unmatched_calls", "max_bad_arguments", "max_unknown_tools", "max_wrong_arguments", "max_open_reasoning",
+        "min_turns", "max_turns", "min_tokens", "max_tokens", "max_refusals", "max_other_language",
     })  # fmt: skip
     reasons: ClassVar[Mapping[str, str]] = {
         "not_a_conversation": "no list of turns in its column",
@@ -53,6 +54,7 @@ class Chat(Filter):
         "misplaced_turn": "more turns out of order than `max_misplaced_turns`: two of a role in a row, no answer at the end",
         "empty_turn": "more turns without a word or a call than `max_empty_turns`",
         "no_answer": "fewer turns of the assistant than `min_answers`",
+        "bad_call": "more calls without a function's name, or in place of a list of calls something else, than `max_bad_calls`",
         "unmatched_call": "more tool calls without an answer, or answers without a call, than `max_unmatched_calls`",
         "bad_arguments": "more calls whose arguments are no JSON object than `max_bad_arguments`",
         "unknown_tool": "more calls of functions that are not among `tools` than `max_unknown_tools`",
@@ -79,6 +81,7 @@ class Chat(Filter):
     )
     max_empty_turns: int | None = Field(0, ge=0, description="Most turns without a word or a call.")
     min_answers: int | None = Field(1, ge=0, description="Fewest turns of the assistant.")
+    max_bad_calls: int | None = Field(0, ge=0, description="Most calls that name no function, or are no list.")
     max_unmatched_calls: int | None = Field(
         0, ge=0, description="Most calls and results without each other; calls of the last turn may stand open."
     )
@@ -114,7 +117,8 @@ class Chat(Filter):
     )
     refusals: tuple[str, ...] = Field(
         REFUSALS,
-        description="How refusals begin, in lower case; looked for in the first 200 characters of each answer.",
+        description="How refusals begin, in lower case; looked for where sentences begin in the first 200 characters of each "
+        "answer.",
     )
     languages: bool = Field(
         False,
@@ -205,6 +209,7 @@ class Chat(Filter):
             Rule("no_answer", "answers", minimum=self.min_answers),
             Rule("empty_turn", "empty_turns", maximum=self.max_empty_turns),
             Rule("misplaced_turn", "misplaced_turns", maximum=self.max_misplaced_turns),
+            Rule("bad_call", "bad_calls", maximum=self.max_bad_calls),
             Rule("bad_arguments", "bad_arguments", maximum=self.max_bad_arguments),
             Rule("unknown_tool", "unknown_tools", maximum=self.max_unknown_tools),
             Rule("wrong_arguments", "wrong_arguments", maximum=self.max_wrong_arguments),

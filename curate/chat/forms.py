@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from curate.jsontext import loads
 
-__all__ = ["COLUMNS", "READERS", "REASONS", "Chat", "Misfit", "detect", "role_of"]
+__all__ = ["COLUMNS", "READERS", "REASONS", "Chat", "Misfit", "detect", "is_call", "role_of"]
 
 Messages = list[dict[str, Any]]
 
@@ -86,6 +86,11 @@ def role_of(name: object, more: Roles = {}) -> str | None:  # noqa: B006  it is 
     return more.get(name) or more.get(plain) or _ROLES.get(plain)
 
 
+def is_call(name: object) -> bool:
+    """Whether a role's name says that the content is a call."""
+    return isinstance(name, str) and name.strip().lower() == "function_call"
+
+
 def detect(row: Row) -> str:
     """The form of a row of a conversation; of several the first of `openai, sharegpt, alpaca, prompt_completion`.
 
@@ -137,7 +142,7 @@ def _turn(turn: Any, number: int, roles: Roles) -> dict[str, Any]:
     others = {name: value for name, value in turn.items() if name not in _OWN and value is not None}
     calls = _calls(turn, number)
     content = turn["content"] if "content" in turn else turn.get("value")
-    if told == "function_call" and calls is None:
+    if is_call(told) and calls is None:
         calls, content = [_call(one, number) for one in _several(content)], None
     found: dict[str, Any] = {"role": role, "content": _text(content, number), **others}
     if calls:

@@ -3,7 +3,8 @@
     order      a system turn first if any, then a user's; after a user's an assistant's; after calls what the tools answer
     calls      an answer for each, by id where both have one, else in number; the last turn's may stand open (that is learned)
     arguments  an object, with what the tool's JSON schema requires and nothing that it does not name
-    refusals   turns of the assistant that begin (200 characters) by saying that it will not; phrases of English
+    refusals   turns of the assistant at whose beginning (200 characters) a sentence begins by saying that it will not, after an
+               apology or not; phrases of English, whole words
 
 A conversation is a list of `{role, content, tool_calls}` as `chat_format` leaves it.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from curate.jsontext import loads
@@ -22,8 +24,8 @@ __all__ = ["COUNTS", "REFUSALS", "ROLES", "calls_of", "content_of", "counts", "p
 Messages = list[dict[str, Any]]
 ROLES = ("system", "user", "assistant", "tool")
 COUNTS = (
-    "turns", "answers", "unknown_roles", "misplaced_turns", "empty_turns", "tools", "calls", "unmatched_calls",
-    "bad_arguments", "unknown_tools", "wrong_arguments", "refusals", "reasoning", "open_reasoning",
+    "turns", "answers", "unknown_roles", "misplaced_turns", "empty_turns", "tools", "calls", "bad_calls",
+    "unmatched_calls", "bad_arguments", "unknown_tools", "wrong_arguments", "refusals", "reasoning", "open_reasoning",
 )  # fmt: skip
 """What is counted of each conversation."""
 REFUSALS = (
@@ -33,6 +35,12 @@ REFUSALS = (
 )  # fmt: skip
 """How refusals begin, in lower case."""
 _BEGINNING = 200
+_SENTENCE = (
+    r"(?:^|[.!?\n\u3002\uff01\uff1f])[\W_]*(?:(?:i'm |i am )?(?:so |very )?(?:sorry|but|however|unfortunately|no)\W+)*"
+)
+"""Where a sentence begins, and words before what it says."""
+_UNSPACED = "\u2e80"
+"""The first character of scripts that write no spaces between words."""
 _MEMBERS = ("reasoning_content", "thinking", "reasoning")
 _THOUGHT = re.compile(r"<(/?)think(?:ing)?>")
 
@@ -55,20 +63,37 @@ def content_of(turn: Mapping[str, Any]) -> str:
 
 
 def calls_of(turn: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The functions that a turn calls, each with `id`, `name` and `arguments`."""
+    """The functions that a turn calls, each with `id`, `name` (null where that is no text) and `arguments`."""
     found = []
-    for call in turn.get("tool_calls") or ():
+    given = turn.get("tool_calls")
+    for call in given if isinstance(given, list) else ():
         inner = call.get("function") if isinstance(call, dict) else None
         inner = inner if isinstance(inner, dict) else call if isinstance(call, dict) else {}
         identity = call.get("id") if isinstance(call, dict) else None
-        found.append({"id": identity, "name": inner.get("name"), "arguments": inner.get("arguments")})
+        name = inner.get("name")
+        name = name if isinstance(name, str) and name else None
+        found.append({"id": identity, "name": name, "arguments": inner.get("arguments")})
     return found
+
+
+def _bad_calls(turn: Mapping[str, Any]) -> int:
+    """Calls that name no function, and calls that are no list."""
+    given = turn.get("tool_calls")
+    listed = isinstance(given, list) or not given
+    return sum(call["name"] is None for call in calls_of(turn)) + (not listed)
 
 
 def refuses(turn: Mapping[str, Any], phrases: Sequence[str] = REFUSALS) -> bool:
     """Whether an assistant's turn begins by refusing; calls are none."""
     begin = content_of(turn)[:_BEGINNING].lower().replace("\u2019", "'")
-    return turn.get("role") == "assistant" and any(phrase in begin for phrase in phrases)
+    return turn.get("role") == "assistant" and _refusing(tuple(phrases)).search(begin) is not None
+
+
+@cache
+def _refusing(phrases: tuple[str, ...]) -> re.Pattern[str]:
+    """What finds a sentence that begins with one of some phrases."""
+    ends = (re.escape(one) + (r"(?!\w)" if one[-1] < _UNSPACED else "") for one in phrases if one)
+    return re.compile(f"{_SENTENCE}(?:{'|'.join(ends) or '(?!)'})")
 
 
 def counts(messages: Messages, tools: Any = None, phrases: Sequence[str] = REFUSALS) -> dict[str, int]:
@@ -93,6 +118,7 @@ def counts(messages: Messages, tools: Any = None, phrases: Sequence[str] = REFUS
         "empty_turns": sum(not _says(turn) for turn in messages),
         "tools": len(known or ()),
         "calls": len(calls),
+        "bad_calls": sum(map(_bad_calls, said)),
         "unmatched_calls": _unmatched(messages),
         "bad_arguments": sum(found is None for _, found in objects),
         "unknown_tools": 0 if known is None else sum(call["name"] not in known for call in calls),
@@ -168,7 +194,8 @@ def _schemas(tools: Any) -> dict[Any, Mapping[str, Any]] | None:
     if given is None:
         return None
     functions = [tool["function"] if isinstance(tool.get("function"), dict) else tool for tool in given]
-    return {one.get("name"): one.get("parameters") or one.get("input_schema") or {} for one in functions}
+    named = [one for one in functions if isinstance(one.get("name"), str)]
+    return {one["name"]: one.get("parameters") or one.get("input_schema") or {} for one in named}
 
 
 def _wrong(schema: Mapping[str, Any] | None, arguments: Mapping[str, Any] | None) -> bool:

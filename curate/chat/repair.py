@@ -1,9 +1,10 @@
 """What can be put right in conversations in one way only; everything else is left for `chat` to judge.
 
-    role                  a name that stands for a role (`human`, `Assistant `) as that role
+    role                  a name that stands for a role (`human`, `Assistant `) as that role; not `function_call`, whose content
+                          is a call and no word
     parts                 a content of parts of text as text
     arguments             arguments that are the JSON text of an object as that object, none as `{}`
-    empty_turn            a system turn without a word goes, and an empty turn at the end
+    empty_turn            a system turn without a word goes, and an empty turn at the end: one with a role and no other value
     repeated_turn         a turn that says the same as the one before it goes
     joined_turns          system turns at the beginning, and users' turns that follow each other, as one
     unanswered_turn       turns behind the last thing that the assistant says go: nothing is learned from them
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from curate.chat.forms import role_of
+from curate.chat.forms import is_call, role_of
 from curate.chat.measure import ROLES, content_of, parsed
 from curate.jsontext import dumps, loads
 from curate.stages.contract import Effect, Mapper
@@ -38,6 +39,7 @@ class ChatRepair(Mapper):
     What it cannot repair it leaves as it is; `chat` behind it judges. The verdict's value is how many places were repaired.
     """
 
+    version: ClassVar[int] = 2
     reads_text: ClassVar[bool] = False
     reasons: ClassVar[Mapping[str, str]] = {
         "role": "edited: a role by another name; reasons of several edits are joined by `+`",
@@ -98,7 +100,7 @@ def repaired(messages: Messages) -> tuple[Messages, Counter[str]]:
 def _turn(turn: dict[str, Any], done: Counter[str]) -> dict[str, Any]:
     new = dict(turn)
     role = turn.get("role")
-    if role not in ROLES and (known := role_of(role)):
+    if role not in ROLES and (known := role_of(role)) and not is_call(role):
         new["role"] = known
         done["role"] += 1
     parts = turn.get("content")
@@ -135,8 +137,12 @@ def _object(text: Any) -> dict[str, Any] | None:
 
 
 def _is_empty(turn: Mapping[str, Any]) -> bool:
-    content = turn.get("content")
-    return (content is None or (isinstance(content, str) and not content.strip())) and not turn.get("tool_calls")
+    """Whether nothing but its role has a value: a refusal, a call or a thought beside an empty content says something."""
+    return all(name == "role" or _is_blank(value) for name, value in turn.items())
+
+
+def _is_blank(value: Any) -> bool:
+    return not value.strip() if isinstance(value, str) else value is None or value == [] or value == {}
 
 
 def _without_empty(turns: Messages, done: Counter[str]) -> Messages:

@@ -27,7 +27,7 @@ def card(
     """Print the dataset card of a version: sources, splits, licences, what each stage did, what is not known."""
     from curate.commands.options import print_json
     from curate.dataset.card import dataset_card
-    from curate.dataset.disclosure import host_bytes, summary_points
+    from curate.dataset.disclosure import generated, host_bytes, summary_points
     from curate.dataset.disclosure import public_summary as summary
     from curate.dataset.facts import facts_of
     from curate.dataset.find import find_store
@@ -42,7 +42,7 @@ def card(
             echo(dataset_card(facts).rstrip())
         return
     hosts = host_bytes(one)
-    points = summary_points(facts, hosts)
+    points = summary_points(facts, hosts, generated(one))
     if as_json:
         print_json({
             "dataset": one.name, "version": one.version, "points": [point.to_json() for point in points], "hosts": hosts,

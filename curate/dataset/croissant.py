@@ -59,7 +59,7 @@ def croissant(facts: Facts, schema: pa.Schema, files: Sequence[DataFile]) -> byt
         ],
         "rai:dataLimitations": facts.gaps,
         "rai:personalSensitiveInformation": [
-            f"{name}: {one['found']} replaced" for name, one in (facts.personal or {}).items()
+            f"{name}: {one['found']} marked or replaced" for name, one in (facts.personal or {}).items()
         ],
         "distribution": [_file(one) for one in files],
         "recordSet": [_records(one, schema) for one in files if _media_type(one)],

@@ -6,13 +6,14 @@
 The headings are our words for what a section asks. A figure is the ledger's; what it cannot know is left open and marked, and
 nothing is guessed: whether a source is public or licensed only its user knows. This is a draft for whoever answers for a model,
 and no legal advice. A model's summary is about all versions that it was trained on: there is one draft for each.
-Cost: where addresses are known, texts are read once, for the bytes of each host.
+Documents that name the model that wrote them (`generated_by`) are synthetic whatever source they came by, a version of another
+dataset, too. Cost: where addresses are known, texts are read once, for the bytes of each host.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,10 +24,12 @@ from curate.dataset.facts import Facts, Source
 if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
 
-__all__ = ["Point", "host_bytes", "public_summary", "summary_points"]
+__all__ = ["Point", "generated", "host_bytes", "public_summary", "summary_points"]
 
 CRAWLED = ("crawl", "common_crawl", "sitemap", "feed")
 SYNTHETIC = ("synthesize",)
+_MODEL = "generated_by"
+Made = Mapping[str, Mapping[str, int]]
 MOST_HOSTS = 1000
 """Names that a summary lists; the template asks for a tenth of all, or for small firms a twentieth or 1,000."""
 BILLION, TRILLION = 10**9, 10**12
@@ -75,24 +78,25 @@ def public_summary(facts: Facts, points: Sequence[Point]) -> str:
     return "\n".join(lines)
 
 
-def summary_points(facts: Facts, hosts: dict[str, int]) -> list[Point]:
+def summary_points(facts: Facts, hosts: dict[str, int], made: Made | None = None) -> list[Point]:
     """All that is asked, with what is known.
 
     Args:
         facts: What is known of the version.
         hosts: Bytes of text by host, where addresses are known (`host_bytes`).
+        made: Documents by source and model, where they name one (`generated`).
     """
-    return [*_european(facts, hosts), *_californian(facts)]
+    return [*_european(facts, hosts, made or {}), *_californian(facts, made or {})]
 
 
 # ---- the European template
 
 
-def _european(facts: Facts, hosts: dict[str, int]) -> Iterator[Point]:
+def _european(facts: Facts, hosts: dict[str, int], made: Made) -> Iterator[Point]:
     def point(number: str, asks: str, known: Sequence[str] = (), missing: str | None = None) -> Point:
         return Point("EU", number, asks, list(known), missing)
 
-    crawled, synthetic = (_of_kind(facts, kinds) for kinds in (CRAWLED, SYNTHETIC))
+    crawled, synthetic = _of_kind(facts, CRAWLED), _synthetic_sources(facts, made)
     other = [one for one in facts.sources if one not in (*crawled, *synthetic)]
     where = "say of each whether it belongs here: sources whose kind does not tell are listed at 2.1"
     yield point("1.1", "Provider", missing="name, contact, and authorised representative of the provider")
@@ -121,7 +125,10 @@ def _european(facts: Facts, hosts: dict[str, int]) -> Iterator[Point]:
     )  # fmt: skip
     yield point("2.4", "Data of users", missing=where)
     yield point(
-        "2.5", "Synthetic data", _synthetic(facts, synthetic), "which models made what of the sources is synthetic"
+        "2.5",
+        "Synthetic data",
+        _synthetic(facts, synthetic, made),
+        "which models made what of the sources is synthetic",
     )
     yield point("2.6", "Other sources", missing=where)
     yield point("3.1", "Reservations of rights (text and data mining)", _licenses(facts),
@@ -132,11 +139,11 @@ def _european(facts: Facts, hosts: dict[str, int]) -> Iterator[Point]:
     yield point("3.3", "Other processing", _personal(facts))
 
 
-def _californian(facts: Facts) -> Iterator[Point]:
+def _californian(facts: Facts, made: Made) -> Iterator[Point]:
     def point(number: int, asks: str, known: Sequence[str] = (), missing: str | None = None) -> Point:
         return Point("California", str(number), asks, list(known), missing)
 
-    synthetic = _of_kind(facts, SYNTHETIC)
+    synthetic = _synthetic_sources(facts, made)
     yield point(1, "Sources or owners", _table_of(facts, facts.sources), "who owns each source")
     yield point(
         2, "How the data further the purpose of the system", missing="what the system is for, and why these data"
@@ -150,7 +157,7 @@ def _californian(facts: Facts) -> Iterator[Point]:
     yield point(9, "Cleaning and other changes, and their purpose", _stages(facts))
     yield point(10, "When the data were collected", _latest(facts), "the period, and whether collection goes on")
     yield point(11, "When the data were first used in development", _latest(facts), "the date of the first training")
-    yield point(12, "Synthetic data", _synthetic(facts, synthetic), "whether any of the sources is synthetic")
+    yield point(12, "Synthetic data", _synthetic(facts, synthetic, made), "whether any of the sources is synthetic")
 
 
 # ---- what is known
@@ -158,6 +165,13 @@ def _californian(facts: Facts) -> Iterator[Point]:
 
 def _of_kind(facts: Facts, kinds: Sequence[str]) -> list[Source]:
     return [one for one in facts.sources if one.stage in kinds]
+
+
+def _synthetic_sources(facts: Facts, made: Made) -> list[Source]:
+    """Sources that ask a model, and those all of whose documents name one."""
+    return [
+        one for one in facts.sources if one.stage in SYNTHETIC or 0 < one.kept <= sum(made.get(one.id, {}).values())
+    ]
 
 
 def _table_of(facts: Facts, sources: Sequence[Source]) -> list[str]:
@@ -219,10 +233,19 @@ def _hosts(hosts: dict[str, int]) -> list[str]:
     return ["", head, "", *table(("host", "bytes of text", "share"), rows)]
 
 
-def _synthetic(facts: Facts, sources: Sequence[Source]) -> list[str]:
-    made = facts.documents.get("made", 0)
-    lines = [f"{made:,} documents were made of others by stages of the pipeline."] if made else []
-    return [*_table_of(facts, sources), *lines] or ["No stage of the pipeline made texts."]
+def _synthetic(facts: Facts, sources: Sequence[Source], made: Made) -> list[str]:
+    count = facts.documents.get("made", 0)
+    lines = [f"{count:,} documents were made of others by stages of the pipeline."] if count else []
+    models: Counter[str] = Counter()
+    for some in made.values():
+        models.update(some)
+    if models:
+        rows = ([cell(name), number, share(number, facts.documents["kept"])] for name, number in models.most_common())
+        head = f"{models.total():,} documents name the model that wrote them:"
+        lines += ["", head, "", *table(("model", "documents", "share"), rows)]
+    return [*_table_of(facts, sources), *lines] or [
+        "No stage of the pipeline made texts, and no document names a model."
+    ]
 
 
 def _types(facts: Facts) -> list[str]:
@@ -244,7 +267,23 @@ def _personal(facts: Facts) -> list[str]:
     return ["Personal data that stages found and marked or replaced:", "", *table(("type", "found", "documents"), rows)]
 
 
-# ---- hosts
+# ---- hosts and models
+
+
+def generated(dataset: Dataset) -> dict[str, Counter[str]]:
+    """Documents by source and by the model that they name as their author (`generated_by`)."""
+    found: dict[str, Counter[str]] = {}
+    if _MODEL not in dataset.columns:
+        return found
+    shards = dataset.ledger()
+    origins: dict[str, str] = {}
+    for shard in shards:  # what was made of a shard is of its source
+        origins[shard.object] = origins.get(shard.parent or "", shard.source)
+    for shard, fragment in zip((one for one in shards if one.kept), dataset.fragments, strict=True):
+        for some in dataset.tables(fragment, [_MODEL]):
+            models = [str(name) for name in some.column(_MODEL).to_pylist() if name]
+            found.setdefault(origins[shard.object], Counter()).update(models)
+    return found
 
 
 def host_bytes(dataset: Dataset) -> dict[str, int]:

@@ -251,7 +251,8 @@ def personal_data(dataset: Dataset, shards: Sequence[Shard]) -> dict[str, dict[s
 
     That is what `pii` and stages of the user's own have marked; spans of `PASSAGES` are repeated or leaked passages.
     """
-    import polars
+    import pyarrow as pa
+    import pyarrow.compute as compute
 
     others = {row["id"] for row in dataset.manifest["stages"] if row["stage"] in PASSAGES}
     found: Counter[str] = Counter()
@@ -260,12 +261,13 @@ def personal_data(dataset: Dataset, shards: Sequence[Shard]) -> dict[str, dict[s
         for step in shard.steps:
             if step.stage in others or not step.verdicts or not step.number("edited"):
                 continue
-            edited: polars.DataFrame = polars.from_arrow(dataset.store.read_table(step.verdicts, ["row", "spans"]))  # type: ignore[assignment]
-            spans = edited.explode("spans").drop_nulls("spans").unnest("spans")
-            counts = spans.group_by("type").agg(polars.len(), polars.col("row").n_unique())
-            for name, occurrences, rows in counts.iter_rows():
+            edited = dataset.store.read_table(step.verdicts, ["row", "spans"]).combine_chunks()
+            rows = edited.column("row").take(compute.list_parent_indices(edited.column("spans")))
+            spans = pa.table({"type": compute.struct_field(compute.list_flatten(edited.column("spans")), "type"), "row": rows})
+            counts = spans.group_by("type").aggregate([("row", "count"), ("row", "count_distinct")])
+            for name, occurrences, several in zip(*(counts.column(at).to_pylist() for at in counts.column_names), strict=True):
                 found[name] += occurrences
-                documents[name] += rows
+                documents[name] += several
     names = sorted(found, key=lambda name: (-found[name], name))
     return {name: {"found": found[name], "documents": documents[name]} for name in names}
 

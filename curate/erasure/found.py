@@ -1,7 +1,8 @@
 """What of a person a store holds: which objects, which documents go as a whole, in which only mentions are replaced.
 
 Documents that are named by their ids go, and so do those whose id holds an identifier, those that hold a name in two columns
-(curate/erasure/apart.py), those in which it cannot be replaced for good (sealed.py), and what belongs to each (going.py).
+(curate/erasure/apart.py), those in which it cannot be replaced for good (sealed.py), what belongs to each (going.py), and
+what a model made of it (answers.py).
 Near copies are named, and stay: whether they are of the person, somebody has to look.
 """
 
@@ -20,6 +21,7 @@ from curate.dataset.ledger import Shard
 from curate.dataset.manifest import objects_of
 from curate.dataset.snapshots import pieces_of, snapshot_objects
 from curate.dataset.store import Store
+from curate.erasure.answers import answers_about, asked_datasets, has_answers, made_of
 from curate.erasure.apart import named_apart
 from curate.erasure.going import Documents, Key, columns
 from curate.erasure.matching import Matcher
@@ -233,6 +235,9 @@ def _go(
         rows |= {(name, row) for row in also if ids[row]}
     rows |= sealed(store, there, documents, found.mentions, found.hits) | apart.keys()
     going = documents.going(rows)
+    while more := made_of(store, shards, going.keys) - rows:
+        rows |= more
+        going = documents.going(rows)
     found.gone |= going.rows
     found.known(going.keys)
     found.copies, found.shared, found.common = going.copies, going.shared, going.common
@@ -320,13 +325,16 @@ def _naming(
     for scope, identity in named:
         wanted[scope].add(identity)
     labels = {*annotation_objects(store), *snapshot_objects(store)} - owners.keys()
-    anything = set().union(*wanted.values())
+    anything, asked = set().union(*wanted.values()), asked_datasets(store)
     for blob in store.blobs.list("objects"):
         name = blob.name.rpartition("/")[2].partition(".")[0]
         schema = store.read_schema(name)
         looked = [one for one in NAMING if one in schema.names and pa.types.is_string(schema.field(one).type)]
         ids = set().union(*(wanted.get(one, ()) for one in owners[name])) if name in owners else anything
         ids = ids - found.others if name in labels else ids
+        if has_answers(schema):
+            of = set().union(*(wanted.get(one, ()) for one in asked[name])) if name in asked else anything
+            yield from _asked_about(store, name, of, ids)
         if not looked or not ids:
             continue
         table, those = store.read_table(name, looked), pa.array(sorted(ids), pa.string())
@@ -334,6 +342,16 @@ def _naming(
             similar = _copies(store, name, those) if {"id", "duplicate_of", "verdict"} <= {*schema.names} else []
             names = {one for column in table.columns for one in column.filter(compute.is_in(column, those)).to_pylist()}
             yield name, {one for one in similar if one is not None}, names
+
+
+def _asked_about(
+    store: Store, name: str, documents: Collection[str], made: Collection[str]
+) -> Iterator[tuple[str, set[str], set[str]]]:
+    """A piece of answers about some documents, or of those that became some, as `_naming` gives it."""
+    table = store.read_table(name, ["@key", "document", "sample"])
+    about = table.column("document").filter(answers_about(table, documents, made)).to_pylist()
+    if about:
+        yield name, set(), {*about}
 
 
 def _copies(store: Store, name: str, ids: pa.StringArray) -> list[str | None]:

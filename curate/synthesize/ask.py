@@ -4,7 +4,9 @@ The key is a hash of the model, the messages, the parameters and the number of t
 any other that asks the same, finds what was answered. What is under way when the process dies is asked again: at most
 `concurrency` prompts.
 The budget is held against what all answers cost, those that were found among them, so a kill changes nothing. Before a
-prompt is sent the most that it can cost is put aside: the bytes of its messages as tokens, and `max_tokens` of answer.
+prompt is sent the most that it can cost is put aside: the bytes of its messages as tokens, and `max_tokens` of answer. A try
+without an answer counts, too: by the `usage` that came with what is no answer, else as the most, for it may have been billed;
+the next one is made only if the budget reaches. Equal prompts have one key: they are asked, and count, once.
 """
 
 from __future__ import annotations
@@ -13,17 +15,18 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, NamedTuple
 
 from curate.dataset.runs import now
 from curate.dataset.store import Store, canonical_json
-from curate.endpoint import Refused, ask
+from curate.endpoint import Busy, Refused, ask
 from curate.errors import GateError, ResumableError
 
 __all__ = ["Answer", "Asker", "Budget", "Prompt"]
 
 Messages = Sequence[Mapping[str, str]]
-REFUSED, UNANSWERED = "endpoint_refused", "endpoint_failed"
+REFUSED, UNANSWERED, _BUSY = "endpoint_refused", "endpoint_failed", "endpoint_busy"
 
 
 class Prompt(NamedTuple):
@@ -50,8 +53,8 @@ class Answer(NamedTuple):
         text: What it says; None where there is none.
         finish: Why it ended: `stop`, `length`, `content_filter`.
         model: What the endpoint says that it is.
-        read: Tokens of the prompt.
-        written: Tokens of the answer.
+        read: Tokens of the prompt, in all tries that count.
+        written: Tokens of the answer, likewise.
         at: When (UTC, ISO 8601).
         problem: Why there is no answer.
     """
@@ -94,10 +97,10 @@ class Budget:
         over = self.tokens is not None and read + written > self.tokens
         return not over and (self.money is None or self.cost(read, written) <= self.money)
 
-    def spend(self, answer: Answer) -> None:
-        """Count an answer."""
-        self.read += answer.read
-        self.written += answer.written
+    def spend(self, read: int, written: int) -> None:
+        """Count tokens."""
+        self.read += read
+        self.written += written
 
     @property
     def told(self) -> str:
@@ -130,6 +133,9 @@ class Asker:
     seconds: float
     tries: int
     sent: int = field(default=0, init=False)
+    _aside: list[int] = field(default_factory=lambda: [0, 0], init=False)
+    _counted: set[str] = field(default_factory=set, init=False)
+    _lock: Lock = field(default_factory=Lock, init=False)
 
     def key(self, prompt: Prompt) -> str:
         """What an answer is known by."""
@@ -143,81 +149,122 @@ class Asker:
 
     def known(self, prompt: Prompt) -> Answer | None:
         """The answer that is there."""
-        key = self.key(prompt)
+        found = self._kept(self.key(prompt))
+        return found if found and not found.problem else None
+
+    def _kept(self, key: str) -> Answer | None:
+        """An answer; or what tries without one have cost."""
         found = self.store.read_sealed(_place(key))
         return Answer(**{"key": key, **found}) if found else None
+
+    def count(self, prompt: Prompt) -> bool:
+        """Count what is there of a prompt, once; whether it is the first one of its key."""
+        key = self.key(prompt)
+        if key in self._counted:
+            return False
+        self._counted.add(key)
+        if found := self._kept(key):
+            self.budget.spend(found.read, found.written)
+        return True
 
     def answers(self, prompts: Sequence[Prompt]) -> list[Answer]:
         """The answers to some prompts, in their order; known ones cost nothing and are counted.
 
         Raises:
             GateError: The budget does not reach for the next one.
-            ResumableError: The endpoint answered none of those that had to be asked.
+            ResumableError: None of them was ever answered, or the endpoint cannot be reached.
         """
-        found: dict[int, Answer] = {}
-        for number, prompt in enumerate(prompts):
-            if (answer := self.known(prompt)) is not None:
-                found[number] = answer
-                self.budget.spend(answer)
-        missing = [number for number in range(len(prompts)) if number not in found]
-        asked = dict(self._ask(prompts, missing))
-        if asked and all(answer.problem == UNANSWERED for answer in asked.values()):
+        keys = [self.key(prompt) for prompt in prompts]
+        found: dict[str, Answer] = {}
+        missing: dict[str, Prompt] = {}
+        for key, prompt in zip(keys, prompts, strict=True):
+            self.count(prompt)
+            if key not in missing and key not in found:
+                answer = self.known(prompt)
+                found |= {key: answer} if answer else {}
+                missing |= {} if answer else {key: prompt}
+        asked = {answer.key: answer for answer in self._ask(list(missing.values()))}
+        problems = {answer.problem for answer in asked.values()}
+        if asked and (problems == {_BUSY} or (problems <= {_BUSY, UNANSWERED} and not found)):
             raise ResumableError(
                 f"the endpoint answers none of {len(asked)} prompts",
                 self.place,
                 "what was answered is kept; the same command goes on",
             )
-        found |= asked
-        return [found[number] for number in range(len(prompts))]
+        found |= {key: one._replace(problem=UNANSWERED) if one.problem == _BUSY else one for key, one in asked.items()}
+        return [found[key] for key in keys]
 
-    def _ask(self, prompts: Sequence[Prompt], missing: Sequence[int]) -> Iterator[tuple[int, Answer]]:
+    def _ask(self, prompts: Sequence[Prompt]) -> Iterator[Answer]:
         """Ask as many at once as are allowed, in the order given."""
-        under_way: dict[Future[Answer], int] = {}
-        aside = [0, 0]
-        waiting = list(missing)
+        under_way: dict[Future[Answer], Prompt] = {}
+        waiting = list(prompts)
         with ThreadPoolExecutor(self.concurrency) as pool:
             while waiting or under_way:
-                while waiting and len(under_way) < self.concurrency:
-                    most = self.most(prompts[waiting[0]])
-                    if not self.budget.allows(aside[0] + most[0], aside[1] + most[1]):
-                        break
-                    aside = [aside[0] + most[0], aside[1] + most[1]]
-                    number = waiting.pop(0)
-                    under_way[pool.submit(self._one, prompts[number])] = number
+                while waiting and len(under_way) < self.concurrency and self._put_aside(waiting[0]):
+                    prompt = waiting.pop(0)
+                    under_way[pool.submit(self._one, prompt)] = prompt
                     self.sent += 1
                 if not under_way:
-                    raise GateError(
-                        f"the budget does not reach for the next prompt: {self.budget.told}", None,
-                        "what was answered is kept; raise the budget, and the same command goes on; or ask less (`limit`)",
-                    )  # fmt: skip
+                    raise self._spent()
                 for done in wait(under_way, return_when=FIRST_COMPLETED).done:
-                    number = under_way.pop(done)
-                    most = self.most(prompts[number])
-                    aside = [aside[0] - most[0], aside[1] - most[1]]
-                    answer = done.result()
-                    self.budget.spend(answer)
-                    yield number, answer
+                    most = self.most(under_way.pop(done))
+                    with self._lock:
+                        self._aside = [self._aside[0] - most[0], self._aside[1] - most[1]]
+                    yield done.result()
+
+    def _put_aside(self, prompt: Prompt) -> bool:
+        """Put aside the most that a prompt can cost, if the budget reaches."""
+        read, written = self.most(prompt)
+        with self._lock:
+            aside = [self._aside[0] + read, self._aside[1] + written]
+            if not self.budget.allows(*aside):
+                return False
+            self._aside = aside
+        return True
+
+    def _spent(self) -> GateError:
+        return GateError(
+            f"the budget does not reach for the next prompt: {self.budget.told}", None,
+            "what was answered is kept; raise the budget, and the same command goes on; or ask less (`limit`)",
+        )  # fmt: skip
 
     def _one(self, prompt: Prompt) -> Answer:
-        """Ask, and keep the answer before anything else is done with it. A failure is not kept: it is asked again."""
-        key = self.key(prompt)
+        """Ask, and keep the answer before anything else is done with it. A failure is asked again; what it cost is kept."""
+        key, most = self.key(prompt), self.most(prompt)
+        kept = self._kept(key)
+        cost = [kept.read, kept.written] if kept else [0, 0]
+
+        def spend(read: int, written: int) -> None:
+            cost[:] = [cost[0] + read, cost[1] + written]
+            with self._lock:
+                self.budget.spend(read, written)
+
+        def failed(said: Any) -> None:
+            read, written = _used(said)
+            spend(most[0] if read is None else read, most[1] if written is None else written)
+            self._keep(Answer(key, None, None, None, *cost, now(), UNANSWERED))
+            with self._lock:
+                if not self.budget.allows(*self._aside):  # the next try's is still aside
+                    raise self._spent()
+
         seed = {"seed": self.parameters["seed"] + prompt.sample} if "seed" in self.parameters else {}
         body = {**self.parameters, **seed, "messages": list(prompt.messages)}
+        ways = {"seconds": self.seconds, "tries": self.tries, "token": self.token}
         try:
-            said = ask(self.place, body, seconds=self.seconds, tries=self.tries, token=self.token, check=_parts)
+            said = ask(self.place, body, **ways, check=_parts, failed=failed)
         except Refused as error:
-            return Answer(key, None, None, None, 0, 0, now(), f"{REFUSED}_{error.code}")
-        except ResumableError:
-            return Answer(key, None, None, None, 0, 0, now(), UNANSWERED)
-        text, finish, model, read, written = _parts(said)
-        most = self.most(prompt)
+            return Answer(key, None, None, None, *cost, now(), f"{REFUSED}_{error.code}")
+        except ResumableError as error:
+            return Answer(key, None, None, None, *cost, now(), _BUSY if isinstance(error, Busy) else UNANSWERED)
+        text, finish, model = _parts(said)
+        read, written = _used(said)
         size = len((text or "").encode())  # where the endpoint does not say what it counted
-        answer = Answer(
-            key, text, finish, model, most[0] if read is None else read, size if written is None else written, now()
-        )
+        spend(most[0] if read is None else read, size if written is None else written)
+        return self._keep(Answer(key, text, finish, model, *cost, now()))
+
+    def _keep(self, answer: Answer) -> Answer:
         record = answer._asdict()
-        record.pop("key")
-        self.store.write_sealed(_place(key), record)
+        self.store.write_sealed(_place(record.pop("key")), record)
         return answer
 
 
@@ -225,8 +272,8 @@ def _place(key: str) -> str:
     return f"answers/{key[:2]}/{key}.json"
 
 
-def _parts(said: Any) -> tuple[str | None, str | None, str | None, int | None, int | None]:
-    """Text, finish, model, and tokens read and written.
+def _parts(said: Any) -> tuple[str | None, str | None, str | None]:
+    """Text, finish and model.
 
     Raises:
         ValueError: It is no answer of chat completions.
@@ -241,9 +288,14 @@ def _parts(said: Any) -> tuple[str | None, str | None, str | None, int | None, i
         text, finish = refusal, "content_filter"
     if not isinstance(text, str | None) or not isinstance(finish, str | None):
         raise ValueError("no chat completion")
-    used = said.get("usage")
-    used = used if isinstance(used, dict) else {}
-    counts = [used.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    read, written = (one if isinstance(one, int) and one >= 0 else None for one in counts)
     model = said.get("model")
-    return text, finish, model if isinstance(model, str) else None, read, written
+    return text, finish, model if isinstance(model, str) else None
+
+
+def _used(said: Any) -> tuple[int | None, int | None]:
+    """Tokens read and written, where it is told."""
+    used = said.get("usage") if isinstance(said, dict) else None
+    used = used if isinstance(used, dict) else {}
+    counts = (used.get(name) for name in ("prompt_tokens", "completion_tokens"))
+    read, written = (one if isinstance(one, int) and one >= 0 else None for one in counts)
+    return read, written

@@ -61,6 +61,7 @@ class Synthesize(Fetched):
     prompt (its hash), parameters, and when. What an answer does not give is quarantined by reason.
     """
 
+    version: ClassVar[int] = 2
     planning: ClassVar[frozenset[str]] = frozenset({
         "dataset", "split", "limit", "task", "on", "answers", "prompt", "response_schema", "samples", "endpoint", "model",
         "temperature", "top_p", "max_tokens", "seed", "token_from", "budget", "concurrency", "seconds", "tries",
@@ -243,16 +244,19 @@ class Synthesize(Fetched):
         prompts = read = written = known = 0
         for prompt, _ in self._prompts(open_dataset(self.dataset, store)):
             prompts += 1
-            if asker.known(prompt) is not None:
+            fresh = asker.count(prompt)
+            if answered := asker.known(prompt) is not None:
                 known += 1
+            if answered or not fresh:
                 continue
             most = asker.most(prompt)
             read, written = read + most[0], written + most[1]
         money = asker.budget.cost(read, written)
         priced = f", at most {money:,.4f}" if self.budget.read_price or self.budget.write_price else ""
         fits = "" if asker.budget.allows(read, written) else "; that is more than the budget"
+        paid = f" ({asker.budget.told})" if asker.budget.read or asker.budget.written else ""
         return (
-            f"{prompts:,} prompts, {known:,} of them answered before; at most {read:,} tokens to read (English: some "
+            f"{prompts:,} prompts, {known:,} of them answered before{paid}; at most {read:,} tokens to read (English: some "
             f"{read // 4:,}) and {written:,} to write{priced}{fits}"
         )
 

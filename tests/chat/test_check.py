@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from curate.chat.check import Chat
-from curate.chat.measure import COUNTS, counts
+from curate.chat.measure import COUNTS, REFUSALS, counts, refuses
 
 ROLES = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
 
@@ -162,8 +162,31 @@ def test_refusals_are_counted_and_dropped_only_where_that_is_asked_for():
     assert found == [None] * 3
     assert features.column("refusals").to_pylist() == [1, 0, 0]
     assert judged(refusing, max_refusals=0)[0] == [("refusal", 1, 0)]
-    german = [*turns("u"), {"role": "assistant", "content": "Das geht leider nicht."}]
+    german = [*turns("u"), {"role": "assistant", "content": "Leider geht das nicht."}]
     assert judged(german, refusals=["leider"], max_refusals=0)[0] == [("refusal", 1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("Unfortunately, it rained all day.", False), ("She was an aide to the senator.", False),
+        ("As an aide, she knew.", False), ("We are sorry, but in 1912 the ship sank.", False),
+        ("Here is the code. It won't fail, and I will not change it.", False), ("The A380 was an aircraft.", False),
+        ("Unfortunately, I cannot do that.", True), ("Hello! I won't.", True), ("Sorry, I can\u2019t help.", True),
+        ("I'm very sorry, I cannot.", True), ("**As an AI** I have no body.", True), ("\u6211\u4e0d\u80fd\u5e2e\u4f60", True),
+    ],
+)  # fmt: skip
+def test_a_refusal_begins_a_sentence_and_ends_a_word(said, refused):
+    assert refuses({"role": "assistant", "content": said}, [*REFUSALS, "\u6211\u4e0d\u80fd"]) is refused
+
+
+@pytest.mark.parametrize("calls", [5, "f", {"name": "f"}, [5], [{"function": {"name": ["f"]}}], [{"function": {}}]])
+@pytest.mark.parametrize("tools", [None, [{"name": "f"}], [{"name": ["f"]}]])
+def test_calls_that_are_none_are_a_reason_of_their_own(calls, tools):
+    counted = counts([*turns("u"), {"role": "assistant", "content": "", "tool_calls": calls}], tools)
+    assert counted["bad_calls"] == 1
+    messages = [*turns("u"), {"role": "assistant", "content": "", "tool_calls": calls}]
+    assert judged(messages)[0] == [("bad_call", 1, 0)]
 
 
 def test_answers_in_another_language_than_the_question_are_a_share():

@@ -86,8 +86,9 @@ CALL = {"type": "function", "function": {"name": "add", "arguments": {"x": 1, "y
         },
         {"role": "assistant", "content": None, "function_call": {"name": "add", "arguments": '{"x": 1, "y": null}'}},
         {"from": "function_call", "value": '{"name": "add", "arguments": {"x": 1, "y": null}}'},
+        {"from": "Function_Call", "value": '{"name": "add", "arguments": {"x": 1, "y": null}}'},
     ],
-    ids=["objects", "texts", "function_call", "sharegpt"],
+    ids=["objects", "texts", "function_call", "sharegpt", "sharegpt_in_capitals"],
 )
 def test_calls_of_every_form_have_their_arguments_as_objects_and_keep_nulls_that_were_written(turn):
     found = one({"messages": [USER, turn]})

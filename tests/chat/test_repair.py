@@ -30,6 +30,12 @@ EMPTY = {"role": "assistant", "content": " "}
         ([U], [U], {}),
         ([EMPTY], [EMPTY], {}),
         ([U, EMPTY, U, A], [U, EMPTY, U, A], {}),
+        *(
+            ([U, A, U, {**EMPTY, name: value}], [U, A, U, {**EMPTY, name: value}], {})
+            for name, value in (("refusal", "no"), ("function_call", {"name": "f"}), ("reasoning_content", "it is"))
+        ),
+        ([U, A, {**EMPTY, "refusal": None, "tool_calls": []}], [U, A], {"empty_turn": 1}),
+        ([U, {"role": "Function_Call", "content": "{}"}], [U, {"role": "Function_Call", "content": "{}"}], {}),
     ],
 )  # fmt: skip
 def test_only_what_has_one_remedy_is_repaired(before, after, done):

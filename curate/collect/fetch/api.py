@@ -120,6 +120,14 @@ class Api(Fetched):
         words = {word for value in values for word in (value, *value.split()) if word.lower() not in SCHEMES}
         return sorted((word for word in words if len(word) > 3), key=lambda word: (-len(word), word))
 
+    def address(self, secrets: Collection[str]) -> str:
+        """Where records come from: the URL, and a hash of what else says which they are."""
+        address, said = public_url(self.url, secrets), [self.parameters, self.records]
+        if not any(said):
+            return address
+        name = hashlib.sha256(jsontext.dumps(said).encode()).hexdigest()[:12]
+        return f"{address}{'&' if '?' in address else '?'}asked={name}"
+
     def _from_environment(self, names: Mapping[str, str]) -> dict[str, str]:
         for name in names.values():
             if not os.environ.get(name):
@@ -324,7 +332,7 @@ class _Walk:
             )
         if self.total is not None and self.total != len(self.keys):
             self.desk.say(f"the server speaks of {self.total:,} records, and {len(self.keys):,} came")
-        address = public_url(self.source.url, self.hidden)
+        address = self.source.address(self.hidden)
         facts = {
             "address": address,
             "pages": self.pages,

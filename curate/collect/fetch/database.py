@@ -3,6 +3,7 @@
 All rows are read in one transaction, so they are of one moment however many chunks they come in. A chunk is a range of the
 key (`WHERE key > last ORDER BY key LIMIT n`), never an offset: memory is one chunk, and each costs the same. The database
 counts first; rows that do not come (a key that repeats or is null, an engine without transactions) are an error.
+The place of a document is the table, or a hash of the query, and its key: two queries may have different rows of one key.
 A transaction ends with its process, so a fetch that was killed starts over: two halves of two moments would be none.
 
 With a watermark, `curate collect --refresh` asks for rows from the last one's on less a lag, equal ones among them: rows that
@@ -11,6 +12,7 @@ are there already, and as they were, are told by their key and change nothing. R
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -137,6 +139,10 @@ class Database(Fetched):
             raise CurateError(f"the environment variable {self.url_from} is not set", hint=hint)
         return found
 
+    def _place(self) -> str:
+        """What a row's key is one of: the table, or the query by its hash."""
+        return self.table or f"query-{hashlib.sha256((self.query or '').encode()).hexdigest()[:12]}"
+
     # ---- fetching
 
     def fetch(self, desk: Desk) -> Mapping[str, Any]:
@@ -156,7 +162,7 @@ class Database(Fetched):
             asked.check(rows, count, what)
         if since is not None and desk.previous is not None:
             merge(desk, desk.previous)
-        facts = {"address": f"{address_of(url, desk.root)}/{what}", "key": asked.key}
+        facts = {"address": f"{address_of(url, desk.root)}/{self._place()}", "key": asked.key}
         last = mark_json(mark) if mark is not None else self._last(desk)
         return facts | ({"watermark": last} if last is not None else {})
 
