@@ -77,7 +77,7 @@ class _File(NamedTuple):
 class Files(Source):
     """Reads documents from files: JSON, CSV, Parquet, Arrow, text, HTML, WARC, mbox; in zip and tar; any file for `extract`."""
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     planning: ClassVar[frozenset[str]] = frozenset({"paths"})
     libraries: ClassVar[tuple[str, ...]] = ("orjson", "pyarrow", "FastWARC", "Resiliparse")
 

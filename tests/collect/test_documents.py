@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from curate.collect.documents.blocks import render
+from curate.collect.documents.pages import page_blocks
 from curate.collect.extract import Extract
 from curate.collect.media_types import media_type
 from curate.stages.extractor import Unreadable
@@ -62,9 +64,9 @@ def saved(document):
     return file.getvalue()
 
 
-def zipped(members):
+def zipped(members, compression=zipfile.ZIP_DEFLATED):
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", compression) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
     return file.getvalue()
@@ -181,6 +183,38 @@ def test_cells_of_every_kind_and_a_far_one_are_read(read):
     assert made == "Sheet\n\ntext\t1.5\tTRUE\t2024-02-29\nfar"
 
 
+ODF = "urn:oasis:names:tc:opendocument:xmlns"
+
+
+def odt(body):
+    spaces = " ".join(f'xmlns:{one}="{ODF}:{one}:1.0"' for one in ("office", "text", "table", "draw"))
+    content = f"<office:document-content {spaces}><office:body><office:text>{body}</office:text></office:body>"
+    members = {
+        "mimetype": "application/vnd.oasis.opendocument.text",
+        "content.xml": content + "</office:document-content>",
+    }
+    return zipped(members, zipfile.ZIP_STORED)
+
+
+def test_a_text_box_in_a_text_box_is_read_once(read):
+    body = "<text:p>deep</text:p>"
+    for depth in range(30):
+        body = f"<text:p>level {depth}<draw:frame><draw:text-box>{body}</draw:text-box></draw:frame></text:p>"
+    text = read(odt(body), "a.odt").text
+    assert text.split("\n\n") == [*(f"level {depth}" for depth in reversed(range(30))), "deep"]
+
+
+def test_rows_that_a_table_repeats_are_read_as_often_and_those_of_a_table_in_it_once(read, refused):
+    def row(cell, times=1):
+        opening = f'<table:table-row table:number-rows-repeated="{times}">'
+        return f"{opening}<table:table-cell>{cell}</table:table-cell></table:table-row>"
+
+    yes, no = "<text:p>yes</text:p>", "<text:p>no</text:p>"
+    table = f"<table:table>{row(yes, 3)}{row(no + '<table:table>' + row(yes) + '</table:table>')}{row('', 9000)}</table:table>"
+    assert read(odt(table), "a.odt", "plain").text == "yes\nyes\nyes\nno yes"
+    assert refused(odt(f"<table:table>{row(yes, 99_999_999)}</table:table>"), "a.odt") == "too_many_cells"
+
+
 # ---- EPUB
 
 
@@ -207,6 +241,28 @@ def test_every_chapter_of_a_book_is_read_once_in_the_order_of_the_spine(read):
     assert made.text == "| a |\n| --- |\n| b |\n\n## First & last\n\nIt rains,\nstill.\n\nBadly formed"
     assert made.columns == {"title": "A book"}
     assert read(zipped(BOOK), "a").text == made.text  # Sphinx puts the type elsewhere
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<p>before</p>" + "<div>" * 1500 + "deep" + "</div>" * 1500 + "<p>after</p>", "before\n\ndeep\n\nafter"),
+        ("<table><tr><td>Hello</td><td>World</td></tr><tr><td><table><tr><td>in</td></tr></table></td></tr></table>",
+         "Hello\n\nWorld\n\nin"),
+        ("<table><caption>Cap</caption><tr><td>un<b>believ</b>able</td><td><p>x</p><p>y</p></td></tr></table>",
+         "Cap\n\nunbelievable\tx y"),
+        ("<pre>a<br>b\n  <i>c</i></pre>", "a\nb\n  c"),
+        ("<h1>One <div>two</div><ul><li>three</ul></h1>four<br>five", "One two three\n\nfour\nfive"),
+        ("<ol><li>a<ul><li>b</ul></ol><span>c<div>d</div>e</span>f", "a\nb\n\nc\n\nd\n\nef"),
+    ],
+)  # fmt: skip
+def test_pages_keep_all_that_they_show_however_deep_it_is(page, text):
+    assert render(page_blocks(page), "plain") == text
+
+
+def test_a_page_that_is_too_deep_for_its_parser_is_refused_and_not_cut(refused):
+    message = b"Subject: x\nContent-Type: text/html\n\n" + b"<div>" * 5000 + b"x" + b"</div>" * 5000 + b"the rest"
+    assert refused(message, "a.eml") == "corrupt"
 
 
 # ---- mail, notebooks, LaTeX

@@ -11,6 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from curate.collect.files import Files
+from curate.collect.jsonfile import json_values
+from curate.collect.mail import _messages
 from curate.errors import CurateError
 
 
@@ -196,3 +198,37 @@ def test_what_stands_before_the_first_message_and_what_is_too_long_is_said(read_
     documents, rejects = read_files({"a.mbox": f"junk\n\n{first}{second}"}, max_document_bytes=1000)
     assert [one.reason for one in rejects] == ["corrupt", "too_long"]
     assert [b"short" in one["content"] for one in documents] == [True]
+
+
+class Blocks:
+    """A stream of given blocks."""
+
+    damage = None
+
+    def __init__(self, data, size):
+        self.blocks = [data[place : place + size] for place in range(0, len(data), size)]
+
+    def __iter__(self):
+        return iter(self.blocks)
+
+
+def test_messages_begin_at_the_same_places_whatever_the_blocks_are():
+    first = b"From a@b Mon Jan  1 00:00:00 2024\n"
+    box = first + b"Subject: x\r\n\r\nbody\n\r\n" + first + b"text\n" + first + b"\n" + first + b"\n\n"
+    whole = list(_messages(Blocks(box, 1000), 1 << 20))
+    assert len(whole) == 3
+    assert all(list(_messages(Blocks(box, size), 1 << 20)) == whole for size in (1, 2, 3, 7, 20, 50))
+
+
+def test_an_object_over_many_blocks_is_scanned_a_few_times(monkeypatch):
+    scanned = []
+
+    class Decoder(json.JSONDecoder):
+        def raw_decode(self, s, idx=0):
+            scanned.append(len(s) - idx)
+            return super().raw_decode(s, idx)
+
+    monkeypatch.setattr("curate.collect.jsonfile.json.JSONDecoder", Decoder)
+    value = json.dumps({"rows": [{"n": n} for n in range(5000)]}).encode()
+    assert list(json_values(Blocks(value, 1000), 1 << 20)) == [(0, value)]
+    assert sum(scanned) < 4 * len(value)

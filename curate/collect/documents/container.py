@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-import zlib
 from typing import Any
 
+from curate.collect.members import DAMAGE
 from curate.stages.extractor import Unreadable
 
 __all__ = ["Container", "parse_xml"]
@@ -20,7 +20,6 @@ MEMBERS, UNPACKED, RATIO, FREE_BYTES = 10_000, 512 << 20, 200, 10 << 20
 READ_BYTES = 1 << 20
 DECLARES = re.compile(rb"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 HEAD_BYTES = 4096
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError, RuntimeError)
 
 
 class Container:

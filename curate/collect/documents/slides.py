@@ -1,4 +1,4 @@
-"""Text of presentations (PPTX): the slides in their order, titles, lists, tables, groups; notes on request.
+"""Text of presentations (PPTX): the slides in their order, titles, lists, tables, groups; notes are left out.
 
 Source: ECMA-376, part 1, 19 and 21.
 """
