@@ -322,7 +322,7 @@ and $a_{1} \% b$. \textbf{Bold \emph{nested}} words --- ``quoted''.
 def test_latex_keeps_code_addresses_and_paragraphs_whole(read):
     source = rb"""\begin{document}
 Run \verb|a % b| from \url{http://a.b/c%20d} or \href{http://x%20y}{the page}. % note
-   
+BLANK
 Second. % another
 
 Third\\[2pt] \begin{tabular}{l|p{3cm}}a & b \\ \hline c & d\end{tabular} end
@@ -330,7 +330,7 @@ Third\\[2pt] \begin{tabular}{l|p{3cm}}a & b \\ \hline c & d\end{tabular} end
   printf("%d $items", n);
 \end{verbatim}
 \end{document}"""
-    assert read(source, "a.tex", "plain").text == (
+    assert read(source.replace(b"BLANK", b"   "), "a.tex", "plain").text == (
         "Run a % b from http://a.b/c%20d or the page.\n\nSecond.\n\nThird\n\na & b\nc & d\nend\n"
         '\\begin{verbatim}\n  printf("%d $items", n);\n\\end{verbatim}'
     )
@@ -348,7 +348,7 @@ PLAIN = b"Content-Type: text/plain\n\n"
         (MIXED % (b"alternative", b"Content-Type: text/html\n\n<p>other</p>", PLAIN + b"plain"), "plain"),
         (MIXED % (b"mixed", PLAIN + b"first", b"Content-Disposition: inline\n" + PLAIN + b"second"), "first\n\nsecond"),
         (MIXED % (b"mixed", PLAIN + b"first", b"Content-Disposition: attachment\n" + PLAIN + b"secret"), "first"),
-        (MIXED % (b"mixed", PLAIN + b"fyi", b"Content-Type: message/rfc822\n\nSubject: o\n\nthe original"), "fyi\n\nthe original"),
+        (MIXED % (b"mixed", PLAIN + b"fyi", b"Content-Type: message/rfc822\n\nSubject: o\n\nold"), "fyi\n\nold"),
         (b"Subject: s\nMIME-Version: 1.0\nContent-Type: multipart/mixed\n\nbody text\n", "body text"),
     ],
 )  # fmt: skip

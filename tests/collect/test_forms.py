@@ -28,7 +28,7 @@ def texts(documents):
     [
         ("a.txt", b"%PDF-1.7\n1 0 obj", "application/pdf"),
         ("a.csv", gzip.compress(b"text\na\n"), "application/gzip"),
-        ("a.jsonl", b"PAR1....", "application/vnd.apache.parquet"),
+        ("a.jsonl", b"PAR1\x15\x04..", "application/vnd.apache.parquet"),
         ("a.parquet", b"PK\x03\x04" + bytes(40), "application/zip"),
         ("a.jsonl.gz", b"\x28\xb5\x2f\xfd....", "application/zstd"),
         ("a.md", b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -54,9 +54,22 @@ def test_a_book_without_an_ending_is_no_archive_and_a_mailbox_read_as_binary_is_
     assert [one["media_type"] for one in read_files({"a.mbox": box}, format="binary")[0]] == ["message/rfc822"]
 
 
-def test_a_text_about_pdf_is_a_text(read_files):
-    content = "A PDF file begins with %PDF-1.7, as its first line.\n%PDF-1.7 is a version."
-    assert texts(read_files({"a.txt": content})[0]) == [content]
+@pytest.mark.parametrize(
+    "content",
+    [
+        "A PDF file begins with %PDF-1.7, as its first line.\n%PDF-1.7 is a version.",
+        "# PDF\nA file begins with\n%PDF-1.4\nand ends with EOF.",
+        "ID3 tags are metadata.",
+        "BZhang et al. wrote",
+        "OggSpirit",
+        "WARC/1.0 is a format",
+        "The ftyp box",
+        "GIF89a is a form of pictures",
+        "PAR1 and ARROW1",
+    ],
+)
+def test_a_text_that_begins_as_other_files_do_is_a_text(read_files, content):
+    assert texts(read_files({"a.txt": content, "b.md": content})[0]) == [content, content]
 
 
 # ---- JSON
