@@ -170,6 +170,43 @@ def test_a_presentation_has_its_slides_in_order(read):
     assert made.columns["pages"] == 2
 
 
+def test_a_word_file_whose_parts_have_other_names_is_read_and_its_reading_aids_are_not(read):
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
+    ruby = (
+        "<w:ruby><w:rt><w:r><w:t>kana</w:t></w:r></w:rt><w:rubyBase><w:r><w:t>kanji</w:t></w:r></w:rubyBase></w:ruby>"
+    )
+    style = '<w:styles xmlns:w="w"><w:style w:styleId="x"><w:name w:val="heading 2"/></w:style></w:styles>'
+    paragraph = '<w:p><w:pPr><w:pStyle w:val="x"/></w:pPr><w:r>' + ruby + "</w:r></w:p>"
+    members = {
+        "[Content_Types].xml": "<x/>",
+        "_rels/.rels": f'<x><r Type="{kind}officeDocument" Target="/word/document2.xml"/></x>',
+        "word/_rels/document2.xml.rels": f'<x><r Id="a" Type="{kind}styles" Target="styles2.xml"/></x>',
+        "word/styles2.xml": style,
+        "word/document2.xml": f'<w:document xmlns:w="w"><w:body>{paragraph}</w:body></w:document>',
+    }
+    assert read(zipped(members), "a.docx").text == "## kanji"
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("_-* #,##0.00\\ _D_M_-", "36.5"),
+        ("#,##0.00\\ _P_t_s_-", "36.5"),
+        ("0*d", "36.5"),
+        ("[h]:mm:ss", "876:00:00"),
+        ("yyyy\\-mm\\-dd", "1900-02-04 12:00:00"),
+        ("[$-409]d\\-mmm;@", "1900-02-04 12:00:00"),
+    ],
+)
+def test_only_formats_of_dates_make_dates(read, form, shown):
+    from openpyxl import Workbook
+
+    book = Workbook()
+    book.active["A1"] = 36.5
+    book.active["A1"].number_format = form
+    assert read(saved(book), "a.xlsx", "plain").text == f"Sheet\n\n{shown}"
+
+
 def test_cells_of_every_kind_and_a_far_one_are_read(read):
     from openpyxl import Workbook
 
@@ -265,6 +302,12 @@ def test_a_page_that_is_too_deep_for_its_parser_is_refused_and_not_cut(refused):
     assert refused(message, "a.eml") == "corrupt"
 
 
+def test_a_book_that_lacks_a_chapter_is_refused(refused):
+    assert (
+        refused(zipped({name: data for name, data in BOOK.items() if name != "O/one a.xhtml"}), "a.epub") == "corrupt"
+    )
+
+
 # ---- mail, notebooks, LaTeX
 
 
@@ -295,6 +338,11 @@ def test_a_notebook_is_its_cells_without_outputs(read):
     book = json.dumps({"cells": cells, "metadata": {"kernelspec": {"language": "python"}}, "nbformat": 4}).encode()
     assert read(book, "a.ipynb").text == "# Title\nwords\n\n```python\n1 + 1\n```"
     assert read(book, "a.ipynb", "plain").text == "# Title\nwords\n\n1 + 1"
+
+
+def test_a_notebook_with_numbers_that_are_none_and_cells_without_text_is_read(read):
+    book = b'{"cells": [{"cell_type": "markdown", "source": null}, {"cell_type": "code", "source": "x", "outputs": [NaN]}]}'
+    assert read(book, "a.ipynb", "plain").text == "x"
 
 
 def test_latex_keeps_formulas_and_loses_comments_preamble_and_markup(read):

@@ -28,7 +28,7 @@ ASIDE = re.compile(
     rf"|\\begin\{{(?P<name>(?:equation|align|gather|multline|eqnarray|displaymath|math|{'|'.join(CODE)})\*?)\}}"
     r"|(?P<formula>\$(?:[^$\\\n]|\\.|\n(?![ \t]*\n))+\$)|(?P<open>\$\$|\\\[|\\\()"
 )
-"""What is looked at first, from the left: ends of lines, comments, addresses, code and formulas. The last two stay as they are."""
+"""What is looked at first, from the left: ends of lines, comments, addresses, code and formulas. Code and formulas stay."""
 UNSEEN = re.compile(r"(?<!\\)%[^\n]*\n?[ \t]*")
 """A comment in a formula."""
 CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
