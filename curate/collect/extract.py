@@ -43,7 +43,7 @@ class Extract(Extractor):
     `documents`. Macros are never run; old Office files (.doc) are not read: save them as .docx.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("Resiliparse", "lxml", "pypdfium2")
     media_types: ClassVar[tuple[str, ...]] = ("text/*", "application/xhtml+xml", "application/json", *DOCUMENT_TYPES)
     gives: ClassVar[Mapping[str, str]] = {"title": "string", "pages": "int64"}

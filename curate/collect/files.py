@@ -77,7 +77,7 @@ class _File(NamedTuple):
 class Files(Source):
     """Reads documents from files: JSON, CSV, Parquet, Arrow, text, HTML, WARC, mbox; in zip and tar; any file for `extract`."""
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
     planning: ClassVar[frozenset[str]] = frozenset({"paths"})
     libraries: ClassVar[tuple[str, ...]] = ("orjson", "pyarrow", "FastWARC", "Resiliparse")
 
@@ -192,7 +192,7 @@ class Files(Source):
             if self.format:
                 holds = told.format in ARCHIVES or (told.format == "mbox" and self.format == "binary")
                 return FileType(told.format if holds else self.format, told.compression), None, head
-            seen = media_type(head, "")
+            seen = media_type(head, "a.txt" if told.format in (*TEXTUAL, "html") else "")
             if told.format is None and told.compression is None:
                 if type_by_bytes(seen).format == "zip":  # its end tells whether it is a document
                     seen = media_type(head + file.read(self.max_document_bytes), name)

@@ -80,12 +80,24 @@ def json_values(stream: ByteStream, limit: int) -> Iterator[Value | Rejected]:
             yield base + place, text[place:end].encode("latin-1")
             place = end
             continue
-        more = next(blocks, b"") if len(text) - place <= limit and not hopeless else b""
+        more = _more(blocks, len(text) - place) if len(text) - place <= limit and not hopeless else b""
         if more:
             text, base, place = text[place:] + more.decode("latin-1"), base + place, 0
             continue
         yield from _last(text, place, end, base, problem, limit, ends=not is_array, damaged=stream.damage is not None)
         return
+
+
+def _more(blocks: Iterator[bytes], least: int) -> bytes:
+    """A block, or as many as make a value that is scanned again twice as long: scanning takes time in proportion to it."""
+    pieces, size = list[bytes](), 0
+    while not pieces or size < least:
+        block = next(blocks, b"")
+        if not block:
+            break
+        pieces.append(block)
+        size += len(block)
+    return b"".join(pieces)
 
 
 def _is_cut(error: Exception, text: str) -> bool:

@@ -63,15 +63,17 @@ def _table(held: list[tuple[int, bytes]], selection: Selection, name: str) -> pa
 def _messages(stream: ByteStream, limit: int) -> Iterator[tuple[int, bytes]]:
     """Each message with its `From ` line; of one that is too long, at least one byte more than the limit."""
     begin, pieces, size = 0, list[bytes](), 0
+    behind = b"\n\n"  # what stands before the block; `pieces` has not all of a message that is too long
     for block in line_blocks(stream, start=0, stop=None, limit=limit):
         if isinstance(block, Rejected):
             pieces.append(b"x" * (limit + 1))  # one line that is too long: so is its message
             size += limit + 1
+            behind = b""
             continue
-        behind = pieces[-1][-3:] if pieces else b"\n\n"
         starts = [
             place for place in _lines_from(block.data) if BLANK.search(behind + block.data[max(place - 3, 0) : place])
         ]
+        behind = (behind + block.data[-3:])[-3:]
         for start, stop in pairwise(chain([0], starts, [len(block.data)])):
             if start == stop:
                 continue

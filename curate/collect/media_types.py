@@ -1,7 +1,8 @@
 """What a file is: its media type, by its first bytes, then by its ending.
 
 Bytes win: a PDF that is called `.txt` is a PDF. An ending counts where bytes cannot tell: which kind of text, which
-document in a container. Of a type that has a mark of its own a file without that mark is not.
+document in a container. Of a type that has a mark of its own a file without that mark is not. A mark of letters alone
+(`OggS`, `ID3`) is one where bytes follow that no text has: sentences begin with such letters, too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ STARTS = (
     (b"%!PS", "application/postscript"),
     (b"AT&TFORM", "image/vnd.djvu"),
     (b"\x1f\x8b", "application/gzip"),
-    (b"BZh", "application/x-bzip2"),
     (b"\xfd7zXZ\x00", "application/x-xz"),
     (b"\x28\xb5\x2f\xfd", "application/zstd"),
     (b"\x50\x2a\x4d\x18", "application/zstd"),
@@ -39,7 +39,6 @@ STARTS = (
     (b"Rar!\x1a\x07", "application/vnd.rar"),
     (b"PAR1", "application/vnd.apache.parquet"),
     (b"ARROW1", "application/vnd.apache.arrow.file"),
-    (b"WARC/", "application/warc"),
     (b"SQLite format 3\x00", "application/vnd.sqlite3"),
     (b"OggS", "application/ogg"),
     (b"fLaC", "audio/flac"),
@@ -71,33 +70,49 @@ REFINED: dict[str, dict[str, str]] = {
     "application/xml": {".xhtml": "application/xhtml+xml", ".svg": "image/svg+xml"},
 }  # fmt: skip
 """What an ending tells of bytes of a general kind."""
+WORDS = frozenset([*REFINED[TEXT], ".txt", ".text", ".jsonl", ".ndjson", ".log", ".rst"])
+"""Endings of text: a line in it that begins as a PDF does is a line."""
 PDF_BEHIND_JUNK = re.compile(rb"[\r\n]%PDF-\d\.\d[\r\n]")
 MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 HEAD_BYTES = 1024
 TEXT_BYTES = 4096
 HTML = re.compile(rb"(?i)\s*(?:<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)[\s>]", re.DOTALL)
 XML_HTML = re.compile(rb"(?i)<(!doctype\s+html|html)[\s>]")
-CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
-"""Bytes that no text has, in any encoding but UTF-16, which begins with a mark. (ISO-2022 has the escape 1B.)"""
+CONTROLS = re.compile(rb"[\x00-\x07\x0e-\x1a\x1c-\x1f]")
+"""Bytes that no text has, in any encoding but UTF-16, which begins with a mark.
+
+ISO-2022 has the escape 1B, manual pages strike over (08), and files of DOS end with 1A.
+"""
+END_OF_DOS = b"\x1a"
+READABLE = (b"%PDF-", b"{\\rtf", b"%!PS")
+"""Marks of files that are text."""
+LONGER = ((re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), "application/x-bzip2"),
+          (re.compile(rb"WARC/\d\.\d+\r?\n"), "application/warc"))  # fmt: skip
+"""Marks whose second field tells."""
 
 
 def media_type(data: bytes, name: str) -> str:
     """The media type of a file's bytes; `application/octet-stream` where nothing is known."""
-    found = _by_bytes(data)
+    found = _by_bytes(data, is_text=ending(name)[0] in WORDS)
     return REFINED.get(found, {}).get(ending(name)[0], found)
 
 
-def _by_bytes(data: bytes) -> str:
+def _by_bytes(data: bytes, *, is_text: bool) -> str:
     head = data[:HEAD_BYTES]
+    for pattern, found in LONGER:
+        if pattern.match(head):
+            return found
+    first = data[:TEXT_BYTES] if len(data) > TEXT_BYTES else data.rstrip(END_OF_DOS)
+    has_controls = bool(CONTROLS.search(first))
     for start, found in STARTS:
-        if head.startswith(start):
+        if head.startswith(start) and (has_controls or not start.isascii() or start in READABLE):
             return _in_zip(data) if found == ZIP else found
     for place, mark, found in PLACED:
-        if head.startswith(mark, place) and (place != 8 or head.startswith(b"RIFF")):
+        if has_controls and head.startswith(mark, place) and (place != 8 or head.startswith(b"RIFF")):
             return found
-    if PDF_BEHIND_JUNK.search(head):
+    if not is_text and PDF_BEHIND_JUNK.search(head):
         return "application/pdf"
-    return _text_type(data[:TEXT_BYTES])
+    return _text_type(first)
 
 
 def _in_zip(data: bytes) -> str:

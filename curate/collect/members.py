@@ -7,8 +7,11 @@ memory, a larger one in a temporary file.
 
 from __future__ import annotations
 
+import errno
 import io
+import lzma
 import re
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -22,14 +25,18 @@ from typing import IO, BinaryIO, NamedTuple
 from curate.collect.compression import FREE_BYTES, ByteStream
 from curate.stages.contract import Passed, Rejected
 
-__all__ = ["Member", "archive_members"]
+__all__ = ["DAMAGE", "Member", "archive_members"]
 
 MEMORY_BYTES = 16 << 20
 READ_BYTES = 1 << 20
-UNSAFE = re.compile(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:|[\x00-\x1f]|[\ud800-\udfff]")
+UNSAFE = re.compile(r"^$|(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:|[\x00-\x1f]|[\ud800-\udfff]")
 HIDDEN = re.compile(r"(^|/)(\.[^/]|__MACOSX/)")
 LINK = 0o120000
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError)
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, NotImplementedError, RuntimeError,
+    ValueError, IndexError, OverflowError,
+)  # fmt: skip
+"""What the standard library raises at damaged archives."""
 
 
 class Member(NamedTuple):
@@ -91,13 +98,15 @@ def _zip(open_file: Callable[[], BinaryIO], max_expansion: float) -> Iterator[Me
         head = file.read(4)
         try:
             archive = zipfile.ZipFile(file)
-        except DAMAGE:
+        except DAMAGE as error:
+            _raise_of_machine(error)
             cut = head == b"PK\x03\x04"
             yield Rejected(0, "truncated" if cut else "corrupt", "zip: its directory is not there, or is damaged")
             return
         for told in archive.infolist():
-            if told.is_dir() or (told.external_attr >> 16) & 0o170000 == LINK:
-                yield Passed("folder" if told.is_dir() else "link", 1)
+            is_folder = told.filename.endswith("/")  # is_dir() fails at a name that is empty, or begins with NUL
+            if is_folder or (told.external_attr >> 16) & 0o170000 == LINK:
+                yield Passed("folder" if is_folder else "link", 1)
             elif refused := _refused(told.filename, told.header_offset, names):
                 yield refused
             else:
@@ -119,6 +128,7 @@ def _unzip(archive: zipfile.ZipFile, told: zipfile.ZipInfo, budget: _Budget) -> 
             with archive.open(told) as stream:
                 member = _held(told.filename, stream, budget, stack)
         except DAMAGE as error:
+            _raise_of_machine(error)
             yield Rejected(0, "corrupt", f"zip: {type(error).__name__}: {_plain(error)}", inside)
             return
         yield member
@@ -141,11 +151,21 @@ def _tar(stream: ByteStream) -> Iterator[Member | Rejected | Passed]:
                     with ExitStack() as stack:
                         yield _held(told.name, content, _Budget(told.size), stack)
     except (tarfile.TarError, *DAMAGE) as error:
+        _raise_of_machine(error)
         if stream.damage is None:
             reason = "truncated" if "unexpected end" in str(error) else "corrupt"
             yield Rejected(place, reason, f"tar: {_plain(error)}, at or after the member at {place}")
     if stream.damage:
         yield Rejected(stream.position, *stream.damage)
+
+
+def _raise_of_machine(error: Exception) -> None:
+    """Raise again what says nothing of the archive: a full disk, one that cannot be read, no folder for temporary files.
+
+    Before its beginning (EINVAL) only an archive points whose places are wrong.
+    """
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        raise error
 
 
 def _held(name: str, stream: IO[bytes], budget: _Budget, stack: ExitStack) -> Member:

@@ -1,13 +1,14 @@
-"""Texts of Office, OpenDocument and EPUB files, mail, notebooks and LaTeX; the documents are made by real programs."""
+"""Texts of Office, OpenDocument and EPUB files; the documents are made by real programs."""
 
 import io
-import json
 import zipfile
 from datetime import date
 from pathlib import Path
 
 import pytest
 
+from curate.collect.documents.blocks import render
+from curate.collect.documents.pages import page_blocks
 from curate.collect.extract import Extract
 from curate.collect.media_types import media_type
 from curate.stages.extractor import Unreadable
@@ -62,9 +63,9 @@ def saved(document):
     return file.getvalue()
 
 
-def zipped(members):
+def zipped(members, compression=zipfile.ZIP_DEFLATED):
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", compression) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
     return file.getvalue()
@@ -168,6 +169,43 @@ def test_a_presentation_has_its_slides_in_order(read):
     assert made.columns["pages"] == 2
 
 
+def test_a_word_file_whose_parts_have_other_names_is_read_and_its_reading_aids_are_not(read):
+    kind = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/"
+    ruby = (
+        "<w:ruby><w:rt><w:r><w:t>kana</w:t></w:r></w:rt><w:rubyBase><w:r><w:t>kanji</w:t></w:r></w:rubyBase></w:ruby>"
+    )
+    style = '<w:styles xmlns:w="w"><w:style w:styleId="x"><w:name w:val="heading 2"/></w:style></w:styles>'
+    paragraph = '<w:p><w:pPr><w:pStyle w:val="x"/></w:pPr><w:r>' + ruby + "</w:r></w:p>"
+    members = {
+        "[Content_Types].xml": "<x/>",
+        "_rels/.rels": f'<x><r Type="{kind}officeDocument" Target="/word/document2.xml"/></x>',
+        "word/_rels/document2.xml.rels": f'<x><r Id="a" Type="{kind}styles" Target="styles2.xml"/></x>',
+        "word/styles2.xml": style,
+        "word/document2.xml": f'<w:document xmlns:w="w"><w:body>{paragraph}</w:body></w:document>',
+    }
+    assert read(zipped(members), "a.docx").text == "## kanji"
+
+
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("_-* #,##0.00\\ _D_M_-", "36.5"),
+        ("#,##0.00\\ _P_t_s_-", "36.5"),
+        ("0*d", "36.5"),
+        ("[h]:mm:ss", "876:00:00"),
+        ("yyyy\\-mm\\-dd", "1900-02-04 12:00:00"),
+        ("[$-409]d\\-mmm;@", "1900-02-04 12:00:00"),
+    ],
+)
+def test_only_formats_of_dates_make_dates(read, form, shown):
+    from openpyxl import Workbook
+
+    book = Workbook()
+    book.active["A1"] = 36.5
+    book.active["A1"].number_format = form
+    assert read(saved(book), "a.xlsx", "plain").text == f"Sheet\n\n{shown}"
+
+
 def test_cells_of_every_kind_and_a_far_one_are_read(read):
     from openpyxl import Workbook
 
@@ -179,6 +217,38 @@ def test_cells_of_every_kind_and_a_far_one_are_read(read):
     book["hidden"].sheet_state = "hidden"
     made = read(saved(book), "a.xlsx", "plain").text
     assert made == "Sheet\n\ntext\t1.5\tTRUE\t2024-02-29\nfar"
+
+
+ODF = "urn:oasis:names:tc:opendocument:xmlns"
+
+
+def odt(body):
+    spaces = " ".join(f'xmlns:{one}="{ODF}:{one}:1.0"' for one in ("office", "text", "table", "draw"))
+    content = f"<office:document-content {spaces}><office:body><office:text>{body}</office:text></office:body>"
+    members = {
+        "mimetype": "application/vnd.oasis.opendocument.text",
+        "content.xml": content + "</office:document-content>",
+    }
+    return zipped(members, zipfile.ZIP_STORED)
+
+
+def test_a_text_box_in_a_text_box_is_read_once(read):
+    body = "<text:p>deep</text:p>"
+    for depth in range(30):
+        body = f"<text:p>level {depth}<draw:frame><draw:text-box>{body}</draw:text-box></draw:frame></text:p>"
+    text = read(odt(body), "a.odt").text
+    assert text.split("\n\n") == [*(f"level {depth}" for depth in reversed(range(30))), "deep"]
+
+
+def test_rows_that_a_table_repeats_are_read_as_often_and_those_of_a_table_in_it_once(read, refused):
+    def row(cell, times=1):
+        opening = f'<table:table-row table:number-rows-repeated="{times}">'
+        return f"{opening}<table:table-cell>{cell}</table:table-cell></table:table-row>"
+
+    yes, no = "<text:p>yes</text:p>", "<text:p>no</text:p>"
+    table = f"<table:table>{row(yes, 3)}{row(no + '<table:table>' + row(yes) + '</table:table>')}{row('', 9000)}</table:table>"
+    assert read(odt(table), "a.odt", "plain").text == "yes\nyes\nyes\nno yes"
+    assert refused(odt(f"<table:table>{row(yes, 99_999_999)}</table:table>"), "a.odt") == "too_many_cells"
 
 
 # ---- EPUB
@@ -209,57 +279,31 @@ def test_every_chapter_of_a_book_is_read_once_in_the_order_of_the_spine(read):
     assert read(zipped(BOOK), "a").text == made.text  # Sphinx puts the type elsewhere
 
 
-# ---- mail, notebooks, LaTeX
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<p>before</p>" + "<div>" * 1500 + "deep" + "</div>" * 1500 + "<p>after</p>", "before\n\ndeep\n\nafter"),
+        ("<table><tr><td>Hello</td><td>World</td></tr><tr><td><table><tr><td>in</td></tr></table></td></tr></table>",
+         "Hello\n\nWorld\n\nin"),
+        ("<table><caption>Cap</caption><tr><td>un<b>believ</b>able</td><td><p>x</p><p>y</p></td></tr></table>",
+         "Cap\n\nunbelievable\tx y"),
+        ("<pre>a<br>b\n  <i>c</i></pre>", "a\nb\n  c"),
+        ("<h1>One <div>two</div><ul><li>three</ul></h1>four<br>five", "One two three\n\nfour\nfive"),
+        ("<ol><li>a<ul><li>b</ul></ol><span>c<div>d</div>e</span>f", "a\nb\n\nc\n\nd\n\nef"),
+    ],
+)  # fmt: skip
+def test_pages_keep_all_that_they_show_however_deep_it_is(page, text):
+    assert render(page_blocks(page), "plain") == text
 
 
-def test_a_message_is_its_plain_text_and_its_attachments_are_not_read(read):
-    from email.message import EmailMessage
-
-    message = EmailMessage()
-    message["Subject"], message["From"] = "Gr\u00fc\u00dfe", "a@example.org"
-    message.set_content("Dear reader,\n\nall is well: caf\u00e9.\n", charset="iso-8859-1")
-    message.add_alternative("<p>Not <b>this</b></p>", subtype="html")
-    message.add_attachment(b"\x00\x01", maintype="application", subtype="octet-stream", filename="x.bin")
-    made = read(message.as_bytes(), "a.eml")
-    assert (made.text, made.columns["title"]) == ("Dear reader,\n\nall is well: caf\u00e9.", "Gr\u00fc\u00dfe")
+def test_a_page_that_is_too_deep_for_its_parser_is_refused_and_not_cut(refused):
+    message = b"Subject: x\nContent-Type: text/html\n\n" + b"<div>" * 5000 + b"x" + b"</div>" * 5000 + b"the rest"
+    assert refused(message, "a.eml") == "corrupt"
 
 
-def test_a_message_without_plain_text_is_its_html(read):
-    head = (
-        b"Subject: =?utf-8?q?broken?\nContent-Type: text/html; charset=nonsense\nContent-Transfer-Encoding: base64\n\n"
-    )
-    assert read(head + b"PGgxPkhpPC9oMT48cD50aGVyZTwvcD4=", "a.eml").text == "# Hi\n\nthere"
-
-
-def test_a_notebook_is_its_cells_without_outputs(read):
-    cells = [
-        {"cell_type": "markdown", "source": ["# Title\n", "words"]},
-        {"cell_type": "code", "source": "1 + 1", "outputs": [{"text": "secret"}]},
-    ]
-    book = json.dumps({"cells": cells, "metadata": {"kernelspec": {"language": "python"}}, "nbformat": 4}).encode()
-    assert read(book, "a.ipynb").text == "# Title\nwords\n\n```python\n1 + 1\n```"
-    assert read(book, "a.ipynb", "plain").text == "# Title\nwords\n\n1 + 1"
-
-
-def test_latex_keeps_formulas_and_loses_comments_preamble_and_markup(read):
-    source = rb"""\documentclass{article} % a comment
-\title{On \emph{Rivers}}
-\begin{document}\maketitle
-\section{First \label{s}part}
-It costs 5\,\% of caf\'e~money, as K\"uhn \cite{k} says:  % gone
-\begin{equation} E = mc^2 % kept \end{equation}
-and $a_{1} \% b$. \textbf{Bold \emph{nested}} words --- ``quoted''.
-\begin{itemize}
-\item one
-\item two
-\end{itemize}
-\end{document} after"""
-    source = source.replace(b" % kept", b"")
-    made = read(source, "a.tex")
-    assert made.columns["title"] == "On Rivers"
-    assert made.text == (
-        "## First part\n\nIt costs 5 % of caf\u00e9 money, as K\u00fchn says: \\begin{equation} E = mc^2 \\end{equation}\n"
-        "and $a_{1} \\% b$. Bold nested words \u2014 \u201cquoted\u201d.\n\n- one\n\n- two"
+def test_a_book_that_lacks_a_chapter_is_refused(refused):
+    assert (
+        refused(zipped({name: data for name, data in BOOK.items() if name != "O/one a.xhtml"}), "a.epub") == "corrupt"
     )
 
 

@@ -11,6 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from curate.collect.files import Files
+from curate.collect.jsonfile import json_values
+from curate.collect.mail import _messages
 from curate.errors import CurateError
 
 
@@ -26,7 +28,7 @@ def texts(documents):
     [
         ("a.txt", b"%PDF-1.7\n1 0 obj", "application/pdf"),
         ("a.csv", gzip.compress(b"text\na\n"), "application/gzip"),
-        ("a.jsonl", b"PAR1....", "application/vnd.apache.parquet"),
+        ("a.jsonl", b"PAR1\x15\x04..", "application/vnd.apache.parquet"),
         ("a.parquet", b"PK\x03\x04" + bytes(40), "application/zip"),
         ("a.jsonl.gz", b"\x28\xb5\x2f\xfd....", "application/zstd"),
         ("a.md", b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -52,9 +54,22 @@ def test_a_book_without_an_ending_is_no_archive_and_a_mailbox_read_as_binary_is_
     assert [one["media_type"] for one in read_files({"a.mbox": box}, format="binary")[0]] == ["message/rfc822"]
 
 
-def test_a_text_about_pdf_is_a_text(read_files):
-    content = "A PDF file begins with %PDF-1.7, as its first line.\n%PDF-1.7 is a version."
-    assert texts(read_files({"a.txt": content})[0]) == [content]
+@pytest.mark.parametrize(
+    "content",
+    [
+        "A PDF file begins with %PDF-1.7, as its first line.\n%PDF-1.7 is a version.",
+        "# PDF\nA file begins with\n%PDF-1.4\nand ends with EOF.",
+        "ID3 tags are metadata.",
+        "BZhang et al. wrote",
+        "OggSpirit",
+        "WARC/1.0 is a format",
+        "The ftyp box",
+        "GIF89a is a form of pictures",
+        "PAR1 and ARROW1",
+    ],
+)
+def test_a_text_that_begins_as_other_files_do_is_a_text(read_files, content):
+    assert texts(read_files({"a.txt": content, "b.md": content})[0]) == [content, content]
 
 
 # ---- JSON
@@ -196,3 +211,37 @@ def test_what_stands_before_the_first_message_and_what_is_too_long_is_said(read_
     documents, rejects = read_files({"a.mbox": f"junk\n\n{first}{second}"}, max_document_bytes=1000)
     assert [one.reason for one in rejects] == ["corrupt", "too_long"]
     assert [b"short" in one["content"] for one in documents] == [True]
+
+
+class Blocks:
+    """A stream of given blocks."""
+
+    damage = None
+
+    def __init__(self, data, size):
+        self.blocks = [data[place : place + size] for place in range(0, len(data), size)]
+
+    def __iter__(self):
+        return iter(self.blocks)
+
+
+def test_messages_begin_at_the_same_places_whatever_the_blocks_are():
+    first = b"From a@b Mon Jan  1 00:00:00 2024\n"
+    box = first + b"Subject: x\r\n\r\nbody\n\r\n" + first + b"text\n" + first + b"\n" + first + b"\n\n"
+    whole = list(_messages(Blocks(box, 1000), 1 << 20))
+    assert len(whole) == 3
+    assert all(list(_messages(Blocks(box, size), 1 << 20)) == whole for size in (1, 2, 3, 7, 20, 50))
+
+
+def test_an_object_over_many_blocks_is_scanned_a_few_times(monkeypatch):
+    scanned = []
+
+    class Decoder(json.JSONDecoder):
+        def raw_decode(self, s, idx=0):
+            scanned.append(len(s) - idx)
+            return super().raw_decode(s, idx)
+
+    monkeypatch.setattr("curate.collect.jsonfile.json.JSONDecoder", Decoder)
+    value = json.dumps({"rows": [{"n": n} for n in range(5000)]}).encode()
+    assert list(json_values(Blocks(value, 1000), 1 << 20)) == [(0, value)]
+    assert sum(scanned) < 4 * len(value)

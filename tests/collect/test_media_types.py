@@ -60,6 +60,12 @@ DOCX = zipped("[Content_Types].xml", "docProps/app.xml", "word/document.xml")
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a", "application/x-ole-storage"),
         (b"\x00\x01\x02", "a.txt", "application/octet-stream"),
         (b"caf\xe9", "a", "text/plain"),
+        (b"words\r\n\x1a", "a.txt", "text/plain"),
+        (b"N\x08NA\x08AME", "a.txt", "text/plain"),
+        (b"Subject: x\n\n%PDF-1.4\nhow to", "a.eml", "message/rfc822"),
+        (b"ID3\x04\x00\x00\x00\x00", "a.mp3", "audio/mpeg"),
+        (b"BZh91AY&SY", "a.txt", "application/x-bzip2"),
+        (b"WARC/1.0\r\nWARC-Type: warcinfo", "a", "application/warc"),
         (b"\x1b$B$3$l\x1b(B", "a.txt", "text/plain"),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Files inside of zip and tar archives."""
 
 import bz2
+import errno
 import gzip
 import io
 import json
@@ -140,3 +141,25 @@ def test_a_large_member_is_read_through_a_file(read_files):
     line = json.dumps({"text": "x" * 1000}).encode() + b"\n"
     documents, rejects = read_files({"in.zip": zipped([("a.jsonl", line * 17_000)])}, max_expansion=1000)
     assert (len(documents), rejects) == (17_000, [])
+
+
+def test_a_damaged_lzma_member_and_one_without_a_name_cost_themselves_alone(read_files):
+    content = bytearray(zipped([("a.txt", b"hello world " * 300), ("b.txt", b"two")], zipfile.ZIP_LZMA))
+    content[60] ^= 0xFF
+    documents, rejects = read_files({"in.zip": bytes(content)})
+    assert (list(texts(documents).values()), [one.reason for one in rejects]) == (["two"], ["corrupt"])
+    content = bytearray(zipped([("a.txt", b"one"), ("b.txt", b"two")]))
+    content[content.find(b"PK\x01\x02") + 46] = 0
+    documents, rejects = read_files({"in.zip": bytes(content)})
+    assert (list(texts(documents).values()), [one.reason for one in rejects]) == (["two"], ["unsafe_name"])
+
+
+@pytest.mark.parametrize("packed", [zipped, tarred])
+def test_a_full_disk_is_no_damage_of_an_archive(read_files, monkeypatch, packed):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("curate.collect.members.MEMORY_BYTES", 10)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    with pytest.raises(OSError, match="No space"):
+        read_files({f"in.{packed.__name__[:3]}": packed([("a.txt", b"more than ten bytes")])})

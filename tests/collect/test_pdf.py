@@ -72,6 +72,14 @@ def test_heads_that_change_with_the_chapter_are_left_out_and_lines_that_only_sta
     assert clean_pages(pages).count("Words") == 20
 
 
+@pytest.mark.parametrize("line", ["Question {n}: what is {word}?", "Figure {n}. The {word}", "Total: {amount} EUR"])
+def test_lines_that_open_alike_and_differ_in_words_or_in_amounts_are_content(line):
+    amounts = [13.5, 2.75, 980.0, 41.3, 7.99, 120.4]
+    lines = [line.format(n=n, word="abcdef"[n] * 5, amount=amounts[n]) for n in range(6)]
+    pages = [f"{first}\n" + "\n".join(f"{'uvwxyz'[n]} in {word}" for word in "efghi") for n, first in enumerate(lines)]
+    assert all(first in clean_pages(pages) for first in lines)
+
+
 @pytest.mark.parametrize(
     ("broken", "whole"),
     [

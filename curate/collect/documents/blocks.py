@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-__all__ = ["Block", "Structure", "render", "table_text"]
+__all__ = ["Block", "Rows", "Structure", "render", "table_text"]
 
 Structure = Literal["plain", "markdown"]
 Rows = Sequence[Sequence[str]]

@@ -7,20 +7,20 @@ entities of its own, external files, the network or huge trees; an Office file w
 from __future__ import annotations
 
 import io
+import posixpath
 import re
 import zipfile
-import zlib
 from typing import Any
 
+from curate.collect.members import DAMAGE
 from curate.stages.extractor import Unreadable
 
-__all__ = ["Container", "parse_xml"]
+__all__ = ["Container", "main_part", "parse_xml", "relations"]
 
 MEMBERS, UNPACKED, RATIO, FREE_BYTES = 10_000, 512 << 20, 200, 10 << 20
 READ_BYTES = 1 << 20
 DECLARES = re.compile(rb"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 HEAD_BYTES = 4096
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError, RuntimeError)
 
 
 class Container:
@@ -71,6 +71,29 @@ class Container:
     def xml(self, name: str, *, doctype: bool = False) -> Any:
         """The root element of a member; `doctype`: whether it may have one (EPUB's pages have)."""
         return parse_xml(self.read(name), doctype=doctype)
+
+
+def main_part(container: Container, name: str) -> str | None:
+    """The part that an Office file says it begins with, or the one of the usual name."""
+    if "_rels/.rels" in container:
+        for one in container.xml("_rels/.rels"):
+            place = one.get("Target", "").lstrip("/")
+            if one.get("Type", "").endswith("/officeDocument") and place in container:
+                return place
+    return next((one for one in container.names if one.endswith(name)), None)
+
+
+def relations(container: Container, name: str, *, by: str = "Id") -> dict[str, str]:
+    """The members that a part of an Office file refers to, by the keys that it uses for them; `by` may be `Type`."""
+    folder, _, file = name.rpartition("/")
+    path = f"{folder}/_rels/{file}.rels".lstrip("/")
+    if path not in container:
+        return {}
+    return {
+        one.get(by, ""): posixpath.normpath(posixpath.join("/", folder, one.get("Target", ""))).lstrip("/")
+        for one in container.xml(path)
+        if one.get("TargetMode") != "External"
+    }
 
 
 def parse_xml(data: bytes, *, doctype: bool = False) -> Any:

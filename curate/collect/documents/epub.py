@@ -36,9 +36,11 @@ def read_epub(content: bytes, structure: Structure) -> Extracted:
         item = items.get(reference.get("idref"))
         if item is not None and item.get("media-type") in PAGES and not _is_navigation(item):
             chosen[_target(folder, item.get("href", ""))] = None
-    names = [name for name in chosen if name in container]
-    if not names:
+    names = list(chosen)
+    if not any(name in container for name in names):
         raise Unreadable("corrupt", "epub: its spine names no page that is in it")
+    if missing := [name for name in names if name not in container]:
+        raise Unreadable("corrupt", f"epub: {len(missing)} of {len(names)} pages of its spine are not in it")
     _refuse_encrypted(container, names)
     blocks = [block for name in names for block in page_blocks(decode_page(container.read(name)))]
     title = next((one.text for one in root.iter() if local(one) == "title"), None)

@@ -14,26 +14,39 @@ from curate.stages.extractor import Extracted
 
 __all__ = ["read_latex"]
 
-COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%[^\n]*\n?[ \t]*")
-BODY = re.compile(r"\\begin\s*\{document\}(.*?)(?:\\end\s*\{document\}|\Z)", re.DOTALL)
+BEGIN = re.compile(r"^[^%\n]*?\\begin\s*\{document\}", re.MULTILINE)
+END = re.compile(r"\\end\s*\{document\}")
 BRACED = r"\{((?:[^{}]|\{[^{}]*\})*)\}"
-OPTION = r"(?:\s*\[[^\]]*\])?"
+OPTION = r"(?:\s*\[[^\]]{0,1000}\])?"
 TITLE = re.compile(rf"\\title{OPTION}\s*{BRACED}")
-KEPT = re.compile(
-    r"\\begin\{(equation|align|gather|multline|eqnarray|displaymath|math|verbatim|lstlisting|minted)(\*?)\}.*?\\end\{\1\2\}"
-    r"|\$\$.*?\$\$|(?<!\\)\$(?:[^$\\]|\\.)+\$|\\\[.*?\\\]|\\\(.*?\\\)",
-    re.DOTALL,
+CODE = ("verbatim", "Verbatim", "lstlisting", "minted", "alltt")
+ASIDE = re.compile(
+    r"(?P<line>\\\\)\*?(?:[ \t]*\[[^\]\n]{0,40}\])?|\\[%$]"
+    r"|(?P<comment>%[^\n]*(?:\n[ \t]*+(?!\n))?)"
+    r"|\\(?:url|path|nolinkurl)[ \t]*\{(?P<address>[^{}\n]*)\}|(?P<link>\\href[ \t]*\{[^{}\n]*\})"
+    r"|\\(?:verb|lstinline)\*?(?P<bar>[^\sa-zA-Z*{\[])(?P<code>[^\n]{0,1000}?)(?P=bar)"
+    rf"|\\begin\{{(?P<name>(?:equation|align|gather|multline|eqnarray|displaymath|math|{'|'.join(CODE)})\*?)\}}"
+    r"|(?P<formula>\$(?:[^$\\\n]|\\.|\n(?![ \t]*\n))+\$)|(?P<open>\$\$|\\\[|\\\()"
 )
-"""Formulas and code, which stay as they are."""
+"""What is looked at first, from the left: ends of lines, comments, addresses, code and formulas. Code and formulas stay."""
+UNSEEN = re.compile(r"(?<!\\)%[^\n]*\n?[ \t]*")
+"""A comment in a formula."""
+CLOSING = {"$$": "$$", "\\[": "\\]", "\\(": "\\)"}
 LEVELS = {"part": 1, "chapter": 1, "section": 2, "subsection": 3, "subsubsection": 4, "paragraph": 5}
 HEADING = re.compile(rf"\\({'|'.join(LEVELS)})\*?{OPTION}\s*{BRACED}")
 DROPPED = re.compile(
     r"\\(?:label|cite[a-z]*|ref|eqref|autoref|cref|pageref|index|includegraphics|bibliography|bibliographystyle|input|include|"
     r"vspace|hspace|usepackage|maketitle|tableofcontents|newpage|clearpage|centering|noindent|bigskip|medskip|smallskip|hfill|"
-    r"thispagestyle|pagestyle|setlength|addcontentsline)(?![a-zA-Z])\*?(?:\s*\[[^\]]*\])*(?:\{[^{}]*\})*"
+    r"thispagestyle|pagestyle|setlength|addcontentsline|hline|toprule|midrule|bottomrule|cline)(?![a-zA-Z])\*?"
+    r"(?:\s*\[[^\]]{0,1000}\])*(?:\{[^{}]*\})*"
 )
+COLUMNS = re.compile(
+    rf"\\begin\s*\{{(?:(?:tabular|array|longtable|minipage|multicols|thebibliography)\}}|"
+    rf"(?:tabular\*|tabularx|tabulary|wrapfigure)\}}{OPTION}\s*{BRACED}){OPTION}\s*{BRACED}"
+)
+"""The beginning of a table, with what it says of its columns."""
 ENVIRONMENT = re.compile(rf"\\(?:begin|end)\s*\{{[^{{}}]*\}}{OPTION}")
-ITEM = re.compile(r"\\item(?![a-zA-Z])\s*(?:\[([^\]]*)\])?[ \t]*")
+ITEM = re.compile(r"\\item(?![a-zA-Z])\s*(?:\[([^\]]{0,1000})\])?[ \t]*")
 ACCENT = re.compile(
     r"\\([`'^\"~=.])\s*\{?\\?([a-zA-Z])\}?|\\([uvHcdbrk])(?:\s*\{\\?([a-zA-Z])\}|\s+\\?([a-zA-Z])(?![a-zA-Z]))"
 )
@@ -57,22 +70,55 @@ PLACE = re.compile("\ue000(\\d+)\ue001")
 
 def read_latex(content: bytes, structure: Structure) -> Extracted:
     """The text of a LaTeX file, and its `title`."""
-    source = COMMENT.sub(r"\1", decode_text(content).replace("\r\n", "\n").replace("\ue000", ""))
-    title = TITLE.search(source)
-    body = BODY.search(source)
-    text = body[1] if body else source
+    source = decode_text(content).replace("\r\n", "\n").replace("\ue000", "")
+    begin = BEGIN.search(source)
     kept: list[str] = []
+    before = _set_aside(source[: begin.end()] if begin else "", kept)
+    text = _set_aside(source[begin.end() :] if begin else source, kept)
+    title = TITLE.search(before) or TITLE.search(text)
+    end = END.search(text) if begin else None
+    text = _plain(text[: end.start()] if end else text, structure)
+    text = re.sub(r"\n{3,}", "\n\n", "\n".join(line.strip() for line in re.sub(r"[ \t]{2,}", " ", text).split("\n")))
 
-    def keep(found: re.Match[str]) -> str:
-        kept.append(found[0])
-        return f"\ue000{len(kept) - 1}\ue001"
+    def put_back(text: str) -> str:
+        return PLACE.sub(lambda found: kept[int(found[1])], text)
 
-    text = KEPT.sub(keep, text)
-    text = _plain(text, structure)
-    text = re.sub(r"[ \t]{2,}", " ", text)
-    text = PLACE.sub(lambda found: kept[int(found[1])], text)
-    text = re.sub(r"\n{3,}", "\n\n", "\n".join(line.strip() for line in text.split("\n"))).strip()
-    return Extracted(text, {"title": " ".join(_plain(title[1], "plain").split()) or None if title else None})
+    name = " ".join(put_back(_plain(title[1], "plain")).split()) if title else ""
+    return Extracted(put_back(text).strip(), {"title": name or None})
+
+
+def _set_aside(text: str, kept: list[str]) -> str:
+    """The text without comments, with a place for each formula, address and piece of code, which `kept` gets."""
+    pieces, place, absent = list[str](), 0, set[str]()
+    while found := ASIDE.search(text, place):
+        pieces.append(text[place : found.start()])
+        place = found.end()
+        name, opening = found["name"], found["open"]
+        if found["comment"] is not None or found["link"]:
+            continue
+        literal = found["address"] if found["code"] is None else found["code"]
+        if literal is not None:
+            pieces.append(_place(literal, kept))
+            continue
+        if not (name or opening):
+            formula = found["formula"]
+            pieces.append(_place(UNSEEN.sub("", formula), kept) if formula else found["line"] or found[0])
+            continue
+        closing = f"\\end{{{name}}}" if name else CLOSING[opening]
+        stop = -1 if closing in absent else text.find(closing, place)
+        if stop < 0:  # it is not closed: it opens nothing, nor do those that follow
+            absent.add(closing)
+            pieces.append(found[0])
+            continue
+        content = text[found.start() : stop + len(closing)]
+        pieces.append(_place(content if (name or "").rstrip("*") in CODE else UNSEEN.sub("", content), kept))
+        place = stop + len(closing)
+    return "".join([*pieces, text[place:]])
+
+
+def _place(content: str, kept: list[str]) -> str:
+    kept.append(content)
+    return f"\ue000{len(kept) - 1}\ue001"
 
 
 def _plain(text: str, structure: Structure) -> str:
@@ -89,7 +135,9 @@ def _plain(text: str, structure: Structure) -> str:
         return normalize("NFC", letter + MARKS[mark])
 
     text = ITEM.sub(item, HEADING.sub(heading, DROPPED.sub("", text)))
-    text = LETTER.sub(lambda found: LETTERS[found[1]], ACCENT.sub(accent, ENVIRONMENT.sub("\n", text)))
+    text = LETTER.sub(
+        lambda found: LETTERS[found[1]], ACCENT.sub(accent, ENVIRONMENT.sub("\n", COLUMNS.sub("\n", text)))
+    )
     for _ in range(8):  # the innermost braces first
         shorter = WRAPPED.sub(r"\1", text)
         if shorter == text:

@@ -1,9 +1,12 @@
-"""Text of e-mail messages: the plain text of a message, or its HTML where it has no other; attachments are not read."""
+"""Text of e-mail messages: the plain text of a message, or its HTML where that is empty; attachments are not read.
+
+All parts that a reader shows are read, one behind the other: a list's foot, a message that is forwarded in this one.
+"""
 
 from __future__ import annotations
 
 from email import message_from_bytes, policy
-from email.message import EmailMessage, MIMEPart
+from email.message import EmailMessage, Message
 
 from curate.collect.charsets import decode_page, decode_text, find_codec
 from curate.collect.documents.blocks import Structure, render
@@ -11,6 +14,9 @@ from curate.collect.documents.pages import page_blocks
 from curate.stages.extractor import Extracted, Unreadable
 
 __all__ = ["read_message"]
+
+TEXTS = ("text/plain", "text/html")
+DEPTH = 30
 
 
 def read_message(content: bytes, structure: Structure) -> Extracted:
@@ -25,9 +31,26 @@ def read_message(content: bytes, structure: Structure) -> Extracted:
         raise Unreadable("password", "mail: its content is encrypted")
     if not message.keys():
         raise Unreadable("corrupt", "mail: it begins with no headers")
-    body = message.get_body(("plain", "html"))
-    text = _text(body, structure) if body is not None else ""
-    return Extracted(text.strip(), {"title": _subject(message)})
+    return Extracted(_shown(message, structure), {"title": _subject(message)})
+
+
+def _shown(part: Message, structure: Structure, depth: int = 0) -> str:
+    """The text of a part, and of those in it that are shown with it."""
+    if depth > DEPTH:
+        raise Unreadable("corrupt", f"mail: its parts are nested more than {DEPTH} deep")
+    kind = part.get_content_type()
+    if depth and part.get_content_disposition() == "attachment":
+        return ""
+    if not part.is_multipart():  # one that names no boundary is a text
+        return _text(part, structure).strip() if kind in TEXTS or kind.startswith("multipart/") else ""
+    parts = part.get_payload()
+    inner = [one for one in parts if isinstance(one, Message)] if isinstance(parts, list) else []
+    if kind == "multipart/related":  # all others are pictures and styles of the first one
+        inner = inner[:1]
+    if kind == "multipart/alternative":
+        inner.sort(key=lambda one: one.get_content_type() != "text/plain")
+    texts = (text for one in inner if (text := _shown(one, structure, depth + 1)))
+    return next(texts, "") if kind == "multipart/alternative" else "\n\n".join(texts)
 
 
 def _subject(message: EmailMessage) -> str | None:
@@ -39,7 +62,7 @@ def _subject(message: EmailMessage) -> str | None:
     return " ".join(subject.encode("utf-8", "replace").decode().split()) or None
 
 
-def _text(body: MIMEPart, structure: Structure) -> str:
+def _text(body: Message, structure: Structure) -> str:
     data = body.get_payload(decode=True)
     if not isinstance(data, bytes):
         return ""

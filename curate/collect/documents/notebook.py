@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from curate.collect.documents.blocks import Structure
@@ -16,11 +17,9 @@ def read_notebook(content: bytes, structure: Structure) -> Extracted:
     Raises:
         Unreadable: `corrupt`: it is no notebook.
     """
-    import orjson
-
     try:
-        book: Any = orjson.loads(content.removeprefix(b"\xef\xbb\xbf"))
-    except orjson.JSONDecodeError as error:
+        book: Any = json.loads(content.removeprefix(b"\xef\xbb\xbf"))  # Jupyter writes NaN, which other readers refuse
+    except (ValueError, RecursionError) as error:
         raise Unreadable("corrupt", "ipynb: it is not JSON") from error
     if not isinstance(book, dict):
         raise Unreadable("corrupt", "ipynb: it is no notebook")
@@ -48,7 +47,8 @@ def _language(metadata: Any) -> str:
 
 def _cell(cell: dict[str, Any], language: str, structure: Structure) -> str:
     source = cell.get("source", cell.get("input", ""))
-    text = "".join(one for one in source if isinstance(one, str)) if isinstance(source, list) else str(source)
+    text = "".join(one for one in source if isinstance(one, str)) if isinstance(source, list) else source
+    text = text.encode("utf-8", "replace").decode() if isinstance(text, str) else ""
     if cell.get("cell_type") == "code" and structure == "markdown" and text.strip():
         fence = "```" if "```" not in text else "~~~~"
         return f"{fence}{language}\n{text}\n{fence}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from curate.collect.documents.blocks import Block, Structure, render
+from curate.collect.documents.blocks import Block, Rows, Structure, render
 from curate.collect.documents.container import Container
 from curate.collect.documents.word import local
 from curate.stages.extractor import Extracted, Unreadable
@@ -76,6 +76,7 @@ class _Blocks:
             if kind == "h":
                 level = _value(child, "outline-level")
                 yield Block("".join(_text(child)), level=int(level) if level.isdigit() else 1)
+                yield from (block for box in _boxes(child) for block in self.of(box))
             elif kind == "p":
                 yield Block("".join(_text(child)), item=item, numbered=numbered)
                 yield from (block for box in _boxes(child) for block in self.of(box))
@@ -88,22 +89,42 @@ class _Blocks:
                 yield from self.of(child, item, numbered)
 
     def _rows(self, table: Any) -> Iterator[list[str]]:
-        for row in table.iter("{*}table-row"):
+        for row in _own_rows(table):
             cells: list[str] = []
             for cell in row:
                 if local(cell) not in ("table-cell", "covered-table-cell"):
                     continue
-                text = "\n".join(block.text for block in self.of(cell))
+                text = "\n".join(block.text or _lines(block.rows) for block in self.of(cell))
                 again = _value(cell, "number-columns-repeated")
                 times = int(again) if again.isdigit() and int(again) <= REPEATED else 1
                 cells += [text] * times
-                self.left -= times
-                if self.left < 0:
-                    raise Unreadable("too_many_cells", f"odf: more than {CELLS} cells")
+                self._count(times)
             while cells and not cells[-1]:
                 cells.pop()
             if cells:
-                yield cells
+                again = _value(row, "number-rows-repeated")
+                times = int(again) if again.isdigit() and len(again) < 9 else 1
+                self._count(len(cells) * (times - 1))
+                yield from [cells] * times
+
+    def _count(self, cells: int) -> None:
+        self.left -= cells
+        if self.left < 0:
+            raise Unreadable("too_many_cells", f"odf: more than {CELLS} cells")
+
+
+def _own_rows(element: Any) -> Iterator[Any]:
+    """The rows of a table, without those of tables in its cells."""
+    for child in element:
+        kind = local(child)
+        if kind == "table-row":
+            yield child
+        elif kind in ("table-rows", "table-header-rows", "table-row-group"):
+            yield from _own_rows(child)
+
+
+def _lines(rows: Rows | None) -> str:
+    return "\n".join(" ".join(row) for row in rows or ())
 
 
 def _text(element: Any) -> Iterator[str]:
@@ -127,7 +148,13 @@ def _text(element: Any) -> Iterator[str]:
 
 
 def _boxes(element: Any) -> Iterator[Any]:
-    return (one for one in element.iter("{*}text-box") if one is not element)
+    """The text boxes of a paragraph, without those in them: each is read with the box that it stands in."""
+    for child in element:
+        kind = local(child)
+        if kind == "text-box":
+            yield child
+        elif kind and kind not in LEFT_OUT:
+            yield from _boxes(child)
 
 
 def _value(element: Any, name: str) -> str:

@@ -28,7 +28,7 @@ REPEATED_SHARE, REPEATED_PAGES = 0.25, 3
 NEAR_PAGES = 4
 """Heads change with the chapter: three alike so near are one, however few pages of the document have it."""
 OPENING, OPENING_SHARE = 8, 0.4
-"""A first or last line that opens as those of so many pages do (`CHAPTER 3. `) is one, too."""
+"""A first or last line that opens as those of so many pages do (`CHAPTER 3. `), and stands on two pages, is one, too."""
 LEADERS = re.compile(r"\.(?:[ \t]*+\.){4,}[ \t]*")
 """The dots between a title and its page, in a table of contents."""
 TAIL_BYTES = 4096
@@ -36,6 +36,7 @@ SAMPLED_CHARACTERS = 64
 GARBLED_SHARE = 0.1
 FEW_CHARACTERS = 10
 """On a page, with a picture: fewer are a stamp or a page number."""
+NUMBER = re.compile(r"\d{1,18}")
 DIGITS = re.compile(r"\d+|\b[ivxlc]{1,7}\b")
 LAST_WORD, FIRST_WORD, LONGEST_WORD = re.compile(r"\w+\Z"), re.compile(r"\w+"), 60
 WORD = re.compile(r"\w+(?:[-\u2010]\w+)*")
@@ -135,10 +136,11 @@ def _lines(page: str) -> list[str]:
 
 def _leave_out_heads(pages: list[list[str]]) -> None:
     """Take out lines at the edges of pages that most of them have, but for their numbers."""
-    where: dict[str, list[int]] = {}
+    seen: dict[str, dict[int, str]] = {}
     for number, page in enumerate(pages):
-        for line in {_masked(page[place]) for place in _edges(page)}:
-            where.setdefault(line, []).append(number)
+        for place in _edges(page):
+            seen.setdefault(_masked(page[place]), {}).setdefault(number, page[place])
+    where = {line: list(found) if _goes_on(found) else [] for line, found in seen.items()}
     openings = Counter(_masked(page[place])[:OPENING] for page in pages if page for place in (0, -1))
     least = max(REPEATED_PAGES, REPEATED_SHARE * len(pages))
     most = max(REPEATED_PAGES, OPENING_SHARE * len(pages))
@@ -147,12 +149,23 @@ def _leave_out_heads(pages: list[list[str]]) -> None:
         found = where[line]
         place = bisect_left(found, number)
         near = [other for other in found[max(0, place - 4) : place + 5] if abs(other - number) <= NEAR_PAGES]
-        return len(found) >= least or len(near) >= REPEATED_PAGES or openings[line[:OPENING]] >= most
+        opens = openings[line[:OPENING]] >= most and len(found) > 1
+        return len(found) >= least or len(near) >= REPEATED_PAGES or opens
 
     for number, page in enumerate(pages):
         heads = [place for place in _edges(page) if is_head(_masked(page[place]), number)]
         for place in reversed(heads) if len(heads) < len(page) else ():  # pages of forms are all alike, and all content
             del page[place]
+
+
+def _goes_on(found: dict[int, str]) -> bool:
+    """Whether the numbers in lines that differ by them alone stand still or go on with the pages: those of amounts jump."""
+    steps = 0
+    for (page, line), (later, following) in pairwise(found.items()):
+        numbers = zip(NUMBER.findall(line), NUMBER.findall(following), strict=False)
+        grown = next((int(after) - int(before) for before, after in numbers if before != after), 0)
+        steps += 0 <= grown <= 2 * (later - page)
+    return 2 * steps >= len(found) - 1
 
 
 def _edges(page: list[str]) -> list[int]:

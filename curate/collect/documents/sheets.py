@@ -14,8 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from curate.collect.documents.blocks import Block, Structure, render
-from curate.collect.documents.container import Container
-from curate.collect.documents.slides import relations
+from curate.collect.documents.container import Container, main_part, relations
 from curate.collect.documents.word import core_title, local
 from curate.stages.extractor import Extracted, Unreadable
 
@@ -26,8 +25,10 @@ COLUMNS = 1_000
 """A row is not wider than this: cells further right follow without the empty ones between."""
 PLACE = re.compile(r"([A-Z]{1,3})(\d+)")
 DATES = re.compile(r"[ymdhs]", re.IGNORECASE)
-QUOTED = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.')
-BUILT_IN_DATES = frozenset([*range(14, 23), *range(45, 48)])
+QUOTED = re.compile(r'"[^"]*"|\\.|[_*].|\[[^\]]*\]')
+"""What is shown as it stands, padding as wide as a letter (`_D`), filling, colours and conditions."""
+ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
+BUILT_IN_DATES, BUILT_IN_ELAPSED = frozenset([*range(14, 23), 45, 47]), frozenset([46])
 
 
 def read_xlsx(content: bytes, structure: Structure) -> Extracted:
@@ -37,7 +38,7 @@ def read_xlsx(content: bytes, structure: Structure) -> Extracted:
         Unreadable: What `Container` raises; `too_many_cells`; `corrupt`: it has no sheets.
     """
     container = Container(content)
-    name = next((one for one in container.names if one.endswith("xl/workbook.xml")), None)
+    name = main_part(container, "xl/workbook.xml")
     if name is None:
         raise Unreadable("corrupt", "xlsx: there is no workbook in it")
     book, targets = container.xml(name), relations(container, name)
@@ -65,7 +66,8 @@ class _Sheets:
         self.strings: list[str] = []
         if "xl/sharedStrings.xml" in container:
             self.strings = [_shown(one) for one in container.xml("xl/sharedStrings.xml") if local(one) == "si"]
-        self.dates = _date_styles(container.xml("xl/styles.xml")) if "xl/styles.xml" in container else frozenset[int]()
+        styles = container.xml("xl/styles.xml") if "xl/styles.xml" in container else ()
+        self.dates, self.elapsed = _date_styles(styles)
 
     def rows(self, data: bytes) -> Iterator[list[str]]:
         """The rows that have a value, each as wide as its last one."""
@@ -107,7 +109,10 @@ class _Sheets:
             return self.strings[int(text)] if text.isdigit() and int(text) < len(self.strings) else ""
         if kind == "b":
             return "TRUE" if text == "1" else "FALSE"
-        if kind == "n" and text and int(cell.get("s", "0")) in self.dates:
+        style = _number(cell.get("s"))
+        if kind == "n" and text and style in self.elapsed:
+            return _duration(text)
+        if kind == "n" and text and style in self.dates:
             return self._date(text)
         return text
 
@@ -123,6 +128,20 @@ class _Sheets:
         return moment.date().isoformat() if days == int(days) else moment.isoformat(" ")
 
 
+def _duration(text: str) -> str:
+    """Days as hours, minutes and seconds; hours go on beyond a day."""
+    try:
+        seconds = round(float(text) * 86_400)
+    except (ValueError, OverflowError):
+        return text
+    sign, seconds = "-" * (seconds < 0), abs(seconds)
+    return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 10 else 0
+
+
 def _column(letters: str) -> int:
     number = 0
     for letter in letters:
@@ -135,13 +154,20 @@ def _shown(element: Any) -> str:
     return "".join(one.text or "" for one in element.iter() if local(one) == "t" and local(one.getparent()) != "rPh")
 
 
-def _date_styles(root: Any) -> frozenset[int]:
-    """The numbers of the cell formats that show dates."""
-    own = {
-        int(one.get("numFmtId", "0")): bool(DATES.search(QUOTED.sub("", one.get("formatCode", ""))))
-        for one in root.iter()
+def _date_styles(root: Any) -> tuple[frozenset[int], frozenset[int]]:
+    """The numbers of the cell formats that show dates, and of those that show how long something took."""
+    own: dict[int, str] = {
+        _number(one.get("numFmtId")): one.get("formatCode", "")
+        for part in root
+        for one in part.iter()
         if local(one) == "numFmt"
     }
     formats = next((one for one in root if local(one) == "cellXfs"), ())
-    numbers = [int(one.get("numFmtId", "0")) for one in formats]
-    return frozenset(place for place, number in enumerate(numbers) if own.get(number, number in BUILT_IN_DATES))
+    dates, elapsed = set[int](), set[int]()
+    for place, number in enumerate(_number(one.get("numFmtId")) for one in formats):
+        code = own.get(number)
+        if number in BUILT_IN_ELAPSED if code is None else ELAPSED.search(code):
+            elapsed.add(place)
+        elif number in BUILT_IN_DATES if code is None else DATES.search(QUOTED.sub("", code)):
+            dates.add(place)
+    return frozenset(dates), frozenset(elapsed)

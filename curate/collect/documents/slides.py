@@ -1,20 +1,19 @@
-"""Text of presentations (PPTX): the slides in their order, titles, lists, tables, groups; notes on request.
+"""Text of presentations (PPTX): the slides in their order, titles, lists, tables, groups; notes are left out.
 
 Source: ECMA-376, part 1, 19 and 21.
 """
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from typing import Any
 
 from curate.collect.documents.blocks import Block, Structure, render
-from curate.collect.documents.container import Container
+from curate.collect.documents.container import Container, main_part, relations
 from curate.collect.documents.word import core_title, local
 from curate.stages.extractor import Extracted, Unreadable
 
-__all__ = ["read_pptx", "relations"]
+__all__ = ["read_pptx"]
 
 PLACED = ("sldNum", "dt", "ftr")
 """Placeholders that every slide has: number, date, foot."""
@@ -27,31 +26,19 @@ def read_pptx(content: bytes, structure: Structure) -> Extracted:
         Unreadable: What `Container` raises; `corrupt`: it has no slides.
     """
     container = Container(content)
-    if "ppt/presentation.xml" not in container:
+    name = main_part(container, "ppt/presentation.xml")
+    if name is None:
         raise Unreadable("corrupt", "pptx: there is no presentation in it")
-    targets = relations(container, "ppt/presentation.xml")
+    targets = relations(container, name)
     slides = [
         targets[key]
-        for element in container.xml("ppt/presentation.xml").iter()
+        for element in container.xml(name).iter()
         if local(element) == "sldId"
-        for name, key in element.attrib.items()
-        if name.endswith("}id") and targets.get(key, "") in container
+        for attribute, key in element.attrib.items()
+        if attribute.endswith("}id") and targets.get(key, "") in container
     ]
     blocks = [block for slide in slides for block in _shapes(container.xml(slide))]
     return Extracted(render(blocks, structure), {"title": core_title(container), "pages": len(slides)})
-
-
-def relations(container: Container, name: str) -> dict[str, str]:
-    """The members that a part of an Office file refers to, by the keys that it uses for them."""
-    folder, _, file = name.rpartition("/")
-    path = f"{folder}/_rels/{file}.rels".lstrip("/")
-    if path not in container:
-        return {}
-    return {
-        one.get("Id", ""): posixpath.normpath(posixpath.join("/", folder, one.get("Target", ""))).lstrip("/")
-        for one in container.xml(path)
-        if one.get("TargetMode") != "External"
-    }
 
 
 def _shapes(element: Any) -> Iterator[Block]:
@@ -72,7 +59,8 @@ def _shapes(element: Any) -> Iterator[Block]:
 def _body(shape: Any, place: str) -> Iterator[Block]:
     for paragraph in (one for one in shape.iter() if local(one) == "p"):
         properties = next((one for one in paragraph if local(one) == "pPr"), None)
-        depth = int(properties.get("lvl", "0")) if properties is not None else 0
+        told = properties.get("lvl", "0") if properties is not None else "0"
+        depth = int(told) if told in tuple("012345678") else 0
         if place in ("title", "ctrTitle"):
             yield Block(_text(paragraph), level=1 if place == "ctrTitle" else 2)
         else:

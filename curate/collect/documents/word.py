@@ -7,17 +7,17 @@ old programs. Names are matched whatever their namespace, since Strict files hav
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from curate.collect.documents.blocks import Block, Structure, render
-from curate.collect.documents.container import Container
+from curate.collect.documents.container import Container, main_part, relations
 from curate.stages.extractor import Extracted, Unreadable
 
 __all__ = ["core_title", "local", "read_docx"]
 
 LEFT_OUT = frozenset(
-    ["del", "moveFrom", "Fallback", "pPr", "rPr", "instrText", "delText", "commentReference", "sectPr"]
+    ["del", "moveFrom", "Fallback", "pPr", "rPr", "instrText", "delText", "commentReference", "sectPr", "rt"]
 )
 BREAKS = {"br": "\n", "cr": "\n", "tab": "\t", "noBreakHyphen": "\u2011", "ptab": "\t"}
 HEADING = re.compile(r"heading\s*([1-9])$")
@@ -36,13 +36,16 @@ def read_docx(content: bytes, structure: Structure) -> Extracted:
         Unreadable: What `Container` raises; `corrupt`: it has no document.
     """
     container = Container(content)
-    name = next((one for one in container.names if one.endswith("word/document.xml")), None)
+    name = main_part(container, "word/document.xml")
     if name is None:
         raise Unreadable("corrupt", "docx: there is no document in it")
-    blocks = list(_Reader(container).blocks(container.xml(name)))
-    for notes in ("word/footnotes.xml", "word/endnotes.xml"):
+    parts = {kind.rpartition("/")[2]: part for kind, part in relations(container, name, by="Type").items()}
+    reader = _Reader(container, parts)
+    blocks = list(reader.blocks(container.xml(name)))
+    for kind in ("footnotes", "endnotes"):
+        notes = parts.get(kind, f"word/{kind}.xml")
         if notes in container:
-            blocks += _Reader(container).blocks(container.xml(notes))
+            blocks += reader.blocks(container.xml(notes))
     return Extracted(render(blocks, structure), {"title": core_title(container)})
 
 
@@ -57,13 +60,13 @@ def core_title(container: Container) -> str | None:
 class _Reader:
     """Blocks of a document, by its styles and numberings."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Container, parts: Mapping[str, str]) -> None:
         self.levels: dict[str, int] = {}
         self.numbered: dict[str, bool] = {}
-        if "word/styles.xml" in container:
-            self._styles(container.xml("word/styles.xml"))
-        if "word/numbering.xml" in container:
-            self._numberings(container.xml("word/numbering.xml"))
+        for kind, read in (("styles", self._styles), ("numbering", self._numberings)):
+            name = parts.get(kind, f"word/{kind}.xml")
+            if name in container:
+                read(container.xml(name))
 
     def _styles(self, root: Any) -> None:
         for style in root:
