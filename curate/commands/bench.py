@@ -29,7 +29,8 @@ def bench(
     MB are 10^6 bytes of UTF-8 text, seconds those of the processor. `cold` is a first run, `warm` one whose words are known.
     Filters are timed alone, on texts in memory: a run reads and writes, too, and gains less. Near-duplicates: ours is a run
     of the engine with its store, without its fixed start; datatrove's are its four stages on texts in memory; copies are
-    planted for both. Ratios grow with the corpus: on a few megabytes they say little. Without datatrove only curate is measured.
+    planted for both. Ratios grow with the corpus: on a few megabytes they say little. Without datatrove only curate is
+    measured.
     """
     from curate.bench.compare import WHAT, installed_texts, texts_of
     from curate.bench.compare import bench as measure

@@ -263,9 +263,13 @@ def personal_data(dataset: Dataset, shards: Sequence[Shard]) -> dict[str, dict[s
                 continue
             edited = dataset.store.read_table(step.verdicts, ["row", "spans"]).combine_chunks()
             rows = edited.column("row").take(compute.list_parent_indices(edited.column("spans")))
-            spans = pa.table({"type": compute.struct_field(compute.list_flatten(edited.column("spans")), "type"), "row": rows})
-            counts = spans.group_by("type").aggregate([("row", "count"), ("row", "count_distinct")])
-            for name, occurrences, several in zip(*(counts.column(at).to_pylist() for at in counts.column_names), strict=True):
+            spans = pa.table(
+                {"type": compute.struct_field(compute.list_flatten(edited.column("spans")), "type"), "row": rows}
+            )
+            counts = spans.group_by("type", use_threads=False).aggregate([("row", "count"), ("row", "count_distinct")])
+            for name, occurrences, several in zip(
+                *(counts.column(at).to_pylist() for at in counts.column_names), strict=True
+            ):
                 found[name] += occurrences
                 documents[name] += several
     names = sorted(found, key=lambda name: (-found[name], name))
