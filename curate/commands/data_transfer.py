@@ -64,7 +64,7 @@ def pull(url: Url, name: Name, store: StoreOption = None, as_json: Json = False)
     source = Store.open(url)
     target = find_or_make_store(store)
     _check_apart(source, target)
-    _tell(source, target, transfer(source, target, name, check=True), as_json)
+    _tell(source, target, transfer(source, target, name, pull=True), as_json)
 
 
 def _check_apart(source: Store, target: Store) -> None:
@@ -100,5 +100,12 @@ def _tell(source: Store, target: Store, done: Transferred, as_json: bool) -> Non
         return
     echo(f"{dataset}@{tag or version[:12]} ({version[:12]}) is in {target.location}")
     echo(f"{done.copied} objects copied, {done.bytes:,} bytes; {done.there} were there")
+    if done.beside:
+        mine = f"{dataset}@{done.beside[:12]}"
+        echo(
+            f"the newest version here stays {mine}, which is not known there: `curate data diff {mine} {dataset}@{tag}`",
+            err=True,
+        )
+        echo("a push from here makes it the newest one there, too", err=True)
     if told := done.pruned:
         echo(f"removed there: {told['versions']} version(s), {told['objects']} objects, {told['bytes']:,} bytes")

@@ -41,6 +41,7 @@ class Transferred:
         there: Objects that were there already.
         pruned: What an erasure has replaced and was removed there: numbers of `versions` and `objects`, and `bytes`.
         outdated: Versions there that an erasure has replaced, and that were not removed.
+        beside: The newest version there, where it stays so, as the source does not know it.
     """
 
     reference: Reference
@@ -49,9 +50,10 @@ class Transferred:
     there: int = 0
     pruned: dict[str, int] = field(default_factory=dict)
     outdated: int = 0
+    beside: str | None = None
 
 
-def transfer(source: Store, target: Store, name: str, *, check: bool = False) -> Transferred:
+def transfer(source: Store, target: Store, name: str, *, pull: bool = False) -> Transferred:
     """Copy a version into another store, and make it the newest of its dataset there.
 
     An older version than the newest one there is copied where somebody gave it a tag, and gets that tag there.
@@ -60,7 +62,8 @@ def transfer(source: Store, target: Store, name: str, *, check: bool = False) ->
         source: Where it is.
         target: Where it goes.
         name: `NAME`, `NAME@TAG` or `NAME@ID-PREFIX`.
-        check: Whether objects that are there are hashed too, and copied again where they are damaged.
+        pull: Whether the target is one's own: objects that are there are hashed too, and copied again where they are damaged;
+            and where the newest version is one's own, the version comes beside it, with the tag `pulled-<id>`.
 
     Raises:
         CurateError: The other store's newest version is not known here, or became another one meanwhile.
@@ -71,10 +74,15 @@ def transfer(source: Store, target: Store, name: str, *, check: bool = False) ->
         known, _ = refs.read(source, reference.dataset)
         _check_gate(known, reference)
         before, _ = refs.read(target, reference.dataset)
-        _check_known(known, before, source, target)
+        apart = before["head"] is not None and before["head"] not in refs.known_ids(known)
+        if apart and not pull:
+            raise _unknown(before, source, target)
         done = Transferred(reference)
-        copy_version(source, target, reference.version, sizes_of(source), sizes_of(target), done, check=check)
-        done.reference = _publish(source, target, reference, before["head"])
+        copy_version(source, target, reference.version, sizes_of(source), sizes_of(target), done, check=pull)
+        if apart:
+            done.beside, done.reference = before["head"], _put_beside(target, reference)
+        else:
+            done.reference = _publish(source, target, reference, before["head"])
     return done
 
 
@@ -157,17 +165,22 @@ def _check_gate(known: dict[str, Any], reference: Reference) -> None:
         )
 
 
-def _check_known(known: dict[str, Any], there: dict[str, Any], source: Store, target: Store) -> None:
-    """The newest version at the other end is one that this end knows: else it would be lost from sight."""
-    head, dataset = there["head"], known["dataset"]
-    if head is not None and head not in refs.known_ids(known):
-        raise CurateError(
-            f"the newest version of `{dataset}` there ({head[:12]}) is not known to the store that the other comes from "
-            f"({source.location})",
-            target.location,
-            f"bring it here first (`curate data pull` or `push`, the other way round), or use another store; `{dataset}` there "
-            "stays as it is",
-        )
+def _unknown(there: dict[str, Any], source: Store, target: Store) -> CurateError:
+    """The newest version at the other end is one that this end does not know: it would be lost from sight."""
+    head, dataset = there["head"], there["dataset"]
+    return CurateError(
+        f"somebody else has made the newest version of `{dataset}` there ({head[:12]}): it is not known to {source.location}",
+        target.location,
+        f"bring it here first (`curate data pull {target.location} {dataset}`): it comes beside yours; `{dataset}` there stays "
+        "as it is",
+    )
+
+
+def _put_beside(target: Store, reference: Reference) -> Reference:
+    """Let a version be known, and not the newest."""
+    tag = f"pulled-{reference.version[:12]}"
+    refs.set_tag(target, Reference(reference.dataset, reference.version, None), tag)
+    return Reference(reference.dataset, reference.version, tag)
 
 
 def _publish(source: Store, target: Store, reference: Reference, head: str | None) -> Reference:
