@@ -242,7 +242,7 @@ class Asker:
         def failed(said: Any) -> None:
             read, written = _used(said)
             spend(most[0] if read is None else read, most[1] if written is None else written)
-            self._keep(Answer(key, None, None, None, *cost, now(), UNANSWERED))
+            self._keep(Answer(key, None, None, None, cost[0], cost[1], now(), UNANSWERED))
             with self._lock:
                 if not self.budget.allows(*self._aside):  # the next try's is still aside
                     raise self._spent()
@@ -253,14 +253,16 @@ class Asker:
         try:
             said = ask(self.place, body, **ways, check=_parts, failed=failed)
         except Refused as error:
-            return Answer(key, None, None, None, *cost, now(), f"{REFUSED}_{error.code}")
+            return Answer(key, None, None, None, cost[0], cost[1], now(), f"{REFUSED}_{error.code}")
         except ResumableError as error:
-            return Answer(key, None, None, None, *cost, now(), _BUSY if isinstance(error, Busy) else UNANSWERED)
+            return Answer(
+                key, None, None, None, cost[0], cost[1], now(), _BUSY if isinstance(error, Busy) else UNANSWERED
+            )
         text, finish, model = _parts(said)
         read, written = _used(said)
         size = len((text or "").encode())  # where the endpoint does not say what it counted
         spend(most[0] if read is None else read, size if written is None else written)
-        return self._keep(Answer(key, text, finish, model, *cost, now()))
+        return self._keep(Answer(key, text, finish, model, cost[0], cost[1], now()))
 
     def _keep(self, answer: Answer) -> Answer:
         record = answer._asdict()
