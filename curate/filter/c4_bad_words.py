@@ -37,7 +37,7 @@ class C4BadWords(Filter):
 
     words: str = Field(
         description="File of words or phrases, one a line, in small letters (the text is compared in small letters, so that "
-        "one with a capital is never found); relative to the folder where curate is started."
+        "one with a capital is never found); relative to the folder of the pipeline file."
     )
     between_words: bool = Field(
         True,
@@ -57,7 +57,7 @@ class C4BadWords(Filter):
 
     def model_files(self) -> Sequence[Path]:
         """The list."""
-        return (Path(self.words),)
+        return (self.beside(self.words),)
 
     def facts(self) -> Mapping[str, str]:
         """How many words the list has."""
@@ -99,7 +99,7 @@ class C4BadWords(Filter):
 
     def _listed(self) -> list[str]:
         try:
-            lines = Path(self.words).read_text("utf-8").splitlines()
+            lines = self.beside(self.words).read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             problem = f"the list of bad words cannot be read: {error}"
             raise CurateError(problem, self.words, "a text file in UTF-8, one word a line") from error

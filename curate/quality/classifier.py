@@ -49,7 +49,7 @@ class QualityClassifier(Filter):
 
     model: str = Field(
         description="The file: `model.safetensors` of `curate label fit`, or a fastText model that was trained with labels. "
-        "Relative to the folder where curate is started; nothing is downloaded."
+        "Relative to the folder of the pipeline file; nothing is downloaded."
     )
     label: str = Field(description="Whose probability is the score; of fastText's labels without `__label__`.")
     min_score: float | None = Field(
@@ -60,7 +60,7 @@ class QualityClassifier(Filter):
 
     def model_files(self) -> Sequence[Path]:
         """The model."""
-        return (Path(self.model),) if Path(self.model).is_file() else ()
+        return (self.beside(self.model),) if self.beside(self.model).is_file() else ()
 
     def facts(self) -> Mapping[str, str]:
         """The labels of the model, of which one must be `label`."""
@@ -87,7 +87,7 @@ class QualityClassifier(Filter):
         from curate.labeling.classifier import saved_labels
         from curate.quality.fasttext import fasttext_labels
 
-        path = Path(self.model)
+        path = self.beside(self.model)
         known = fasttext_labels(path) if _is_fasttext(path) else saved_labels(path)
         if self.label not in known:
             few = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
@@ -116,7 +116,7 @@ class QualityClassifier(Filter):
         from curate.quality.fasttext import read_fasttext
         from curate.quality.linear import scorer
 
-        path = Path(self.model)
+        path = self.beside(self.model)
         made: Any = read_fasttext(path) if _is_fasttext(path) else scorer(load(path), str(path))
         return made
 

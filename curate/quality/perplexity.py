@@ -66,7 +66,7 @@ class Perplexity(Filter):
 
     def model_files(self) -> Sequence[Path]:
         """The n-gram model; of a checkpoint what has the hashes of its files; of a folder all that is read."""
-        path = Path(self.model)
+        path = self.beside(self.model)
         if not path.is_dir():
             return (path,) if path.is_file() else ()
         if found := _checkpoint(path):
@@ -78,7 +78,7 @@ class Perplexity(Filter):
         """What kind of model it is, and the versions of what computes it."""
         from importlib import metadata
 
-        path = Path(self.model)
+        path = self.beside(self.model)
         if path.is_file():
             return {"model": self._ngram_kind(path)}
         if not path.is_dir():
@@ -134,13 +134,13 @@ class Perplexity(Filter):
 
     def _cost(self) -> Callable[[pa.ChunkedArray], tuple[np.ndarray, np.ndarray]]:
         """The function that gives nats and tokens of texts."""
-        if Path(self.model).is_file():
+        if self.beside(self.model).is_file():
             from curate.quality.ngrams import open_ngrams
 
-            return open_ngrams(Path(self.model))
+            return open_ngrams(self.beside(self.model))
         from curate.quality.reading import open_reader
 
-        return open_reader(self.model, device=self.device, length=self.length)
+        return open_reader(str(self.beside(self.model)), device=self.device, length=self.length)
 
     def rules(self) -> Sequence[Rule]:
         """Bits first."""
