@@ -138,6 +138,8 @@ def _started(seed: int) -> _Nursery:
 
 
 def _send_there(which: Callable[[], _Nursery]) -> None:
+    owner = os.getpid()
+
     def execute(process: Any, *given: Any) -> None:
         (args, executable, preexec, _, pass_fds, cwd, env, _, _, shell, read_in, write_in, read_out, write_out,
          read_error, write_error, _, gid, gids, uid, umask, session, group) = given  # fmt: skip
@@ -153,7 +155,7 @@ def _send_there(which: Callable[[], _Nursery]) -> None:
         special = (
             executable or preexec or pass_fds or shell or gid or gids or uid or session or umask != -1 or group != -1
         )
-        if module is None or special:
+        if module is None or special or os.getpid() != owner:  # a fork of who asks would take its answers
             return _ordinary(process, *given)
         environment, nursery = {**(os.environ if env is None else env)}, which()
         if not nursery.suits(environment):
