@@ -281,7 +281,7 @@ def test_a_push_that_is_killed_goes_on_with_what_is_left(mine, there, place, obj
     assert refs.datasets(there) == [] and list(there.blobs.list("versions")) == []
     left = len(list(there.blobs.list("objects")))
     object_store.requests()
-    done = json.loads(subprocess.run(command, capture_output=True, pull=True).stdout)
+    done = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     puts = [path for method, path in object_store.requests() if method == "PUT" and "/there/objects/" in path]
     assert left == 3 and done["objects"]["there"] == 3 and len(puts) == done["objects"]["copied"]
     assert texts(Store.open(there.location)) == ["one", "two"]

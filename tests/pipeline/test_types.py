@@ -11,8 +11,8 @@ CASES = {
     "strings": (["null", '"b"'], '"a"', "string"),
     "floats": (["1", "0.5"], "2", "double"),
     "large integers": (["9007199254740993"], "1", "int64"),
-    "lists": (["[10]", "[]"], "[0.5]", "list<element: int64>"),
-    "empty lists": (["[]", "[null]"], "[0.5]", "list<element: null>"),
+    "lists": (["[10]", "[]"], "[0.5]", "list<item: int64>"),
+    "empty lists": (["[]", "[null]"], "[0.5]", "list<item: null>"),
     "members": (['{"a":10}'], '{"a":0.5, "b":1}', "struct<a: int64>"),
 }
 
