@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from curate.errors import CurateError, ResumableError
@@ -204,15 +204,17 @@ def find_project(client: Client, task: Task) -> Project | None:
         CurateError: Label Studio is down, or refuses.
     """
     with client.asking("list its projects"):
-        number = _oldest(client, task)
-        return None if number is None else _project(client, number)
+        return _project(client, min(found)) if (found := _made(client, task)) else None
 
 
-def _oldest(client: Client, task: Task) -> int | None:
-    """The task's project that was made first: of two that were made at one moment, everybody takes the same."""
-    found = [(one.id, _mark(one.description or "")) for one in client.api.projects.list(include="id,description")]
-    ours = [number for number, mark in found if (mark.get("task"), mark.get("dataset")) == (task.name, task.dataset)]
-    return min((number for number in ours if number is not None), default=None)
+def _made(client: Client, task: Task) -> dict[int, str]:
+    """Our ids of the task's projects by their numbers: of two made at one moment, everybody takes the first."""
+    listed = [(one.id, _mark(one.description or "")) for one in client.api.projects.list(include="id,description")]
+    return {
+        number: mark["id"]
+        for number, mark in listed
+        if number is not None and (mark.get("task"), mark.get("dataset")) == (task.name, task.dataset)
+    }
 
 
 def _mark(description: str) -> dict[str, Any]:
@@ -249,14 +251,17 @@ def open_project(client: Client, task: Task, *, restore: bool = False) -> Projec
     xml, project = configuration(task), find_project(client, task)
     if project is None:
         with client.asking(f"make a project for the task `{task.name}`"):
+            ours = secrets.token_hex(6)
             made = client.api.projects.create(
                 title=f"curate: {task.name}", label_config=xml, expert_instruction=instructions(task),
                 show_instruction=bool(task.instructions), show_collab_predictions=True, maximum_annotations=1,
-                description=_described(task, {"id": secrets.token_hex(6), "configuration": _hash(xml)}),
+                description=_described(task, {"id": ours, "configuration": _hash(xml)}),
             )  # fmt: skip
-            number = _oldest(client, task) or made.id
-            if number != made.id:  # somebody else was faster
-                client.api.projects.delete(id=cast("int", made.id))
+            found = _made(client, task)
+            number = min(found, default=made.id)
+            # Somebody else was faster, or Label Studio found its database locked and made it twice.
+            for other in (other for other, id in found.items() if id == ours and other != number):
+                client.api.projects.delete(id=other)
             return _project(client, number)
     if project.changed and not restore:
         raise CurateError(
