@@ -10,7 +10,7 @@ A column `source_uri`, as curate's own exports have it, says where documents cam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate import jsontext
@@ -54,6 +54,10 @@ class Selection(NamedTuple):
     def has_ids(self, names: Iterable[str]) -> bool:
         """Whether one of the columns becomes the id."""
         return not self.make_ids and self.id_name in names
+
+    def has_unexpected_text(self, names: Container[str]) -> bool:
+        """Whether a record of a file whose documents have no text of their own has one that would be carried on."""
+        return self.text is None and "text" in names and (self.columns is None or "text" in self.columns)
 
     def require_text(self, names: Iterable[str]) -> None:
         """Check that the columns have the text, and the id where one was named.

@@ -34,7 +34,9 @@ Record = tuple[int, dict[str, Any]]
 def read_jsonl(
     stream: ByteStream, selection: Selection, *, name: str, start: int, stop: int | None, complete: bool = True
 ) -> Iterator[pa.Table | Rejected]:
-    """Tables of documents, a block of lines each, and rejects: `bad_json`, `invalid_utf8`, `no_text`, `too_long`.
+    """Tables of documents, a block of lines each.
+
+    Rejects: `bad_json`, `invalid_utf8`, `no_text`, `too_long`, `unexpected_text` (the file's first record has none).
 
     Args:
         stream: The file's bytes from `start - 1` on.
@@ -80,8 +82,12 @@ def _parse_fast(block: Lines, selection: Selection) -> list[Record] | None:
         return None
     try:
         records = list(map(orjson.loads, lines))
-        texts = {str} if selection.text is None else {type(record[selection.text]) for record in records}
-        if texts != {str} or set(map(type, records)) != {dict}:
+        if set(map(type, records)) != {dict}:
+            return None
+        if selection.text is None:
+            if any(map(selection.has_unexpected_text, records)):
+                return None
+        elif {type(record[selection.text]) for record in records} != {str}:
             return None
         records = list(map(_settled, records, lines))
     except (ValueError, KeyError, TypeError, IndexError):
@@ -135,7 +141,9 @@ def _parse_values(
             selection.require_text(record)
             first = False
         text = "" if selection.text is None else record.get(selection.text)
-        if isinstance(text, str) and not isinstance(text, JsonText):
+        if selection.has_unexpected_text(record):
+            rejects.append(Rejected(place, "unexpected_text", "has a `text`, which the file's first record has not"))
+        elif isinstance(text, str) and not isinstance(text, JsonText):
             yield place, record
         else:
             problem = "is not a string" if selection.text in record and text is not None else "is missing or null"

@@ -42,7 +42,7 @@ def read_source(source, root, shard_bytes=1 << 24):
             if isinstance(piece, Rejected):
                 rejects.append(piece)
             else:
-                text = [] if "content" in piece.column_names else ["text"]
+                text = [name for name in ["text"] if name in piece.column_names and "content" not in piece.column_names]
                 assert piece.column_names[: 2 + len(text)] == ["id", *text, "source_uri"]
                 documents.extend(piece.to_pylist())
     return documents, rejects

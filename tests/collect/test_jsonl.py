@@ -141,6 +141,17 @@ def test_a_bad_line_costs_itself_alone(read_files, line, reason):
     assert [(reject.offset, reject.reason) for reject in rejects] == [(len(good), reason)]
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_text_among_documents_that_have_none_costs_itself_alone(read_files, name):
+    records = [{"messages": [1]}, {"messages": [2], "text": "odd"}, {"messages": [3]}]
+    data = lines(*records) if name == "a.jsonl" else json.dumps(records).encode()
+    documents, rejects = read_files({name: data})
+    assert [document["messages"] for document in documents] == ["[1]", "[3]"]
+    assert [reject.reason for reject in rejects] == ["unexpected_text"]
+    documents, rejects = read_files({name: data}, columns=["messages"])
+    assert (len(documents), rejects) == (3, [])
+
+
 def test_a_reject_never_quotes_the_text(read_files):
     _, rejects = read_files({"a.jsonl": b'{"text": "a"}\n{"text": "secret" oops}\n{"text": "secret\xff"}\n'})
     assert len(rejects) == 2
