@@ -103,6 +103,15 @@ def test_pages_by_an_address_in_the_answer(at):
     assert ids(at.fetch(records="data.items", pages={"kind": "next_url", "path": "meta.next"})) == list(range(25))
 
 
+def test_a_place_of_the_next_page_that_is_not_there_is_told_and_one_that_is_empty_is_not(at):
+    at.web.answer = lambda asked: {"items": page(asked), "meta": {"next": None}}
+    assert len(at.fetch(records="items", pages={"kind": "next_url", "path": "meta.next"})) == 10
+    assert at.said == []
+    at.fetch(records="items", pages={"kind": "next_url", "path": "next"}, agent="another")
+    said = "the first page has no `next`, so it is taken for the only one; it has `items`, `meta`"
+    assert said in at.said
+
+
 def test_pages_by_a_cursor_whose_name_looks_like_a_credential(at):
     def answer(asked):
         start = int(asked.query.get("page_token", "t0")[1:])

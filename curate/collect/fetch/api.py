@@ -26,7 +26,17 @@ from curate.collect.columns import Selection
 from curate.collect.compression import ByteStream
 from curate.collect.fetch.client import Answer, Client, Limits, origin, public_url
 from curate.collect.fetch.credentials import credentials_in, forms_of
-from curate.collect.fetch.pages import Pages, Single, at_path, first_page, next_page, with_parameters
+from curate.collect.fetch.pages import (
+    Cursor,
+    NextUrl,
+    Pages,
+    Single,
+    at_path,
+    first_page,
+    next_page,
+    stands,
+    with_parameters,
+)
 from curate.collect.fetch.rows import KEY
 from curate.collect.jsonl import read_jsonl
 from curate.dataset.schema import JSON_FIELD
@@ -265,6 +275,7 @@ class _Walk:
         self.pages, self.records = self.pages + 1, self.records + len(records)
         self.again += len(records) - len(new) - (self.differing - differing)
         self.empty = 0 if records else self.empty + 1
+        self._check_place(body)
         told = at_path(body, self.source.total) if self.source.total else None
         self.total = told if isinstance(told, int) else self.total
         try:
@@ -290,6 +301,13 @@ class _Walk:
                 found[key] = text
             self.differing += self.keys.setdefault(key, digest) != digest
         return found
+
+    def _check_place(self, body: Any) -> None:
+        """Say so where the first page has no place for the next one: it may be all there is, or mistyped."""
+        pages = self.source.pages
+        if self.pages == 1 and isinstance(pages, NextUrl | Cursor) and not stands(body, pages.path):
+            there = ", ".join(f"`{key}`" for key in sorted(body)) if isinstance(body, dict) else "a list"
+            self.desk.say(f"the first page has no `{pages.path}`, so it is taken for the only one; it has {there}")
 
     def _check_next(self, url: str, *, records: int, new: int) -> None:
         if self.next is None:

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Pages", "at_path", "next_page", "with_parameters"]
+__all__ = ["Pages", "at_path", "first_page", "next_page", "stands", "with_parameters"]
 
 LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w*-]+\s*=\s*(?:"[^"]*"|[^\s,;]+))*)')
 NEXT = re.compile(r'rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=\s|;|$))', re.IGNORECASE)
@@ -70,7 +70,7 @@ class Number(_Paging):
 
     kind: Literal["number"] = "number"
     parameter: str = Field("page", description="The parameter.")
-    first: int = Field(1, ge=0, description="The number of the first page.")
+    first: int = Field(1, ge=0, description="The number of the first page: 0 for servers that count from 0.")
 
 
 Pages = Annotated[Single | LinkHeader | NextUrl | Cursor | Offset | Number, Field(discriminator="kind")]
@@ -86,6 +86,13 @@ def at_path(value: Any, path: str) -> Any:
         else:
             return None
     return value
+
+
+def stands(value: Any, path: str) -> bool:
+    """Whether a place is there, whatever stands in it."""
+    above, _, name = path.rpartition(".")
+    there = at_path(value, above)
+    return name in there if isinstance(there, dict) else at_path(value, path) is not None
 
 
 def with_parameters(url: str, parameters: Mapping[str, str | int]) -> str:
