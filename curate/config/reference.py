@@ -30,14 +30,14 @@ def stage_reference(name: str) -> dict[str, Any]:
         CurateError: There is no such stage.
     """
     found = find_stage(name)
-    description, types = inspect.cleandoc(found.__doc__ or ""), _types(found)
+    description = inspect.cleandoc(found.__doc__ or "")
     return {
         "name": name,
         "kind": found.kind,
         "summary": description.partition("\n")[0],
         "description": description,
         "reasons": dict(found.reasons),
-        "settings": [_setting(key, field, types[key]) for key, field in found.model_fields.items()],
+        "settings": _settings(found),
     }
 
 
@@ -48,13 +48,6 @@ def _types(model: type[BaseModel]) -> dict[str, str]:
     except PydanticInvalidForJsonSchema:
         return {name: "anything" for name in model.model_fields}
     return {name: kind_in_words(kind, schema.get("$defs")) for name, kind in schema["properties"].items()}
-
-
-def _setting(name: str, field: FieldInfo, kind: str) -> dict[str, str]:
-    default = (
-        "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True), default=str)
-    )
-    return {"name": name, "type": kind, "default": default, "description": field.description or ""}
 
 
 def pipeline_schema() -> dict[str, Any]:
@@ -95,35 +88,44 @@ def pipeline_schema() -> dict[str, Any]:
 
 
 def settings_rows(model: type[BaseModel], prefix: str = "") -> list[str]:
-    """Rows of a Markdown table of a model's settings; those of blocks by their dotted names.
+    """Rows of a Markdown table of a model's settings, as `curate stages` lists them."""
+    rows = []
+    for setting in _settings(model, prefix):
+        cells = [cell.replace("|", "\\|") for cell in setting.values()]
+        rows.append(f"| `{cells[0]}` | {cells[1]} | `{cells[2]}` | {cells[3]} |")
+    return rows
 
-    A block that may be missing, or is one of several kinds, has a row of its own before the rows of its settings.
+
+def _settings(model: type[BaseModel], prefix: str = "") -> list[dict[str, str]]:
+    """Name, type, default and description of a model's settings; those of blocks by their dotted names.
+
+    A block that may be missing, or is one of several kinds, stands before its settings.
     """
-    rows, types = [], _types(model)
+    found, types = [], _types(model)
     for name, field in model.model_fields.items():
         blocks = member_models(field)
         named = dict in {get_origin(kind) for kind in (field.annotation, *get_args(field.annotation))}
         if name == tag(model) and field.description is None:
             continue
         if field.annotation not in blocks or NAMED in prefix:  # pyright: ignore[reportUnnecessaryContains]
-            rows.append(_row(prefix + name, field, types[name], blocks))
+            found.append(_setting(prefix + name, field, types[name], blocks))
         for block in blocks if NAMED not in prefix else []:
             kind = f"[{_tagged(block)}]." if len(blocks) > 1 else ""
-            rows += settings_rows(block, f"{prefix}{name}.{NAMED if named else kind}")
-    return rows
+            found += _settings(block, f"{prefix}{name}.{NAMED if named else kind}")
+    return found
 
 
-def _row(name: str, field: FieldInfo, kind: str, blocks: list[type[BaseModel]]) -> str:
-    setting = _setting(name, field, kind)
+def _setting(name: str, field: FieldInfo, kind: str, blocks: list[type[BaseModel]]) -> dict[str, str]:
+    default = (
+        "required" if field.is_required() else json.dumps(field.get_default(call_default_factory=True), default=str)
+    )
     if blocks:
         kinds = [_tagged(block) for block in blocks] if len(blocks) > 1 else []
         listed = get_origin(field.annotation) is tuple
-        what = "list of blocks" if listed else "block"
-        setting["type"] = f"{what}, by `{tag(blocks[0])}`: {', '.join(kinds)}" if kinds else what
-        default = field.get_default()
-        setting["default"] = "[]" if listed else f"{{kind: {default.kind}}}" if kinds and default else "null"
-    cells = [setting[key].replace("|", "\\|") for key in ("name", "type", "default", "description")]
-    return f"| `{cells[0]}` | {cells[1]} | `{cells[2]}` | {cells[3]} |"
+        what, chosen = "list of blocks" if listed else "block", field.get_default()
+        kind = f"{what}, by `{tag(blocks[0])}`: {', '.join(kinds)}" if kinds else what
+        default = "[]" if listed else f"{{kind: {chosen.kind}}}" if kinds and chosen else "null"
+    return {"name": name, "type": kind, "default": default, "description": field.description or ""}
 
 
 def _tagged(block: type[BaseModel]) -> str:

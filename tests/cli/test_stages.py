@@ -50,6 +50,12 @@ def test_a_stage_is_described_setting_by_setting():
     assert "\n  fraction: number above 0 and at most 1; required\n" in shown("sample")
 
 
+def test_settings_of_a_block_stand_under_its_name():
+    text = shown("api")
+    assert "\n  pages: block, by `kind`: single, link, next_url, cursor, offset, number; default {kind: single}\n" in text
+    assert "\n  pages.[cursor].path: text; required\n" in text
+
+
 @pytest.mark.parametrize("columns", [60, 100])
 def test_every_stage_fits_the_terminal(columns):
     for name in stage_names():
