@@ -91,6 +91,14 @@ LONGER = ((re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), "application/x-bzip2")
 """Marks whose second field tells."""
 
 
+MEMBER = re.compile(rb"PK\x03\x04.{22}(..)..", re.DOTALL)
+"""Stands before the name of a member of a zip file, with the length of it."""
+
+
+PACKAGE = re.compile(rb"\[Content_Types\]|_rels/|docProps/|word/|xl/|ppt/|META-INF/")
+"""The name of a package's first member."""
+
+
 def media_type(data: bytes, name: str) -> str:
     """The media type of a file's bytes; `application/octet-stream` where nothing is known."""
     found = _by_bytes(data, is_text=ending(name)[0] in WORDS)
@@ -132,12 +140,15 @@ def _in_zip(data: bytes) -> str:
 
 
 def _directory(data: bytes) -> bytes:
-    """The part of a zip file that lists its members."""
+    """What a zip file says of its members' names: its last part, or what stands before each where that is cut off."""
     end = data.rfind(b"PK\x05\x06", max(0, len(data) - (1 << 16) - 22))
-    if end < 0 or end + 22 > len(data):
+    size, start = struct.unpack_from("<II", data, end + 12) if 0 <= end <= len(data) - 22 else (0, 0)
+    if end >= 0 and start + size == end:  # else it is cut off, and what was found may be a member's
+        return data[start:end]
+    if not PACKAGE.match(data, 30):  # an archive, whose members may be packages
         return b""
-    size, start = struct.unpack_from("<II", data, end + 12)
-    return data[start : start + size]
+    names = ((one.end(), int.from_bytes(one[1], "little")) for one in MEMBER.finditer(data))
+    return b"\n".join(data[start : start + size] for start, size in names)
 
 
 def _text_type(head: bytes) -> str:

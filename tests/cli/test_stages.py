@@ -52,7 +52,9 @@ def test_a_stage_is_described_setting_by_setting():
 
 def test_settings_of_a_block_stand_under_its_name():
     text = shown("api")
-    assert "\n  pages: block, by `kind`: single, link, next_url, cursor, offset, number; default {kind: single}\n" in text
+    assert (
+        "\n  pages: block, by `kind`: single, link, next_url, cursor, offset, number; default {kind: single}\n" in text
+    )
     assert "\n  pages.[cursor].path: text; required\n" in text
 
 

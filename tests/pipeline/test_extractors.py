@@ -94,6 +94,7 @@ def test_of_files_of_every_kind_each_bad_one_has_its_reason_and_the_others_are_r
         "bomb.pdf": pdf_of(zlib.compress(shown(WORDS) * 500_000, 1), packed=True),
         "book.pdf": book,
         "box.mbox": "".join(f"From a@b.org Mon Jan  1 00:00:00 2024\nX: {n}\n\n{WORDS}\n\n" for n in "123").encode(),
+        "cut.docx": (DOCUMENTS / "rivers.docx").read_bytes()[:-300],
         "cut.pdf": book[:-5000],
         "form.docx": (DOCUMENTS / "rivers.docx").read_bytes(),
         "old.doc": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600),
@@ -102,10 +103,15 @@ def test_of_files_of_every_kind_each_bad_one_has_its_reason_and_the_others_are_r
     }
     source = ALL.replace(", format: binary", "")
     project = files(contents, "{stage: extract, memory_limit: 0.1}", source=source)
-    assert project.run().documents == {"in": 10, "kept": 7, "dropped": 0, "quarantined": 3}
+    assert project.run().documents == {"in": 11, "kept": 7, "dropped": 0, "quarantined": 4}
     names = [uri.partition("#")[0] for uri in sorted(rows_of(project))]
     assert names == ["book.pdf", *["box.mbox"] * 3, "form.docx", "sheet.xlsx", "text.odt"]
-    reasons = {"bomb.pdf": "worker_died", "cut.pdf": "truncated", "old.doc": "not_read:application/msword"}
+    reasons = {
+        "bomb.pdf": "worker_died",
+        "cut.docx": "truncated",
+        "cut.pdf": "truncated",
+        "old.doc": "not_read:application/msword",
+    }
     for name, reason in reasons.items():
         assert json.loads(project.cli("why", f"in/{name}#0", "--json").out)["reason"] == reason
 
