@@ -85,6 +85,16 @@ def test_cliffs_delta_is_the_u_statistic_and_the_auc_its_half():
     assert scores.auc(x, y).value == pytest.approx(u)
 
 
+def test_the_interval_of_a_perfect_order_is_that_of_as_many_pairs():
+    above, below = np.arange(30.0) + 100, np.arange(40.0)
+    least = stats.binomtest(30, 30).proportion_ci(method="exact").low
+    assert scores.auc(above, below) == pytest.approx((1, least, 1, None))
+    assert scores.auc(below, above) == pytest.approx((0, 0, 1 - least, None))
+    clusters = np.repeat(np.arange(10), 3), np.repeat(np.arange(10), 4)
+    of_ten = stats.binomtest(10, 10).proportion_ci(method="exact").low
+    assert scores.cliffs_delta(above, below, *clusters).low == pytest.approx(2 * of_ten - 1)
+
+
 def test_alpha_of_the_published_example_is_the_published_one():
     # Krippendorff (2011), "Computing Krippendorff's Alpha-Reliability", section C: nominal data, missing labels: 0.743
     watched = {

@@ -63,7 +63,9 @@ def cliffs_delta(
 ) -> Estimate:  # fmt: skip
     """How much more often a value of `x` is above one of `y` than below it: from -1 to 1.
 
-    The interval is made on the scale of the inverse hyperbolic tangent, so that it stays inside.
+    The interval is made on the scale of the inverse hyperbolic tangent, so that it stays inside. Where all of `x` are above
+    all of `y`, or below, it is that of as many pairs of one each as can be made, of which every one says so (Clopper and
+    Pearson 1934).
     """
     of_x, of_y = placements(x, y, weights_x, weights_y)
     delta = float(np.average(of_x, weights=weights_x))
@@ -71,11 +73,22 @@ def cliffs_delta(
     variance = spread(
         influence, None if clusters_x is None or clusters_y is None else np.concatenate([clusters_x, clusters_y])
     )
-    if abs(delta) >= 1 or not variance:
-        return Estimate(delta, delta if variance or abs(delta) < 1 else -1.0, delta, None)
+    if abs(delta) >= 1:
+        pairs = min(_independent(len(x), clusters_x, weights_x), _independent(len(y), clusters_y, weights_y))
+        bound = 2 * 0.025 ** (1 / pairs) - 1
+        return Estimate(delta, *((bound, 1.0) if delta > 0 else (-1.0, -bound)), None)
+    if not variance:
+        return Estimate(delta, delta, delta, None)
     deviation = math.sqrt(variance) / (1 - delta**2)
     low, high = math.tanh(math.atanh(delta) - Z * deviation), math.tanh(math.atanh(delta) + Z * deviation)
     return Estimate(delta, low, high, normal_p(delta / math.sqrt(variance)))
+
+
+def _independent(count: int, clusters: Integers | None, weights: Numbers | None) -> float:
+    """How many independent observations there are; of weighted ones as Kish counts (1965)."""
+    if clusters is not None:
+        return len(np.unique(clusters))
+    return count if weights is None else float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def _influence(apart: Numbers, weights: Numbers | None, less: float) -> Numbers:
