@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from curate.config.licenses import Licenses
 from curate.config.overrides import apply_overrides, default_id
 from curate.config.resources import Resources
 from curate.config.validation import mask, masked, validation_errors
+from curate.config.where import Where, checked_where
 from curate.config.yamlfile import Located, load_yaml, substitute_environment
 from curate.errors import ConfigurationErrors, CurateError
 from curate.stages.contract import Global, Source, Stage
@@ -30,6 +31,8 @@ from curate.stages.registry import find_stage
 
 __all__ = ["ConfiguredStage", "Pipeline", "Settings", "load_pipeline", "validation_errors"]
 
+BESIDE = ("id", "stage", "use", "resources", "where")
+"""What stands beside the settings of a stage."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -84,6 +87,7 @@ class ConfiguredStage:
         written: The settings as written, environment variables by name.
         where: Its place in the pipeline file.
         resources: What its tasks need of a machine.
+        documents: The documents that it looks at: by column their values; without any, all.
     """
 
     id: str
@@ -92,6 +96,7 @@ class ConfiguredStage:
     written: dict[str, Any]
     where: str
     resources: Resources | None = None
+    documents: Where = field(default_factory=dict[str, Any])
 
     def placed(self, error: CurateError) -> CurateError:
         """An error of the stage, with the stage's place in the file where the error names no other, or only a setting."""
@@ -104,7 +109,8 @@ class ConfiguredStage:
     def shown_settings(self) -> dict[str, Any]:
         """All settings but `pace`, with defaults filled in; those that come from the environment by the variable's name."""
         settings = self.stage.model_dump(mode="json")
-        return {
+        chosen = {"where": {name: list(values) for name, values in self.documents.items()}} if self.documents else {}
+        return chosen | {
             key: self.written[key] if "${env:" in str(self.written.get(key, "")) else value
             for key, value in settings.items()
             if key not in self.pace
@@ -241,7 +247,7 @@ def _entry(
     if not isinstance(entry, dict) or ("stage" in entry) == ("use" in entry):
         problems.append(CurateError("a stage is a map with `stage: NAME` (or `use: datatrove.pipeline...`)", where))
         return "", None
-    written = {key: value for key, value in entry.items() if key not in ("id", "stage", "use", "resources")}
+    written = {key: value for key, value in entry.items() if key not in BESIDE}
     identity, name = default_id(entry), str(entry.get("stage", entry.get("use")))
     if not _ID.fullmatch(identity):
         problems.append(
@@ -251,7 +257,9 @@ def _entry(
     try:
         settings = substitute_environment(written, located, path)
         if "use" in entry:
-            return identity, ConfiguredStage(identity, name, *_block(name, written, settings), where, resources)
+            stage, written = _block(name, written, settings)
+            documents = checked_where(entry.get("where"), stage, located.where(*path, "where"))
+            return identity, ConfiguredStage(identity, name, stage, written, where, resources, documents)
         kind = find_stage(name)
     except ConfigurationErrors as several:
         problems.extend(several.errors)
@@ -268,7 +276,12 @@ def _entry(
     stage = _checked(kind, settings, located, path, f"stage `{name}`", problems, shown=written)
     if not isinstance(stage, Stage):
         return identity, None
-    return identity, ConfiguredStage(identity, name, stage, written, where, resources)
+    try:
+        documents = checked_where(entry.get("where"), stage, located.where(*path, "where"))
+    except CurateError as error:
+        problems.append(error)
+        return identity, None
+    return identity, ConfiguredStage(identity, name, stage, written, where, resources, documents)
 
 
 def _resources(

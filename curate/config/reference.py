@@ -14,11 +14,19 @@ from curate.config.pipeline import Settings
 from curate.config.resources import Resources
 from curate.config.validation import member_models, tag
 from curate.config.words import kind_in_words
+from curate.stages.contract import Audit, Filter, Mapper
 from curate.stages.registry import find_stage, stage_names
 
 __all__ = ["pipeline_schema", "reference_page", "settings_rows", "stage_reference"]
 
 
+PLAIN = {"type": ["string", "number", "boolean", "null"]}
+WHERE = {
+    "type": "object",
+    "minProperties": 1,
+    "additionalProperties": {"anyOf": [PLAIN, {"type": "array", "items": PLAIN, "minItems": 1}]},
+    "description": "the documents that the stage looks at: by column a value or several; the others go on",
+}
 NAMED = "NAME."
 """Stands for the names in a dictionary of blocks; blocks inside them are those described elsewhere."""
 
@@ -60,7 +68,7 @@ def pipeline_schema() -> dict[str, Any]:
         definitions.update(made.pop("$defs", {}))
         made["properties"] = {
             "stage": {"const": name}, "id": {"type": "string"}, "resources": {"$ref": "#/$defs/Resources"},
-            **made.get("properties", {}),
+            **({"where": WHERE} if issubclass(found, Mapper | Filter | Audit) else {}), **made.get("properties", {}),
         }  # fmt: skip
         made["required"] = ["stage", *made.get("required", [])]
         definitions[name] = made
@@ -147,6 +155,9 @@ def reference_page() -> str:
         *settings_rows(Resources, "resources."), "",
         "They are for `--backend ray` and `slurm`; `local` gives each stage one thread, whatever it asks for, and says where",
         "this machine lacks it. Neighbours that ask for the same share a task; with other needs each has its own.",
+        "",
+        "Mappers, filters and audits may have `where`, which says at which documents they look: by column a value, or a list of",
+        "which one is enough (`where: {language: [de, da]}`); `null` is no value. The others go on as if the stage were not there.",
         "",
     ]  # fmt: skip
     for name in sorted(BUILT_IN):

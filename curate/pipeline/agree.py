@@ -81,7 +81,7 @@ def _given(stages: Sequence[ConfiguredStage], whole: pa.Schema) -> Iterator[str]
     """The columns that stages are given by name."""
     for entry in stages:
         stage: Any = entry.stage
-        yield from (*stage.requires(), *(stage.columns() or ()))
+        yield from (*entry.documents, *stage.requires(), *(stage.columns() or ()))
         for selector in stage.on if stage.reads_text else ():
             try:
                 yield from roots([selector], whole)

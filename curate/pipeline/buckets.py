@@ -1,7 +1,9 @@
 """Runs of records cut into buckets: how they are written, read, and joined with others.
 
-A run is an object with one row group for each bucket that has records; which ones, its metadata says. Reading a bucket of
-many runs opens each and reads one row group. What is cut by group has a digest for each group: the hash of its row group.
+A run is an object with its records by bucket. Of up to `MOST_PARTS` buckets each that has records is a row group; of more,
+a row group holds several next to each other, and a column says which record is of which: a reader goes through the places of
+all row groups to read one, so that with one for each of thousands of buckets it would do nothing else
+(benchmarks/buckets.py). What is cut by group has a digest for each group: the hash of its row group.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from curate.dataset.store import Store
 from curate.errors import CurateError
@@ -18,38 +20,45 @@ from curate.stages.work import Cut, OfGroup, group_of
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    from pyarrow import parquet
 
 __all__ = ["read_group", "read_joined", "read_run", "stacked", "write_cut", "write_run"]
 
-BUCKETS = b"curate.buckets"
+BUCKETS, PARTS = b"curate.buckets", b"curate.parts"
+"""In the metadata of a run: into how many buckets it is cut, and which row groups are there, of how many."""
+BUCKET = "curate.bucket"
+MOST_PARTS = 128
 
 
 def write_run(store: Store, table: pa.Table, bucket: np.ndarray, buckets: int) -> str:
     """Write records cut by bucket, in each in the order given; returns the name of the object."""
-    return store.write_object(_cut(table, bucket, buckets)[0])
+    return store.write_object(_cut(table, bucket, buckets, min(buckets, MOST_PARTS))[0])
 
 
 def write_cut(store: Store, table: pa.Table, documents: np.ndarray, bounds: Sequence[int]) -> Cut:
     """Write records cut by the groups of documents, with a digest of each group's records."""
-    content, places = _cut(table, group_of(documents, bounds), len(bounds))
+    content, places = _cut(table, group_of(documents, bounds), len(bounds), len(bounds))
     digests = {
         str(group): hashlib.sha256(content[start:stop]).hexdigest()[:32] for group, (start, stop) in places.items()
     }
     return {"run": store.write_object(content), "groups": digests}
 
 
-def _cut(table: pa.Table, bucket: np.ndarray, buckets: int) -> tuple[pa.Buffer, dict[int, tuple[int, int]]]:
-    """The bytes of a run, and where in them each bucket's records stand."""
+def _cut(table: pa.Table, bucket: np.ndarray, buckets: int, parts: int) -> tuple[pa.Buffer, dict[int, tuple[int, int]]]:
+    """The bytes of a run, and where in them each part's records stand."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
     order = np.argsort(bucket.astype(np.min_scalar_type(buckets)), kind="stable")  # of small numbers a radix sort
-    bounds = np.searchsorted(bucket[order], np.arange(buckets + 1))
+    bounds = np.searchsorted(_part(bucket[order], buckets, parts), np.arange(parts + 1))
     there = np.flatnonzero(np.diff(bounds))
     places = {}
+    if parts < buckets:
+        table = table.append_column(BUCKET, pa.array(bucket.astype(np.uint32)))
     whole = table.take(pa.array(order)).combine_chunks()
-    schema = table.schema.with_metadata({BUCKETS: json.dumps(there.tolist()).encode()})
+    metadata = {BUCKETS: str(buckets), PARTS: json.dumps([parts, there.tolist()])}
+    schema = table.schema.with_metadata(metadata)
     sink = pa.BufferOutputStream()
     with parquet.ParquetWriter(
         sink, schema, compression="zstd", compression_level=1, write_statistics=False, use_dictionary=False
@@ -61,20 +70,42 @@ def _cut(table: pa.Table, bucket: np.ndarray, buckets: int) -> tuple[pa.Buffer, 
     return sink.getvalue(), places
 
 
+def _part(bucket: Any, buckets: int, parts: int) -> Any:
+    """The row group that a bucket is in, of a number or an array."""
+    return bucket if parts == buckets else bucket * parts // buckets
+
+
+def _read(file: parquet.ParquetFile, bucket: int, columns: Sequence[str] | None = None) -> pa.Table | None:
+    """The records of a bucket; None where there are none."""
+    import numpy as np
+
+    metadata = file.schema_arrow.metadata or {}
+    buckets, (parts, there) = int(metadata[BUCKETS]), json.loads(metadata[PARTS])
+    part = _part(bucket, buckets, parts)
+    if part not in there:
+        return None
+    wanted = None if columns is None else [*columns, *([BUCKET] if parts < buckets else [])]
+    table = file.read_row_group(there.index(part), columns=wanted, use_threads=False).replace_schema_metadata(None)
+    if parts == buckets:
+        return table
+    first, last = np.searchsorted(table.column(BUCKET).to_numpy(), [bucket, bucket + 1]).tolist()
+    return table.slice(first, last - first).drop_columns([BUCKET]) if last > first else None
+
+
 def read_run(store: Store, names: Sequence[str], bucket: int) -> pa.Table:
     """The records of a bucket, of all these runs in their order; without a column where no run has the bucket."""
     import pyarrow as pa
 
-    tables, schema = [], None
+    tables, schema = list[pa.Table](), None
     for name in names:
         with store.parquet(name) as file:
             schema = file.schema_arrow
-            there = json.loads((schema.metadata or {})[BUCKETS])
-            if bucket in there:
-                tables.append(file.read_row_group(there.index(bucket), use_threads=False))
-    if not tables:
-        return schema.remove_metadata().empty_table() if schema is not None else pa.table({})
-    return stacked([table.replace_schema_metadata(None) for table in tables])
+            if (table := _read(file, bucket)) is not None:
+                tables.append(table)
+    if tables:
+        return stacked(tables)
+    empty = schema.remove_metadata().empty_table() if schema is not None else pa.table({})
+    return empty.drop_columns([BUCKET]) if BUCKET in empty.column_names else empty
 
 
 def read_group(store: Store, one: OfGroup) -> pa.Table:
@@ -102,14 +133,10 @@ def read_joined(
     shares, tables = _sharing(new.column(key).to_numpy()), []
     for name in before:
         with store.parquet(name) as file:
-            there = json.loads((file.schema_arrow.metadata or {})[BUCKETS])
-            if bucket not in there:
-                continue
-            group = there.index(bucket)
-            rows = shares(file.read_row_group(group, columns=[key], use_threads=False).column(key).to_numpy())
-            if len(rows):
-                table = file.read_row_group(group, columns=columns, use_threads=False)
-                tables.append(table.replace_schema_metadata(None).take(pa.array(rows)))
+            keys = _read(file, bucket, [key])
+            rows = shares(keys.column(key).to_numpy()) if keys is not None else ()
+            if len(rows) and (table := _read(file, bucket, columns)) is not None:
+                tables.append(table.take(pa.array(rows)))
     return stacked([*tables, new]), sum(table.num_rows for table in tables)
 
 

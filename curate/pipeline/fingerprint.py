@@ -82,16 +82,19 @@ def _described(entry: ConfiguredStage) -> Described:
     if others := stage.facts():
         facts["others"] = dict(others)
     thresholds = stage.thresholds if isinstance(stage, Filter) else frozenset[str]()
+    chosen = {name: list(values) for name, values in entry.documents.items()}
+    whole = {**facts, "where": chosen} if chosen else facts
     spec = StageSpec(
         id=entry.id,
         target=facts["class"],
         settings=stage.model_dump(mode="json"),
-        fingerprint=_hash(facts),
+        fingerprint=_hash(whole),
         measure=_hash(facts, thresholds),
         files={str(path): [identity, digest] for path, (identity, digest) in known.items()},
         root=str(stage.beside("")),
+        where=chosen,
     )
-    return Described(facts, spec, _hash(facts, stage.planning if isinstance(stage, Source) else frozenset()))
+    return Described(whole, spec, _hash(facts, stage.planning if isinstance(stage, Source) else frozenset()))
 
 
 def _settings(entry: ConfiguredStage) -> dict[str, Any]:

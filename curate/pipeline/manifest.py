@@ -147,7 +147,11 @@ def as_written(pipeline: Pipeline) -> dict[str, Any]:
 
     def entries(configured: Sequence[ConfiguredStage]) -> list[dict[str, Any]]:
         said = [{key: value for key, value in entry.written.items() if key not in entry.pace} for entry in configured]
-        return [{"id": entry.id, "stage": entry.name, **one} for entry, one in zip(configured, said, strict=True)]
+        wheres = [{"where": {name: list(one) for name, one in entry.documents.items()}} for entry in configured]
+        return [
+            {"id": entry.id, "stage": entry.name, **(where if entry.documents else {}), **one}
+            for entry, where, one in zip(configured, wheres, said, strict=True)
+        ]
 
     return {
         **pipeline.settings.model_dump(mode="json", exclude=UNWRITTEN),

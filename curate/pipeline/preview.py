@@ -222,7 +222,7 @@ class _Follower:
         stage: Any = entry.stage
         if stage.reads_text and self.complete:
             self._check_texts(entry, stage)
-        for name in stage.requires() if self.complete else ():
+        for name in (*stage.requires(), *entry.documents) if self.complete else ():
             if name not in self.columns.names:
                 listed = f"the documents have {', '.join(self.columns.names)}"
                 hint = did_you_mean(name, self.columns.names) or listed
@@ -274,6 +274,10 @@ class _Follower:
         if isinstance(stage, Mapper) and stage.protects:
             there = pa.schema([field for field in self.columns if field.name in self.read])  # what stages add is theirs
             self.notes += unscanned(entry.id, there, [name for name in seen if name in self.read], stage.on)
+            if entry.documents:
+                self.notes.append(
+                    f"`{entry.id}` looks at the documents of its `where` alone: what stands in the others is published"
+                )
             if self.own_ids and "id" not in seen:
                 self.notes.append(
                     f"`{entry.id}` never changes ids: those of the data are published as they are; `make_ids: true` at a "

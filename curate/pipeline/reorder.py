@@ -84,7 +84,10 @@ def segments(stages: Sequence[ConfiguredStage]) -> Iterator[list[ConfiguredStage
     some: list[ConfiguredStage] = []
     for entry in (*stages, None):
         stage = entry.stage if entry is not None else None
-        if entry is not None and isinstance(stage, Filter) and stage.columns() is not None and not stage.edits():
+        known = isinstance(stage, Filter) and stage.columns() is not None and not stage.edits()
+        if (
+            entry is not None and known and not entry.documents
+        ):  # else what it drops of all is not what it drops of its own
             some.append(entry)
             continue
         if len(some) > 1:

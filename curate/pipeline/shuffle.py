@@ -190,7 +190,9 @@ def signatures_of(store: Store, record: dict[str, Any], columns: Sequence[str] |
 
 def call_key(spec: StageSpec, digest: str | None, method: str, arguments: dict[str, Any]) -> str:
     """The key of the receipt of a call: records of a group are named by their digests, whatever runs they stand in."""
-    return engine_key("call", spec.fingerprint, digest, method, {name: _known(one) for name, one in arguments.items()})
+    return engine_key(
+        "call of parts", spec.fingerprint, digest, method, {name: _known(one) for name, one in arguments.items()}
+    )
 
 
 def _known(argument: Any) -> Any:

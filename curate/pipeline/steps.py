@@ -21,6 +21,7 @@ from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.pipeline.calls import Blame, Progress, calls, warm
 from curate.pipeline.cuts import with_texts
+from curate.pipeline.given import chosen, no_text, refuse_taken
 from curate.pipeline.inferred import declared, stacked, together
 from curate.pipeline.measured import Measured
 from curate.pipeline.task import StageSpec, engine_key
@@ -139,10 +140,10 @@ class Section:
         return step
 
     def know(self, spec: StageSpec, stage: Any) -> tuple[pa.Table, pa.Table]:
-        """What the stage says of the rows alive: verdicts, and features with `row` and `#ident`, by row."""
+        """What the stage says of the rows alive that it looks at: verdicts, and features with `row` and `#ident`, by row."""
         import pyarrow as pa
 
-        rows = self.state.rows()
+        rows = chosen(self.state, spec)
         idents = self.state.idents(self._given(stage))[rows]
         forced = spec.id in self.force
         found = self.measured.find(spec.measure if not forced else "", rows, idents)
@@ -203,6 +204,7 @@ class Section:
         """Store what the stage said, count it, and remember what was measured."""
         attached = _attached(stage, features)
         own = [name for name in plain_schema().names if name in attached]
+        refuse_taken(spec, attached, self.state.schema)
         if own:
             raise CurateError(
                 f"stage `{spec.id}` gives a column named `{own[0]}`",
@@ -244,14 +246,6 @@ class Section:
             held = self.store.write_table(features.filter(_not_among(features.column("row"), rows)))
             verdicts = self.write(said.filter(_not_among(said.column("row"), rows)))
         self.measured.add(spec.measure, held if features.num_rows else None, verdicts)
-
-
-def no_text(stage_id: str, columns: Sequence[str]) -> CurateError:
-    """The error of a stage that wants `text` where there is none."""
-    return CurateError(
-        f"stage `{stage_id}` reads the column `text`, which the documents do not have",
-        hint=f"name what it is to read with `on:`; they have {', '.join(columns)}",
-    )
 
 
 def _not_among(column: Any, values: Any) -> Any:

@@ -81,9 +81,10 @@ class StageSpec:
         target: `module:Class`.
         settings: All its settings, as JSON.
         fingerprint: Identity of code, settings, library versions and model files.
-        measure: The same without the settings that only decide; equal to `fingerprint` for other kinds than filters.
+        measure: The same without `where` and the settings of filters that only decide.
         files: What the files of its code and its models were like (`file_identity`), and the sha256 of each, by path.
         root: Folder of the pipeline file, where relative paths of its settings start; part of no key.
+        where: The documents that it looks at: by column their values; without any, all.
     """
 
     id: str
@@ -93,6 +94,7 @@ class StageSpec:
     measure: str
     files: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     root: str = ""
+    where: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
 
     def build(self) -> Stage:
         """The stage itself.
