@@ -23,6 +23,7 @@ BUILT_IN: dict[str, str] = {
     "dataset": "curate.collect.fetch.dataset:Dataset",
     "manual": "curate.collect.fetch.manual:Manual",
     "git": "curate.collect.git.source:Git",
+    "common_crawl": "curate.collect.fetch.common_crawl:CommonCrawl",
     "installed_packages": "curate.collect.installed:InstalledPackages",
     "extract": "curate.collect.extract:Extract",
     "html_text": "curate.clean.html:HtmlText",

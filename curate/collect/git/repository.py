@@ -18,7 +18,10 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, NamedTuple, Self
+
+import httpcore
 
 from curate.collect.fetch.client import origin, public_url
 from curate.collect.fetch.guard import is_public, look_up
@@ -74,10 +77,14 @@ def _environment(home: str, protocols: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _started(arguments: Sequence[str], **kinds: int) -> subprocess.Popen[bytes]:
+def _started(arguments: Sequence[str], wrong: IO[bytes], *, asked: bool = False) -> subprocess.Popen[bytes]:
+    """Git, with what it says of errors in a file: a pipe that nobody empties would stop it."""
     environment = _environment(os.devnull, "none")
+    stdin = subprocess.PIPE if asked else subprocess.DEVNULL
     try:
-        return subprocess.Popen(["git", *SAFE, *arguments], env=environment, **kinds)
+        return subprocess.Popen(
+            ["git", *SAFE, *arguments], env=environment, stdin=stdin, stdout=subprocess.PIPE, stderr=wrong
+        )
     except FileNotFoundError:
         raise CurateError("git is not installed, or not on PATH", hint="install it: `apt-get install git`") from None
 
@@ -95,10 +102,11 @@ class Repository:
         self._git("rev-parse", "--git-dir", problem=f"`{told}` is no git repository, or not one that git can read")
 
     def _git(self, *arguments: str, problem: str) -> bytes:
-        with _started([f"--git-dir={self.folder}", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as git:
-            found, wrong = git.communicate()
-        if git.returncode:
-            raise CurateError(f"{problem}: {_said(wrong)}" if wrong.strip() else problem)
+        with TemporaryFile() as wrong, _started([f"--git-dir={self.folder}", *arguments], wrong) as git:
+            found, _ = git.communicate()
+            if git.returncode:
+                said = _said(wrong)
+                raise CurateError(f"{problem}: {said}" if said else problem)
         return found
 
     def commit(self, revision: str) -> Commit:
@@ -122,8 +130,8 @@ class Repository:
         """
         arguments = [f"--git-dir={self.folder}", "ls-tree", "-r", "-z", "-l", "--full-tree", commit]
         count, rest = 0, b""
-        with _started(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as git:
-            assert git.stdout and git.stderr
+        with TemporaryFile() as wrong, _started(arguments, wrong) as git:
+            assert git.stdout
             while data := git.stdout.read(1 << 16):
                 *lines, rest = (rest + data).split(b"\0")
                 for line in lines:
@@ -136,12 +144,11 @@ class Repository:
                     told, _, path = line.partition(b"\t")
                     mode, _, name, size = told.decode().split()
                     yield Entry(path, mode, name, int(size) if size.isdecimal() else None)
-            wrong = git.stderr.read()
-        if git.returncode:
-            raise CurateError(
-                f"the files of `{self.told}` cannot be listed: {_said(wrong)}",
-                hint="`git fsck` there says what is damaged",
-            )
+            if git.wait():
+                raise CurateError(
+                    f"the files of `{self.told}` cannot be listed: {_said(wrong)}",
+                    hint="`git fsck` there says what is damaged",
+                )
 
     def contents(self, names: Sequence[str]) -> Iterator[bytes | str]:
         """The content of each object, in order; in words what is wrong with one that is missing or damaged."""
@@ -159,10 +166,8 @@ class _Batch:
     """`git cat-file --batch`: it dies of the first object that is damaged."""
 
     def __init__(self, folder: Path) -> None:
-        self._git = _started(
-            [f"--git-dir={folder}", "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        self._said = TemporaryFile()  # noqa: SIM115 it is closed with the process
+        self._git = _started([f"--git-dir={folder}", "cat-file", "--batch"], self._said, asked=True)
         self.ended = False
 
     def __enter__(self) -> Self:
@@ -177,6 +182,7 @@ class _Batch:
             except OSError:  # it died with questions unread
                 pass
         self._git.wait()
+        self._said.close()
 
     def ask(self, names: Sequence[str]) -> Iterator[bytes | str]:
         assert self._git.stdin and self._git.stdout
@@ -208,10 +214,11 @@ class _Batch:
         return content
 
 
-def _said(wrong: bytes) -> str:
+def _said(wrong: IO[bytes]) -> str:
     """The last line that git says of an error."""
-    lines = wrong.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1].removeprefix("fatal: ").removeprefix("error: ") if lines else "git says nothing of it"
+    wrong.seek(0)
+    lines = wrong.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1].removeprefix("fatal: ").removeprefix("error: ") if lines else ""
 
 
 def _date(seconds: bytes, sign: bytes, hours: bytes, minutes: bytes) -> str | None:
@@ -239,44 +246,41 @@ def fetch_commit(
         CurateError: The address is not public, or has not got that.
         ResumableError: It takes too long, or breaks off.
     """
-    shown, (_, host, port) = public_url(url), origin(url)
+    shown, checked = public_url(url), _checked_address(url, allow)
     if not REVISION.fullmatch(revision):
         raise CurateError(f"`{revision}` is no name of a commit", hint="a branch, a tag, or a full hash")
-    addresses = look_up(host, port)
+    settings = (
+        f"http.curloptResolve={checked}", "http.followRedirects=false", "http.proxy=", "protocol.version=2",
+        f"http.lowSpeedTime={max(1, int(seconds / 10))}", "http.lowSpeedLimit=1000", "fetch.recurseSubmodules=false",
+    )  # fmt: skip
+    given = [word for setting in settings for word in ("-c", setting)]
+    limited = ["/bin/sh", "-c", f'ulimit -f {max(1, most // 512)}; exec git "$@"', "git", *SAFE, *given]
+    repository = folder / "repository"
+    fetch = [f"--git-dir={repository}", "fetch", "--quiet", "--no-tags", "--depth=1", url, revision]
+    for command in (["init", "--quiet", "--bare", "--template=", str(repository)], fetch):
+        with TemporaryFile() as wrong:
+            try:
+                environment = _environment(str(folder), "http:https")
+                code = subprocess.run([*limited, *command], env=environment, stderr=wrong, timeout=seconds).returncode
+            except subprocess.TimeoutExpired:
+                hint = "raise `seconds`, or clone it and name the folder with `path`"
+                raise ResumableError(f"`{shown}` took longer than {seconds:g} seconds", hint=hint) from None
+            if code:
+                said = _said(wrong) or "git says nothing of it"
+                raise ResumableError(f"`{revision}` of `{shown}` cannot be fetched: {said}", hint=AGAIN)
+    return Repository(repository, shown)
+
+
+def _checked_address(url: str, allow: Sequence[str]) -> str:
+    """Host, port and the address that git is to connect to, as curl takes them."""
+    _, host, port = origin(url)
+    try:
+        addresses = look_up(host, port)
+    except httpcore.ConnectError as error:
+        raise ResumableError(f"`{public_url(url)}` cannot be reached: {error}") from None
     if f"{host}:{port}" not in allow and not all(map(is_public, addresses)):
         raise CurateError(
             f"`{host}` is no public address, and nothing was sent to it",
             hint=f"if it is meant, allow it: `allow: [{host}:{port}]`",
         )
-    place = addresses[0] if ":" not in addresses[0] else f"[{addresses[0]}]"
-    settings = (
-        f"http.curloptResolve={host}:{port}:{place}", "http.followRedirects=false", "http.proxy=", "protocol.version=2",
-        f"http.lowSpeedTime={max(1, int(seconds / 10))}", "http.lowSpeedLimit=1000", "fetch.recurseSubmodules=false",
-    )  # fmt: skip
-    given = [word for setting in settings for word in ("-c", setting)]
-    limited = ["/bin/sh", "-c", f'ulimit -f {max(1, most // 512)}; exec git "$@"', "git", *SAFE, *given]
-    environment = _environment(str(folder), "http:https")
-    repository = folder / "repository"
-    fetch = [
-        f"--git-dir={repository}",
-        "fetch",
-        "--quiet",
-        "--no-tags",
-        "--depth=1",
-        "--no-write-commit-graph",
-        url,
-        revision,
-    ]
-    try:
-        for command in (["init", "--quiet", "--bare", "--template=", str(repository)], fetch):
-            done = subprocess.run([*limited, *command], env=environment, capture_output=True, timeout=seconds)
-            if done.returncode:
-                problem = f"`{revision}` of `{shown}` cannot be fetched: {_said(done.stderr)}"
-                raise ResumableError(
-                    problem,
-                    hint=AGAIN,
-                )
-    except subprocess.TimeoutExpired:
-        problem = f"`{shown}` took longer than {seconds:g} seconds"
-        raise ResumableError(problem, hint="raise `seconds`, or clone it and name the folder with `path`") from None
-    return Repository(repository, shown)
+    return f"{host}:{port}:{addresses[0] if ':' not in addresses[0] else f'[{addresses[0]}]'}"
