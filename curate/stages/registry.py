@@ -25,6 +25,7 @@ BUILT_IN: dict[str, str] = {
     "git": "curate.collect.git.source:Git",
     "common_crawl": "curate.collect.fetch.common_crawl:CommonCrawl",
     "wikipedia": "curate.collect.dumps.wikipedia:Wikipedia",
+    "stackexchange": "curate.collect.dumps.stackexchange:StackExchange",
     "installed_packages": "curate.collect.installed:InstalledPackages",
     "extract": "curate.collect.extract:Extract",
     "html_text": "curate.clean.html:HtmlText",
