@@ -169,7 +169,7 @@ def test_a_server_that_stays_busy_is_an_error_that_goes_on(at, web):
 
 @pytest.mark.parametrize("by_index", [False, True])
 def test_a_fetch_that_was_killed_goes_on_behind_what_it_kept(at, web, monkeypatch, by_index):
-    monkeypatch.setattr(crawl, "PIECE_BYTES", 500)
+    monkeypatch.setattr(crawl, "PIECE_BYTES", 200)
     settings = {"base": web.url, "allow": [web.host], **(at.index() if by_index else {"snapshot": NAME})}
     whole = at.fetch(**settings)
     pieces, keep, kept = at.snapshot.pieces, Fetch.keep, []

@@ -59,8 +59,8 @@ class StackExchange(Source):
     )
     site: str | None = Field(
         None,
-        description="Address of the site, `https://math.stackexchange.com`, for `url` and `attribution`; by default, that of the "
-        "folder that the file lies in, where it is called so (`math.stackexchange.com/Posts.xml`).",
+        description="Address of the site, `https://math.stackexchange.com`, for `url` and `attribution`; by default, that of "
+        "the folder that the file lies in, where it is called so (`math.stackexchange.com/Posts.xml`).",
     )
     min_score: int | None = Field(None, description="Answers with less are left out, and counted; by default, none is.")
     html: bool = Field(False, description="Keep the HTML of posts; by default, it is made plain text.")

@@ -1,8 +1,8 @@
 """Pages of Wikipedia and its sisters from a dump (`pages-articles`), as wiki text.
 
 The text is the source of each page, as it was written; `wiki_text` makes plain text of it, in a stage of its own, since
-that takes fifty times as long. Pages are counted to the last: documents, redirections, other namespaces,
-pages whose text was deleted, and damage. Cost: 60 MB of XML a CPU second (benchmarks/sources.py).
+that takes a hundred times as long. Pages are counted to the last: documents, redirections, other namespaces,
+pages whose text was deleted, and damage. Cost: 54 MB of XML a CPU second (benchmarks/sources.py).
 """
 
 from __future__ import annotations

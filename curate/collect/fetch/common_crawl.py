@@ -1,7 +1,7 @@
 """Documents from Common Crawl: from lists of its WARC and WET files, or from lines of its index by ranges of bytes.
 
-What is kept of a file are the records that were asked for, each as the gzip member that it is, so that reading is that of
-any WARC file (curate/collect/archives.py). Files come in ranges, in order, and where a fetch is stands beside what it
+What is kept of a file are the records that were asked for, unpacked and else as they came, so that reading is that of any
+WARC file (curate/collect/archives.py). Files come in ranges, in order, and where a fetch is stands beside what it
 kept: killed, it goes on there. The servers answer with 503 when many ask: that is waited out, longer each time. A name of a
 crawl that is none is told before anything else, since all later errors would be of it.
 """
@@ -25,7 +25,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from curate.collect.archives import read_warc
 from curate.collect.columns import Selection
 from curate.collect.fetch.client import Client, Limits, public_url
-from curate.collect.fetch.crawled import Entry, Record, members, parse_entry, parse_record
+from curate.collect.fetch.crawled import Entry, Record, members, parse_entry, parse_record, put_together, taken_apart
 from curate.collect.fetch.ranges import Ranges, is_address
 from curate.collect.fetch.rows import KEY
 from curate.errors import CurateError
@@ -54,7 +54,8 @@ class Kept(NamedTuple):
     """A record that is kept, or what became of one that cannot be."""
 
     key: str
-    member: bytes | None
+    head: bytes | None = None
+    content: bytes | None = None
     languages: str | None = None
     truncated: str | None = None
     detail: str | None = None
@@ -205,12 +206,10 @@ class CommonCrawl(Fetched):
         rows: list[Kept] = []
         first = at.get("entry", 0)
         for number, one in enumerate(found[first:], first + 1):
-            row = (
-                self._by_entry(ranges, one) if isinstance(one, Entry) else Kept(one[0], None, detail=f"index: {one[1]}")
-            )
-            counts["kept" if row.member else "damaged"] += 1
+            row = self._by_entry(ranges, one) if isinstance(one, Entry) else Kept(one[0], detail=f"index: {one[1]}")
+            counts["kept" if row.head else "damaged"] += 1
             rows.append(row)
-            if len(rows) >= 200 or sum(len(one.member or b"") for one in rows) >= PIECE_BYTES or number == len(found):
+            if len(rows) >= 200 or sum(len(one.content or b"") for one in rows) >= PIECE_BYTES or number == len(found):
                 desk.say(f"{number:,} of {len(found):,} records")
                 yield rows, {"entry": number}
                 rows = []
@@ -222,11 +221,11 @@ class CommonCrawl(Fetched):
             members(lambda start, size: data[start : start + size], 0, len(data)), (0, None, "it is empty")
         )
         if member is None or isinstance(head, str):
-            return Kept(key, None, detail=str(head))
+            return Kept(key, detail=str(head))
         told = parse_record(head)
         if len(member) != one.length or told is None or told.url != one.url:
-            return Kept(key, None, detail="the record is not what the index says: of another length or address")
-        return Kept(key, member, one.languages or told.languages, told.truncated)
+            return Kept(key, detail="the record is not what the index says: of another length or address")
+        return _kept(key, member, told._replace(languages=one.languages or told.languages))
 
     def _walk_files(
         self, ranges: Ranges, found: Sequence[Any], at: dict[str, int], counts: Counter[str], desk: Desk
@@ -234,16 +233,17 @@ class CommonCrawl(Fetched):
         first, start = at.get("file", 0), at.get("offset", 0)
         for number, name in enumerate(found[first:], first):
             rows: list[Kept] = []
-            size = 0
+            size = passed = 0
             for place, member, head in members(
                 partial(ranges.read, name), start if number == first else 0, self.chunk_bytes
             ):
                 row = self._by_record(f"{name}:{place}", member, head, counts)
                 rows += [row] if row else []
-                size += len(member or b"")
-                if size >= PIECE_BYTES or len(rows) >= PIECE_ROWS:
+                size += len(row.content or b"") if row else 0
+                passed += len(member or b"")
+                if max(size, passed // 8) >= PIECE_BYTES or len(rows) >= PIECE_ROWS:
                     yield rows, {"file": number, "offset": place + len(member or b"")}
-                    rows, size = [], 0
+                    rows, size, passed = [], 0, 0
             desk.say(f"{number + 1:,} of {len(found):,} files")
             yield rows, {"file": number + 1, "offset": 0}
 
@@ -251,39 +251,42 @@ class CommonCrawl(Fetched):
         told = parse_record(head) if isinstance(head, bytes) else None
         if member is None or told is None:
             counts["damaged"] += 1
-            return Kept(key, None, detail=str(head) if isinstance(head, str) else "a member that is no WARC record")
+            return Kept(key, detail=str(head) if isinstance(head, str) else "a member that is no WARC record")
         if told.kind not in DOCUMENTS:
             counts[told.kind or "unknown"] += 1
             return None
-        wanted = self._wanted(told)
-        counts["kept" if wanted else "not asked for"] += 1
-        return Kept(key, member, told.languages, told.truncated) if wanted else None
+        if not self._wanted(told):
+            counts["not asked for"] += 1
+            return None
+        kept = _kept(key, member, told)
+        counts["kept" if kept.head else "damaged"] += 1
+        return kept
 
     # ---- reading
 
     def read_from(self, store: Store, part: Part) -> Iterator[pa.Table | Rejected | Passed]:
         """The pages of a piece."""
         table = store.read_table(part.location.partition(":")[2])
-        members, keys = table.column("member"), table.column(KEY).to_pylist()
+        heads, contents, keys = (table.column(name) for name in ("head", "content", KEY))
         row_at, offset, held = dict[int, int](), 0, list[bytes]()
         for row, detail in enumerate(table.column("detail").to_pylist()):
             if detail is not None:
                 yield Rejected(row, "corrupt", f"{keys[row]}: {detail}")
                 continue
             row_at[offset] = row
-            held.append(members[row].as_py())
+            held.append(put_together(heads[row].as_py(), contents[row].as_py()))
             offset += len(held[-1])
         columns = None if self.columns is None else tuple(name for name in self.columns if name not in COLUMNS)
         selection = Selection("text", None, columns, self.max_document_bytes, part.name)
         data = b"".join(held)
-        for item in read_warc(partial(BytesIO, data), "gz", selection, name="") if held else ():
+        for item in read_warc(partial(BytesIO, data), None, selection, name="") if held else ():
             if isinstance(item, Rejected):
                 row = row_at[max(place for place in row_at if place <= item.offset)]
                 yield item._replace(offset=row)
             elif isinstance(item, Passed):
                 yield item
             else:
-                yield self._placed(item, table, row_at, keys, str(part.extra["address"]))
+                yield self._placed(item, table, row_at, keys.to_pylist(), str(part.extra["address"]))
         yield from erased_rows(part)
 
     def _placed(
@@ -299,6 +302,13 @@ class CommonCrawl(Fetched):
             if self.columns is None or name in self.columns:
                 item = item.append_column(name, table.column(name).take(rows))
         return item
+
+
+def _kept(key: str, member: bytes, told: Record) -> Kept:
+    found = taken_apart(member)
+    if isinstance(found, str):
+        return Kept(key, detail=found)
+    return Kept(key, *found, told.languages, told.truncated)
 
 
 def _is_safe(ranges: Ranges, name: str) -> bool:
@@ -329,7 +339,7 @@ def _unpacked(content: bytes, place: str) -> str:
 def _table(rows: Sequence[Kept]) -> pa.Table:
     import pyarrow as pa
 
-    kinds = {"member": pa.large_binary()}
+    kinds = {"head": pa.binary(), "content": pa.binary()}
     names = (KEY, *Kept._fields[1:])
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     return pa.table({

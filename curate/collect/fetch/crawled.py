@@ -8,13 +8,14 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Entry", "Record", "members", "parse_entry", "parse_record"]
+__all__ = ["Entry", "Record", "members", "parse_entry", "parse_record", "put_together", "taken_apart"]
 
 MAGIC = b"\x1f\x8b\x08"
 HEAD_BYTES = 1 << 16
 STEP = 1 << 20
 LONGEST = 64 << 20
 """Bytes of a member above which it is no record of this crawl, which cuts what it fetches at 5 MB."""
+LENGTH = re.compile(rb"(?im)^(content-length:[ \t]*)(\d+)")
 HEADER = re.compile(rb"^([A-Za-z-]+):[ \t]*([^\r\n]*)", re.MULTILINE)
 
 
@@ -168,3 +169,25 @@ def _fed(undo: Any, block: bytes, head: bytes) -> tuple[str, bytes]:
     except zlib.error as error:
         return f"gzip: {error}", head
     return "", head
+
+
+def taken_apart(member: bytes) -> tuple[bytes, bytes] | str:
+    """The headers of a record and its content, unpacked; or what is wrong with it.
+
+    They are kept so, and not packed, since an erasure looks into them, and may make a content shorter.
+    """
+    undo = zlib.decompressobj(31)
+    data = undo.decompress(member, LONGEST + HEAD_BYTES)
+    if not undo.eof:
+        return f"it unpacks to more than {LONGEST >> 20} MB"
+    head, _, rest = data.partition(b"\r\n\r\n")
+    told = LENGTH.search(head)
+    length = int(told[2][:18]) if told else -1
+    if not 0 <= length <= len(rest) or rest[length:].strip():
+        return "its content is not as long as it says"
+    return head, rest[:length]
+
+
+def put_together(head: bytes, content: bytes) -> bytes:
+    """A record as it stands in a file that is not packed."""
+    return LENGTH.sub(rb"\g<1>%d" % len(content), head, count=1) + b"\r\n\r\n" + content + b"\r\n\r\n"

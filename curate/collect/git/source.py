@@ -353,7 +353,7 @@ def _decoded(content: bytes) -> tuple[str, str]:
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
-    kinds = {"content": pa.large_binary(), "size": pa.int64(), "position": pa.int64()}
+    kinds = {"content": pa.binary(), "size": pa.int64(), "position": pa.int64()}
     names = (
         KEY,
         "kind",
