@@ -13,7 +13,7 @@ from pydantic import ValidationError
 import curate.collect.fetch.client as client
 import curate.collect.fetch.common_crawl as crawl
 from curate.collect.fetch.common_crawl import CommonCrawl
-from curate.collect.fetch.crawled import members, parse_entry
+from curate.collect.fetch.crawled import members, parse_entry, put_together, taken_apart
 from curate.collect.files import Files
 from curate.dataset.snapshots import Fetch
 from curate.dataset.store import Store
@@ -214,6 +214,15 @@ def test_a_member_that_unpacks_to_much_is_passed_without_being_held():
     bomb = gzip.compress(bytes(64 << 20))
     ((_, member, head),) = members(lambda start, size: bomb[start : start + size], 0, 1 << 20)
     assert member == bomb and len(head or b"") == 1 << 16
+
+
+def test_a_record_that_an_erasure_made_shorter_is_read_as_one_and_one_of_another_length_than_it_says_is_none():
+    head, content = taken_apart(record(1))
+    assert gzip.decompress(record(1)) == put_together(head, content)
+    shorter = put_together(head, content.replace(b"page 1", b"p"))
+    assert taken_apart(gzip.compress(shorter))[1] == content.replace(b"page 1", b"p")
+    problem = "its content is not as long as it says"
+    assert taken_apart(record(1, Content_Length="9999")) == taken_apart(record(1, Content_Length="3")) == problem
 
 
 @pytest.mark.parametrize("name", ["example.warc.gz", "iana.warc.gz", "example-wpull.warc.gz", "dupes.warc.gz"])
