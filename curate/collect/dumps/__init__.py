@@ -1,0 +1,1 @@
+"""Dumps of sites: XML of Wikipedia and its sisters, and of Stack Exchange."""
