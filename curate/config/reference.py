@@ -156,8 +156,9 @@ def reference_page() -> str:
         "They are for `--backend ray` and `slurm`; `local` gives each stage one thread, whatever it asks for, and says where",
         "this machine lacks it. Neighbours that ask for the same share a task; with other needs each has its own.",
         "",
-        "Mappers, filters and audits may have `where`, which says at which documents they look: by column a value, or a list of",
-        "which one is enough (`where: {language: [de, da]}`); `null` is no value. The others go on as if the stage were not there.",
+        "Mappers, filters and audits may have `where`, which says at which documents they look: by column a value, or a list",
+        "of which one is enough (`where: {language: [de, da]}`); `null` is no value. The others go on as if the stage were not",
+        "there.",
         "",
     ]  # fmt: skip
     for name in sorted(BUILT_IN):

@@ -1,4 +1,4 @@
-"""kill -9 of the driver whatever it has written so far, and two drivers at once: the same version comes out, and nothing is left behind."""
+"""kill -9 of the driver whatever it has written, and two drivers at once: the same version, and nothing left behind."""
 
 from __future__ import annotations
 
