@@ -25,6 +25,12 @@ def collect(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what a fetch that costs money would cost at most.")
     ] = False,
+    addresses: Annotated[
+        str | None,
+        typer.Option(
+            help="List every address that this source of web pages has met, one JSON object a line.", metavar="ID"
+        ),
+    ] = None,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -36,7 +42,7 @@ def collect(
     from curate.config.pipeline import load_pipeline
     from curate.dataset.leases import lease
     from curate.dataset.store import Store
-    from curate.pipeline.fetch import fetch, lines, row
+    from curate.pipeline.fetch import fetch, lines, met_addresses, row
     from curate.pipeline.lock import fetched_sources, lock_path
     from curate.pipeline.run import default_store
     from curate.stages.lean import import_lean
@@ -50,6 +56,10 @@ def collect(
             print_json({"pipeline": str(pipeline), "estimates": told})
         for name, words in told.items() if not as_json else ():
             echo(f"{name}: {words or 'costs nothing'}")
+        return
+    if addresses is not None:
+        for line in met_addresses(loaded, opened, addresses):
+            echo(line)
         return
     with lease(opened, "run"):
         opened.blobs.sweep()

@@ -19,6 +19,7 @@ BUILT_IN: dict[str, str] = {
     "files": "curate.collect.files:Files",
     "huggingface": "curate.collect.huggingface:HuggingFace",
     "api": "curate.collect.fetch.api:Api",
+    "crawl": "curate.collect.web.crawl:Crawl",
     "database": "curate.collect.fetch.database:Database",
     "dataset": "curate.collect.fetch.dataset:Dataset",
     "manual": "curate.collect.fetch.manual:Manual",
