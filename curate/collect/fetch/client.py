@@ -162,6 +162,10 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
+    def answered(self, url: str) -> None:
+        """Count the pace of a host from now on, where it counts from the end of an answer, and not from the request."""
+        self._asked[origin(url)[1]] = time.monotonic()
+
     def rest(self) -> None:
         """Close what is open; what is asked next opens it again, at the same pace."""
         self._pool.close()

@@ -96,6 +96,8 @@ class Host:
             return Came("too_large", error.problem)
         except (ResumableError, CurateError) as error:
             return Came("unreachable", error.problem)
+        finally:
+            self.client.answered(url)
         kept = {name: value for name, value in answer.headers.items() if name not in ("set-cookie", "set-cookie2")}
         return Came(None, None, answer.status, kept, answer.body, f"{answer.fetched[:19]}Z")
 

@@ -83,6 +83,7 @@ class Walk:
         self.source, self.desk, self.seeds = source, desk, seeds
         self.met: dict[str, Met] = {}
         self.refused: dict[str, tuple[str, str | None]] = {}
+        self.ways: dict[str, Met] = {}
         self.asked = 0
         self.kept: dict[str, Row] = {}
         for piece in desk.pieces:
@@ -168,7 +169,7 @@ class Walk:
                     found.get(url, met), met, key=lambda one: (one.depth, one.hops, one.alike, one.found_on or "")
                 )
         elif url not in found and url not in self.refused:
-            self.refused[url] = refusal
+            self.refused[url], self.ways[url] = refusal, met
 
     def _refusal(self, url: str, met: Met) -> tuple[str, str | None] | None:
         if not self.source.covers(url):
@@ -324,8 +325,8 @@ class Walk:
         """The addresses that were not asked for."""
         for url in sorted(self.refused):
             reason, detail = self.refused[url]
-            met = self.met.get(url)
+            met = self.met.get(url) or self.ways[url]
             yield row_of(
-                url, reason=reason, detail=detail, depth=met.depth if met else None,
-                opt_out=detail if reason == "opt_out" else None, found_on=met.found_on if met else None,
+                url, reason=reason, detail=detail, depth=met.depth,
+                opt_out=detail if reason == "opt_out" else None, found_on=met.found_on,
             )  # fmt: skip
