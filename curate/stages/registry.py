@@ -20,6 +20,8 @@ BUILT_IN: dict[str, str] = {
     "huggingface": "curate.collect.huggingface:HuggingFace",
     "api": "curate.collect.fetch.api:Api",
     "crawl": "curate.collect.web.crawl:Crawl",
+    "sitemap": "curate.collect.web.sitemap:Sitemap",
+    "feed": "curate.collect.web.feed:Feed",
     "database": "curate.collect.fetch.database:Database",
     "dataset": "curate.collect.fetch.dataset:Dataset",
     "manual": "curate.collect.fetch.manual:Manual",

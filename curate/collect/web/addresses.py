@@ -51,9 +51,8 @@ def canonical(url: str, base: str = "") -> str | None:
         port = parts.port
         text = f"{parts.scheme}://{host}{f':{port}' if port not in (None, PORTS[parts.scheme]) else ''}"
         text += _plain(_without_dots(PATH_SESSION.sub("", parts.path)) or "/", KEPT)
-        query = "&".join(
-            sorted(piece for one in parts.query.split("&") if (piece := _plain(one, KEPT + "?")) and _says(piece))
-        )
+        pieces: list[str] = [_plain(one, KEPT + "?") for one in parts.query.split("&")]
+        query = "&".join(sorted(piece for piece in pieces if piece and _says(piece)))
         return f"{text}?{query}" if query else text
     except (ValueError, UnicodeError):
         return None

@@ -23,7 +23,7 @@ TIMES = ("fetched_at", "headers")
 REDIRECTIONS = (301, 302, 303, 307, 308)
 
 
-def plain_row(url: str, came: Came, reason: str | None, **values: Any) -> Row:
+def plain_row(url: str, came: Came, reason: str | None, /, **values: Any) -> Row:
     """What came, as it came.
 
     Args:

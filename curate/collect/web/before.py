@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,15 @@ class Before:
             return None
         name, row = self._places[url]
         return self._read(name).slice(row, 1).to_pylist()[0]
+
+    def pages(self, kept: Container[str]) -> Iterator[Row]:
+        """Documents that are not among those that were kept, by address; `settled` leaves them as they are."""
+        for url, (name, row) in self._places.items():
+            if url in kept:
+                continue
+            one = self._read(name).slice(row, 1).to_pylist()[0]
+            if one["reason"] is None:
+                yield one
 
     def conditions(self, url: str) -> dict[str, str]:
         """Headers that ask for an address only if it is not what it was."""

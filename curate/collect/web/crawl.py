@@ -9,9 +9,8 @@ from pydantic import AfterValidator, Field
 
 from curate.collect.web.addresses import Scope, in_scope
 from curate.collect.web.source import WEB, Web, web_address
-from curate.collect.web.walk import Lead, Met, Walk
+from curate.collect.web.walk import Lead, Met
 from curate.stages.fetched import Desk
-from curate.stages.missing import needing
 
 __all__ = ["Crawl"]
 
@@ -63,7 +62,4 @@ class Crawl(Web):
 
     def fetch(self, desk: Desk) -> Mapping[str, Any]:
         """Go from the seeds on, wave by wave."""
-        with needing("crawl"):
-            import protego as _protego  # noqa: F401
-        counts = Walk(self, desk, {seed: Met() for seed in self.seeds}).run()
-        return {"address": self.seeds[0], "addresses": self.facts_of(counts)}
+        return self.walked(desk, "crawl", {url: Met() for url in self.seeds})

@@ -87,6 +87,8 @@ class Host:
             kind = found.get("content-type", "").partition(";")[0].strip().lower()
             return 200 <= status < 300 and (all_types or self.source.takes(kind))
 
+        if self._stop.is_set():
+            raise Stopped
         credentials = self.credentials if origin(url) in self.own else {}
         try:
             answer = self.client.get(url, headers, credentials=credentials, follow=follow, wanted=wanted)

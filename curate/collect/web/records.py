@@ -43,9 +43,9 @@ def _schema() -> pa.Schema:
 
     text, number = pa.string(), pa.int64()
     kinds = {
-        KEY: text, "reason": text, "detail": text, "depth": number, "found_on": text, "modified": text, "fetched_at": text,
-        "status": number, "headers": text, "media_type": text, "bytes": number, "license": text, "license_evidence": text,
-        "opt_out": text, "canonical": text, "title": text, "links": text, "body": pa.binary(),
+        KEY: text, "url": text, "reason": text, "detail": text, "depth": number, "found_on": text, "modified": text,
+        "fetched_at": text, "status": number, "headers": text, "media_type": text, "bytes": number, "license": text,
+        "license_evidence": text, "opt_out": text, "canonical": text, "title": text, "links": text, "body": pa.binary(),
     }  # fmt: skip
     marked = ("headers", "links")
     return pa.schema(
@@ -53,7 +53,7 @@ def _schema() -> pa.Schema:
     )
 
 
-def row_of(url: str, **values: Any) -> Row:
+def row_of(url: str, /, **values: Any) -> Row:
     """A row; what is not said is null."""
     return {KEY: url, **values}
 
@@ -88,7 +88,7 @@ def documents(store: Store, part: Part) -> Iterator[pa.Table | Passed]:
     import pyarrow as pa
 
     passed = Counter[str]()
-    columns = [KEY, "reason", MEDIA_TYPE, "headers", "body", *SHOWN]
+    columns = [KEY, "url", "reason", MEDIA_TYPE, "headers", "body", *SHOWN]
     with store.parquet(part.location.partition(":")[2]) as file:
         for batch in file.iter_batches(ROWS, columns=columns, use_threads=False):
             rows = batch.to_pylist()
@@ -99,7 +99,7 @@ def documents(store: Store, part: Part) -> Iterator[pa.Table | Passed]:
             kept: dict[str, Column] = {
                 CONTENT: Column(pa.array(map(_content, pages), pa.binary()), PAYLOAD),
                 MEDIA_TYPE: Column(pa.array([row[MEDIA_TYPE] for row in pages], pa.string())),
-                "url": Column(pa.array([row[KEY] for row in pages], pa.string())),
+                "url": Column(pa.array([row["url"] or row[KEY] for row in pages], pa.string())),
             }
             for name in SHOWN:
                 kind = pa.int64() if name == "status" else pa.string()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -16,14 +17,15 @@ from curate.collect.web.answers import page_row
 from curate.collect.web.hosts import Came, Host
 from curate.collect.web.records import Row, documents
 from curate.collect.web.robots import product
+from curate.collect.web.walk import Lead, Met, Walk
 from curate.errors import CurateError
 from curate.stages.contract import Part, Passed, Rejected
-from curate.stages.fetched import Fetched
+from curate.stages.fetched import Desk, Fetched
+from curate.stages.missing import needing
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from curate.collect.web.walk import Lead, Met
     from curate.dataset.store import Store
 
 __all__ = ["Obeyed", "Web", "web_address"]
@@ -55,6 +57,9 @@ class Web(Fetched):
     libraries: ClassVar[tuple[str, ...]] = ("pyarrow",)
     pace: ClassVar[frozenset[str]] = PACE
     planning: ClassVar[frozenset[str]] = WEB
+
+    keeps_old: ClassVar[bool] = False
+    """Whether documents stay that a refresh does not meet any more."""
 
     agent: str = Field(
         description="What servers are told who asks, with a contact: `example-reader/1.0 (+https://example.org/reader)`. Its "
@@ -167,6 +172,18 @@ class Web(Fetched):
         """
         yield from ()
 
-    def facts_of(self, counts: Mapping[str, int]) -> Mapping[str, int]:
-        """Addresses by what became of them, most first."""
-        return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+    def walked(
+        self, desk: Desk, stage: str, seeds: Mapping[str, Met], packages: Sequence[str] = ("protego",)
+    ) -> Mapping[str, Any]:
+        """Go from the seeds on; what the snapshot says of itself: addresses by what became of them, most first.
+
+        Raises:
+            MachineError: A package is missing.
+            ResumableError: No page could be had.
+        """
+        with needing(stage):
+            for package in packages:
+                import_module(package)
+        counts = Walk(self, desk, seeds).run()
+        ordered = dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
+        return {"address": next(iter(seeds)), "addresses": ordered}

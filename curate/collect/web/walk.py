@@ -14,6 +14,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from heapq import merge
 from typing import TYPE_CHECKING, NamedTuple
 
 from curate import jsontext
@@ -114,7 +115,9 @@ class Walk:
                 for host in self.hosts.values():
                     host.client.rest()
         counts = Counter[str]()
-        self.desk.replace(settled(self.desk, self._rest(), self.before, counts))
+        old = self.before.pages(self.kept) if self.source.keeps_old else ()
+        rest = merge(self._rest(), old, key=lambda row: row[KEY])
+        self.desk.replace(settled(self.desk, rest, self.before, counts))
         if not counts["documents"]:
             self._nothing(counts)
         return dict(counts)
@@ -277,7 +280,11 @@ class Walk:
             for url in queues[name]:
                 if self._known(name, url):
                     continue
-                waiting[pool.submit(self.hosts[name].ask, url, self.before.conditions(url))] = url
+                waiting[
+                    pool.submit(
+                        self.hosts[name].ask, url, self.before.conditions(url), all_types=self.met[url].kind != "page"
+                    )
+                ] = url
                 return
 
         for name in sorted(queues):
