@@ -3,9 +3,9 @@
     python benchmarks/crawl.py [--pages 500] [--runs 3]
 
 The pages are those of the article extraction benchmark, as often as needed, under names of their own: their links are
-disabled, and each has some to the next ones, so that all are found. No delay, one host, one connection: what a host is asked for in a second is the crawl's
-own cost (a request, its links, its licence, a durable row). `get` asks for the same pages over one connection with the same
-client, and keeps nothing.
+disabled, and each has some to the next ones, so that all are found. No delay, one host, one connection: what a host is asked
+for in a second is the crawl's own cost (a request, its links, its licence, a durable row). `get` asks for the same pages over
+one connection with the same client, and keeps nothing.
 """
 
 from __future__ import annotations
