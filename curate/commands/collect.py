@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from curate.commands.options import Json, Overrides, StoreOption
 from curate.terminal import echo
+
+if TYPE_CHECKING:
+    from curate.config.pipeline import Pipeline
+    from curate.dataset.store import Store
 
 __all__ = ["collect"]
 
@@ -43,7 +47,7 @@ def collect(
     from curate.dataset.leases import lease
     from curate.dataset.store import Store
     from curate.pipeline.fetch import fetch, lines, met_addresses, row
-    from curate.pipeline.lock import fetched_sources, lock_path
+    from curate.pipeline.lock import lock_path
     from curate.pipeline.run import default_store
     from curate.stages.lean import import_lean
 
@@ -51,11 +55,7 @@ def collect(
     loaded = load_pipeline(pipeline, overrides or [])
     opened = Store.open(default_store(loaded, store), create=True)
     if dry_run:
-        told = {entry.id: entry.stage.estimate(opened) for entry in fetched_sources(loaded)}
-        if as_json:
-            print_json({"pipeline": str(pipeline), "estimates": told})
-        for name, words in told.items() if not as_json else ():
-            echo(f"{name}: {words or 'costs nothing'}")
+        _estimated(loaded, opened, as_json=as_json)
         return
     if addresses is not None:
         for line in met_addresses(loaded, opened, addresses):
@@ -74,3 +74,15 @@ def collect(
     for line in lines(loaded, found):
         echo(line)
     echo(f"pinned in {lock}" if found else "no source of this pipeline fetches: files are read where they are")
+
+
+def _estimated(pipeline: Pipeline, store: Store, *, as_json: bool) -> None:
+    """Say what fetches would cost at most."""
+    from curate.commands.options import print_json
+    from curate.pipeline.lock import fetched_sources
+
+    told = {entry.id: entry.stage.estimate(store) for entry in fetched_sources(pipeline)}
+    if as_json:
+        print_json({"pipeline": str(pipeline.path), "estimates": told})
+    for name, words in told.items() if not as_json else ():
+        echo(f"{name}: {words or 'costs nothing'}")

@@ -209,8 +209,6 @@ class Walk:
             self.hosts[name] = Host(root, self.source, self._credentials, self._own, self._stop)
         asked: dict[Future[Came], tuple[str, str, str]] = {}
         for at, path in zip(FILES, ("/robots.txt", "/.well-known/tdmrep.json"), strict=True):
-            if at == "tdmrep" and "tdm" not in self.source.obey:
-                continue
             for name in new:
                 url = self._file(name, path)
                 if url not in self.kept and not self._closed(name, at):
