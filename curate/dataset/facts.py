@@ -291,8 +291,8 @@ def _gaps(facts: Facts, provisional: int) -> Iterator[str]:
         yield f"The licence of {facts.licenses.unknown:,} of {kept:,} documents is not known."
     if facts.opted_out:
         yield (
-            f"Who published {_number(facts.opted_out)} in it said that nobody is to train on that: a source was told not to obey "
-            "(the column `opt_out` has the evidence)."
+            f"Who published {_number(facts.opted_out)} in it said that nobody is to train on that: a source was told "
+            "not to obey (the column `opt_out` has the evidence)."
         )
     if facts.languages is None:
         yield "No column says in which languages the documents are."

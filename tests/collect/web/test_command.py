@@ -32,20 +32,18 @@ def test_a_crawl_becomes_a_version_whose_card_tells_of_opt_outs(site):
             [sys.executable, "-m", "curate", *arguments], cwd=site.root, env=os.environ, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return done.stdout + (done.stderr if arguments[0] == "run" else "")
 
     told = curate("collect", "pages.yaml")
-    assert "site: addresses that were met: documents 2, robots_txt 1, status_404 1" in told
+    assert "site: addresses that were met: documents 2, robots_txt 1, status_404 1, tdmrep 1" in told
     facts = json.loads(curate("collect", "pages.yaml", "--json"))["snapshots"][0]["facts"]
-    assert facts["addresses"] == {"documents": 2, "robots_txt": 1, "status_404": 1}
+    assert facts["addresses"] == {"documents": 2, "robots_txt": 1, "status_404": 1, "tdmrep": 1}
     listed = [json.loads(line) for line in curate("collect", "pages.yaml", "--addresses", "site").splitlines()]
     assert [(one["url"].removeprefix(site.web.url), one["reason"]) for one in listed] == [
-        ("/", None), ("/a", None), ("/gone", "status_404"), ("/robots.txt", "robots_txt"),
+        ("/", None), ("/.well-known/tdmrep.json", "tdmrep"), ("/a", None), ("/gone", "status_404"), ("/robots.txt", "robots_txt"),
     ]  # fmt: skip
-    assert "2 in, 2 kept; no documents: 1 robots_txt, 1 status_404" in curate("run", "pages.yaml")
-    assert "1 document are in it though who published" in curate("data", "card", "pages").replace(
-        "1 documents", "1 document"
-    )
+    assert "2 in, 2 kept; no documents: 1 robots_txt, 1 status_404, 1 tdmrep" in curate("run", "pages.yaml")
+    assert "Who published 1 document in it said that nobody is to train on that" in curate("data", "card", "pages")
     before = len(site.web.asked)
     curate("run", "pages.yaml", "--offline")
     assert len(site.web.asked) == before
