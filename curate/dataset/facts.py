@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LICENSE", "Facts", "Shares", "Source", "counted_by_source", "facts_of", "personal_data"]
 
 LICENSE = "license"
+OPT_OUT = "opt_out"
 LANGUAGES = ("language", "lang")
 TOKENS = ("tokens", "token_count")
 PII = "pii"
@@ -70,6 +71,7 @@ class Facts:
         licenses: Of the column `license`; None where there is none.
         languages: Of the column `language` or `lang`; None where there is none.
         attribution: Documents that have a value, by column.
+        opted_out: Documents whose column `opt_out` says that nobody is to train on them.
         tokens: By what counted them: tokens by split.
         stages: What each stage did, sources first (`STAGE_KEYS`).
         personal: Occurrences and documents by type of personal data that was found; None where no stage looked.
@@ -90,6 +92,7 @@ class Facts:
     licenses: Shares | None
     languages: Shares | None
     attribution: dict[str, int]
+    opted_out: int
     tokens: dict[str, dict[str, int]]
     stages: list[dict[str, Any]]
     personal: dict[str, dict[str, int]] | None
@@ -123,6 +126,7 @@ def facts_of(dataset: Dataset) -> Facts:
         licenses=_shares(counts[LICENSE]) if LICENSE in counts else None,
         languages=_shares(counts[language]) if language else None,
         attribution={name: counts[name].total() - counts[name][None] for name in ATTRIBUTION if name in counts},
+        opted_out=counts[OPT_OUT].total() - counts[OPT_OUT][None] if OPT_OUT in counts else 0,
         tokens=tokens | _packed(dataset), stages=stages,
         personal=_personal(dataset, shards),
         audits={key: bias[-1]["facts"][key] for key in ("verdicts", "flagged")} if bias else None,
@@ -198,7 +202,7 @@ def _columns(dataset: Dataset) -> tuple[dict[str, Counter[Any]], dict[str, dict[
     import pyarrow.compute as compute
 
     types = {field.name: field.type for field in dataset.schema}
-    said = [name for name in (LICENSE, *LANGUAGES, *ATTRIBUTION) if name in types]
+    said = [name for name in (LICENSE, *LANGUAGES, *ATTRIBUTION, OPT_OUT) if name in types]
     counting = [name for name in TOKENS if name in types and pa.types.is_integer(types[name])]
     counts: dict[str, Counter[Any]] = {name: Counter() for name in said}
     tokens: dict[str, dict[str, int]] = {f"column `{name}`": dict.fromkeys(dataset.splits, 0) for name in counting}
@@ -206,7 +210,7 @@ def _columns(dataset: Dataset) -> tuple[dict[str, Counter[Any]], dict[str, dict[
         for batch in dataset.batches(split, [*said, *counting], 20_000):
             for name in said:
                 column = batch.column(name)
-                if name in ATTRIBUTION:  # only whether it has one
+                if name in (*ATTRIBUTION, OPT_OUT):  # only whether it has one
                     column = compute.if_else(column.is_valid(), "there", None)
                 counts[name].update({one["values"]: one["counts"] for one in _value_counts(column)})
             for name in counting:
@@ -285,6 +289,11 @@ def _gaps(facts: Facts, provisional: int) -> Iterator[str]:
         yield "No column says under which licences the documents are."
     elif facts.licenses.unknown:
         yield f"The licence of {facts.licenses.unknown:,} of {kept:,} documents is not known."
+    if facts.opted_out:
+        yield (
+            f"Who published {_number(facts.opted_out)} in it said that nobody is to train on that: a source was told "
+            "not to obey (the column `opt_out` has the evidence)."
+        )
     if facts.languages is None:
         yield "No column says in which languages the documents are."
     if facts.personal is None:

@@ -11,7 +11,7 @@ Written in this order: object, entry of the fetch, snapshot, pin, lock file; the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,6 +217,12 @@ class Fetch:
     def reuse(self, piece: Piece) -> None:
         """Take a piece of the snapshot before."""
         self.reused.append(piece)
+
+    def replace(self, tables: Iterable[pa.Table]) -> None:
+        """Have the snapshot made of these tables; what was kept stays for a fetch that is killed before it is written."""
+        names = [(self.store.write_table(table), table.num_rows) for table in tables]
+        self.reused = [Piece(name, rows, self.store.size(name)) for name, rows in names]
+        self.pieces = []
 
     def finish(self, kind: str, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> Snapshot:
         """Write the snapshot."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from curate import jsontext
 from curate.collect.fetch.credentials import forms_of
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import mask, masked
@@ -33,7 +34,7 @@ from curate.pipeline.lock import (
 )
 from curate.stages.fetched import Fetched, Snapshot
 
-__all__ = ["fetch", "known_snapshots", "lines", "row"]
+__all__ = ["fetch", "known_snapshots", "lines", "met_addresses", "row"]
 
 Say = Callable[[str], None]
 HIDDEN = "***"
@@ -188,9 +189,31 @@ def row(name: str, snapshot: Snapshot | None) -> dict[str, Any]:
 
 def lines(pipeline: Pipeline, found: Mapping[str, Snapshot]) -> Sequence[str]:
     """What is said of the snapshots of a pipeline, for people."""
-    return [
+    told = [
         f"{entry.id}: snapshot of {_told(found[entry.id])}, fetched {_age(found[entry.id])} ({found[entry.id].ended[:19]}Z)"
         if entry.id in found
         else f"{entry.id}: nothing is fetched yet"
         for entry in fetched_sources(pipeline)
     ]
+    for name, one in found.items():
+        if addresses := one.facts.get("addresses"):
+            counts = ", ".join(f"{reason} {count:,}" for reason, count in addresses.items())
+            told.append(f"{name}: addresses that were met: {counts}")
+    return told
+
+
+def met_addresses(pipeline: Pipeline, store: Store, name: str) -> Iterator[str]:
+    """Every address of a pinned snapshot of web pages, as JSON: what became of it, and what led there.
+
+    Raises:
+        CurateError: Nothing is pinned for a source of this id, or it is none of web pages.
+    """
+    found = known_snapshots(pipeline, store).get(name)
+    if found is None or "addresses" not in found.facts:
+        listed = [one for one, said in known_snapshots(pipeline, store).items() if "addresses" in said.facts]
+        hint = f"these are: {', '.join(f'`{one}`' for one in listed)}" if listed else "`curate collect` fetches them"
+        raise CurateError(f"`{name}` is no source of web pages that is fetched", "--addresses", hint)
+    for piece in found.pieces:
+        table = store.read_table(piece.object, ["@key", "reason", "detail", "status", "depth", "found_on", "opt_out"])
+        for one in table.to_pylist():
+            yield jsontext.dumps({"url": one.pop("@key"), **one})

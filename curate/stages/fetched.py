@@ -7,7 +7,7 @@ as the piece is the same, whatever became of the place that it came from (docs/d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -97,6 +97,10 @@ class Desk(Protocol):
 
     def reuse(self, piece: Piece) -> None:
         """Take a piece of the previous snapshot as it is."""
+        ...
+
+    def replace(self, tables: Iterable[pa.Table]) -> None:
+        """Have the snapshot made of these tables, which are read off all that was kept, in place of it."""
         ...
 
     def say(self, text: str) -> None:

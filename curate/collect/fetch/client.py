@@ -6,6 +6,8 @@
     limits         bytes on the wire and undone, seconds for a whole answer (a drip of bytes resets no clock)
     pace           least seconds between two requests to a host
 
+One client is for one thread at a time.
+
 What a body's codings are undone by is that of archives (curate/collect/http.py). Addresses are told without what may be
 a credential.
 """
@@ -27,8 +29,9 @@ from curate.collect.fetch.guard import Guarded, Timed
 from curate.collect.http import undo_codings
 from curate.errors import CurateError, ResumableError
 
-__all__ = ["Answer", "Client", "Limits", "origin", "public_url"]
+__all__ = ["Answer", "Client", "Limits", "TooLarge", "origin", "public_url"]
 
+Wanted = Callable[[int, Mapping[str, str]], bool]
 REDIRECTIONS = 10
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT = 600.0
@@ -67,6 +70,10 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     fetched: str
+
+
+class TooLarge(CurateError):
+    """An answer of more bytes than are allowed, as it comes or unpacked."""
 
 
 class _Again(Exception):
@@ -155,6 +162,14 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
+    def answered(self, url: str) -> None:
+        """Count the pace of a host from now on, where it counts from the end of an answer, and not from the request."""
+        self._asked[origin(url)[1]] = time.monotonic()
+
+    def rest(self) -> None:
+        """Close what is open; what is asked next opens it again, at the same pace."""
+        self._pool.close()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -167,6 +182,8 @@ class Client:
         *,
         credentials: Mapping[str, str] | None = None,
         usable: Callable[[Answer], str | None] = lambda answer: None,
+        follow: bool = True,
+        wanted: Wanted = lambda status, headers: True,
     ) -> Answer:
         """The answer of a server, whatever its status is but one that asks to come again.
 
@@ -175,15 +192,24 @@ class Client:
             headers: Sent to every server on the way.
             credentials: Headers that are sent to the origin of `url` alone.
             usable: Says what is wrong with an answer, so that it is asked for again.
+            follow: Whether to go where a redirection leads; else it is the answer.
+            wanted: Says by status and headers whether a body is to be read; one that is not is empty.
 
         Raises:
-            CurateError: The address is none, or leads to one that is not public.
+            CurateError: The address is none, or leads nowhere.
+            NotPublic: It is of a host that is not public.
+            TooLarge: There is more than `limits.bytes`.
             ResumableError: It was asked for `retries` times more, and there is no answer to be had.
         """
         problem = ""
         for attempt in range(self.limits.retries + 1):
             try:
-                answer = self._followed(url, dict(headers or {}), dict(credentials or {}))
+                given = dict(headers or {}), dict(credentials or {})
+                answer = (
+                    self._followed(url, *given, wanted)
+                    if follow
+                    else self._once(url, {**given[0], **given[1]}, wanted)[0]
+                )
                 wrong = usable(answer)
                 if wrong is None:
                     return answer
@@ -197,11 +223,11 @@ class Client:
             hint="what was fetched before is kept; the same command goes on from there",
         )
 
-    def _followed(self, url: str, headers: dict[str, str], credentials: dict[str, str]) -> Answer:
+    def _followed(self, url: str, headers: dict[str, str], credentials: dict[str, str], wanted: Wanted) -> Answer:
         home, asked = origin(url), set[str]()
         for _ in range(REDIRECTIONS + 1):
             here = origin(url)
-            answer, target = self._once(url, {**headers, **(credentials if here == home else {})})
+            answer, target = self._once(url, {**headers, **(credentials if here == home else {})}, wanted)
             asked.add(url)
             if target is None:
                 return answer
@@ -215,7 +241,7 @@ class Client:
             f"`{public_url(url, self.secrets)}` is redirected in a circle, or more than {REDIRECTIONS} times"
         )
 
-    def _once(self, url: str, headers: dict[str, str]) -> tuple[Answer, str | None]:
+    def _once(self, url: str, headers: dict[str, str], wanted: Wanted) -> tuple[Answer, str | None]:
         """The answer to one request, and where it leads to."""
         self._wait(origin(url)[1])
         parts = urlsplit(url)
@@ -230,7 +256,7 @@ class Client:
                 found = _headers(got.headers)
                 if got.status in AGAIN:
                     raise _Again(f"the server says {got.status}", _retry_after(found))
-                body = self._body(got, public_url(url, self.secrets))
+                body = self._body(got, public_url(url, self.secrets)) if wanted(got.status, found) else b""
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, UnicodeError) as error:
             late = isinstance(error, httpcore.TimeoutException) and time.monotonic() >= self._ends
             raise _Again(self._too_late() if late else str(error) or type(error).__name__) from error
@@ -264,8 +290,8 @@ class Client:
             raise self._too_large(public_url(url, self.secrets))
         return content
 
-    def _too_large(self, url: str) -> CurateError:
-        return CurateError(f"the answer of `{url}` is larger than {self.limits.bytes:,} bytes, as it comes or unpacked")
+    def _too_large(self, url: str) -> TooLarge:
+        return TooLarge(f"the answer of `{url}` is larger than {self.limits.bytes:,} bytes, as it comes or unpacked")
 
 
 def _headers(given: list[tuple[bytes, bytes]]) -> dict[str, str]:

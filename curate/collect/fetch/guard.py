@@ -19,7 +19,12 @@ import httpcore
 
 from curate.errors import CurateError
 
-__all__ = ["Guarded", "Timed", "is_public", "look_up"]
+__all__ = ["Guarded", "NotPublic", "Timed", "is_public", "look_up"]
+
+
+class NotPublic(CurateError):
+    """A host that is not of the open internet, and is not allowed."""
+
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
@@ -92,12 +97,12 @@ class Guarded(httpcore.NetworkBackend):
         """Connect to one of the addresses of a host.
 
         Raises:
-            CurateError: One of them is not public, and the host is not allowed.
+            NotPublic: One of them is not public, and the host is not allowed.
             ConnectError: None of them answers.
         """
         addresses = self.resolve(host, port)
         if f"{host}:{port}" not in self.allow and not all(map(is_public, addresses)):
-            raise CurateError(
+            raise NotPublic(
                 f"`{host}` is no public address, and nothing was sent to it",
                 hint=f"if it is meant, allow it: `allow: [{host}:{port}]`",
             )

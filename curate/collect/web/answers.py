@@ -1,0 +1,89 @@
+"""From an answer to rows: what became of an address, and where it leads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from curate import jsontext
+from curate.collect.charsets import decode_page
+from curate.collect.fetch.credentials import forms_of
+from curate.collect.web.addresses import canonical
+from curate.collect.web.hosts import Came, Host
+from curate.collect.web.page import Page, opt_out, parse_page, robots_words
+from curate.collect.web.records import HTML, Row, charset_of, kind_of, row_of
+from curate.collect.web.robots import product
+
+if TYPE_CHECKING:
+    from curate.collect.web.source import Web
+
+__all__ = ["page_row", "plain_row", "unchanged"]
+
+TIMES = ("fetched_at", "headers")
+REDIRECTIONS = (301, 302, 303, 307, 308)
+
+
+def plain_row(url: str, came: Came, reason: str | None, /, **values: Any) -> Row:
+    """What came, as it came.
+
+    Args:
+        url: What was asked for.
+        came: The answer.
+        reason: Why it is no document; what went wrong, where something did.
+        values: Other columns.
+    """
+    return row_of(
+        url, **{
+            "reason": came.reason or reason, "detail": came.detail, "status": came.status, "fetched_at": came.fetched,
+            "headers": jsontext.dumps(dict(came.headers)), "bytes": len(came.body), "links": "[]", **values,
+        }
+    )  # fmt: skip
+
+
+def page_row(url: str, came: Came, source: Web, host: Host, **values: Any) -> Row:
+    """A page, what it says of itself, and what it leads to: `links` are those to follow, then those not to."""
+    if came.reason:
+        return plain_row(url, came, None, **values | {"bytes": source.page_bytes if came.reason == "too_large" else 0})
+    status = came.status or 0
+    if status in REDIRECTIONS and (target := canonical(came.headers.get("location", ""), url)):
+        return plain_row(url, came, "redirect", detail=target, **values | {"links": jsontext.dumps([[target], []])})
+    if not 200 <= status < 300:
+        return plain_row(url, came, f"status_{status}", **values)
+    told = came.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not source.takes(told):
+        return plain_row(url, came, "media_type", detail=told, **values)
+    body = came.body
+    for secret in source.secrets():
+        for form in forms_of(secret):
+            body = body.replace(form.encode(), b"***")
+    kind, agent = kind_of(body, url, came.headers), product(source.agent)
+    page = parse_page(decode_page(body, declared=charset_of(came.headers)), url, agent) if kind in HTML else None
+    said = opt_out(came.headers, page, agent)
+    refused = [text for name, text in said if name in source.obey]
+    words = robots_words(came.headers.get("x-robots-tag", ""), agent) | (page.robots if page else frozenset())
+    indexed = "robots" not in source.obey or not {"noindex", "none"} & words
+    reason = "opt_out" if refused else None if indexed and body else "noindex" if body else "empty"
+    evidence = [text for _, text in said] + host.noted(url)
+    return plain_row(
+        url, came, reason, media_type=kind, body=None if reason else body, opt_out="; ".join(evidence) or None,
+        detail="; ".join(refused) or None, **_said(page, words, source), **values,
+    )  # fmt: skip
+
+
+def _said(page: Page | None, words: frozenset[str], source: Web) -> Mapping[str, Any]:
+    if page is None:
+        return {}
+    links, unfollowed = page.links, page.unfollowed
+    if "robots" not in source.obey:
+        links, unfollowed = [*links, *unfollowed], []
+    elif {"nofollow", "none"} & words:
+        links, unfollowed = [], [*links, *unfollowed]
+    return {
+        "license": page.license, "license_evidence": page.evidence, "title": page.title, "canonical": page.canonical,
+        "links": jsontext.dumps([links, unfollowed]),
+    }  # fmt: skip
+
+
+def unchanged(row: Row, before: Row) -> bool:
+    """Whether a page says what it said before; when it was asked, and by which headers it came, is no matter."""
+    return all(row.get(name) == before.get(name) for name in {*row, *before} if name not in TIMES)

@@ -1,0 +1,65 @@
+"""The rows of a crawl as they stand in its snapshot: by address, each once, whatever order they came in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from heapq import merge
+from typing import TYPE_CHECKING, Any
+
+from curate.collect.fetch.rows import KEY
+from curate.collect.web.before import Before
+from curate.collect.web.records import Row, table_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from curate.stages.fetched import Desk
+
+__all__ = ["settled"]
+
+BYTES = 8 << 20
+ROWS = 5000
+
+
+def settled(desk: Desk, rest: Iterable[Row], before: Before, counts: Counter[str]) -> Iterator[pa.Table]:
+    """Tables of all rows in the order of their addresses.
+
+    A page that calls another one its address, which was fetched and has the same title, is that page once more, and no
+    document (`duplicate`). Pages that all call the first page their address have titles of their own, and stay.
+
+    Args:
+        desk: Has the pieces that were kept.
+        rest: Rows of what was not asked for, in their order.
+        before: Rows that say what they said in the snapshot before are those.
+        counts: Told what became of addresses.
+    """
+    small = [KEY, "reason", "canonical", "title"]
+    places: dict[str, tuple[str, int]] = {}
+    titles: dict[str, Any] = {}
+    for piece in desk.pieces:
+        for row, one in enumerate(desk.store.read_table(piece.object, small).to_pylist()):
+            places[one[KEY]] = piece.object, row
+            if one["reason"] is None:
+                titles[one[KEY]] = one["canonical"], one["title"]
+    same = {
+        url for url, (own, title) in titles.items()
+        if own not in (None, url) and title and titles.get(own, (None, None)) in ((own, title), (None, title))
+    }  # fmt: skip
+
+    def came() -> Iterator[Row]:
+        for url in sorted(places):
+            name, row = places[url]
+            one = desk.store.read_table(name).slice(row, 1).to_pylist()[0]
+            yield {**one, "reason": "duplicate", "detail": one["canonical"], "body": None} if url in same else one
+
+    rows, size = list[Row](), 0
+    for row in merge(came(), (one for one in rest if one[KEY] not in places), key=lambda one: one[KEY]):
+        counts[row["reason"] or "documents"] += 1
+        rows.append(before.same(row))
+        size += len(row.get("body") or b"") + len(row.get("links") or "")
+        if size > BYTES or len(rows) >= ROWS:
+            yield table_of(rows)
+            rows, size = [], 0
+    if rows:
+        yield table_of(rows)
