@@ -242,6 +242,8 @@ class State:
         removed = compute.is_in(verdicts.column("verdict"), pa.array(REMOVED))
         self.alive[verdicts.filter(removed).column("row").to_numpy()] = False
         edits = verdicts.filter(compute.invert(removed))
+        if edits.num_rows:  # one without a text is of a cell, whose value the step attaches
+            edits = edits.filter(compute.is_valid(edits.column("text")))
         if edits.num_rows:
             self._edit(edits)
 
