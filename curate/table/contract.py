@@ -40,6 +40,7 @@ SPLITS = ("train", "validation", "test")
 SHOWN = 20
 """Examples of a reason that are told for a column."""
 _PREFIX = "="
+_ROW = "row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,9 @@ class Table(Global):
     reads_text: ClassVar[bool] = False
     knows_splits: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "xxhash")
+
+    replaces: ClassVar[bool] = True
+    """Whether it gives columns of the table other values."""
 
     use: tuple[str, ...] = Field(
         (),
@@ -156,7 +160,12 @@ class Table(Global):
         def sign(batch: pa.Table) -> pa.Table:
             if "split" not in batch.column_names:
                 raise _no_split()
-            names = [name for name in column_names(batch.schema, self.use, self.label) if name not in self.leave]
+            names = column_names(batch.schema, self.use, self.label, self.leave)
+            if self.replaces and _ROW in names:
+                raise CurateError(
+                    f"a column is called `{_ROW}`, which is what the engine calls the place of a document",
+                    hint=f"give it another name in its files, or leave it alone: `leave: [{_ROW}]`",
+                )
             given = {f"{_PREFIX}{name}": self.cell(batch.column(name)) for name in names}
             hashes = np.array([xxh3_64_intdigest(one) for one in batch.column("id").to_pylist()], np.uint64)
             return pa.table({"split": batch.column("split"), "draw": hashes / 2.0**64, "place": batch.column("source_uri"), **given})
@@ -256,14 +265,14 @@ class Table(Global):
         return Effect(_verdicts(put, signatures.num_rows), put.columns)
 
 
-def column_names(schema: pa.Schema, use: Sequence[str], label: str | None) -> list[str]:
-    """The columns of a table: those that are named and the label, or all that hold a value in each cell."""
+def column_names(schema: pa.Schema, use: Sequence[str], label: str | None, leave: Sequence[str]) -> list[str]:
+    """The columns of a table: those that are named and the label, or all that hold a value in each cell; but those to leave."""
     import pyarrow as pa
 
-    if use:
-        return list(dict.fromkeys([*use, *((label,) if label else ())]))
     binary = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary)
-    return [field.name for field in schema if field.name not in RESERVED and not any(one(field.type) for one in binary)]
+    there = [field.name for field in schema if field.name not in RESERVED and not any(one(field.type) for one in binary)]
+    names = list(dict.fromkeys([*use, *((label,) if label else ())])) if use else there
+    return [name for name in names if name not in leave]
 
 
 def _no_split() -> CurateError:

@@ -65,7 +65,7 @@ class TableDuplicates(Global):
         from xxhash import xxh3_128_hexdigest
 
         def sign(batch: pa.Table) -> pa.Table:
-            names = sorted(set(column_names(batch.schema, self.use, None)) - {*self.leave, self.label})
+            names = sorted(set(column_names(batch.schema, self.use, None, self.leave)) - {self.label})
             cells = [_written(batch.column(name)) for name in names]
             keys = [xxh3_128_hexdigest(repr(row)) for row in zip(*cells, strict=True)] or [""] * batch.num_rows
             labels = _written(batch.column(self.label)) if self.label else [None] * batch.num_rows

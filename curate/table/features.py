@@ -36,6 +36,7 @@ class TableFeatures(Table):
     `curate.table_arrays`.
     """
 
+    replaces: ClassVar[bool] = False
     reasons: ClassVar[Mapping[str, str]] = {
         "empty_as_mean": "edited: an empty cell counts as the mean in `features` (put `table_missing` before it)",
         "unseen_category": "edited: the train split has no such category, or it is rare there: it counts as `(other)`",

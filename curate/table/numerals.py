@@ -62,6 +62,8 @@ def as_number(text: str, mark: str, units: Mapping[str, float]) -> Number:
     if found is None:
         return None
     sign, before, body, exponent, behind = found.groups()
+    if sign and body[0] in "+-":
+        return None
     factor = 1.0
     for word in (before.strip().lower(), behind.strip().lower()):
         if word == "%":
