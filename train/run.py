@@ -5,6 +5,7 @@ Nothing here imports torch when it is imported: what OpenMP reads is set first, 
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.dataset.reader import open_dataset
 from curate.errors import CurateError
+from curate.table.recipe import RECIPE, recipe_of
 from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.pack import Pack
 from curate.tokenize.tokenizer import load_tokenizer
@@ -123,6 +125,8 @@ def _trained(
         if config.lora and config.lora.path:
             hashes["lora"] = folder_hash(Path(config.lora.path))
         prepare(folder, config, packs, models=hashes, allow=allow, fresh=fresh)
+        if config.data.features:
+            folder.write_text(RECIPE, json.dumps(recipe_of(datasets[config.dataset]), sort_keys=True))
         _tell_splits(config.run, packs)
     complete = first and folder.result()
     if complete:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["Recipe", "put_all", "recipe_of"]
+__all__ = ["RECIPE", "Recipe", "put_all", "recipe_of"]
+
+RECIPE = "table.json"
+"""Where a run that learns from a table keeps its recipe, for rows that come later."""
 
 Recipe = list[dict[str, Any]]
 

@@ -69,7 +69,13 @@ class TableTypes(Table):
     most_categories: int = Field(100, ge=2, description="Different values beyond which a column of strings is text.")
 
     def cell(self, column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-        """All as text, so that a column that is of numbers in one file and of strings in another is one."""
+        """All as it was written, so that a column that is of numbers in one file and of text in another is one."""
+        import pyarrow as pa
+
+        from curate.jsontext import number_text
+
+        if pa.types.is_floating(column.type):
+            return pa.array([None if one is None else number_text(one) for one in column.to_pylist()], pa.string())
         return column.cast("string")
 
     # ---- learning

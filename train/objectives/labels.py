@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.train.data.batch import IGNORED, Batch
+from curate.train.models.perceptron import beside_text
 from curate.train.objectives.contract import Loss, Objective, target_weights, trunk_inputs
 from curate.train.objectives.metrics import class_metrics, confusion, harmonic, moments, pearson, spearman
 from curate.train.objectives.spans import has_spans, span_counts
@@ -31,6 +32,7 @@ class Classification(Objective):
         settings: Kind of label, pooling, dropout.
         labels: Number of classes; not used for numbers.
         positive: Class whose F1 is measured, too.
+        columns: Numbers of a table that stand beside the text (`features`), if any; a trunk that reads them itself has none.
 
     Validation gives loss, accuracy, macro F1, Matthews' correlation and, of a positive class, `f1`; or for numbers loss,
     Pearson's and Spearman's correlation. `watch` is accuracy or Pearson's correlation. Metrics count rows, the loss is
@@ -40,7 +42,13 @@ class Classification(Objective):
     listed: ClassVar[frozenset[str]] = frozenset({"pairs"})
 
     def __init__(
-        self, trunk: nn.Module, settings: ClassificationSettings, *, labels: int, positive: int | None = None
+        self,
+        trunk: nn.Module,
+        settings: ClassificationSettings,
+        *,
+        labels: int,
+        positive: int | None = None,
+        columns: int = 0,
     ) -> None:
         super().__init__()
         self.model, self.positive = trunk, positive
@@ -49,7 +57,9 @@ class Classification(Objective):
         self.dropout = nn.Dropout(settings.dropout)
         # a decoder's head has no bias: transformers' classes have none
         decoder = getattr(trunk, "sizes", None) is not None and trunk.sizes.kind == "decoder"  # pyright: ignore
-        self.head = nn.Linear(self.model.sentence_width, self.labels, bias=not decoder)
+        self.columns = beside_text(columns) if columns else None
+        width = self.model.sentence_width + (self.columns.width if self.columns else 0)
+        self.head = nn.Linear(width, self.labels, bias=not decoder)
         self.watch = "pearson" if settings.regression else "accuracy"
         self.higher_is_better = True
 
@@ -82,7 +92,16 @@ class Classification(Objective):
         """(rows, labels) float32."""
         pooling = {"pooling": self.pooling} if self.pooling else {}
         features = self.model.sentence(batch["tokens"], **trunk_inputs(self.model, batch), **pooling)
+        if self.columns:
+            features = torch.cat([features, self.columns(batch["features"]).to(features.dtype)], dim=-1)
         return self.head(self.dropout(features)).float()
+
+    def first_weights(self, name: str, tensor: Tensor, generator: torch.Generator) -> None:
+        """Fill a parameter, those of `columns` as their layers do it."""
+        if self.columns and name.startswith("columns."):
+            self.columns.first_weights(name.removeprefix("columns."), tensor, generator)
+        else:
+            super().first_weights(name, tensor, generator)
 
     def _total(self, outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         if self.regression:
