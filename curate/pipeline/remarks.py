@@ -133,16 +133,16 @@ def _of_table(dataset: Dataset, stage: Mapping[str, Any]) -> Iterator[str]:
         if one["reason"] in _UNPARSED:
             count, some = sum(one[split] for split in SPLITS), ", ".join(one["examples"][:3])
             yield (
-                f"`{stage['id']}`: {count:,} cells of `{one['column']}` hold {_UNPARSED[one['reason']]} and are empty now: {some}"
-                + (", ..." if count > 3 else "")
+                f"`{stage['id']}`: cells of `{one['column']}` that held {_UNPARSED[one['reason']]} and are empty now: {count:,}, as "
+                f"in {some}"
             )
     if leaked := stage["reasons"].get("dropped", {}).get("row_in_other_split"):
         yield (
-            f"`{stage['id']}`: {leaked:,} rows stood in two splits, and stay in the one that is measured on alone: split "
-            "behind `exact_duplicates`, or `by` what they have in common"
+            f"`{stage['id']}`: rows that stood in two splits, and stay in the one that is measured on alone: {leaked:,}; "
+            "`split: by: COLUMN` keeps rows together that have a value in common"
         )
     if conflicts := stage["artifacts"].get("conflicts"):
-        yield f"`{stage['id']}`: {conflicts['rows']:,} times equal rows have different labels (artifact `conflicts`)"
+        yield f"`{stage['id']}`: equal rows with different labels: {conflicts['rows']:,} times (artifact `conflicts`)"
 
 
 def _groups(dataset: Dataset, column: str) -> int:

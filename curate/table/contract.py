@@ -35,7 +35,7 @@ __all__ = ["FEATURES", "OUTLIERS", "SPLITS", "Cells", "Gone", "Put", "Table", "c
 FEATURES = "features"
 OUTLIERS = "outliers"
 RESERVED = frozenset({"id", "text", "source_uri", "split", "duplicate_cluster", "parent", "ordinal", FEATURES, OUTLIERS})
-"""Columns that are no part of a table, unless `use` names them."""
+"""Columns that are no part of a table, unless `only` names them."""
 SPLITS = ("train", "validation", "test")
 SHOWN = 20
 """Examples of a reason that are told for a column."""
@@ -100,7 +100,7 @@ class Table(Global):
     replaces: ClassVar[bool] = True
     """Whether it gives columns of the table other values."""
 
-    use: tuple[str, ...] = Field(
+    only: tuple[str, ...] = Field(
         (),
         description="Columns that are worked on; by default all but `id`, `text`, `source_uri`, `split`, lists, and what other "
         "stages say of documents (`duplicate_cluster`, `outliers`, `features`).",
@@ -141,11 +141,11 @@ class Table(Global):
 
     def columns(self) -> Sequence[str] | None:
         """All of them, unless some are named."""
-        return (*self.use, *((self.label,) if self.label else ()), "split") if self.use else None
+        return (*self.only, *((self.label,) if self.label else ()), "split") if self.only else None
 
     def requires(self) -> Sequence[str]:
         """The split, and the columns that are named."""
-        return tuple(dict.fromkeys(["split", *self.use, *((self.label,) if self.label else ())]))
+        return tuple(dict.fromkeys(["split", *self.only, *((self.label,) if self.label else ())]))
 
     def adds(self) -> Sequence[str] | None:
         """Which columns are new shows when it runs."""
@@ -160,7 +160,7 @@ class Table(Global):
         def sign(batch: pa.Table) -> pa.Table:
             if "split" not in batch.column_names:
                 raise _no_split()
-            names = column_names(batch.schema, self.use, self.label, self.leave)
+            names = column_names(batch.schema, self.only, self.label, self.leave)
             if self.replaces and _ROW in names:
                 raise CurateError(
                     f"a column is called `{_ROW}`, which is what the engine calls the place of a document",

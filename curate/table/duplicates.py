@@ -42,7 +42,7 @@ class TableDuplicates(Global):
         "conflicting_label": "other rows of its split have the same cells and another label",
     }
 
-    use: tuple[str, ...] = Field((), description="Columns that are compared; by default all, as of `table_types`, but the label.")
+    only: tuple[str, ...] = Field((), description="Columns that are compared; by default all, as of `table_types`, but the label.")
     leave: tuple[str, ...] = Field((), description="Columns that are not compared: keys, times of entry.")
     label: str | None = Field(None, description="Column of the label.")
     conflicts: Literal["keep", "drop", "majority"] = Field(
@@ -53,11 +53,11 @@ class TableDuplicates(Global):
 
     def columns(self) -> Sequence[str] | None:
         """All of them, unless some are named."""
-        return (*self.use, *((self.label,) if self.label else ()), "split") if self.use else None
+        return (*self.only, *((self.label,) if self.label else ()), "split") if self.only else None
 
     def requires(self) -> Sequence[str]:
         """The columns that are named."""
-        return (*self.use, *((self.label,) if self.label else ()))
+        return (*self.only, *((self.label,) if self.label else ()))
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """The function that hashes the cells of each row."""
@@ -65,7 +65,7 @@ class TableDuplicates(Global):
         from xxhash import xxh3_128_hexdigest
 
         def sign(batch: pa.Table) -> pa.Table:
-            names = sorted(set(column_names(batch.schema, self.use, None, self.leave)) - {self.label})
+            names = sorted(set(column_names(batch.schema, self.only, None, self.leave)) - {self.label})
             cells = [_written(batch.column(name)) for name in names]
             keys = [xxh3_128_hexdigest(repr(row)) for row in zip(*cells, strict=True)] or [""] * batch.num_rows
             labels = _written(batch.column(self.label)) if self.label else [None] * batch.num_rows

@@ -57,8 +57,9 @@ def write_vectors(dataset: Dataset, split: str, role: str, column: str, folder: 
     import numpy as np
 
     rows: list[np.ndarray] = []
-    for number, (value,) in enumerate(rows_of(dataset, split, [column])):
-        found = np.array([np.nan if one is None else one for one in value or ()], dtype="<f4")
+    for number, (value,) in enumerate(rows_of(dataset, split, [column], nested=True)):
+        given = value if isinstance(value, list) else ()
+        found = np.array([one if isinstance(one, int | float) else np.nan for one in given], dtype="<f4")
         if not len(found) or len(found) != len(rows[0] if rows else found) or not np.isfinite(found).all():
             problem = f"`{column}` has {len(found)} numbers" + ("" if np.isfinite(found).all() else ", not all finite")
             raise refusal(dataset, split, number, problem, "each document must have as many, and all of them finite")

@@ -242,7 +242,7 @@ def check_fields(dataset: Dataset, fields: Fields) -> None:
         _check_type(dataset, column, lambda kind: integer(kind) or pa.types.is_floating(kind), "numbers")
     for column in fields.vectors.values():
         numbers = lambda kind: integer(kind) or pa.types.is_floating(kind)  # noqa: E731
-        _check_type(dataset, column, lambda kind: _is_list(kind, numbers), "lists of numbers", _FEATURES)
+        _check_type(dataset, column, lambda kind: text(kind) or _is_list(kind, numbers), "lists of numbers", _FEATURES)
     if fields.messages:
         wanted = "conversations: lists of {role, content}"
         _check_type(dataset, fields.messages, lambda kind: text(kind) or _is_list(kind, pa.types.is_struct), wanted)

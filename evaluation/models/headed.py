@@ -6,7 +6,6 @@ Runs of ours, and Hugging Face folders of the families that our trunks compute. 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from curate.errors import CurateError
 from curate.evaluation.models.contract import not_finite
 from curate.evaluation.models.identity import answers_hash
+from curate.jsontext import loads
 from curate.table.recipe import RECIPE, Recipe, put_all
 from curate.tokenize.roles import roles_of
 from curate.tokenize.tokenizer import load_tokenizer
@@ -245,14 +245,14 @@ def _of_run(path: str, length: int | None) -> HeadedModel:
 
 def headed_of(trained: Trained, name: str, weights: str, length: int | None = None) -> HeadedModel:
     """The model with a head that a run has come to; its kind is one of HEADS."""
-    config, settings = trained.config, trained.config.objective
+    config, settings, table = trained.config, trained.config.objective, _table(trained.tokenizer.parent / RECIPE)
     regression = isinstance(settings, ClassificationSettings) and settings.regression
     return HeadedModel(
-        name, weights, settings.kind, trained.trunk(), _head(trained.tensors),  # pyright: ignore[reportArgumentType]
+        name, weights, settings.kind, trained.trunk(), _scaled(_head(trained.tensors), table),  # pyright: ignore[reportArgumentType]
         _tokenizer(name, trained.tokenizer), min(config.batch.length, length or config.batch.length),
         () if regression else tuple(trained.labels or ()), getattr(settings, "pooling", None), config.data,
         settings.target_length if isinstance(settings, Seq2SeqSettings) else 0,
-        _beside(trained.tensors), _recipe(trained.tokenizer.parent / RECIPE),
+        _beside(trained.tensors), table.get("stages", []),
     )  # fmt: skip
 
 
@@ -287,8 +287,16 @@ def _beside(tensors: dict[str, Tensor]) -> Perceptron | None:
     return layers.eval()
 
 
-def _recipe(path: Path) -> Recipe:
-    return json.loads(path.read_bytes()) if path.is_file() else []
+def _table(path: Path) -> dict[str, Any]:
+    """What a run keeps of the table that it learned from; nothing where it learned from none."""
+    return loads(path.read_bytes()) if path.is_file() else {}
+
+
+def _scaled(head: dict[str, Tensor], table: dict[str, Any]) -> dict[str, Tensor]:
+    """A head that gives numbers as the labels have them."""
+    if table.get("scale", 1.0) == 1.0 and not table.get("centre"):
+        return head
+    return {"weight": head["weight"] * table["scale"], "bias": head["bias"] * table["scale"] + table["centre"]}
 
 
 def _tokenizer(path: str, file: Path | None) -> Tokenizer:

@@ -130,8 +130,9 @@ def _places(made):
 
 def test_a_run_and_data_show_tell_what_did_not_parse_and_what_leaked(made):
     shown = cli(made, "data", "show", "people")
-    assert "note: `table_types`: 1 cells of `age` hold no number and are empty now: " in shown and "(in/0.csv#" in shown
-    assert "note: `table_duplicates`: 1 rows stood in two splits" in shown
+    assert "note: `table_types`: cells of `age` that held no number and are empty now: 1, as in " in shown
+    assert "(in/0.csv#" in shown
+    assert "note: `table_duplicates`: rows that stood in two splits, and stay in the one that is measured on alone: 1;" in shown
     assert "tells of the label (nats)" in shown
 
 

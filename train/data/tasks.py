@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["Task", "pack_all", "positive_of", "references", "tasks_of"]
+__all__ = ["Task", "label_scale", "pack_all", "positive_of", "references", "tasks_of"]
 
 CHAT = ("system", "user", "assistant", "end")
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -261,6 +261,18 @@ def positive_of(wanted: str | int | None, labels: Sequence[str | int], *, where:
         some = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
         raise CurateError(f"no document has the label `{wanted}`", where, f"labels: {some}")
     return names.index(str(wanted))
+
+
+def label_scale(data: DataSettings, objective: ObjectiveSettings, pack: Pack) -> tuple[float, float]:
+    """What is added to a number that is predicted from a table, and what it is multiplied with before: prices are no weights.
+
+    Mean and deviation of the train split's labels; 0 and 1 of all else.
+    """
+    regression = isinstance(objective, ClassificationSettings) and objective.regression
+    if not (regression and data.features):
+        return 0.0, 1.0
+    labels = pack.rows("train").numbers("label")
+    return float(labels.mean()), float(labels.std()) or 1.0
 
 
 def _documents(pack: Pack, split: str) -> int:

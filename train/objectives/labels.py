@@ -33,6 +33,7 @@ class Classification(Objective):
         labels: Number of classes; not used for numbers.
         positive: Class whose F1 is measured, too.
         columns: Numbers of a table that stand beside the text (`features`), if any; a trunk that reads them itself has none.
+        scale: What is added to a number that is predicted, and what it is multiplied with before; the loss is in the latter.
 
     Validation gives loss, accuracy, macro F1, Matthews' correlation and, of a positive class, `f1`; or for numbers loss,
     Pearson's and Spearman's correlation. `watch` is accuracy or Pearson's correlation. Metrics count rows, the loss is
@@ -49,11 +50,12 @@ class Classification(Objective):
         labels: int,
         positive: int | None = None,
         columns: int = 0,
+        scale: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         super().__init__()
         self.model, self.positive = trunk, positive
         self.regression, self.pooling = settings.regression, settings.pooling
-        self.labels = 1 if settings.regression else labels
+        self.labels, self.scale = 1 if settings.regression else labels, scale
         self.dropout = nn.Dropout(settings.dropout)
         # a decoder's head has no bias: transformers' classes have none
         decoder = getattr(trunk, "sizes", None) is not None and trunk.sizes.kind == "decoder"  # pyright: ignore
@@ -94,7 +96,9 @@ class Classification(Objective):
         features = self.model.sentence(batch["tokens"], **trunk_inputs(self.model, batch), **pooling)
         if self.columns:
             features = torch.cat([features, self.columns(batch["features"]).to(features.dtype)], dim=-1)
-        return self.head(self.dropout(features)).float()
+        outputs = self.head(self.dropout(features)).float()
+        centre, deviation = self.scale
+        return outputs if self.scale == (0.0, 1.0) else outputs * deviation + centre
 
     def first_weights(self, name: str, tensor: Tensor, generator: torch.Generator) -> None:
         """Fill a parameter, those of `columns` as their layers do it."""
@@ -105,7 +109,7 @@ class Classification(Objective):
 
     def _total(self, outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         if self.regression:
-            return ((outputs[:, 0] - labels.float()).square() * weights).sum()
+            return (((outputs[:, 0] - labels.float()) / self.scale[1]).square() * weights).sum()
         return _cross_entropy(outputs, labels, weights)
 
 
