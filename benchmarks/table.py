@@ -93,7 +93,9 @@ def trained(folder: Path, label: str, *, regression: bool) -> float:
     logits, _ = model.read([""] * len(rows), None, model.features(rows))
     if regression:
         return float(r2_score([row[label] for row in rows], logits[:, 0]))
-    return statistics.mean(model.labels[one] == str(row[label]) for one, row in zip(logits.argmax(1), rows, strict=True))
+    return statistics.mean(
+        model.labels[one] == str(row[label]) for one, row in zip(logits.argmax(1), rows, strict=True)
+    )
 
 
 def theirs(dataset: Any, label: str, *, regression: bool) -> dict[str, float]:
@@ -107,7 +109,11 @@ def theirs(dataset: Any, label: str, *, regression: bool) -> dict[str, float]:
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     whole = dataset.arrow().to_pandas()
-    own = [name for name in whole.columns if name.endswith("_missing") or name in ("id", "source_uri", "features", "outliers")]
+    own = [
+        name
+        for name in whole.columns
+        if name.endswith("_missing") or name in ("id", "source_uri", "features", "outliers")
+    ]
     frame = whole.drop(columns=own)
     for name in (name for name in frame.columns if f"{name}_missing" in whole.columns):
         frame[name] = frame[name].mask(whole[f"{name}_missing"] == 1)
@@ -138,10 +144,15 @@ def quality(seeds: int) -> None:
         for seed in range(1, seeds + 1):
             with tempfile.TemporaryDirectory() as folder:
                 dataset = version(Path(folder), rows, label, seed)
-                found = {**theirs(dataset, label, regression=regression), "ours": trained(Path(folder), label, regression=regression)}
+                found = {
+                    **theirs(dataset, label, regression=regression),
+                    "ours": trained(Path(folder), label, regression=regression),
+                }
             for key, value in found.items():
                 scores.setdefault(key, []).append(value)
-        told = ", ".join(f"{key} {statistics.median(some):.3f} ({min(some):.3f}-{max(some):.3f})" for key, some in scores.items())
+        told = ", ".join(
+            f"{key} {statistics.median(some):.3f} ({min(some):.3f}-{max(some):.3f})" for key, some in scores.items()
+        )
         print(f"{name}: {told}", flush=True)
 
 

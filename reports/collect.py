@@ -73,7 +73,8 @@ def _tag(store: Store, dataset: str, version: str) -> str | None:
 def _tables(store: Store, record: dict[str, Any]) -> tuple[ArtifactTable, ...]:
     """What stages over all documents tell in a table, as it is told to people."""
     return tuple(
-        ArtifactTable(one.name, one.columns, tuple(one.rows[:ROWS_SHOWN]), len(one.rows)) for one in shown(store, record)
+        ArtifactTable(one.name, one.columns, tuple(one.rows[:ROWS_SHOWN]), len(one.rows))
+        for one in shown(store, record)
     )
 
 

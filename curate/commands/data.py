@@ -182,7 +182,13 @@ def _print_tables(store: Store, stage: dict[str, Any]) -> None:
 def _digits(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else visible(value, in_one_line=True) if isinstance(value, str) else value
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float)
+        else visible(value, in_one_line=True)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _print_mix(stage: dict[str, Any], cells: list[dict[str, Any]]) -> None:

@@ -1,6 +1,6 @@
 """Tables that stages over all documents leave with a version: how a mixture came out, what a table's train split taught.
 
-    open_dataset(NAME).artifact("table_features", "learned")     a pyarrow.Table
+open_dataset(NAME).artifact("table_features", "learned")     a pyarrow.Table
 """
 
 from __future__ import annotations

@@ -235,7 +235,9 @@ class Dataset:
         empty: polars.DataFrame = polars.from_arrow(self.schema.empty_table())  # type: ignore[assignment]
         return register_io_source(read, schema=empty.schema, is_pure=True)
 
-    def arrays(self, label: str, split: str | None = None, *, features: str = "features") -> tuple[np.ndarray, np.ndarray]:
+    def arrays(
+        self, label: str, split: str | None = None, *, features: str = "features"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """X and y as scikit-learn takes them: (rows, numbers) float64, and the label of each row.
 
         Args:

@@ -183,7 +183,9 @@ def check_rows(verdicts: pa.Table, count: int, stage: str) -> None:
             f"stage `{stage}` decides about row {rows.min() if rows.min() < 0 else rows.max()} of {count} documents",
             hint="`row` counts from 0 in the documents that are decided about",
         )
-    single = verdicts.column("path").is_null().to_numpy() if "path" in verdicts.column_names else np.ones(len(rows), bool)
+    single = (
+        verdicts.column("path").is_null().to_numpy() if "path" in verdicts.column_names else np.ones(len(rows), bool)
+    )
     numbers, counts = np.unique(rows, return_counts=True)
     if np.isin(rows[single], numbers[counts > 1]).any():
         raise CurateError(

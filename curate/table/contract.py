@@ -34,7 +34,9 @@ __all__ = ["FEATURES", "OUTLIERS", "SPLITS", "Cells", "Gone", "Put", "Table", "c
 
 FEATURES = "features"
 OUTLIERS = "outliers"
-RESERVED = frozenset({"id", "text", "source_uri", "split", "duplicate_cluster", "parent", "ordinal", FEATURES, OUTLIERS})
+RESERVED = frozenset(
+    {"id", "text", "source_uri", "split", "duplicate_cluster", "parent", "ordinal", FEATURES, OUTLIERS}
+)
 """Columns that are no part of a table, unless `only` names them."""
 SPLITS = ("train", "validation", "test")
 SHOWN = 20
@@ -134,7 +136,9 @@ class Table(Global):
 
         kind = column.type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-            return column.cast(pa.float64()) if not pa.types.is_boolean(kind) else column.cast(pa.int8()).cast("float64")
+            return (
+                column.cast(pa.float64()) if not pa.types.is_boolean(kind) else column.cast(pa.int8()).cast("float64")
+            )
         return column.cast(pa.string())
 
     # ---- what the engine asks
@@ -168,7 +172,9 @@ class Table(Global):
                 )
             given = {f"{_PREFIX}{name}": self.cell(batch.column(name)) for name in names}
             hashes = np.array([xxh3_64_intdigest(one) for one in batch.column("id").to_pylist()], np.uint64)
-            return pa.table({"split": batch.column("split"), "draw": hashes / 2.0**64, "place": batch.column("source_uri"), **given})
+            return pa.table(
+                {"split": batch.column("split"), "draw": hashes / 2.0**64, "place": batch.column("source_uri"), **given}
+            )
 
         return sign
 
@@ -270,7 +276,9 @@ def column_names(schema: pa.Schema, use: Sequence[str], label: str | None, leave
     import pyarrow as pa
 
     binary = (pa.types.is_nested, pa.types.is_binary, pa.types.is_large_binary)
-    there = [field.name for field in schema if field.name not in RESERVED and not any(one(field.type) for one in binary)]
+    there = [
+        field.name for field in schema if field.name not in RESERVED and not any(one(field.type) for one in binary)
+    ]
     names = list(dict.fromkeys([*use, *((label,) if label else ())])) if use else there
     return [name for name in names if name not in leave]
 
@@ -306,7 +314,9 @@ def _verdicts(put: Put, count: int) -> pa.Table:
     left = _leaving(put, count)
     rows: list[dict[str, Any]] = []
     for row, gone in left.items():
-        rows.append({"row": row, "verdict": "dropped", "reason": gone.reason, **_compared(gone, row), "detail": gone.detail})
+        rows.append(
+            {"row": row, "verdict": "dropped", "reason": gone.reason, **_compared(gone, row), "detail": gone.detail}
+        )
     for one in put.cells:
         for row in one.rows.nonzero()[0].tolist():
             if row not in left:

@@ -42,7 +42,9 @@ class TableDuplicates(Global):
         "conflicting_label": "other rows of its split have the same cells and another label",
     }
 
-    only: tuple[str, ...] = Field((), description="Columns that are compared; by default all, as of `table_types`, but the label.")
+    only: tuple[str, ...] = Field(
+        (), description="Columns that are compared; by default all, as of `table_types`, but the label."
+    )
     leave: tuple[str, ...] = Field((), description="Columns that are not compared: keys, times of entry.")
     label: str | None = Field(None, description="Column of the label.")
     conflicts: Literal["keep", "drop", "majority"] = Field(
@@ -125,5 +127,8 @@ def _written(column: pa.ChunkedArray) -> list[str | None]:
 
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
-        return [str(int(value)) if value is not None and value.is_integer() else None if value is None else repr(value) for value in values]
+        return [
+            str(int(value)) if value is not None and value.is_integer() else None if value is None else repr(value)
+            for value in values
+        ]
     return [None if value is None else str(value) for value in values]

@@ -47,7 +47,9 @@ class TableFeatures(Table):
         description="standard: mean 0, deviation 1; robust: median 0, distance of quartiles 1; range: from 0 to 1 (beyond it "
         "outside of the train split); none.",
     )
-    most_categories: int = Field(100, ge=2, description="Different values beyond which a column of strings is text: left out.")
+    most_categories: int = Field(
+        100, ge=2, description="Different values beyond which a column of strings is text: left out."
+    )
     least_rows: int = Field(1, ge=1, description="Rows of the train split below which a category is rare.")
     select: int | None = Field(None, ge=1, description="Keep as many columns, those that tell most of the label.")
     least_information: float = Field(0.0, ge=0, description="Leave out columns that tell less, in nats.")
@@ -73,7 +75,9 @@ class TableFeatures(Table):
                 )
         self._select(found)
         if not any(one["kept"] for one in found.values()):
-            raise CurateError("no column of the table is left to learn from", hint="the artifact of `table_types` says their kinds")
+            raise CurateError(
+                "no column of the table is left to learn from", hint="the artifact of `table_types` says their kinds"
+            )
         return {"columns": found}
 
     def _column(self, column: pa.ChunkedArray) -> dict[str, Any]:
@@ -83,7 +87,9 @@ class TableFeatures(Table):
         if kind in ("text", "empty"):
             return {"kind": kind, "why": "text" if kind == "text" else "no value"}
         if kind == "category":
-            counts = {one["values"]: one["counts"] for one in column.value_counts().to_pylist() if one["values"] is not None}
+            counts = {
+                one["values"]: one["counts"] for one in column.value_counts().to_pylist() if one["values"] is not None
+            }
             if len(counts) < 2 and not column.null_count:
                 return {"kind": kind, "why": "one value"}
             return {"kind": kind, "categories": sorted(value for value in counts if counts[value] >= self.least_rows)}

@@ -36,12 +36,18 @@ class TableMissing(Table):
         "no_label": "it has no label",
     }
 
-    numbers: Numbers = Field("median", description="What an empty cell of a number is filled with; keep: it stays empty.")
-    others: Others = Field("mode", description="What an empty cell of a category is filled with; of a date the median day.")
+    numbers: Numbers = Field(
+        "median", description="What an empty cell of a number is filled with; keep: it stays empty."
+    )
+    others: Others = Field(
+        "mode", description="What an empty cell of a category is filled with; of a date the median day."
+    )
     fill: dict[str, Numbers] = Field({}, description="The same, by column; drop: its row leaves.")
     values: dict[str, float | str] = Field({}, description="What empty cells of a column are filled with, by column.")
     flag: bool = Field(True, description="Add the columns `NAME_missing`.")
-    most_categories: int = Field(100, ge=2, description="Different values beyond which a column of strings is text: left alone.")
+    most_categories: int = Field(
+        100, ge=2, description="Different values beyond which a column of strings is text: left alone."
+    )
 
     def fit(self, rows: pa.Table) -> dict[str, Any]:
         """Of each column what fills its empty cells, and whether they are flagged."""
@@ -53,7 +59,8 @@ class TableMissing(Table):
             flagged = self.flag and name != self.label and column.null_count > 0 and kind not in ("empty", "text")
             if flagged and f"{name}{FLAG}" in rows.column_names:
                 raise CurateError(
-                    f"there is a column `{name}{FLAG}` already", hint="leave it out, or set `flag: false`: it would be replaced"
+                    f"there is a column `{name}{FLAG}` already",
+                    hint="leave it out, or set `flag: false`: it would be replaced",
                 )
             found[name] = {"kind": kind, "how": how, "value": value, "flag": flagged, "empty": column.null_count}
         return {"columns": found, "rows": rows.num_rows}
@@ -66,7 +73,9 @@ class TableMissing(Table):
             if kind == "number" and isinstance(given, str):
                 raise CurateError(f"`values` has `{given}` for `{name}`, a column of numbers", hint="give a number")
             return "value", given if kind in ("number", "empty") else str(given)
-        how = self.fill.get(name) or ("keep" if kind in ("text", "empty") else self.numbers if kind == "number" else self.others)
+        how = self.fill.get(name) or (
+            "keep" if kind in ("text", "empty") else self.numbers if kind == "number" else self.others
+        )
         if how in ("keep", "drop") or kind == "empty":
             return how if how == "drop" else "keep", None
         if kind == "number" and how != "mode":
@@ -77,8 +86,12 @@ class TableMissing(Table):
             there = np.sort(days([value for value in column.to_pylist() if value is not None]))
             return "median", from_days(there[(len(there) - 1) // 2])
         if how != "mode":
-            raise CurateError(f"`{name}` is a column of the kind {kind}: it has no {how}", hint=f"`fill: {{{name}: mode}}`")
-        counts = {one["values"]: one["counts"] for one in column.value_counts().to_pylist() if one["values"] is not None}
+            raise CurateError(
+                f"`{name}` is a column of the kind {kind}: it has no {how}", hint=f"`fill: {{{name}: mode}}`"
+            )
+        counts = {
+            one["values"]: one["counts"] for one in column.value_counts().to_pylist() if one["values"] is not None
+        }
         return how, min(counts, key=lambda value: (-counts[value], value))
 
     def learned(self, fitted: Mapping[str, Any]) -> list[dict[str, Any]]:

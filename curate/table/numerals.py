@@ -15,7 +15,9 @@ from datetime import date
 __all__ = ["Number", "as_date", "as_number", "date_order", "decimal_mark", "folded", "is_code"]
 
 Number = float | None
-_NUMERAL = re.compile(r"([+-]?)\s?(\D{0,12}?)\s?([+-]?\d[\d.,' \u00a0\u202f\u2019]*|\.\d+)(?:[eE]([+-]?\d{1,3}))?\s?(\D{0,12})")
+_NUMERAL = re.compile(
+    r"([+-]?)\s?(\D{0,12}?)\s?([+-]?\d[\d.,' \u00a0\u202f\u2019]*|\.\d+)(?:[eE]([+-]?\d{1,3}))?\s?(\D{0,12})"
+)
 _CODE = re.compile(r"[+-]?(0\d[\d]*|\d{16,})")
 _YEAR_FIRST = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ]00:00(?::00(?:\.0+)?)?Z?)?")
 _YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})(?:[T ]00:00(?::00(?:\.0+)?)?Z?)?")

@@ -79,7 +79,9 @@ class TableOutliers(Table):
         import pyarrow as pa
 
         put, named = Put(), np.full(rows.num_rows, "", dtype=object)
-        train = np.array([one == "train" for one in rows.column("split").to_pylist()] if "split" in rows.column_names else [])
+        train = np.array(
+            [one == "train" for one in rows.column("split").to_pylist()] if "split" in rows.column_names else []
+        )
         for name, one in fitted["columns"].items():
             if name not in rows.column_names or one["low"] is None:
                 continue

@@ -51,7 +51,9 @@ def put_all(recipe: Recipe, rows: Sequence[dict[str, Any]]) -> pa.Table:
     for one in recipe:
         stage = find_stage(one["stage"]).model_validate(one["settings"])
         assert isinstance(stage, Table)
-        known = {name: stage.cell(table.column(name)) for name in one["fitted"]["columns"] if name in table.column_names}
+        known = {
+            name: stage.cell(table.column(name)) for name in one["fitted"]["columns"] if name in table.column_names
+        }
         for name in one["fitted"]["columns"]:
             known.setdefault(name, pa.nulls(table.num_rows, pa.string()))
         try:

@@ -44,7 +44,9 @@ class TableTypes(Table):
         "no_date": "edited: empty, since it is no date (or its day and month cannot be told apart) and its column is of dates",
     }
 
-    types: dict[str, Given] = Field({}, description="Types of columns by name; of others they follow from the train split.")
+    types: dict[str, Given] = Field(
+        {}, description="Types of columns by name; of others they follow from the train split."
+    )
     missing: tuple[str, ...] = Field(
         MISSING, description="Words that stand for an empty cell, in any case; `none` is not among them unless named."
     )
@@ -59,13 +61,16 @@ class TableTypes(Table):
         "not, the column is none of dates.",
     )
     units: dict[str, dict[str, float]] = Field(
-        {}, description="Units of a column, each with what a number of it is multiplied with: `{weight: {kg: 1, g: 0.001}}`."
+        {},
+        description="Units of a column, each with what a number of it is multiplied with: `{weight: {kg: 1, g: 0.001}}`.",
     )
     values: dict[str, dict[str, str]] = Field(
         {}, description="Categories of a column that are others: `{sex: {m: male, f: female}}`, in any case."
     )
     merge_case: bool = Field(True, description="Categories that differ in case and spaces alone are one.")
-    share: float = Field(0.8, gt=0.5, le=1, description="Least share of the cells of a column that must parse as its type.")
+    share: float = Field(
+        0.8, gt=0.5, le=1, description="Least share of the cells of a column that must parse as its type."
+    )
     most_categories: int = Field(100, ge=2, description="Different values beyond which a column of strings is text.")
 
     def cell(self, column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

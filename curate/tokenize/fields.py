@@ -88,7 +88,12 @@ class Fields(BaseModel):
 
     def facts(self) -> dict[str, Any]:
         """As they are written down; what was added after the first packs only where it is used, so that those are found."""
-        unused = {"turns": not self.turns, "bytes": not self.bytes, "unfit": not self.leaves_out, "vectors": not self.vectors}
+        unused = {
+            "turns": not self.turns,
+            "bytes": not self.bytes,
+            "unfit": not self.leaves_out,
+            "vectors": not self.vectors,
+        }
         return self.model_dump(mode="json", exclude={name for name, is_so in unused.items() if is_so})
 
     @property

@@ -59,7 +59,7 @@ class HeadedModel:
         pooling: What stands for a text; None: as built.
         columns: Those of its training.
         target_length: Most tokens of a text that it writes.
-        beside: Layers over the numbers of a table that stand beside the text, if any.
+        beside: Layers over what stands for the text and the numbers of a table, if it reads both.
         recipe: What the stages of the table have learned, to make those numbers of new rows.
         progress: Is told the share of a request that is done.
     """
@@ -106,10 +106,14 @@ class HeadedModel:
             return None
         if any(row.get(name) is None for row in rows):
             rows = self._made(rows, name)
-        wanted = (self.beside or self.trunk).embedding.num_embeddings
+        wanted = self.trunk.embedding.num_embeddings
+        if self.beside:
+            wanted = self.beside.embedding.num_embeddings - self.trunk.sentence_width
         for row in rows:
             if len(row[name]) != wanted:
-                raise CurateError(f"`{name}` has {len(row[name])} numbers, and the model reads {wanted}", hint="train it on these")
+                raise CurateError(
+                    f"`{name}` has {len(row[name])} numbers, and the model reads {wanted}", hint="train it on these"
+                )
         return np.array([row[name] for row in rows], np.float32).reshape(len(rows), wanted)
 
     def _made(self, rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -150,14 +154,14 @@ class HeadedModel:
             whole = len(tokens) + (0 if other is None else len(other)) + special
             cuts.append(max(whole - self.length, 0))
         pooling = {"pooling": self.pooling} if self.pooling else {}
-        width = self.trunk.sentence_width + (self.beside.width if self.beside else 0)
+        width = self.beside.width if self.beside else self.trunk.sentence_width
         found = np.zeros((len(rows), width), np.float32)
         for numbers, batch in self._batches(rows):
             if table is not None:
                 batch["features"] = torch.from_numpy(table[numbers])
             features = self.trunk.sentence(batch.pop("tokens"), **trunk_inputs(self.trunk, batch), **pooling)
             if self.beside:
-                features = torch.cat([features, self.beside(batch["features"])], dim=-1)
+                features = self.beside(torch.cat([features, batch["features"].to(features.dtype)], dim=-1))
             found[numbers] = features.float().numpy()
         return found, cuts
 

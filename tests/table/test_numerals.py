@@ -17,7 +17,9 @@ def test_a_number_is_read_however_it_is_written(text, value):
     assert as_number(text, ".", {"kg": 1000, "$": 1}) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("text", ["", "abc", "1,2,3", "12 34", "3-4", "5 lb", "1.2.3", "--5", "1e", "7" * 65, "12/3", "1..2"])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "1,2,3", "12 34", "3-4", "5 lb", "1.2.3", "--5", "1e", "7" * 65, "12/3", "1..2"]
+)
 def test_what_is_no_number_is_none(text):
     assert as_number(text, ".", {"kg": 1000}) is None
 
@@ -25,7 +27,13 @@ def test_what_is_no_number_is_none(text):
 def test_what_may_be_both_is_read_by_the_mark_of_its_column():
     assert (as_number("1,234", ".", {}), as_number("1,234", ",", {})) == (1234, pytest.approx(1.234))
     assert (as_number("1.234", ".", {}), as_number("1.234", ",", {})) == (pytest.approx(1.234), 1234)
-    assert [decimal_mark(text) for text in ("1,234", "1.234,5", "1,5", "1,234,567", "12")] == [None, ",", ",", ".", None]
+    assert [decimal_mark(text) for text in ("1,234", "1.234,5", "1,5", "1,234,567", "12")] == [
+        None,
+        ",",
+        ",",
+        ".",
+        None,
+    ]
 
 
 def test_infinity_is_told_from_what_is_no_number():
@@ -33,7 +41,13 @@ def test_infinity_is_told_from_what_is_no_number():
 
 
 def test_keys_of_digits_are_no_numbers():
-    assert [is_code(text) for text in ("007", "1234567890123456", "0", "0.5", "123")] == [True, True, False, False, False]
+    assert [is_code(text) for text in ("007", "1234567890123456", "0", "0.5", "123")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_dates_are_read_by_the_order_that_they_or_their_column_show():

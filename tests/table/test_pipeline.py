@@ -111,7 +111,10 @@ def test_why_tells_each_cell_before_and_after_and_why(made, people):
     (row,) = (row for row in people.arrow("train").to_pylist() if row["age"] > 7)
     said = cli(made, "why", row["id"])
     assert "table_types: edited number_form in `age`: `1,000` -> 1000" in said
-    assert f"table_outliers: edited outlier_clipped, 1000 (at most {row['age']:g}) in `age`: 1000 -> {row['age']:g}" in said
+    assert (
+        f"table_outliers: edited outlier_clipped, 1000 (at most {row['age']:g}) in `age`: 1000 -> {row['age']:g}"
+        in said
+    )
     edits = json.loads(cli(made, "why", row["id"], "--json"))["edits"]
     assert [(one["before"], one["after"]) for one in edits] == [("1,000", 1000.0), (1000.0, row["age"])]
 
@@ -132,7 +135,10 @@ def test_a_run_and_data_show_tell_what_did_not_parse_and_what_leaked(made):
     shown = cli(made, "data", "show", "people")
     assert "note: `table_types`: cells of `age` that held no number and are empty now: 1, as in " in shown
     assert "(in/0.csv#" in shown
-    assert "note: `table_duplicates`: rows that stood in two splits, and stay in the one that is measured on alone: 1;" in shown
+    assert (
+        "note: `table_duplicates`: rows that stood in two splits, and stay in the one that is measured on alone: 1;"
+        in shown
+    )
     assert "tells of the label (nats)" in shown
 
 
@@ -159,7 +165,9 @@ def test_new_rows_get_what_a_run_gave(made, people):
     put = put_all(recipe, [{name: value or None for name, value in row.items()} for row in rows]).to_pylist()
     for row, one in enumerate(put):
         if places[row] in kept:
-            assert [one[name] for name in ("age", "city", "features")] == [kept[places[row]][name] for name in ("age", "city", "features")]
+            assert [one[name] for name in ("age", "city", "features")] == [
+                kept[places[row]][name] for name in ("age", "city", "features")
+            ]
     (bare,) = put_all(recipe, [{"city": "Lima"}]).to_pylist()
     assert len(bare["features"]) == 5 and bare["age_missing"] == 1
 
@@ -174,7 +182,9 @@ def test_without_a_train_split_it_is_said_what_is_missing(tmp_path):
 
 
 def test_columns_of_any_name_are_columns_and_a_column_is_numbers_in_one_file_and_text_in_another(tmp_path):
-    path = written(tmp_path, stages="\n  - {stage: split, train: 1, validation: 0, test: 0}\n  - {stage: table_types}\n")
+    path = written(
+        tmp_path, stages="\n  - {stage: split, train: 1, validation: 0, test: 0}\n  - {stage: table_types}\n"
+    )
     (tmp_path / "in" / "0.csv").write_text("number,document,draw,place,shard\n1,a,1,p,2\n2,b,2,p,3\n")
     (tmp_path / "in" / "1.csv").write_text("number,document,draw,place,shard\n3.0,a,1,p,\n4,b,2,p,x\n")
     run(path, workers=1)
@@ -183,7 +193,9 @@ def test_columns_of_any_name_are_columns_and_a_column_is_numbers_in_one_file_and
 
 
 def test_a_column_that_is_called_as_the_engine_calls_places_is_refused(tmp_path):
-    path = written(tmp_path, stages="\n  - {stage: split, train: 1, validation: 0, test: 0}\n  - {stage: table_types}\n")
+    path = written(
+        tmp_path, stages="\n  - {stage: split, train: 1, validation: 0, test: 0}\n  - {stage: table_types}\n"
+    )
     (tmp_path / "in" / "0.csv").write_text("row,b\n1,a\n2,b\n")
     with pytest.raises(CurateError, match="a column is called `row`"):
         run(path, workers=1)
@@ -191,10 +203,14 @@ def test_a_column_that_is_called_as_the_engine_calls_places_is_refused(tmp_path)
 
 @pytest.mark.slow
 def test_very_wide_tables_go_through(tmp_path):
-    path = written(tmp_path, stages=STAGES.replace("column: part", "train: 0.8, validation: 0, test: 0.2").replace("part", "k"))
+    path = written(
+        tmp_path, stages=STAGES.replace("column: part", "train: 0.8, validation: 0, test: 0.2").replace("part", "k")
+    )
     width = 150
     names = ",".join([f"c{number}" for number in range(width)] + ["k", "y"])
-    lines = [",".join([str((row * number) % 7) for number in range(width)] + [str(row), "ab"[row % 2]]) for row in range(20)]
+    lines = [
+        ",".join([str((row * number) % 7) for number in range(width)] + [str(row), "ab"[row % 2]]) for row in range(20)
+    ]
     (tmp_path / "in" / "0.csv").write_text("\n".join([names, *lines]) + "\n")
     run(path, workers=1)
     X, _ = open_dataset("people", tmp_path / ".curate").arrays("y")  # noqa: N806

@@ -32,9 +32,16 @@ def put(stage, train, other=None):
 
 
 def test_numbers_become_numbers_and_what_is_none_is_told():
-    columns, cells, _ = put(TableTypes(), rows(a=["1", "2.5", "1,234.5", "n/a", "x", "inf", None, "3", "4", "5", "6", "7", "8"]))
+    columns, cells, _ = put(
+        TableTypes(), rows(a=["1", "2.5", "1,234.5", "n/a", "x", "inf", None, "3", "4", "5", "6", "7", "8"])
+    )
     assert columns["a"][:7] == [1, 2.5, 1234.5, None, None, None, None]
-    assert cells == [("a", "number_form", [2]), ("a", "missing_word", [3]), ("a", "no_number", [4]), ("a", "not_finite", [5])]
+    assert cells == [
+        ("a", "number_form", [2]),
+        ("a", "missing_word", [3]),
+        ("a", "no_number", [4]),
+        ("a", "not_finite", [5]),
+    ]
 
 
 def test_keys_with_leading_zeros_and_long_ones_stay_text():
@@ -55,7 +62,10 @@ def test_marks_that_are_mixed_are_each_read_as_they_show():
 
 def test_units_and_percent():
     stage = TableTypes(units={"w": {"kg": 1, "G": 0.001}})
-    assert put(stage, rows(w=["2 kg", "500 g", "1"], p=["10%", "5 %", "0.5"]))[0] == {"w": [2, 0.5, 1], "p": [0.1, 0.05, 0.5]}
+    assert put(stage, rows(w=["2 kg", "500 g", "1"], p=["10%", "5 %", "0.5"]))[0] == {
+        "w": [2, 0.5, 1],
+        "p": [0.1, 0.05, 0.5],
+    }
 
 
 def test_dates_get_one_form_and_an_order_that_does_not_show_makes_none():
@@ -97,8 +107,15 @@ def test_any_text_is_read_alike_in_any_cut_and_never_fails(values):
 
 
 def test_empty_cells_are_filled_by_what_train_has_and_flagged():
-    train = rows(n=[1.0, 3.0, 10.0, None], c=["a", "b", "b", None], d=["2024-01-01", "2024-01-03", "2024-03-01", None], y=["q"] * 4)
-    columns, cells, gone = put(TableMissing(label="y"), train, rows(n=[None, 9.0], c=[None, "z"], d=[None, "2020-01-01"], y=[None, "q"]))
+    train = rows(
+        n=[1.0, 3.0, 10.0, None],
+        c=["a", "b", "b", None],
+        d=["2024-01-01", "2024-01-03", "2024-03-01", None],
+        y=["q"] * 4,
+    )
+    columns, cells, gone = put(
+        TableMissing(label="y"), train, rows(n=[None, 9.0], c=[None, "z"], d=[None, "2020-01-01"], y=[None, "q"])
+    )
     assert columns == {
         "n_missing": [1, 0], "n": [3, 9], "c_missing": [1, 0], "c": ["b", "z"], "d_missing": [1, 0], "d": ["2024-01-03", "2020-01-01"],
     }  # fmt: skip

@@ -131,7 +131,9 @@ def test_a_list_of_another_length_or_without_a_number_is_refused_by_its_document
     (tmp_path / "in.jsonl").write_text("".join(
         json.dumps({"id": f"d{number}", "f": [1.0, 2.0] if number else [1.0], "y": "ab"[number % 2]}) + "\n" for number in (1, 2, 0)
     ))  # fmt: skip
-    (tmp_path / "p.yaml").write_text("dataset: d\nsources: [{stage: files, paths: [in.jsonl], text: null}]\nstages: []\n")
+    (tmp_path / "p.yaml").write_text(
+        "dataset: d\nsources: [{stage: files, paths: [in.jsonl], text: null}]\nstages: []\n"
+    )
     run(tmp_path / "p.yaml", workers=1)
     (tmp_path / "t.yaml").write_text(
         "dataset: d\nrun: r\nobjective: {kind: classification}\ndata: {features: f, label: y}\nmodel: {kind: mlp}\n"
@@ -198,7 +200,13 @@ def test_a_text_and_a_column_tell_together_what_neither_tells_alone(notes):
 
 def test_prices_are_predicted_as_they_are(notes):
     done = trained(
-        notes, "price", "model.kind=mlp", "model.layers=1", "data.features=features", "data.label=price", "objective.regression=true"
+        notes,
+        "price",
+        "model.kind=mlp",
+        "model.layers=1",
+        "data.features=features",
+        "data.label=price",
+        "objective.regression=true",
     )
     assert done["test"]["pearson"] > 0.99 and done["test"]["loss"] < 0.05  # in deviations of the train split
     rows = open_dataset("notes", notes / ".curate").arrow("test").to_pylist()

@@ -103,9 +103,7 @@ class Task:
         texts = {role: column for role, column in texts.items() if role not in turns}
         chat = {"turns": _given(turns), "chat_template": data.chat_template, "unfit": data.unfit} if turns else {}
         vectors = _given({"features": data.features})
-        return Fields(
-            texts=_given(texts), bytes=kept, labels=labels, numbers=_given(numbers), vectors=vectors, **chat
-        )
+        return Fields(texts=_given(texts), bytes=kept, labels=labels, numbers=_given(numbers), vectors=vectors, **chat)
 
     @property
     def _answered(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ __all__ = ["Perceptron", "beside_text"]
 
 
 def beside_text(numbers: int) -> Perceptron:
-    """The layers over the numbers of a table that stand beside a text; as wide as a table's own model by default."""
+    """Layers over what stands for a text and the numbers of a table beside it, together; of a table's own sizes by default."""
     return Perceptron(ModelSettings(kind="mlp").architecture, vocabulary=numbers)
 
 

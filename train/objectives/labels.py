@@ -32,7 +32,8 @@ class Classification(Objective):
         settings: Kind of label, pooling, dropout.
         labels: Number of classes; not used for numbers.
         positive: Class whose F1 is measured, too.
-        columns: Numbers of a table that stand beside the text (`features`), if any; a trunk that reads them itself has none.
+        columns: Numbers of a table that stand beside the text (`features`), if any, which layers over both then read; a trunk
+            that reads them itself has none.
         scale: What is added to a number that is predicted, and what it is multiplied with before; the loss is in the latter.
 
     Validation gives loss, accuracy, macro F1, Matthews' correlation and, of a positive class, `f1`; or for numbers loss,
@@ -59,8 +60,9 @@ class Classification(Objective):
         self.dropout = nn.Dropout(settings.dropout)
         # a decoder's head has no bias: transformers' classes have none
         decoder = getattr(trunk, "sizes", None) is not None and trunk.sizes.kind == "decoder"  # pyright: ignore
-        self.columns = beside_text(columns) if columns else None
-        width = self.model.sentence_width + (self.columns.width if self.columns else 0)
+        width = self.model.sentence_width
+        self.columns = beside_text(columns + width) if columns else None
+        width = self.columns.width if self.columns else width
         self.head = nn.Linear(width, self.labels, bias=not decoder)
         self.watch = "pearson" if settings.regression else "accuracy"
         self.higher_is_better = True
@@ -95,7 +97,7 @@ class Classification(Objective):
         pooling = {"pooling": self.pooling} if self.pooling else {}
         features = self.model.sentence(batch["tokens"], **trunk_inputs(self.model, batch), **pooling)
         if self.columns:
-            features = torch.cat([features, self.columns(batch["features"]).to(features.dtype)], dim=-1)
+            features = self.columns(torch.cat([features, batch["features"].to(features.dtype)], dim=-1))
         outputs = self.head(self.dropout(features)).float()
         centre, deviation = self.scale
         return outputs if self.scale == (0.0, 1.0) else outputs * deviation + centre

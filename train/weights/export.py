@@ -217,7 +217,9 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = Fal
         )
     if trained.config.data.features:
         raise CurateError(
-            "a model that reads the numbers of a table has no Hugging Face class", str(path), "`curate predict` takes the run itself"
+            "a model that reads the numbers of a table has no Hugging Face class",
+            str(path),
+            "`curate predict` takes the run itself",
         )
     with _new_folder(out) as folder:
         if adapter:
