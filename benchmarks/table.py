@@ -5,8 +5,9 @@
 Quality: accuracy, or R squared of `diabetes`, on the test split (30%), a median over splits. The tables are those in
 scikit-learn (iris, wine, breast_cancer, diabetes), with a tenth of the cells emptied and some numbers written with
 separators, and the customers of examples/table. scikit-learn has the same cells as numbers: SimpleImputer (median, with
-indicators), StandardScaler, OneHotEncoder, then LogisticRegression or Ridge, and MLPClassifier or MLPRegressor. Our features are given to its linear model, too. Speed: CPU seconds of the five stages over `--rows` customers (a
-whole run less one of `split` alone), and of pandas and scikit-learn doing as much of it as they do.
+indicators), StandardScaler, OneHotEncoder, then LogisticRegression or Ridge, and MLPClassifier or MLPRegressor. Our
+features are given to its linear model, too. Speed: CPU seconds of the stages over `--rows` customers (a whole run
+less one of `split` alone), and of pandas and scikit-learn doing as much of it as they do.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def theirs(dataset: Any, label: str, *, regression: bool) -> dict[str, float]:
         )
         model = make_pipeline(cells, last).fit(train.drop(columns=[label]), train[label])
         found[f"scikit-learn {name}"] = float(model.score(test.drop(columns=[label]), test[label]))
-    X, y = dataset.arrays(label, "train")  # noqa: N806
+    X, y = dataset.arrays(label, "train")
     found["its linear on our features"] = float(linear.fit(X, y).score(*dataset.arrays(label, "test")))
     return found
 

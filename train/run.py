@@ -127,8 +127,7 @@ def _trained(
             hashes["lora"] = folder_hash(Path(config.lora.path))
         prepare(folder, config, packs, models=hashes, allow=allow, fresh=fresh)
         if config.data.features:
-            centre, scale = label_scale(config.data, config.objective, packs[""])
-            folder.write(RECIPE, {"schema": 1, "stages": table, "centre": centre, "scale": scale})
+            _keep_table(folder, config, table, packs[""])
         _tell_splits(config.run, packs)
     complete = first and folder.result()
     if complete:
@@ -151,6 +150,12 @@ def _table(config: TrainConfig, datasets: dict[str, Dataset]) -> Recipe:
                 f"`{{stage: table_features, label: {label}}}` leaves it out",
             )  # fmt: skip
     return stages
+
+
+def _keep_table(folder: RunFolder, config: TrainConfig, stages: Recipe, pack: Pack) -> None:
+    """Write what makes the numbers of new rows, and numbers of what is predicted from them, into the run's folder."""
+    centre, scale = label_scale(config.data, config.objective, pack)
+    folder.write(RECIPE, {"schema": 1, "stages": stages, "centre": centre, "scale": scale})
 
 
 def _models(config: TrainConfig) -> dict[str, Origin]:

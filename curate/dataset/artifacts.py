@@ -34,7 +34,8 @@ SHOWN: dict[str, dict[str, dict[str, str]]] = {
         "cells": _CELLS,
     },
     "table_outliers": {
-        "learned": {"column": "column", "median": "median", "low": "low", "high": "high", "far": "far in train"}, "cells": _CELLS,
+        "learned": {"column": "column", "median": "median", "low": "low", "high": "high", "far": "far in train"},
+        "cells": _CELLS,
     },
     "table_features": {
         "learned": {

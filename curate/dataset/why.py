@@ -47,8 +47,9 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
         `id, source, verdict, stage, reason, value, threshold, duplicate_of, detail, split, edits, history`: whether it was
         kept, dropped, quarantined or expanded, the stage that removed it and why, or the split it is in, and everything
         that happened to it in order. Edits tell what, how much and where (spans in characters), and the lengths; not the
-        text; of a cell of a table that a stage gave another value, what stood there `before` and `after`. `parent`: the same of the document that it was made of; `children`: of one that was expanded, how many
-        `documents` were made of it and the `ids` of the first. `measured`: by stage that measured something of it, kept or
+        text; of a cell of a table that a stage gave another value, what stood there `before` and `after`. `parent`:
+        the same of the document that it was made of; `children`: of one that was expanded, how many `documents` were made
+        of it and the `ids` of the first. `measured`: by stage that measured something of it, kept or
         not, the numbers (`features`; None where there was nothing to measure) and the numbers set (`settings`, of filters).
         `origin`: of one that was read from another version of this store, its story there, with `dataset` and `version`.
 

@@ -133,8 +133,8 @@ def _of_table(dataset: Dataset, stage: Mapping[str, Any]) -> Iterator[str]:
         if one["reason"] in _UNPARSED:
             count, some = sum(one[split] for split in SPLITS), ", ".join(one["examples"][:3])
             yield (
-                f"`{stage['id']}`: cells of `{one['column']}` that held {_UNPARSED[one['reason']]} and are empty now: {count:,}, as "
-                f"in {some}"
+                f"`{stage['id']}`: cells of `{one['column']}` that held {_UNPARSED[one['reason']]} and are empty now: "
+                f"{count:,}, as in {some}"
             )
     if leaked := stage["reasons"].get("dropped", {}).get("row_in_other_split"):
         yield (

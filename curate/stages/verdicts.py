@@ -131,8 +131,8 @@ def verdict_schema(*, rules: bool = False) -> pa.Schema:
     """Columns of a verdict table: which row, what, why, the value against the threshold, the new text, the spans.
 
     `path` is where in the document the edited text stands; null is its column `text`. An edit with a path and neither text nor
-    spans says that the stage gives this column another value there, in a column of this name that it attaches. Spans have a `rule` where the stage
-    gives them one, so that tables of all other stages are the bytes that they always were.
+    spans says that the stage gives this column another value there, in a column of this name that it attaches. Spans have a
+    `rule` where the stage gives them one, so that tables of all other stages are the bytes that they always were.
     """
     import pyarrow as pa
 

@@ -5,9 +5,9 @@
     put         rows and what was learned -> new columns, changed cells, rows that go; pure, so new data gets the same
 
 What was learned is the artifact `fitted` (JSON, beside the settings), in words the artifact `learned`, and the cells that
-changed are counted by column, reason and split in the artifact `cells`. A changed cell is an edit with a `path` and neither text
-nor spans: the value stands in the column that the stage attaches, and `curate why` reads it there before and after. Cost: cells
-are put twice, once to count them; learned is from at most `sample` rows at once (curate/mix/topics.py does as much).
+changed are counted by column, reason and split in the artifact `cells`. A changed cell is an edit with a `path`, no text
+and no spans: the value stands in the column that the stage attaches, and `curate why` reads it there before and after.
+Cost: cells are put twice, once to count them; what is learned is from at most `sample` rows, which are held at once.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ class TableDuplicates(Global):
     label: str | None = Field(None, description="Column of the label.")
     conflicts: Literal["keep", "drop", "majority"] = Field(
         "keep",
-        description="Rows with equal cells and several labels: keep one of each label, drop all, or keep the label that most of "
-        "them have (of as many, none).",
+        description="Rows with equal cells and several labels: keep one of each label, drop all, or keep the label that most "
+        "of them have (of as many, none).",
     )
 
     def columns(self) -> Sequence[str] | None:

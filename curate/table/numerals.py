@@ -2,8 +2,8 @@
 
 Numbers: separators of thousands (`1,234.5`, `1.234,5`, `1 234,5`, `1'234.5`), a percent sign (a hundredth), a unit. Where both
 marks stand, the last is the decimal one; one that stands twice, or once before other than three digits, says itself what it is;
-`1,234` alone is read by the mark of its column. Dates: year first, or day and month in the order that the column shows; one with a time of the day
-is none, but for midnight.
+`1,234` alone is read by the mark of its column. Dates: year first, or day and month in the order that the column shows; one
+with a time of the day is none, but for midnight.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the table stages of a version learned, in their order: to put the same to rows that come later.
 
-A recipe is JSON: `[{"stage": ..., "settings": ..., "fitted": ...}]`. New rows are never dropped: what a stage would drop them for
-is the business of training data.
+A recipe is JSON: `[{"stage": ..., "settings": ..., "fitted": ...}]`. New rows are never dropped: what a stage would drop them
+for is the business of training data.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from pydantic import Field
 from curate.table.contract import Cells, Put, Table
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
 
 __all__ = ["TableTypes"]

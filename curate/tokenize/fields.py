@@ -236,6 +236,10 @@ def check_fields(dataset: Dataset, fields: Fields) -> None:
     import pyarrow as pa
 
     text, integer = _is_text, pa.types.is_integer
+
+    def number(kind: pa.DataType) -> bool:
+        return integer(kind) or pa.types.is_floating(kind)
+
     for column in fields.texts.values():
         _check_type(dataset, column, text, "text")
     for column in fields.turns.values():
@@ -244,10 +248,9 @@ def check_fields(dataset: Dataset, fields: Fields) -> None:
     for column in fields.words.values():
         _check_type(dataset, column, lambda kind: text(kind) or _is_list(kind, text), "lists of words")
     for column in fields.numbers.values():
-        _check_type(dataset, column, lambda kind: integer(kind) or pa.types.is_floating(kind), "numbers")
+        _check_type(dataset, column, number, "numbers")
     for column in fields.vectors.values():
-        numbers = lambda kind: integer(kind) or pa.types.is_floating(kind)  # noqa: E731
-        _check_type(dataset, column, lambda kind: text(kind) or _is_list(kind, numbers), "lists of numbers", _FEATURES)
+        _check_type(dataset, column, lambda kind: text(kind) or _is_list(kind, number), "lists of numbers", _FEATURES)
     if fields.messages:
         wanted = "conversations: lists of {role, content}"
         _check_type(dataset, fields.messages, lambda kind: text(kind) or _is_list(kind, pa.types.is_struct), wanted)

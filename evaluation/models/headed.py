@@ -22,6 +22,7 @@ from curate.errors import CurateError
 from curate.evaluation.models.contract import not_finite
 from curate.evaluation.models.identity import answers_hash
 from curate.jsontext import loads
+from curate.table.contract import FEATURES
 from curate.table.recipe import RECIPE, Recipe, put_all
 from curate.tokenize.roles import roles_of
 from curate.tokenize.tokenizer import load_tokenizer
@@ -117,9 +118,10 @@ class HeadedModel:
         return np.array([row[name] for row in rows], np.float32).reshape(len(rows), wanted)
 
     def _made(self, rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-        known = {column for stage in self.recipe for column in stage["fitted"]["columns"]}
-        if known.isdisjoint(key for row in rows for key in row):
-            columns = ", ".join(sorted(known)) or "none: its run has no table.json"
+        makes = any(stage["stage"] == "table_features" for stage in self.recipe) and name == FEATURES
+        known = {column for stage in self.recipe for column in stage["fitted"]["columns"] if makes}
+        if not makes or known.isdisjoint(key for row in rows for key in row):
+            columns = ", ".join(sorted(known)) or "none: no stage `table_features` was in its pipeline"
             raise CurateError(f"the rows have no `{name}`, nor columns that it is made of", hint=f"columns: {columns}")
         return put_all(self.recipe, [{key: one for key, one in row.items() if key != name} for row in rows]).to_pylist()
 

@@ -22,7 +22,8 @@ STAGES = """
 """
 ROWS = [
     ("1", "Paris", "no", "train"), ("2", "paris", "yes", "train"), ("3", "Rome", "no", "train"), ("4", "Rome", "yes", "train"),
-    ("", "Paris", "no", "train"), ("1,000", "Paris", "yes", "train"), ("x", "Rome", "no", "train"), ("6", "Rome", "yes", "train"),
+    ("", "Paris", "no", "train"), ("1,000", "Paris", "yes", "train"), ("x", "Rome", "no", "train"),
+    ("6", "Rome", "yes", "train"),
     ("5", "Oslo", "no", "test"), ("2", "Paris", "yes", "test"), ("7", "Rome", "", "train"), ("900", "Rome", "no", "validation"),
 ]  # fmt: skip
 
@@ -149,7 +150,7 @@ def test_the_report_shows_what_was_learned(made, tmp_path):
 
 
 def test_x_and_y_come_in_one_line(people):
-    X, y = people.arrays("y", "train")  # noqa: N806
+    X, y = people.arrays("y", "train")
     assert X.shape == (7, 5) and X.dtype == np.float64 and set(y) == {"yes", "no"}
     names = [name for one in people.artifact("table_features", "learned").to_pylist() for name in one["names"]]
     assert len(names) == X.shape[1]
@@ -213,5 +214,5 @@ def test_very_wide_tables_go_through(tmp_path):
     ]
     (tmp_path / "in" / "0.csv").write_text("\n".join([names, *lines]) + "\n")
     run(path, workers=1)
-    X, _ = open_dataset("people", tmp_path / ".curate").arrays("y")  # noqa: N806
+    X, _ = open_dataset("people", tmp_path / ".curate").arrays("y")
     assert X.shape[1] > 120 and np.isfinite(X).all()

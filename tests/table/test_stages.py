@@ -117,7 +117,8 @@ def test_empty_cells_are_filled_by_what_train_has_and_flagged():
         TableMissing(label="y"), train, rows(n=[None, 9.0], c=[None, "z"], d=[None, "2020-01-01"], y=[None, "q"])
     )
     assert columns == {
-        "n_missing": [1, 0], "n": [3, 9], "c_missing": [1, 0], "c": ["b", "z"], "d_missing": [1, 0], "d": ["2024-01-03", "2020-01-01"],
+        "n_missing": [1, 0], "n": [3, 9], "c_missing": [1, 0], "c": ["b", "z"], "d_missing": [1, 0],
+        "d": ["2024-01-03", "2020-01-01"],
     }  # fmt: skip
     assert cells == [(name, "filled", [0]) for name in "ncd"] and gone == [("no_label", [0])]
 
@@ -231,8 +232,14 @@ def test_numbers_are_scaled_and_categories_have_a_place_each():
 
 
 @pytest.mark.parametrize(
-    ("scale", "wanted"), [("robust", [-1, 0, 1]), ("range", [0, 0.5, 1]), ("none", [1, 3, 5]), ("standard", [-1.2247449, 0, 1.2247449])]
-)  # fmt: skip
+    ("scale", "wanted"),
+    [
+        ("robust", [-1, 0, 1]),
+        ("range", [0, 0.5, 1]),
+        ("none", [1, 3, 5]),
+        ("standard", [-1.2247449, 0, 1.2247449]),
+    ],
+)
 def test_numbers_are_scaled_as_asked(scale, wanted):
     columns, *_ = put(TableFeatures(scale=scale), rows(n=[1.0, 3.0, 5.0]))
     assert [one for (one,) in columns["features"]] == pytest.approx(wanted)

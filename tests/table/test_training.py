@@ -5,6 +5,7 @@ import random
 import re
 import shlex
 import shutil
+import textwrap
 
 import numpy as np
 import pytest
@@ -33,15 +34,14 @@ def lesson(tmp_path_factory):
     said = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for line in re.findall(r"^\$ curate (.*)$", section, re.M):
+        for line in re.findall(r"^    \$ curate (.*)$", section, re.M):
             words = shlex.split(line, comments=True)
             done = CliRunner().invoke(app, words)
             assert done.exit_code == 0, (line, done.output)
             said[" ".join(words[:2])] = done.stdout
-        for code in re.findall(r"```python\n(.*?)```", section, re.S):
-            names = {}
-            exec(code, names)  # noqa: S102
-            said["python"] = names
+        (code,) = re.findall(r"(?:^    from curate .*\n(?:(?:    .*)?\n)*)", section, re.M)
+        exec(textwrap.dedent(code), names := {})
+        said["python"] = names
     return folder, said
 
 
@@ -129,7 +129,8 @@ def test_what_does_not_go_with_a_table_is_refused(settings, told):
 
 def test_a_list_of_another_length_or_without_a_number_is_refused_by_its_document(tmp_path):
     (tmp_path / "in.jsonl").write_text("".join(
-        json.dumps({"id": f"d{number}", "f": [1.0, 2.0] if number else [1.0], "y": "ab"[number % 2]}) + "\n" for number in (1, 2, 0)
+        json.dumps({"id": f"d{number}", "f": [1.0, 2.0] if number else [1.0], "y": "ab"[number % 2]}) + "\n"
+        for number in (1, 2, 0)
     ))  # fmt: skip
     (tmp_path / "p.yaml").write_text(
         "dataset: d\nsources: [{stage: files, paths: [in.jsonl], text: null}]\nstages: []\n"

@@ -91,4 +91,5 @@ class _Block(nn.Module):
         self.dropout = nn.Dropout(sizes.dropout)
 
     def forward(self, states: Tensor) -> Tensor:
+        """(rows, width) to the same."""
         return states + self.down(self.dropout(functional.gelu(self.up(self.norm(states)))))
