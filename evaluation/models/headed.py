@@ -162,7 +162,7 @@ class HeadedModel:
             if table is not None:
                 batch["features"] = torch.from_numpy(table[numbers])
             features = self.trunk.sentence(batch.pop("tokens"), **trunk_inputs(self.trunk, batch), **pooling)
-            if self.beside:
+            if self.beside is not None:
                 features = self.beside(torch.cat([features, batch["features"].to(features.dtype)], dim=-1))
             found[numbers] = features.float().numpy()
         return found, cuts

@@ -36,7 +36,7 @@ def label_columns(task: LabelTask, model: HeadedModel) -> dict[str, str]:
     text = task.text or (columns.words if model.kind == "token_classification" else columns.text)
     label = task.label or (columns.target if model.kind == "seq2seq" else columns.label)
     second = (task.second or columns.second) if model.kind == "classification" else None
-    if not model.reads_text:
+    if model.kind == "classification" and not model.reads_text:
         return {"label": label}
     return {"text": text, "label": label, **({"second": second} if second else {})}
 

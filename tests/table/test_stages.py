@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import mutual_info_score
 
 from curate.errors import CurateError
+from curate.stages.verdicts import check_rows, verdict_schema
 from curate.table.duplicates import TableDuplicates
 from curate.table.features import TableFeatures
 from curate.table.information import binned, mutual_information
@@ -26,6 +27,18 @@ def put(stage, train, other=None):
     cells = [(one.column, one.reason, one.rows.nonzero()[0].tolist()) for one in said.cells]
     gone = [(one.reason, one.rows.nonzero()[0].tolist()) for one in said.gone if one.rows.any()]
     return {name: column.to_pylist() for name, column in said.columns.items()}, cells, gone
+
+
+def test_several_cells_of_a_row_may_change_and_nothing_else_may_be_said_of_it_twice():
+    def said(*rows):
+        return pa.Table.from_pylist(
+            [{"row": row, "verdict": "edited", "path": path} for row, path in rows], verdict_schema()
+        )
+
+    check_rows(said((0, "a"), (0, "b"), (1, None)), 2, "s")
+    for twice in (said((0, "a"), (0, None)), said((0, None), (0, None))):
+        with pytest.raises(CurateError, match="stage `s` decides twice about a document"):
+            check_rows(twice, 2, "s")
 
 
 # ---- types

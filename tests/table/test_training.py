@@ -18,6 +18,7 @@ from curate.cli import app
 from curate.evaluation.predict import open_predictor, predicted
 from curate.train.run import train_run
 from curate.train.settings.config import TrainConfig
+from curate.train.weights.export import export_run
 from tests.golden import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -104,10 +105,9 @@ def test_a_label_that_is_among_its_features_is_refused(lesson):
         train_run(folder / "train.yaml", overrides=["run=leak", "data.label=plan"])
 
 
-def test_a_model_that_reads_a_table_is_not_exported(lesson, monkeypatch):
-    monkeypatch.chdir(lesson[0])
-    done = CliRunner().invoke(app, ["export", "runs/leaving", "--out", "hf"])
-    assert done.exit_code == 2 and "a model that reads the numbers of a table has no Hugging Face class" in done.output
+def test_a_model_that_reads_a_table_is_not_exported(lesson, tmp_path):
+    with pytest.raises(CurateError, match="a model that reads the numbers of a table has no Hugging Face class"):
+        export_run(lesson[0] / "runs" / "leaving", tmp_path / "hf")
 
 
 @pytest.mark.parametrize(
