@@ -129,9 +129,18 @@ _UNPARSED = {"no_number": "no number", "not_finite": "a number beyond all others
 
 def _of_table(dataset: Dataset, stage: Mapping[str, Any]) -> Iterator[str]:
     """Cells that did not parse, rows that stood in several splits, rows that contradict each other."""
+    examples = dataset.artifact(stage["id"], "examples").to_pylist() if "examples" in stage["artifacts"] else []
     for one in dataset.artifact(stage["id"], "cells").to_pylist() if "cells" in stage["artifacts"] else ():
         if one["reason"] in _UNPARSED:
-            count, some = sum(one[split] for split in SPLITS), ", ".join(one["examples"][:3])
+            count, told = (
+                sum(one[split] for split in SPLITS),
+                [
+                    f"{row['id']} ({row['source_uri']})"
+                    for row in examples
+                    if (row["column"], row["reason"]) == (one["column"], one["reason"])
+                ],
+            )
+            some = ", ".join(told[:NAMED])
             yield (
                 f"`{stage['id']}`: cells of `{one['column']}` that held {_UNPARSED[one['reason']]} and are empty now: "
                 f"{count:,}, as in {some}"

@@ -5,9 +5,9 @@
     put         rows and what was learned -> new columns, changed cells, rows that go; pure, so new data gets the same
 
 What was learned is the artifact `fitted` (JSON, beside the settings), in words the artifact `learned`, and the cells that
-changed are counted by column, reason and split in the artifact `cells`. A changed cell is an edit with a `path`, no text
-and no spans: the value stands in the column that the stage attaches, and `curate why` reads it there before and after.
-Cost: cells are put twice, once to count them; what is learned is from at most `sample` rows, which are held at once.
+changed are counted by column, reason and split in the artifact `cells` (`examples` names some). A changed cell is an edit with
+a `path`, no text and no spans: the value stands in the column that the stage attaches, and `curate why` reads it there before
+and after. Cost: cells are put twice, once to count them; what is learned is from at most `sample` rows, which are held at once.
 """
 
 from __future__ import annotations
@@ -189,9 +189,10 @@ class Table(Global):
         (fitted,) = work.each("fit_some", [{"parts": [one["part"] for one in parts]}])
         call = {"fitted": fitted["fitted"], "bounds": list(work.bounds)}
         done = work.each_group("put_group", [call for _ in work.bounds])
-        (told,) = work.each("tell", [{"fitted": fitted["fitted"], "counts": [one["counts"] for one in done]}])
-        artifacts = {"fitted": [(fitted["fitted"], 1)], "learned": [(told["learned"], told["columns"])]}
-        artifacts |= {"cells": [(told["cells"], told["number"])]} if told["number"] else {}
+        said = {key: [one[key] for one in done] for key in ("counts", "examples")}
+        (told,) = work.each("tell", [{"fitted": fitted["fitted"], **said}])
+        artifacts = {name: [(held, rows)] for name, (held, rows) in told["told"].items()}
+        artifacts["fitted"] = [(fitted["fitted"], 1)]
         return Decision([one["found"] for one in done], artifacts)
 
     def draw_some(self, desk: Desk, *, share: float) -> dict[str, Any]:
@@ -229,37 +230,47 @@ class Table(Global):
             "fitted": [learned] * len(shards),
         })  # fmt: skip
         cut = desk.write_cut(record, shards << np.uint64(SHARD_BITS), bounds)
-        return {"found": cut, "counts": self._counts(table, json.loads(learned)), "objects": [cut["run"]]}
+        counts, some = self._counts(table, json.loads(learned))
+        names = ("column", "reason", "id", "source_uri")
+        examples = desk.write(pa.Table.from_pylist(some, schema=pa.schema([(name, pa.string()) for name in names])))
+        return {"found": cut, "counts": counts, "examples": examples, "objects": [cut["run"], examples]}
 
-    def _counts(self, table: pa.Table, fitted: dict[str, Any]) -> list[dict[str, Any]]:
+    def _counts(self, table: pa.Table, fitted: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The cells that change, by column, reason and split, and some of the documents that they are of."""
         put = self.put(_plain(table), fitted)
-        splits, left = table.column("split").to_pylist(), _leaving(put, table.num_rows)
+        splits, left = table.column("split").to_pylist(), _leaving(put)
         ids, places = table.column("id"), table.column("place")
-        found = []
+        found, some = list[dict[str, Any]](), list[dict[str, Any]]()
         for one in put.cells:
             rows = [row for row in one.rows.nonzero()[0].tolist() if row not in left]
             if rows:
-                some = [f"{ids[row].as_py()} ({places[row].as_py()})" for row in rows[:SHOWN]]
-                counts = Counter(splits[row] for row in rows)
-                found.append({"column": one.column, "reason": one.reason, "counts": dict(counts), "examples": some})
-        return found
+                told = {"column": one.column, "reason": one.reason}
+                found.append({**told, "counts": dict(Counter(splits[row] for row in rows))})
+                some += [{**told, "id": ids[row].as_py(), "source_uri": places[row].as_py()} for row in rows[:SHOWN]]
+        return found, some
 
-    def tell(self, desk: Desk, *, fitted: str, counts: list[list[dict[str, Any]]]) -> dict[str, Any]:
-        """The artifacts `learned` and `cells`."""
+    def tell(
+        self, desk: Desk, *, fitted: str, counts: list[list[dict[str, Any]]], examples: list[str]
+    ) -> dict[str, Any]:
+        """The artifacts `learned`, `cells` and `examples`."""
         import pyarrow as pa
 
         rows = self.learned(json.loads(desk.read(fitted).column("fitted")[0].as_py()))
-        sums: dict[tuple[str, str], tuple[Counter[str], list[str]]] = {}
+        sums: dict[tuple[str, str], Counter[str]] = {}
         for one in (cell for group in counts for cell in group):
-            count, examples = sums.setdefault((one["column"], one["reason"]), (Counter(), []))
-            count.update(one["counts"])
-            examples += one["examples"]
+            sums.setdefault((one["column"], one["reason"]), Counter()).update(one["counts"])
         cells = [
-            {"column": column, "reason": reason, **{split: count[split] for split in SPLITS}, "examples": some[:SHOWN]}
-            for (column, reason), (count, some) in sums.items()
+            {"column": column, "reason": reason, **{split: count[split] for split in SPLITS}}
+            for (column, reason), count in sums.items()
         ]
-        names = [desk.write(pa.Table.from_pylist(table or [{"column": ""}])) for table in (rows, cells)]
-        return {"learned": names[0], "columns": len(rows), "cells": names[1], "number": len(cells), "objects": names}
+        seen, some = Counter[tuple[str, str]](), list[dict[str, Any]]()
+        for one in (row for name in examples for row in desk.read(name).to_pylist()):
+            key = one["column"], one["reason"]
+            seen[key] += 1
+            some += [one] if seen[key] <= SHOWN else []
+        tables = {name: table for name, table in (("learned", rows), ("cells", cells), ("examples", some)) if table}
+        told = {name: [desk.write(pa.Table.from_pylist(table)), len(table)] for name, table in tables.items()}
+        return {"told": told, "objects": [name for name, _ in told.values()]}
 
     def apply(self, signatures: pa.Table, found: pa.Table) -> Effect:
         """The new columns of one shard, what changed in them, and the rows that leave."""
@@ -268,7 +279,7 @@ class Table(Global):
         if not found.num_rows:
             return Effect(verdict_schema().empty_table())
         put = self.put(_plain(signatures), json.loads(found.column("fitted")[0].as_py()))
-        return Effect(_verdicts(put, signatures.num_rows), put.columns)
+        return Effect(_verdicts(put), put.columns)
 
 
 def column_names(schema: pa.Schema, use: Sequence[str], label: str | None, leave: Sequence[str]) -> list[str]:
@@ -297,7 +308,7 @@ def _plain(table: pa.Table) -> pa.Table:
     return plain.rename_columns([name.removeprefix(_PREFIX) for name in plain.column_names]).combine_chunks()
 
 
-def _leaving(put: Put, count: int) -> dict[int, Gone]:
+def _leaving(put: Put) -> dict[int, Gone]:
     """The rows that leave, each with the first reason."""
     found: dict[int, Gone] = {}
     for one in put.gone:
@@ -306,12 +317,12 @@ def _leaving(put: Put, count: int) -> dict[int, Gone]:
     return found
 
 
-def _verdicts(put: Put, count: int) -> pa.Table:
+def _verdicts(put: Put) -> pa.Table:
     import pyarrow as pa
 
     from curate.stages.verdicts import verdict_schema
 
-    left = _leaving(put, count)
+    left = _leaving(put)
     rows: list[dict[str, Any]] = []
     for row, gone in left.items():
         rows.append(
