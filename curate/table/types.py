@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from curate.table.contract import Cells, Put, Table
 
@@ -71,6 +71,11 @@ class TableTypes(Table):
         0.8, gt=0.5, le=1, description="Least share of the cells of a column that must parse as its type."
     )
     most_categories: int = Field(100, ge=2, description="Different values beyond which a column of strings is text.")
+
+    @field_validator("missing")
+    @classmethod
+    def _in_any_case(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(word.strip().casefold() for word in given)
 
     def cell(self, column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
         """All as it was written, so that a column that is of numbers in one file and of text in another is one."""

@@ -102,6 +102,10 @@ def test_a_column_without_any_value_in_train_stays_as_it_is():
     assert put(stage, rows(a=["", "NA", None]), rows(a=["7", None]))[0]["a"] == ["7", None]
 
 
+def test_words_for_an_empty_cell_are_known_in_any_case():
+    assert put(TableTypes(missing=("Unknown",)), rows(a=["1", "UNKNOWN", "2"]))[0]["a"] == [1, None, 2]
+
+
 def test_types_can_be_said():
     assert put(TableTypes(types={"a": "category"}), rows(a=["1", "2"]))[0]["a"] == ["1", "2"]
     assert put(TableTypes(types={"a": "number"}), rows(a=["x", "2"]))[0]["a"] == [None, 2]
