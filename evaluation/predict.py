@@ -154,9 +154,9 @@ def _translated(model: HeadedModel, name: str, beams: int) -> tuple[Read, Tell]:
 
 
 def _classified(model: HeadedModel, name: str, second: str | None, embeddings: bool) -> tuple[Read, Tell]:
-    def tell(_: list[dict[str, Any]], given: list[Any]) -> Iterator[dict[str, Any]]:
-        texts, *more = (list(one) for one in zip(*given, strict=True))
-        made, cuts = (model.embed if embeddings else model.read)(texts, more[0] if more else None)
+    def tell(rows: list[dict[str, Any]], given: list[Any]) -> Iterator[dict[str, Any]]:
+        texts, *more = (list(one) for one in zip(*given, strict=True)) if model.reads_text else ([""] * len(rows),)
+        made, cuts = (model.embed if embeddings else model.read)(texts, more[0] if more else None, model.features(rows))
         for one, cut in zip(made, cuts, strict=True):
             if embeddings:
                 yield {"embedding": one.tolist(), "cut": cut}
@@ -165,7 +165,7 @@ def _classified(model: HeadedModel, name: str, second: str | None, embeddings: b
             else:
                 yield {**_label(model, softmax(one.astype(np.float64))), "cut": cut}
 
-    names = [name] if second is None else [name, second]
+    names = [] if not model.reads_text else [name] if second is None else [name, second]
     return lambda row: tuple(_text(row, one) for one in names), tell
 
 

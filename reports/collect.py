@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from curate.dataset.artifacts import shown
 from curate.dataset.facts import personal_data
 from curate.dataset.reader import Dataset
 from curate.dataset.refs import Reference, tags_of
@@ -28,16 +29,6 @@ from curate.reports.sample import sample_reasons
 
 __all__ = ["collect_report"]
 
-SHOWN = {
-    "mix": {
-        "mix": {
-            "cell": "cell", "documents": "documents", "kept": "kept", "size": "size", "share": "asked", "seen_share": "given",
-            "rate": "times", "seen": "seen", "unique": "unique", "effective": "worth once",
-        }
-    },
-    "topics": {"topics": {"name": "topic", "sampled": "documents it was made of", "words": "words"}},
-}  # fmt: skip
-"""Of stages, their tables that a report shows: the columns, and what people call them."""
 ROWS_SHOWN = 30
 
 
@@ -81,14 +72,10 @@ def _tag(store: Store, dataset: str, version: str) -> str | None:
 
 def _tables(store: Store, record: dict[str, Any]) -> tuple[ArtifactTable, ...]:
     """What stages over all documents tell in a table, as it is told to people."""
-    found = list[ArtifactTable]()
-    for name, shown in SHOWN.get(record["stage"], {}).items():
-        objects = record["artifacts"].get(name, {}).get("objects", ())
-        rows = [row for one in objects for row in store.read_table(one).to_pylist()]
-        if rows:
-            cells = tuple(tuple(row[column] for column in shown) for row in rows[:ROWS_SHOWN])
-            found.append(ArtifactTable(name, tuple(shown.values()), cells, len(rows)))
-    return tuple(found)
+    return tuple(
+        ArtifactTable(one.name, one.columns, tuple(one.rows[:ROWS_SHOWN]), len(one.rows))
+        for one in shown(store, record)
+    )
 
 
 def _stage(

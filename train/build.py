@@ -24,7 +24,7 @@ from curate.tokenize.tokenizer import load_tokenizer, token_bytes, tokenizer_has
 from curate.train.data.batch import TASK, Batch
 from curate.train.data.feed import Feed, examples_in, open_feed, sources_of
 from curate.train.data.source import Source
-from curate.train.data.tasks import Task, positive_of, tasks_of
+from curate.train.data.tasks import Task, label_scale, positive_of, tasks_of
 from curate.train.models.lora import add_lora
 from curate.train.models.trunk import build_trunk
 from curate.train.objectives.contract import Objective
@@ -163,6 +163,8 @@ class _Plan:
         self.origin = origin = find_origin(config.model)
         _check_vocabulary(self.pack, origin)
         self.vocabulary = origin.vocabulary if origin else self.pack.vocabulary
+        if config.model.kind == "mlp":
+            self.vocabulary = self.pack.width("features")  # a row of the embedding for each number
         self.length = _length(config, origin)
 
     def trunk(self) -> nn.Module:
@@ -232,8 +234,10 @@ class _Plan:
                 return Seq2Seq(trunk, settings, tokenizer=tokenizer, start=pack.roles["padding"], end=pack.end_of_text)
             case ClassificationSettings():
                 return Classification(
-                    trunk, settings, labels=len(pack.labels), positive=positive_of(task.positive, pack.labels)
-                )
+                    trunk, settings, labels=len(pack.labels), positive=positive_of(task.positive, pack.labels),
+                    columns=0 if task.alone else pack.width("features"),
+                    scale=label_scale(task.data, settings, pack),
+                )  # fmt: skip
             case TokenClassificationSettings():
                 return TokenClassification(trunk, settings, labels=len(pack.labels), names=pack.labels)
             case SftSettings():

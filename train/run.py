@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from curate.dataset.reader import open_dataset
 from curate.errors import CurateError
+from curate.table.recipe import RECIPE, Recipe, recipe_of
 from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.pack import Pack
 from curate.tokenize.tokenizer import load_tokenizer
-from curate.train.data.tasks import pack_all, references, tasks_of
+from curate.train.data.tasks import label_scale, pack_all, references, tasks_of
 from curate.train.runs.checks import check_machine, check_metrics, require_torch, with_precision
 from curate.train.runs.earlier import has_checkpoint
 from curate.train.runs.folder import RunFolder, held, prepare
@@ -31,6 +32,7 @@ from curate.train.settings.methods import DistillationSettings, ReinforcementSet
 from curate.train.settings.rewards import ModelReward
 
 if TYPE_CHECKING:
+    from curate.dataset.reader import Dataset
     from curate.train.weights.origin import Origin
 
 __all__ = ["train_run"]
@@ -99,6 +101,7 @@ def _trained(
 ) -> dict[str, Any]:
     """The result of the run, done now or before."""
     datasets = {name: open_dataset(name, root) for name in references(config)}
+    table = _table(config, datasets)
     # loads torch, which takes seconds: what is not there is said first
     from curate.train.build import with_steps
     from curate.train.weights.origin import folder_hash, model_hash
@@ -123,6 +126,8 @@ def _trained(
         if config.lora and config.lora.path:
             hashes["lora"] = folder_hash(Path(config.lora.path))
         prepare(folder, config, packs, models=hashes, allow=allow, fresh=fresh)
+        if config.data.features:
+            _keep_table(folder, config, table, packs[""])
         _tell_splits(config.run, packs)
     complete = first and folder.result()
     if complete:
@@ -133,6 +138,24 @@ def _trained(
     result = folder.result()
     assert result is not None
     return result
+
+
+def _table(config: TrainConfig, datasets: dict[str, Dataset]) -> Recipe:
+    """What the stages of the table that is read have learned; the label must not be among what it is predicted from."""
+    stages, label = recipe_of(datasets[config.dataset]) if config.data.features else [], config.data.label
+    for one in stages:
+        if one["stage"] == "table_features" and one["fitted"]["columns"].get(label, {}).get("kept"):
+            raise CurateError(
+                f"the label `{label}` is among the columns that `features` are made of", "data.label",
+                f"`{{stage: table_features, label: {label}}}` leaves it out",
+            )  # fmt: skip
+    return stages
+
+
+def _keep_table(folder: RunFolder, config: TrainConfig, stages: Recipe, pack: Pack) -> None:
+    """Write what makes the numbers of new rows, and numbers of what is predicted from them, into the run's folder."""
+    centre, scale = label_scale(config.data, config.objective, pack)
+    folder.write(RECIPE, {"schema": 1, "stages": stages, "centre": centre, "scale": scale})
 
 
 def _models(config: TrainConfig) -> dict[str, Origin]:

@@ -157,6 +157,7 @@ def _print_version(one: Dataset) -> None:
     print_table(("stage", *keys[1:]), [[stage[key] for key in keys] for stage in manifest["stages"]])
     for stage in manifest["stages"]:
         _print_mix(stage, mix_cells(one, stage))
+        _print_tables(one.store, stage)
     for remark in remarks(one):
         echo(visible(f"note: {remark}", in_one_line=True))
     echo("")
@@ -164,6 +165,30 @@ def _print_version(one: Dataset) -> None:
     print_table(("input", "content", "bytes"), [[one["name"], one["content"], one["bytes"]] for one in inputs[:20]])
     if len(inputs) > 20:
         echo(f"... and {len(inputs) - 20:,} more inputs (--json lists all)")
+
+
+def _print_tables(store: Store, stage: dict[str, Any]) -> None:
+    """What the stages of a table have learned, and which cells they changed."""
+    from curate.commands.tables import print_table
+    from curate.dataset.artifacts import shown
+
+    for table in shown(store, stage) if stage["stage"].startswith("table_") else ():
+        echo(f"\n{stage['id']}: {table.name}")
+        print_table(table.columns, [["-" if one is None else _digits(one) for one in row] for row in table.rows[:30]])
+        if len(table.rows) > 30:
+            echo(f"... and {len(table.rows) - 30:,} more rows (`Dataset.artifact` in Python has all)")
+
+
+def _digits(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float)
+        else visible(value, in_one_line=True)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _print_mix(stage: dict[str, Any], cells: list[dict[str, Any]]) -> None:

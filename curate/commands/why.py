@@ -101,6 +101,9 @@ def _line(event: dict[str, Any]) -> str:
         words += f" ({limit_words(event.get('value'), event['threshold'])})"
     if "path" in event:
         words += f" in `{event['path']}`"
+    if "after" in event:
+        words += f": {_shown(event['before'])}"
+        words += f" -> {_shown(event['after'])}" if event["after"] != event["before"] else ""
     if "duplicate_of" in event:
         words += f", like `{event['duplicate_of']}`"
     if event.get("characters") is not None:
@@ -109,6 +112,11 @@ def _line(event: dict[str, Any]) -> str:
         before = "" if event["characters_before"] is None else f"{event['characters_before']:,} -> "
         words += f", {before}{event['characters_after']:,} characters"
     return words + (f" [{event['detail']}]" if "detail" in event else "")
+
+
+def _shown(value: Any) -> str:
+    """What stands in a cell."""
+    return "(empty)" if value is None else f"{value:g}" if isinstance(value, float) else f"`{value}`"
 
 
 def _dataset_of(store: Store, document: str) -> str:

@@ -306,7 +306,7 @@ def _check_order(stages: Sequence[tuple[str, ConfiguredStage | None]], problems:
     """A split must know of all duplicates, or near-duplicates stand on both sides of it."""
     split = next((entry for _, entry in stages if entry and entry.name == "split"), None)
     for _, entry in stages[[known for _, known in stages].index(split) :] if split else ():
-        if split and entry and isinstance(entry.stage, Global):
+        if split and entry and isinstance(entry.stage, Global) and not entry.stage.knows_splits:
             problem = f"`{split.id}` stands before `{entry.id}`: duplicates could stand in several splits"
             problems.append(CurateError(problem, entry.where, f"move `{split.id}` behind it"))
 

@@ -235,6 +235,40 @@ class Dataset:
         empty: polars.DataFrame = polars.from_arrow(self.schema.empty_table())  # type: ignore[assignment]
         return register_io_source(read, schema=empty.schema, is_pure=True)
 
+    def arrays(
+        self, label: str, split: str | None = None, *, features: str = "features"
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """X and y as scikit-learn takes them: (rows, numbers) float64, and the label of each row.
+
+        Args:
+            label: Column of labels.
+            split: Of these documents; None is all.
+            features: Column of lists of numbers, as `table_features` makes it.
+
+        Raises:
+            CurateError: There is no such split or column, or its lists have not all the same length.
+        """
+        import numpy as np
+
+        table = self.arrow(split, [features, label]).combine_chunks()
+        lists, labels = table.column(features).combine_chunks(), np.array(table.column(label).to_pylist())
+        if not hasattr(lists, "flatten") or lists.null_count or len(set(lists.value_lengths().to_pylist())) > 1:
+            raise CurateError(
+                f"column `{features}` holds {lists.type}, not as many numbers in each document",
+                hint="`{stage: table_features}` makes such a column",
+            )
+        return np.asarray(lists.flatten(), dtype=np.float64).reshape(len(lists), -1), labels
+
+    def artifact(self, stage: str, name: str) -> pa.Table:
+        """A table that a stage (its id) left with the version: `learned`, `cells`, `fitted`, `mix`, `topics`, ...
+
+        Raises:
+            CurateError: There is none.
+        """
+        from curate.dataset.artifacts import artifact
+
+        return artifact(self, stage, name)
+
     def huggingface(self, split: str | None = None) -> datasets.DatasetDict | datasets.Dataset:
         """A Hugging Face `DatasetDict` of the splits, or the `Dataset` of one; shares memory with Arrow.
 
@@ -300,10 +334,10 @@ class _Beside:
         import pyarrow as pa
 
         holder = self.holders[name]
-        key = f"{holder}/{name}"
-        if key not in self._held:
-            self._held[key] = self._store.read_table(holder, ["row", name])
-        table = self._held[key]
+        if name not in self._held:  # with all others that are asked for: a table has hundreds in one object
+            names = [one for one in dict.fromkeys([name, *self.columns]) if self.holders[one] == holder]
+            self._held |= dict.fromkeys(names, self._store.read_table(holder, ["row", *names]))
+        table = self._held[name]
         known = table.column("row").to_numpy()
         if not len(known):
             return pa.chunked_array([pa.nulls(len(rows), table.schema.field(name).type)])

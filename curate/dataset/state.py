@@ -61,6 +61,7 @@ class State:
         self._changed_sizes: list[tuple[np.ndarray, np.ndarray]] = []
         self._overlays: dict[str, list[tuple[np.ndarray, pa.Array]]] = {}
         self._base: pa.Table | None = None
+        self._held: dict[str, pa.Table] = {}
         self._schema: pa.Schema | None = None
         for step in shard.steps:
             self.apply(step)
@@ -127,12 +128,14 @@ class State:
 
         mixed = self.texts * np.uint64(_ODD)
         rows = self.rows()
+        self._hold(names)
         for name in names:
             values = self.column(name, rows).to_pylist()
             seed = xxh3_64_intdigest(name.encode())
             mixed[rows] = mixed[rows] * np.uint64(_ODD) + np.array(
                 [xxh3_64_intdigest(repr(value).encode("utf-8", "surrogatepass"), seed) for value in values], np.uint64
             )
+        self._held = {}
         return mixed
 
     # ---- the documents
@@ -149,8 +152,9 @@ class State:
             }
             if "text" not in fields and ("text" in self._overlays or CONTENT in self.consumed):
                 fields["text"] = pa.field("text", pa.string())  # an extractor made it of the payload
+            held = {holder: self.store.read_schema(holder) for holder in set(self.attached.values())}
             for name, holder in self.attached.items():
-                field = self.store.read_schema(holder).field(name)
+                field = held[holder].field(name)
                 fields[name] = field.remove_metadata() if INFERRED in (field.metadata or {}) else field
             self._schema = pa.schema(list(fields.values()))
         return self._schema
@@ -163,7 +167,10 @@ class State:
         names = self.schema.names if columns is None else list(columns)
         schema = pa.schema([self.schema.field(name) for name in names])
         self._load([name for name in names if name not in self.attached])
-        return pa.table([self.column(name, rows) for name in names], schema=schema)
+        self._hold([name for name in names if name in self.attached])
+        table = pa.table([self.column(name, rows) for name in names], schema=schema)
+        self._held = {}
+        return table
 
     def column(self, name: str, rows: np.ndarray) -> pa.ChunkedArray:
         """A column of some rows, as it is now."""
@@ -189,12 +196,21 @@ class State:
         import numpy as np
         import pyarrow as pa
 
-        held = self.store.read_table(self.attached[name], ["row", name])
+        held = self._held.get(name) or self.store.read_table(self.attached[name], ["row", name])
         known = held.column("row").to_numpy()
         place = np.searchsorted(known, rows)
         place = np.minimum(place, max(len(known) - 1, 0))
         missing = (known[place] != rows) if len(known) else np.ones(len(rows), dtype=bool)
         return held.column(name).take(pa.array(place, mask=missing))
+
+    def _hold(self, names: Sequence[str]) -> None:
+        """Read attached columns that are asked for next, each object once: a table has hundreds in one."""
+        by_holder: dict[str, list[str]] = {}
+        for name in names:
+            by_holder.setdefault(self.attached[name], []).append(name)
+        for holder, some in by_holder.items():
+            if len(some) > 1:
+                self._held |= dict.fromkeys(some, self.store.read_table(holder, ["row", *some]))
 
     def _as_read(self, name: str) -> pa.ChunkedArray:
         import pyarrow as pa
@@ -242,6 +258,8 @@ class State:
         removed = compute.is_in(verdicts.column("verdict"), pa.array(REMOVED))
         self.alive[verdicts.filter(removed).column("row").to_numpy()] = False
         edits = verdicts.filter(compute.invert(removed))
+        if edits.num_rows:  # one without a text is of a cell, whose value the step attaches
+            edits = edits.filter(compute.is_valid(edits.column("text")))
         if edits.num_rows:
             self._edit(edits)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from curate.dataset.erased import REASON, Erased, dataset_of
 from curate.dataset.index import Address, find
 from curate.dataset.ledger import DUPLICATE_ID, REMOVED, Shard
 from curate.dataset.reader import Dataset, open_dataset
-from curate.dataset.state import IDENT
+from curate.dataset.state import IDENT, State
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.plain import python_rows
@@ -46,8 +47,9 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
         `id, source, verdict, stage, reason, value, threshold, duplicate_of, detail, split, edits, history`: whether it was
         kept, dropped, quarantined or expanded, the stage that removed it and why, or the split it is in, and everything
         that happened to it in order. Edits tell what, how much and where (spans in characters), and the lengths; not the
-        text. `parent`: the same of the document that it was made of; `children`: of one that was expanded, how many
-        `documents` were made of it and the `ids` of the first. `measured`: by stage that measured something of it, kept or
+        text; of a cell of a table that a stage gave another value, what stood there `before` and `after`. `parent`:
+        the same of the document that it was made of; `children`: of one that was expanded, how many `documents` were made
+        of it and the `ids` of the first. `measured`: by stage that measured something of it, kept or
         not, the numbers (`features`; None where there was nothing to measure) and the numbers set (`settings`, of filters).
         `origin`: of one that was read from another version of this store, its story there, with `dataset` and `version`.
 
@@ -246,7 +248,10 @@ def _history(
     history.append({"stage": one.shard.source, **made_of, "characters": lengths.get("text")})
     for event in _said(dataset.store, one):
         told = {key: event[key] for key in ("stage", "event", *REASONS) if event.get(key) is not None}
-        if event["event"] == "edited":
+        if event["event"] == "edited" and event["text"] is None:
+            told |= _cell(dataset.store, one, event["path"], event["place"])
+            edits.append({key: value for key, value in told.items() if key != "event"})
+        elif event["event"] == "edited":
             path = event["path"] or "text"
             told |= {"spans": event["spans"] or [], "characters_before": lengths.get(path)}
             lengths[path] = told["characters_after"] = len(event["text"])
@@ -289,12 +294,22 @@ def _measured(dataset: Dataset, one: _Document) -> list[dict[str, Any]]:
     return told
 
 
+def _cell(store: Store, one: _Document, column: str, place: int) -> dict[str, Any]:
+    """What stood in a cell of a table before a step, and what stands there after it."""
+    import numpy as np
+
+    row, steps = np.array([one.address.row]), one.shard.steps
+    sides = (State(store, replace(one.shard, steps=steps[:stop])) for stop in (place, place + 1))
+    before, after = (state.column(column, row)[0].as_py() for state in sides)
+    return {"before": before, "after": after}
+
+
 def _said(store: Store, one: _Document) -> Iterator[dict[str, Any]]:
-    """What each stage said of a row."""
+    """What each stage said of a row; `place` is the stage's among the steps."""
     import pyarrow.compute as compute
 
-    for step in one.shard.steps:
+    for place, step in enumerate(one.shard.steps):
         if step.verdicts:
             table = store.read_table(step.verdicts)
             for verdict in table.filter(compute.equal(table["row"], one.address.row)).to_pylist():
-                yield {**verdict, "event": verdict["verdict"], "stage": step.stage}
+                yield {**verdict, "event": verdict["verdict"], "stage": step.stage, "place": place}

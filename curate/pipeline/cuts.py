@@ -30,7 +30,8 @@ def with_texts(state: State, verdicts: pa.Table) -> pa.Table:
     import pyarrow.compute as compute
 
     lacking = compute.and_(
-        compute.equal(verdicts.column("verdict"), "edited"), compute.is_null(verdicts.column("text"))
+        compute.equal(verdicts.column("verdict"), "edited"),
+        compute.and_(compute.is_null(verdicts.column("text")), compute.is_valid(verdicts.column("spans"))),
     )
     places = np.flatnonzero(lacking.to_numpy())
     if not len(places):

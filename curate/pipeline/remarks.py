@@ -28,6 +28,8 @@ def remarks(dataset: Dataset) -> list[str]:
             told += _of_mix(dataset, stage, mix_cells(dataset, stage))
         elif stage["stage"] == "split":
             told += _of_split(dataset, stage)
+        elif stage["stage"] in ("table_types", "table_duplicates"):
+            told += _of_table(dataset, stage)
     return told
 
 
@@ -120,6 +122,36 @@ def _of_split(dataset: Dataset, stage: Mapping[str, Any]) -> Iterator[str]:
         f"`{stage['id']}`: no document is in the split {named}: {shares} fell on none of {of}; ask for a larger share"
         + (", or split by what has more values" if whole else "")
     )
+
+
+_UNPARSED = {"no_number": "no number", "not_finite": "a number beyond all others", "no_date": "no date"}
+
+
+def _of_table(dataset: Dataset, stage: Mapping[str, Any]) -> Iterator[str]:
+    """Cells that did not parse, rows that stood in several splits, rows that contradict each other."""
+    examples = dataset.artifact(stage["id"], "examples").to_pylist() if "examples" in stage["artifacts"] else []
+    for one in dataset.artifact(stage["id"], "cells").to_pylist() if "cells" in stage["artifacts"] else ():
+        if one["reason"] in _UNPARSED:
+            count, told = (
+                sum(one[split] for split in SPLITS),
+                [
+                    f"{row['id']} ({row['source_uri']})"
+                    for row in examples
+                    if (row["column"], row["reason"]) == (one["column"], one["reason"])
+                ],
+            )
+            some = ", ".join(told[:NAMED])
+            yield (
+                f"`{stage['id']}`: cells of `{one['column']}` that held {_UNPARSED[one['reason']]} and are empty now: "
+                f"{count:,}, as in {some}"
+            )
+    if leaked := stage["reasons"].get("dropped", {}).get("row_in_other_split"):
+        yield (
+            f"`{stage['id']}`: rows that stood in two splits, and stay in the one that is measured on alone: {leaked:,}; "
+            "`split: by: COLUMN` keeps rows together that have a value in common"
+        )
+    if conflicts := stage["artifacts"].get("conflicts"):
+        yield f"`{stage['id']}`: equal rows with different labels: {conflicts['rows']:,} times (artifact `conflicts`)"
 
 
 def _groups(dataset: Dataset, column: str) -> int:

@@ -313,6 +313,8 @@ class Global(_OfTexts):
     """
 
     kind = "global"
+    knows_splits: ClassVar[bool] = False
+    """Whether it looks at the column `split`: it may stand behind the stage that draws it."""
 
     def open(self) -> Callable[[pa.Table], pa.Table]:
         """The function that reads signatures off a batch: a table with one row for every document."""

@@ -130,8 +130,9 @@ class Verdicts:
 def verdict_schema(*, rules: bool = False) -> pa.Schema:
     """Columns of a verdict table: which row, what, why, the value against the threshold, the new text, the spans.
 
-    `path` is where in the document the edited text stands; null is its column `text`. Spans have a `rule` where the stage
-    gives them one, so that tables of all other stages are the bytes that they always were.
+    `path` is where in the document the edited text stands; null is its column `text`. An edit with a path and neither text nor
+    spans says that the stage gives this column another value there, in a column of this name that it attaches. Spans have a
+    `rule` where the stage gives them one, so that tables of all other stages are the bytes that they always were.
     """
     import pyarrow as pa
 
@@ -167,7 +168,7 @@ def as_one(verdicts: Sequence[pa.Table]) -> pa.Table:
 
 
 def check_rows(verdicts: pa.Table, count: int, stage: str) -> None:
-    """Raise a `CurateError` unless each verdict is on one of so many documents, and no two on one.
+    """Raise a `CurateError` unless each verdict is on one of so many documents, and no two on one but edits of its places.
 
     Args:
         verdicts: What a stage decided; `row` counts from 0.
@@ -182,7 +183,11 @@ def check_rows(verdicts: pa.Table, count: int, stage: str) -> None:
             f"stage `{stage}` decides about row {rows.min() if rows.min() < 0 else rows.max()} of {count} documents",
             hint="`row` counts from 0 in the documents that are decided about",
         )
-    if len(np.unique(rows)) < len(rows):
+    single = (
+        verdicts.column("path").is_null().to_numpy() if "path" in verdicts.column_names else np.ones(len(rows), bool)
+    )
+    numbers, counts = np.unique(rows, return_counts=True)
+    if np.isin(rows[single], numbers[counts > 1]).any():
         raise CurateError(
             f"stage `{stage}` decides twice about a document", hint="name each row once: edited, dropped or quarantined"
         )

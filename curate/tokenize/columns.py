@@ -1,6 +1,7 @@
 """Columns that are not text: a label or a number of each document, or a label of each word.
 
 train.label.f64           numbers, raw little-endian float64, one for each document
+train.features.f32        lists of numbers, raw little-endian float32, as many for each document
 train.labels.i32          labels by their place among the sorted labels of the train split, raw little-endian int32;
                           -100 where there is none
 train.labels.i32.index    labels of words: their ends, by document, raw little-endian uint64
@@ -19,7 +20,7 @@ from curate.tokenize.streams import write_file
 if TYPE_CHECKING:
     from curate.dataset.reader import Dataset
 
-__all__ = ["NO_LABEL", "find_labels", "write_labels", "write_numbers"]
+__all__ = ["NO_LABEL", "find_labels", "write_labels", "write_numbers", "write_vectors"]
 
 Label = str | int
 
@@ -45,6 +46,27 @@ def write_numbers(dataset: Dataset, split: str, role: str, column: str, folder: 
         values.append(float(value))
     path = folder / f"{split}.{role}.f64"
     return {"file": path.name, "sha256": {path.name: write_file(path, np.array(values, dtype="<f8").tobytes())}}
+
+
+def write_vectors(dataset: Dataset, split: str, role: str, column: str, folder: Path) -> dict[str, Any]:
+    """Write a column of lists of numbers; returns its description, with how many a document has (`width`).
+
+    Raises:
+        CurateError: A document has none, another number of them, or one that is not finite.
+    """
+    import numpy as np
+
+    rows: list[np.ndarray] = []
+    for number, (value,) in enumerate(rows_of(dataset, split, [column], nested=True)):
+        given = value if isinstance(value, list) else ()
+        found = np.array([one if isinstance(one, int | float) else np.nan for one in given], dtype="<f4")
+        if not len(found) or len(found) != len(rows[0] if rows else found) or not np.isfinite(found).all():
+            problem = f"`{column}` has {len(found)} numbers" + ("" if np.isfinite(found).all() else ", not all finite")
+            raise refusal(dataset, split, number, problem, "each document must have as many, and all of them finite")
+        rows.append(found)
+    path = folder / f"{split}.{role}.f32"
+    hashes = {path.name: write_file(path, b"".join(row.tobytes() for row in rows))}
+    return {"file": path.name, "width": len(rows[0]) if rows else 0, "sha256": hashes}
 
 
 def find_labels(dataset: Dataset, fields: Fields) -> list[Label]:

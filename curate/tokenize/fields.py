@@ -48,6 +48,9 @@ class Fields(BaseModel):
         default=None, description="column of strings or integers; with `words`, of lists of them, one for each word"
     )
     numbers: dict[str, str] = Field(default={}, description="columns of numbers, one for each document, by role")
+    vectors: dict[str, str] = Field(
+        default={}, description="columns of lists of numbers, as many in each document, by role"
+    )
     messages: str | None = Field(default=None, description="column of conversations: lists of {role, content}")
     turns: dict[str, str] = Field(
         default={},
@@ -85,14 +88,19 @@ class Fields(BaseModel):
 
     def facts(self) -> dict[str, Any]:
         """As they are written down; what was added after the first packs only where it is used, so that those are found."""
-        unused = {"turns": not self.turns, "bytes": not self.bytes, "unfit": not self.leaves_out}
+        unused = {
+            "turns": not self.turns,
+            "bytes": not self.bytes,
+            "unfit": not self.leaves_out,
+            "vectors": not self.vectors,
+        }
         return self.model_dump(mode="json", exclude={name for name, is_so in unused.items() if is_so})
 
     @property
     def columns(self) -> list[str]:
         """All columns."""
         others = [column for column in (self.tools, self.labels) if column]
-        found = [*self.text_columns, *self.bytes.values(), *others, *self.numbers.values()]
+        found = [*self.text_columns, *self.bytes.values(), *others, *self.numbers.values(), *self.vectors.values()]
         return list(dict.fromkeys(found))
 
     def passages(self, dataset: Dataset, split: str) -> Iterator[tuple[int, str]]:
@@ -209,6 +217,8 @@ def _content(message: Any) -> str:
 
 # ---- types
 
+_FEATURES = "`{stage: table_features}` makes such a column of the others"
+
 
 def check_fields(dataset: Dataset, fields: Fields) -> None:
     """Check that the columns are there and can hold what they are for, before any work is done.
@@ -226,6 +236,10 @@ def check_fields(dataset: Dataset, fields: Fields) -> None:
     import pyarrow as pa
 
     text, integer = _is_text, pa.types.is_integer
+
+    def number(kind: pa.DataType) -> bool:
+        return integer(kind) or pa.types.is_floating(kind)
+
     for column in fields.texts.values():
         _check_type(dataset, column, text, "text")
     for column in fields.turns.values():
@@ -234,7 +248,9 @@ def check_fields(dataset: Dataset, fields: Fields) -> None:
     for column in fields.words.values():
         _check_type(dataset, column, lambda kind: text(kind) or _is_list(kind, text), "lists of words")
     for column in fields.numbers.values():
-        _check_type(dataset, column, lambda kind: integer(kind) or pa.types.is_floating(kind), "numbers")
+        _check_type(dataset, column, number, "numbers")
+    for column in fields.vectors.values():
+        _check_type(dataset, column, lambda kind: text(kind) or _is_list(kind, number), "lists of numbers", _FEATURES)
     if fields.messages:
         wanted = "conversations: lists of {role, content}"
         _check_type(dataset, fields.messages, lambda kind: text(kind) or _is_list(kind, pa.types.is_struct), wanted)

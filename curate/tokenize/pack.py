@@ -122,6 +122,11 @@ class Pack:
         """The different labels of the train split, sorted; none where no column has labels."""
         return self.manifest["labels"]
 
+    def width(self, role: str) -> int:
+        """How many numbers the lists have that were packed as this; 0 where none were."""
+        splits = self.manifest["splits"].values()
+        return next((split["columns"][role]["width"] for split in splits if role in split["columns"]), 0)
+
     def rows(self, split: str) -> Rows:
         """The documents of a split.
 
@@ -329,5 +334,6 @@ def _tokenizer_content(job: _Job) -> bytes:
         return job.tokenizer.read_bytes()
     given = job.settings.special_tokens
     special = [*given, *missing_names(job.needs, given)]
-    say(job.dataset, f"learning a tokenizer of {job.settings.vocabulary:,} tokens")
+    if job.fields.text_columns:
+        say(job.dataset, f"learning a tokenizer of {job.settings.vocabulary:,} tokens")
     return train_tokenizer(job.dataset, job.settings, job.fields, special_tokens=special).encode()

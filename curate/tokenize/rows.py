@@ -89,7 +89,7 @@ class Rows:
 
     def __init__(self, folder: Path, manifest: dict[str, Any], split: str) -> None:
         splits = manifest["splits"]
-        if not splits.get(split, {}).get("tokens"):
+        if not splits.get(split, {}).get("documents"):
             raise CurateError(
                 f"the packed dataset has no tokens in a split `{split}`",
                 str(folder),
@@ -137,6 +137,15 @@ class Rows:
             CurateError: No column was packed for this role.
         """
         return self._column(role, np.dtype("<f8"))
+
+    def vectors(self, role: str) -> NDArray[np.float32]:
+        """(documents, numbers) float32, mapped into memory.
+
+        Raises:
+            CurateError: No column was packed for this role.
+        """
+        flat = self._column(role, np.dtype("<f4"))
+        return flat.reshape(len(self), self.facts["columns"][role]["width"])
 
     def labels(self) -> Integers:
         """(documents,) int64, places in `pack.labels`; -100: none. Of lists of words: (words of all documents,)."""

@@ -119,7 +119,9 @@ def train_tokenizer(
     )
     datasets = dataset if isinstance(dataset, Sequence) else [dataset]
     share = settings.model_copy(update={"sample_megabytes": settings.sample_megabytes / len(datasets)})
-    texts = chain.from_iterable(_sample(one, share, fields or Fields()) for one in datasets)
+    fields = fields or Fields()
+    of_texts = datasets if fields.text_columns else ()  # of a table nothing but the bytes
+    texts = chain.from_iterable(_sample(one, share, fields) for one in of_texts)
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer.to_str(pretty=False)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from curate.tokenize.chat import ChatTemplate
-from curate.tokenize.columns import find_labels, write_labels, write_numbers
+from curate.tokenize.columns import find_labels, write_labels, write_numbers, write_vectors
 from curate.tokenize.fields import MESSAGES, Fields, Kept
 from curate.tokenize.streams import Piece, conversations, lists_of_words, plain_bytes, texts, write_stream
 from curate.tokenize.turns import EXCHANGE, check_plain, turns
@@ -71,6 +71,7 @@ class Writer:
             shards, size = shards + made, size + text_bytes
         first = shards[0]["role"] if shards else ""
         documents = sum(shard["documents"] for shard in shards if shard["role"] == first)
+        documents = documents if shards else dataset.splits[split]  # a table has no tokens
         tokens = sum(shard["tokens"] for shard in shards)
         say(self.dataset, f"{split}: {documents:,} documents, {tokens:,} tokens")
         return {
@@ -116,6 +117,8 @@ class Writer:
         found = {
             role: write_numbers(dataset, split, role, column, self.folder) for role, column in fields.numbers.items()
         }
+        for role, column in fields.vectors.items():
+            found[role] = write_vectors(dataset, split, role, column, self.folder)
         if fields.labels:
             found["labels"] = write_labels(dataset, split, fields, self.labels, self.folder)
         return found

@@ -21,10 +21,14 @@ from torch import Tensor, nn
 from curate.errors import CurateError
 from curate.evaluation.models.contract import not_finite
 from curate.evaluation.models.identity import answers_hash
+from curate.jsontext import loads
+from curate.table.contract import FEATURES
+from curate.table.recipe import RECIPE, Recipe, put_all
 from curate.tokenize.roles import roles_of
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.data.batch import filled
 from curate.train.data.examples import labelled_row
+from curate.train.models.perceptron import Perceptron, beside_text
 from curate.train.models.trunk import build_trunk
 from curate.train.objectives.contract import trunk_inputs
 from curate.train.settings.blocks import DataSettings
@@ -56,6 +60,8 @@ class HeadedModel:
         pooling: What stands for a text; None: as built.
         columns: Those of its training.
         target_length: Most tokens of a text that it writes.
+        beside: Layers over what stands for the text and the numbers of a table, if it reads both.
+        recipe: What the stages of the table have learned, to make those numbers of new rows.
         progress: Is told the share of a request that is done.
     """
 
@@ -71,6 +77,8 @@ class HeadedModel:
     pooling: str | None = None
     columns: DataSettings = field(default_factory=DataSettings)
     target_length: int = 64
+    beside: Perceptron | None = None
+    recipe: Recipe = field(default_factory=list)
     progress: Callable[[float], None] = lambda share: None
 
     @cached_property
@@ -83,17 +91,61 @@ class HeadedModel:
         """It predicts a number."""
         return self.kind == "classification" and not self.labels
 
+    @property
+    def reads_text(self) -> bool:
+        """It reads more than the numbers of a table."""
+        return not isinstance(self.trunk, Perceptron)
+
+    def features(self, rows: Sequence[dict[str, Any]]) -> NDArray[np.float32] | None:
+        """(rows, numbers) of a table, as they are in the rows, or made of their columns; None where it reads none.
+
+        Raises:
+            CurateError: The rows have neither.
+        """
+        name = self.columns.features
+        if name is None:
+            return None
+        if any(row.get(name) is None for row in rows):
+            rows = self._made(rows, name)
+        wanted = self.trunk.embedding.num_embeddings
+        if self.beside:
+            wanted = self.beside.embedding.num_embeddings - self.trunk.sentence_width
+        for row in rows:
+            if len(row[name]) != wanted:
+                raise CurateError(
+                    f"`{name}` has {len(row[name])} numbers, and the model reads {wanted}", hint="train it on these"
+                )
+        return np.array([row[name] for row in rows], np.float32).reshape(len(rows), wanted)
+
+    def _made(self, rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+        makes = any(stage["stage"] == "table_features" for stage in self.recipe) and name == FEATURES
+        known = {column for stage in self.recipe for column in stage["fitted"]["columns"] if makes}
+        if not makes or known.isdisjoint(key for row in rows for key in row):
+            columns = ", ".join(sorted(known)) or "none: no stage `table_features` was in its pipeline"
+            raise CurateError(f"the rows have no `{name}`, nor columns that it is made of", hint=f"columns: {columns}")
+        return put_all(self.recipe, [{key: one for key, one in row.items() if key != name} for row in rows]).to_pylist()
+
     def encode(self, texts: Sequence[str]) -> list[Integers]:
         """The tokens of texts, none added."""
         encoded = self.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(one.ids, np.int64) for one in encoded]
 
-    def read(self, texts: Sequence[str], seconds: Sequence[str] | None) -> tuple[NDArray[np.float32], list[int]]:
-        """(rows, labels) logits of texts or pairs, one column of a number; and how many tokens of each were cut."""
-        features, cuts = self.embed(texts, seconds)
+    def read(
+        self, texts: Sequence[str], seconds: Sequence[str] | None, table: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.float32], list[int]]:
+        """(rows, labels) logits of texts or pairs, one column of a number; and how many tokens of each were cut.
+
+        Args:
+            texts: The texts; of a model of numbers alone they are not read.
+            seconds: Those of pairs.
+            table: The numbers of the rows (`features`).
+        """
+        features, cuts = self.embed(texts, seconds, table)
         return self._logits(torch.from_numpy(features)), cuts
 
-    def embed(self, texts: Sequence[str], seconds: Sequence[str] | None) -> tuple[NDArray[np.float32], list[int]]:
+    def embed(
+        self, texts: Sequence[str], seconds: Sequence[str] | None, table: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.float32], list[int]]:
         """(rows, width) what stands for texts or pairs before the head; and how many tokens of each were cut."""
         first, second = self.encode(texts), None if seconds is None else self.encode(seconds)
         known, special = roles_of(self.tokenizer, Path(self.name)), 2 if seconds is None else 3
@@ -104,9 +156,14 @@ class HeadedModel:
             whole = len(tokens) + (0 if other is None else len(other)) + special
             cuts.append(max(whole - self.length, 0))
         pooling = {"pooling": self.pooling} if self.pooling else {}
-        found = np.zeros((len(rows), self.trunk.sentence_width), np.float32)
+        width = self.beside.width if self.beside else self.trunk.sentence_width
+        found = np.zeros((len(rows), width), np.float32)
         for numbers, batch in self._batches(rows):
+            if table is not None:
+                batch["features"] = torch.from_numpy(table[numbers])
             features = self.trunk.sentence(batch.pop("tokens"), **trunk_inputs(self.trunk, batch), **pooling)
+            if self.beside is not None:
+                features = self.beside(torch.cat([features, batch["features"].to(features.dtype)], dim=-1))
             found[numbers] = features.float().numpy()
         return found, cuts
 
@@ -194,13 +251,14 @@ def _of_run(path: str, length: int | None) -> HeadedModel:
 
 def headed_of(trained: Trained, name: str, weights: str, length: int | None = None) -> HeadedModel:
     """The model with a head that a run has come to; its kind is one of HEADS."""
-    config, settings = trained.config, trained.config.objective
+    config, settings, table = trained.config, trained.config.objective, _table(trained.tokenizer.parent / RECIPE)
     regression = isinstance(settings, ClassificationSettings) and settings.regression
     return HeadedModel(
-        name, weights, settings.kind, trained.trunk(), _head(trained.tensors),  # pyright: ignore[reportArgumentType]
+        name, weights, settings.kind, trained.trunk(), _scaled(_head(trained.tensors), table),  # pyright: ignore[reportArgumentType]
         _tokenizer(name, trained.tokenizer), min(config.batch.length, length or config.batch.length),
         () if regression else tuple(trained.labels or ()), getattr(settings, "pooling", None), config.data,
         settings.target_length if isinstance(settings, Seq2SeqSettings) else 0,
+        _beside(trained.tensors), table.get("stages", []),
     )  # fmt: skip
 
 
@@ -223,6 +281,28 @@ def _of_folder(path: str, length: int | None) -> HeadedModel | None:
 
 def _head(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("head."): tensor for name, tensor in tensors.items() if name.startswith("head.")}
+
+
+def _beside(tensors: dict[str, Tensor]) -> Perceptron | None:
+    own = {name.removeprefix("columns."): tensor for name, tensor in tensors.items() if name.startswith("columns.")}
+    if not own:
+        return None
+    with torch.device("meta"):
+        layers = beside_text(len(own["embedding.weight"]))
+    layers.load_state_dict(own, assign=True)
+    return layers.eval()
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """What a run keeps of the table that it learned from; nothing where it learned from none."""
+    return loads(path.read_bytes()) if path.is_file() else {}
+
+
+def _scaled(head: dict[str, Tensor], table: dict[str, Any]) -> dict[str, Tensor]:
+    """A head that gives numbers as the labels have them."""
+    if table.get("scale", 1.0) == 1.0 and not table.get("centre"):
+        return head
+    return {"weight": head["weight"] * table["scale"], "bias": head["bias"] * table["scale"] + table["centre"]}
 
 
 def _tokenizer(path: str, file: Path | None) -> Tokenizer:

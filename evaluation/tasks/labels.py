@@ -36,6 +36,8 @@ def label_columns(task: LabelTask, model: HeadedModel) -> dict[str, str]:
     text = task.text or (columns.words if model.kind == "token_classification" else columns.text)
     label = task.label or (columns.target if model.kind == "seq2seq" else columns.label)
     second = (task.second or columns.second) if model.kind == "classification" else None
+    if model.kind == "classification" and not model.reads_text:
+        return {"label": label}
     return {"text": text, "label": label, **({"second": second} if second else {})}
 
 
@@ -52,24 +54,25 @@ def predictions(task: LabelTask, rows: Rows, model: HeadedModel) -> dict[str, li
         CurateError: A row lacks a column, or no label of the data is one of the model's.
     """
     columns = label_columns(task, model)
-    text, label = columns["text"], columns["label"]
-    given, right = column(rows, text, task.name, "text"), column(rows, label, task.name, "label")
+    text, label = columns.get("text"), columns["label"]
+    right = column(rows, label, task.name, "label")
+    given = column(rows, text, task.name, "text") if text else [""] * len(right)
     if model.kind == "seq2seq":
         said, cut = model.translate([str(one) for one in given], beams=task.beams, most=task.most)
         references = [[str(some) for some in one] if isinstance(one, list) else [str(one)] for one in right]
         return {"cut": cut, "generated": said, **judged(said, references, task.metrics)}
     if model.kind == "token_classification":
-        return _words(task, rows, model, text, label)
+        return _words(task, rows, model, columns["text"], label)
     second = columns.get("second")
     seconds = None if second is None else [str(one) for one in column(rows, second, task.name, "second")]
-    texts = [str(one) for one in given]
+    texts, table = [str(one) for one in given], model.features(rows.rows)
     if model.regression:
         numbers = [_number(task, row, value) for row, value in zip(rows.rows, right, strict=True)]
-        logits, cut = model.read(texts, seconds)
+        logits, cut = model.read(texts, seconds, table)
         return {"cut": cut, "gold_value": numbers, "predicted_value": logits[:, 0].astype(float).tolist()}
     gold = [_name(task, one) for one in right]
     _refuse_strange(task, model, set(gold))
-    logits, cut = model.read(texts, seconds)
+    logits, cut = model.read(texts, seconds, table)
     shares = softmax(logits.astype(np.float64), axis=1)
     predicted = [model.labels[number] for number in logits.argmax(1)]
     return {

@@ -83,8 +83,8 @@ class Labelled(Documents):
     """A label, or number, of a text or of a pair of texts: start, text, separator, second text, separator.
 
     Of a pair that is too long the longer text is cut first, at its end, as transformers' `longest_first` does.
-    Labels are int64, or with `regression` float32; in empty rows they are -100.
-
+    Labels are int64, or with `regression` float32; in empty rows they are -100. Of a table without a text a row is a padding
+    token.
     """
 
     special = 3
@@ -92,24 +92,32 @@ class Labelled(Documents):
     def __init__(self, pack: Pack, split: str, length: int, *, regression: bool = False) -> None:
         super().__init__(pack, split, length)
         self.second = self.rows.has("second")
+        self.features = self.rows.vectors("features") if self.rows.has("features") else None
+        self.text = self.rows.has("text")
         self.known = self.rows.numbers("label").astype(np.float32) if regression else self.rows.labels()
         self.room = length - (3 if self.second else 2)
+        if not self.text:
+            return
         lengths = self.rows.lengths("text") + (self.rows.lengths("second") if self.second else 0)
         self._count_cut(lengths > self.room)
 
     def read(self, numbers: Integers) -> Arrays:
-        """`tokens`, `documents`, `labels`, of pairs `segments`, and `weights` where there are some."""
+        """`tokens`, `documents`, `labels`, of pairs `segments`, and `weights` and `features` where there are some."""
         made = [self._row(number) for number in numbers.tolist()]
         found = {**self._row_facts(numbers), **self._padded([row for row, _ in made])}
         none = np.array(IGNORED).astype(self.known.dtype)
         found["labels"] = np.where(numbers < 0, none, self.known[numbers])
         if self.second:
             found["segments"] = filled([segments for _, segments in made], value=0, most=self.length)
+        if self.features is not None:
+            found["features"] = np.where(numbers[:, None] < 0, np.float32(0), self.features[numbers])
         return found
 
     def _row(self, number: int) -> tuple[Integers | None, Integers | None]:
         if number < 0:
             return None, None
+        if not self.text:
+            return np.array([self.padding]), None
         second = self.rows.tokens("second", number) if self.second else None
         return labelled_row(self.rows.tokens("text", number), second, length=self.length, roles=self.roles)
 

@@ -127,7 +127,7 @@ def sources_of(
     return {
         name: _source(task, config, packs[name], split, alone=alone)
         for name, task in names
-        if packs[name].manifest["splits"].get(split, {}).get("tokens")
+        if packs[name].manifest["splits"].get(split, {}).get("documents")
     }
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["Task", "pack_all", "positive_of", "references", "tasks_of"]
+__all__ = ["Task", "label_scale", "pack_all", "positive_of", "references", "tasks_of"]
 
 CHAT = ("system", "user", "assistant", "end")
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -50,6 +50,7 @@ class Task:
         objective: What is learned.
         data: Its columns.
         weight: Share of the steps; None: by its examples.
+        alone: Its features are all that is read; there is no text.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Task:
     objective: ObjectiveSettings
     data: DataSettings
     weight: float | None = None
+    alone: bool = False
 
     def needs(self, template: str | None = None) -> tuple[str, ...]:
         """Special tokens that it needs, with the template of the model to begin with, if it has one."""
@@ -91,6 +93,7 @@ class Task:
         labels = None
         if isinstance(self.objective, ClassificationSettings):
             texts["second"] = data.second
+            texts = {} if self.alone else texts
             labels = None if self.objective.regression else data.label
             numbers["label"] = data.label if self.objective.regression else None
         if self.judged:
@@ -99,7 +102,8 @@ class Task:
             numbers["margin"] = data.margin
         texts = {role: column for role, column in texts.items() if role not in turns}
         chat = {"turns": _given(turns), "chat_template": data.chat_template, "unfit": data.unfit} if turns else {}
-        return Fields(texts=_given(texts), bytes=kept, labels=labels, numbers=_given(numbers), **chat)
+        vectors = _given({"features": data.features})
+        return Fields(texts=_given(texts), bytes=kept, labels=labels, numbers=_given(numbers), vectors=vectors, **chat)
 
     @property
     def _answered(self) -> tuple[str, ...]:
@@ -150,7 +154,7 @@ def tasks_of(config: TrainConfig) -> list[Task]:
     """The run's tasks, in the order of the file."""
     if config.tasks is None:
         datasets = tuple(config.mixture) if config.mixture else (config.dataset,)
-        return [Task("", datasets, config.objective, config.data)]
+        return [Task("", datasets, config.objective, config.data, alone=config.model.kind == "mlp")]
     return [
         Task(name, (task.dataset or config.dataset,), task.objective, task.data, task.weight)
         for name, task in config.tasks.items()
@@ -255,6 +259,18 @@ def positive_of(wanted: str | int | None, labels: Sequence[str | int], *, where:
         some = ", ".join(names[:8]) + (" ..." if len(names) > 8 else "")
         raise CurateError(f"no document has the label `{wanted}`", where, f"labels: {some}")
     return names.index(str(wanted))
+
+
+def label_scale(data: DataSettings, objective: ObjectiveSettings, pack: Pack) -> tuple[float, float]:
+    """What is added to a number that is predicted from a table, and what it is multiplied with before: prices are no weights.
+
+    Mean and deviation of the train split's labels; 0 and 1 of all else.
+    """
+    regression = isinstance(objective, ClassificationSettings) and objective.regression
+    if not (regression and data.features):
+        return 0.0, 1.0
+    labels = pack.rows("train").numbers("label")
+    return float(labels.mean()), float(labels.std()) or 1.0
 
 
 def _documents(pack: Pack, split: str) -> int:

@@ -43,6 +43,10 @@ def build_trunk(sizes: Architecture, *, vocabulary: int, length: int, pooler: bo
             from curate.train.models.convolution import Convolutional
 
             return Convolutional(sizes, vocabulary=vocabulary, length=length)
+        case "mlp":
+            from curate.train.models.perceptron import Perceptron
+
+            return Perceptron(sizes, vocabulary=vocabulary, length=length)
         case "pretrained":
             raise AssertionError("a pretrained model is built by transformers")
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from curate.train.data.batch import IGNORED, Batch
+from curate.train.models.perceptron import beside_text
 from curate.train.objectives.contract import Loss, Objective, target_weights, trunk_inputs
 from curate.train.objectives.metrics import class_metrics, confusion, harmonic, moments, pearson, spearman
 from curate.train.objectives.spans import has_spans, span_counts
@@ -31,6 +32,9 @@ class Classification(Objective):
         settings: Kind of label, pooling, dropout.
         labels: Number of classes; not used for numbers.
         positive: Class whose F1 is measured, too.
+        columns: Numbers of a table that stand beside the text (`features`), if any, which layers over both then read; a trunk
+            that reads them itself has none.
+        scale: What is added to a number that is predicted, and what it is multiplied with before; the loss is in the latter.
 
     Validation gives loss, accuracy, macro F1, Matthews' correlation and, of a positive class, `f1`; or for numbers loss,
     Pearson's and Spearman's correlation. `watch` is accuracy or Pearson's correlation. Metrics count rows, the loss is
@@ -40,16 +44,26 @@ class Classification(Objective):
     listed: ClassVar[frozenset[str]] = frozenset({"pairs"})
 
     def __init__(
-        self, trunk: nn.Module, settings: ClassificationSettings, *, labels: int, positive: int | None = None
+        self,
+        trunk: nn.Module,
+        settings: ClassificationSettings,
+        *,
+        labels: int,
+        positive: int | None = None,
+        columns: int = 0,
+        scale: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         super().__init__()
         self.model, self.positive = trunk, positive
         self.regression, self.pooling = settings.regression, settings.pooling
-        self.labels = 1 if settings.regression else labels
+        self.labels, self.scale = 1 if settings.regression else labels, scale
         self.dropout = nn.Dropout(settings.dropout)
         # a decoder's head has no bias: transformers' classes have none
         decoder = getattr(trunk, "sizes", None) is not None and trunk.sizes.kind == "decoder"  # pyright: ignore
-        self.head = nn.Linear(self.model.sentence_width, self.labels, bias=not decoder)
+        width = self.model.sentence_width
+        self.columns = beside_text(columns + width) if columns else None
+        width = self.columns.width if self.columns else width
+        self.head = nn.Linear(width, self.labels, bias=not decoder)
         self.watch = "pearson" if settings.regression else "accuracy"
         self.higher_is_better = True
 
@@ -82,11 +96,22 @@ class Classification(Objective):
         """(rows, labels) float32."""
         pooling = {"pooling": self.pooling} if self.pooling else {}
         features = self.model.sentence(batch["tokens"], **trunk_inputs(self.model, batch), **pooling)
-        return self.head(self.dropout(features)).float()
+        if self.columns:
+            features = self.columns(torch.cat([features, batch["features"].to(features.dtype)], dim=-1))
+        outputs = self.head(self.dropout(features)).float()
+        centre, deviation = self.scale
+        return outputs if self.scale == (0.0, 1.0) else outputs * deviation + centre
+
+    def first_weights(self, name: str, tensor: Tensor, generator: torch.Generator) -> None:
+        """Fill a parameter, those of `columns` as their layers do it."""
+        if self.columns and name.startswith("columns."):
+            self.columns.first_weights(name.removeprefix("columns."), tensor, generator)
+        else:
+            super().first_weights(name, tensor, generator)
 
     def _total(self, outputs: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         if self.regression:
-            return ((outputs[:, 0] - labels.float()).square() * weights).sum()
+            return (((outputs[:, 0] - labels.float()) / self.scale[1]).square() * weights).sum()
         return _cross_entropy(outputs, labels, weights)
 
 

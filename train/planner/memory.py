@@ -191,6 +191,8 @@ def _count(sizes: Architecture) -> int:
     """Blocks that FSDP puts together one by one."""
     if sizes.kind == "cnn":
         return len(sizes.kernels)
+    if sizes.kind == "mlp":
+        return sizes.layers
     return sizes.layers * (2 if sizes.kind == "encoder_decoder" else 1)
 
 
@@ -202,6 +204,8 @@ def _blocks(sizes: Architecture) -> int:
         return sizes.layers * (width // half) * 4 * half * (width + half + 2)
     if sizes.kind == "cnn":
         return sum(inner * (width * kernel + 1) for kernel in sizes.kernels)
+    if sizes.kind == "mlp":
+        return sizes.layers * (2 * width * inner + inner + 3 * width)
     norm = width * (2 if sizes.norm == "layer" and sizes.bias else 1)
     attention = 2 * width * sizes.head_width * (sizes.heads + sizes.key_value_heads)
     biases = sizes.head_width * (sizes.heads + 2 * sizes.key_value_heads) + 2 * width if sizes.bias else 0
@@ -222,7 +226,7 @@ def _norms(sizes: Architecture) -> int:
 def _root(config: TrainConfig, sizes: Architecture, vocabulary: int) -> int:
     """Parameters outside the blocks: embeddings, the last norm, the output matrix."""
     width = sizes.width
-    if sizes.kind == "cnn":
+    if sizes.kind in ("cnn", "mlp"):
         return vocabulary * width
     embedding = vocabulary * width * (1 if sizes.tied else 2)
     if sizes.kind == "lstm":
@@ -315,6 +319,8 @@ def _activations(config: TrainConfig, sizes: Architecture, rows: int, device: De
     """Bytes kept for the backward pass of `rows` sequences."""
     number = 4 if config.precision == "fp32" else 2
     length, width = config.batch.length, sizes.width
+    if sizes.kind == "mlp":
+        return rows * number * (sizes.layers + 1) * (4 * width + 3 * sizes.feed_forward)
     positions = rows * length
     if sizes.kind == "cnn":
         return positions * number * (width + 2 * len(sizes.kernels) * sizes.feed_forward)

@@ -19,6 +19,7 @@ _OF_A_RUN = (
     "config.json",
     "environment.json",
     "tokenizer.json",
+    "table.json",
     "chat_template.jinja",
     "changes.jsonl",
     "metrics.jsonl",

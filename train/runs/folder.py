@@ -5,6 +5,7 @@
                          the hashes of the models that it begins with, or learns from
       environment.json   versions of Python and libraries, device, processes, threads, measured speed
       tokenizer.json     a copy of the tokenizer
+      table.json         what the stages of its table have learned, where it reads one, for new rows
       chat_template.jinja the template of its conversations, where there are some
       changes.jsonl      settings and data that were changed on the way, and from which step
       metrics.jsonl      a line a step

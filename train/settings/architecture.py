@@ -5,6 +5,7 @@
     encoder          every token from all others: BERT (Devlin et al. 2019)
     encoder_decoder  a text from a text: T5 (Raffel et al. 2020)
     lstm             recurrent: Hochreiter and Schmidhuber 1997
+    mlp              layers over the numbers of a table, for classification: Gorishniy et al. 2021
     cnn              convolutions over words for classification: Kim 2014
     pretrained       any model that `transformers.AutoModel` can load
 
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["PRESETS", "Architecture", "Kind", "ModelSettings", "RopeScaling"]
 
-Kind = Literal["decoder", "encoder", "encoder_decoder", "lstm", "cnn", "pretrained"]
+Kind = Literal["decoder", "encoder", "encoder_decoder", "lstm", "cnn", "mlp", "pretrained"]
 Norm = Literal["rms", "layer"]
 Positions = Literal["rotary", "learned", "relative"]
 Activation = Literal["swiglu", "geglu", "gelu", "gelu_tanh", "relu"]
@@ -183,6 +184,8 @@ _SIZES: dict[str, tuple[int, int, int, int, int]] = {
     "3b": (28, 3072, 24, 8, 8192),
     "7b": (32, 4096, 32, 32, 11008),
 }
+_TABLE = (2, 128, 1, 1, 256)
+"""Of a table: what a few thousand rows can teach."""
 PRESETS = tuple(_SIZES)
 """Named by their parameters as decoders: to 10m with a few thousand tokens, from 30m with 32 thousand or more."""
 
@@ -243,7 +246,7 @@ class ModelSettings(BaseModel):
     @property
     def architecture(self) -> Architecture:
         """The sizes, the preset's where none is given; of a model with `path`, what the file says without it."""
-        layers, width, heads, narrow, gated = _SIZES[self.preset]
+        layers, width, heads, narrow, gated = _TABLE if self.kind == "mlp" else _SIZES[self.preset]
         style = _STYLES.get(self.style if self.kind == "decoder" else _STYLE_OF.get(self.kind, "llama"), {})
         names = {field.name for field in fields(Architecture)}
         given = {name: getattr(self, name) for name in names & set(type(self).model_fields)}
@@ -258,7 +261,7 @@ class ModelSettings(BaseModel):
             feed_forward=gated,
         )
         sizes = replace(base, **{**style, **given})
-        if "feed_forward" not in given and not sizes.gated:
+        if "feed_forward" not in given and not sizes.gated and self.kind != "mlp":
             sizes = replace(sizes, feed_forward=4 * sizes.width)
         return replace(sizes, head_width=max(1, sizes.width // sizes.heads))
 
@@ -267,7 +270,9 @@ class ModelSettings(BaseModel):
         sizes = self.architecture
         if self.kind == "pretrained" and self.path is None:
             raise ValueError("a `pretrained` model needs its `path`")
-        if self.kind in ("lstm", "cnn"):
+        if self.kind == "mlp" and (self.path or self.preset != type(self).model_fields["preset"].default):
+            raise ValueError("a model of the kind mlp has no `preset` and no `path`: `layers`, `width`, `feed_forward`")
+        if self.kind in ("lstm", "cnn", "mlp"):
             return self
         even = 2 if sizes.positions == "rotary" else 1
         if sizes.width % (even * sizes.heads):

@@ -67,6 +67,11 @@ class DataSettings(Settings):
     answer: str = Field(default="answer", description="what the reward compares with (reinforcement)")
     weight: str | None = Field(default=None, description="how much a document counts in the loss")
     difficulty: str | None = Field(default=None, description="how hard a document is (curriculum)")
+    features: str | None = Field(
+        default=None,
+        description="list of numbers, as `table_features` makes it: beside the text, or alone with `model.kind: mlp` "
+        "(classification)",
+    )
     chat: bool | None = Field(
         default=None,
         description="prompts and answers are turns of a conversation (preference, reward, reinforcement); by default where "

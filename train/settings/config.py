@@ -183,7 +183,7 @@ _MODELS = {
     "masked": frozenset({"encoder"}),
     "multi_token": frozenset({"decoder"}),
     "seq2seq": frozenset({"encoder_decoder"}),
-    "classification": frozenset({"decoder", "encoder", "lstm", "cnn", "pretrained"}),
+    "classification": frozenset({"decoder", "encoder", "lstm", "cnn", "mlp", "pretrained"}),
     "token_classification": frozenset({"decoder", "encoder", "lstm", "pretrained"}),
     "sft": _STEPWISE,
     "preference": _STEPWISE,
@@ -209,6 +209,7 @@ def _misfits(config: TrainConfig) -> Iterator[str]:
             yield f"the objective `{kind}` needs a model of the kind {_either(_MODELS[kind])}, not {model}"
     yield from _tasks(config, kinds)
     yield from _methods(config, kinds)
+    yield from _features(config, kinds)
     yield from _curriculum(config, kinds)
 
 
@@ -270,6 +271,20 @@ def _methods(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
         yield from _adapter_files(config, kinds)
     if config.early_stopping and config.epochs is None and config.validation.every > config.steps:
         yield f"`early_stopping` needs validations: `validation.every` is more than the {config.steps} steps"
+
+
+def _features(config: TrainConfig, kinds: set[str]) -> Iterator[str]:
+    """What does not go with the numbers of a table."""
+    alone = config.model.kind == "mlp"
+    if alone and config.data.features is None:
+        yield "a model of the kind mlp reads numbers: name their column, `data.features` (`{stage: table_features}` makes one)"
+    if alone and (config.adversarial or config.lora or config.data.second):
+        yield "a model of the kind mlp reads no text: leave out `adversarial`, `lora` and `data.second`"
+    given = any(task.data.features for task in (config.tasks or {"": config}).values())
+    if given and kinds != {"classification"}:
+        yield "`data.features` is read by the objective `classification` alone"
+    if (given or alone) and (config.tasks or config.mixture):
+        yield "`data.features` does not go with `tasks` or `mixture`: their tables need not be alike"
 
 
 def _adapter_files(config: TrainConfig, kinds: set[str]) -> Iterator[str]:

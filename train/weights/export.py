@@ -215,6 +215,12 @@ def export_run(path: Path, out: Path, *, adapter: bool = False, half: bool = Fal
             str(path),
             "train one task, or begin with it: `model.path`",
         )
+    if trained.config.data.features:
+        raise CurateError(
+            "a model that reads the numbers of a table has no Hugging Face class",
+            str(path),
+            "`curate predict` takes the run itself",
+        )
     with _new_folder(out) as folder:
         if adapter:
             trained = _write_adapter(trained, path, folder)

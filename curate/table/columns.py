@@ -1,0 +1,75 @@
+"""What kind of column a table has: numbers, dates in their standard form, categories, or text that is none of them.
+
+Kinds follow from the rows of the train split and the type of the column, in the same way in every stage behind
+`table_types`, so that none has to be told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+__all__ = ["Kind", "as_floats", "as_strings", "days", "from_days", "is_number", "kind_of"]
+
+Kind = Literal["number", "date", "category", "text", "empty"]
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+def kind_of(column: pa.ChunkedArray, most_categories: int) -> Kind:
+    """The kind of a column, from the rows of the train split.
+
+    Args:
+        column: Its cells.
+        most_categories: Different values beyond which strings are text.
+    """
+    if column.null_count == len(column):
+        return "number" if is_number(column.type) and len(column) == 0 else "empty"
+    if is_number(column.type):
+        return "number"
+    values = column.unique().drop_null().to_pylist()
+    if all(_ISO.fullmatch(value) for value in values):
+        return "date"
+    return "category" if len(values) <= most_categories else "text"
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds numbers."""
+    import pyarrow as pa
+
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def as_floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """(rows,) float64: a column of numbers, NaN where a cell is empty or holds no finite number."""
+    import numpy as np
+
+    values = column.cast("float64").to_numpy(zero_copy_only=False) if len(column) else np.zeros(0)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def as_strings(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """(rows,) of strings, None where a cell is empty."""
+    import numpy as np
+
+    return np.array([*column.cast("string").to_pylist(), None], dtype=object)[:-1]
+
+
+def days(values: Sequence[str | None]) -> np.ndarray:
+    """(rows,) float64: days since 1970 of dates in their standard form, NaN of what is none."""
+    import numpy as np
+
+    found = [value if value is not None and _ISO.fullmatch(value) else "NaT" for value in values]
+    dates = np.array(found, dtype="datetime64[D]") if found else np.zeros(0, "datetime64[D]")
+    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64).astype(np.float64))
+
+
+def from_days(day: float) -> str:
+    """A date in its standard form."""
+    import numpy as np
+
+    return str(np.datetime64(int(day), "D"))

@@ -1,0 +1,297 @@
+"""What each stage learns and puts, on rows written here; the engine around them is in test_pipeline.py."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import mutual_info_score
+
+from curate.errors import CurateError
+from curate.stages.verdicts import check_rows, verdict_schema
+from curate.table.duplicates import TableDuplicates
+from curate.table.features import TableFeatures
+from curate.table.information import binned, mutual_information
+from curate.table.missing import TableMissing
+from curate.table.outliers import TableOutliers
+from curate.table.types import TableTypes
+
+
+def rows(**columns):
+    return pa.table({name: pa.array(values) for name, values in columns.items()})
+
+
+def put(stage, train, other=None):
+    """What a stage that learned from some rows says of others: columns, cells as (column, reason, rows), rows that go."""
+    said = stage.put(other or train, stage.fit(train))
+    cells = [(one.column, one.reason, one.rows.nonzero()[0].tolist()) for one in said.cells]
+    gone = [(one.reason, one.rows.nonzero()[0].tolist()) for one in said.gone if one.rows.any()]
+    return {name: column.to_pylist() for name, column in said.columns.items()}, cells, gone
+
+
+def test_several_cells_of_a_row_may_change_and_nothing_else_may_be_said_of_it_twice():
+    def said(*rows):
+        return pa.Table.from_pylist(
+            [{"row": row, "verdict": "edited", "path": path} for row, path in rows], verdict_schema()
+        )
+
+    check_rows(said((0, "a"), (0, "b"), (1, None)), 2, "s")
+    for twice in (said((0, "a"), (0, None)), said((0, None), (0, None))):
+        with pytest.raises(CurateError, match="stage `s` decides twice about a document"):
+            check_rows(twice, 2, "s")
+
+
+# ---- types
+
+
+def test_numbers_become_numbers_and_what_is_none_is_told():
+    columns, cells, _ = put(
+        TableTypes(), rows(a=["1", "2.5", "1,234.5", "n/a", "x", "inf", None, "3", "4", "5", "6", "7", "8"])
+    )
+    assert columns["a"][:7] == [1, 2.5, 1234.5, None, None, None, None]
+    assert cells == [
+        ("a", "number_form", [2]),
+        ("a", "missing_word", [3]),
+        ("a", "no_number", [4]),
+        ("a", "not_finite", [5]),
+    ]
+
+
+def test_keys_with_leading_zeros_and_long_ones_stay_text():
+    given = {"zip": ["00123", "12345"] * 80, "card": [f"{10**15 + row}" for row in range(160)]}
+    columns, cells, _ = put(TableTypes(most_categories=2), rows(**given))
+    assert columns == {"zip": given["zip"]} and not cells  # `card` is text: it is left alone
+
+
+def test_a_comma_is_what_the_column_in_train_shows():
+    train = rows(a=["1,5", "2,25", "1,234"])
+    assert put(TableTypes(), train, rows(a=["1,234", "1.234"]))[0]["a"] == [1.234, 1234.0]
+    assert put(TableTypes(decimal="point"), train, rows(a=["1,234"]))[0]["a"] == [1234.0]
+
+
+def test_marks_that_are_mixed_are_each_read_as_they_show():
+    assert put(TableTypes(), rows(a=["1.234,5", "1,234.5", "1.5"]))[0]["a"] == [1234.5, 1234.5, 1.5]
+
+
+def test_units_and_percent():
+    stage = TableTypes(units={"w": {"kg": 1, "G": 0.001}})
+    assert put(stage, rows(w=["2 kg", "500 g", "1"], p=["10%", "5 %", "0.5"]))[0] == {
+        "w": [2, 0.5, 1],
+        "p": [0.1, 0.05, 0.5],
+    }
+
+
+def test_dates_get_one_form_and_an_order_that_does_not_show_makes_none():
+    shown = put(TableTypes(), rows(d=["31/12/2023", "01/02/2024", "2024-01-01"]))
+    assert shown[0]["d"] == ["2023-12-31", "2024-02-01", "2024-01-01"] and shown[1] == [("d", "date_form", [0, 1])]
+    unknown = rows(d=["01/02/2024", "03/04/2024"])
+    assert put(TableTypes(), unknown)[0]["d"] == ["01/02/2024", "03/04/2024"]
+    assert put(TableTypes(day_first=False), unknown)[0]["d"] == ["2024-01-02", "2024-03-04"]
+
+
+def test_categories_take_the_form_that_is_most_frequent_in_train():
+    stage = TableTypes(values={"c": {"F": "Rome"}})
+    train = rows(c=["Paris", "Paris", "paris", " PARIS ", "Rome"])
+    columns, cells, _ = put(stage, train, rows(c=["PARIS", "f", "Oslo", "New  York"]))
+    assert columns["c"] == ["Paris", "Rome", "Oslo", "New York"] and cells == [("c", "category_form", [0, 1, 3])]
+    assert put(TableTypes(merge_case=False), train)[0]["c"][3] == " PARIS "
+
+
+def test_a_column_without_any_value_in_train_stays_as_it_is():
+    stage = TableTypes()
+    assert put(stage, rows(a=["", "NA", None]), rows(a=["7", None]))[0]["a"] == ["7", None]
+
+
+def test_words_for_an_empty_cell_are_known_in_any_case():
+    assert put(TableTypes(missing=("Unknown",)), rows(a=["1", "UNKNOWN", "2"]))[0]["a"] == [1, None, 2]
+
+
+def test_types_can_be_said():
+    assert put(TableTypes(types={"a": "category"}), rows(a=["1", "2"]))[0]["a"] == ["1", "2"]
+    assert put(TableTypes(types={"a": "number"}), rows(a=["x", "2"]))[0]["a"] == [None, 2]
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=20)), min_size=1, max_size=12))
+def test_any_text_is_read_alike_in_any_cut_and_never_fails(values):
+    stage, train = TableTypes(), pa.table({"a": pa.array(values, pa.string())})
+    fitted = stage.fit(train)
+    whole = stage.put(train, fitted).columns.get("a")
+    single = [stage.put(train.slice(row, 1), fitted).columns.get("a") for row in range(len(values))]
+    assert whole is None or whole.to_pylist() == [one[0].as_py() for one in single]
+
+
+# ---- empty cells
+
+
+def test_empty_cells_are_filled_by_what_train_has_and_flagged():
+    train = rows(
+        n=[1.0, 3.0, 10.0, None],
+        c=["a", "b", "b", None],
+        d=["2024-01-01", "2024-01-03", "2024-03-01", None],
+        y=["q"] * 4,
+    )
+    columns, cells, gone = put(
+        TableMissing(label="y"), train, rows(n=[None, 9.0], c=[None, "z"], d=[None, "2020-01-01"], y=[None, "q"])
+    )
+    assert columns == {
+        "n_missing": [1, 0], "n": [3, 9], "c_missing": [1, 0], "c": ["b", "z"], "d_missing": [1, 0],
+        "d": ["2024-01-03", "2020-01-01"],
+    }  # fmt: skip
+    assert cells == [(name, "filled", [0]) for name in "ncd"] and gone == [("no_label", [0])]
+
+
+def test_how_a_column_is_filled_can_be_said():
+    train = rows(a=[1.0, 2.0, 6.0, None], b=[1.0, 1.0, 2.0, None], c=["x", None, "y", "x"], d=[1.0, None, 1.0, 1.0])
+    stage = TableMissing(fill={"a": "mean", "b": "mode", "d": "drop"}, values={"c": "none"}, flag=False)
+    columns, _, gone = put(stage, train)
+    assert (columns["a"][3], columns["b"][3], columns["c"][1]) == (3, 1, "none") and gone == [("empty_cell", [1])]
+    assert "d" not in columns and not any(name.endswith("_missing") for name in columns)
+
+
+def test_a_column_that_is_empty_in_train_is_not_filled_and_a_column_of_text_neither():
+    assert put(TableMissing(), pa.table({"a": pa.nulls(3, pa.string())}))[0] == {}
+    assert put(TableMissing(most_categories=2), rows(t=["a", "b", "c", None]))[0] == {}
+
+
+def test_what_cannot_fill_a_column_is_refused():
+    with pytest.raises(CurateError, match="`c` is a column of the kind category: it has no median"):
+        TableMissing(fill={"c": "median"}).fit(rows(c=["a", None]))
+    with pytest.raises(CurateError, match="`values` has `no` for `n`, a column of numbers"):
+        TableMissing(values={"n": "no"}).fit(rows(n=[1.0, None]))
+    with pytest.raises(CurateError, match="there is a column `n_missing` already"):
+        TableMissing().fit(rows(n=[1.0, None], n_missing=[0.0, 0.0]))
+
+
+# ---- outliers
+
+
+def test_far_numbers_are_flagged_by_median_and_deviation_of_train():
+    train = rows(a=[1.0, 2, 3, 4, 5], b=["x"] * 5, split=["train"] * 5)
+    other = rows(a=[3.0, 100, None, -50], b=["x"] * 4, split=["test"] * 4)
+    columns, cells, gone = put(TableOutliers(), train.drop_columns(["split"]), other)
+    assert columns == {"outliers": [None, "a", None, "a"]} and not cells and not gone
+    low, high = 3 - 3.5 / 0.6745, 3 + 3.5 / 0.6745  # the median absolute deviation is 1
+    columns, cells, _ = put(TableOutliers(action="clip"), train.drop_columns(["split"]), other)
+    assert columns["a"][2] is None and columns["a"][1::2] == pytest.approx([high, low])
+    assert cells == [("a", "outlier_clipped", [1, 3])]
+    assert put(TableOutliers(action="empty"), train.drop_columns(["split"]), other)[0]["a"] == [3, None, None, None]
+
+
+def test_rows_are_dropped_from_the_train_split_alone():
+    train = rows(a=[1.0, 2, 3, 4, 5, 99])
+    said = put(TableOutliers(action="drop"), train, rows(a=[99.0, 99.0], split=["train", "test"]))
+    assert said[2] == [("outlier", [0])]
+
+
+def test_where_most_numbers_are_equal_the_mean_deviation_decides_and_a_constant_has_no_bounds():
+    learned = TableOutliers().fit(rows(a=[0.0] * 9 + [1000.0], c=[5.0] * 10))["columns"]
+    assert learned["a"]["far"] == 1 and learned["c"]["low"] is None
+    assert put(TableOutliers(), rows(c=[5.0, 5.0]), rows(c=[5.0, 1e9]))[0] == {"outliers": [None, None]}
+
+
+# ---- duplicates
+
+
+def reduced(stage, ids=None, **columns):
+    table = rows(**columns)
+    count = table.num_rows
+    given = table.append_column("id", pa.array(ids or [f"d{row}" for row in range(count)]))
+    signed = stage.open()(given).append_column("id", given.column("id"))
+    said = stage.reduce(signed)
+    return {one["row"]: (one["reason"], one["duplicate_of"]) for one in said.verdicts.to_pylist()}, said.artifacts
+
+
+def test_of_equal_rows_that_of_the_test_split_stays():
+    said, _ = reduced(TableDuplicates(), a=[1, 1, 1, 2, 1], split=["train", "test", "train", "train", "test"])
+    assert said == {0: ("row_in_other_split", "d1"), 2: ("row_in_other_split", "d1"), 4: ("duplicate_row", "d1")}
+
+
+def test_whole_numbers_are_equal_whatever_the_type_of_their_column():
+    whole, floats = (TableDuplicates().open()(rows(id=["x"], a=[value])).column("key")[0].as_py() for value in (1, 1.0))
+    assert whole == floats
+
+
+def test_an_empty_cell_is_not_the_word_for_it():
+    assert reduced(TableDuplicates(), a=["None", None])[0] == {}
+
+
+@pytest.mark.parametrize(
+    ("conflicts", "gone"), [("keep", [1, 4]), ("drop", [0, 1, 2, 4]), ("majority", [1, 2, 4])]
+)  # fmt: skip
+def test_equal_rows_with_several_labels(conflicts, gone):
+    stage = TableDuplicates(label="y", conflicts=conflicts)
+    said, artifacts = reduced(stage, a=[1, 1, 1, 2, 2], y=["p", "p", "n", "p", "p"], split=["train"] * 5)
+    assert sorted(said) == gone
+    assert artifacts["conflicts"].to_pylist() == [{"rows": 3, "labels": "n (1), p (2)", "id": "d0"}]
+
+
+def test_labels_of_another_split_decide_nothing():
+    stage = TableDuplicates(label="y", conflicts="majority")
+    said, _ = reduced(stage, a=[1] * 4, y=["p", "n", "n", "n"], split=["train", "test", "validation", "test"])
+    assert said == {2: ("row_in_other_split", "d1"), 3: ("duplicate_row", "d1")}
+
+
+def test_as_many_labels_on_both_sides_leave_none():
+    assert sorted(reduced(TableDuplicates(label="y", conflicts="majority"), a=[1, 1], y=["p", "n"])[0]) == [0, 1]
+
+
+# ---- features
+
+
+def test_numbers_are_scaled_and_categories_have_a_place_each():
+    train = rows(n=[1.0, 3.0], c=["a", "b"], d=["1970-01-01", "1970-01-03"], k=[5.0, 5.0], e=pa.nulls(2, pa.string()))
+    columns, cells, _ = put(TableFeatures(), train, rows(n=[2.0, None], c=["b", "z"], d=["1970-01-02", "1970-01-05"]))
+    assert columns["features"] == [[0, 0, 1, 0, 0], [0, 0, 0, 1, 3]]
+    assert cells == [("n", "empty_as_mean", [1]), ("c", "unseen_category", [1])]
+    learned = {one["column"]: one for one in TableFeatures().learned(TableFeatures().fit(train))}
+    assert learned["c"]["names"] == ["c=a", "c=b", "c=(other)"] and learned["c"]["first"] == 1
+    assert (learned["k"]["why"], learned["e"]["why"]) == ("one value", "no value")
+
+
+@pytest.mark.parametrize(
+    ("scale", "wanted"),
+    [
+        ("robust", [-1, 0, 1]),
+        ("range", [0, 0.5, 1]),
+        ("none", [1, 3, 5]),
+        ("standard", [-1.2247449, 0, 1.2247449]),
+    ],
+)
+def test_numbers_are_scaled_as_asked(scale, wanted):
+    columns, *_ = put(TableFeatures(scale=scale), rows(n=[1.0, 3.0, 5.0]))
+    assert [one for (one,) in columns["features"]] == pytest.approx(wanted)
+
+
+def test_rare_categories_are_others():
+    columns, *_ = put(TableFeatures(least_rows=2), rows(c=["a", "a", "b"]))
+    assert columns["features"] == [[1, 0], [1, 0], [0, 1]]
+
+
+def test_columns_that_tell_most_of_the_label_are_selected():
+    random = np.random.default_rng(0)
+    label = random.integers(0, 2, 400)
+    train = rows(good=label + random.normal(0, 0.1, 400), noise=random.normal(size=400), y=[str(one) for one in label])
+    fitted = TableFeatures(label="y", select=1).fit(train)["columns"]
+    assert fitted["good"]["kept"] and fitted["noise"]["why"] == "others tell more of the label"
+    least = TableFeatures(label="y", least_information=0.2).fit(train)["columns"]
+    assert least["good"]["kept"] and least["noise"]["why"] == "tells too little of the label"
+
+
+def test_a_label_of_one_class_tells_nothing_and_hides_nothing():
+    fitted = TableFeatures(label="y").fit(rows(n=[1.0, 2.0], y=["a", "a"]))["columns"]
+    assert fitted["n"]["information"] == 0 and fitted["n"]["kept"]
+
+
+def test_a_table_of_nothing_is_refused():
+    with pytest.raises(CurateError, match="no column of the table is left to learn from"):
+        TableFeatures().fit(rows(k=[1.0, 1.0]))
+    with pytest.raises(CurateError, match="columns are selected by what they tell of the label"):
+        TableFeatures(select=1).fit(rows(n=[1.0, 2.0]))
+
+
+def test_mutual_information_is_scikit_learns_but_for_what_chance_gives():
+    random = np.random.default_rng(1)
+    left, right = random.integers(0, 4, 500), random.integers(0, 3, 500)
+    assert mutual_information(left, right, corrected=False) == pytest.approx(mutual_info_score(left, right), abs=1e-12)
+    assert mutual_information(left, right) < 0.01 < mutual_information(left, left)
+    assert np.bincount(binned(np.arange(100.0))).tolist() == pytest.approx([10] * 10, abs=1)
