@@ -114,20 +114,23 @@ def main_markup(source: str, *, comments: bool) -> str | None:
     return pruned(page, [place for place, keep in zip(places, kept.tolist(), strict=True) if keep])
 
 
-@dataclass(frozen=True)
 class _Tree:
-    """Sums over the elements of a page, each with all in it."""
+    """The elements of a page, each before all that is in it: `behind` is the first that is not, `depth` how deep it is."""
 
-    parents: npt.NDArray[np.int64]
-    elements: npt.NDArray[np.int64]
+    def __init__(self, parents: Sequence[int], elements: Sequence[int]) -> None:
+        depth, behind = [0] * len(parents), list(range(1, len(parents) + 1))
+        for element in range(1, len(parents)):
+            depth[element] = depth[parents[element]] + 1
+        for element in range(len(parents) - 1, 0, -1):
+            if behind[element] > behind[parents[element]]:
+                behind[parents[element]] = behind[element]
+        self.parents, self.elements = np.array(parents), np.array(elements)
+        self.depth, self.behind = np.array(depth), np.array(behind)
 
     def within(self, values: Floats) -> Floats:
         """What the blocks of each element and of all elements in it have of something."""
-        sums = np.bincount(self.elements, values, len(self.parents)).tolist()
-        parents = self.parents.tolist()
-        for element in range(len(sums) - 1, 0, -1):
-            sums[parents[element]] += sums[element]
-        return np.array(sums)
+        sums = np.append(0.0, np.cumsum(np.bincount(self.elements, values, len(self.parents))))
+        return sums[self.behind] - sums[:-1]
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ class Looks:
 def look(page: Page, places: Sequence[int]) -> Looks:
     """What the blocks at these places are like."""
     blocks = [page.blocks[place] for place in places]
-    tree = _Tree(np.array(page.parents), np.array([block.element for block in blocks]))
+    tree = _Tree(page.parents, [block.element for block in blocks])
     told = _of_texts([block.text for block in blocks], np.array([block.linked for block in blocks], float))
     counts = (told["characters"] >= 60) & (told["linked"] < 0.4) & ((told["sentences"] > 0) | (told["commas"] > 1))
     running = told["characters"] * counts
@@ -211,7 +214,7 @@ def _any_of(codes: npt.NDArray[np.uint32], characters: str) -> npt.NDArray[np.bo
 def _of_levels(page: Page, tree: _Tree, told: Mapping[str, Floats], share: Floats) -> dict[str, Floats]:
     """What the elements around are like, one after the other upwards."""
     characters = np.maximum(1, tree.within(told["characters"]))
-    linked = tree.within(told["characters"] * told["linked"]) / characters
+    linked = tree.within(np.rint(told["characters"] * told["linked"])) / characters
     blocks = tree.within(np.ones(len(tree.elements)))
     heading = np.array([page.tags[element] in ("h2", "h3", "h4", "h5") for element in tree.elements.tolist()], bool)
     heading |= (told["linked"] > 0.8) & (told["words"] > 3)
@@ -234,16 +237,12 @@ def _of_levels(page: Page, tree: _Tree, told: Mapping[str, Floats], share: Float
 
 def _of_core(page: Page, tree: _Tree, share: Floats, core: float) -> dict[str, Floats]:
     """How far below the core a block is (-1: outside), and how far on within it."""
-    shares, depth = share.tolist(), [-1] * len(page.parents)
     inner = 0
-    for element in range(1, len(shares)):
-        if page.parents[element] == inner and shares[element] >= core:
+    for element in np.flatnonzero(share >= core).tolist():
+        if page.parents[element] == inner:
             inner = element
-    depth[inner] = 0
-    for element in range(inner + 1, len(depth)):
-        above = depth[page.parents[element]]
-        depth[element] = above + 1 if above >= 0 else -1
-    below = np.array(depth, float)[tree.elements]
+    below = (tree.depth - tree.depth[inner])[tree.elements].astype(float)
+    below[(tree.elements < inner) | (tree.elements >= tree.behind[inner])] = -1
     inside = np.flatnonzero(below >= 0)
     place = np.zeros(len(below))
     if len(inside):

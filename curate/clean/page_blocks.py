@@ -31,7 +31,15 @@ STEMS = (
     "download donat member premium outbrain taboola profile user avatar reply vote thread answer question code example toc"
 )
 """Parts of the words that classes and ids are made of, chosen by hand."""
-MARKS = (*(f"<{tag}>" for tag in TAGS.split()), *STEMS.split(), "articlebody", "itemprop", "role=main", "role=aside", "unseen")
+MARKS = (
+    *(f"<{tag}>" for tag in TAGS.split()),
+    *STEMS.split(),
+    "articlebody",
+    "itemprop",
+    "role=main",
+    "role=aside",
+    "unseen",
+)
 BITS = {name: 1 << place for place, name in enumerate(MARKS)}
 BORDERS = (
     "address article aside blockquote body button caption center dd details dialog div dl dt fieldset figcaption figure "
@@ -39,9 +47,13 @@ BORDERS = (
     "tfoot th thead tr ul"
 )
 SILENT = "script style svg template iframe noscript noembed noframes head textarea select canvas object audio video"
-BEGINS, ENDS, LINK, LINK_ENDS, BREAK, RULE, SILENCE = range(7)
-ACTIONS = {"a": LINK, "/a": LINK_ENDS, "br": BREAK, "hr": RULE, **dict.fromkeys(SILENT.split(), SILENCE)}
-ACTIONS |= {tag: BEGINS for tag in BORDERS.split()} | {f"/{tag}": ENDS for tag in BORDERS.split()}
+NOTHING, BEGINS, ENDS, LINK, LINK_ENDS, BREAK, RULE, SILENCE = range(8)
+ACTIONS = {
+    **{"a": LINK, "/a": LINK_ENDS, "br": BREAK, "hr": RULE},
+    **dict.fromkeys(SILENT.split(), SILENCE),
+    **{tag: BEGINS for tag in BORDERS.split()},
+    **{f"/{tag}": ENDS for tag in BORDERS.split()},
+}
 TOLD = re.compile(r'(?:^|\s)(class|id|role|itemprop|style|hidden|aria-hidden)(?:="([^"]*)")?')
 STEM = re.compile("|".join(sorted(map(re.escape, STEMS.split()), key=len, reverse=True)))
 UNSEEN = re.compile(r"display:\s*none|visibility:\s*hidden")
@@ -160,30 +172,34 @@ def read_blocks(source: str) -> Page:
     from resiliparse.parse.html import HTMLTree
 
     tree = HTMLTree.parse(source)
-    page = Page(tree.title or "", tree.document.html)
+    page = Page(tree.title or "", tree.document.html if tree.document else "")
     page.ends[0] = len(page.source)
     reader = _Reader(page)
     pieces = page.source.split("<")
     place, until, since = len(pieces[0]), "", 0
     for piece in pieces[1:]:
         markup, _, text = piece.partition(">")
-        tag = markup.partition(" ")[0]
+        behind = place + len(piece) + 1
         if not until:
-            action = SILENCE if tag[:3] == "!--" else ACTIONS.get(tag)
-            if action == SILENCE:
-                until, since = "-->" if tag[:3] == "!--" else f"/{tag}", place
-            elif action is not None:
+            tag = markup.partition(" ")[0]
+            action = ACTIONS.get(tag, NOTHING)
+            if tag[:3] == "!--":
+                until, since = "-->", place
+            elif action == SILENCE:
+                until, since = f"/{tag}", place
+            elif action:
                 reader.act(action, markup, place)
-        if until == "-->":
-            _, ended, text = piece.partition(until)
-        else:
-            ended = tag == until
-        if until and ended:
-            page.silent.append((since, place + len(piece) + 1 - len(text)))
-            until = ""
+        if until:
+            if until == "-->":
+                _, ended, text = piece.partition(until)
+            else:
+                ended = markup == until
+            if ended:
+                page.silent.append((since, behind - len(text)))
+                until = ""
         if text and not until:
-            reader.text(text, place + len(piece) + 1 - len(text))
-        place += len(piece) + 1
+            reader.text(text, behind - len(text))
+        place = behind
     reader.flush()
     return page
 
