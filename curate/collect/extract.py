@@ -1,7 +1,7 @@
 """From the bytes of files to their text: web pages, PDF, Office and OpenDocument files, books, mail, notebooks, LaTeX, text.
 
-One function for each kind, in curate/collect/documents/; figures in benchmarks/extraction.py. HTML goes through Resiliparse
-(figures in curate/clean/html.py); what is read as text is decoded as a browser does it.
+One function for each kind, in curate/collect/documents/; figures in benchmarks/extraction.py. HTML goes through Resiliparse's
+rules (figures in benchmarks/main_text.py); what is read as text is decoded as a browser does it.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Extract(Extractor):
 
     html: Literal["main", "all", "markup"] = Field(
         "main",
-        description="What becomes of HTML: its main content without navigation, side bars and footers; all visible text; or "
-        "the markup as it is, for `html_text`.",
+        description="What becomes of HTML: its main content without navigation, side bars and footers, by rules; all visible "
+        "text; or the markup as it is, for `html_text`, which is more exact with articles.",
     )
     structure: Structure = Field(
         "plain",
