@@ -54,12 +54,17 @@ def no_text(stage_id: str, columns: Sequence[str]) -> CurateError:
     )
 
 
-def refuse_taken(spec: StageSpec, attached: Sequence[str], there: pa.Schema) -> None:
-    """Refuse a column of a stage that looks at some documents, where others would lose theirs by it.
+def refuse_taken(spec: StageSpec, attached: Sequence[str], consumed: Sequence[str], there: pa.Schema) -> None:
+    """Refuse what a stage that looks at some documents gives or takes, where the others would lose theirs by it.
 
     Raises:
-        CurateError: There is one.
+        CurateError: It gives a column that is there, or takes one away.
     """
+    if spec.where and consumed:
+        raise CurateError(
+            f"stage `{spec.id}` takes the column `{consumed[0]}` away, also from the documents that its `where` leaves out",
+            hint="leave its `where` away",
+        )
     if spec.where and (taken := [name for name in attached if name in there.names]):
         raise CurateError(
             f"stage `{spec.id}` gives some documents the column `{taken[0]}`, and the others, which it does not look at, have "

@@ -204,7 +204,8 @@ class Section:
         """Store what the stage said, count it, and remember what was measured."""
         attached = _attached(stage, features)
         own = [name for name in plain_schema().names if name in attached]
-        refuse_taken(spec, attached, self.state.schema)
+        consumed = tuple(stage.consumes(self.state.schema)) if isinstance(stage, Mapper) else ()
+        refuse_taken(spec, attached, consumed, self.state.schema)
         if own:
             raise CurateError(
                 f"stage `{spec.id}` gives a column named `{own[0]}`",
@@ -221,7 +222,7 @@ class Section:
             verdicts=with_ids,
             features=held if features.num_rows else None,
             attached=attached if features.num_rows else (),
-            consumed=tuple(stage.consumes(self.state.schema)) if isinstance(stage, Mapper) else (),
+            consumed=consumed,
             reasons=count_verdicts(verdicts),
         )
 

@@ -52,6 +52,15 @@ def rows_of(project):
     return {row["source_uri"].removeprefix("in/"): row for row in project.open().arrow().to_pylist()}
 
 
+def test_an_extractor_for_some_files_is_refused_since_the_bytes_of_the_others_would_go(files):
+    project = files(
+        {"a.pdf": toy_pdf(WORDS), "b.pdf": toy_pdf(WORDS)}, "{stage: extract, where: {source_uri: 'in/a.pdf#0'}}"
+    )
+    done = project.cli("run", "pipeline.yaml")
+    assert done.code == 2
+    assert "takes the column `content` away, also from the documents that its `where` leaves out" in done.err
+
+
 def test_texts_are_made_of_files_and_their_bytes_are_not_carried_on(files):
     page = f"<html><title>A  page</title><body><p>{WORDS}</p></body></html>".encode()
     project = files({"a.html": page, "b.txt": "caf\u00e9 ferm\u00e9 \u00e0 toute heure".encode("cp1252")}, "extract")
