@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["Kind", "as_floats", "as_strings", "days", "from_days", "is_number", "kind_of"]
+__all__ = ["Kind", "as_floats", "as_strings", "days", "from_days", "is_number", "kind_of", "mean_of", "too_large"]
 
 Kind = Literal["number", "date", "category", "text", "empty"]
-_ISO = re.compile(r"\d{4}-\d{2}-\d{2}")
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+EPOCH = date(1970, 1, 1).toordinal()
 
 
 def kind_of(column: pa.ChunkedArray, most_categories: int) -> Kind:
@@ -32,7 +34,7 @@ def kind_of(column: pa.ChunkedArray, most_categories: int) -> Kind:
     if is_number(column.type):
         return "number"
     values = column.unique().drop_null().to_pylist()
-    if all(_ISO.fullmatch(value) for value in values):
+    if all(_day(value) is not None for value in values):
         return "date"
     return "category" if len(values) <= most_categories else "text"
 
@@ -52,6 +54,22 @@ def as_floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
+def too_large(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """(rows,) bool: where a column of numbers has infinity, which `as_floats` gives as NaN."""
+    import numpy as np
+
+    return np.isinf(column.cast("float64").to_numpy(zero_copy_only=False)) if len(column) else np.zeros(0, dtype=bool)
+
+
+def mean_of(values: np.ndarray) -> float:
+    """The mean of finite numbers, whose sum may be beyond all floats."""
+    import numpy as np
+
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(values.mean())
+    return mean if np.isfinite(mean) else float((values / len(values)).sum())
+
+
 def as_strings(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """(rows,) of strings, None where a cell is empty."""
     import numpy as np
@@ -63,13 +81,17 @@ def days(values: Sequence[str | None]) -> np.ndarray:
     """(rows,) float64: days since 1970 of dates in their standard form, NaN of what is none."""
     import numpy as np
 
-    found = [value if value is not None and _ISO.fullmatch(value) else "NaT" for value in values]
-    dates = np.array(found, dtype="datetime64[D]") if found else np.zeros(0, "datetime64[D]")
-    return np.where(np.isnat(dates), np.nan, dates.astype(np.int64).astype(np.float64))
+    return np.array([None if value is None else _day(value) for value in values], dtype=np.float64)
+
+
+def _day(text: str) -> int | None:
+    """Days since 1970 of a date in its standard form; None of what is none, as 2024-02-30."""
+    try:
+        return date.fromisoformat(text).toordinal() - EPOCH if _ISO.fullmatch(text) else None
+    except ValueError:
+        return None
 
 
 def from_days(day: float) -> str:
     """A date in its standard form."""
-    import numpy as np
-
-    return str(np.datetime64(int(day), "D"))
+    return date.fromordinal(int(day) + EPOCH).isoformat()

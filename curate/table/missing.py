@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from curate.errors import CurateError
-from curate.table.columns import as_floats, as_strings, days, from_days, kind_of
+from curate.table.columns import as_floats, as_strings, days, from_days, kind_of, mean_of, too_large
 from curate.table.contract import Cells, Gone, Put, Table
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class TableMissing(Table):
 
     reasons: ClassVar[Mapping[str, str]] = {
         "filled": "edited: the cell was empty, and has what the train split's cells say",
+        "not_finite": "edited: the number was beyond all numbers, and is what the train split's cells say",
         "empty_cell": "its cell of a column with `drop` is empty",
         "no_label": "it has no label",
     }
@@ -81,7 +82,7 @@ class TableMissing(Table):
         if kind == "number" and how != "mode":
             numbers = as_floats(column)
             numbers = numbers[~np.isnan(numbers)]
-            return how, float(np.median(numbers) if how == "median" else numbers.mean())
+            return how, float(np.median(numbers)) if how == "median" else mean_of(numbers)
         if kind == "date" and name not in self.fill:
             there = np.sort(days([value for value in column.to_pylist() if value is not None]))
             return "median", from_days(there[(len(there) - 1) // 2])
@@ -125,7 +126,9 @@ class TableMissing(Table):
                 put.gone.append(Gone("empty_cell", empty, name))
             elif one["value"] is not None:
                 put.columns[name] = _filled(values, empty, one["value"])
-                put.cells.append(Cells(name, "filled", empty))
+                infinite = too_large(rows.column(name)) if number else np.zeros(len(empty), dtype=bool)
+                put.cells.append(Cells(name, "filled", empty & ~infinite))
+                put.cells += [Cells(name, "not_finite", infinite)] if infinite.any() else []
         return put
 
 
