@@ -7,15 +7,19 @@ Kinds follow from the rows of the train split and the type of the column, in the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Literal
+
+from curate.errors import CurateError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["Kind", "as_floats", "as_strings", "days", "from_days", "is_number", "kind_of", "mean_of", "too_large"]
+__all__ = [
+    "Kind", "as_floats", "as_strings", "check_names", "days", "from_days", "is_number", "kind_of", "mean_of", "too_large",
+]  # fmt: skip
 
 Kind = Literal["number", "date", "category", "text", "empty"]
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -46,11 +50,29 @@ def is_number(kind: pa.DataType) -> bool:
     return pa.types.is_floating(kind) or pa.types.is_integer(kind)
 
 
+def check_names(setting: str, given: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse names of columns in a setting that the table has not.
+
+    Raises:
+        CurateError: It names the columns that are there.
+    """
+    for name in given:
+        if name not in known:
+            there = f"those that are worked on: {', '.join(known)}"
+            raise CurateError(
+                f"the table has no column `{name}`, which `{setting}` names", hint=did_you_mean(name, known) or there
+            )
+
+
 def as_floats(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """(rows,) float64: a column of numbers, NaN where a cell is empty or holds no finite number."""
+    """(rows,) float64: a column of numbers, NaN where a cell is empty or holds no finite number.
+
+    Raises:
+        CurateError: It holds text that is no number.
+    """
     import numpy as np
 
-    values = column.cast("float64").to_numpy(zero_copy_only=False) if len(column) else np.zeros(0)
+    values = _numbers(column) if len(column) else np.zeros(0)
     return np.where(np.isfinite(values), values, np.nan)
 
 
@@ -58,7 +80,19 @@ def too_large(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """(rows,) bool: where a column of numbers has infinity, which `as_floats` gives as NaN."""
     import numpy as np
 
-    return np.isinf(column.cast("float64").to_numpy(zero_copy_only=False)) if len(column) else np.zeros(0, dtype=bool)
+    return np.isinf(_numbers(column)) if len(column) else np.zeros(0, dtype=bool)
+
+
+def _numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    import pyarrow as pa
+
+    try:
+        return column.cast("float64").to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid as error:
+        raise CurateError(
+            f"a column that holds numbers in the train split holds something else in other rows: {error}",
+            hint="put `table_types` before it, so that cells are read as numbers",
+        ) from error
 
 
 def mean_of(values: np.ndarray) -> float:

@@ -33,7 +33,7 @@ class TableFeatures(Table):
     Columns that have one value, no value or are text are left out, and said so in the artifact `learned`. With a `label`
     the artifact has for each column how much it tells of the label in the train split (mutual information in nats), and
     `select` keeps those that tell most. Train with `data: {features: features}`; take them elsewhere with
-    `curate.table_arrays`.
+    `Dataset.arrays`.
     """
 
     replaces: ClassVar[bool] = False

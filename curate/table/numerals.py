@@ -14,7 +14,8 @@ from datetime import date
 from decimal import Decimal
 
 __all__ = [
-    "Number", "as_date", "as_number", "date_order", "decimal_mark", "folded", "is_code", "is_plain", "loses_digits",
+    "Number", "as_date", "as_number", "date_order", "decimal_mark", "folded", "is_code", "is_plain", "like_date",
+    "loses_digits",
 ]  # fmt: skip
 
 Number = float | None
@@ -27,6 +28,10 @@ _YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})(?:[T ]00:00(?::00(
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _PHONE = re.compile(r"\+\s?\d+(?:[ \u00a0\u202f\u2019'.]\d+)+")
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_LIKE_DATE = re.compile(
+    r"(?:\d{1,2}[-/.]\d{1,2}[-/.](?:\d{2}|\d{4})|\d{1,2}[-/]\d{4}|\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?)"
+    r"(?:[T ]\d{1,2}:\d\d.*)?"
+)
 LONGEST = 64
 """Characters beyond which no text is a number."""
 _SPACES = str.maketrans("", "", "' \u00a0\u202f\u2019")
@@ -119,6 +124,11 @@ def _grouped(body: str, mark: str) -> str | None:
     if fraction and not fraction.isdigit():
         return None
     return f"{''.join(groups) or '0'}.{fraction or '0'}"
+
+
+def like_date(text: str) -> bool:
+    """Looks like a date or a month, read as one or not (`01/02/24`, `03/2024`, `2024-03-01 12:30`)."""
+    return _LIKE_DATE.fullmatch(text) is not None
 
 
 def date_order(text: str) -> str | None:

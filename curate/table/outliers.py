@@ -40,8 +40,8 @@ class TableOutliers(Table):
     score: float = Field(3.5, gt=0, description="Score beyond which a number is far.")
     action: Literal["flag", "clip", "empty", "drop"] = Field(
         "flag",
-        description="clip: the bound stands for the number; empty: nothing does (put `table_missing` behind it); drop: the row "
-        "leaves, of the train split alone, since what a model meets cannot be chosen.",
+        description="clip: the bound stands for the number (integers become floats); empty: nothing does (put `table_missing` "
+        "behind it); drop: the row leaves, of the train split alone, since what a model meets cannot be chosen.",
     )
 
     def fit(self, rows: pa.Table) -> dict[str, Any]:

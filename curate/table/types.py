@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from curate.table.columns import check_names
 from curate.table.contract import Cells, Put, Table
 
 if TYPE_CHECKING:
@@ -99,9 +100,13 @@ class TableTypes(Table):
 
     def fit(self, rows: pa.Table) -> dict[str, Any]:
         """Of each column its kind, decimal mark, order of dates, and forms of categories."""
+        for setting, given in (("types", self.types), ("units", self.units), ("values", self.values)):
+            check_names(setting, given, rows.column_names)
         return {"columns": {name: self._column(name, rows.column(name)) for name in rows.column_names}}
 
     def _column(self, name: str, column: pa.ChunkedArray) -> dict[str, Any]:
+        from curate.table.numerals import like_date
+
         empty = set(self.missing)
         counts: Counter[str] = Counter()
         typed: set[str] = set()
@@ -116,6 +121,8 @@ class TableTypes(Table):
             found["decimal"] = mark
         if kind == "date":
             found["order"] = order
+        if kind in ("category", "text") and name not in self.types:
+            found["dates"] = sum(count for text, count in counts.items() if like_date(text))
         if kind == "category" and self.merge_case:
             found["forms"] = _forms(counts)
         return found
@@ -162,6 +169,10 @@ class TableTypes(Table):
             forms = len(one.get("forms", {}))
             how = {"number": f"decimal mark {one.get('decimal')}", "date": f"{one.get('order') or 'year'} first"}
             how["category"] = f"{forms} forms" if forms else ""
+            if dates := one.get("dates"):
+                how[one["kind"]] = (
+                    f"{dates} cells look like dates and are not read: write YYYY-MM-DD, or set `day_first`"
+                )
             rows.append({"column": name, "kind": one["kind"], "values": one["values"], "how": how.get(one["kind"], "")})
         return rows
 

@@ -120,6 +120,14 @@ def test_dates_get_one_form_and_an_order_that_does_not_show_makes_none():
     assert put(TableTypes(day_first=False), unknown)[0]["d"] == ["2024-01-02", "2024-03-04"]
 
 
+def test_what_looks_like_dates_and_is_none_is_told():
+    train = rows(
+        short=["01/02/24", "03/04/24"], month=["03/2024", "2024-04"], order=["01/02/2024", "03/04/2024"], c=["a", "b"]
+    )
+    learned = {one["column"]: one for one in TableTypes().learned(TableTypes().fit(train))}
+    assert {name for name, one in learned.items() if "look like dates" in one["how"]} == {"short", "month", "order"}
+
+
 def test_categories_take_the_form_that_is_most_frequent_in_train():
     stage = TableTypes(values={"c": {"F": "Rome"}})
     train = rows(c=["Paris", "Paris", "paris", " PARIS ", "Rome"])
@@ -186,6 +194,32 @@ def test_how_a_column_is_filled_can_be_said():
     columns, _, gone = put(stage, train)
     assert (columns["a"][3], columns["b"][3], columns["c"][1]) == (3, 1, "none") and gone == [("empty_cell", [1])]
     assert "d" not in columns and not any(name.endswith("_missing") for name in columns)
+
+
+def test_rows_with_an_empty_cell_are_dropped_from_the_train_split_alone():
+    given = rows(a=[None, None, 1.0], split=["train", "test", "train"])
+    said = TableMissing(fill={"a": "drop"}).put(given, TableMissing(fill={"a": "drop"}).fit(rows(a=[None, 1.0])))
+    assert [one.rows.tolist() for one in said.gone] == [[True, False, False]]
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        TableTypes(types={"aeg": "number"}), TableTypes(units={"aeg": {"y": 1}}), TableTypes(values={"aeg": {"a": "b"}}),
+        TableMissing(fill={"aeg": "mean"}), TableMissing(values={"aeg": 0}),
+    ],
+)  # fmt: skip
+def test_columns_that_a_setting_names_and_no_row_has_are_refused(stage):
+    with pytest.raises(CurateError, match="the table has no column `aeg`") as error:
+        stage.fit(rows(age=["1", "2"]))
+    assert error.value.hint == "did you mean `age`?"
+
+
+def test_text_where_train_has_numbers_is_refused_and_ends_in_no_traceback():
+    for stage in (TableMissing(), TableOutliers(), TableFeatures()):
+        with pytest.raises(CurateError, match="holds numbers in the train split") as error:
+            put(stage, rows(a=[1.0, 2.0, None, 4.0]), rows(a=["x", "1"]))
+        assert "table_types" in error.value.hint
 
 
 def test_a_column_that_is_empty_in_train_is_not_filled_and_a_column_of_text_neither():
