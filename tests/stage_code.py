@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = REPOSITORY / "tests" / "goldens" / "stage_code.json"
 FOLDERS = (
     "collect", "clean", "filter", "dedup", "privacy", "audit", "mix", "contamination", "quality", "chat", "synthesize",
-    "stages",
+    "stages", "table",
 )  # fmt: skip
 CONTRACT = {"curate.stages.contract", "curate.stages.registry", "curate.stages.work", "curate.stages.selectors"}
 

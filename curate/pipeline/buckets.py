@@ -172,7 +172,8 @@ def stacked(tables: Sequence[pa.Table]) -> pa.Table:
             kinds = dict.fromkeys(str(table.schema.field(name).type) for table in tables if name in table.column_names)
             if len(kinds) > 1:
                 raise CurateError(
-                    f"the column that decides (`{name}`) is {' in some shards and '.join(kinds)} in others",
-                    hint="let the stage that attaches it give one type to all documents",
+                    f"the column that decides (`{name.removeprefix('=')}`) is {' in some shards and '.join(kinds)} in others",
+                    hint="let the stage that attaches it give one type to all documents; a column that files hold, "
+                    "`table_types` gives one type",
                 ) from error
         raise

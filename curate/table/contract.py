@@ -95,6 +95,7 @@ class Put:
 class Table(Global):
     """Learns from the rows of the train split, then changes the cells of all rows alike."""
 
+    version: ClassVar[int] = 2
     reads_text: ClassVar[bool] = False
     knows_splits: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ("numpy", "xxhash")
@@ -131,14 +132,17 @@ class Table(Global):
         raise NotImplementedError
 
     def cell(self, column: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-        """How cells are signed: numbers as float64, all else as text."""
+        """How cells are signed: numbers as float64, all else as text, also integers that float64 does not hold: keys."""
         import pyarrow as pa
 
         kind = column.type
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-            return (
-                column.cast(pa.float64()) if not pa.types.is_boolean(kind) else column.cast(pa.int8()).cast("float64")
-            )
+        if pa.types.is_boolean(kind):
+            return column.cast(pa.int8()).cast(pa.float64())
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+            try:
+                return column.cast(pa.float64())
+            except pa.ArrowInvalid:
+                pass  # beyond 2^53
         return column.cast(pa.string())
 
     # ---- what the engine asks
@@ -182,7 +186,10 @@ class Table(Global):
 
     def decide(self, work: Work) -> Decision:
         """Learn from the train split, and count what that changes everywhere."""
-        share = min(1.0, self.sample / work.documents)
+        share = 1.0
+        if work.documents > self.sample:
+            counts = work.each_group("count_train", [{} for _ in work.bounds])
+            share = min(1.0, self.sample / max(1, sum(one["rows"] for one in counts)))
         parts = work.each_group("draw_some", [{"share": share} for _ in work.bounds])
         if not sum(one["rows"] for one in parts):
             raise _no_split()
@@ -194,6 +201,13 @@ class Table(Global):
         artifacts = {name: [(held, rows)] for name, (held, rows) in told["told"].items()}
         artifacts["fitted"] = [(fitted["fitted"], 1)]
         return Decision([one["found"] for one in done], artifacts)
+
+    def count_train(self, desk: Desk) -> dict[str, Any]:
+        """How many rows of a group are of the train split."""
+        import pyarrow.compute as compute
+
+        train = compute.equal(desk.signatures(["split"]).column("split"), "train")
+        return {"rows": compute.sum(train).as_py() or 0, "objects": []}
 
     def draw_some(self, desk: Desk, *, share: float) -> dict[str, Any]:
         """The rows of a group that are learned from."""
@@ -211,7 +225,14 @@ class Table(Global):
         import pyarrow as pa
 
         tables = [desk.read(part) for part in parts]
-        rows = _plain(pa.concat_tables([one for one in tables if one.num_rows], promote_options="permissive"))
+        try:
+            drawn = pa.concat_tables([one for one in tables if one.num_rows], promote_options="permissive")
+        except pa.ArrowTypeError as error:
+            raise CurateError(
+                f"a column is of one type in some documents, and of another in others: {error}",
+                hint="put `{stage: table_types}` before it, which gives it one",
+            ) from error
+        rows = _plain(drawn)
         facts = {"settings": self.model_dump(mode="json"), "fitted": self.fit(rows)}
         name = desk.write(pa.table({key: [json.dumps(fact, sort_keys=True)] for key, fact in facts.items()}))
         return {"fitted": name, "objects": [name]}

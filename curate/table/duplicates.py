@@ -1,6 +1,7 @@
 """Rows of a table that are equal: once each, in one split, and with one label.
 
-A row is known by a hash over its cells (128 bits), so it costs some 100 bytes of memory while all are compared in one
+A row is known by a hash over its cells that are not empty and the names of their columns (128 bits): a column that a file has
+not is one without values. So it costs some 100 bytes of memory while all are compared in one
 process, up to 5 million rows (curate/stages/whole.py).
 """
 
@@ -33,6 +34,7 @@ class TableDuplicates(Global):
     by itself. Where rows are rightly equal (few columns of few values), leave this stage out.
     """
 
+    version: ClassVar[int] = 2
     reads_text: ClassVar[bool] = False
     knows_splits: ClassVar[bool] = True
     libraries: ClassVar[tuple[str, ...]] = ("xxhash",)
@@ -68,8 +70,11 @@ class TableDuplicates(Global):
 
         def sign(batch: pa.Table) -> pa.Table:
             names = sorted(set(column_names(batch.schema, self.only, None, self.leave)) - {self.label})
-            cells = [_written(batch.column(name)) for name in names]
-            keys = [xxh3_128_hexdigest(repr(row)) for row in zip(*cells, strict=True)] or [""] * batch.num_rows
+            cells = [(name, _written(batch.column(name))) for name in names]
+            keys = [
+                xxh3_128_hexdigest(repr([(name, one[row]) for name, one in cells if one[row] is not None]))
+                for row in range(batch.num_rows)
+            ]
             labels = _written(batch.column(self.label)) if self.label else [None] * batch.num_rows
             split = batch.column("split") if "split" in batch.column_names else pa.array(["train"] * batch.num_rows)
             return pa.table({"key": keys, "label": pa.array(labels, pa.string()), "split": split})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from curate.errors import CurateError
-from curate.table.columns import as_floats, as_strings, days, kind_of
+from curate.table.columns import as_floats, as_strings, days, kind_of, mean_of
 from curate.table.contract import FEATURES, Cells, Put, Table
 from curate.table.information import binned, mutual_information
 
@@ -33,12 +33,13 @@ class TableFeatures(Table):
     Columns that have one value, no value or are text are left out, and said so in the artifact `learned`. With a `label`
     the artifact has for each column how much it tells of the label in the train split (mutual information in nats), and
     `select` keeps those that tell most. Train with `data: {features: features}`; take them elsewhere with
-    `curate.table_arrays`.
+    `Dataset.arrays`.
     """
 
     replaces: ClassVar[bool] = False
     reasons: ClassVar[Mapping[str, str]] = {
-        "empty_as_mean": "edited: an empty cell counts as the mean in `features` (put `table_missing` before it)",
+        "empty_as_mean": "edited: a cell that is empty, or holds no finite number or no date, counts as the mean in `features` "
+        "(put `table_missing` before it)",
         "unseen_category": "edited: the train split has no such category, or it is rare there: it counts as `(other)`",
     }
 
@@ -97,8 +98,11 @@ class TableFeatures(Table):
         values = values[~np.isnan(values)]
         if not len(values) or values.min() == values.max():
             return {"kind": kind, "why": "one value" if len(values) else "no value"}
-        centre, width = self._scaled(values)
-        return {"kind": kind, "mean": float(values.mean()), "centre": centre, "width": width}
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, (centre, width) = mean_of(values), self._scaled(values)
+        if not np.isfinite([mean, centre, width]).all():
+            return {"kind": kind, "why": "numbers too large to be scaled"}
+        return {"kind": kind, "mean": mean, "centre": centre, "width": width}
 
     def _scaled(self, values: np.ndarray) -> tuple[float, float]:
         """What is taken off, and what is divided by then."""
@@ -111,7 +115,7 @@ class TableFeatures(Table):
         if self.scale == "robust":
             low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
             return float(middle), float(high - low) or float(values.std())
-        return float(values.mean()), float(values.std())
+        return mean_of(values), float(values.std())
 
     def _select(self, found: dict[str, dict[str, Any]]) -> None:
         for one in found.values():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from curate.errors import CurateError
-from curate.table.columns import as_floats, as_strings, days, from_days, kind_of
+from curate.table.columns import as_floats, as_strings, check_names, days, from_days, kind_of, mean_of, too_large
 from curate.table.contract import Cells, Gone, Put, Table
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class TableMissing(Table):
 
     reasons: ClassVar[Mapping[str, str]] = {
         "filled": "edited: the cell was empty, and has what the train split's cells say",
-        "empty_cell": "its cell of a column with `drop` is empty",
+        "not_finite": "edited: the number was beyond all numbers, and is what the train split's cells say",
+        "empty_cell": "its cell of a column with `drop` is empty; rows of the train split alone leave",
         "no_label": "it has no label",
     }
 
@@ -42,7 +43,10 @@ class TableMissing(Table):
     others: Others = Field(
         "mode", description="What an empty cell of a category is filled with; of a date the median day."
     )
-    fill: dict[str, Numbers] = Field({}, description="The same, by column; drop: its row leaves.")
+    fill: dict[str, Numbers] = Field(
+        {},
+        description="The same, by column; drop: its row leaves, of the train split alone: in others the cell stays empty.",
+    )
     values: dict[str, float | str] = Field({}, description="What empty cells of a column are filled with, by column.")
     flag: bool = Field(True, description="Add the columns `NAME_missing`.")
     most_categories: int = Field(
@@ -51,6 +55,8 @@ class TableMissing(Table):
 
     def fit(self, rows: pa.Table) -> dict[str, Any]:
         """Of each column what fills its empty cells, and whether they are flagged."""
+        check_names("fill", self.fill, rows.column_names)
+        check_names("values", self.values, rows.column_names)
         found: dict[str, Any] = {}
         for name in rows.column_names:
             column = rows.column(name)
@@ -81,7 +87,7 @@ class TableMissing(Table):
         if kind == "number" and how != "mode":
             numbers = as_floats(column)
             numbers = numbers[~np.isnan(numbers)]
-            return how, float(np.median(numbers) if how == "median" else numbers.mean())
+            return how, float(np.median(numbers)) if how == "median" else mean_of(numbers)
         if kind == "date" and name not in self.fill:
             there = np.sort(days([value for value in column.to_pylist() if value is not None]))
             return "median", from_days(there[(len(there) - 1) // 2])
@@ -109,7 +115,9 @@ class TableMissing(Table):
         import numpy as np
         import pyarrow as pa
 
-        put = Put()
+        put, train = Put(), np.ones(rows.num_rows, dtype=bool)
+        if "split" in rows.column_names:
+            train = np.array([one == "train" for one in rows.column("split").to_pylist()], dtype=bool)
         for name, one in fitted["columns"].items():
             if name not in rows.column_names:
                 continue
@@ -122,10 +130,12 @@ class TableMissing(Table):
             if one["flag"]:
                 put.columns[f"{name}{FLAG}"] = pa.array(empty.astype(np.float64))
             if one["how"] == "drop":
-                put.gone.append(Gone("empty_cell", empty, name))
+                put.gone.append(Gone("empty_cell", empty & train, name))
             elif one["value"] is not None:
                 put.columns[name] = _filled(values, empty, one["value"])
-                put.cells.append(Cells(name, "filled", empty))
+                infinite = too_large(rows.column(name)) if number else np.zeros(len(empty), dtype=bool)
+                put.cells.append(Cells(name, "filled", empty & ~infinite))
+                put.cells += [Cells(name, "not_finite", infinite)] if infinite.any() else []
         return put
 
 

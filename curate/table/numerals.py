@@ -11,8 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 
-__all__ = ["Number", "as_date", "as_number", "date_order", "decimal_mark", "folded", "is_code"]
+__all__ = [
+    "Number", "as_date", "as_number", "date_order", "decimal_mark", "folded", "is_code", "is_plain", "like_date",
+    "loses_digits",
+]  # fmt: skip
 
 Number = float | None
 _NUMERAL = re.compile(
@@ -21,6 +25,13 @@ _NUMERAL = re.compile(
 _CODE = re.compile(r"[+-]?(0\d[\d]*|\d{16,})")
 _YEAR_FIRST = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?:[T ]00:00(?::00(?:\.0+)?)?Z?)?")
 _YEAR_LAST = re.compile(r"(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})(?:[T ]00:00(?::00(?:\.0+)?)?Z?)?")
+_PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+_PHONE = re.compile(r"\+\s?\d+(?:[ \u00a0\u202f\u2019'.]\d+)+")
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}")
+_LIKE_DATE = re.compile(
+    r"(?:\d{1,2}[-/.]\d{1,2}[-/.](?:\d{2}|\d{4})|\d{1,2}[-/]\d{4}|\d{4}[-/.]\d{1,2}(?:[-/.]\d{1,2})?)"
+    r"(?:[T ]\d{1,2}:\d\d.*)?"
+)
 LONGEST = 64
 """Characters beyond which no text is a number."""
 _SPACES = str.maketrans("", "", "' \u00a0\u202f\u2019")
@@ -29,6 +40,29 @@ _SPACES = str.maketrans("", "", "' \u00a0\u202f\u2019")
 def is_code(text: str) -> bool:
     """A key made of digits: as a number it would lose its zeros (`007`), or its last digits (more than 15)."""
     return _CODE.fullmatch(text) is not None
+
+
+def is_plain(text: str) -> bool:
+    """Written as numbers are: digits, and a point where there is a fraction."""
+    return _PLAIN.fullmatch(text) is not None
+
+
+def loses_digits(text: str, mark: str) -> bool:
+    """A number with more digits than a float holds.
+
+    Args:
+        text: What `as_number` reads.
+        mark: The decimal mark of its column.
+    """
+    body = _body(text)
+    digits = _grouped(body, decimal_mark(text) or mark) if body else None
+    return digits is not None and Decimal(repr(float(digits))) != Decimal(digits)
+
+
+def _is_key(text: str) -> bool:
+    """A telephone number or an address of the internet, whose groups of digits are no thousands."""
+    groups = text.split(".") if _ADDRESS.fullmatch(text) else None
+    return bool(_PHONE.fullmatch(text) and text.count(".") != 1) or (groups is not None and max(map(int, groups)) < 256)
 
 
 def decimal_mark(text: str) -> str | None:
@@ -61,15 +95,15 @@ def as_number(text: str, mark: str, units: Mapping[str, float]) -> Number:
     if text.lower().lstrip("+-") in ("inf", "infinity"):
         return float("inf")
     found = _NUMERAL.fullmatch(text) if len(text) <= LONGEST else None
-    if found is None:
+    if found is None or _is_key(text):
         return None
     sign, before, body, exponent, behind = found.groups()
     if sign and body[0] in "+-":
         return None
-    factor = 1.0
+    factor = divisor = 1.0
     for word in (before.strip().lower(), behind.strip().lower()):
         if word == "%":
-            factor /= 100
+            divisor *= 100
         elif word in units:
             factor *= units[word]
         elif word:
@@ -78,7 +112,7 @@ def as_number(text: str, mark: str, units: Mapping[str, float]) -> Number:
     if digits is None:
         return None
     value = float(f"{'-' if '-' in (sign, body[0]) else ''}{digits}{'e' + exponent if exponent else ''}")
-    return value * factor
+    return value * factor / divisor
 
 
 def _grouped(body: str, mark: str) -> str | None:
@@ -90,6 +124,11 @@ def _grouped(body: str, mark: str) -> str | None:
     if fraction and not fraction.isdigit():
         return None
     return f"{''.join(groups) or '0'}.{fraction or '0'}"
+
+
+def like_date(text: str) -> bool:
+    """Looks like a date or a month, read as one or not (`01/02/24`, `03/2024`, `2024-03-01 12:30`)."""
+    return _LIKE_DATE.fullmatch(text) is not None
 
 
 def date_order(text: str) -> str | None:

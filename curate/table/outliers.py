@@ -1,7 +1,7 @@
 """Numbers far from all others: told by the median and the median absolute deviation of the train split.
 
 The score of a number is 0.6745 (x - median) / MAD (Iglewicz and Hoaglin 1993, who call 3.5 far). Where more than half of the
-numbers are equal the MAD is 0: then the mean absolute deviation, times 1.2533, stands for it; where that is 0 nothing is far.
+numbers are equal the MAD is 0, and nothing is far: the others (a rare 1 among zeros, counts) are what the column has to tell.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from curate.table.columns import as_floats, is_number
+from curate.table.columns import as_floats, is_number, too_large
 from curate.table.contract import OUTLIERS, Cells, Gone, Put, Table
 
 if TYPE_CHECKING:
@@ -21,28 +21,27 @@ __all__ = ["TableOutliers"]
 
 NORMAL = 0.6745
 """Median absolute deviation of a normal distribution, in standard deviations."""
-MEAN = 1.2533
-"""A standard deviation of it, in mean absolute deviations."""
 
 
 class TableOutliers(Table):
     """Flags numbers that are far from the others of their column, and clips, empties or drops them where that is asked for.
 
     Every row gets the column `outliers`: the names of its columns whose number is far. Bounds follow from the median and the
-    median absolute deviation of the train split.
+    median absolute deviation of the train split; a column more than half of whose numbers are equal there has none.
     """
 
     reasons: ClassVar[Mapping[str, str]] = {
         "outlier_clipped": "edited: the number was beyond its bound, and is the bound",
         "outlier_emptied": "edited: the number was beyond its bound, and the cell is empty",
+        "not_finite": "edited: empty, since it is beyond all numbers",
         "outlier": "a number of its row is beyond its bound; rows of the train split alone leave",
     }
 
     score: float = Field(3.5, gt=0, description="Score beyond which a number is far.")
     action: Literal["flag", "clip", "empty", "drop"] = Field(
         "flag",
-        description="clip: the bound stands for the number; empty: nothing does (put `table_missing` behind it); drop: the row "
-        "leaves, of the train split alone, since what a model meets cannot be chosen.",
+        description="clip: the bound stands for the number (integers become floats); empty: nothing does (put `table_missing` "
+        "behind it); drop: the row leaves, of the train split alone, since what a model meets cannot be chosen.",
     )
 
     def fit(self, rows: pa.Table) -> dict[str, Any]:
@@ -60,14 +59,18 @@ class TableOutliers(Table):
 
         values = as_floats(column)
         values = values[~np.isnan(values)]
-        median = float(np.median(values)) if len(values) else 0.0
-        distance = np.abs(values - median)
-        scale = float(np.median(distance)) / NORMAL if len(values) else 0.0
-        scale = scale or (float(distance.mean()) * MEAN if len(values) else 0.0)
-        reach = self.score * scale
-        low, high = (median - reach, median + reach) if scale else (None, None)
-        far = int((distance > reach).sum()) if scale else 0
-        return {"median": median, "scale": scale, "low": low, "high": high, "far": far}
+        if not len(values):
+            return {"median": 0.0, "scale": 0.0, "low": None, "high": None, "far": 0}
+        with np.errstate(over="ignore", invalid="ignore"):
+            median = float(np.median(values))
+            distance = np.abs(values - median)
+            scale = float(np.median(distance)) / NORMAL
+            reach = self.score * scale
+        if not scale or not np.isfinite([median - reach, median + reach]).all():
+            median, scale = (one if np.isfinite(one) else None for one in (median, scale))
+            return {"median": median, "scale": scale, "low": None, "high": None, "far": 0}
+        far = int((distance > reach).sum())
+        return {"median": median, "scale": scale, "low": median - reach, "high": median + reach, "far": far}
 
     def learned(self, fitted: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The bounds of each column."""
@@ -96,5 +99,7 @@ class TableOutliers(Table):
                 new = np.where(far, bound if clip else np.nan, values)
                 put.columns[name] = pa.array(new, from_pandas=True)
                 put.cells.append(Cells(name, "outlier_clipped" if clip else "outlier_emptied", far, values, bound))
+                if (infinite := too_large(rows.column(name))).any():
+                    put.cells.append(Cells(name, "not_finite", infinite))
         put.columns[OUTLIERS] = pa.array([name or None for name in named], pa.string())
         return put

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from curate.table.columns import check_names
 from curate.table.contract import Cells, Put, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["TableTypes"]
+
+TYPED = "\0"
+"""What the cells of columns of floats begin with where they are signed as text: their point is the decimal mark."""
 
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "nil", "?", "-", "--")
 Given = Literal["number", "date", "category", "text"]
@@ -30,11 +34,13 @@ class TableTypes(Table):
     Numbers may have separators of thousands, a decimal comma, a percent sign (`12%` is 0.12) or a unit; they are written as
     numbers, dates as `2024-03-01`, and of categories that differ in case and spaces alone the form that is most frequent in
     the train split. What does not parse becomes empty. Columns of text (more than `most_categories` different values) and of
-    keys stay as they are. The first stage of a table, behind `split`.
+    keys hold strings, as they were written. The first stage of a table, behind `split`.
     """
 
     reasons: ClassVar[Mapping[str, str]] = {
-        "number_form": "edited: a number was written in another form (`1,234.5`, `12%`, `5 kg`)",
+        "number_form": "edited: a number was written in another form (`1,234.5`, `12%`, `5 kg`, `1e5`)",
+        "leading_zero": "edited: digits that began with a zero (`007`) are a number, since the train split has no such key",
+        "digits_lost": "edited: the number has more digits than a float holds (about 16)",
         "date_form": "edited: a date was written in another form",
         "category_form": "edited: a category was written in another case, with other spaces, or as `values` says",
         "missing_word": "edited: a word that stands for an empty cell (`missing`)",
@@ -84,41 +90,52 @@ class TableTypes(Table):
         from curate.jsontext import number_text
 
         if pa.types.is_floating(column.type):
-            return pa.array([None if one is None else number_text(one) for one in column.to_pylist()], pa.string())
+            texts = [None if one is None else f"{TYPED}{number_text(one)}" for one in column.to_pylist()]
+            return pa.array(texts, pa.string())
+        if pa.types.is_decimal(column.type):
+            return pa.array([None if one is None else f"{TYPED}{one}" for one in column.to_pylist()], pa.string())
         return column.cast("string")
 
     # ---- learning
 
     def fit(self, rows: pa.Table) -> dict[str, Any]:
         """Of each column its kind, decimal mark, order of dates, and forms of categories."""
+        for setting, given in (("types", self.types), ("units", self.units), ("values", self.values)):
+            check_names(setting, given, rows.column_names)
         return {"columns": {name: self._column(name, rows.column(name)) for name in rows.column_names}}
 
     def _column(self, name: str, column: pa.ChunkedArray) -> dict[str, Any]:
+        from curate.table.numerals import like_date
+
         empty = set(self.missing)
         counts: Counter[str] = Counter()
+        typed: set[str] = set()
         for record in column.value_counts().to_pylist():
             value = record["values"]
-            if value is not None and (text := value.strip()).casefold() not in empty and text:
+            if value is not None and (text := value.removeprefix(TYPED).strip()).casefold() not in empty and text:
                 counts[text] += record["counts"]
-        kind, mark, order = self._kind(name, counts)
+                typed |= {text} if value[0] == TYPED else set()
+        kind, mark, order = self._kind(name, counts, typed)
         found: dict[str, Any] = {"kind": kind, "values": len(counts)}
         if kind == "number":
             found["decimal"] = mark
         if kind == "date":
             found["order"] = order
+        if kind in ("category", "text") and name not in self.types:
+            found["dates"] = sum(count for text, count in counts.items() if like_date(text))
         if kind == "category" and self.merge_case:
             found["forms"] = _forms(counts)
         return found
 
-    def _kind(self, name: str, counts: Counter[str]) -> tuple[str, str, str | None]:
-        """The kind of a column, its decimal mark and what its dates begin with."""
+    def _kind(self, name: str, counts: Counter[str], typed: set[str]) -> tuple[str, str, str | None]:
+        """The kind of a column, its decimal mark and what its dates begin with; `typed` are floats, and tell of no mark."""
         from curate.table.numerals import as_date, as_number, date_order, decimal_mark, is_code
 
         total = sum(counts.values())
         shown = Counter({mark: 0 for mark in ".,"})
         orders: Counter[str] = Counter()
         for text, count in counts.items():
-            if mark := decimal_mark(text):
+            if text not in typed and (mark := decimal_mark(text)):
                 shown[mark] += count
             if order := date_order(text):
                 orders[order] += count
@@ -131,7 +148,11 @@ class TableTypes(Table):
         if not total:
             return "empty", mark, order
         units = self._units(name)
-        numbers = sum(count for text, count in counts.items() if as_number(text, mark, units) is not None)
+        numbers = sum(
+            count
+            for text, count in counts.items()
+            if as_number(text, "." if text in typed else mark, units) is not None
+        )
         if numbers >= self.share * total and not any(map(is_code, counts)):
             return "number", mark, order
         if sum(count for text, count in counts.items() if as_date(text, order)) >= self.share * total:
@@ -148,6 +169,10 @@ class TableTypes(Table):
             forms = len(one.get("forms", {}))
             how = {"number": f"decimal mark {one.get('decimal')}", "date": f"{one.get('order') or 'year'} first"}
             how["category"] = f"{forms} forms" if forms else ""
+            if dates := one.get("dates"):
+                how[one["kind"]] = (
+                    f"{dates} cells look like dates and are not read: write YYYY-MM-DD, or set `day_first`"
+                )
             rows.append({"column": name, "kind": one["kind"], "values": one["values"], "how": how.get(one["kind"], "")})
         return rows
 
@@ -160,7 +185,7 @@ class TableTypes(Table):
 
         put = Put()
         for name, one in fitted["columns"].items():
-            if name not in rows.column_names or one["kind"] == "text":
+            if name not in rows.column_names:
                 continue
             encoded = rows.column(name).cast("string").combine_chunks().dictionary_encode()
             told = [self._value(name, value, one) for value in encoded.dictionary.to_pylist()]
@@ -177,11 +202,14 @@ class TableTypes(Table):
         """A cell in its type and form, and why it is another one."""
         from curate.table.numerals import as_date
 
+        typed, text = text.startswith(TYPED), text.removeprefix(TYPED)
+        if one["kind"] == "text":
+            return text, None
         bare = text.strip()
         if not bare or bare.casefold() in self.missing:
             return None, "missing_word"
         if one["kind"] == "number":
-            return self._number(name, bare, one["decimal"])
+            return self._number(name, text, "." if typed else one["decimal"])
         if one["kind"] == "date":
             day = as_date(bare, one["order"])
             return day, "no_date" if day is None else "date_form" if day != text else None
@@ -189,21 +217,22 @@ class TableTypes(Table):
             return text, None
         return self._category(name, text, one)
 
-    def _number(self, name: str, bare: str, mark: str) -> tuple[float | None, str | None]:
+    def _number(self, name: str, text: str, mark: str) -> tuple[float | None, str | None]:
         from math import isfinite
 
-        from curate.table.numerals import as_number
+        from curate.jsontext import number_text
+        from curate.table.numerals import as_number, is_code, is_plain, loses_digits
 
-        value = as_number(bare, mark, self._units(name))
+        value = as_number(text.strip(), mark, self._units(name))
         if value is None:
             return None, "no_number"
         if not isfinite(value):
             return None, "not_finite"
-        try:
-            plain = float(bare) == value and "_" not in bare
-        except ValueError:
-            plain = False
-        return value, None if plain else "number_form"
+        if loses_digits(text.strip(), mark):
+            return value, "digits_lost"
+        if is_code(text.strip()):
+            return value, "leading_zero"
+        return value, None if number_text(value) == text or (is_plain(text) and float(text) == value) else "number_form"
 
     def _category(self, name: str, text: str, one: Mapping[str, Any]) -> tuple[str, str | None]:
         from curate.table.numerals import folded

@@ -70,7 +70,7 @@ def write_vectors(dataset: Dataset, split: str, role: str, column: str, folder: 
 
 
 def find_labels(dataset: Dataset, fields: Fields) -> list[Label]:
-    """The different labels of the train split, sorted; none where no column has labels.
+    """The different labels of the train split, sorted, whole numbers as integers; none where no column has labels.
 
     Raises:
         CurateError: There is no label, or some are strings and some are not.
@@ -81,9 +81,10 @@ def find_labels(dataset: Dataset, fields: Fields) -> list[Label]:
     if "train" in dataset.splits:
         for number, (value,) in enumerate(rows_of(dataset, "train", [fields.labels], nested=bool(fields.words))):
             some = value if isinstance(value, list) else [value]
-            if not all(isinstance(label, str | int | None) for label in some):
+            if not all(isinstance(label, str | int | None) or _is_whole(label) for label in some):
                 problem = f"`{fields.labels}` holds something else than labels"
-                raise refusal(dataset, "train", number, problem, "labels are strings or integers")
+                hint = "labels are strings or whole numbers; others are learned with `objective.regression: true`"
+                raise refusal(dataset, "train", number, problem, hint)
             found.update(some)
     found.discard(None)
     if not found:
@@ -97,6 +98,11 @@ def find_labels(dataset: Dataset, fields: Fields) -> list[Label]:
             f"column `{fields.labels}` has strings and integers as labels", "data.label", "all labels are of one type"
         )
     return sorted(label if isinstance(label, str) else int(label) for label in found)
+
+
+def _is_whole(label: Any) -> bool:
+    """A whole number, as tables have them in columns of floats: 1.0 is the label 1."""
+    return isinstance(label, float) and label.is_integer()
 
 
 def write_labels(dataset: Dataset, split: str, fields: Fields, labels: list[Label], folder: Path) -> dict[str, Any]:

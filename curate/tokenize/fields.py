@@ -278,7 +278,7 @@ def _check_labels(dataset: Dataset, fields: Fields) -> None:
         _check_type(dataset, fields.labels, lambda kind: _is_text(kind) or _is_list(kind, simple), wanted)
     else:
         hint = "labels are strings or integers; numbers are learned with `objective.regression: true`"
-        _check_type(dataset, fields.labels, simple, "labels", hint)
+        _check_type(dataset, fields.labels, lambda kind: simple(kind) or pa.types.is_floating(kind), "labels", hint)
 
 
 def _check_type(dataset: Dataset, column: str, fits: Any, wanted: str, hint: str | None = None) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ast
 
-from tests.stage_code import GOLDEN, stage_code, without_docstrings
+from curate.stages.registry import BUILT_IN
+from tests.stage_code import GOLDEN, file_of, stage_code, without_docstrings
 
 
 def test_the_code_that_built_in_stages_reach_is_what_their_versions_stand_for():
     assert stage_code() == GOLDEN.read_text()
+
+
+def test_the_code_of_every_stage_is_looked_at():
+    assert [name for name, target in BUILT_IN.items() if file_of(target.partition(":")[0]) is None] == []
 
 
 def test_words_about_code_are_no_change_of_it():

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from curate.table.numerals import as_date, as_number, date_order, decimal_mark, folded, is_code
+from curate.table.numerals import as_date, as_number, date_order, decimal_mark, folded, is_code, loses_digits
 
 
 @pytest.mark.parametrize(
@@ -11,11 +11,16 @@ from curate.table.numerals import as_date, as_number, date_order, decimal_mark, 
         ("7", 7), ("-7", -7), ("+7", 7), ("- 7", -7), ("1.5", 1.5), ("0,5", 0.5), (".5", 0.5), ("1,234.5", 1234.5),
         ("1.234,5", 1234.5), ("1 234,5", 1234.5), ("1'234.5", 1234.5), ("1\u00a0234\u202f567", 1234567), ("1,234,567", 1234567),
         ("1.234.567", 1234567), ("1,234", 1234), ("12%", 0.12), ("1.5e3", 1500), ("5 kg", 5000), ("5kg", 5000), ("$5", 5),
-        ("-$5", -5),
+        ("-$5", -5), ("+1,234.5", 1234.5), ("+1 234.5", 1234.5), ("1.234.567.890", 1234567890),
     ],
 )  # fmt: skip
 def test_a_number_is_read_however_it_is_written(text, value):
     assert as_number(text, ".", {"kg": 1000, "$": 1}) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["+49 301 234 000", "+49-301", "192.168.100.100"])
+def test_telephone_numbers_and_addresses_are_no_numbers(text):
+    assert as_number(text, ".", {}) is None
 
 
 @pytest.mark.parametrize(
@@ -23,6 +28,24 @@ def test_a_number_is_read_however_it_is_written(text, value):
 )
 def test_what_is_no_number_is_none(text):
     assert as_number(text, ".", {"kg": 1000}) is None
+
+
+def test_a_percentage_is_the_nearest_number():
+    assert [as_number(f"{one}%", ".", {}) for one in range(100)] == [one / 100 for one in range(100)]
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("12345678901234567", True),
+        ("12,345,678,901,234,567.5 kg", True),
+        ("0.1", False),
+        ("100000", False),
+        ("x", False),
+    ],
+)
+def test_digits_that_a_float_does_not_hold_are_told(text, lost):
+    assert loses_digits(text, ".") is lost
 
 
 def test_what_may_be_both_is_read_by_the_mark_of_its_column():

@@ -216,3 +216,22 @@ def test_very_wide_tables_go_through(tmp_path):
     run(path, workers=1)
     X, _ = open_dataset("people", tmp_path / ".curate").arrays("y")
     assert X.shape[1] > 120 and np.isfinite(X).all()
+
+
+SPLIT = "\n  - {stage: split, column: part}\n"
+
+
+def test_rows_that_are_learned_from_are_counted_among_those_of_train(tmp_path):
+    given = [(str(number), "Paris", "no", "train" if number % 4 == 0 else "test") for number in range(200)]
+    run(written(tmp_path, given, f"{SPLIT}  - {{stage: table_missing, leave: [part], sample: 100}}\n"), workers=1)
+    (row,) = open_dataset("people", tmp_path / ".curate").artifact("table_missing", "fitted").to_pylist()
+    assert json.loads(row["fitted"])["rows"] == 50
+
+
+def test_files_that_disagree_about_a_column_need_types(tmp_path):
+    path = written(tmp_path, stages=f"{SPLIT}  - {{stage: table_missing, leave: [part]}}\n")
+    (tmp_path / "in" / "0.csv").write_text("age,part\n1,train\n2,train\n")
+    (tmp_path / "in" / "1.csv").write_text("age,part\nx,train\ny,train\n")
+    with pytest.raises(CurateError, match="age") as error:
+        run(path, workers=1)
+    assert "`=age`" not in str(error.value) and "table_types" in str(error.value.hint)

@@ -60,7 +60,38 @@ def test_numbers_become_numbers_and_what_is_none_is_told():
 def test_keys_with_leading_zeros_and_long_ones_stay_text():
     given = {"zip": ["00123", "12345"] * 80, "card": [f"{10**15 + row}" for row in range(160)]}
     columns, cells, _ = put(TableTypes(most_categories=2), rows(**given))
-    assert columns == {"zip": given["zip"]} and not cells  # `card` is text: it is left alone
+    assert columns == given and not cells
+
+
+def test_a_column_of_text_holds_strings_whatever_the_files_have():
+    stage = TableTypes(types={"a": "text"})
+    for column in ([2**53 + 1, 7], [0.5, 7.0]):
+        cells = pa.table({"a": stage.cell(pa.chunked_array([column]))})
+        assert put(stage, cells)[0]["a"] == [str(one) for one in column]
+
+
+def test_integers_beyond_what_a_float_holds_are_keys():
+    assert TableOutliers().cell(pa.chunked_array([[2**53 + 1, 7]])).to_pylist() == ["9007199254740993", "7"]
+    assert TableOutliers().cell(pa.chunked_array([[5, 7]])).to_pylist() == [5.0, 7.0]
+    assert TableOutliers().cell(pa.chunked_array([pa.array([2**64 - 1], pa.uint64())])).to_pylist() == [str(2**64 - 1)]
+
+
+def test_a_number_that_is_not_written_as_it_was_is_told():
+    train = rows(a=["1", "2.50", "1067"])
+    other = ["01067", "1e5", "12345678901234567", "12345678901234567.0", "0.1", "2.50", " 5", "-0.0", "1e+22"]
+    assert put(TableTypes(), train, rows(a=other))[1] == [
+        ("a", "number_form", [1, 6]),
+        ("a", "leading_zero", [0]),
+        ("a", "digits_lost", [2, 3]),
+    ]
+
+
+def test_floats_of_a_file_are_not_read_by_the_mark_of_texts():
+    stage = TableTypes(decimal="comma")
+    typed, texts = stage.cell(pa.chunked_array([[4.125, 1.5]])), stage.cell(pa.chunked_array([["4.125", "1,5"]]))
+    assert put(stage, pa.table({"a": typed}))[0]["a"] == [4.125, 1.5]
+    assert put(stage, pa.table({"a": typed}), pa.table({"a": texts}))[0]["a"] == [4125, 1.5]
+    assert put(TableTypes(types={"a": "category"}), pa.table({"a": typed}))[0]["a"] == ["4.125", "1.5"]
 
 
 def test_a_comma_is_what_the_column_in_train_shows():
@@ -87,6 +118,14 @@ def test_dates_get_one_form_and_an_order_that_does_not_show_makes_none():
     unknown = rows(d=["01/02/2024", "03/04/2024"])
     assert put(TableTypes(), unknown)[0]["d"] == ["01/02/2024", "03/04/2024"]
     assert put(TableTypes(day_first=False), unknown)[0]["d"] == ["2024-01-02", "2024-03-04"]
+
+
+def test_what_looks_like_dates_and_is_none_is_told():
+    train = rows(
+        short=["01/02/24", "03/04/24"], month=["03/2024", "2024-04"], order=["01/02/2024", "03/04/2024"], c=["a", "b"]
+    )
+    learned = {one["column"]: one for one in TableTypes().learned(TableTypes().fit(train))}
+    assert {name for name, one in learned.items() if "look like dates" in one["how"]} == {"short", "month", "order"}
 
 
 def test_categories_take_the_form_that_is_most_frequent_in_train():
@@ -140,12 +179,47 @@ def test_empty_cells_are_filled_by_what_train_has_and_flagged():
     assert cells == [(name, "filled", [0]) for name in "ncd"] and gone == [("no_label", [0])]
 
 
+def test_a_day_that_no_month_has_is_no_date_and_ends_nothing():
+    train, other = rows(d=["2024-01-01", "2024-01-03"]), rows(d=["2024-02-30", "0000-01-01"])
+    assert put(TableMissing(), train, other)[0]["d"] == ["2024-02-30", "0000-01-01"]
+    _, cells, _ = put(TableFeatures(), train, other)
+    assert cells == [("d", "empty_as_mean", [0, 1])]
+    assert TableMissing().fit(other)["columns"]["d"]["kind"] == "category"
+    assert TableFeatures(label="d").fit(rows(d=["2024-02-30", "x"], a=[1.0, 2]))["columns"]["a"]["kept"]
+
+
 def test_how_a_column_is_filled_can_be_said():
     train = rows(a=[1.0, 2.0, 6.0, None], b=[1.0, 1.0, 2.0, None], c=["x", None, "y", "x"], d=[1.0, None, 1.0, 1.0])
     stage = TableMissing(fill={"a": "mean", "b": "mode", "d": "drop"}, values={"c": "none"}, flag=False)
     columns, _, gone = put(stage, train)
     assert (columns["a"][3], columns["b"][3], columns["c"][1]) == (3, 1, "none") and gone == [("empty_cell", [1])]
     assert "d" not in columns and not any(name.endswith("_missing") for name in columns)
+
+
+def test_rows_with_an_empty_cell_are_dropped_from_the_train_split_alone():
+    given = rows(a=[None, None, 1.0], split=["train", "test", "train"])
+    said = TableMissing(fill={"a": "drop"}).put(given, TableMissing(fill={"a": "drop"}).fit(rows(a=[None, 1.0])))
+    assert [one.rows.tolist() for one in said.gone] == [[True, False, False]]
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        TableTypes(types={"aeg": "number"}), TableTypes(units={"aeg": {"y": 1}}), TableTypes(values={"aeg": {"a": "b"}}),
+        TableMissing(fill={"aeg": "mean"}), TableMissing(values={"aeg": 0}),
+    ],
+)  # fmt: skip
+def test_columns_that_a_setting_names_and_no_row_has_are_refused(stage):
+    with pytest.raises(CurateError, match="the table has no column `aeg`") as error:
+        stage.fit(rows(age=["1", "2"]))
+    assert error.value.hint == "did you mean `age`?"
+
+
+def test_text_where_train_has_numbers_is_refused_and_ends_in_no_traceback():
+    for stage in (TableMissing(), TableOutliers(), TableFeatures()):
+        with pytest.raises(CurateError, match="holds numbers in the train split") as error:
+            put(stage, rows(a=[1.0, 2.0, None, 4.0]), rows(a=["x", "1"]))
+        assert "table_types" in error.value.hint
 
 
 def test_a_column_that_is_empty_in_train_is_not_filled_and_a_column_of_text_neither():
@@ -183,10 +257,31 @@ def test_rows_are_dropped_from_the_train_split_alone():
     assert said[2] == [("outlier", [0])]
 
 
-def test_where_most_numbers_are_equal_the_mean_deviation_decides_and_a_constant_has_no_bounds():
-    learned = TableOutliers().fit(rows(a=[0.0] * 9 + [1000.0], c=[5.0] * 10))["columns"]
-    assert learned["a"]["far"] == 1 and learned["c"]["low"] is None
-    assert put(TableOutliers(), rows(c=[5.0, 5.0]), rows(c=[5.0, 1e9]))[0] == {"outliers": [None, None]}
+def test_where_most_numbers_are_equal_there_are_no_bounds():
+    train = rows(rare=[0.0] * 9 + [1.0], c=[5.0] * 10)
+    assert put(TableOutliers(action="clip"), train)[0] == {"outliers": [None] * 10}
+    assert {one["low"] for one in TableOutliers().fit(train)["columns"].values()} == {None}
+
+
+@pytest.mark.parametrize("action", ["clip", "empty"])
+def test_infinity_that_outliers_empties_is_told(action):
+    columns, cells, _ = put(TableOutliers(action=action), rows(a=[1.0, 2, 3, 4]), rows(a=[float("-inf"), 2.0]))
+    assert columns["a"] == [None, 2] and ("a", "not_finite", [0]) in cells
+
+
+def test_infinity_is_not_told_as_an_empty_cell_where_it_is_filled():
+    columns, cells, _ = put(TableMissing(), rows(a=[1.0, 2, 3]), rows(a=[float("inf"), None]))
+    assert columns["a"] == [2, 2] and cells == [("a", "filled", [1]), ("a", "not_finite", [0])]
+
+
+def test_numbers_whose_sum_is_beyond_all_floats_spoil_nothing():
+    train = rows(a=[1e308, -1e308, 1e308], b=[1.0, 2, 3])
+    columns, _, _ = put(TableFeatures(), train)
+    assert [len(one) for one in columns["features"]] == [1, 1, 1] and np.isfinite(columns["features"]).all()
+    learned = {one["column"]: one["why"] for one in TableFeatures().learned(TableFeatures().fit(train))}
+    assert learned == {"a": "numbers too large to be scaled", "b": ""}
+    assert TableOutliers().fit(train)["columns"]["a"]["low"] is None
+    assert TableMissing(numbers="mean").fit(train)["columns"]["a"]["value"] == pytest.approx(1e308 / 3)
 
 
 # ---- duplicates
@@ -223,6 +318,14 @@ def test_equal_rows_with_several_labels(conflicts, gone):
     said, artifacts = reduced(stage, a=[1, 1, 1, 2, 2], y=["p", "p", "n", "p", "p"], split=["train"] * 5)
     assert sorted(said) == gone
     assert artifacts["conflicts"].to_pylist() == [{"rows": 3, "labels": "n (1), p (2)", "id": "d0"}]
+
+
+def test_a_column_that_a_file_has_not_is_one_without_values():
+    def key(**cells):
+        return TableDuplicates().open()(rows(id=["x"], **cells)).column("key")[0].as_py()
+
+    assert key(a=[1], b=["q"]) != key(a=[1], c=["q"])
+    assert key(a=[1]) == key(a=[1], b=pa.nulls(1, pa.string())) == key(a=[1], b=pa.nulls(1, pa.int64()))
 
 
 def test_labels_of_another_split_decide_nothing():

@@ -131,7 +131,7 @@ def test_a_weight_that_is_no_weight_is_refused_by_its_document(dataset, value, p
 # ---- labels
 
 
-@pytest.mark.parametrize("labels", [["pos", "neg", "pos"], [4, 2, 4], [True, False, True]])
+@pytest.mark.parametrize("labels", [["pos", "neg", "pos"], [4, 2, 4], [4.0, 2.0, 4.0], [True, False, True]])
 def test_labels_are_numbered_in_their_order(dataset, labels):
     pack = pack_dataset(dataset(**labelled(train=labels)), SETTINGS, Fields(labels="label"))
     assert pack.labels == sorted(set(labels))
@@ -160,8 +160,8 @@ def test_many_labels_are_not_all_listed(dataset):
 
 
 def test_labels_that_are_fractions_are_refused_with_the_way_to_learn_numbers(dataset):
-    with pytest.raises(CurateError, match="column `label` holds double, not labels") as error:
-        pack_dataset(dataset(**labelled(train=[0.5])), SETTINGS, Fields(labels="label"))
+    with pytest.raises(CurateError, match="`label` holds something else than labels") as error:
+        pack_dataset(dataset(**labelled(train=[1.0, 0.5])), SETTINGS, Fields(labels="label"))
     assert "objective.regression" in error.value.hint
 
 

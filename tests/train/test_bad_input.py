@@ -104,8 +104,8 @@ def test_a_column_that_is_not_there_is_refused_with_the_nearest_or_all(refused):
 
 def test_labels_of_another_type_are_refused(refused):
     problem, _, hint = refused(CLASSIFY, "data.label=score")
-    assert problem == "column `score` holds double, not labels"
-    assert hint == "labels are strings or integers; numbers are learned with `objective.regression: true`"
+    assert problem == "`score` holds something else than labels"
+    assert hint == "labels are strings or whole numbers; others are learned with `objective.regression: true`"
     problem, _, hint = refused("objective={kind: classification, regression: true}")
     assert problem == "column `label` holds string, not numbers"
     assert hint == "columns that could: score"
