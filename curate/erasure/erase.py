@@ -224,11 +224,7 @@ def _prepare(
     touched |= {
         after for (_, scope), after in rewriter.made.items() if not scope
     }  # labels on the way to what they become
-    named = {name: new for name, _, new in files if name.startswith("runs/") and new}
-    for one in erasures(store):  # what was only like a document that went, and goes now
-        if one["state"] == "done" and found.names.intersection(one["similar"]):
-            left = [name for name in one["similar"] if name not in found.names]
-            named[f"erasures/{one['id']}.json"] = {**one, "similar": left}
+    named = {name: new for name, _, new in files if name.startswith("runs/") and new} | _less_similar(store, found)
     pieces = rewritten_snapshots(store, there, found, matcher, {name for name, _, _ in files})
     receipts, also = stale(store, touched | pieces.objects, {name for name, _, _ in files})
     old = {name for one in there if one.id in {two.of for two in made} for name, _ in objects_of(store, one.manifest)}
@@ -249,6 +245,16 @@ def _prepare(
     }  # fmt: skip
     store.write(f"erasures/{identity}.json", canonical_json(journal))
     return journal
+
+
+def _less_similar(store: Store, found: Found) -> dict[str, dict[str, Any]]:
+    """Proofs that name what was only like a document that went, and goes now: as they are to be."""
+    named = dict[str, dict[str, Any]]()
+    for one in erasures(store):
+        if one["state"] == "done" and found.names.intersection(one["similar"]):
+            left = [name for name in one["similar"] if name not in found.names]
+            named[f"erasures/{one['id']}.json"] = {**one, "similar": left}
+    return named
 
 
 def _learned(one: Version, learned: Learned) -> dict[str, Any] | None:
