@@ -7,7 +7,11 @@ import pytest
 from curate import CurateError, open_dataset, run
 from curate.evaluation.models.headed import HeadedModel
 from curate.evaluation.predict import predicted
+from curate.evaluation.tasks.data import read_rows
+from curate.evaluation.tasks.labels import predictions
+from curate.evaluation.tasks.settings import LabelTask
 from curate.table.recipe import made_elsewhere, needed, recipe_of
+from curate.train.models.perceptron import beside_text
 from curate.train.settings.blocks import DataSettings
 
 ROWS = [
@@ -44,7 +48,9 @@ def recipe(tmp_path_factory):
 @pytest.fixture
 def model(recipe):
     columns = DataSettings(features="features", label="y")
-    return HeadedModel("m", "w", "classification", None, {}, None, 8, ("a", "b"), columns=columns, recipe=recipe)  # type: ignore[arg-type]
+    return HeadedModel(
+        "m", "w", "classification", beside_text(4), {}, None, 8, ("a", "b"), columns=columns, recipe=recipe
+    )  # type: ignore[arg-type]
 
 
 def test_a_row_that_lacks_a_column_is_refused_with_the_name_that_is_near(model):
@@ -65,6 +71,10 @@ def test_numbers_of_a_version_that_learned_something_else_are_refused(model, rec
         CurateError, match="`features` of other are other numbers than those that the model learned from"
     ):
         model.check_recipe(other, "other")
+    task = LabelTask(name="labels", data="people")
+    rows = read_rows(task, str(tmp_path / ".curate"))
+    with pytest.raises(CurateError, match="`features` of people@v1 are other numbers"):
+        predictions(task, rows, model)
 
 
 def test_columns_that_other_stages_make_or_edit_are_told(tmp_path):
