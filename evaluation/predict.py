@@ -165,8 +165,12 @@ def _classified(model: HeadedModel, name: str, second: str | None, embeddings: b
             else:
                 yield {**_label(model, softmax(one.astype(np.float64))), "cut": cut}
 
+    def read(row: dict[str, Any]) -> tuple[str, ...]:
+        model.check_row(row)
+        return tuple(_text(row, one) for one in names)
+
     names = [] if not model.reads_text else [name] if second is None else [name, second]
-    return lambda row: tuple(_text(row, one) for one in names), tell
+    return read, tell
 
 
 def _label(model: HeadedModel, shares: Any) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.reader import open_dataset
+from curate.dataset.tables import check_label
 from curate.errors import CurateError
-from curate.table.recipe import RECIPE, Recipe, recipe_of
+from curate.table.contract import FEATURES
+from curate.table.recipe import RECIPE, Recipe, made_elsewhere, recipe_of
 from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.pack import Pack
 from curate.tokenize.tokenizer import load_tokenizer
@@ -101,7 +103,7 @@ def _trained(
 ) -> dict[str, Any]:
     """The result of the run, done now or before."""
     datasets = {name: open_dataset(name, root) for name in references(config)}
-    table = _table(config, datasets)
+    table = _table(config, datasets, tell=first)
     # loads torch, which takes seconds: what is not there is said first
     from curate.train.build import with_steps
     from curate.train.weights.origin import folder_hash, model_hash
@@ -140,15 +142,20 @@ def _trained(
     return result
 
 
-def _table(config: TrainConfig, datasets: dict[str, Dataset]) -> Recipe:
+def _table(config: TrainConfig, datasets: dict[str, Dataset], *, tell: bool) -> Recipe:
     """What the stages of the table that is read have learned; the label must not be among what it is predicted from."""
-    stages, label = recipe_of(datasets[config.dataset]) if config.data.features else [], config.data.label
-    for one in stages:
-        if one["stage"] == "table_features" and one["fitted"]["columns"].get(label, {}).get("kept"):
-            raise CurateError(
-                f"the label `{label}` is among the columns that `features` are made of", "data.label",
-                f"`{{stage: table_features, label: {label}}}` leaves it out",
-            )  # fmt: skip
+    if not config.data.features:
+        return []
+    dataset = datasets[config.dataset]
+    if config.data.features == FEATURES:
+        check_label(dataset, config.data.label, "data.label")
+    stages = recipe_of(dataset)
+    if tell and config.data.features == FEATURES and (elsewhere := made_elsewhere(dataset, stages)):
+        told = ", ".join(f"`{column}` (`{stage}`)" for column, stage in elsewhere.items())
+        _say(
+            f"train {config.run}: warning: `features` are made of columns that other stages made or edited, "
+            f"and `curate predict` makes new rows without these: {told}"
+        )
     return stages
 
 

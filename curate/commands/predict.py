@@ -52,8 +52,10 @@ def predict(
 
     if as_json and out:
         raise typer.BadParameter("--json is for stdout, --out writes JSON lines: take one of them")
-    rows = _rows(data, split, limit, store)
+    rows, table = _rows(data, split, limit, store)
     opened: Any = open_predictor(model_place(model), length=length, scores=prompt is not None)
+    if table is not None and hasattr(opened, "check_recipe"):
+        opened.check_recipe(table, data[0])
     found = _counted(
         predicted(opened, rows, text=text, second=second, embeddings=embeddings, beams=beams, prompt=prompt)
     )
@@ -83,13 +85,19 @@ def _counted(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         echo(f"warning: {len(wrong):,} of the rows have `error` for a prediction: {wrong[0]}", err=True)
 
 
-def _rows(data: list[str], split: str | None, limit: int | None, store: str | None) -> list[dict[str, Any]]:
+def _rows(
+    data: list[str], split: str | None, limit: int | None, store: str | None
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
+    """The rows; and of a version with the numbers of a table, what its stages have learned."""
     from curate.collect.file_rows import ENDINGS
     from curate.dataset.find import find_store
     from curate.dataset.reader import open_dataset
     from curate.errors import CurateError
     from curate.evaluation.tasks.data import read_files
+    from curate.table.contract import FEATURES
+    from curate.table.recipe import recipe_of
 
+    table = None
     if any(Path(one).exists() or not set(ENDINGS).isdisjoint(Path(one).suffixes) for one in data):
         if split:
             raise CurateError("files have no splits", "--split", "leave it out")
@@ -100,7 +108,8 @@ def _rows(data: list[str], split: str | None, limit: int | None, store: str | No
         dataset = open_dataset(data[0], find_store(store))
         if split:
             dataset.check_split(split)
+        table = recipe_of(dataset) if FEATURES in dataset.columns else None
         rows = [row for batch in dataset.batches(split, None, 1000) for row in batch.to_pylist()]
     if not rows:
         raise CurateError("there are no rows", "DATA")
-    return rows[:limit]
+    return rows[:limit], table

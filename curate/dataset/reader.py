@@ -246,10 +246,15 @@ class Dataset:
             features: Column of lists of numbers, as `table_features` makes it.
 
         Raises:
-            CurateError: There is no such split or column, or its lists have not all the same length.
+            CurateError: There is no such split or column, its lists have not all the same length, or the label is among what
+                they are made of.
         """
         import numpy as np
 
+        from curate.dataset.tables import check_label
+
+        if features == "features":
+            check_label(self, label)
         table = self.arrow(split, [features, label]).combine_chunks()
         lists, labels = table.column(features).combine_chunks(), np.array(table.column(label).to_pylist())
         if not hasattr(lists, "flatten") or lists.null_count or len(set(lists.value_lengths().to_pylist())) > 1:

@@ -28,6 +28,7 @@ from curate.dataset.store import Store, canonical_json, object_name
 from curate.erasure import outside
 from curate.erasure.fetched import rewritten_snapshots
 from curate.erasure.found import Found, Version, find, versions
+from curate.erasure.learned import Learned
 from curate.erasure.matching import Matcher
 from curate.erasure.rewrite import Rewriter
 from curate.erasure.scan import FETCHED, redacted_json, small_files
@@ -86,7 +87,7 @@ def erase(store: Store, subject: Subject, *, remove: bool = False, dry_run: bool
             files = list(small_files(store, matcher))
             if not found and not _to_change(files):
                 own = {f"erasures/{one['id']}.json" for one in journals}  # what they were to write is still in them
-                left = [name for name, _, _ in files if name not in own]
+                left = [name for name, _, _ in files if name not in own] + outside.named_tables(store, matcher)
                 vaults = purge_vaults(there, matcher)
                 proofs = [
                     _prove(store, {**one, "vaults": vaults}, matcher, left=left)
@@ -127,7 +128,8 @@ def _counted(store: Store, subject: Subject, matcher: Matcher, *, remove: bool, 
             removed, redacted = removed + gone, redacted + noted
         if removed or redacted:
             told.append({"dataset": one.manifest["dataset"], "of": one.id, "removed": removed, "redacted": redacted})
-    files = [matcher.redacted(name) for name, _, _ in small_files(store, matcher)]
+    named = [*(name for name, _, _ in small_files(store, matcher)), *outside.named_tables(store, matcher)]
+    files = [matcher.redacted(name) for name in named]
     return {
         "dry_run": True, "counts": dict(found.counts), "identifiers": _identifiers(found, subject),
         "documents": _documents(found), "objects": len(found.hits),
@@ -203,7 +205,8 @@ def _prepare(
         store, matcher, hits=found.hits, gone=found.gone, ids=found.ids, naming=found.naming, places=found.places,
         scopes=found.scopes, key=open_key(store),
     )  # fmt: skip
-    made = successors(store, there, found, rewriter, identity)
+    learned = Learned(store, there, found.gone)
+    made = successors(store, there, found, rewriter, learned, identity)
     reading = versions_in_use(store) & {one.of for one in made}
     if reading:
         names = ", ".join(f"{one.dataset}@{one.of[:12]}" for one in made if one.of in reading)
@@ -221,11 +224,7 @@ def _prepare(
     touched |= {
         after for (_, scope), after in rewriter.made.items() if not scope
     }  # labels on the way to what they become
-    named = {name: new for name, _, new in files if name.startswith("runs/") and new}
-    for one in erasures(store):  # what was only like a document that went, and goes now
-        if one["state"] == "done" and found.names.intersection(one["similar"]):
-            left = [name for name in one["similar"] if name not in found.names]
-            named[f"erasures/{one['id']}.json"] = {**one, "similar": left}
+    named = {name: new for name, _, new in files if name.startswith("runs/") and new} | _less_similar(store, found)
     pieces = rewritten_snapshots(store, there, found, matcher, {name for name, _, _ in files})
     receipts, also = stale(store, touched | pieces.objects, {name for name, _, _ in files})
     old = {name for one in there if one.id in {two.of for two in made} for name, _ in objects_of(store, one.manifest)}
@@ -235,6 +234,8 @@ def _prepare(
         "counts": dict(found.counts), "identifiers": _identifiers(found, subject), "documents": _documents(found),
         "versions": [one._asdict() for one in made],
         "exports": list(outside.exports(store, made, matcher)), "reports": list(outside.reports(store, made, matcher)),
+        "learned": [told for one in there if (told := _learned(one, learned))],
+        "tables": list(outside.tables(store, there, learned, matcher)),
         "trainings": outside.trainings(store, made), "labeling": projects, "inputs": _inputs(found, matcher),
         "similar": sorted(found.similar), "copies": len(found.copies), "shared": found.shared,
         "apart": _apart(found, matcher), "snapshots": len(pieces.write),
@@ -244,6 +245,22 @@ def _prepare(
     }  # fmt: skip
     store.write(f"erasures/{identity}.json", canonical_json(journal))
     return journal
+
+
+def _less_similar(store: Store, found: Found) -> dict[str, dict[str, Any]]:
+    """Proofs that name what was only like a document that went, and goes now: as they are to be."""
+    named = dict[str, dict[str, Any]]()
+    for one in erasures(store):
+        if one["state"] == "done" and found.names.intersection(one["similar"]):
+            left = [name for name in one["similar"] if name not in found.names]
+            named[f"erasures/{one['id']}.json"] = {**one, "similar": left}
+    return named
+
+
+def _learned(one: Version, learned: Learned) -> dict[str, Any] | None:
+    """The stages of a version whose numbers were counted with rows that go."""
+    stages = learned.stages(one)
+    return {"dataset": one.manifest["dataset"], "of": one.id, "stages": stages} if stages else None
 
 
 # ---- doing it
@@ -260,6 +277,8 @@ def _apply(store: Store, journal: dict[str, Any], say: Say) -> None:
         one["done"] = one.get("done") or outside.write_anew(store, one)
     for one in journal["reports"]:
         one["done"] = one.get("done") or outside.remove_report(one)
+    for one in journal.get("tables", ()):
+        one["done"] = one.get("done") or outside.write_table_anew(one)
     store.write(f"erasures/{journal['id']}.json", canonical_json(journal))
     say("removing what was there")
     store.blobs.delete(*journal["purge"]["files"])
@@ -314,7 +333,8 @@ def _nothing(
         "schema": 1, "id": None, "state": "done", "began": now(), "ended": now(), "subject": hashes,
         "tool": metadata.version("curate-lm"), "mentions": "removed" if remove else "replaced", "counts": {},
         "identifiers": _identifiers(found, subject),
-        "documents": {"removed": 0, "redacted": 0}, "versions": [], "exports": [], "reports": [], "trainings": [],
+        "documents": {"removed": 0, "redacted": 0}, "versions": [], "exports": [], "reports": [],
+        "learned": [], "tables": [], "trainings": [],
         "labeling": [], "snapshots": 0, "inputs": [], "similar": [], "copies": 0, "shared": 0, "apart": _apart(found, matcher),
         "suppressed": None, "purge": {"files": 0, "objects": [], "tokens": []},
     }  # fmt: skip
@@ -335,8 +355,9 @@ def _prove(store: Store, journal: dict[str, Any], matcher: Matcher, *, left: lis
         "state": "done", "ended": now(), "left": left and sorted(map(matcher.redacted, left)),
         "checked": None if left is None else {"objects": objects, "found": 0},
     }  # fmt: skip
-    for one in (*proof["exports"], *proof["reports"]):
+    for one in (*proof["exports"], *proof["reports"], *proof.get("tables", ())):
         one.pop("files", None)
+        one.pop("content", None)
         one["place"] = one.pop("told", one["place"])
     if proof["id"] is None:
         return proof

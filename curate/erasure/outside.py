@@ -7,29 +7,37 @@ from; they are named with their checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.dataset.annotations import hashes
+from curate.dataset.erased import erasures
 from curate.dataset.export import export
 from curate.dataset.reader import Dataset
 from curate.dataset.refs import Reference
 from curate.dataset.runs import records
-from curate.dataset.store import Store
+from curate.dataset.store import Store, canonical_json
+from curate.erasure.scan import redacted_json
 from curate.errors import CurateError
-from curate.files import file_hash
+from curate.files import file_hash, write_durably
+from curate.jsontext import loads
+from curate.table.recipe import RECIPE
 from curate.tokenize.binaries import TOKEN_FORMATS, export_tokens
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from curate.erasure.found import Found, Version
+    from curate.erasure.learned import Learned
     from curate.erasure.matching import Matcher
     from curate.erasure.rewrite import Rewriter
     from curate.erasure.successor import Successor
 
-__all__ = ["exports", "remove_report", "reports", "rewritten_annotations", "trainings", "write_anew"]
+__all__ = [
+    "exports", "named_tables", "remove_report", "reports", "rewritten_annotations", "tables", "trainings", "write_anew",
+    "write_table_anew",
+]  # fmt: skip
 
 ANEW, REMOVED, GONE, CHANGED = "written anew", "removed", "not there", "changed since: erase it by hand"
 UNKNOWN = "of a version that is no more: look at it by hand"
@@ -134,12 +142,12 @@ def _state(files: Mapping[str, str]) -> str:
 
 def trainings(store: Store, made: Collection[Successor]) -> list[dict[str, Any]]:
     """The training runs that saw the documents, and those that began with what they made."""
-    seen = {one.of for one in made if one.removed or one.redacted}
+    seen, current = {one.of for one in made if one.removed or one.redacted}, _current(store)
     runs, found = records(store, "training"), dict[str, dict[str, Any]]()
     while True:
         before = len(found)
         for one in runs:
-            if one["id"] not in found and seen & {thing.get("id") for thing in one["inputs"]}:
+            if one["id"] not in found and seen & {current(str(thing.get("id"))) for thing in one["inputs"]}:
                 found[one["id"]] = one
                 seen |= {str(thing.get("id")) for thing in one["outputs"]}
         if len(found) == before:
@@ -167,6 +175,64 @@ def _texts(folder: Path) -> list[str]:
     return [
         run + name for run in _RUNS for name in ("completions.jsonl", "tensorboard") if (folder / run / name).exists()
     ]
+
+
+# ---- what runs know of a table
+
+
+def tables(store: Store, there: Collection[Version], learned: Learned, matcher: Matcher) -> Iterator[dict[str, Any]]:
+    """What runs keep of the tables that they learned from (`table.json`), where it holds something: as it is to be."""
+    versions, current = {one.id: one for one in there}, _current(store)
+    for one, path in _tables(store):
+        before = loads(path.read_bytes())
+        after, known = before, False
+        for thing in one["inputs"]:
+            version = versions.get(current(str(thing.get("id"))))
+            if version is not None:
+                known = True
+                cells = learned.of(version)
+                stages = [
+                    {**stage, "fitted": learned.fitted(stage["fitted"], cells)} for stage in after.get("stages", ())
+                ]
+                after = {**after, "stages": stages}
+        after = redacted_json(after, matcher)
+        told = {"place": str(path), "told": matcher.redacted(str(path))}
+        if after != before:
+            yield {**told, "content": after}
+        elif not known and before.get("stages"):
+            yield {**told, "done": UNKNOWN}
+
+
+def write_table_anew(one: dict[str, Any]) -> str:
+    """Write what a run keeps of its table; what was done, in words."""
+    path = Path(one["place"])
+    if not path.is_file():
+        return GONE
+    write_durably(path, canonical_json(one["content"]))
+    return ANEW
+
+
+def named_tables(store: Store, matcher: Matcher) -> list[str]:
+    """The files of runs that name the person."""
+    return [str(path) for _, path in _tables(store) if matcher.find(path.read_text("utf-8", "replace"))]
+
+
+def _tables(store: Store) -> Iterator[tuple[dict[str, Any], Path]]:
+    for one in {one["facts"]["folder"]: one for one in records(store, "training")}.values():
+        paths = [Path(one["facts"]["folder"]) / run / RECIPE for run in _RUNS]
+        yield from ((one, path) for path in paths if path.is_file())
+
+
+def _current(store: Store) -> Callable[[str], str]:
+    """What earlier erasures made of a version."""
+    becomes = {two["of"]: two["version"] for one in erasures(store) for two in one["versions"]}
+
+    def of(version: str) -> str:
+        while version in becomes:
+            version = becomes[version]
+        return version
+
+    return of
 
 
 # ---- labels

@@ -95,6 +95,13 @@ def _proof(told: dict[str, Any]) -> Iterator[str]:
         steps = f", checkpoints {', '.join(one['checkpoints'])}" if one["checkpoints"] else ""
         logged = f", logged texts in {', '.join(one['texts'])}" if one.get("texts") else ""
         yield f"training run {one['run']} in {one['folder']} saw the documents{steps}{logged}"
+    for one in told.get("tables", ()):
+        yield f"what a run knows of its table, {one['place']}: {one['done']}"
+    for one in told.get("learned", ()):
+        yield (
+            f"{', '.join(one['stages'])} of {one['dataset']}: means, bounds and counts were learned with these rows, and "
+            "stay until the pipeline runs again; cells that only these rows had are gone from them"
+        )
     if told["labeling"]:
         yield f"labeling projects that held documents: {', '.join(told['labeling'])}"
         yield "  where they are in a Label Studio, `curate label forget` deletes their tasks there"

@@ -76,6 +76,14 @@ class Rewriter:
             name, dataset, lambda table: self._without_ids(redact(table, self.matcher), [dataset])
         )
 
+    def learned(self, name: str, dataset: str, version: str, change: Callable[[pa.Table], pa.Table]) -> str:
+        """An artifact of a version, and of a stage that learned from a table; `change` takes cells out."""
+
+        def both(table: pa.Table) -> pa.Table:
+            return self._without_ids(redact(change(table), self.matcher), [dataset])
+
+        return self._written(name, f"learned of {version}", both)
+
     def documents(self, name: str, shard: str) -> str:
         """An object of documents."""
 

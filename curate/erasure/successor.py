@@ -15,6 +15,7 @@ from curate.dataset.ledger import Shard, Step
 from curate.dataset.manifest import splits_of
 from curate.dataset.store import Store
 from curate.erasure.found import Found, Version
+from curate.erasure.learned import ARTIFACTS, Learned
 from curate.erasure.rewrite import Rewriter
 from curate.erasure.scan import redacted_json
 from curate.pipeline.task import document_bytes
@@ -46,7 +47,9 @@ class Successor(NamedTuple):
     held: int
 
 
-def successors(store: Store, there: list[Version], found: Found, rewriter: Rewriter, erasure: str) -> list[Successor]:
+def successors(
+    store: Store, there: list[Version], found: Found, rewriter: Rewriter, learned: Learned, erasure: str
+) -> list[Successor]:
     """Write a successor for each version that needs one, parents first."""
     by_id, made = {one.id: one for one in there}, {}
 
@@ -57,7 +60,7 @@ def successors(store: Store, there: list[Version], found: Found, rewriter: Rewri
             if parent in by_id and parent != one.id:
                 make(by_id[parent])
         becomes = {name: other.version for name, other in made.items() if other}
-        made[one.id] = _Writer(store, one, found, rewriter, erasure, becomes).write()
+        made[one.id] = _Writer(store, one, found, rewriter, learned, erasure, becomes).write()
 
     for one in there:
         make(one)
@@ -66,10 +69,11 @@ def successors(store: Store, there: list[Version], found: Found, rewriter: Rewri
 
 class _Writer:
     def __init__(
-        self, store: Store, one: Version, found: Found, rewriter: Rewriter, erasure: str, becomes: dict[str, str]
-    ) -> None:
+        self, store: Store, one: Version, found: Found, rewriter: Rewriter, learned: Learned, erasure: str,
+        becomes: dict[str, str],
+    ) -> None:  # fmt: skip
         self.store, self.one, self.found, self.rewriter = store, one, found, rewriter
-        self.erasure, self.becomes = erasure, becomes
+        self.learned, self.erasure, self.becomes = learned, erasure, becomes
         self.dataset = dataset_of(one.manifest["dataset"])
         self.removed = self.redacted = self.held = 0
 
@@ -183,8 +187,8 @@ class _Writer:
         lineage["parents"] = [one if one in own else self.becomes.get(one, one) for one in before["lineage"]["parents"]]
         stages = redacted_json(before["stages"], made.matcher)
         for stage in stages:
-            for held in stage["artifacts"].values():
-                held["objects"] = [made.plain(name, self.dataset) for name in held["objects"]]
+            for kind, held in stage["artifacts"].items():
+                held["objects"] = [self._artifact(name, kind, stage) for name in held["objects"]]
         manifest = {
             **before,
             "columns": redacted_json(before["columns"], made.matcher),
@@ -204,6 +208,14 @@ class _Writer:
         told = {"id": self.erasure, "of": self.one.id, "removed": self.removed, "redacted": self.redacted}
         lineage["erasures"] = [*before["lineage"].get("erasures", []), told]
         return manifest
+
+    def _artifact(self, name: str, kind: str, stage: dict[str, Any]) -> str:
+        cells = self.learned.of(self.one)
+        if not cells or kind not in ARTIFACTS:
+            return str(self.rewriter.plain(name, self.dataset))
+        return self.rewriter.learned(
+            name, self.dataset, self.one.id, lambda table: self.learned.without(table, kind, cells, stage)
+        )
 
     def _count(self, manifest: dict[str, Any], fragments: list[Fragment]) -> None:
         """Bring the numbers of a manifest to what is left."""

@@ -41,6 +41,8 @@ RESERVED = frozenset(
 SPLITS = ("train", "validation", "test")
 SHOWN = 20
 """Examples of a reason that are told for a column."""
+SLICE = 4096
+"""Rows whose new cells are held at once where they are only counted."""
 _PREFIX = "="
 _ROW = "row"
 
@@ -258,16 +260,23 @@ class Table(Global):
 
     def _counts(self, table: pa.Table, fitted: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The cells that change, by column, reason and split, and some of the documents that they are of."""
-        put = self.put(_plain(table), fitted)
-        splits, left = table.column("split").to_pylist(), _leaving(put)
-        ids, places = table.column("id"), table.column("place")
-        found, some = list[dict[str, Any]](), list[dict[str, Any]]()
-        for one in put.cells:
-            rows = [row for row in one.rows.nonzero()[0].tolist() if row not in left]
-            if rows:
-                told = {"column": one.column, "reason": one.reason}
-                found.append({**told, "counts": dict(Counter(splits[row] for row in rows))})
-                some += [{**told, "id": ids[row].as_py(), "source_uri": places[row].as_py()} for row in rows[:SHOWN]]
+        counts, some = dict[tuple[str, str], Counter[str]](), list[dict[str, Any]]()
+        seen = Counter[tuple[str, str]]()
+        for start in range(0, table.num_rows, SLICE):
+            part = table.slice(start, SLICE)
+            put = self.put(_plain(part), fitted)
+            splits, left = part.column("split").to_pylist(), _leaving(put)
+            ids, places = part.column("id"), part.column("place")
+            for one in put.cells:
+                key = one.column, one.reason
+                rows = [row for row in one.rows.nonzero()[0].tolist() if row not in left]
+                if rows:
+                    counts.setdefault(key, Counter()).update(splits[row] for row in rows)
+                for row in rows[: max(SHOWN - seen[key], 0)]:
+                    said = {"id": ids[row].as_py(), "source_uri": places[row].as_py()}
+                    some.append({"column": one.column, "reason": one.reason, **said})
+                seen[key] += len(rows)
+        found = [{"column": column, "reason": reason, "counts": dict(one)} for (column, reason), one in counts.items()]
         return found, some
 
     def tell(

@@ -7,19 +7,22 @@ for is the business of training data.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from curate.dataset.fragments import read_ledger
 from curate.errors import CurateError
 from curate.stages.registry import BUILT_IN, find_stage
 from curate.table.contract import Table
+from curate.table.missing import FLAG
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from curate.dataset.reader import Dataset
 
-__all__ = ["RECIPE", "Recipe", "put_all", "recipe_of"]
+__all__ = ["RECIPE", "Recipe", "made_elsewhere", "needed", "put_all", "recipe_of"]
 
 RECIPE = "table.json"
 """Where a run that learns from a table keeps its recipe, for rows that come later."""
@@ -37,8 +40,48 @@ def recipe_of(dataset: Dataset) -> Recipe:
     return found
 
 
+def needed(recipe: Recipe) -> list[str]:
+    """The columns of new rows that their `features` are made of."""
+    flags = {
+        f"{name}{FLAG}": name
+        for one in recipe
+        if one["stage"] == "table_missing"
+        for name, said in one["fitted"]["columns"].items()
+        if said["flag"]
+    }
+    names = [
+        flags.get(name, name)
+        for one in recipe
+        if one["stage"] == "table_features"
+        for name, said in one["fitted"]["columns"].items()
+        if said["kept"]
+    ]
+    return list(dict.fromkeys(names))
+
+
+def made_elsewhere(dataset: Dataset, recipe: Recipe) -> dict[str, str]:
+    """Columns that `features` are made of and stages made or edited that are none of the recipe, with their last stage."""
+    wanted, found = needed(recipe), dict[str, str]()
+    own = {
+        stage["id"]
+        for stage in dataset.manifest["stages"]
+        if stage["stage"] in BUILT_IN and "fitted" in stage["artifacts"]
+    }
+    for shard in read_ledger(dataset.store, dataset.manifest["ledger"]):
+        for step in shard.steps:
+            found |= {name: step.stage for name in step.attached if step.stage not in own}
+    for stage in dataset.manifest["stages"]:
+        for selector in stage["settings"].get("on") or () if stage["edited"] and stage["id"] not in own else ():
+            column = re.split(r"[.\[]", selector)[0]
+            found |= {name: stage["id"] for name in (wanted if column == "*" else [column])}
+    return {name: found[name] for name in wanted if name in found}
+
+
 def put_all(recipe: Recipe, rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """Rows with the columns that the stages give them, cell by cell what a run gives; a column that is not there is empty.
+    """Rows with the columns that the table stages give them, cell by cell what a run gives.
+
+    A column that is not there is empty (a run leaves it out of the rows of a file that lacks it). What other stages of the
+    pipeline did to the columns is not done: `made_elsewhere` tells.
 
     Args:
         recipe: What was learned.

@@ -6,6 +6,7 @@ Runs of ours, and Hugging Face folders of the families that our trunks compute. 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,12 +19,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from curate.errors import CurateError
+from curate.errors import CurateError, did_you_mean
 from curate.evaluation.models.contract import not_finite
 from curate.evaluation.models.identity import answers_hash
 from curate.jsontext import loads
 from curate.table.contract import FEATURES
-from curate.table.recipe import RECIPE, Recipe, put_all
+from curate.table.recipe import RECIPE, Recipe, needed, put_all
 from curate.tokenize.roles import roles_of
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.data.batch import filled
@@ -100,8 +101,10 @@ class HeadedModel:
         """(rows, numbers) of a table, as they are in the rows, or made of their columns; None where it reads none.
 
         Raises:
-            CurateError: The rows have neither.
+            CurateError: A row has neither.
         """
+        for row in rows:
+            self.check_row(row)
         name = self.columns.features
         if name is None:
             return None
@@ -117,12 +120,43 @@ class HeadedModel:
                 )
         return np.array([row[name] for row in rows], np.float32).reshape(len(rows), wanted)
 
-    def _made(self, rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-        makes = any(stage["stage"] == "table_features" for stage in self.recipe) and name == FEATURES
-        known = {column for stage in self.recipe for column in stage["fitted"]["columns"] if makes}
-        if not makes or known.isdisjoint(key for row in rows for key in row):
-            columns = ", ".join(sorted(known)) or "none: no stage `table_features` was in its pipeline"
+    def check_row(self, row: dict[str, Any]) -> None:
+        """Whether a row has the numbers of a table, or each column that they are made of (null: an empty cell).
+
+        Raises:
+            CurateError: It has not.
+        """
+        name = self.columns.features
+        if name is None or row.get(name) is not None:
+            return
+        lacking = [column for column in self._needed if column not in row]
+        if len(lacking) == len(self._needed):
+            columns = ", ".join(self._needed) or "none: no stage `table_features` was in its pipeline"
             raise CurateError(f"the rows have no `{name}`, nor columns that it is made of", hint=f"columns: {columns}")
+        if lacking:
+            near = did_you_mean(lacking[0], row.keys() - set(self._needed))
+            raise CurateError(
+                f"row {row.get('id')} has no column `{lacking[0]}`, which the model reads",
+                hint=near or f"an empty cell is null; it reads {', '.join(self._needed)}",
+            )
+
+    def check_recipe(self, recipe: Recipe, source: str) -> None:
+        """Whether a version has the numbers that the model learned from: they are those of its own train split.
+
+        Raises:
+            CurateError: Its stages have learned something else.
+        """
+        if self.columns.features == FEATURES and self.recipe and _told(self.recipe) != _told(recipe):
+            raise CurateError(
+                f"`{FEATURES}` of {source} are other numbers than those that the model learned from", source,
+                "take the version of its training, or the files of the table: of their columns it makes the numbers itself",
+            )  # fmt: skip
+
+    @cached_property
+    def _needed(self) -> list[str]:
+        return needed(self.recipe) if self.columns.features == FEATURES else []
+
+    def _made(self, rows: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
         return put_all(self.recipe, [{key: one for key, one in row.items() if key != name} for row in rows]).to_pylist()
 
     def encode(self, texts: Sequence[str]) -> list[Integers]:
@@ -277,6 +311,10 @@ def _of_folder(path: str, length: int | None) -> HeadedModel | None:
     return HeadedModel(
         path, model_hash(origin), found.head, trunk.eval(), _head(tensors), tokenizer, longest, labels
     )  # pyright: ignore[reportArgumentType] # fmt: skip
+
+
+def _told(recipe: Recipe) -> str:
+    return json.dumps(recipe, sort_keys=True)
 
 
 def _head(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,8 @@ from curate.dataset.reader import Dataset, open_dataset
 from curate.errors import CurateError, did_you_mean
 from curate.evaluation.tasks.settings import CoreferenceTask, PerplexityTask, TaskSettings, ToxicityTask
 from curate.files import file_hash
+from curate.table.contract import FEATURES
+from curate.table.recipe import Recipe, recipe_of
 
 __all__ = ["SMALL", "Rows", "as_texts", "column", "documents", "read_files", "read_rows"]
 
@@ -36,6 +38,7 @@ class Rows:
         split: Of the version; None for files.
         total: Rows that there are; `rows` may be fewer of them (`limit`).
         left_out: Rows that have nothing in a column that the task reads, which `rows` has no more.
+        table: What stages of a table have learned for the version; None for files.
         repeated: Rows that had the id of one before them, and got a number behind it.
     """
 
@@ -47,6 +50,7 @@ class Rows:
     total: int
     repeated: int = 0
     left_out: int = 0
+    table: Recipe | None = None
 
 
 def read_rows(task: TaskSettings, store: str | None) -> Rows:
@@ -84,7 +88,8 @@ def _rows(task: TaskSettings, store: str | None) -> Rows:
     some = documents(dataset, split, _columns(task, dataset), _spread(total, task.limit))
     name = f"{dataset.name}@{dataset.tag or dataset.version[:12]}"
     identity = f"{dataset.version}/{split or ''}"
-    return Rows(some, name, identity, dataset.version, split or "all", total, _name_apart(some))
+    table = recipe_of(dataset) if FEATURES in dataset.columns else None
+    return Rows(some, name, identity, dataset.version, split or "all", total, _name_apart(some), table=table)
 
 
 def _beside_anti(task: CoreferenceTask, rows: list[dict[str, Any]], identity: str) -> str:

@@ -65,6 +65,8 @@ def predictions(task: LabelTask, rows: Rows, model: HeadedModel) -> dict[str, li
         return _words(task, rows, model, columns["text"], label)
     second = columns.get("second")
     seconds = None if second is None else [str(one) for one in column(rows, second, task.name, "second")]
+    if rows.table is not None:
+        model.check_recipe(rows.table, rows.source)
     texts, table = [str(one) for one in given], model.features(rows.rows)
     if model.regression:
         numbers = [_number(task, row, value) for row, value in zip(rows.rows, right, strict=True)]

@@ -398,3 +398,19 @@ def test_mutual_information_is_scikit_learns_but_for_what_chance_gives():
     assert mutual_information(left, right, corrected=False) == pytest.approx(mutual_info_score(left, right), abs=1e-12)
     assert mutual_information(left, right) < 0.01 < mutual_information(left, left)
     assert np.bincount(binned(np.arange(100.0))).tolist() == pytest.approx([10] * 10, abs=1)
+
+
+def test_cells_are_counted_in_slices_as_they_are_in_one_go(monkeypatch):
+    stage, at_once = TableMissing(), list[int]()
+    values = [None if number % 3 == 0 else 1.0 for number in range(100)]
+    table = pa.table({
+        "=x": values, "split": ["train", "test"] * 50, "id": [f"i{n}" for n in range(100)], "place": ["p"] * 100,
+    })  # fmt: skip
+    fitted = stage.fit(rows(x=values))
+    whole, put_rows = stage._counts(table, fitted), TableMissing.put
+    monkeypatch.setattr("curate.table.contract.SLICE", 7)
+    monkeypatch.setattr(TableMissing, "put", lambda *given: at_once.append(given[1].num_rows) or put_rows(*given))
+    assert stage._counts(table, fitted) == whole
+    assert max(at_once) == 7
+    assert whole[0] == [{"column": "x", "reason": "filled", "counts": {"train": 17, "test": 17}}]
+    assert [one["id"] for one in whole[1]] == [f"i{3 * n}" for n in range(20)]
