@@ -17,7 +17,7 @@ __all__ = ["Told", "header_license", "is_license_file", "known_license", "neares
 NAME = re.compile(
     r"(?i)(?:un)?licen[cs]es?|copying|(?:licen[cs]e|copying)[-_.][\w.-]+|[\w.]+[-.]licen[cs]e(?:\.(?:txt|md))?"
 )
-NO_NAME = re.compile(r"(?i).*\.(?:py|js|ts|go|rs|c|h|cc|cpp|java|rb|json|ya?ml|toml|html?|png|svg|css|sh|tmpl|spdx)")
+NO_NAME = re.compile(r"(?i).*\.(?:py|js|ts|go|rs|c|h|cc|cpp|java|rb|json|ya?ml|toml|png|svg|css|sh|tmpl|spdx)")
 TAG = re.compile(r"SPDX-License-Identifier:[ \t]*([^\r\n]{1,200})")
 ID = r"\(*[A-Za-z0-9][\w.+-]*(?::[\w.-]+)?\)*"
 EXPRESSION = re.compile(rf"{ID}(?:[ \t]+(?:AND|OR|WITH)[ \t]+{ID})*")
