@@ -490,9 +490,41 @@ def test_a_tag_in_a_file_is_its_licence(text, license):
     assert told and told.license == license.rstrip("-")
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "NONE", "NOASSERTION", "see LICENSE file", "Proprietary", "MIT/Apache-2.0", "MIT AND", "MIT, ISC", "<license>",
+        "MIT or later; not for commercial use",
+    ],
+)  # fmt: skip
+def test_a_tag_that_is_no_expression_as_a_whole_is_no_licence_and_hides_the_file_of_the_folder(tag):
+    assert header_license(f"# SPDX-License-Identifier: {tag}\n") == (
+        None, f"SPDX-License-Identifier in the file, not understood: {tag}",
+    )  # fmt: skip
+
+
+def test_a_tag_is_read_whole_and_not_in_a_string_of_a_program():
+    def told(line):
+        return header_license(line).license
+
+    assert told("# SPDX-License-Identifier: MIT and GPL-3.0-only") == "MIT AND GPL-3.0-only"
+    assert told("// SPDX-License-Identifier: GPL-2.0-only with Classpath-exception-2.0\r\n") == (
+        "GPL-2.0-only WITH Classpath-exception-2.0"
+    )
+    assert told("x" * 4080 + "\n# SPDX-License-Identifier: MIT OR LicenseRef-Other\n") == "MIT OR LicenseRef-Other"
+    assert told("(* SPDX-License-Identifier: ISC *)") == told("{# SPDX-License-Identifier: ISC #}") == "ISC"
+    assert header_license('print("SPDX-License-Identifier: MIT")\n"SPDX-License-Identifier: MIT"') is None
+
+
 def test_licence_files_are_known_by_what_they_say_and_by_nothing_more():
     assert known_license(MIT) == "MIT"
     assert known_license(MIT + " The Software shall be used for Good, not Evil.") is None
+    for clause in (
+        "The Software shall not be used to train models, nor be sold.",
+        "The rights to sell are reserved under the terms of the vendor.",
+    ):
+        assert (known_license(f"{MIT} {clause}"), known_license(f"{clause} {MIT}")) == (None, None)
+    assert known_license(MIT.replace("to use, copy,", "to use for study and research alone, to copy for that,")) is None
     assert known_license(MIT + MIT.replace("Software", "Thing")) is None
     assert known_license("") is None
     assert [is_license_file(name) for name in ("LICENSE", "a/COPYING.LESSER", "LICENSE-MIT", "license.py", "licensed")] == [

@@ -78,7 +78,7 @@ class Git(Fetched):
     """Reads the text files of a git repository at a commit, with language, licence and evidence; fetched once, and pinned."""
 
     version: ClassVar[int] = 1
-    libraries: ClassVar[tuple[str, ...]] = ("pyarrow", "Resiliparse")
+    libraries: ClassVar[tuple[str, ...]] = ("pyarrow", "Resiliparse", "packaging")
     pace: ClassVar[frozenset[str]] = frozenset({"allow", "seconds", "max_bytes", "max_files"})
     planning: ClassVar[frozenset[str]] = frozenset(
         {"path", "url", "commit", "include", "exclude", "order", "max_file_bytes", *pace}
