@@ -612,6 +612,30 @@ def test_a_chain_of_imports_deeper_than_the_stack_is_ordered():
     assert dependency_order(paths, imports) == paths[::-1]
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("a.py", "from " + "." * 100_000), ("a.py", "from" + " " * 100_000), ("a.js", "import" + " " * 100_000 + "x"),
+        ("a.js", "require(" + " " * 100_000 + "x"), ("a.go", '"' + "a/" * 50_000), ("a.rs", "\npub(" * 20_000),
+        ("a.rs", "crate::" + "a::" * 30_000 + "a"), ("a.c", "#" + " " * 100_000),
+    ],
+)  # fmt: skip
+def test_imports_of_a_hostile_file_cost_no_more_than_others(path, text):
+    started = time.perf_counter()
+    dependency_order([path], {path: imported(path, text)})
+    assert time.perf_counter() - started < 0.5
+
+
+def test_a_name_that_many_files_have_is_looked_up_once_and_means_none_of_them():
+    paths = sorted(f"d{number:04}/{name}" for number in range(1500) for name in ("util.h", "x.c"))
+    imports = {path: [f"util.h{path.count('1')}", "util.h"] for path in paths if path.endswith("x.c")}
+    started = time.perf_counter()
+    assert dependency_order(paths, imports) == paths
+    assert time.perf_counter() - started < 1
+    long = "a/" * 50_000 + "b"
+    assert dependency_order(["m.go", "x.go"], {"m.go": [long]}) == ["m.go", "x.go"]
+
+
 def test_a_hash_of_git_is_what_is_held_against(at):
     commit(at.repo, {"a.txt": "hello\n"})
     assert git(at.repo, "rev-parse", "HEAD:a.txt") == hashlib.sha1(b"blob 6\0hello\n").hexdigest()
