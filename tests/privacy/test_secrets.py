@@ -189,7 +189,8 @@ def test_the_password_of_an_address_goes_whole_though_it_looks_like_mail(documen
     [
         "token=" + "abcdefghijklmnopqrstuvwxyz" * 4 + "0123456789", "PuTTY-User-Key-File-1: " * 20_000,
         "---- BEGIN SSH2 PRIVATE KEY ----" * 20_000, ("-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n") * 5_000,
-        "-----BEGIN PRIVATE KEY-----" + "a1\n" * 100_000, "://" * 200_000, "eyJ" * 200_000, "token=" * 100_000, "-----BEGIN PRIVATE KEY-----" * 40_000,
+        "-----BEGIN PRIVATE KEY-----" + "a1\n" * 100_000, "://" * 200_000, "eyJ" * 200_000, "token=" * 100_000,
+        "-----BEGIN PRIVATE KEY-----" * 40_000,
     ],
 )  # fmt: skip
 def test_hostile_texts_take_time_in_proportion(text):
