@@ -1,7 +1,8 @@
 """Documents with keys, tokens or passwords in them, told by kind: for code, where a document goes rather than a word of it.
 
 What is a secret is that of `pii` (curate/privacy/secrets.py), which replaces them in texts that stay. The kinds are a column;
-the secrets themselves are in no column, log or verdict.
+the secrets themselves are in no verdict and no log. They stay in the store: in what was
+read, and in the snapshot.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PUBLISHED = 0.9
 class Secrets(Filter):
     """Drops documents with private keys, cloud tokens and other secrets, and tells their kinds in a column `secrets`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     thresholds = frozenset({"max_secrets", "max_guessed"})
     carries = ("secrets",)
     reasons = {

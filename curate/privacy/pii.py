@@ -65,7 +65,7 @@ class Pii(Mapper):
         """Fewer where a model runs: a call has a time limit."""
         return 64 if self.names else 2000
 
-    version = 3
+    version = 4
     libraries = ("presidio-analyzer", "phonenumbers", "tldextract", "regex")
     protects = True
 

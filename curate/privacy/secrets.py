@@ -23,7 +23,7 @@ class Form(NamedTuple):
     Attributes:
         trigger: What a text must hold to hold one, for RE2 as for Python.
         whole: All of it.
-        is_word: Whether it stands apart from letters, digits, `_` and `-`.
+        is_word: Whether it stands apart from letters, digits and `-`, and `_` behind it.
         is_random: Whether it is one only if it is as random as a key.
     """
 
@@ -35,8 +35,16 @@ class Form(NamedTuple):
 
 _HEX, _WORD = "[0-9a-fA-F]", r"[\w-]"
 _PEM = r"(?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
+_INSIDE, _LINE = "(?:[^-]|-(?!---))", "[A-Za-z0-9+/]{40}"
+_LINES = rf"{_INSIDE}{{0,400}}?{_LINE}[A-Za-z0-9+/=]*+(?:(?:\\[nr]|[^A-Za-z0-9]){{1,12}}+{_LINE}[A-Za-z0-9+/=]*+)*+"
+"""Lines of a key as they stand in a file, or in strings or comments of a program."""
+_PUTTY = (
+    r"PuTTY-User-Key-File-\d:(?:(?!PuTTY-User)[\s\S]){0,8000}?Private-Lines: \d{1,3}\s(?:[A-Za-z0-9+/=]{4,80}\s?){1,99}"
+)
+_PLACE = r"(?:pass(?:word|wd)?|pwd?|secret|changeme|postgres|root|x{3,}|\*+|\.+|\$\{?\w+\}?|\{\w*\}|%s)"
+"""What stands for a password in examples."""
 FORMS = {
-    "aws_access_key": Form("AKIA|ASIA|ABIA|ACCA", r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}"),
+    "aws_access_key": Form("AKIA|ASIA|ABIA|ACCA", r"(?:AKIA|ASIA|ABIA|ACCA)(?![A-Z0-9]{9}EXAMPLE)[A-Z2-7]{16}"),
     "github_token": Form("gh[pousr]_", r"gh[pousr]_[A-Za-z0-9]{36,251}"),
     "github_fine_grained": Form("github_pat_", r"github_pat_\w{82}"),
     "gitlab_token": Form("gl(?:pat|dt|rt|cbt|ptt)-", rf"gl(?:pat|dt|rt|cbt|ptt)-{_WORD}{{20,64}}"),
@@ -88,14 +96,15 @@ FORMS = {
     "azure_shared_access": Form("[?&]sig=", r"(?<=[?&]sig=)[A-Za-z0-9%+/]{43,80}", is_word=False),
     "json_web_token": Form("eyJ", rf"(?<!{_WORD})eyJ{_WORD}{{10,2000}}+\.eyJ{_WORD}{{10,4000}}\.{_WORD}{{16,1000}}"),
     "private_key": Form(
-        "-----BEGIN",
-        rf"-----BEGIN {_PEM}(?:[\sA-Za-z0-9+/=:,.\\]|-(?!----)){{20,20000}}+-----END {_PEM}",
+        "-----BEGIN|---- BEGIN SSH2|PuTTY-User-Key-File-",
+        rf"-----BEGIN {_PEM}(?={_INSIDE}{{0,400}}?{_LINE})(?:{_INSIDE}{{20,20000}}+-----END {_PEM}|{_LINES})"
+        rf"|---- BEGIN SSH2 (?:ENCRYPTED )?PRIVATE KEY ----{_LINES}|{_PUTTY}",
         is_word=False,
         is_random=False,
     ),
     "url_password": Form(
         r"://[^\s/:@\"'<>]{1,64}:[^\s/:@\"'<>]{3,128}@",
-        r"(?<=://)[^\s/:@\"'<>]{1,64}:[^\s/:@\"'<>]{3,128}(?=@[\w.-])",
+        rf"(?<=://)[^\s/:@\"'<>]{{1,64}}:(?!{_PLACE}@)[^\s/:@\"'<>]{{3,128}}(?=@[\w.-])",
         is_word=False,
         is_random=False,
     ),
@@ -119,7 +128,10 @@ _ASSIGNED_TRIGGER = rf"(?i:(?:{_CALLED})\w{{0,20}}[\"']?\s{{0,3}}(?:=>|:=|[=:]))
 _NAMED = re.compile(_ASSIGNED_TRIGGER)
 SECRET_TRIGGER = "|".join([*dict.fromkeys(form.trigger for form in FORMS.values()), _ASSIGNED_TRIGGER])
 """What a text must hold to hold any secret, for RE2 as for Python."""
-_NAME = re.compile(r"\d{0,4}[a-z_.]+\d{0,4}|[A-Z_]+\d{0,4}|\w+(?:\.[A-Za-z_]\w*)+|(?:[A-Z]?[a-z]+[\d_]{0,4}){3,}")
+_NAME = re.compile(
+    r"\d{0,4}[a-z_.]+\d{0,4}|[A-Z_]+\d{0,4}|\w+(?:\.[A-Za-z_]\w*)+"
+    r"|(?=(?:[^a-z]*+[a-z]){3})(?:[A-Z]?+[a-z]++[\d_]{0,4}+)++"
+)
 """Names of things in a program."""
 _BITS, _BITS_OF_FORM, _DIGITS = 3.2, 2.5, 3
 _LONG, _BITS_OF_LONG = 32, 4.2
@@ -147,8 +159,10 @@ def find_secrets(text: str) -> Iterator[tuple[int, int, str, float]]:
 
 
 def _stands_apart(text: str, start: int, end: int) -> bool:
-    around = (text[start - 1 : start], text[end : end + 1])
-    return not any(one.isascii() and (one.isalnum() or one in "_-") for one in around if one)
+    before, after = text[start - 1 : start], text[end : end + 1]
+    return not any(
+        one.isascii() and (one.isalnum() or one in signs) for one, signs in ((before, "-"), (after, "_-")) if one
+    )
 
 
 def _is_password(word: str) -> bool:

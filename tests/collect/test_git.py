@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import os
+import socket
 import subprocess
 import threading
+import time
 import zlib
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+import curate.collect.git.process as process
+import curate.collect.git.remote as remote
+import curate.collect.git.repository as repository
 import curate.collect.git.source as source
 from curate.collect.git.imports import dependency_order, imported
 from curate.collect.git.languages import language_of
@@ -22,8 +28,11 @@ from curate.collect.git.marks import generated, vendored
 from curate.collect.git.source import Git
 from curate.dataset.snapshots import Fetch
 from curate.dataset.store import Store
+from curate.erasure.matching import Matcher
+from curate.erasure.scan import Hits, redact
+from curate.erasure.subject import Subject
 from curate.errors import CurateError
-from curate.stages.parts import Passed, Rejected, SourceContext
+from curate.stages.parts import Part, Passed, Rejected, SourceContext
 
 CLEAN = {
     "PATH": os.environ["PATH"], "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "HOME": os.devnull,
@@ -159,6 +168,33 @@ def test_a_branch_is_pinned_to_its_commit_and_a_fetch_that_was_killed_goes_on_at
     assert at.fetch(commit=first) == whole
 
 
+def test_a_snapshot_keeps_texts_so_that_an_erasure_finds_a_person_in_any_encoding(at):
+    who = "jane.doe@example.org"
+    commit(at.repo, {
+        "latin.txt": f"J\u00f6rg wrote to {who}".encode("latin-1"), "wide.txt": f"\ufeff{who}".encode("utf-16-le"),
+        "japan.py": f"# -*- coding: shift_jis -*-\n# \u5c71\u7530 {who}\n".encode("shift_jis"),
+    })  # fmt: skip
+    at.fetch()
+    [piece] = at.snapshot.pieces
+    matcher, hits = Matcher(Subject(emails=(who,), names=("\u5c71\u7530",))), Hits()
+    redacted = redact(at.store.read_table(piece.object), matcher, hits)
+    assert hits.rows == {0, 1, 2}
+    assert all(text and who not in text and "\u5c71" not in text for text in redacted["text"].to_pylist())
+    name = at.store.write_table(redacted)
+    part = Part("p", f"object:{name}", "c", 0, 3, {"address": "repo"})
+    [table] = [one for one in Git(path="repo").read_from(at.store, part) if not isinstance(one, (Rejected, Passed))]
+    assert table.num_rows == 3
+
+
+def test_a_fetch_that_was_killed_begins_anew_where_its_commit_is_gone(at, monkeypatch):
+    monkeypatch.setattr(source, "PIECE_BYTES", 10)
+    commit(at.repo, {f"{name}.py": name * 20 for name in "abc"})
+    desk = at.desk()
+    desk.keep(pa.table({"x": [1]}), {"commit": "1" * 40, "done": 2})
+    assert list(at.fetch()) == ["a.py", "b.py", "c.py"]
+    assert any("begins anew" in one for one in at.said)
+
+
 def test_what_is_no_repository_or_no_commit_is_told(at):
     commit(at.root, {"outer.txt": "of the project, not of the folder in it"})
     at.repo.mkdir()
@@ -232,6 +268,42 @@ def test_a_damaged_folder_is_an_error_that_says_what_to_do(at):
     assert "git fsck" in (caught.value.hint or "")
 
 
+def test_a_folder_that_is_not_what_its_hash_says_is_an_error(at):
+    commit(at.repo, {"a/b.txt": "x", "c/d.txt": "y"})
+    one, other = (
+        at.repo / ".git/objects" / name[:2] / name[2:]
+        for name in (git(at.repo, "rev-parse", f"HEAD:{x}") for x in "ac")
+    )
+    one.chmod(0o600)
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(CurateError, match="cannot be listed: a folder: its content is not what its hash says"):
+        at.fetch()
+
+
+def test_a_repository_in_which_git_would_wait_for_ever_is_left(at, monkeypatch):
+    monkeypatch.setattr(process, "SECONDS", 0.2)
+    commit(at.repo, {"a.py": "1"})
+    os.mkfifo(at.root / "pipe")
+    git(at.repo, "config", "include.path", str(at.root / "pipe"))
+    with pytest.raises(CurateError, match="git says nothing for"):
+        at.fetch()
+
+
+def test_paths_that_fill_the_memory_are_an_error(at, monkeypatch):
+    commit(at.repo, {"n" * 200: "1"})
+    monkeypatch.setattr(repository, "LIST_BYTES", 100)
+    with pytest.raises(CurateError, match="the paths of `repo` are longer than"):
+        at.fetch()
+
+
+def test_names_that_are_there_again_and_globs_of_many_stars_cost_no_more_than_others():
+    assert source._unique(["a", "a", "a'1", "a"]) == ["a", "a'1", "a'1'1", "a'2"]
+    started = time.perf_counter()
+    assert len(set(source._unique(["a"] * 20_000))) == 20_000
+    assert source._matching(["a" * 5000, "aaaaab"], ["*a*a*a*a*a*b"]) == {"aaaaab"}
+    assert time.perf_counter() - started < 1
+
+
 # ---- from an address
 
 
@@ -300,6 +372,44 @@ def test_an_address_that_is_not_public_gets_nothing(at, served):
         with pytest.raises(CurateError, match="is no public address, and nothing was sent to it"):
             at.fetch(url=f"http://{name}/repo")
     assert asked == []
+
+
+@pytest.mark.parametrize("host", ["pl%61in.test", "a,b.test", "-plain.test", "a b.test", "*"])
+def test_a_host_that_git_would_read_otherwise_than_it_was_checked_is_refused(host):
+    with pytest.raises(CurateError, match="has no plain host name"):
+        remote._checked_address(f"http://{host}/x", ())
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "pinned"),
+    [
+        ("https://B\u00fc.example/x?y=1", "https://xn--b-eha.example:443/x?y=1", "xn--b-eha.example:443:93.184.216.34"),
+        ("http://GOOD.example.:0080/x", "http://good.example:80/x", "good.example:80:93.184.216.34"),
+        ("http://[2606:4700::0001]/x", "http://[2606:4700::1]:80/x", "[2606:4700::1]:80:93.184.216.34"),
+    ],
+)  # fmt: skip
+def test_git_is_told_the_host_in_the_spelling_that_was_checked(monkeypatch, url, address, pinned):
+    monkeypatch.setattr(remote, "look_up", lambda host, port: ["93.184.216.34"])
+    assert remote._checked_address(url, ()) == (address, pinned)
+
+
+def test_a_git_that_does_not_keep_to_a_checked_address_is_not_used(monkeypatch):
+    monkeypatch.setattr(remote, "OLDEST", (99, 0))
+    with pytest.raises(CurateError, match=r"git is older than 2\.37"):
+        remote._check_version()
+
+
+def test_a_fetch_that_takes_too_long_ends_with_every_process_of_it(at):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host = f"127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(CurateError, match="took longer than"):
+            at.fetch(url=f"http://{host}/repo", allow=[host], seconds=0.3)
+        listening.settimeout(5)
+        connection, _ = listening.accept()
+        with connection:
+            connection.settimeout(5)
+            while connection.recv(1 << 16):  # it ends where nobody is there any more
+                pass
 
 
 # ---- what is known of a file
@@ -380,9 +490,41 @@ def test_a_tag_in_a_file_is_its_licence(text, license):
     assert told and told.license == license.rstrip("-")
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "NONE", "NOASSERTION", "see LICENSE file", "Proprietary", "MIT/Apache-2.0", "MIT AND", "MIT, ISC", "<license>",
+        "MIT or later; not for commercial use",
+    ],
+)  # fmt: skip
+def test_a_tag_that_is_no_expression_as_a_whole_is_no_licence_and_hides_the_file_of_the_folder(tag):
+    assert header_license(f"# SPDX-License-Identifier: {tag}\n") == (
+        None, f"SPDX-License-Identifier in the file, not understood: {tag}",
+    )  # fmt: skip
+
+
+def test_a_tag_is_read_whole_and_not_in_a_string_of_a_program():
+    def told(line):
+        return header_license(line).license
+
+    assert told("# SPDX-License-Identifier: MIT and GPL-3.0-only") == "MIT AND GPL-3.0-only"
+    assert told("// SPDX-License-Identifier: GPL-2.0-only with Classpath-exception-2.0\r\n") == (
+        "GPL-2.0-only WITH Classpath-exception-2.0"
+    )
+    assert told("x" * 4080 + "\n# SPDX-License-Identifier: MIT OR LicenseRef-Other\n") == "MIT OR LicenseRef-Other"
+    assert told("(* SPDX-License-Identifier: ISC *)") == told("{# SPDX-License-Identifier: ISC #}") == "ISC"
+    assert header_license('print("SPDX-License-Identifier: MIT")\n"SPDX-License-Identifier: MIT"') is None
+
+
 def test_licence_files_are_known_by_what_they_say_and_by_nothing_more():
     assert known_license(MIT) == "MIT"
     assert known_license(MIT + " The Software shall be used for Good, not Evil.") is None
+    for clause in (
+        "The Software shall not be used to train models, nor be sold.",
+        "The rights to sell are reserved under the terms of the vendor.",
+    ):
+        assert (known_license(f"{MIT} {clause}"), known_license(f"{clause} {MIT}")) == (None, None)
+    assert known_license(MIT.replace("to use, copy,", "to use for study and research alone, to copy for that,")) is None
     assert known_license(MIT + MIT.replace("Software", "Thing")) is None
     assert known_license("") is None
     assert [is_license_file(name) for name in ("LICENSE", "a/COPYING.LESSER", "LICENSE-MIT", "license.py", "licensed")] == [
@@ -420,6 +562,21 @@ def test_the_nearest_licence_file_holds_and_one_that_is_not_known_says_so(at):
     assert at.rejected == [("no_license", "b/c.py: b/COPYING: a text that is not known")]
 
 
+def test_a_licence_file_that_is_not_read_leaves_the_licence_unknown_and_is_not_passed_over(at):
+    commit(at.repo, {
+        "LICENSE": MIT, "empty/LICENSE": "", "empty/a.py": "1", "link/COPYING": ("link", "../LICENSE"), "link/a.py": "1",
+        "page/LICENSE.html": "<p>All rights reserved", "page/a.py": "1", "gone/LICENSE": "words", "gone/a.py": "1",
+        "long/LICENSE": MIT + " " * 3000, "long/a.py": "1",
+    })  # fmt: skip
+    missing = git(at.repo, "rev-parse", "HEAD:gone/LICENSE")
+    (at.repo / ".git/objects" / missing[:2] / missing[2:]).unlink()
+    rows = at.fetch(include="*.py", max_file_bytes=2000)
+    assert {path: row["license"] for path, row in rows.items()} == {
+        "empty/a.py": None, "gone/a.py": None, "link/a.py": None, "long/a.py": "MIT", "page/a.py": None,
+    }  # fmt: skip
+    assert rows["link/a.py"]["license_evidence"] == "link/COPYING: a text that is not known"
+
+
 # ---- order
 
 
@@ -453,6 +610,30 @@ def test_a_chain_of_imports_deeper_than_the_stack_is_ordered():
     paths = [f"m{number:05}.py" for number in range(5000)]
     imports = {path: imported(path, f"import m{number + 1:05}\n") for number, path in enumerate(paths)}
     assert dependency_order(paths, imports) == paths[::-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("a.py", "from " + "." * 100_000), ("a.py", "from" + " " * 100_000), ("a.js", "import" + " " * 100_000 + "x"),
+        ("a.js", "require(" + " " * 100_000 + "x"), ("a.go", '"' + "a/" * 50_000), ("a.rs", "\npub(" * 20_000),
+        ("a.rs", "crate::" + "a::" * 30_000 + "a"), ("a.c", "#" + " " * 100_000),
+    ],
+)  # fmt: skip
+def test_imports_of_a_hostile_file_cost_no_more_than_others(path, text):
+    started = time.perf_counter()
+    dependency_order([path], {path: imported(path, text)})
+    assert time.perf_counter() - started < 0.5
+
+
+def test_a_name_that_many_files_have_is_looked_up_once_and_means_none_of_them():
+    paths = sorted(f"d{number:04}/{name}" for number in range(1500) for name in ("util.h", "x.c"))
+    imports = {path: [f"util.h{path.count('1')}", "util.h"] for path in paths if path.endswith("x.c")}
+    started = time.perf_counter()
+    assert dependency_order(paths, imports) == paths
+    assert time.perf_counter() - started < 1
+    long = "a/" * 50_000 + "b"
+    assert dependency_order(["m.go", "x.go"], {"m.go": [long]}) == ["m.go", "x.go"]
 
 
 def test_a_hash_of_git_is_what_is_held_against(at):

@@ -135,6 +135,49 @@ def test_names_and_prose_are_no_secrets(text):
     assert list(find_secrets(text)) == []
 
 
+LINES = (_draw(64), _draw(64, seed=2))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"-----BEGIN PRIVATE KEY-----\\n"\n"{}\\n"\n"{}\\n"\n"-----END PRIVATE KEY-----\\n"',
+        '"-----BEGIN RSA PRIVATE KEY-----\\n" +\n  "{}\\n" +\n "{}\\n" + "-----END RSA PRIVATE KEY-----"',
+        "# -----BEGIN PRIVATE KEY-----\n# {}\n# {}\n# -----END PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\n{}\n{}",
+        '"-----BEGIN PRIVATE KEY-----\\n{}\\n" + "{}',
+        "-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG (x)\n\n{}\n{}\n-----END PGP PRIVATE KEY BLOCK-----",
+        '---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: "x"\n{}\n{}\n---- END SSH2 ENCRYPTED PRIVATE KEY ----',
+        "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPublic-Lines: 1\n{}\nPrivate-Lines: 1\n{}\n",
+    ],
+)  # fmt: skip
+def test_a_private_key_is_found_as_programs_and_tools_write_it(text):
+    whole = text.format(*LINES)
+    assert re.search(SECRET_TRIGGER, whole)
+    [(start, end, name, _)] = find_secrets(whole)
+    assert name == "private_key" and all(line in whole[start:end] for line in LINES)
+
+
+def test_a_key_without_an_end_takes_no_prose_with_it():
+    [(_, end, *_)] = find_secrets(f"-----BEGIN PRIVATE KEY-----\n{LINES[0]}\nand so on it went")
+    assert end == len("-----BEGIN PRIVATE KEY-----\n") + 64
+
+
+def test_a_token_stands_behind_an_underscore():
+    assert [name for *_, name, _ in find_secrets("token_ghp_" + _draw(36))] == ["github_token"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AKIAIOSFODNN7EXAMPLE", "postgres://postgres:postgres@localhost:5432/db", "https://user:password@example.com/x",
+        "https://me:${PASSWORD}@example.com",
+        'if line == "-----BEGIN PRIVATE KEY-----" or "-----END PRIVATE KEY-----":',
+    ],
+)  # fmt: skip
+def test_what_manuals_write_in_place_of_a_secret_is_none(text):
+    assert list(find_secrets(text)) == []
+
+
 def test_the_password_of_an_address_goes_whole_though_it_looks_like_mail(documents):
     text = "clone https://ann:s3cr3t.pass@git.example.com/x"
     rows = Pii().open()(documents([text])).verdicts.to_pylist()
@@ -142,7 +185,13 @@ def test_the_password_of_an_address_goes_whole_though_it_looks_like_mail(documen
 
 
 @pytest.mark.parametrize(
-    "text", ["://" * 200_000, "eyJ" * 200_000, "token=" * 100_000, "-----BEGIN PRIVATE KEY-----" * 40_000]
-)
+    "text",
+    [
+        "token=" + "abcdefghijklmnopqrstuvwxyz" * 4 + "0123456789", "PuTTY-User-Key-File-1: " * 20_000,
+        "---- BEGIN SSH2 PRIVATE KEY ----" * 20_000, ("-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\n") * 5_000,
+        "-----BEGIN PRIVATE KEY-----" + "a1\n" * 100_000, "://" * 200_000, "eyJ" * 200_000, "token=" * 100_000,
+        "-----BEGIN PRIVATE KEY-----" * 40_000,
+    ],
+)  # fmt: skip
 def test_hostile_texts_take_time_in_proportion(text):
     assert isinstance(list(find_secrets(text)), list)

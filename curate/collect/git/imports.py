@@ -18,16 +18,22 @@ from collections.abc import Iterator, Mapping, Sequence
 __all__ = ["dependency_order", "imported"]
 
 PYTHON = re.compile(
-    r"^[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]+\(?([^#\n)]*)|import[ \t]+([\w., \t]+))", re.MULTILINE
+    r"^[ \t]*+(?:from[ \t]++([\w.]++)[ \t]++import[ \t]++\(?([^#\n)]*)|import[ \t]++([\w., \t]++))", re.MULTILINE
 )
-SCRIPT = re.compile(r"""(?:\bfrom\s*|\bimport\s*\(?\s*|\brequire\s*\(\s*)["'](\.[^"'\n]*)["']""")
-INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*["<]([^">\n]+)[">]', re.MULTILINE)
-JAVA = re.compile(r"^[ \t]*import[ \t]+(?:static[ \t]+)?([\w.]+)", re.MULTILINE)
-RUST = re.compile(r"^[ \t]*(?:pub(?:\([^)]*\))?[ \t]+)?mod[ \t]+(\w+)[ \t]*;|\bcrate::(\w+(?:::\w+)*)", re.MULTILINE)
-GO = re.compile(r'"([\w./~-]+/[\w./~-]+)"')
+SCRIPT = re.compile(r"""(?:\bfrom\s*+|\bimport\s*+(?:\(\s*+)?|\brequire\s*+\(\s*+)["'](\.[^"'\n]*+)["']""")
+INCLUDE = re.compile(r'^[ \t]*+#[ \t]*+include[ \t]*+["<]([^">\n]++)[">]', re.MULTILINE)
+JAVA = re.compile(r"^[ \t]*+import[ \t]++(?:static[ \t]++)?([\w.]++)", re.MULTILINE)
+RUST = re.compile(
+    r"^[ \t]*+(?:pub(?:\([^)\n]{0,80}\))?[ \t]++)?mod[ \t]++(\w++)[ \t]*+;|\bcrate::(\w++(?:::\w++)*+)", re.MULTILINE
+)
+GO = re.compile(r'"([\w.~-]++(?:/[\w.~-]++)++)"')
+DEEP, UNCLEAR = 12, 50
+"""Folders of a name that are looked at; files that a name may mean: of more it means none. So hostile files cost no more."""
 C = (".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".hxx", ".cu", ".cuh", ".m", ".mm")
 SCRIPTS = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".mts", ".cts", ".vue", ".svelte")
 JVM = (".java", ".kt", ".scala", ".groovy")
+KINDS = ((".py", ".pyi"), C, SCRIPTS, JVM, (".rs",), (".go",))
+"""Endings of languages whose files import one another."""
 
 
 def imported(path: str, text: str) -> list[str]:
@@ -71,7 +77,7 @@ def _rust(path: str, folder: str, text: str) -> Iterator[str]:
         if module:
             yield f"./{inner}/{module}"
         else:
-            parts = used.split("::")
+            parts = used.split("::", DEEP)[:DEEP]
             yield from ("/".join(["src", *parts[:count]]) for count in range(len(parts), 0, -1))
 
 
@@ -82,14 +88,14 @@ def dependency_order(paths: Sequence[str], imports: Mapping[str, Sequence[str]])
         paths: All files, in the order that holds where imports say nothing.
         imports: What `imported` says of those that import something.
     """
-    known, ending_in = set(paths), _by_ending(paths)
+    files = _Files(paths)
     order: list[str] = []
     seen = set[str]()
     for first in paths:
         stack: list[tuple[str, Iterator[str]]] = []
         if first not in seen:
             seen.add(first)
-            stack.append((first, _needs(first, imports, known, ending_in)))
+            stack.append((first, _needs(first, imports, files)))
         while stack:
             path, needs = stack[-1]
             following = next((one for one in needs if one not in seen), None)
@@ -98,40 +104,53 @@ def dependency_order(paths: Sequence[str], imports: Mapping[str, Sequence[str]])
                 stack.pop()
             else:
                 seen.add(following)
-                stack.append((following, _needs(following, imports, known, ending_in)))
+                stack.append((following, _needs(following, imports, files)))
     return order
 
 
-def _needs(
-    path: str, imports: Mapping[str, Sequence[str]], known: set[str], ending_in: Mapping[str, Sequence[str]]
-) -> Iterator[str]:
+def _needs(path: str, imports: Mapping[str, Sequence[str]], files: _Files) -> Iterator[str]:
     """Files that a file imports, in the order of their paths."""
     found = set[str]()
     for name in imports.get(path, ()):
-        found.update(_resolved(name, path, known, ending_in))
+        found.update(files.meant(name, _kind(path)))
     return iter(sorted(found - {path}))
 
 
-def _resolved(name: str, path: str, known: set[str], ending_in: Mapping[str, Sequence[str]]) -> Sequence[str]:
-    if name.startswith("./"):
-        place = posixpath.normpath(name[2:])
-        if place in known:
+class _Files:
+    """Files by their names; what a name means is found once."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.known, self.ending_in = set(paths), _by_ending(paths)
+        self._found: dict[tuple[str, int | None, bool], Sequence[str]] = {}
+
+    def meant(self, name: str, kind: int | None) -> Sequence[str]:
+        """The files that a name means in a file of a kind."""
+        whole = name.startswith("./")
+        place = posixpath.normpath(name[2:]) if whole else name
+        if whole and place in self.known:
             return [place]
-        found = [one for one in ending_in.get(_stem(place), ()) if _stem(one) == _stem(place)]
-        return [one for one in found if _kin(one, path)]
-    wanted = _stem(name)
-    found = [one for one in ending_in.get(wanted, ()) if _kin(one, path)]
-    if not found and path.endswith(".go"):  # a package is a folder behind the module's own name
-        parts = name.split("/")
-        tails = ("/".join(parts[at:]) for at in range(1, len(parts)))
-        return next((ending_in[f"{tail}/"] for tail in tails if f"{tail}/" in ending_in), ())
-    near = min((len(_stem(one)) for one in found), default=0)
-    return [one for one in found if len(_stem(one)) == near]
+        key = (_stem(place), kind, whole)
+        if key not in self._found:
+            self._found[key] = self._search(*key)
+        return self._found[key]
+
+    def _search(self, stem: str, kind: int | None, whole: bool) -> Sequence[str]:
+        found = [one for one in self.ending_in.get(stem, ()) if _kind(one) == kind]
+        if whole:
+            found = [one for one in found if _stem(one) == stem]
+        elif not found and kind == KINDS.index((".go",)):  # a package is a folder behind the module's own name
+            parts = stem.split("/")
+            tails = ("/".join(parts[at:]) for at in range(max(1, len(parts) - DEEP), len(parts)))
+            found = next((self.ending_in[f"{tail}/"] for tail in tails if f"{tail}/" in self.ending_in), [])
+            return found if len(found) <= UNCLEAR else ()
+        near = min((len(_stem(one)) for one in found), default=0)
+        found = [one for one in found if len(_stem(one)) == near]
+        return found if len(found) <= UNCLEAR else ()
 
 
-def _kin(one: str, other: str) -> bool:
-    """Whether both are of languages that import one another."""
-    return any(one.endswith(kind) and other.endswith(kind) for kind in ((".py", ".pyi"), C, SCRIPTS, JVM, ".rs", ".go"))
+def _kind(path: str) -> int | None:
+    """The kind of a file's language, by number; those of one import one another."""
+    return next((number for number, endings in enumerate(KINDS) if path.endswith(endings)), None)
 
 
 def _stem(path: str) -> str:
@@ -145,9 +164,9 @@ def _by_ending(paths: Sequence[str]) -> dict[str, list[str]]:
     """Files by each way to name them from a folder above; files of Go also by their folder, with a slash behind."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for path in paths:
-        if not any(path.endswith(kind) for kind in (".py", ".pyi", C, SCRIPTS, JVM, ".rs", ".go")):
+        if _kind(path) is None:
             continue
-        parts = _stem(path).split("/")[-12:]
+        parts = _stem(path).split("/")[-DEEP:]
         for at in range(len(parts)):
             found["/".join(parts[at:])].append(path)
         if path.endswith(".go"):

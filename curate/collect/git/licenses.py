@@ -1,9 +1,10 @@
 """The licence of a file as an SPDX identifier, with what says so: its own header, else the licence file nearest above it.
 
-A licence file is known where it has the sentences that only one licence has, and is about as long as that one is: with
-more in it (a second licence, a clause that takes rights away) it is unknown, and so is the licence of what lies under it.
-Several licence files of one folder all hold (`AND`): which of them may be chosen is not in the files. A text of the GPL
-alone says nothing of later versions: `-only`. Lists of SPDX: https://spdx.org/licenses/
+A licence file is known where it has the sentences that only one licence has, is as long from the first to the last of them as
+that one is (to a few words where its length is known here; less closely for Creative Commons, the AGPL and the EPL), and has
+nothing around it but a title and names: with more in it (a second licence, a clause that takes rights away) it is unknown, and
+so is the licence of what lies under it. Several licence files of one folder all hold (`AND`): which may be chosen is not in
+the files. A text of the GPL alone says nothing of later versions: `-only`. SPDX's list is that of `packaging`.
 """
 
 from __future__ import annotations
@@ -17,16 +18,25 @@ __all__ = ["Told", "header_license", "is_license_file", "known_license", "neares
 NAME = re.compile(
     r"(?i)(?:un)?licen[cs]es?|copying|(?:licen[cs]e|copying)[-_.][\w.-]+|[\w.]+[-.]licen[cs]e(?:\.(?:txt|md))?"
 )
-NO_NAME = re.compile(r"(?i).*\.(?:py|js|ts|go|rs|c|h|cc|cpp|java|rb|json|ya?ml|toml|html?|png|svg|css|sh|tmpl|spdx)")
-TAG = re.compile(r"SPDX-License-Identifier:[ \t]*([^\r\n]{1,200})")
-ID = r"\(*[A-Za-z0-9][\w.+-]*(?::[\w.-]+)?\)*"
-EXPRESSION = re.compile(rf"{ID}(?:[ \t]+(?:AND|OR|WITH)[ \t]+{ID})*")
+NO_NAME = re.compile(r"(?i).*\.(?:py|js|ts|go|rs|c|h|cc|cpp|java|rb|json|ya?ml|toml|png|svg|css|sh|tmpl|spdx)")
+TAG = re.compile(
+    r"^(?:(?:dnl|rem)[ \t])?[^\w\r\n\"'`]{0,80}SPDX-License-Identifier:[ \t]*([^\r\n]{1,2000})\r?$",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""In a line of its own: in a string of a program it is not about the file."""
+CLOSING = re.compile(r"(?:[ \t]|\*/|--+>?|#+\}?|\*+\)?|\|+|[-%]\}|%>|\]\]|\"{3}|'{3}|[.;,])+$")
 TAG_BYTES = 4096
 WORD = re.compile(r"[a-z0-9]+")
 _GNU = "free software foundation"
-WITHDRAWN = ("commons clause", "for good not evil", "non commercial", "noncommercial")
-OWN_SENSE = (_GNU, "creative commons")
-"""Whose own texts speak of non-commercial distribution."""
+WITHDRAWN = re.compile(r"\b(?:commons clause|for good not evil|non commercial|noncommercial)\b")
+LIMITING = re.compile(
+    r"\b(?:not?|nor|only|shall|must|may|except|exceptions?|without|prohibited|restrict(?:ed|ions?)|conditions?|additional|"
+    r"subject|commercial(?:ly)?|terms|unless|provided|either|following|dual)\b"
+)
+"""What titles and names around a licence have not, and what changes it has."""
+AROUND = 60
+"""Words of a title and of who holds the rights."""
+VERBATIM = "to copy and distribute verbatim copies of this license document but changing it is not allowed"
 
 
 class Told(NamedTuple):
@@ -42,59 +52,106 @@ class Told(NamedTuple):
 
 
 class _Text(NamedTuple):
-    words: tuple[int, int]
+    """How many words there are from the phrase that it begins with to one of those that it ends with."""
+
+    ends: tuple[tuple[str, int, int], ...]
     phrases: tuple[str, ...]
+    first: str = ""
     without: str | None = None
+    withdrawn: int = 0
 
 
 _GRANT = "permission is hereby granted free of charge to any person obtaining a copy"
 _KEEP = "shall be included in all copies or substantial portions"
 _BSD = "redistributions in binary form must reproduce the above copyright notice"
 _ISC = "permission to use copy modify and or distribute this software for any purpose"
+_DAMAGE = "possibility of such damage"
+_DEALINGS = "other dealings in the software"
+_END = "end of terms and conditions"
+_APACHE = ("apache license version 2 0", "submission of contributions")
 TEXTS = {
-    "MIT": _Text((140, 240), (_GRANT, _KEEP)),
-    "MIT-0": _Text((110, 200), (_GRANT, "provided as is"), "permission notice"),
-    "BSD-2-Clause": _Text((160, 280), (_BSD,), "endorse or promote products"),
-    "BSD-3-Clause": _Text((190, 320), (_BSD, "endorse or promote products"), "advertising materials mentioning"),
-    "BSD-4-Clause": _Text((210, 360), (_BSD, "endorse or promote products", "advertising materials mentioning")),
-    "ISC": _Text((90, 180), (_ISC, "provided that the above copyright notice")),
-    "0BSD": _Text((70, 150), (_ISC,), "provided that the above copyright notice"),
-    "Apache-2.0": _Text((1350, 1640), ("apache license version 2 0", "submission of contributions"), "llvm exceptions"),
-    "Apache-2.0 WITH LLVM-exception": _Text(
-        (1400, 1850), ("apache license version 2 0", "llvm exceptions to the apache 2 0")
+    "MIT": _Text(((_DEALINGS, 158, 169),), (_GRANT, _KEEP), _GRANT),
+    "MIT-0": _Text(((_DEALINGS, 115, 145),), (_GRANT, "provided as is"), _GRANT, "permission notice"),
+    "BSD-2-Clause": _Text(((_DAMAGE, 180, 190),), (_BSD,), "redistribution and use", "endorse or promote products"),
+    "BSD-3-Clause": _Text(
+        ((_DAMAGE, 205, 224),), (_BSD, "endorse or promote products"), "redistribution and use", "advertising materials"
     ),
-    "MPL-2.0": _Text((2200, 2800), ("mozilla public license version 2 0", "incompatible with secondary licenses")),
-    "GPL-2.0-only": _Text((2300, 3200), ("gnu general public license version 2 june 1991", _GNU)),
-    "GPL-3.0-only": _Text((5200, 6200), ("gnu general public license version 3 29 june 2007", _GNU)),
-    "LGPL-2.1-only": _Text((3900, 4700), ("gnu lesser general public license version 2 1 february 1999", _GNU)),
-    "LGPL-3.0-only": _Text((1050, 1500), ("gnu lesser general public license version 3 29 june 2007", _GNU)),
-    "AGPL-3.0-only": _Text((5100, 6200), ("gnu affero general public license version 3 19 november 2007", _GNU)),
-    "Unlicense": _Text((170, 260), ("free and unencumbered software released into the public domain", "unlicense")),
-    "CC0-1.0": _Text((900, 1300), ("cc0 1 0 universal", "affirmer")),
-    "CC-BY-4.0": _Text((2300, 3400), ("attribution 4 0 international public license",), "sharealike 4 0"),
-    "CC-BY-SA-4.0": _Text((2500, 3700), ("attribution sharealike 4 0 international public license",)),
+    "BSD-4-Clause": _Text(
+        ((_DAMAGE, 225, 265),), (_BSD, "endorse or promote products", "advertising materials mentioning"),
+        "redistribution and use",
+    ),
+    "ISC": _Text((("performance of this software", 108, 125),), (_ISC, "provided that the above copyright notice"), _ISC),
+    "0BSD": _Text((("performance of this software", 80, 104),), (_ISC,), _ISC, "provided that the above copyright notice"),
+    "Apache-2.0": _Text(
+        (
+            ("limitations under the license", 1506, 1514), ("limitations under the license", 1590, 1606), (_END, 1413, 1425),
+            ("additional liability", 1408, 1420),
+        ),
+        _APACHE, "terms and conditions for use", "llvm exceptions",
+    ),
+    "Apache-2.0 WITH LLVM-exception": _Text((("", 1400, 1850),), (_APACHE[0], "llvm exceptions to the apache 2 0")),
+    "MPL-2.0": _Text(
+        (("mozilla public license v 2 0", 2410, 2430),), ("incompatible with secondary licenses",), "1 definitions"
+    ),
+    "GPL-2.0-only": _Text(
+        (("license instead of this license", 2930, 2960), (_END, 2455, 2480)),
+        ("gnu general public license version 2 june 1991", _GNU), "preamble the licenses", withdrawn=1,
+    ),
+    "GPL-3.0-only": _Text(
+        (("why not lgpl html", 5654, 5670), (_END, 5203, 5225)),
+        ("gnu general public license version 3 29 june 2007", _GNU), "preamble the gnu",
+    ),
+    "LGPL-2.1-only": _Text(
+        (("that s all there is to it", 4318, 4348), (_END, 3984, 4010)),
+        ("gnu lesser general public license version 2 1 february 1999", _GNU), "preamble the licenses",
+    ),
+    "LGPL-3.0-only": _Text(
+        (("version for the library", 1192, 1212),), ("gnu lesser general public license version 3 29 june 2007", _GNU),
+        "this version of the gnu lesser",
+    ),
+    "AGPL-3.0-only": _Text(
+        (("", 5100, 6200),), ("gnu affero general public license version 3 19 november 2007", _GNU), "preamble the gnu"
+    ),
+    "Unlicense": _Text(
+        (("unlicense org", 200, 220),), ("software released into the public domain",), "this is free and unencumbered"
+    ),
+    "CC0-1.0": _Text((("", 950, 1100),), ("cc0 1 0 universal", "affirmer")),
+    "CC-BY-4.0": _Text((("", 2300, 3400),), ("attribution 4 0 international public license",), without="sharealike 4 0"),
+    "CC-BY-SA-4.0": _Text((("", 2500, 3700),), ("attribution sharealike 4 0 international public license",)),
     "Zlib": _Text(
-        (100, 180), ("altered source versions must be plainly marked as such", "without any express or implied")
+        (("any source distribution", 125, 140),), ("altered source versions must be plainly marked as such",),
+        "this software is provided as is",
     ),
-    "BSL-1.0": _Text((180, 280), ("boost software license version 1 0",)),
-    "EPL-2.0": _Text((1900, 2600), ("eclipse public license v 2 0",)),
-}
+    "BSL-1.0": _Text(((_DEALINGS, 198, 210),), ("boost software license version 1 0",), _GRANT.partition(" free")[0]),
+    "EPL-2.0": _Text((("", 1900, 2600),), ("eclipse public license v 2 0",)),
+}  # fmt: skip
 
 
 def header_license(text: str) -> Told | None:
-    """What the tags `SPDX-License-Identifier` in the first 4 kB of a file say; None where it has none."""
-    found = [EXPRESSION.match(one) for one in TAG.findall(text[:TAG_BYTES])]
-    ids = list(dict.fromkeys(_balanced(one[0]) for one in found if one))
+    """What the tags `SPDX-License-Identifier` in the first 4 kB of a file say; None where it has none.
+
+    A tag that is as a whole no expression of licences that SPDX lists (or of `LicenseRef-`), such as `NONE` or
+    `MIT/Apache-2.0`, says that there is one and not which.
+    """
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+    found = [one[1] for one in TAG.finditer(text[: 2 * TAG_BYTES]) if one.start() < TAG_BYTES]
+    ids = dict[str, None]()
+    for one in found:
+        expression = CLOSING.sub("", one)
+        try:
+            ids[canonicalize_license_expression(expression.removesuffix(")" * _open(expression)))] = None
+        except InvalidLicenseExpression:
+            return Told(None, f"SPDX-License-Identifier in the file, not understood: {' '.join(one.split())[:80]}")
     if not ids:
         return None
-    joined = ids[0] if len(ids) == 1 else " AND ".join(f"({one})" if " OR " in one else one for one in ids)
+    joined = next(iter(ids)) if len(ids) == 1 else " AND ".join(f"({one})" if " OR " in one else one for one in ids)
     return Told(joined, "SPDX-License-Identifier in the file")
 
 
-def _balanced(expression: str) -> str:
-    """Without brackets and dashes that a comment put around it."""
-    expression = expression.rstrip("-.")
-    return expression if expression.count("(") == expression.count(")") else expression.strip("()")
+def _open(expression: str) -> int:
+    """How many brackets close what a comment opened."""
+    return max(0, expression.count(")") - expression.count("("))
 
 
 def is_license_file(path: str) -> bool:
@@ -105,17 +162,23 @@ def is_license_file(path: str) -> bool:
 
 def known_license(text: str) -> str | None:
     """The licence whose text this is; None where it is that of none, or has more in it."""
-    words = WORD.findall(text.lower())
-    plain = " ".join(words)
-    if any(one in plain for one in WITHDRAWN) and not any(one in plain for one in OWN_SENSE):
-        return None
-    found = [
-        name
-        for name, one in TEXTS.items()
-        if one.words[0] <= len(words) <= one.words[1] and all(phrase in plain for phrase in one.phrases)
-        and (one.without is None or one.without not in plain)
-    ]  # fmt: skip
+    plain = " ".join(WORD.findall(text.lower()))
+    found = [name for name, one in TEXTS.items() if _is_this(plain, one)]
     return found[0] if len(found) == 1 else None
+
+
+def _is_this(plain: str, told: _Text) -> bool:
+    if not all(phrase in plain for phrase in told.phrases) or (told.without is not None and told.without in plain):
+        return False
+    if len(WITHDRAWN.findall(plain)) > told.withdrawn:
+        return False
+    start = plain.find(told.first)
+    for last, low, high in told.ends:
+        end = plain.rfind(last) + len(last)
+        if start >= 0 and end > start and low <= plain.count(" ", start, end) + 1 <= high:
+            around = f"{plain[:start].replace(VERBATIM, '')} {plain[end:]}"
+            return around.count(" ") <= AROUND and not LIMITING.search(around)
+    return False
 
 
 def nearest(path: str, files: Mapping[str, Mapping[str, str | None]]) -> Told | None:

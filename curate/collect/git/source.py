@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
@@ -26,7 +26,9 @@ from curate.collect.git.imports import dependency_order, imported
 from curate.collect.git.languages import language_of
 from curate.collect.git.licenses import Told, header_license, is_license_file, known_license, nearest
 from curate.collect.git.marks import generated, vendored
-from curate.collect.git.repository import Commit, Entry, Repository, fetch_commit
+from curate.collect.git.remote import fetch_commit
+from curate.collect.git.repository import Commit, Entry, MissingCommitError, Repository
+from curate.collect.git.text import TEXT, decoded, kind_of
 from curate.stages.contract import Part, Passed, Rejected
 from curate.stages.fetched import Desk, Fetched, erased_rows
 
@@ -39,17 +41,15 @@ __all__ = ["Git"]
 
 PIECE_BYTES = 8 << 20
 ROWS = 500
-BINARY_BYTES = 8000
-"""Git, too, takes a file with a zero byte in its first 8,000 for no text."""
-WIDE = (b"\xff\xfe", b"\xfe\xff")
-LFS = b"version https://git-lfs.github.com/spec/v1"
-CODING = re.compile(rb"^.{0,80}?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
-"""As PEP 263 has it, and editors: in the first two lines."""
 COLUMNS = (
     "path", "language", "license", "license_evidence", "generated", "vendored", "encoding", "size", "position", "commit",
     "author_date",
 )  # fmt: skip
-TEXT, REJECTED = "text", frozenset({"corrupt", "too_long"})
+KEPT = (
+    KEY, "kind", "text", "encoding", "detail", "size", "position", "license", "license_evidence", "commit", "author_date",
+)  # fmt: skip
+"""Columns of a snapshot: text and not bytes, so that an erasure finds a person in whatever encoding a file is in."""
+REJECTED = frozenset({"corrupt", "too_long"})
 
 
 def _listed(value: object) -> object:
@@ -78,7 +78,7 @@ class Git(Fetched):
     """Reads the text files of a git repository at a commit, with language, licence and evidence; fetched once, and pinned."""
 
     version: ClassVar[int] = 1
-    libraries: ClassVar[tuple[str, ...]] = ("pyarrow", "Resiliparse")
+    libraries: ClassVar[tuple[str, ...]] = ("pyarrow", "Resiliparse", "packaging")
     pace: ClassVar[frozenset[str]] = frozenset({"allow", "seconds", "max_bytes", "max_files"})
     planning: ClassVar[frozenset[str]] = frozenset(
         {"path", "url", "commit", "include", "exclude", "order", "max_file_bytes", *pace}
@@ -139,7 +139,16 @@ class Git(Fetched):
 
     def fetch(self, desk: Desk) -> Mapping[str, Any]:
         """Keep every path of the commit."""
-        revision = str(desk.state.get("commit", self.commit))
+        try:
+            return self._fetched(desk, str(desk.state.get("commit", self.commit)))
+        except MissingCommitError:
+            if not desk.state:
+                raise
+            desk.say("the commit of the fetch that was killed is gone: it begins anew")
+            desk.start_over()
+            return self._fetched(desk, self.commit)
+
+    def _fetched(self, desk: Desk, revision: str) -> Mapping[str, Any]:
         if self.path is not None:
             return self._keep(desk, Repository(desk.root / Path(self.path).expanduser(), self.path), revision)
         assert self.url is not None
@@ -151,7 +160,7 @@ class Git(Fetched):
 
     def _keep(self, desk: Desk, repository: Repository, revision: str) -> Mapping[str, Any]:
         commit = repository.commit(revision)
-        files = self._ordered(repository, list(self._files(repository, commit)))
+        files = self._ordered(repository, self._files(repository, commit))
         licenses = _license_files(repository, files)
         desk.say(f"commit {commit.id[:12]}: {len(files):,} paths")
         done = int(desk.state.get("done", 0))
@@ -165,18 +174,14 @@ class Git(Fetched):
             "paths": len(files),
         }
 
-    def _files(self, repository: Repository, commit: Commit) -> Iterator[File]:
-        include, exclude = (
-            re.compile("|".join(map(_pattern, some)) or r"(?!)") for some in (self.include, self.exclude)
-        )
-        seen = set[str]()
-        for entry in repository.entries(commit.id, self.max_files):
-            key = entry.path.decode("utf-8", "backslashreplace")
-            while key in seen:  # one that is no UTF-8, and one that spells its bytes
-                key += "'"
-            seen.add(key)
-            wanted = include.fullmatch(key) and not exclude.fullmatch(key)
-            yield File(key, entry, self._kind(entry) if wanted else "excluded by path")
+    def _files(self, repository: Repository, commit: Commit) -> Sequence[File]:
+        entries = list(repository.entries(commit.id, self.max_files))
+        keys = _unique(one.path.decode("utf-8", "backslashreplace") for one in entries)
+        wanted, unwanted = _matching(keys, self.include), _matching(keys, self.exclude)
+        return [
+            File(key, entry, self._kind(entry) if key in wanted and key not in unwanted else "excluded by path")
+            for key, entry in zip(keys, entries, strict=True)
+        ]
 
     def _kind(self, entry: Entry) -> str:
         if entry.mode in ("120000", "160000"):
@@ -226,7 +231,7 @@ class Git(Fetched):
             return Rejected(row, kind, f"{path}: {kept['detail']}")
         if kind != TEXT:
             return Passed(kind, 1)
-        text, encoding = _decoded(kept["content"])
+        text = kept["text"]
         made, carried = generated(path, text), vendored(path)
         for name, reason in (("generated", made), ("vendored", carried)):
             if reason and name in self.skip:
@@ -236,8 +241,8 @@ class Git(Fetched):
             return Rejected(row, "no_license", f"{path}: {told.evidence or 'no licence file, and no tag in the file'}")
         return {
             "text": text, "path": path, "language": language_of(path, text), "license": told.license,
-            "license_evidence": told.evidence, "generated": made, "vendored": carried, "encoding": encoding,
-            **{name: kept[name] for name in ("size", "position", "commit", "author_date")},
+            "license_evidence": told.evidence, "generated": made, "vendored": carried,
+            **{name: kept[name] for name in ("encoding", "size", "position", "commit", "author_date")},
         }  # fmt: skip
 
     def _documents(self, found: Sequence[Mapping[str, Any]], address: str) -> pa.Table:
@@ -258,6 +263,31 @@ class Git(Fetched):
         return table
 
 
+def _unique(names: Iterable[str]) -> list[str]:
+    """Names, with a quote and a number behind those that are there: one that is no UTF-8, and one that spells its bytes."""
+    found: dict[str, None] = {}
+    quotes = Counter[str]()
+    for name in names:
+        key = name
+        while key in found:
+            quotes[name] += 1
+            key = f"{name}'{quotes[name]}"
+        found[key] = None
+    return list(found)
+
+
+def _matching(names: Sequence[str], globs: Sequence[str]) -> set[str]:
+    """The names that one of the globs is about; RE2, so the time is linear whatever the glob."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    if not globs:
+        return set()
+    column = pa.array(names, pa.string())
+    pattern = rf"\A(?:{'|'.join(map(_pattern, globs))})\z"
+    return set(column.filter(compute.match_substring_regex(column, pattern)).to_pylist())
+
+
 def _pattern(glob: str) -> str:
     """A glob as a regular expression: `**` goes through folders, `*` and `?` do not."""
     found = re.sub(
@@ -269,15 +299,17 @@ def _pattern(glob: str) -> str:
 
 
 def _license_files(repository: Repository, files: Sequence[File]) -> Mapping[str, Mapping[str, str | None]]:
-    """The licence of each licence file, by folder and path."""
-    some = [
-        one for one in files if is_license_file(one.key) and one.kind in (TEXT, "excluded by path") and one.entry.size
-    ]
-    some = [one for one in some if one.entry.mode.startswith("100") and (one.entry.size or 0) <= PIECE_BYTES]
+    """The licence of each licence file, by folder and path; None, and not that of a folder above, where it is not read."""
     found: defaultdict[str, dict[str, str | None]] = defaultdict(dict)
+    some: list[File] = []
+    for one in files:
+        if is_license_file(one.key) and one.entry.mode != "160000":
+            found[one.key.rpartition("/")[0]][one.key] = None
+            if one.entry.mode.startswith("100") and 0 < (one.entry.size or 0) <= PIECE_BYTES:
+                some.append(one)
     for one, content in zip(some, repository.contents([one.entry.object for one in some]), strict=True):
-        text = _decoded(content)[0] if isinstance(content, bytes) else ""
-        found[one.key.rpartition("/")[0]][one.key] = known_license(text)
+        if isinstance(content, bytes):
+            found[one.key.rpartition("/")[0]][one.key] = known_license(decoded(content)[0])
     return found
 
 
@@ -302,7 +334,7 @@ def _rows(
     """What is kept of some files."""
     contents = repository.contents([one.entry.object for one in files if one.kind == TEXT])
     for one in files:
-        content: bytes | None = None
+        text = encoding = None
         kind = one.kind
         detail = (
             f"{one.entry.size:,} bytes" if kind == "too_long" else "git cannot read it" if kind == "corrupt" else None
@@ -312,58 +344,20 @@ def _rows(
             if isinstance(found, str):
                 kind, detail = "corrupt", found
             else:
-                kind = _kind_of(found)
-                content = found if kind == TEXT else None
+                kind = kind_of(found)
+                text, encoding = decoded(found) if kind == TEXT else (None, None)
         told = (nearest(one.key, licenses) if kind == TEXT else None) or Told(None, "")
         yield {
-            KEY: one.key, "kind": kind, "content": content, "detail": detail, "size": one.entry.size, "position": position,
+            KEY: one.key, "kind": kind, "text": text, "encoding": encoding, "detail": detail, "size": one.entry.size,
+            "position": position,
             "license": told.license, "license_evidence": told.evidence or None, "commit": commit.id,
             "author_date": commit.date,
         }  # fmt: skip
         position += 1
 
 
-def _kind_of(content: bytes) -> str:
-    if content.startswith(LFS) and len(content) < 1024:
-        return "LFS pointer"
-    if content.startswith(WIDE) and len(content) % 2 == 0:
-        return TEXT
-    return "binary" if b"\0" in content[:BINARY_BYTES] or content.startswith((b"%PDF-", b"\x89PNG")) else TEXT
-
-
-def _decoded(content: bytes) -> tuple[str, str]:
-    """A text, and the encoding it is in: by its mark, UTF-8, that which it names, else what its bytes look like."""
-    from resiliparse.parse.encoding import detect_encoding
-
-    from curate.collect.charsets import MARKS, decode_as, find_codec
-
-    for mark, codec in MARKS.items():
-        if content.startswith(mark):
-            return decode_as(content[len(mark) :], codec), codec
-    try:
-        return content.decode("utf-8"), "utf-8"
-    except UnicodeDecodeError:
-        pass
-    named = CODING.search(b"\n".join(content[:400].split(b"\n", 2)[:2]))
-    codec = find_codec(named[1].decode("ascii", "replace")) if named else None
-    codec = codec if codec not in (None, "utf-8") else find_codec(detect_encoding(content)) or "cp1252"
-    return decode_as(content, codec), codec
-
-
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     import pyarrow as pa
 
-    kinds = {"content": pa.binary(), "size": pa.int64(), "position": pa.int64()}
-    names = (
-        KEY,
-        "kind",
-        "content",
-        "detail",
-        "size",
-        "position",
-        "license",
-        "license_evidence",
-        "commit",
-        "author_date",
-    )
-    return pa.table({name: pa.array([row[name] for row in rows], kinds.get(name, pa.string())) for name in names})
+    kinds = {"size": pa.int64(), "position": pa.int64()}
+    return pa.table({name: pa.array([row[name] for row in rows], kinds.get(name, pa.string())) for name in KEPT})
