@@ -3,7 +3,7 @@
 Each row of the file is in a document, or counted: answers whose question is not there, and posts that are neither (wikis of
 tags, elections). The licence is the one that the row names; in older dumps, by the day of the post: CC BY-SA 2.5 before
 2011-04-08, 3.0 before 2018-05-02, 4.0 since (https://stackoverflow.com/help/licensing). It asks for the names and addresses
-of authors: the column `attribution`.
+of authors: the column `attribution` has what the file has of them, numbers and addresses, and names of accounts that are gone.
 """
 
 from __future__ import annotations
