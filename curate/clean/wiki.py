@@ -41,11 +41,11 @@ LEFT = re.compile(r"\{\{+|\}\}+|\[\[+|\]\]+")
 TABLE_ENDS = re.compile(
     r"^([ \t:*#-]*)(?:\{\|(?:[ \t]*[\w-]{1,40}[ \t]*=[ \t]*(?:\"[^\"]*\"|'[^']*'|[^\s\"'|]++))*[ \t]*$|\{\||\|\})"
 )
-HTML = frozenset(
-    "div span small big center font blockquote poem tr td th caption sub sup s u b i em strong del ins p li ul ol dl dt dd noinclude "
-    "includeonly onlyinclude math cite abbr var kbd samp tt bdi q".split()
+HTML = (
+    "div|span|small|big|center|font|blockquote|poem|tr|td|th|caption|sub|sup|s|u|b|i|em|strong|del|ins|p|li|ul|ol|dl|dt|dd"
+    "|noinclude|includeonly|onlyinclude|math|cite|abbr|var|kbd|samp|tt|bdi|q"
 )
-STRAY = re.compile(rf"<!--|</?(?:{'|'.join(sorted(GONE | QUOTED | HTML))})(?:[ \t/][^<>\n]{{0,500}})?>", re.IGNORECASE)
+STRAY = re.compile(rf"<!--|</?(?:{HTML}|{'|'.join(sorted(GONE | QUOTED))})(?:[ \t/][^<>\n]{{0,500}})?>", re.IGNORECASE)
 """Tags without their other half, which the tree has as text."""
 FILE = re.compile(
     r"[^\s:][^:]*:.*\.(?:jpe?g|png|gif|svg|webp|tiff?|xcf|pdf|djvu|og[agv]|opus|webm|mp[34]|wav|flac|midi?|stl)",
@@ -63,7 +63,7 @@ NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 class WikiText(Mapper):
     """Makes plain text of wiki text; pages of which nothing is left are dropped."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     batch: ClassVar[int] = 50
     libraries: ClassVar[tuple[str, ...]] = ("mwparserfromhell",)
     reasons = {"wiki_text": "edited: its markup went", "no_text": "dropped: nothing but markup"}

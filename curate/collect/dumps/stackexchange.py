@@ -50,7 +50,7 @@ Paths = Annotated[
 class StackExchange(Source):
     """Reads a dump of a Stack Exchange site (`Posts.xml`): one document a question, with its answers by score."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("pyarrow", "Resiliparse")
     planning: ClassVar[frozenset[str]] = frozenset({"paths"})
 

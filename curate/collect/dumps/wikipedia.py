@@ -38,7 +38,7 @@ Paths = Annotated[
 class Wikipedia(Source):
     """Reads the pages of a dump of Wikipedia or another MediaWiki (`pages-articles.xml.bz2`), as wiki text for `wiki_text`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("pyarrow",)
     planning: ClassVar[frozenset[str]] = frozenset({"paths"})
 

@@ -74,7 +74,7 @@ class Kept(NamedTuple):
 class CommonCrawl(Fetched):
     """Reads pages of Common Crawl: WARC or WET files, or records that its index names; fetched once, and pinned."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("pyarrow", "FastWARC", "Resiliparse")
     pace: ClassVar[frozenset[str]] = frozenset({"allow", "rate", "retries", "seconds", "agent", "chunk_bytes"})
     planning: ClassVar[frozenset[str]] = frozenset(
