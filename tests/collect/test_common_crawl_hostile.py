@@ -75,7 +75,7 @@ def test_a_file_that_ends_before_its_length_or_changes_it_is_an_error_that_goes_
 
 def test_records_come_whole_from_a_server_that_gives_less_than_was_asked_for(at, web):
     settings = at.index()
-    web.answer = ranged(at.data, most=50)
+    web.answer = ranged(at.data, most=150)
     rows = at.fetch(**settings, base=web.url, allow=[web.host])
     assert (numbers(rows), at.rejected) == (list(range(10)), [])
     beyond = at.lines[0] | {"offset": str(len(at.data) + 9)}
