@@ -31,18 +31,39 @@ GONE = frozenset(
 )  # fmt: skip
 QUOTED = frozenset({"nowiki", "pre", "code", "syntaxhighlight", "source"})
 BULLETS = {"*": "- ", "#": "- ", ":": "", ";": ""}
-MAGIC = re.compile(r"__[A-Z]{3,30}__")
-LEFT = re.compile(r"\{\{+|\}\}+|\[\[+|\]\]+|\{\||\|\}")
+MAGIC = re.compile(
+    r"__(?:(?:NO|FORCE)?TOC|NOEDITSECTION|(?:NO)?NEWSECTIONLINK|NOGALLERY|HIDDENCAT|EXPECTUNUSED(?:CATEGORY|TEMPLATE)|NOCC|NOTC"
+    r"|NO(?:CONTENT|TITLE)CONVERT|START|END|(?:NO)?INDEX|STATICREDIRECT|NOGLOBAL|DISAMBIG|ARCHIVEDTALK|NOTALK)__"
+    r"|^[ \t]*__[^\W\da-z]{3,40}__[ \t]*$"
+)
+"""Magic words: the English ones, and what stands alone on a line as those of other languages do."""
+LEFT = re.compile(r"\{\{+|\}\}+|\[\[+|\]\]+")
+TABLE_ENDS = re.compile(
+    r"^([ \t:*#-]*)(?:\{\|(?:[ \t]*[\w-]{1,40}[ \t]*=[ \t]*(?:\"[^\"]*\"|'[^']*'|[^\s\"'|]++))*[ \t]*$|\{\||\|\})"
+)
+HTML = (
+    "div|span|small|big|center|font|blockquote|poem|tr|td|th|caption|sub|sup|s|u|b|i|em|strong|del|ins|p|li|ul|ol|dl|dt|dd"
+    "|noinclude|includeonly|onlyinclude|math|cite|abbr|var|kbd|samp|tt|bdi|q"
+)
+STRAY = re.compile(rf"<!--|</?(?:{HTML}|{'|'.join(sorted(GONE | QUOTED))})(?:[ \t/][^<>\n]{{0,500}})?>", re.IGNORECASE)
+"""Tags without their other half, which the tree has as text."""
+FILE = re.compile(
+    r"[^\s:][^:]*:.*\.(?:jpe?g|png|gif|svg|webp|tiff?|xcf|pdf|djvu|og[agv]|opus|webm|mp[34]|wav|flac|midi?|stl)",
+    re.IGNORECASE,
+)
 TABLE = re.compile(r"^[ \t:*#]*\{\|.*?^[ \t:*#]*\|\}", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^\x00(\d)", re.MULTILINE)
 QUOTE = re.compile(r"\x01(\d+)\x02")
-EMPTY_BRACKETS = re.compile(r" ?\((?:[\s,;:]*)\)")
+GAP = "\x03"
+"""Stands where a template, tag or file went."""
+EMPTIED_BRACKETS = re.compile(r" ?\([\s,;:]*\x03[\s,;:\x03]*\)")
+NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class WikiText(Mapper):
     """Makes plain text of wiki text; pages of which nothing is left are dropped."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     batch: ClassVar[int] = 50
     libraries: ClassVar[tuple[str, ...]] = ("mwparserfromhell",)
     reasons = {"wiki_text": "edited: its markup went", "no_text": "dropped: nothing but markup"}
@@ -87,8 +108,8 @@ class WikiText(Mapper):
 
 
 def _without_marks(text: str) -> str:
-    """A text without the characters that stand for headings and quotes below."""
-    return text.replace("\x00", "").replace("\x01", "").replace("\x02", "")
+    """A text without the characters that stand for headings, quotes and gaps below."""
+    return re.sub(r"[\x00-\x03]", "", text)
 
 
 class _Page:
@@ -99,9 +120,12 @@ class _Page:
 
     def text(self, code: Any) -> str:
         """The plain text."""
-        text = TABLE.sub("", "".join(map(self._node, code.nodes)))
-        lines = [" ".join(LEFT.sub("", MAGIC.sub("", line)).split()) for line in text.split("\n")]
-        text = EMPTY_BRACKETS.sub("", "\n".join(line for line in lines if line not in ("-", "- ")))
+        text = EMPTIED_BRACKETS.sub("", "".join(map(self._node, code.nodes))).replace(GAP, "")
+        lines = [
+            " ".join(LEFT.sub("", TABLE_ENDS.sub(r"\1", MAGIC.sub("", line))).split())
+            for line in TABLE.sub("", text).split("\n")
+        ]
+        text = "\n".join(line for line in lines if line not in ("-", "- "))
         text = _with_headings(re.sub(r"\n{3,}", "\n\n", text))
         return QUOTE.sub(lambda found: self.quotes[int(found[1])], text).strip()
 
@@ -109,7 +133,7 @@ class _Page:
         from mwparserfromhell import nodes
 
         if isinstance(node, nodes.Text):
-            return str(node.value)
+            return STRAY.sub("", str(node.value))
         if isinstance(node, nodes.Wikilink):
             return self._link(node)
         if isinstance(node, nodes.Tag):
@@ -119,8 +143,16 @@ class _Page:
         if isinstance(node, nodes.ExternalLink):
             return (self._inner(node.title) if node.title else "") if node.brackets else str(node.url)
         if isinstance(node, nodes.HTMLEntity):
-            return self._quoted(node.normalize()) if node.normalize() in "{}[]|" else node.normalize()
-        return ""  # templates, their arguments, comments
+            return self._entity(node)
+        return "" if isinstance(node, nodes.Comment) else GAP  # templates and their arguments
+
+    def _entity(self, node: Any) -> str:
+        """A character; none for one that no text has, as which numbers may be written."""
+        try:
+            found = NO_TEXT.sub("", node.normalize())
+        except (ValueError, OverflowError):
+            return ""
+        return self._quoted(found) if found and found in "{}[]|" else found
 
     def _inner(self, code: Any) -> str:
         return "".join(map(self._node, code.nodes)) if code is not None else ""
@@ -130,13 +162,15 @@ class _Page:
 
         title = str(node.title).strip()
         prefix, colon, _ = title.partition(":")
-        if colon and prefix.strip().lower() in self.media:
-            return ""
+        if (colon and prefix.strip().lower() in self.media) or FILE.fullmatch(title):
+            return GAP
         if colon and node.text is None and LANGUAGE.fullmatch(prefix.strip()):
-            return ""
+            return GAP
         if node.text is not None:
             parts = any("|" in str(one.value) for one in node.text.nodes if isinstance(one, nodes.Text))
-            return "" if parts else self._inner(node.text)  # a file, whatever its namespace is called
+            return (
+                GAP if parts and prefix and colon else self._inner(node.text)
+            )  # a file's, whatever its namespace is called
         return self._inner(node.title).strip().lstrip(":").replace("_", " ")
 
     def _tag(self, node: Any) -> str:
@@ -144,13 +178,15 @@ class _Page:
         if node.wiki_markup in BULLETS:
             return BULLETS[node.wiki_markup]
         if name in GONE:
-            return ""
+            return GAP
         if name in ("br", "hr"):
             return "\n"
         if name == "math":
-            return self._quoted(f"${str(node.contents).strip()}$")
+            formula = str(node.contents).strip()
+            return self._quoted(f"${formula}$") if formula else GAP
         if name in QUOTED:
-            return self._quoted(str(node.contents).strip("\n"))
+            quote = str(node.contents).strip("\n")
+            return self._quoted(quote) if quote else ""
         return self._inner(node.contents)
 
     def _quoted(self, text: str) -> str:

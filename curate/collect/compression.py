@@ -63,6 +63,7 @@ class ByteStream:
         position: Decompressed bytes given so far, counted from the start of the file.
         damage: None, or after the last block (reason, detail): why the rest could not be read. Reasons are
             `truncated`, `corrupt` and `expansion_limit`.
+        frame: Where the member, frame or stream that was read last starts in a compressed file.
 
     Args:
         open_file: Opens the file; called once more to verify it, and to find what is left of a piece with damage.
@@ -90,7 +91,7 @@ class ByteStream:
         self._beyond = False
         self._member = 0  # where the member that is being read starts, in decompressed bytes
         self._start, self._place, self._until = start, place, until
-        self.position = start
+        self.position, self.frame = start, place
         self.damage: tuple[str, str] | None = None
         self._source = self._read()
 
@@ -161,6 +162,7 @@ class ByteStream:
                     break  # padding after the last member, as tapes and block devices leave it
                 if decompressor.eof:
                     decompressor, member, self._member = codec.new(), offset + len(fed) - len(piece), given
+                    self.frame = member
                     if self._until and not self._passes(member, self._start + given):
                         return
                 try:

@@ -33,6 +33,16 @@ def test_nothing_of_markup_is_left_outside_of_what_is_quoted(apply_stage):
         ("a<br />b<!-- c -->", "a\nb"),
         ("x (; {{IPA|y}}) z", "x z"),
         ("https://example.org/a_b and [https://x.example] end", "https://example.org/a_b and end"),
+        ("see [[Foo|bar|baz]], the [[norm|norm |x|]] of x", "see bar|baz, the norm |x| of x"),
+        ("[[Bild:x.jpg|mini]]a [[Bild:y|mini|c]]b [[:Bild:z.png|see]]", "a b see"),
+        ("Use __FILE__ and main() now. __NOTOC__\n__INHALTSVERZEICHNIS__\nend", "Use __FILE__ and main() now.\n\nend"),
+        ("f() ({{a}}, {{b}}) (<ref>x</ref>) g", "f() g"),
+        ("the set {|x|<1} ends |} here", "the set {|x|<1} ends |} here"),
+        ("A<ref name=a> B.\n\nC <div style='x'>D <small>E <gallery>F <graph> <nowiki/> G", "A B.\n\nC D E F G"),
+        ("A <!-- B", "A B"),
+        ('{| class=x style="a b"\n\nProse.', "Prose."),
+        ("x<math/><math></math> y", "x y"),
+        ("a &#1;5&#2; &#3;b &#xD800;c&#x9f;", "a 5 b c"),
         ("<gallery>\na.jpg|b\n</gallery>''i'' '''b''' '''''bi'''''", "i b bi"),
     ],
 )
@@ -48,3 +58,8 @@ def test_a_page_of_markup_alone_is_dropped(apply_stage):
 def test_deep_and_unbalanced_markup_ends(apply_stage):
     texts = ["{{" * 3000, "[[" * 3000 + "x", "{{a|" * 500 + "}}" * 400, "'''" * 2000, "<ref>" * 2000]
     apply_stage(WikiText(), texts)
+
+
+def test_characters_that_numbers_write_stand_for_no_quote(apply_stage):
+    text = f"<nowiki>{'S' * 1000}</nowiki> {'&#1;0&#2;' * 100}"
+    assert plain(apply_stage, text, "&#1;7&#2;") == ["S" * 1000 + " " + "0" * 100, "7"]

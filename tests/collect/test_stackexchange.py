@@ -115,7 +115,7 @@ def test_damaged_rows_cost_themselves_and_entities_are_not_expanded(read):
 def test_a_file_that_is_cut_short_a_long_row_and_a_question_that_is_there_twice(read):
     data = dump(*ROWS)
     rows, rejected, _ = read(data[: data.index(b"No answers")])
-    assert ([one["answers"] for one in rows], [reason for _, reason in rejected]) == ([4], ["corrupt"])
+    assert ([one["answers"] for one in rows], [reason for _, reason in rejected]) == ([4], ["corrupt", "truncated"])
     _, rejected, passed = read(dump(row(1, Body="x" * 9000), row(2), row(2)), max_document_bytes=1000)
     assert [reason for _, reason in rejected] == ["too_long"]
     assert passed == {"question that is there twice": 1}
@@ -125,3 +125,35 @@ def test_what_is_held_at_once_does_not_change_what_is_read(read, monkeypatch):
     expected = read(dump(*ROWS))
     monkeypatch.setattr(posts, "BATCH", 2)
     assert read(dump(*ROWS)) == expected
+
+
+def test_a_number_of_an_accepted_answer_that_is_none_costs_its_row(read):
+    rows, rejected, _ = read(dump(*(row(n, AcceptedAnswerId="9" * size) for n, size in ((1, 25), (2, 5000), (3, 3)))))
+    assert [one["accepted_answer"] for one in rows] == [999]
+    assert [reason for _, reason in rejected] == ["corrupt", "corrupt"]
+
+
+def test_an_answer_that_is_there_twice_is_in_its_question_once(read):
+    twice = [row(2, 2, ParentId=1, Score=score) for score in (1, 5, 5)]
+    others = [row(number, 2, ParentId=1, Score=score) for number, score in ((3, -1), (4, 3))]
+    (one,), _, passed = read(dump(row(1, Title="T"), *twice, *others), min_score=0)
+    assert (one["text"], one["answers"]) == ("T\n\nbody 1\n\nbody 2\n\nbody 4", 2)
+    assert passed == {"answer that is there twice": 2, "answer below min_score": 1, "answer in its question": 2}
+
+
+def test_answers_of_a_question_that_is_too_long_are_not_told_to_be_in_it(read):
+    posts = [row(1, Body="x" * 600), row(2, 2, ParentId=1, Body="y" * 600)]
+    rows, rejected, passed = read(dump(*posts), max_document_bytes=1000)
+    assert (rows, [reason for _, reason in rejected]) == ([], ["too_long"])
+    assert passed == {"answer of a question that is too long": 1}
+
+
+def test_many_poor_answers_take_time_by_their_number(read):
+    answers = [row(n, 2, ParentId=1, Score=-1, Body="") for n in range(2, 6000)]
+    _, _, passed = read(dump(row(1), *answers), min_score=0)
+    assert passed == {"answer below min_score": 5998}
+
+
+def test_a_file_without_its_end_is_truncated(read):
+    data = dump(*ROWS)
+    assert [reason for _, reason in read(data[: data.index(b"</posts>")])[1]] == ["truncated"]

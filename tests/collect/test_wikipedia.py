@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 from collections import Counter
 
 import pytest
@@ -116,3 +117,36 @@ def test_pages_are_the_same_however_the_bytes_come():
 def test_a_packing_that_is_not_undone_is_told(read):
     with pytest.raises(CurateError, match="compressed in a way that is not undone"):
         read(b"7z", "dump.xml.7z")
+
+
+def test_damage_in_a_stream_of_bz2_costs_that_stream_alone(read):
+    streams = [bz2.compress(HEAD.encode())]
+    streams += [bz2.compress("".join(page(n, f"words {n}") for n in range(k, k + 50)).encode()) for k in (1, 51, 101)]
+    streams += [bz2.compress(b"</mediawiki>")]
+    for at in (0, 2, 60):
+        broken = bytearray(streams[2])
+        broken[at] ^= 1
+        rows, rejected, _ = read(b"".join([*streams[:2], bytes(broken), *streams[3:]]), "dump.xml.bz2")
+        ids = [int(row["page_id"]) for row in rows]
+        assert (ids[:50], ids[-50:]) == ([*range(1, 51)], [*range(101, 151)])
+        assert {reason for _, reason in rejected} == {"corrupt"}
+
+
+def test_halves_of_two_pages_that_damage_brought_together_are_no_page(read):
+    first, second = page(1, "good " * 9 + "cut"), page(2, "cut here " * 9)
+    here, there = first.index("cut"), second.index("cut")
+    packed = [HEAD + page(3, "three") + first[:here], "lost " * 99, second[there:] + page(4, "four") + "</mediawiki>"]
+    streams = [bytearray(bz2.compress(one.encode())) for one in packed]
+    streams[1][30] ^= 1
+    rows, rejected, _ = read(b"".join(streams), "dump.xml.bz2")
+    assert [row["text"] for row in rows] == ["three", "four"]
+    assert [reason for _, reason in rejected] == ["corrupt", "corrupt"]
+
+
+def test_a_dump_that_is_cut_between_pages_or_streams_is_truncated(read):
+    data = dump(PAGES)
+    assert [reason for _, reason in read(data[: data.rindex(b"</page>") + 8])[1]] == ["truncated"]
+    packed = bz2.compress(HEAD.encode()) + bz2.compress(page(1, "one").encode())
+    rows, rejected, _ = read(packed, "dump.xml.bz2")
+    assert ([row["text"] for row in rows], [reason for _, reason in rejected]) == (["one"], ["truncated"])
+    assert read(data + b"\n" * (9 << 20))[1] == []

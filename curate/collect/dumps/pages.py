@@ -7,16 +7,15 @@ without the document type that a hostile file might begin with: entities that it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from xml.parsers import expat
 
-from curate.collect.compression import ByteStream
 from curate.stages.contract import Rejected
 
 __all__ = ["Page", "Site", "parse_page", "parse_site", "split_pages"]
 
-BEGIN, END = b"<page>", b"</page>"
+BEGIN, END, LAST = b"<page>", b"</page>", b"</mediawiki>"
 FIELDS = {
     "page/title": "title", "page/ns": "namespace", "page/id": "id", "page/revision/id": "revision",
     "page/revision/timestamp": "timestamp", "page/revision/text": "text", "page/revision/format": "format",
@@ -52,10 +51,11 @@ class Site(NamedTuple):
     media: tuple[str, ...]
 
 
-def split_pages(stream: ByteStream, limit: int) -> Iterator[tuple[int, bytes] | Rejected]:
+def split_pages(stream: Iterable[bytes], limit: int) -> Iterator[tuple[int, bytes] | Rejected]:
     """What stands before the first page, at 0; then each page with its offset, and a reject for each that is too long.
 
-    Rejects: `too_long`, `truncated`, and `corrupt` for one that another begins in, and for a file without a page.
+    Rejects: `too_long`, `truncated` (in a page, or before the end tag of the export), and `corrupt` for one that another
+    begins in, and for a file without a page.
     """
     held = _Held(stream)
     head = held.find(BEGIN, 0, most=limit)
@@ -78,9 +78,13 @@ def split_pages(stream: ByteStream, limit: int) -> Iterator[tuple[int, bytes] | 
         else:
             yield Rejected(held.place, "too_long", f"the page is longer than {limit} bytes")
             held.take(len(BEGIN))
+        whole = False
         while (begin_at := held.find(BEGIN, 0, most=limit)) is None and not held.ended:
-            held.take(len(held.data) - held.at - len(BEGIN) + 1)
+            whole = whole or held.data.find(LAST, held.at) >= 0
+            held.take(len(held.data) - held.at - len(LAST) + 1)
         if begin_at is None:
+            if not whole and held.data.find(LAST, held.at) < 0:
+                yield Rejected(held.place, "truncated", f"the file ends before `{LAST.decode()}`")
             return
         held.take(begin_at)
 
@@ -88,7 +92,7 @@ def split_pages(stream: ByteStream, limit: int) -> Iterator[tuple[int, bytes] | 
 class _Held:
     """The bytes of a stream from a place on that are held."""
 
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: Iterable[bytes]) -> None:
         self._blocks = iter(stream)
         self.data, self.at, self.place, self.ended = b"", 0, 0, False
 

@@ -1,7 +1,7 @@
 """Posts of a Stack Exchange dump, on disk: answers are found by their question, wherever in the file they stand.
 
-A row is a line. Rows go into a table of SQLite in a temporary folder, as large as the file unpacked, so memory is flat:
-Stack Overflow has 60 million posts, and some answers stand before their questions.
+A row is a line. Rows go into a table of SQLite in a temporary folder, as large as the file unpacked, so in memory
+are the posts of one question at a time: Stack Overflow has 60 million posts, and some answers stand before their questions.
 """
 
 from __future__ import annotations

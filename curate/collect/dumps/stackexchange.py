@@ -3,7 +3,7 @@
 Each row of the file is in a document, or counted: answers whose question is not there, and posts that are neither (wikis of
 tags, elections). The licence is the one that the row names; in older dumps, by the day of the post: CC BY-SA 2.5 before
 2011-04-08, 3.0 before 2018-05-02, 4.0 since (https://stackoverflow.com/help/licensing). It asks for the names and addresses
-of authors: the column `attribution`.
+of authors: the column `attribution` has what the file has of them, numbers and addresses, and names of accounts that are gone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xml.parsers.expat import ExpatError
 from pydantic import BeforeValidator, Field
 
 from curate.collect.columns import Selection, document_table
-from curate.collect.dumps.parts import dump_parts, dump_stream
+from curate.collect.dumps.parts import DumpStream, dump_parts
 from curate.collect.dumps.posts import ANSWER, QUESTION, Post, Posts, parse_row
 from curate.collect.lines import line_blocks
 from curate.stages.contract import Part, Passed, Rejected, Source, SourceContext
@@ -34,6 +34,7 @@ COLUMNS = {
     "title": "string", "question_id": "int64", "score": "int64", "answers": "int64", "accepted_answer": "int64", "tags": "list",
     "created": "string", "url": "string", "license": "string", "license_evidence": "string", "attribution": "string",
 }  # fmt: skip
+LAST = re.compile(rb"^[ \t]*</posts>", re.MULTILINE)
 TAG = re.compile(r"[^<>|]+")
 LICENSES = (("2011-04-08", "CC-BY-SA-2.5"), ("2018-05-02", "CC-BY-SA-3.0"))
 LAST_LICENSE = "CC-BY-SA-4.0"
@@ -49,7 +50,7 @@ Paths = Annotated[
 class StackExchange(Source):
     """Reads a dump of a Stack Exchange site (`Posts.xml`): one document a question, with its answers by score."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("pyarrow", "Resiliparse")
     planning: ClassVar[frozenset[str]] = frozenset({"paths"})
 
@@ -104,13 +105,14 @@ class StackExchange(Source):
 
     def _load(self, part: Part, posts: Posts, passed: Counter[str]) -> Iterator[Rejected]:
         """Put all posts into the table."""
-        stream = dump_stream(part)
+        stream, whole = DumpStream(part), False
         for block in line_blocks(stream, start=0, stop=None, limit=self.max_document_bytes):
             if isinstance(block, Rejected):
                 yield block
                 continue
             rows: list[Row] = []
             offset = block.offset
+            whole = whole or LAST.search(block.data) is not None
             for line in block.data.split(b"\n"):
                 row = self._row(offset, line)
                 offset += len(line) + 1
@@ -121,8 +123,9 @@ class StackExchange(Source):
                 elif row is not None:
                     rows.append(row)
             posts.add(rows)
-        if stream.damage:
-            yield Rejected(stream.position, *stream.damage)
+        yield from stream.damage
+        if not whole:
+            yield Rejected(stream.position, "truncated", "the file ends before `</posts>`")
 
     def _row(self, offset: int, line: bytes) -> Row | Rejected | str | None:
         """A post; what it is that is none; why it cannot be read; None for a line without a row."""
@@ -136,7 +139,8 @@ class StackExchange(Source):
             if kind not in (QUESTION, ANSWER):
                 return "post of another kind"
             question = number if kind == QUESTION else int(fields["ParentId"])
-            if max(map(abs, (question, number, score))) >= 2**63:
+            accepted = int(fields.get("AcceptedAnswerId") or 0)
+            if max(map(abs, (question, number, score, accepted))) >= 2**63:
                 return Rejected(offset, "corrupt", "the row has a number of more than 64 bits")
         except (ExpatError, KeyError, ValueError) as error:
             return Rejected(offset, "corrupt", f"the row is damaged: {type(error).__name__}: {error}")
@@ -153,21 +157,24 @@ class StackExchange(Source):
         if twice:
             passed["question that is there twice"] += len(twice)
             answers = [one for one in answers if one.fields.get("PostTypeId") == ANSWER]
-        low = [one for one in answers if self.min_score is not None and one.score < self.min_score]
-        if low:
-            passed["answer below min_score"] += len(low)
-            answers = [one for one in answers if one not in low]
-        if answers:
-            passed["answer in its question"] += len(answers)
-        kept = [first, *answers]
+        best: dict[int, Post] = {}
+        for one in answers:
+            best.setdefault(one.id, one)
+        once = list(best.values())
+        good = [one for one in once if self.min_score is None or one.score >= self.min_score]
+        told = {"answer that is there twice": len(answers) - len(once), "answer below min_score": len(once) - len(good)}
+        kept = [first, *good]
         text = "\n\n".join(filter(None, [first.fields.get("Title", ""), *(self._text(one) for one in kept)]))
-        if len(text.encode()) > self.max_document_bytes:
+        long = len(text.encode()) > self.max_document_bytes
+        told["answer of a question that is too long" if long else "answer in its question"] = len(good)
+        passed.update({kind: count for kind, count in told.items() if count})
+        if long:
             return Rejected(first.offset, "too_long", f"the document is longer than {self.max_document_bytes} bytes")
         licenses, evidence = zip(*(_license(one.fields) for one in kept), strict=True)
         accepted = first.fields.get("AcceptedAnswerId", "")
         return {
             "text": text, "title": first.fields.get("Title"), "question_id": first.id, "score": first.score,
-            "answers": len(answers), "accepted_answer": int(accepted) if accepted.isdecimal() else None,
+            "answers": len(good), "accepted_answer": int(accepted) if accepted.isdecimal() else None,
             "tags": TAG.findall(first.fields.get("Tags", "")), "created": first.fields.get("CreationDate"),
             "url": f"{site}/q/{first.id}" if site else None, "license": " AND ".join(sorted(set(licenses))),
             "license_evidence": ", ".join(sorted(set(evidence))),

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field
 
 from curate.collect.columns import Selection, document_table
 from curate.collect.dumps.pages import Page, Site, parse_page, parse_site, split_pages
-from curate.collect.dumps.parts import dump_parts, dump_stream
+from curate.collect.dumps.parts import DumpStream, dump_parts
 from curate.stages.contract import Part, Passed, Rejected, Source, SourceContext
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Paths = Annotated[
 class Wikipedia(Source):
     """Reads the pages of a dump of Wikipedia or another MediaWiki (`pages-articles.xml.bz2`), as wiki text for `wiki_text`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("pyarrow",)
     planning: ClassVar[frozenset[str]] = frozenset({"paths"})
 
@@ -65,7 +65,7 @@ class Wikipedia(Source):
 
     def read(self, part: Part) -> Iterator[pa.Table | Rejected | Passed]:
         """Pages, and what is none."""
-        stream = dump_stream(part)
+        stream = DumpStream(part)
         passed: Counter[str] = Counter()
         held: list[tuple[int, Page]] = []
         size, site = 0, Site("", ())
@@ -90,8 +90,7 @@ class Wikipedia(Source):
                 held, size = [], 0
         if held:
             yield self._table(held, site, part.name)
-        if stream.damage:
-            yield Rejected(stream.position, *stream.damage)
+        yield from stream.damage
         for kind, count in sorted(passed.items()):
             yield Passed(kind, count)
 

@@ -1,9 +1,10 @@
 """Documents from Common Crawl: from lists of its WARC and WET files, or from lines of its index by ranges of bytes.
 
-What is kept of a file are the records that were asked for, unpacked and else as they came, so that reading is that of any
-WARC file (curate/collect/archives.py). Files come in ranges, in order, and where a fetch is stands beside what it
-kept: killed, it goes on there. The servers answer with 503 when many ask: that is waited out, longer each time. A name of a
-crawl that is none is told before anything else, since all later errors would be of it.
+What is kept of a file are the records that were asked for, unpacked, their codings undone, texts in UTF-8, and else as they
+came: so an erasure sees into them, and reading is that of any WARC file (curate/collect/archives.py). Files come in
+ranges, in order, and where a fetch is stands beside what it kept: killed, it goes on there. The servers answer with 503
+when many ask: that is waited out, longer each time. A name of a crawl that is none is told before anything else, since
+all later errors would be of it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,16 @@ from pydantic import BeforeValidator, Field, model_validator
 from curate.collect.archives import read_warc
 from curate.collect.columns import Selection
 from curate.collect.fetch.client import Client, Limits, public_url
-from curate.collect.fetch.crawled import Entry, Record, members, parse_entry, parse_record, put_together, taken_apart
+from curate.collect.fetch.crawled import (
+    Entry,
+    Record,
+    as_utf8,
+    members,
+    parse_entry,
+    parse_record,
+    put_together,
+    taken_apart,
+)
 from curate.collect.fetch.ranges import Ranges, is_address
 from curate.collect.fetch.rows import KEY
 from curate.errors import CurateError
@@ -64,7 +74,7 @@ class Kept(NamedTuple):
 class CommonCrawl(Fetched):
     """Reads pages of Common Crawl: WARC or WET files, or records that its index names; fetched once, and pinned."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("pyarrow", "FastWARC", "Resiliparse")
     pace: ClassVar[frozenset[str]] = frozenset({"allow", "rate", "retries", "seconds", "agent", "chunk_bytes"})
     planning: ClassVar[frozenset[str]] = frozenset(
@@ -145,7 +155,7 @@ class CommonCrawl(Fetched):
         ):
             names = Ranges(self.base, desk.root, whole)
             ranges = Ranges(self.base, desk.root, client)
-            found = self._entries(names) if self.index else self._paths(names)
+            found, left_out = self._entries(names) if self.index else self._paths(names)
             digest = hashlib.sha256(json.dumps(found).encode()).hexdigest()
             if desk.state.get("list") not in (None, digest):
                 desk.start_over()
@@ -154,10 +164,10 @@ class CommonCrawl(Fetched):
             for rows, at in walk(ranges, found, dict(desk.state.get("at", {})), counts, desk):
                 desk.keep(_table(rows), {"list": digest, "at": at, "counts": dict(counts)})
         base = public_url(self.base) if is_address(self.base) else self.base
-        return {"address": base.rstrip("/"), "listed": len(found), "records": dict(sorted(counts.items()))}
+        return {"address": base.rstrip("/"), "listed": len(found), "records": dict(sorted((counts + left_out).items()))}
 
-    def _paths(self, ranges: Ranges) -> list[str]:
-        """The files to read."""
+    def _paths(self, ranges: Ranges) -> tuple[list[str], Counter[str]]:
+        """The files to read, and how many lines name one again."""
         place = self.paths or ranges.place(f"crawl-data/{self.snapshot}/{self.form}.paths.gz")
         lines = [line.strip() for line in _unpacked(ranges.whole(place), place).splitlines() if line.strip()]
         for line in lines:
@@ -165,11 +175,18 @@ class CommonCrawl(Fetched):
             self._of_snapshot(line, place)
         if not lines:
             raise CurateError(f"`{place}` names no files")
+        again = len(lines) - len(set(lines))
+        lines = list(dict.fromkeys(lines))
         count = min(self.files or len(lines), len(lines))
-        return [lines[number * len(lines) // count] for number in range(count)]
+        found = [lines[number * len(lines) // count] for number in range(count)]
+        return found, Counter({"file named again": again} if again else {})
 
-    def _entries(self, ranges: Ranges) -> list[Entry | list[str]]:
-        """The records to read, by file and offset; of a line that names none, where it stands and what is wrong."""
+    def _entries(self, ranges: Ranges) -> tuple[list[Entry | list[str]], Counter[str]]:
+        """The records to read, by file and offset, and how many lines are of others or name one again.
+
+        Of a line that names none: where it stands, and what is wrong.
+        """
+        left_out: Counter[str] = Counter()
         found: dict[tuple[str, int], Entry] = {}
         bad: list[Entry | list[str]] = []
         for place in self.index:
@@ -181,8 +198,11 @@ class CommonCrawl(Fetched):
                     bad.append([f"{place}:{number}", one])
                 elif one and self._wanted(Record("response", one.url, one.mime, one.languages, None)):
                     self._of_snapshot(one.file, place)
+                    left_out["named again"] += (one.file, one.offset) in found
                     found.setdefault((one.file, one.offset), one)
-        return [*bad, *(found[key] for key in sorted(found))]
+                elif one:
+                    left_out["not asked for"] += 1
+        return [*bad, *(found[key] for key in sorted(found))], +left_out
 
     def _of_snapshot(self, file: str, place: str) -> None:
         if self.snapshot is not None and f"/{self.snapshot}/" not in f"/{file}":
@@ -215,7 +235,7 @@ class CommonCrawl(Fetched):
                 rows = []
 
     def _by_entry(self, ranges: Ranges, one: Entry) -> Kept:
-        data = ranges.read(one.file, one.offset, one.length)
+        data = ranges.span(one.file, one.offset, one.length)
         key = f"{one.file}:{one.offset}"
         _, member, head = next(
             members(lambda start, size: data[start : start + size], 0, len(data)), (0, None, "it is empty")
@@ -240,9 +260,11 @@ class CommonCrawl(Fetched):
                 row = self._by_record(f"{name}:{place}", member, head, counts)
                 rows += [row] if row else []
                 size += len(row.content or b"") if row else 0
-                passed += len(member or b"")
+                if member is None:
+                    continue  # damage has no end of its own: a piece ends behind a member, where one may start again
+                passed += len(member)
                 if max(size, passed // 8) >= PIECE_BYTES or len(rows) >= PIECE_ROWS:
-                    yield rows, {"file": number, "offset": place + len(member or b"")}
+                    yield rows, {"file": number, "offset": place + len(member)}
                     rows, size, passed = [], 0, 0
             desk.say(f"{number + 1:,} of {len(found):,} files")
             yield rows, {"file": number + 1, "offset": 0}
@@ -268,13 +290,17 @@ class CommonCrawl(Fetched):
         """The pages of a piece."""
         table = store.read_table(part.location.partition(":")[2])
         heads, contents, keys = (table.column(name) for name in ("head", "content", KEY))
-        row_at, offset, held = dict[int, int](), 0, list[bytes]()
+        row_at, offset, held, emptied = dict[int, int](), 0, list[bytes](), 0
         for row, detail in enumerate(table.column("detail").to_pylist()):
             if detail is not None:
                 yield Rejected(row, "corrupt", f"{keys[row]}: {detail}")
                 continue
+            head, content = heads[row].as_py(), contents[row].as_py()
+            if head is None or content is None:
+                emptied += 1
+                continue
             row_at[offset] = row
-            held.append(put_together(heads[row].as_py(), contents[row].as_py()))
+            held.append(put_together(head, content))
             offset += len(held[-1])
         columns = None if self.columns is None else tuple(name for name in self.columns if name not in COLUMNS)
         selection = Selection("text", None, columns, self.max_document_bytes, part.name)
@@ -287,6 +313,8 @@ class CommonCrawl(Fetched):
                 yield item
             else:
                 yield self._placed(item, table, row_at, keys.to_pylist(), str(part.extra["address"]))
+        if emptied:
+            yield Passed("emptied by an erasure", emptied)
         yield from erased_rows(part)
 
     def _placed(
@@ -306,6 +334,8 @@ class CommonCrawl(Fetched):
 
 def _kept(key: str, member: bytes, told: Record) -> Kept:
     found = taken_apart(member)
+    if not isinstance(found, str):
+        found = as_utf8(*found)
     if isinstance(found, str):
         return Kept(key, detail=found)
     return Kept(key, *found, told.languages, told.truncated)

@@ -8,7 +8,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Entry", "Record", "members", "parse_entry", "parse_record", "put_together", "taken_apart"]
+from curate.collect.charsets import decode_page
+from curate.collect.http import Head, read_head, undo_codings
+
+__all__ = ["Entry", "Record", "as_utf8", "members", "parse_entry", "parse_record", "put_together", "taken_apart"]
 
 MAGIC = b"\x1f\x8b\x08"
 HEAD_BYTES = 1 << 16
@@ -16,6 +19,13 @@ STEP = 1 << 20
 LONGEST = 64 << 20
 """Bytes of a member above which it is no record of this crawl, which cuts what it fetches at 5 MB."""
 LENGTH = re.compile(rb"(?im)^(content-length:[ \t]*)(\d+)")
+CODED = re.compile(
+    rb"(?im)^(?:content-type|content-encoding|transfer-encoding|content-length)[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*"
+)
+TYPED = re.compile(rb"(?im)^content-type[ \t]*:[ \t]*([^\r\n]*)")
+TEXTS = ("text/html", "application/xhtml+xml", "text/plain")
+CODES = re.compile(r"[A-Za-z,-]{1,200}")
+FARTHEST = 2**63 - 1 - LONGEST
 HEADER = re.compile(rb"^([A-Za-z-]+):[ \t]*([^\r\n]*)", re.MULTILINE)
 
 
@@ -62,16 +72,30 @@ def parse_entry(line: str) -> Entry | str:
     try:
         found: Any = json.loads(line[line.index("{") :])
         one = Entry(
-            str(found["filename"]), int(found["offset"]), int(found["length"]), str(found["url"]),
+            str(found["filename"]), _number(found["offset"]), _number(found["length"]), str(found["url"]),
             str(found.get("mime-detected") or found.get("mime") or ""), found.get("languages") or None,
         )  # fmt: skip
     except (ValueError, RecursionError):
         return "it is no JSON object, or its numbers are none"
     except (KeyError, TypeError, AttributeError) as error:
         return f"it lacks {error}" if isinstance(error, KeyError) else "it is no JSON object"
-    if one.offset < 0 or not 0 < one.length <= LONGEST:
+    if one.offset > FARTHEST or not 0 < one.length <= LONGEST:
         return f"offset {one.offset} and length {one.length} are none of a record"
+    if one.languages is not None and not (isinstance(one.languages, str) and CODES.fullmatch(one.languages)):
+        return "its languages are no codes with commas between"
     return one
+
+
+def _number(value: Any) -> int:
+    """A number as an index writes it, with or without quotes.
+
+    Raises:
+        ValueError: It is none.
+    """
+    text = str(value)
+    if isinstance(value, str | int) and text.isascii() and text.isdecimal() and len(text) <= 20:
+        return int(text)
+    raise ValueError("no number")
 
 
 def parse_record(head: bytes) -> Record | None:
@@ -186,6 +210,35 @@ def taken_apart(member: bytes) -> tuple[bytes, bytes] | str:
     if not 0 <= length <= len(rest) or rest[length:].strip():
         return "its content is not as long as it says"
     return head, rest[:length]
+
+
+def as_utf8(head: bytes, content: bytes) -> tuple[bytes, bytes] | str:
+    """A record with its codings undone, and a text in UTF-8 that says so; as it came where it is that, or what is wrong.
+
+    So an erasure, which looks for UTF-8, sees what a reader would, and what it replaces is a text still. Digests in the
+    headers remain those of what the crawl was sent.
+    """
+    typed = TYPED.search(head)
+    declared = typed[1].strip().decode("latin-1") if typed else ""
+    found = None if declared.lower().startswith(TEXTS) else read_head(content)
+    inner = found or Head(0, {"content-type": declared}, 0)
+    body = content[inner.end :]
+    is_text = inner.content_type in TEXTS
+    try:
+        data = undo_codings(body, inner.headers, LONGEST)
+    except ValueError as error:
+        return f"the content cannot be decoded: {error}" if is_text else (head, content)
+    if len(data) > LONGEST:
+        return f"it unpacks to more than {LONGEST >> 20} MB"
+    new = decode_page(data, declared=inner.charset).encode() if is_text else data
+    if new == body:
+        return head, content
+    said = b"Content-Type: " + inner.headers.get("content-type", "").encode("latin-1", "replace")
+    if is_text:
+        said = b"Content-Type: %s; charset=utf-8" % inner.content_type.encode("latin-1", "replace")
+    if found is None:
+        return TYPED.sub(lambda _: said, head, count=1), new
+    return head, CODED.sub(b"", content[: inner.end]).rstrip(b"\r\n") + b"\r\n" + said + b"\r\n\r\n" + new
 
 
 def put_together(head: bytes, content: bytes) -> bytes:
