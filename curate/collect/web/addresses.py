@@ -46,11 +46,11 @@ def canonical(url: str, base: str = "") -> str | None:
         joined = urljoin(base, re.sub(r"[\t\r\n]", "", url.strip(" \x00\t\r\n\f")))
         parts = urlsplit(joined)
         host = _host(parts.hostname or "")
-        if parts.scheme not in PORTS or not host:
-            return None
         port = parts.port
+        if parts.scheme not in PORTS or not host or port == 0:
+            return None
         text = f"{parts.scheme}://{host}{f':{port}' if port not in (None, PORTS[parts.scheme]) else ''}"
-        text += _plain(_without_dots(PATH_SESSION.sub("", parts.path)) or "/", KEPT)
+        text += _without_dots(PATH_SESSION.sub("", _plain(parts.path, KEPT))) or "/"  # `%2e%2e` is `..`
         pieces: list[str] = [_plain(one, KEPT + "?") for one in parts.query.split("&")]
         query = "&".join(sorted(piece for piece in pieces if piece and _says(piece)))
         return f"{text}?{query}" if query else text

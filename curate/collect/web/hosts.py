@@ -89,7 +89,10 @@ class Host:
 
         if self._stop.is_set():
             raise Stopped
-        credentials = self.credentials if origin(url) in self.own else {}
+        try:
+            credentials = self.credentials if origin(url) in self.own else {}
+        except CurateError as error:
+            return Came("unreachable", error.problem)
         try:
             answer = self.client.get(url, headers, credentials=credentials, follow=follow, wanted=wanted)
         except NotPublic as error:

@@ -134,7 +134,7 @@ def reserved(value: Any) -> bool:
 
 def _policy(rule: Mapping[str, Any]) -> str:
     policy = rule.get("tdm-policy")
-    return f", policy {policy[:500]}" if isinstance(policy, str) else ""
+    return f", policy {policy[:500].encode('utf-8', 'replace').decode()}" if isinstance(policy, str) else ""
 
 
 def _fits(location: str, path: str) -> bool:

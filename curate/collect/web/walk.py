@@ -21,7 +21,7 @@ from curate import jsontext
 from curate.collect.fetch.client import origin, public_url
 from curate.collect.fetch.rows import KEY
 from curate.collect.web.addresses import alike, has_credential, host_of, trap
-from curate.collect.web.answers import plain_row
+from curate.collect.web.answers import became, plain_row
 from curate.collect.web.before import Before
 from curate.collect.web.hosts import Came, Host
 from curate.collect.web.records import Row, row_of, table_of
@@ -317,7 +317,7 @@ class Walk:
             self.desk.say(f"{public_url(url)} cannot be had now; it stays as it was fetched at {old['fetched_at']}")
             self._keep([old])
         else:
-            self._keep(self.source.rows(url, came, host, met.kind, values))
+            self._keep(became(self.source, url, came, host, met.kind, values))
         host.bytes += self.kept[url]["bytes"] or 0
         if self.asked and len(self.kept) % TOLD == 0:
             self.desk.say(f"{len(self.kept):,} addresses asked for, {len(self.met):,} met")

@@ -1,0 +1,93 @@
+"""What whoever publishes can write to end a crawl, to slip past a rule, or to be lost: each costs itself, and is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from curate.collect.web.addresses import canonical
+from curate.collect.web.feed import Feed
+from tests.collect.web.site import page
+
+HTML = {"Content-Type": "text/html"}
+XML = {"Content-Type": "application/xml"}
+JSON = {"Content-Type": "application/json"}
+ROBOTS = "/robots.txt"
+TDM = "/.well-known/tdmrep.json"
+
+
+def rss(*items):
+    inner = "".join(f"<item>{item}</item>" for item in items)
+    return 200, XML, f"<rss version='2.0'><channel>{inner}</channel></rss>".encode()
+
+
+def feeds(site, *paths, **settings):
+    return site.fetch(Feed, urls=[f"{site.web.url}{path}" for path in paths], **settings)
+
+
+# ---- what ended a crawl
+
+
+def test_half_a_character_in_linked_data_or_in_a_policy_ends_no_crawl(site):
+    linked = '<script type="application/ld+json">{"license": "x \\ud800 y"}</script>'
+    site.pages = {
+        "/": page("/a", "/no"), "/a": page(head=linked), "/no": page(),
+        TDM: (200, JSON, b'[{"location": "/no", "tdm-reservation": 1, "tdm-policy": "\\ud800"}]'),
+    }  # fmt: skip
+    assert set(site.fetch()) == {"/", "/a"}
+    assert site.reasons() == {"/no": "opt_out"}
+
+
+@pytest.mark.parametrize("title", ["&#99999999999999;", "&#xD800;", "fine"])
+@pytest.mark.parametrize("encoding", ["utf-8", "unicode_escape", "idna"])
+def test_a_feed_that_its_reader_fails_at_costs_itself(site, title, encoding):
+    item = (
+        f"<item><title>{title} & more</title><guid>\\ud800 {title}</guid><description>{title} text</description></item>"
+    )
+    told = f"<?xml version='1.0' encoding='{encoding}'?><rss version='2.0'><channel>{item}</channel></rss>"
+    site.pages = {"/bad": (200, XML, told.encode()), "/good": rss("<link>/a</link><description>text</description>")}
+    assert "/a" in feeds(site, "/bad", "/good")
+    row = site.rows()["/bad"]
+    assert row["reason"] in ("feed", "damaged")
+    assert row["reason"] == "feed" or row["detail"].startswith("it cannot be read: ")
+
+
+def test_what_fails_while_an_answer_is_read_costs_that_answer(site, monkeypatch):
+    def fails(*_):
+        raise OverflowError("cannot convert")
+
+    site.pages = {"/": page("/a"), "/a": (200, {**HTML, "X-Robots-Tag": "all"}, b"a")}
+    monkeypatch.setattr(
+        "curate.collect.web.answers.opt_out", lambda headers, *_: fails() if "x-robots-tag" in headers else []
+    )
+    assert set(site.fetch()) == {"/"}
+    assert site.rows()["/a"]["reason"] == "damaged"
+    assert site.rows()["/a"]["detail"] == "it cannot be read: OverflowError"
+
+
+def test_an_address_with_port_0_is_none(site):
+    site.pages = {
+        "/": page("http://x.example:0/", "/a"), "/a": page(),
+        "/feed": rss("<link>http://x.example:0/</link>", f"<link>{site.web.url}/a</link>"),
+    }  # fmt: skip
+    assert canonical("http://x.example:0/") is None
+    assert set(site.fetch(scope="domain")) == {"/", "/a"}
+    assert set(feeds(site, "/feed", follow=True)) == {"/a"}
+
+
+# ---- what slipped past a rule
+
+
+def test_dots_that_are_written_as_codes_are_dots(site):
+    for written, meant in {
+        "/a/%2e%2e/b": "/b", "/a/%2E./%2e/b/%2e%2e": "/", "/a/..;jsessionid=1/b": "/b", "/a/%252e%252e/b": "/a/%252e%252e/b",
+        "/a/.%2e;j%73essionid=1/c": "/c", "/%%341/%4%31": "/%2541/%2541",
+    }.items():  # fmt: skip
+        found = canonical(f"http://x.example{written}")
+        assert found == f"http://x.example{meant}"
+        assert canonical(found) == found
+    site.pages = {
+        "/": page("/open/%2e%2e/closed/x"), "/closed/x": page(),
+        ROBOTS: (200, {"Content-Type": "text/plain"}, b"User-agent: *\nDisallow: /closed"),
+    }  # fmt: skip
+    assert set(site.fetch()) == {"/"}
+    assert site.reasons() == {"/closed/x": "robots"}
