@@ -298,7 +298,8 @@ def _headers(given: list[tuple[bytes, bytes]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in given:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
+        between = "\n" if key == "x-robots-tag" else ", "  # whom a word is for counts to the end of its header
+        found[key] = f"{found[key]}{between}{text}" if key in found else text
     return found
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from curate.collect.fetch.credentials import names_credential
 
-__all__ = ["Scope", "alike", "canonical", "has_credential", "host_of", "in_scope", "trap"]
+__all__ = ["Scope", "alike", "canonical", "has_credential", "host_of", "in_scope", "spelled", "trap"]
 
 Scope = Literal["host", "prefix", "domain"]
 LONGEST = 2000
@@ -56,6 +56,11 @@ def canonical(url: str, base: str = "") -> str | None:
         return f"{text}?{query}" if query else text
     except (ValueError, UnicodeError):
         return None
+
+
+def spelled(pattern: str) -> str:
+    """What paths of addresses begin with, as it is written in a file of rules, in their one spelling."""
+    return _plain(pattern.encode("utf-8", "replace").decode(), KEPT + "?")
 
 
 def _host(name: str) -> str:

@@ -65,6 +65,7 @@ class Host:
             agent=source.agent, limits=source.limits(), allow=source.allow, secrets=source.secrets(), sleep=self._sleep
         )
         self.rules: Rules | None = None
+        self.reserved: str | None = None
         self.pages = self.bytes = 0
 
     def _sleep(self, seconds: float) -> None:
@@ -79,7 +80,7 @@ class Host:
         Args:
             url: On this host.
             headers: Sent with it.
-            follow: For robots.txt, which counts for this host wherever it is kept.
+            follow: For files of rules, which count for this host wherever they are kept.
             all_types: Whether an answer of any media type is read.
         """
 
@@ -106,10 +107,15 @@ class Host:
         kept = {name: value for name, value in answer.headers.items() if name not in ("set-cookie", "set-cookie2")}
         return Came(None, None, answer.status, kept, answer.body, f"{answer.fetched[:19]}Z")
 
-    def obey(self, robots: Came, reservations: bytes | None) -> None:
+    def obey(self, robots: Came, tdmrep: Came) -> None:
         """Take the rules of the host, and the pace that they ask for."""
         kind = robots.headers.get("content-type", "").partition(";")[0].strip().lower()
+        reservations = tdmrep.body if tdmrep.status == 200 else None
         self.rules = Rules(self.source.agent, robots.status, robots.body, kind, reservations, robots.detail)
+        if tdmrep.status is None or tdmrep.status >= 500:
+            self.reserved = tdmrep.detail or f"tdmrep.json is answered with {tdmrep.status}"
+        elif self.rules.unreadable:
+            self.reserved = "tdmrep.json cannot be read"
         asked = self.rules.delay if "robots" in self.source.obey else None
         self.client.limits = self.client.limits._replace(pause=max(self.source.delay, asked or 0.0))
 
@@ -126,6 +132,8 @@ class Host:
                 return "crawl_delay", f"Crawl-delay: {self.rules.delay:g}"
         if "content_signal" in obeyed and (said := self.rules.signal(url)):
             return "opt_out", said
+        if "tdm" in obeyed and self.reserved:
+            return "no_tdmrep", self.reserved
         return ("opt_out", said) if "tdm" in obeyed and (said := self.rules.reservation(url)) else None
 
     def noted(self, url: str) -> list[str]:

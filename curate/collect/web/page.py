@@ -42,6 +42,8 @@ LICENSE_NAMES = frozenset(
     }
 )
 AI = ("noai", "noimageai")
+VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+"""Words of an `X-Robots-Tag` that have a value; what else stands before a colon is an agent."""
 OptOut = tuple[str, str]
 """Which of the settings of `obey` it is, and what says so."""
 
@@ -171,17 +173,18 @@ def robots_words(header: str, agent: str) -> frozenset[str]:
     """The words of an `X-Robots-Tag`, without those for other agents: `noai, otherbot: noindex`.
 
     Args:
-        header: Its value; several headers with commas between.
+        header: Its value; several headers as lines.
         agent: The name under which it may speak of who asks.
     """
     words: set[str] = set()
-    mine = True
-    for piece in header.lower().split(","):
-        name, colon, rest = piece.partition(":")
-        if colon and name.strip() not in ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"):
-            mine, piece = name.strip() == agent, rest
-        if mine:
-            words.update(piece.split())
+    for line in header.lower().splitlines():
+        mine = True
+        for piece in line.split(","):
+            name, colon, rest = piece.partition(":")
+            if colon and name.strip() not in VALUED:
+                mine, piece = name.strip() == agent, rest
+            if mine:
+                words.update(piece.split())
     return frozenset(words)
 
 

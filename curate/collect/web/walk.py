@@ -212,7 +212,7 @@ class Walk:
             for name in new:
                 url = self._file(name, path)
                 if url not in self.kept and not self._closed(name, at):
-                    asked[pool.submit(self.hosts[name].ask, url, follow=at == "robots_txt", all_types=True)] = (
+                    asked[pool.submit(self.hosts[name].ask, url, follow=True, all_types=True)] = (
                         name,
                         url,
                         at,
@@ -221,7 +221,7 @@ class Walk:
             asked.clear()
         for name in new:
             robots, reservations = (self._kept_file(name, path) for path in ("/robots.txt", "/.well-known/tdmrep.json"))
-            self.hosts[name].obey(robots, reservations.body if reservations.status == 200 else None)
+            self.hosts[name].obey(robots, reservations)
 
     def _rules_came(self, asked: Mapping[Future[Came], tuple[str, str, str]]) -> None:
         waiting = set(asked)
@@ -230,7 +230,8 @@ class Walk:
             for future in done:
                 _, url, at = asked[future]
                 came = future.result()
-                row = plain_row(url, came, at, body=came.body[:ROBOTS_BYTES], depth=0)
+                most = ROBOTS_BYTES if at == "robots_txt" else None
+                row = plain_row(url, came, at, body=came.body[:most], depth=0)
                 row |= {"reason": at, "detail": f"{came.reason}: {came.detail}" if came.reason else None}
                 self._keep([row])
 
@@ -239,7 +240,7 @@ class Walk:
 
     def _closed(self, name: str, at: str) -> bool:
         row = self.kept.get(self._file(name, "/robots.txt"))
-        return at != "robots_txt" and row is not None and row["status"] is None
+        return at != "robots_txt" and "robots" in self.source.obey and row is not None and row["status"] is None
 
     def _kept_file(self, name: str, path: str) -> Came:
         url = self._file(name, path)

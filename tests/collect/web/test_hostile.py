@@ -6,6 +6,7 @@ import pytest
 
 from curate.collect.web.addresses import canonical
 from curate.collect.web.feed import Feed
+from curate.errors import ResumableError
 from tests.collect.web.site import page
 
 HTML = {"Content-Type": "text/html"}
@@ -91,3 +92,85 @@ def test_dots_that_are_written_as_codes_are_dots(site):
     }  # fmt: skip
     assert set(site.fetch()) == {"/"}
     assert site.reasons() == {"/closed/x": "robots"}
+
+
+def test_a_robots_txt_that_is_sent_as_a_web_page_counts(site):
+    site.pages = {"/": page("/a"), "/a": page(), ROBOTS: (200, HTML, b"# rules\n user-agent : *\nDisallow: /a")}
+    assert set(site.fetch()) == {"/"}
+    assert site.reasons() == {"/a": "robots"}
+
+
+def test_a_word_for_all_robots_in_a_header_of_its_own_counts(site):
+    def several(asked):
+        told = b"X-Robots-Tag: otherbot: noindex\r\nX-Robots-Tag: noai\r\nContent-Type: text/html"
+        asked.handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + told + b"\r\nContent-Length: 4\r\n\r\ntext")
+
+    site.pages = {"/": page("/a"), "/a": several}
+    assert set(site.fetch()) == {"/"}
+    assert site.rows()["/a"]["detail"] == "X-Robots-Tag: noai"
+
+
+RESERVED = (200, JSON, b'\xef\xbb\xbf[{"location": "/b\xc3\xbccher/*", "tdm-reservation": 1}]')
+LONG = (200, JSON, RESERVED[2] + b" " * 600_000)
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        (RESERVED, "opt_out"),
+        (LONG, "opt_out"),
+        ((301, {"Location": "/t.json"}, b""), "opt_out"),
+        ((503, {}, b""), "no_tdmrep"),
+        ((501, {}, b""), "no_tdmrep"),
+        ((200, JSON, b'[{"location": "/", "tdm-reser'), "no_tdmrep"),
+        ((404, {}, b""), None),
+        (page(text="nothing here"), None),
+    ],
+)
+def test_reservations_that_are_elsewhere_long_or_cannot_be_had_count(site, told, reason):
+    site.pages = {"/": page(), "/b%C3%BCcher/a": page(), TDM: told, "/t.json": RESERVED}
+    seeds = [f"{site.web.url}/b\u00fccher/a", f"{site.web.url}/"]
+    if reason == "no_tdmrep":
+        with pytest.raises(ResumableError, match="is no_tdmrep"):
+            site.fetch(seeds=seeds)
+        assert not site.asked
+        assert len(site.fetch(seeds=seeds, obey=["robots"])) == 2
+        return
+    assert len(site.fetch(seeds=seeds)) == (1 if reason else 2)
+    assert set(site.reasons().values()) == ({reason} if reason else set())
+
+
+def test_reservations_count_where_robots_txt_cannot_be_had_and_is_not_obeyed(site):
+    site.pages = {"/": page("/b%c3%bccher/a"), "/b%C3%BCcher/a": page(), TDM: RESERVED, ROBOTS: (503, {}, b"")}
+    assert set(site.fetch(obey=["tdm"])) == {"/"}
+    assert site.reasons() == {"/b%C3%BCcher/a": "opt_out"}
+
+
+# ---- what was lost
+
+
+def entry(text, guid="", link="", title="t"):
+    return f"<title>{title}</title><description>{text}</description><guid isPermaLink='false'>{guid}</guid><link>{link}</link>"
+
+
+def test_every_entry_of_a_feed_is_accounted_for_whatever_it_is_called(site):
+    long = "x" * 500
+    site.pages = {"/feed": rss(
+        entry("one", "same"), entry("two", "same"), entry("two", "same"), entry("three", long + "3"), entry("four", long + "4"),
+        entry("five"), entry("six"), entry("seven &#xD8;", "half"), entry("", "none"),
+    )}  # fmt: skip
+    feeds(site, "/feed")
+    rows = [row for url, row in site.rows().items() if url.startswith("/feed#")]
+    assert len(rows) == 9
+    texts = {row["body"].partition(b"<body>")[2].partition(b"<")[0].decode() for row in rows if row["body"]}
+    assert texts == {"one", "two", "three", "four", "five", "six", "seven \u00d8"}
+    assert sorted(row["reason"] for row in rows if row["reason"]) == ["duplicate", "empty"]
+    first = site.rows()
+    feeds(site, "/feed", refresh=True)
+    assert site.rows().keys() == first.keys()
+
+
+def test_an_entry_that_leads_nowhere_is_accounted_for(site):
+    site.pages = {"/a": page(), "/feed": rss(entry("", "a", "/a"), entry("b"), entry("c", link="mailto:a@b.example"))}
+    assert set(feeds(site, "/feed", follow=True)) == {"/a"}
+    assert sorted(site.reasons().values()) == ["feed", "no_link", "no_link"]
