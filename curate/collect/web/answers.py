@@ -72,10 +72,11 @@ def page_row(url: str, came: Came, source: Web, host: Host, **values: Any) -> Ro
     words = robots_words(came.headers.get("x-robots-tag", ""), agent) | (page.robots if page else frozenset())
     indexed = "robots" not in source.obey or not {"noindex", "none"} & words
     reason = "opt_out" if refused else None if indexed and body else "noindex" if body else "empty"
+    cut = [page.cut] if page and page.cut else []
     evidence = [text for _, text in said] + host.noted(url)
     return plain_row(
         url, came, reason, media_type=kind, body=None if reason else body, opt_out="; ".join(evidence) or None,
-        detail="; ".join(refused) or None, **_said(page, words, source), **values,
+        detail="; ".join([*refused, *cut]) or None, **_said(page, words, source), **values,
     )  # fmt: skip
 
 

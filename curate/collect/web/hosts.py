@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Came", "Host", "Stopped"]
 
+LIST_BYTES = 50 << 20
+"""Most bytes of what is no page (robots.txt, sitemaps, feeds), as the protocol of sitemaps has it."""
+
 
 class Stopped(Exception):
     """Somebody asked to end while a host waited."""
@@ -81,7 +84,7 @@ class Host:
             url: On this host.
             headers: Sent with it.
             follow: For files of rules, which count for this host wherever they are kept.
-            all_types: Whether an answer of any media type is read.
+            all_types: Whether an answer of any media type is read, and as a list of addresses, which may be longer than a page.
         """
 
         def wanted(status: int, found: Mapping[str, str]) -> bool:
@@ -94,6 +97,7 @@ class Host:
             credentials = self.credentials if origin(url) in self.own else {}
         except CurateError as error:
             return Came("unreachable", error.problem)
+        self.client.limits = self.client.limits._replace(bytes=LIST_BYTES if all_types else self.source.page_bytes)
         try:
             answer = self.client.get(url, headers, credentials=credentials, follow=follow, wanted=wanted)
         except NotPublic as error:

@@ -6,6 +6,7 @@ import pytest
 
 from curate.collect.web.addresses import canonical
 from curate.collect.web.feed import Feed
+from curate.collect.web.sitemap import Sitemap
 from curate.errors import ResumableError
 from tests.collect.web.site import page
 
@@ -174,3 +175,50 @@ def test_an_entry_that_leads_nowhere_is_accounted_for(site):
     site.pages = {"/a": page(), "/feed": rss(entry("", "a", "/a"), entry("b"), entry("c", link="mailto:a@b.example"))}
     assert set(feeds(site, "/feed", follow=True)) == {"/a"}
     assert sorted(site.reasons().values()) == ["feed", "no_link", "no_link"]
+
+
+def test_links_and_tags_beyond_the_limits_of_a_page_are_told(site, monkeypatch):
+    monkeypatch.setattr("curate.collect.web.page.LINKS", 2)
+    monkeypatch.setattr("curate.collect.web.page.TAGS", 6)
+    site.pages = {"/": page("/a", "/b", "/c"), "/a": page("/a") * 9, "/b": page()}
+    assert set(site.fetch()) == {"/", "/a", "/b"}
+    assert [site.rows()[path]["detail"] for path in ("/", "/a", "/b")] == [
+        "not followed: 1 links beyond 2", "not followed: what stands behind 6 tags", None,
+    ]  # fmt: skip
+    assert site.said == ["2 pages have more links than are followed; `detail` of their addresses says how many"]
+
+
+def test_lists_and_rules_have_a_limit_of_their_own_and_not_that_of_pages(site):
+    rules = b"User-agent: *\nDisallow: /b\n" + b"#" * 600_000
+    locations = "".join(f"<url><loc>{site.web.url}{path}</loc></url>" for path in ("/a", "/b"))
+    site.pages = {
+        ROBOTS: (200, {"Content-Type": "text/plain"}, rules), "/a": page(), "/b": page(),
+        "/s.xml": (200, XML, f"<urlset>{locations}{' ' * 3000}</urlset>".encode()),
+        "/feed": rss(f"<link>{site.web.url}/a</link>", " " * 3000),
+    }  # fmt: skip
+    assert set(site.fetch(Sitemap, urls=[f"{site.web.url}/s.xml"], page_bytes=1000)) == {"/a"}
+    assert site.reasons() == {"/s.xml": "sitemap", "/b": "robots"}
+    assert set(feeds(site, "/feed", follow=True, page_bytes=1000)) == {"/a"}
+
+
+def test_addresses_beyond_the_limit_of_a_sitemap_cost_nothing_and_what_is_none_is_counted(site, monkeypatch):
+    spelled = []
+    monkeypatch.setattr("curate.collect.web.sitemap.ADDRESSES", 3)
+    monkeypatch.setattr("curate.collect.web.sitemap.canonical", lambda *one: spelled.append(one) or canonical(*one))
+    site.pages = {
+        "/s.txt": (200, XML, "\n".join(["/a", "mailto:x", "/b", *"cdefg"]).encode()),
+        "/a": page(),
+        "/b": page(),
+    }
+    assert set(site.fetch(Sitemap, urls=[f"{site.web.url}/s.txt"])) == {"/a", "/b"}
+    assert site.rows()["/s.txt"]["detail"] == "1 are no addresses; 5 addresses beyond 3 are not asked for"
+    assert len(spelled) == 3
+
+
+def test_entries_of_a_feed_are_settled_with_one_reading_of_their_piece(site, monkeypatch):
+    read, name = [], type(site.store).read_table
+    monkeypatch.setattr(type(site.store), "read_table", lambda self, *one: read.append(one) or name(self, *one))
+    site.pages = {"/feed": rss(*(entry(f"text {number}", f"{number}") for number in range(200)))}
+    feeds(site, "/feed")
+    assert len(site.rows()) == 203
+    assert len(read) < 20
