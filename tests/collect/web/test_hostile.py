@@ -222,3 +222,14 @@ def test_entries_of_a_feed_are_settled_with_one_reading_of_their_piece(site, mon
     feeds(site, "/feed")
     assert len(site.rows()) == 203
     assert len(read) < 20
+
+
+def test_a_redirection_that_is_written_as_utf_8_leads_where_it_says(site):
+    def moved(asked):
+        asked.handler.wfile.write("HTTP/1.1 301 Moved\r\nLocation: /caf\u00e9\r\nContent-Length: 0\r\n\r\n".encode())
+
+    site.pages = {"/": page("/old", "/caf%E9"), "/old": moved, "/caf%C3%A9": page(), "/caf%E9": page()}
+    assert set(site.fetch()) == {"/", "/caf%C3%A9", "/caf%E9"}
+    site.pages |= {ROBOTS: moved, "/caf%C3%A9": (200, {}, b"User-agent: *\nDisallow: /old")}
+    site.fetch()
+    assert site.reasons()["/old"] == "robots"
