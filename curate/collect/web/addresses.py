@@ -128,8 +128,8 @@ def in_scope(url: str, seeds: Sequence[str], scope: Scope) -> bool:
 def _registered(host: str) -> str:
     from tldextract import TLDExtract
 
-    found = TLDExtract(suffix_list_urls=(), cache_dir=None)(host)
-    return f"{found.domain}.{found.suffix}" if found.suffix else host
+    found = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)(host)  # `me.github.io`
+    return f"{found.domain}.{found.suffix}" if found.suffix and found.domain else host
 
 
 def _domain(url: str) -> str:

@@ -1,9 +1,9 @@
 """What a host lets robots have: robots.txt (RFC 9309), `Content-Signal` in it, and TDMRep's file.
 
 Protego decides about paths: the longest match, `*` and `$`. Who matches a `Content-Signal` is decided by Protego, too, in a
-copy of the file where `ai-train=no` is written as `Disallow`. A robots.txt that is a web page is none (one that is only called
-so, and speaks to a `User-agent:`, counts), and a byte order mark before the first line is no part of it. Without an answer,
-or with one of 5xx, nothing is allowed; with 4xx, everything.
+copy of the file where `ai-train=no` is written as `Disallow`; before the first `User-agent` it is for everyone. A robots.txt
+that is a web page is none (one that is only called so, and speaks to a `User-agent:`, counts), and a byte order mark before the
+first line is no part of it. Without an answer, or with one of 5xx, nothing is allowed; with 4xx, everything.
 TDMRep (W3C community report, 2024, section 5): the first rule of `/.well-known/tdmrep.json` that fits a path counts. One that
 cannot be had or read reserves everything; what does not look like JSON (a web page for whatever is asked for) is none.
 """
@@ -76,6 +76,10 @@ class Rules:
         is_page = is_page or ("html" in media_type and not SPEAKS.search(text))
         self._text = "" if is_page else text
         self._rules, self._signals = _parsed(self._text), _parsed(_signals(self._text))
+        before_groups = map(LINE.match, SPEAKS.split(self._text, 1)[0].splitlines())
+        self._forbidden = any(
+            one[1].lower() == "content-signal" and signal_forbids(one[2]) for one in before_groups if one
+        )
         read = _reservations(reservations)
         self.unreadable = read is None
         self._reservations = read or []
@@ -91,7 +95,8 @@ class Rules:
 
     def signal(self, url: str) -> str | None:
         """What says that nobody may train on a page, in robots.txt."""
-        return None if self._signals.can_fetch(url, self.name) else "robots.txt: Content-Signal: ai-train=no"
+        free = not self._forbidden and self._signals.can_fetch(url, self.name)
+        return None if free else "robots.txt: Content-Signal: ai-train=no"
 
     def reservation(self, url: str) -> str | None:
         """What reserves the rights of text and data mining of a page, in TDMRep's file."""

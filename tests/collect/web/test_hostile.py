@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from curate.collect.web.addresses import canonical
+from curate.collect.web.addresses import canonical, in_scope
 from curate.collect.web.feed import Feed
+from curate.collect.web.robots import Rules
 from curate.collect.web.sitemap import Sitemap
 from curate.errors import ResumableError
 from tests.collect.web.site import page
@@ -145,6 +146,21 @@ def test_reservations_count_where_robots_txt_cannot_be_had_and_is_not_obeyed(sit
     site.pages = {"/": page("/b%c3%bccher/a"), "/b%C3%BCcher/a": page(), TDM: RESERVED, ROBOTS: (503, {}, b"")}
     assert set(site.fetch(obey=["tdm"])) == {"/"}
     assert site.reasons() == {"/b%C3%BCcher/a": "opt_out"}
+
+
+def test_a_signal_before_the_first_group_is_for_everyone():
+    for told, forbidden in {"ai-train=no": True, "ai-train=yes": False, "search=yes": False}.items():
+        text = f"# ours\nContent-Signal: {told}\nUser-agent: reader\nAllow: /\n"
+        assert bool(Rules("reader/1.0", 200, text.encode()).signal("http://a.example/x")) is forbidden
+
+
+def test_hosts_of_those_who_only_share_a_provider_are_not_one_domain():
+    seeds = ["https://alice.github.io/", "https://www.a.co.uk/"]
+    inside = ("https://blog.alice.github.io/", "https://b.a.co.uk/")
+    assert all(in_scope(url, seeds, "domain") for url in inside)
+    assert not any(
+        in_scope(url, seeds, "domain") for url in ("https://bob.github.io/", "https://github.io/", "https://b.co.uk/")
+    )
 
 
 # ---- what was lost
