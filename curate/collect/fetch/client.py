@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from string import punctuation
 from types import TracebackType
 from typing import NamedTuple, Self
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 import httpcore
 
@@ -252,7 +254,8 @@ class Client:
         self._ends = time.monotonic() + self.limits.seconds
         try:
             given = [(name.encode(), value.encode()) for name, value in sent.items()]
-            with self._pool.stream("GET", target.encode(), headers=given, extensions={"timeout": timeouts}) as got:
+            asked = quote(target, safe=punctuation).encode()
+            with self._pool.stream("GET", asked, headers=given, extensions={"timeout": timeouts}) as got:
                 found = _headers(got.headers)
                 if got.status in AGAIN:
                     raise _Again(f"the server says {got.status}", _retry_after(found))
@@ -298,7 +301,11 @@ def _headers(given: list[tuple[bytes, bytes]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in given:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
+        if key == "location":  # many servers write it as UTF-8, and so do browsers read it
+            with suppress(UnicodeDecodeError):
+                text = value.decode()
+        between = "\n" if key == "x-robots-tag" else ", "  # whom a word is for counts to the end of its header
+        found[key] = f"{found[key]}{between}{text}" if key in found else text
     return found
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from curate.collect.fetch.credentials import names_credential
 
-__all__ = ["Scope", "alike", "canonical", "has_credential", "host_of", "in_scope", "trap"]
+__all__ = ["Scope", "alike", "canonical", "has_credential", "host_of", "in_scope", "spelled", "trap"]
 
 Scope = Literal["host", "prefix", "domain"]
 LONGEST = 2000
@@ -46,16 +46,21 @@ def canonical(url: str, base: str = "") -> str | None:
         joined = urljoin(base, re.sub(r"[\t\r\n]", "", url.strip(" \x00\t\r\n\f")))
         parts = urlsplit(joined)
         host = _host(parts.hostname or "")
-        if parts.scheme not in PORTS or not host:
-            return None
         port = parts.port
+        if parts.scheme not in PORTS or not host or port == 0:
+            return None
         text = f"{parts.scheme}://{host}{f':{port}' if port not in (None, PORTS[parts.scheme]) else ''}"
-        text += _plain(_without_dots(PATH_SESSION.sub("", parts.path)) or "/", KEPT)
+        text += _without_dots(PATH_SESSION.sub("", _plain(parts.path, KEPT))) or "/"  # `%2e%2e` is `..`
         pieces: list[str] = [_plain(one, KEPT + "?") for one in parts.query.split("&")]
         query = "&".join(sorted(piece for piece in pieces if piece and _says(piece)))
         return f"{text}?{query}" if query else text
     except (ValueError, UnicodeError):
         return None
+
+
+def spelled(pattern: str) -> str:
+    """What paths of addresses begin with, as it is written in a file of rules, in their one spelling."""
+    return _plain(pattern.encode("utf-8", "replace").decode(), KEPT + "?")
 
 
 def _host(name: str) -> str:
@@ -123,8 +128,8 @@ def in_scope(url: str, seeds: Sequence[str], scope: Scope) -> bool:
 def _registered(host: str) -> str:
     from tldextract import TLDExtract
 
-    found = TLDExtract(suffix_list_urls=(), cache_dir=None)(host)
-    return f"{found.domain}.{found.suffix}" if found.suffix else host
+    found = TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)(host)  # `me.github.io`
+    return f"{found.domain}.{found.suffix}" if found.suffix and found.domain else host
 
 
 def _domain(url: str) -> str:

@@ -17,7 +17,7 @@ from curate.collect.web.robots import product
 if TYPE_CHECKING:
     from curate.collect.web.source import Web
 
-__all__ = ["page_row", "plain_row", "unchanged"]
+__all__ = ["became", "page_row", "plain_row", "unchanged"]
 
 TIMES = ("fetched_at", "headers")
 REDIRECTIONS = (301, 302, 303, 307, 308)
@@ -38,6 +38,15 @@ def plain_row(url: str, came: Came, reason: str | None, /, **values: Any) -> Row
             "headers": jsontext.dumps(dict(came.headers)), "bytes": len(came.body), "links": "[]", **values,
         }
     )  # fmt: skip
+
+
+def became(source: Web, url: str, came: Came, host: Host, kind: str, values: Mapping[str, Any]) -> list[Row]:
+    """What a source makes of an answer; what it, or a reader of its format, cannot take costs that answer alone."""
+    try:
+        return source.rows(url, came, host, kind, values)
+    except Exception as error:  # whoever publishes writes what is read here, and a crawl goes on for days
+        told = {**values, "detail": f"it cannot be read: {type(error).__name__}"}
+        return [plain_row(url, came, "damaged", **told)]
 
 
 def page_row(url: str, came: Came, source: Web, host: Host, **values: Any) -> Row:
@@ -63,10 +72,11 @@ def page_row(url: str, came: Came, source: Web, host: Host, **values: Any) -> Ro
     words = robots_words(came.headers.get("x-robots-tag", ""), agent) | (page.robots if page else frozenset())
     indexed = "robots" not in source.obey or not {"noindex", "none"} & words
     reason = "opt_out" if refused else None if indexed and body else "noindex" if body else "empty"
+    cut = [page.cut] if page and page.cut else []
     evidence = [text for _, text in said] + host.noted(url)
     return plain_row(
         url, came, reason, media_type=kind, body=None if reason else body, opt_out="; ".join(evidence) or None,
-        detail="; ".join(refused) or None, **_said(page, words, source), **values,
+        detail="; ".join([*refused, *cut]) or None, **_said(page, words, source), **values,
     )  # fmt: skip
 
 

@@ -7,7 +7,9 @@ ones too.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from html import escape
 from io import BytesIO
 from typing import Annotated, Any, ClassVar
@@ -16,6 +18,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, Field
 
 from curate import jsontext
+from curate.collect.fetch.rows import KEY
 from curate.collect.web.addresses import canonical
 from curate.collect.web.answers import page_row, plain_row
 from curate.collect.web.hosts import Came, Host
@@ -31,6 +34,8 @@ __all__ = ["Feed"]
 
 FEED_BYTES = 10 << 20
 TEXT = "text/plain"
+NAME = 500
+"""So much of an id is in the name of an entry as it is written."""
 
 
 class Feed(Web):
@@ -64,18 +69,19 @@ class Feed(Web):
         if refused:
             return [plain_row(url, came, "opt_out", **{**values, "detail": refused, "opt_out": refused})]
         evidence = "; ".join([*(text for _, text in said), *host.noted(url)]) or None
-        parsed, links, rows = self._parsed(came), list[list[str | None]](), dict[str, Row]()
+        parsed, links, rows = self._parsed(came), list[list[str | None]](), list[Row]()
         for entry in parsed.entries:
-            target = canonical(entry.get("link", ""), url)
-            if self.follow:
-                links += [[target, _time(entry) or entry.get("id")]] if target else []
+            target = canonical(entry["link"], url) if entry.get("link") else None
+            if self.follow and target:
+                links.append([target, _time(entry) or entry.get("id")])
                 continue
-            row = _entry_row(url, entry, target, came, parsed.feed)
-            row |= {"opt_out": evidence, "depth": 1, "found_on": url}
-            rows.setdefault(row["@key"], row)
+            row = _entry_row(url, entry, target, came, parsed.feed) | {"opt_out": evidence, "depth": 1, "found_on": url}
+            none = {"reason": "no_link", "detail": "the entry leads to no page", "body": None}
+            rows.append(row | none if self.follow else row)
+        links, rows = [[_whole(one) for one in pair] for pair in links], _apart(rows)
         detail = None if parsed.entries else "it has no entries, or is no feed"
         values = {**values, "detail": detail, "body": came.body, "links": jsontext.dumps(links)}
-        return [plain_row(url, came, "feed", **values), *rows.values()]
+        return [plain_row(url, came, "feed", **values), *rows]
 
     def _parsed(self, came: Came) -> Any:
         import feedparser
@@ -101,13 +107,37 @@ def _time(entry: Any) -> str | None:
     return entry.get("updated") or entry.get("published")
 
 
+def _whole(text: str | None) -> str | None:
+    """A text without halves of characters, which no JSON may hold."""
+    return text and text.encode("utf-8", "replace").decode()
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+
+
+def _apart(rows: Sequence[Row]) -> list[Row]:
+    """Entries by names of their own: those that share an id go by what they say, and what is there again is a `duplicate`."""
+    names, told, found = Counter(row[KEY] for row in rows), Counter[str](), list[Row]()
+    for row in rows:
+        name = row[KEY]
+        if names[name] > 1:
+            name += "," + _digest(repr((row["url"], row["title"], row["body"])))  # a comma is in no name
+        told[name] += 1
+        if told[name] > 1:
+            row |= {"reason": "duplicate", "detail": name, "body": None}
+        found.append(row | {KEY: name if told[name] == 1 else f"{name},{told[name]}"})
+    return found
+
+
 def _entry_row(feed: str, entry: Any, target: str | None, came: Came, about: Any) -> Row:
     """An entry as a page: its longest content, with its title; one without content has its summary."""
     contents = [(one.get("value", ""), one.get("type", TEXT)) for one in entry.get("content", ())]
     detail = entry.get("summary_detail", {})
     contents += [(detail.get("value", ""), detail.get("type", TEXT))]
     text, kind = max(contents, key=lambda one: len(one[0]))
-    title, name = entry.get("title", ""), entry.get("id") or target or text
+    title, name = entry.get("title", ""), _whole(entry.get("id") or target or text) or ""
+    key = quote(name[:NAME], safe="") + (f",{_digest(name)}" if len(name) > NAME else "")
     if kind != TEXT and text:
         head = f"<title>{escape(title)}</title>" if title else ""
         text, kind = f"<!doctype html><html><head>{head}</head><body>{text}</body></html>", "text/html"
@@ -116,7 +146,7 @@ def _entry_row(feed: str, entry: Any, target: str | None, came: Came, about: Any
     license, evidence = decided(claims)
     body = text.encode("utf-8", "replace")
     return plain_row(
-        f"{feed}#{quote(name[:500], safe='')}", came, None if body.strip() else "empty", url=target, media_type=kind,
+        f"{feed}#{key}", came, None if body.strip() else "empty", url=target or feed, media_type=kind,
         headers=jsontext.dumps({"content-type": f"{kind}; charset=utf-8"}), body=body if body.strip() else None,
         bytes=len(body), title=title[:500] or None, license=license, license_evidence=evidence, modified=_time(entry),
     )  # fmt: skip

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Came", "Host", "Stopped"]
 
+LIST_BYTES = 50 << 20
+"""Most bytes of what is no page (robots.txt, sitemaps, feeds), as the protocol of sitemaps has it."""
+
 
 class Stopped(Exception):
     """Somebody asked to end while a host waited."""
@@ -65,6 +68,7 @@ class Host:
             agent=source.agent, limits=source.limits(), allow=source.allow, secrets=source.secrets(), sleep=self._sleep
         )
         self.rules: Rules | None = None
+        self.reserved: str | None = None
         self.pages = self.bytes = 0
 
     def _sleep(self, seconds: float) -> None:
@@ -79,8 +83,8 @@ class Host:
         Args:
             url: On this host.
             headers: Sent with it.
-            follow: For robots.txt, which counts for this host wherever it is kept.
-            all_types: Whether an answer of any media type is read.
+            follow: For files of rules, which count for this host wherever they are kept.
+            all_types: Whether an answer of any media type is read, and as a list of addresses, which may be longer than a page.
         """
 
         def wanted(status: int, found: Mapping[str, str]) -> bool:
@@ -89,7 +93,11 @@ class Host:
 
         if self._stop.is_set():
             raise Stopped
-        credentials = self.credentials if origin(url) in self.own else {}
+        try:
+            credentials = self.credentials if origin(url) in self.own else {}
+        except CurateError as error:
+            return Came("unreachable", error.problem)
+        self.client.limits = self.client.limits._replace(bytes=LIST_BYTES if all_types else self.source.page_bytes)
         try:
             answer = self.client.get(url, headers, credentials=credentials, follow=follow, wanted=wanted)
         except NotPublic as error:
@@ -103,10 +111,15 @@ class Host:
         kept = {name: value for name, value in answer.headers.items() if name not in ("set-cookie", "set-cookie2")}
         return Came(None, None, answer.status, kept, answer.body, f"{answer.fetched[:19]}Z")
 
-    def obey(self, robots: Came, reservations: bytes | None) -> None:
+    def obey(self, robots: Came, tdmrep: Came) -> None:
         """Take the rules of the host, and the pace that they ask for."""
         kind = robots.headers.get("content-type", "").partition(";")[0].strip().lower()
+        reservations = tdmrep.body if tdmrep.status == 200 else None
         self.rules = Rules(self.source.agent, robots.status, robots.body, kind, reservations, robots.detail)
+        if tdmrep.status is None or tdmrep.status >= 500:
+            self.reserved = tdmrep.detail or f"tdmrep.json is answered with {tdmrep.status}"
+        elif self.rules.unreadable:
+            self.reserved = "tdmrep.json cannot be read"
         asked = self.rules.delay if "robots" in self.source.obey else None
         self.client.limits = self.client.limits._replace(pause=max(self.source.delay, asked or 0.0))
 
@@ -123,6 +136,8 @@ class Host:
                 return "crawl_delay", f"Crawl-delay: {self.rules.delay:g}"
         if "content_signal" in obeyed and (said := self.rules.signal(url)):
             return "opt_out", said
+        if "tdm" in obeyed and self.reserved:
+            return "no_tdmrep", self.reserved
         return ("opt_out", said) if "tdm" in obeyed and (said := self.rules.reservation(url)) else None
 
     def noted(self, url: str) -> list[str]:

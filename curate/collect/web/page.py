@@ -17,10 +17,11 @@ from curate.collect.web.addresses import canonical
 from curate.collect.web.license import Claim, decided
 from curate.collect.web.robots import reserved, signal_forbids
 
-__all__ = ["OptOut", "Page", "opt_out", "parse_page", "robots_words"]
+__all__ = ["CUT", "OptOut", "Page", "opt_out", "parse_page", "robots_words"]
 
 LINKS = 5000
-"""Links of a page; what stands behind them is counted."""
+"""Links of a page; what stands behind them is told in its `detail`."""
+CUT = "not followed: "
 TAGS = 30_000
 """Tags of a page that are looked at, of those that matter here."""
 FOOT = "footer"
@@ -42,6 +43,8 @@ LICENSE_NAMES = frozenset(
     }
 )
 AI = ("noai", "noimageai")
+VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+"""Words of an `X-Robots-Tag` that have a value; what else stands before a colon is an agent."""
 OptOut = tuple[str, str]
 """Which of the settings of `obey` it is, and what says so."""
 
@@ -52,7 +55,7 @@ class Page(NamedTuple):
     Attributes:
         links: Addresses that it leads to, in their one spelling, in the order of the page.
         unfollowed: Addresses that nobody is to follow from here.
-        cut: How many links there are beyond those.
+        cut: What of it is not followed, in words.
         robots: The words of its `meta` for robots.
         reservation: Its `tdm-reservation`.
         license: SPDX id.
@@ -63,7 +66,7 @@ class Page(NamedTuple):
 
     links: list[str]
     unfollowed: list[str]
-    cut: int
+    cut: str | None
     robots: frozenset[str]
     reservation: str | None
     license: str | None
@@ -80,7 +83,8 @@ def parse_page(text: str, url: str, agent: str) -> Page:
         url: Where it was found.
         agent: The name under which pages speak of who asks.
     """
-    tags = list(islice(_tags(text), TAGS))
+    all_tags = _tags(text)
+    tags, more = list(islice(all_tags, TAGS)), next(all_tags, None) is not None
     home = next(
         (found for tag, one, _ in tags if tag == "base" and (found := canonical(one.get("href", ""), url))), url
     )
@@ -105,11 +109,17 @@ def parse_page(text: str, url: str, agent: str) -> Page:
             (unfollowed if "nofollow" in rel or {"nofollow", "none"} & robots else links)[found] = None
     license, evidence = decided(claims)
     title = next((" ".join(unescape(inside).split())[:500] for tag, _, inside in tags if tag == "title"), "")
-    cut = max(0, len(links) - LINKS) + max(0, len(unfollowed) - LINKS)
+    others = [one for one in unfollowed if one not in links]
     return Page(
-        list(links)[:LINKS], [one for one in unfollowed if one not in links][:LINKS], cut, robots,
+        list(links)[:LINKS], others[:LINKS], _cut(max(0, len(links) - LINKS) + max(0, len(others) - LINKS), more), robots,
         next((content for name, content in metas if name == "tdm-reservation"), None), license, evidence, title or None, own,
     )  # fmt: skip
+
+
+def _cut(links: int, more: bool) -> str | None:
+    told = [f"{links:,} links beyond {LINKS:,}"] if links else []
+    told += [f"what stands behind {TAGS:,} tags"] if more else []
+    return CUT + ", ".join(told) if told else None
 
 
 def _tags(text: str) -> Iterator[tuple[str, dict[str, str], str]]:
@@ -171,17 +181,18 @@ def robots_words(header: str, agent: str) -> frozenset[str]:
     """The words of an `X-Robots-Tag`, without those for other agents: `noai, otherbot: noindex`.
 
     Args:
-        header: Its value; several headers with commas between.
+        header: Its value; several headers as lines.
         agent: The name under which it may speak of who asks.
     """
     words: set[str] = set()
-    mine = True
-    for piece in header.lower().split(","):
-        name, colon, rest = piece.partition(":")
-        if colon and name.strip() not in ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"):
-            mine, piece = name.strip() == agent, rest
-        if mine:
-            words.update(piece.split())
+    for line in header.lower().splitlines():
+        mine = True
+        for piece in line.split(","):
+            name, colon, rest = piece.partition(":")
+            if colon and name.strip() not in VALUED:
+                mine, piece = name.strip() == agent, rest
+            if mine:
+                words.update(piece.split())
     return frozenset(words)
 
 

@@ -55,7 +55,7 @@ def _schema() -> pa.Schema:
 
 def row_of(url: str, /, **values: Any) -> Row:
     """A row; what is not said is null."""
-    return {KEY: url, **values}
+    return {KEY: url, **{name: _written(value) for name, value in values.items()}}
 
 
 def table_of(rows: Sequence[Row]) -> pa.Table:
@@ -63,7 +63,13 @@ def table_of(rows: Sequence[Row]) -> pa.Table:
     import pyarrow as pa
 
     schema = _schema()
-    return pa.table([pa.array([row.get(one.name) for row in rows], one.type) for one in schema], schema=schema)
+    columns = [pa.array([_written(row.get(one.name)) for row in rows], one.type) for one in schema]
+    return pa.table(columns, schema=schema)
+
+
+def _written(value: Any) -> Any:
+    """A text without halves of characters: JSON in a page may name these, and no table can hold them."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
 
 
 def kind_of(body: bytes, url: str, headers: Mapping[str, str]) -> str:

@@ -1,9 +1,11 @@
 """What a host lets robots have: robots.txt (RFC 9309), `Content-Signal` in it, and TDMRep's file.
 
 Protego decides about paths: the longest match, `*` and `$`. Who matches a `Content-Signal` is decided by Protego, too, in a
-copy of the file where `ai-train=no` is written as `Disallow`. A robots.txt that is a web page is none, and a byte order mark
-before the first line is no part of it. Without an answer, or with one of 5xx, nothing is allowed; with 4xx, everything.
-TDMRep (W3C community report, 2024, section 5): the first rule of `/.well-known/tdmrep.json` that fits a path counts.
+copy of the file where `ai-train=no` is written as `Disallow`; before the first `User-agent` it is for everyone. A robots.txt
+that is a web page is none (one that is only called so, and speaks to a `User-agent:`, counts), and a byte order mark before the
+first line is no part of it. Without an answer, or with one of 5xx, nothing is allowed; with 4xx, everything.
+TDMRep (W3C community report, 2024, section 5): the first rule of `/.well-known/tdmrep.json` that fits a path counts. One that
+cannot be had or read reserves everything; what does not look like JSON (a web page for whatever is asked for) is none.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from curate import jsontext
+from curate.collect.web.addresses import spelled
 
 if TYPE_CHECKING:
     from protego import Protego
@@ -23,6 +26,7 @@ __all__ = ["ROBOTS_BYTES", "Rules", "product", "reserved", "signal_forbids"]
 ROBOTS_BYTES = 500 << 10
 """So much of a robots.txt is read, as the RFC has it at least."""
 LINE = re.compile(r"^\s*([A-Za-z-]+)\s*:\s*([^#]*)")
+SPEAKS = re.compile(r"(?im)^\s*user-agent\s*:")
 FORBIDDEN = re.compile(r"(?i)(?:^|[\s,;])ai-train\s*=\s*no(?=$|[\s,;])")
 ALLOWED = re.compile(r"(?i)(?:^|[\s,;])ai-train\s*=\s*yes(?=$|[\s,;])")
 
@@ -48,6 +52,10 @@ class Rules:
         media_type: Of that answer, as its header says.
         reservations: The content of TDMRep's file; None where there is none.
         why: Why there was no answer.
+
+    Attributes:
+        closed: Why nothing is allowed, where that is so.
+        unreadable: Whether there are reservations that cannot be read.
     """
 
     def __init__(
@@ -64,10 +72,17 @@ class Rules:
             f"robots.txt is answered with {status}" if status else why or "robots.txt cannot be had"
         )  # fmt: skip
         text = body[:ROBOTS_BYTES].decode("utf-8-sig", "replace") if status is not None and 200 <= status < 300 else ""
-        is_page = "html" in media_type or re.match(r"\s*<(?:!doctype|html|head|body|\?xml)", text, re.IGNORECASE)
+        is_page = re.match(r"\s*<(?:!doctype|html|head|body|\?xml)", text, re.IGNORECASE)
+        is_page = is_page or ("html" in media_type and not SPEAKS.search(text))
         self._text = "" if is_page else text
         self._rules, self._signals = _parsed(self._text), _parsed(_signals(self._text))
-        self._reservations = _reservations(reservations)
+        before_groups = map(LINE.match, SPEAKS.split(self._text, 1)[0].splitlines())
+        self._forbidden = any(
+            one[1].lower() == "content-signal" and signal_forbids(one[2]) for one in before_groups if one
+        )
+        read = _reservations(reservations)
+        self.unreadable = read is None
+        self._reservations = read or []
 
     def allows(self, url: str) -> bool:
         """Whether robots.txt allows an address."""
@@ -80,7 +95,8 @@ class Rules:
 
     def signal(self, url: str) -> str | None:
         """What says that nobody may train on a page, in robots.txt."""
-        return None if self._signals.can_fetch(url, self.name) else "robots.txt: Content-Signal: ai-train=no"
+        free = not self._forbidden and self._signals.can_fetch(url, self.name)
+        return None if free else "robots.txt: Content-Signal: ai-train=no"
 
     def reservation(self, url: str) -> str | None:
         """What reserves the rights of text and data mining of a page, in TDMRep's file."""
@@ -114,14 +130,18 @@ def _signals(text: str) -> str:
     return "\n".join(lines)
 
 
-def _reservations(content: bytes | None) -> list[tuple[str, bool, str]]:
-    try:
-        told: Any = jsontext.loads(content or b"[]")
-    except (ValueError, RecursionError):
+def _reservations(content: bytes | None) -> list[tuple[str, bool, str]] | None:
+    """The rules; None for what is meant to be some, and cannot be read."""
+    text = (content or b"").removeprefix(b"\xef\xbb\xbf").strip()
+    if not text.startswith((b"[", b"{")):
         return []
+    try:
+        told: Any = jsontext.loads(text)
+    except (ValueError, RecursionError):
+        return None
     rules: list[Any] = told if isinstance(told, list) else [told]
     return [
-        (one["location"], reserved(one.get("tdm-reservation")), _policy(one))
+        (spelled(one["location"]), reserved(one.get("tdm-reservation")), _policy(one))
         for one in rules
         if isinstance(one, dict) and isinstance(one.get("location"), str)
     ]
@@ -134,7 +154,7 @@ def reserved(value: Any) -> bool:
 
 def _policy(rule: Mapping[str, Any]) -> str:
     policy = rule.get("tdm-policy")
-    return f", policy {policy[:500]}" if isinstance(policy, str) else ""
+    return f", policy {policy[:500].encode('utf-8', 'replace').decode()}" if isinstance(policy, str) else ""
 
 
 def _fits(location: str, path: str) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from heapq import merge
 from typing import TYPE_CHECKING, Any
 
 from curate.collect.fetch.rows import KEY
 from curate.collect.web.before import Before
+from curate.collect.web.page import CUT
 from curate.collect.web.records import Row, table_of
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def settled(desk: Desk, rest: Iterable[Row], before: Before, counts: Counter[str
         before: Rows that say what they said in the snapshot before are those.
         counts: Told what became of addresses.
     """
-    small = [KEY, "reason", "canonical", "title"]
+    read, small = lru_cache(2)(desk.store.read_table), [KEY, "reason", "canonical", "title"]
     places: dict[str, tuple[str, int]] = {}
     titles: dict[str, Any] = {}
     for piece in desk.pieces:
@@ -50,12 +52,13 @@ def settled(desk: Desk, rest: Iterable[Row], before: Before, counts: Counter[str
     def came() -> Iterator[Row]:
         for url in sorted(places):
             name, row = places[url]
-            one = desk.store.read_table(name).slice(row, 1).to_pylist()[0]
+            one = read(name).slice(row, 1).to_pylist()[0]
             yield {**one, "reason": "duplicate", "detail": one["canonical"], "body": None} if url in same else one
 
-    rows, size = list[Row](), 0
+    rows, size, cut = list[Row](), 0, 0
     for row in merge(came(), (one for one in rest if one[KEY] not in places), key=lambda one: one[KEY]):
         counts[row["reason"] or "documents"] += 1
+        cut += CUT in (row["detail"] or "")
         rows.append(before.same(row))
         size += len(row.get("body") or b"") + len(row.get("links") or "")
         if size > BYTES or len(rows) >= ROWS:
@@ -63,3 +66,5 @@ def settled(desk: Desk, rest: Iterable[Row], before: Before, counts: Counter[str
             rows, size = [], 0
     if rows:
         yield table_of(rows)
+    if cut:
+        desk.say(f"{cut:,} pages have more links than are followed; `detail` of their addresses says how many")

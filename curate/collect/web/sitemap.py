@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import unescape
+from itertools import chain, islice, pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -35,22 +36,22 @@ LOCATION, MODIFIED = (re.compile(FIELD.format(name)) for name in ("loc", "lastmo
 ENTRY_LENGTH = 20_000
 
 
-def entries(text: str) -> list[tuple[str, str, str | None]]:
+def entries(text: str) -> Iterator[tuple[str, str, str | None]]:
     """What a sitemap lists: `sitemap` or `url`, the address as it is written, and when it was last changed.
 
     Read tag by tag: of files that are cut short, or no XML for a bare `&`, what stands in them. Without tags, a line is an
     address.
     """
     if "<" not in text:
-        return [("url", line.strip(), None) for line in text.splitlines() if line.strip()]
-    found: list[tuple[str, str, str | None]] = []
-    _, *pieces = OPEN.split(text)
-    for kind, piece in zip(pieces[::2], pieces[1::2], strict=True):
-        location, modified = LOCATION.search(piece[:ENTRY_LENGTH]), MODIFIED.search(piece[:ENTRY_LENGTH])
+        yield from (("url", line.strip(), None) for line in text.splitlines() if line.strip())
+        return
+    for one, following in pairwise(chain(OPEN.finditer(text), [None])):
+        assert one is not None
+        place = one.end(), min(one.end() + ENTRY_LENGTH, following.start() if following else len(text))
+        location, modified = LOCATION.search(text, *place), MODIFIED.search(text, *place)
         if location:
             when = (modified[1] or modified[2]).strip()[:40] if modified else ""
-            found.append((kind.lower(), unescape(location[1] or location[2]).strip(), when or None))
-    return found
+            yield one[1].lower(), unescape(location[1] or location[2]).strip(), when or None
 
 
 class Sitemap(Web):
@@ -86,17 +87,19 @@ class Sitemap(Web):
                 )
             ]
         listed = entries(content.decode("utf-8-sig", "replace"))
-        links = [[one, found, modified] for one, written, modified in listed if (found := canonical(written, url))]
-        beyond = max(0, len(links) - ADDRESSES)
-        detail = f"{beyond:,} addresses beyond {ADDRESSES:,} are not asked for" if beyond else None
-        detail = detail if links else "it lists no address"
+        first = list(islice(listed, ADDRESSES))
+        links = [[one, found, modified] for one, written, modified in first if (found := canonical(written, url))]
+        told = [f"{len(first) - len(links):,} are no addresses"] if len(links) < len(first) else []
+        beyond = sum(1 for _ in listed)
+        told += [f"{beyond:,} addresses beyond {ADDRESSES:,} are not asked for"] if beyond else []
+        detail = "; ".join(told) or None if links else "it lists no address"
         return [
             plain_row(
                 url,
                 came,
                 "sitemap",
                 body=came.body,
-                links=jsontext.dumps(links[:ADDRESSES]),
+                links=jsontext.dumps(links),
                 **{**values, "detail": detail},
             )
         ]

@@ -21,7 +21,7 @@ from curate import jsontext
 from curate.collect.fetch.client import origin, public_url
 from curate.collect.fetch.rows import KEY
 from curate.collect.web.addresses import alike, has_credential, host_of, trap
-from curate.collect.web.answers import plain_row
+from curate.collect.web.answers import became, plain_row
 from curate.collect.web.before import Before
 from curate.collect.web.hosts import Came, Host
 from curate.collect.web.records import Row, row_of, table_of
@@ -212,7 +212,7 @@ class Walk:
             for name in new:
                 url = self._file(name, path)
                 if url not in self.kept and not self._closed(name, at):
-                    asked[pool.submit(self.hosts[name].ask, url, follow=at == "robots_txt", all_types=True)] = (
+                    asked[pool.submit(self.hosts[name].ask, url, follow=True, all_types=True)] = (
                         name,
                         url,
                         at,
@@ -221,7 +221,7 @@ class Walk:
             asked.clear()
         for name in new:
             robots, reservations = (self._kept_file(name, path) for path in ("/robots.txt", "/.well-known/tdmrep.json"))
-            self.hosts[name].obey(robots, reservations.body if reservations.status == 200 else None)
+            self.hosts[name].obey(robots, reservations)
 
     def _rules_came(self, asked: Mapping[Future[Came], tuple[str, str, str]]) -> None:
         waiting = set(asked)
@@ -230,7 +230,8 @@ class Walk:
             for future in done:
                 _, url, at = asked[future]
                 came = future.result()
-                row = plain_row(url, came, at, body=came.body[:ROBOTS_BYTES], depth=0)
+                most = ROBOTS_BYTES if at == "robots_txt" else None
+                row = plain_row(url, came, at, body=came.body[:most], depth=0)
                 row |= {"reason": at, "detail": f"{came.reason}: {came.detail}" if came.reason else None}
                 self._keep([row])
 
@@ -239,7 +240,7 @@ class Walk:
 
     def _closed(self, name: str, at: str) -> bool:
         row = self.kept.get(self._file(name, "/robots.txt"))
-        return at != "robots_txt" and row is not None and row["status"] is None
+        return at != "robots_txt" and "robots" in self.source.obey and row is not None and row["status"] is None
 
     def _kept_file(self, name: str, path: str) -> Came:
         url = self._file(name, path)
@@ -317,7 +318,7 @@ class Walk:
             self.desk.say(f"{public_url(url)} cannot be had now; it stays as it was fetched at {old['fetched_at']}")
             self._keep([old])
         else:
-            self._keep(self.source.rows(url, came, host, met.kind, values))
+            self._keep(became(self.source, url, came, host, met.kind, values))
         host.bytes += self.kept[url]["bytes"] or 0
         if self.asked and len(self.kept) % TOLD == 0:
             self.desk.say(f"{len(self.kept):,} addresses asked for, {len(self.met):,} met")

@@ -89,7 +89,7 @@ def test_a_refresh_asks_for_pages_whose_date_is_another(site):
 
 
 def test_sitemaps_are_read_whatever_they_look_like():
-    assert entries("http://a.example/1\n\n http://a.example/2 \n") == [
+    assert list(entries("http://a.example/1\n\n http://a.example/2 \n")) == [
         ("url", "http://a.example/1", None), ("url", "http://a.example/2", None),
     ]  # fmt: skip
     text = (
@@ -97,9 +97,9 @@ def test_sitemaps_are_read_whatever_they_look_like():
         "http://a.example/&amp; </LOC"
     )
     assert [one[1] for one in entries(text)] == ["http://a.example/?a=1&b=2", "http://a.example/&"]
-    assert entries("<html>none</html>") == []
+    assert not list(entries("<html>none</html>"))
     for hostile in ("<url>" * 300_000, "<url><loc>" * 200_000, "<loc>" * 300_000, "<url" * 300_000):
-        entries(hostile)
+        list(entries(hostile))
 
 
 def test_a_sitemap_that_lists_nothing_is_an_error(site):
