@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from curate import jsontext
 from curate.collect.charsets import decode_page
-from curate.collect.fetch.credentials import forms_of
 from curate.collect.web.addresses import canonical
 from curate.collect.web.hosts import Came, Host
 from curate.collect.web.page import Page, opt_out, parse_page, robots_words
@@ -17,7 +16,7 @@ from curate.collect.web.robots import product
 if TYPE_CHECKING:
     from curate.collect.web.source import Web
 
-__all__ = ["page_row", "plain_row", "unchanged"]
+__all__ = ["page_row", "plain_row", "told", "unchanged"]
 
 TIMES = ("fetched_at", "headers")
 REDIRECTIONS = (301, 302, 303, 307, 308)
@@ -49,13 +48,10 @@ def page_row(url: str, came: Came, source: Web, host: Host, **values: Any) -> Ro
         return plain_row(url, came, "redirect", detail=target, **values | {"links": jsontext.dumps([[target], []])})
     if not 200 <= status < 300:
         return plain_row(url, came, f"status_{status}", **values)
-    told = came.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not source.takes(told):
-        return plain_row(url, came, "media_type", detail=told, **values)
+    media = came.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not source.takes(media):
+        return plain_row(url, came, "media_type", detail=media, **values)
     body = came.body
-    for secret in source.secrets():
-        for form in forms_of(secret):
-            body = body.replace(form.encode(), b"***")
     kind, agent = kind_of(body, url, came.headers), product(source.agent)
     page = parse_page(decode_page(body, declared=charset_of(came.headers)), url, agent) if kind in HTML else None
     said = opt_out(came.headers, page, agent)
@@ -85,5 +81,11 @@ def _said(page: Page | None, words: frozenset[str], source: Web) -> Mapping[str,
 
 
 def unchanged(row: Row, before: Row) -> bool:
-    """Whether a page says what it said before; when it was asked, and by which headers it came, is no matter."""
-    return all(row.get(name) == before.get(name) for name in {*row, *before} if name not in TIMES)
+    """Whether a page says what it said before, in the same encoding; when it was asked, and other headers, are no matter."""
+    same = all(row.get(name) == before.get(name) for name in {*row, *before} if name not in TIMES)
+    return same and told(row, "content-type") == told(before, "content-type")
+
+
+def told(row: Row, name: str) -> str | None:
+    """A header that a row came with."""
+    return jsontext.loads(row.get("headers") or "{}").get(name)
