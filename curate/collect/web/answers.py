@@ -10,7 +10,7 @@ from curate.collect.charsets import decode_page
 from curate.collect.web.addresses import canonical
 from curate.collect.web.hosts import Came, Host
 from curate.collect.web.page import Page, opt_out, parse_page, robots_words
-from curate.collect.web.records import HTML, Row, charset_of, kind_of, row_of
+from curate.collect.web.records import HTML, MARK, Row, charset_of, kind_of, row_of
 from curate.collect.web.robots import product
 
 if TYPE_CHECKING:
@@ -53,7 +53,12 @@ def page_row(url: str, came: Came, source: Web, host: Host, **values: Any) -> Ro
         return plain_row(url, came, "media_type", detail=media, **values)
     body = came.body
     kind, agent = kind_of(body, url, came.headers), product(source.agent)
-    page = parse_page(decode_page(body, declared=charset_of(came.headers)), url, agent) if kind in HTML else None
+    page = None
+    if kind in HTML or kind.startswith("text/"):
+        text = decode_page(body, declared=charset_of(came.headers))
+        page = parse_page(text, url, agent) if kind in HTML else None
+        plain = text.encode("utf-8", "replace")
+        body = body if body.removeprefix(MARK) == plain else MARK + plain  # what an erasure can look into
     said = opt_out(came.headers, page, agent)
     refused = [text for name, text in said if name in source.obey]
     words = robots_words(came.headers.get("x-robots-tag", ""), agent) | (page.robots if page else frozenset())

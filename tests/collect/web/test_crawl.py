@@ -419,7 +419,7 @@ def test_an_encoding_that_only_the_server_tells_reaches_the_text(site):
     site.pages = {"/": (200, {"Content-Type": "text/html; charset=windows-1251"}, text.encode("cp1251"))}
     (row,) = site.fetch().values()
     assert row["content"] == b"\xef\xbb\xbf" + text.encode()
-    assert site.rows()["/"]["body"] == text.encode("cp1251")
+    assert site.rows()["/"]["body"] == row["content"]
 
 
 def test_hostile_markup_takes_no_time_that_grows_with_its_square(site):
