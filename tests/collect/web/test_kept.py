@@ -25,6 +25,19 @@ def test_a_page_in_another_encoding_is_kept_as_utf_8(site, header, encoding):
     assert decode_page(document["content"]) == text
 
 
+def test_pages_with_one_title_and_one_address_of_their_own_are_documents_where_their_texts_differ(site):
+    head = '<link rel="canonical" href="/">'
+    long = " ".join(f"word{number}" for number in range(50))
+    site.pages = {
+        "/": page("/a", "/b", "/c", title="App", head=head, text=long),
+        "/a": page(title="App", head=head, text="Of apples, and of nothing else."),
+        "/b": page(title="App", head=head, text="Of pears."),
+        "/c": page("/a", title="App", head=head, text=f"{long} printed"),
+    }  # fmt: skip
+    assert set(site.fetch()) == {"/", "/a", "/b"}
+    assert site.reasons() == {"/c": "duplicate"}
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_a_list_is_kept_unpacked_and_as_utf_8(site, encoding):
     text = f"<urlset><url><loc>{site.web.url}/a</loc></url><!-- {PERSON} --></urlset>"
