@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from curate.collect.extract import Extract
 from curate.collect.fetch.client import Limits, public_url
@@ -44,17 +45,15 @@ def web_address(value: str) -> str:
     """An address in its one spelling.
 
     Raises:
-        ValueError: It is none of the web, or has a credential in it.
+        ValueError: It is none of the web, or has a credential in it (its type is `credential`, and no message shows it).
     """
     try:
         secret = credentials_in(value) or (["user"] if "@" in urlsplit(value).netloc else [])
     except ValueError:
         secret = []
     if secret:
-        raise ValueError(
-            f"`{public_url(value)}` has a credential in it (`{secret[0]}`); let an environment variable hold it, and name "
-            "that in `headers_from`"
-        )
+        told = "`{url}` has a credential in it (`{name}`); let an environment variable hold it, and name that in `headers_from`"
+        raise PydanticCustomError("credential", told, {"url": public_url(value), "name": secret[0]})
     found = canonical(value)
     if found is None:
         raise ValueError(f"`{value}` is no address of the web: it begins with http:// or https://")

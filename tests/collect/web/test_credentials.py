@@ -8,9 +8,17 @@ from pydantic import ValidationError
 from curate.collect.web.crawl import Crawl
 from curate.collect.web.feed import Feed
 from curate.collect.web.sitemap import Sitemap
+from curate.config.pipeline import load_pipeline
+from curate.errors import CurateError
 from tests.collect.web.site import AGENT, page
 
 SECRET = "s3cr3t-v4lue"
+PIPELINE = """\
+dataset: pages
+sources:
+  - {{stage: crawl, id: site, seeds: ["{url}"], agent: "{agent}"}}
+stages: [{{stage: extract}}]
+"""
 
 
 @pytest.mark.parametrize("url", [f"https://a.example/?api_key={SECRET}", f"https://jane:{SECRET}@a.example/"])
@@ -19,6 +27,14 @@ def test_a_setting_with_a_credential_in_its_address_is_refused_and_not_shown(sta
     with pytest.raises(ValidationError, match=r"has a credential in it .* name that in `headers_from`") as caught:
         stage(**{"seeds" if stage is Crawl else "urls": [url]}, agent=AGENT)
     assert all(SECRET not in one["msg"] for one in caught.value.errors())
+
+
+def test_no_message_shows_the_credential_of_a_seed(tmp_path):
+    path = tmp_path / "pages.yaml"
+    path.write_text(PIPELINE.format(url=f"https://a.example/?api_key={SECRET}", agent=AGENT))
+    with pytest.raises(CurateError, match="has a credential in it") as caught:
+        load_pipeline(path, [])
+    assert SECRET not in str(caught.value)
 
 
 def test_no_column_shows_the_credential_of_a_link_a_redirection_or_a_header(site):
