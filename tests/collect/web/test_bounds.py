@@ -6,6 +6,7 @@ import pytest
 
 from curate.collect.web.feed import Feed
 from curate.collect.web.sitemap import Sitemap
+from curate.collect.web.walk import Walk
 from curate.errors import ResumableError
 from tests.collect.web.site import page
 from tests.collect.web_server import serving
@@ -73,3 +74,11 @@ def test_a_host_that_answers_again_is_asked_again(site, monkeypatch):
     bad = {f"/{number}": (500, {}, b"") for number in range(9) if number % 3}
     site.pages = {"/": page(*(f"/{number}" for number in range(9))), "*": page(), **bad}
     assert set(site.fetch()) == {"/", "/0", "/3", "/6"}
+
+
+def test_links_of_pages_are_in_the_store_and_not_in_memory(site, monkeypatch):
+    walks, run = list[Walk](), Walk.run
+    monkeypatch.setattr(Walk, "run", lambda walk: walks.append(walk) or run(walk))
+    site.pages = {"/": page("/a", *(f"http://elsewhere.example/{number}" for number in range(100))), "/a": page()}
+    assert set(site.fetch()) == {"/", "/a"}
+    assert "elsewhere.example" not in str(walks[0].kept)
