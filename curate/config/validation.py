@@ -68,7 +68,7 @@ def validation_errors(
             message = f"{subject}: " + (f"`{name}`: " if name else "") + _words(detail["msg"])
             first = str(loc[0]) if loc else ""
             field, written = model.model_fields.get(first), str((shown or {}).get(first, ""))
-            secret = "${env:" in written or (field is not None and not field.repr)
+            secret = detail["type"] == "credential" or "${env:" in written or (field is not None and not field.repr)
             after = "" if secret or not loc else f", got {_shown(detail['input'])}"
         found.setdefault((where, name), ([], after, hint))[0].append(message)
     told = (CurateError(_alternatives(said) + after, where, hint) for (where, _), (said, after, hint) in found.items())

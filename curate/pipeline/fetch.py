@@ -17,7 +17,7 @@ from curate import jsontext
 from curate.collect.fetch.credentials import forms_of
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.config.validation import mask, masked
-from curate.dataset.erased import dataset_of
+from curate.dataset.erased import dataset_of, erasures
 from curate.dataset.leases import lease
 from curate.dataset.snapshots import Fetch, find_snapshot, pin
 from curate.dataset.store import Store
@@ -132,6 +132,9 @@ def _fetch_one(pipeline: Pipeline, store: Store, entry: ConfiguredStage, found: 
         _keep_pins(pipeline, store, found)
         desk.forget()
     desk.say(f"fetched {_told(found[entry.id])}")
+    before = desk.previous.pieces if desk.previous else ()
+    if found[entry.id].pieces != before and erasures(store):
+        desk.say("who was erased from this store may be in what was fetched now; runs leave them out; erase them again")
 
 
 @contextmanager

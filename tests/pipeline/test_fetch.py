@@ -101,6 +101,14 @@ def test_a_refresh_gives_a_version_that_differs_and_the_same_rows_give_the_same_
     assert fetched.texts()[0] == "the place says something else now"
 
 
+def test_a_refresh_after_an_erasure_says_that_its_rows_may_have_the_person_again(fetched):
+    fetched.store.write("erasures/e.json", b'{"id": "e", "began": "2026", "state": "done", "suppressed": null}')
+    told = "who was erased from this store may be in what was fetched now; runs leave them out; erase them again"
+    assert told not in fetched.cli("collect", "pipeline.yaml", "--refresh", "pages").err
+    fetched.write("served/0.txt", "the place says something else now")
+    assert told in fetched.cli("collect", "pipeline.yaml", "--refresh", "pages").err
+
+
 def test_a_setting_of_reading_or_of_pace_fetches_nothing(fetched):
     fetched.run("pages.upper=true")
     assert asked(fetched) == [0, 1, 2]

@@ -38,6 +38,8 @@ UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 def canonical(url: str, base: str = "") -> str | None:
     """An address in its one spelling, without user and fragment; None for what is none of a web page.
 
+    Values of parameters that are credentials by their name are `***`: what is written down shows none.
+
     Args:
         url: As it is written in a page.
         base: The page.
@@ -52,7 +54,7 @@ def canonical(url: str, base: str = "") -> str | None:
         text = f"{parts.scheme}://{host}{f':{port}' if port not in (None, PORTS[parts.scheme]) else ''}"
         text += _without_dots(PATH_SESSION.sub("", _plain(parts.path, KEPT))) or "/"  # `%2e%2e` is `..`
         pieces: list[str] = [_plain(one, KEPT + "?") for one in parts.query.split("&")]
-        query = "&".join(sorted(piece for piece in pieces if piece and _says(piece)))
+        query = "&".join(sorted(_without_value(piece) for piece in pieces if piece and _says(piece)))
         return f"{text}?{query}" if query else text
     except (ValueError, UnicodeError):
         return None
@@ -99,6 +101,11 @@ def _says(piece: str) -> bool:
     if SESSIONS.fullmatch(name) or CAMPAIGNS.fullmatch(name):
         return False
     return not (MAYBE_SESSIONS.fullmatch(name) and SESSION_VALUE.fullmatch(value))
+
+
+def _without_value(piece: str) -> str:
+    name, equals, _ = piece.partition("=")
+    return f"{name}=***" if equals and names_credential(unquote(name)) else piece
 
 
 def host_of(url: str) -> str:

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from curate import jsontext
 from curate.collect.charsets import decode_page
-from curate.collect.fetch.credentials import forms_of
 from curate.collect.web.addresses import canonical
 from curate.collect.web.hosts import Came, Host
 from curate.collect.web.page import Page, opt_out, parse_page, robots_words
-from curate.collect.web.records import HTML, Row, charset_of, kind_of, row_of
+from curate.collect.web.records import HTML, MARK, Row, charset_of, kind_of, row_of
 from curate.collect.web.robots import product
 
 if TYPE_CHECKING:
     from curate.collect.web.source import Web
 
-__all__ = ["became", "page_row", "plain_row", "unchanged"]
+__all__ = ["became", "page_row", "plain_row", "told", "unchanged"]
 
 TIMES = ("fetched_at", "headers")
 REDIRECTIONS = (301, 302, 303, 307, 308)
@@ -58,15 +57,17 @@ def page_row(url: str, came: Came, source: Web, host: Host, **values: Any) -> Ro
         return plain_row(url, came, "redirect", detail=target, **values | {"links": jsontext.dumps([[target], []])})
     if not 200 <= status < 300:
         return plain_row(url, came, f"status_{status}", **values)
-    told = came.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if not source.takes(told):
-        return plain_row(url, came, "media_type", detail=told, **values)
+    media = came.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not source.takes(media):
+        return plain_row(url, came, "media_type", detail=media, **values)
     body = came.body
-    for secret in source.secrets():
-        for form in forms_of(secret):
-            body = body.replace(form.encode(), b"***")
     kind, agent = kind_of(body, url, came.headers), product(source.agent)
-    page = parse_page(decode_page(body, declared=charset_of(came.headers)), url, agent) if kind in HTML else None
+    page = None
+    if kind in HTML or kind.startswith("text/"):
+        text = decode_page(body, declared=charset_of(came.headers))
+        page = parse_page(text, url, agent) if kind in HTML else None
+        plain = text.encode("utf-8", "replace")
+        body = body if body.removeprefix(MARK) == plain else MARK + plain  # what an erasure can look into
     said = opt_out(came.headers, page, agent)
     refused = [text for name, text in said if name in source.obey]
     words = robots_words(came.headers.get("x-robots-tag", ""), agent) | (page.robots if page else frozenset())
@@ -95,5 +96,11 @@ def _said(page: Page | None, words: frozenset[str], source: Web) -> Mapping[str,
 
 
 def unchanged(row: Row, before: Row) -> bool:
-    """Whether a page says what it said before; when it was asked, and by which headers it came, is no matter."""
-    return all(row.get(name) == before.get(name) for name in {*row, *before} if name not in TIMES)
+    """Whether a page says what it said before, in the same encoding; when it was asked, and other headers, are no matter."""
+    same = all(row.get(name) == before.get(name) for name in {*row, *before} if name not in TIMES)
+    return same and told(row, "content-type") == told(before, "content-type")
+
+
+def told(row: Row, name: str) -> str | None:
+    """A header that a row came with."""
+    return jsontext.loads(row.get("headers") or "{}").get(name)

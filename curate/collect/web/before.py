@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from curate import jsontext
 from curate.collect.fetch.rows import KEY
-from curate.collect.web.answers import unchanged
+from curate.collect.web.answers import told, unchanged
 from curate.collect.web.hosts import Came
 from curate.collect.web.records import Row
 
@@ -32,14 +32,11 @@ class Before:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self._places: dict[str, tuple[str, int]] = {}
-        self._headers: dict[str, str] = {}
         self._modified: dict[str, str] = {}
         for piece in desk.previous.pieces if desk.previous else ():
-            table = desk.store.read_table(piece.object, [KEY, "headers", "modified", "reason"])
+            table = desk.store.read_table(piece.object, [KEY, "modified", "reason"])
             for row, one in enumerate(table.to_pylist()):
                 self._places[one[KEY]] = piece.object, row
-                if one["headers"] and one["reason"] in (None, "opt_out", "noindex", "sitemap", "feed"):
-                    self._headers[one[KEY]] = one["headers"]
                 if one["modified"] and one["reason"] is None:
                     self._modified[one[KEY]] = one["modified"]
         self._read = lru_cache(2)(self._table)
@@ -64,22 +61,28 @@ class Before:
                 yield one
 
     def conditions(self, url: str) -> dict[str, str]:
-        """Headers that ask for an address only if it is not what it was."""
-        told = jsontext.loads(self._headers.get(url, "{}"))
-        pairs = (("If-None-Match", told.get("etag")), ("If-Modified-Since", told.get("last-modified")))
+        """Headers that ask for an address only if it is not what it was; none where what it was is not kept."""
+        old = self.whole(url)
+        if old is None or old["body"] is None:
+            return {}
+        pairs = (("If-None-Match", told(old, "etag")), ("If-Modified-Since", told(old, "last-modified")))
         return {name: value for name, value in pairs if value and value.isascii() and value.isprintable()}
 
     def of_date(self, url: str, modified: str | None) -> Row | None:
         """The row of a page that is not changed, as the date in a list of addresses says."""
-        return self.whole(url) if modified and self._modified.get(url) == modified else None
+        old = self.whole(url) if modified and self._modified.get(url) == modified else None
+        return old if old is not None and old["body"] is not None else None
 
     def revived(self, came: Came, old: Row) -> Came:
         """The answer that a server means when it says that there is nothing new: what came then, with the headers of now."""
         headers = jsontext.loads(old["headers"] or "{}")
         headers |= {name: value for name, value in came.headers.items() if name not in OF_CONTENT}
-        return Came(None, None, old["status"], headers, old["body"] or b"", old["fetched_at"])
+        return Came(None, None, old["status"], headers, old["body"], old["fetched_at"])
 
     def same(self, row: Row) -> Row:
-        """The row of before, where it says the same: it was fetched then."""
+        """The row of before, where it says the same: it was fetched then. What the next refresh asks with is that of now."""
         old = self.whole(row[KEY])
-        return old if old is not None and unchanged(row, old) else row
+        if old is None or not unchanged(row, old):
+            return row
+        new = any(told(row, name) != told(old, name) for name in ("etag", "last-modified"))
+        return old | {"headers": row["headers"]} if new and row.get("body") is not None else old

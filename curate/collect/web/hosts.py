@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from curate.collect.fetch.client import Client, TooLarge, origin
 from curate.collect.fetch.guard import NotPublic
+from curate.collect.web.hidden import hidden
 from curate.collect.web.robots import Rules
 from curate.errors import CurateError, ResumableError
 
@@ -18,6 +20,10 @@ __all__ = ["Came", "Host", "Stopped"]
 
 LIST_BYTES = 50 << 20
 """Most bytes of what is no page (robots.txt, sitemaps, feeds), as the protocol of sitemaps has it."""
+PATIENCE = 5
+"""After so many failures in a row, an address of a host is asked for once, and nothing is waited for."""
+FAILURES = 50
+"""After so many, a host is not asked any more."""
 
 
 class Stopped(Exception):
@@ -69,7 +75,8 @@ class Host:
         )
         self.rules: Rules | None = None
         self.reserved: str | None = None
-        self.pages = self.bytes = 0
+        self.pages = Counter[str]()
+        self.bytes = self.failed = 0
 
     def _sleep(self, seconds: float) -> None:
         if self._stop.wait(seconds):
@@ -93,11 +100,16 @@ class Host:
 
         if self._stop.is_set():
             raise Stopped
+        if self.failed >= FAILURES:
+            return Came("unreachable", f"{FAILURES} addresses of this host in a row could not be had")
         try:
             credentials = self.credentials if origin(url) in self.own else {}
         except CurateError as error:
             return Came("unreachable", error.problem)
-        self.client.limits = self.client.limits._replace(bytes=LIST_BYTES if all_types else self.source.page_bytes)
+        self.client.limits = self.client.limits._replace(
+            bytes=LIST_BYTES if all_types else self.source.page_bytes,
+            retries=0 if self.failed >= PATIENCE else self.source.retries,
+        )
         try:
             answer = self.client.get(url, headers, credentials=credentials, follow=follow, wanted=wanted)
         except NotPublic as error:
@@ -105,11 +117,14 @@ class Host:
         except TooLarge as error:
             return Came("too_large", error.problem)
         except (ResumableError, CurateError) as error:
+            self.failed += isinstance(error, ResumableError)
             return Came("unreachable", error.problem)
         finally:
             self.client.answered(url)
+        self.failed = 0
         kept = {name: value for name, value in answer.headers.items() if name not in ("set-cookie", "set-cookie2")}
-        return Came(None, None, answer.status, kept, answer.body, f"{answer.fetched[:19]}Z")
+        came = Came(None, None, answer.status, kept, answer.body, f"{answer.fetched[:19]}Z")
+        return hidden(came, self.source.secrets())
 
     def obey(self, robots: Came, tdmrep: Came) -> None:
         """Take the rules of the host, and the pace that they ask for."""

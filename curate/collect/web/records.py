@@ -1,6 +1,7 @@
 """Rows of a snapshot of the web: one for each address that was met, and pages of them as documents.
 
-A row is what a WARC record is (address, time, status, headers, body as it came), and what was found out of it. An address
+A row is what a WARC record is (address, time, status, headers, body), and what was found out of it. A body is as it came, but
+for texts, which are UTF-8, and lists, which are unpacked: an erasure finds nobody in other bytes. An address
 that is no document says why in `reason`, whether it was asked for or not.
 """
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from curate.dataset.store import Store
 
-__all__ = ["HTML", "Row", "charset_of", "documents", "kind_of", "row_of", "table_of"]
+__all__ = ["HTML", "MARK", "Row", "charset_of", "documents", "kind_of", "row_of", "table_of"]
 
 Row = dict[str, Any]
 HTML = ("text/html", "application/xhtml+xml")

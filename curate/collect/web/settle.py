@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from heapq import merge
 from typing import TYPE_CHECKING, Any
@@ -22,13 +23,18 @@ __all__ = ["settled"]
 
 BYTES = 8 << 20
 ROWS = 5000
+ALIKE = 0.9
+"""So much of the words of two pages is in both, where they are the same page."""
+MARKUP = re.compile(rb"<[^<>]*>")
+WORD = re.compile(rb"[\w\x80-\xff]+")
 
 
 def settled(desk: Desk, rest: Iterable[Row], before: Before, counts: Counter[str]) -> Iterator[pa.Table]:
     """Tables of all rows in the order of their addresses.
 
-    A page that calls another one its address, which was fetched and has the same title, is that page once more, and no
-    document (`duplicate`). Pages that all call the first page their address have titles of their own, and stay.
+    A page that calls another one its address, which was fetched and has the same title and nearly the same words, is that
+    page once more, and no document (`duplicate`). Pages that all call the first page their address have texts of their own,
+    and stay.
 
     Args:
         desk: Has the pieces that were kept.
@@ -44,10 +50,7 @@ def settled(desk: Desk, rest: Iterable[Row], before: Before, counts: Counter[str
             places[one[KEY]] = piece.object, row
             if one["reason"] is None:
                 titles[one[KEY]] = one["canonical"], one["title"]
-    same = {
-        url for url, (own, title) in titles.items()
-        if own not in (None, url) and title and titles.get(own, (None, None)) in ((own, title), (None, title))
-    }  # fmt: skip
+    same = _twice(desk, places, titles)
 
     def came() -> Iterator[Row]:
         for url in sorted(places):
@@ -68,3 +71,19 @@ def settled(desk: Desk, rest: Iterable[Row], before: Before, counts: Counter[str
         yield table_of(rows)
     if cut:
         desk.say(f"{cut:,} pages have more links than are followed; `detail` of their addresses says how many")
+
+
+def _twice(desk: Desk, places: Mapping[str, tuple[str, int]], titles: Mapping[str, Any]) -> set[str]:
+    """Pages that are another one once more: titles are those of documents, with the addresses that they call their own."""
+
+    @lru_cache(8)
+    def words(url: str) -> frozenset[bytes]:
+        name, row = places[url]
+        body: bytes = desk.store.read_table(name, ["body"]).column("body")[row].as_py() or b""
+        return frozenset(WORD.findall(MARKUP.sub(b" ", body)))
+
+    return {
+        url for url, (own, title) in titles.items()
+        if own not in (None, url) and title and titles.get(own, (None, None)) in ((own, title), (None, title))
+        and len(words(url) & words(own)) > ALIKE * len(words(url) | words(own))
+    }  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from curate import jsontext
+from curate.collect.charsets import decode_text
 from curate.collect.http import undo_codings
 from curate.collect.web.addresses import canonical, in_scope
 from curate.collect.web.answers import page_row, plain_row
@@ -77,7 +78,9 @@ class Sitemap(Web):
         if kind != "sitemap" or came.reason or came.status != 200:
             return [page_row(url, came, self, host, **values)]
         try:
-            content = undo_codings(came.body, {}, LIST_BYTES)
+            content = decode_text(undo_codings(came.body, {}, LIST_BYTES)).encode()
+            values = {**values, "bytes": len(came.body)}
+            came = came._replace(body=content)  # an erasure looks into what is kept, and unpacks nothing
         except ValueError as error:
             return [plain_row(url, came, "damaged", **{**values, "detail": str(error)})]
         if len(content) > LIST_BYTES:

@@ -7,11 +7,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from curate.collect.extract import Extract
-from curate.collect.fetch.client import Limits
+from curate.collect.fetch.client import Limits, public_url
+from curate.collect.fetch.credentials import credentials_in
 from curate.collect.web.addresses import canonical
 from curate.collect.web.answers import page_row
 from curate.collect.web.hosts import Came, Host
@@ -42,8 +45,15 @@ def web_address(value: str) -> str:
     """An address in its one spelling.
 
     Raises:
-        ValueError: It is none of the web.
+        ValueError: It is none of the web, or has a credential in it (its type is `credential`, and no message shows it).
     """
+    try:
+        secret = credentials_in(value) or (["user"] if "@" in urlsplit(value).netloc else [])
+    except ValueError:
+        secret = []
+    if secret:
+        told = "`{url}` has a credential in it (`{name}`); let an environment variable hold it, and name that in `headers_from`"
+        raise PydanticCustomError("credential", told, {"url": public_url(value), "name": secret[0]})
     found = canonical(value)
     if found is None:
         raise ValueError(f"`{value}` is no address of the web: it begins with http:// or https://")
@@ -84,8 +94,10 @@ class Web(Fetched):
         2, ge=0, description="How often a page that fails is asked for again, later each time, as Retry-After says."
     )
     seconds: float = Field(60.0, gt=0, description="Most seconds for an answer.")
-    max_pages: int = Field(10_000, ge=1, description="Most pages that are asked for.")
-    host_pages: int | None = Field(None, ge=1, description="Most pages that a host is asked for.")
+    max_pages: int = Field(
+        10_000, ge=1, description="Most pages that are asked for; of lists of pages, and of new hosts at once, as many."
+    )
+    host_pages: int | None = Field(None, ge=1, description="Most pages that a host is asked for, and most lists.")
     host_bytes: int | None = Field(None, ge=1, description="Bytes of a host after which it is asked for no more.")
     page_bytes: int = Field(20 << 20, ge=1, description="Most bytes of a page, as it comes and unpacked.")
     media_types: list[str] = Field(

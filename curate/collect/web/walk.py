@@ -5,17 +5,17 @@ several hosts are asked at once; the next wave begins when all have answered. Ea
 again. There is no other record of where a crawl is: one that was killed goes through its waves from the start, takes what is
 kept as the answers, and comes to where it was, having asked for nothing twice but what was under way.
 
-Memory: the addresses that were met, about 500 bytes each, and the answers that are under way.
+Memory: the addresses that were met, asked for or not, about a kilobyte each, the links of a wave, and the answers under way.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
+from collections import ChainMap, Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from heapq import merge
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate import jsontext
 from curate.collect.fetch.client import origin, public_url
@@ -39,7 +39,8 @@ HOPS = 10
 TOLD = 100
 NOT_FINAL = ("depth", "nofollow", "redirects", "trap")
 """Refusals that the way to an address decides: another way may lead there."""
-SMALL = (KEY, "reason", "detail", "status", "bytes", "links")
+LIMITS = ("max_pages", "host_pages", "host_bytes")
+SMALL = (KEY, "reason", "detail", "status", "bytes")
 FILES = ("robots_txt", "tdmrep")
 
 
@@ -85,7 +86,7 @@ class Walk:
         self.met: dict[str, Met] = {}
         self.refused: dict[str, tuple[str, str | None]] = {}
         self.ways: dict[str, Met] = {}
-        self.asked = 0
+        self.asked = Counter[str]()
         self.kept: dict[str, Row] = {}
         for piece in desk.pieces:
             self._remember(desk.store.read_table(piece.object, list(SMALL)).to_pylist(), piece.object)
@@ -115,7 +116,11 @@ class Walk:
                 for host in self.hosts.values():
                     host.client.rest()
         counts = Counter[str]()
-        old = self.before.pages(self.kept) if self.source.keeps_old else ()
+        if self.source.keeps_old:
+            for url in [one for one, (reason, _) in self.refused.items() if reason in LIMITS]:
+                if (row := self.before.whole(url)) is not None and row["reason"] is None:
+                    del self.refused[url]  # there is no room to ask about it: it stays
+        old = self._old() if self.source.keeps_old else ()
         rest = merge(self._rest(), old, key=lambda row: row[KEY])
         self.desk.replace(settled(self.desk, rest, self.before, counts))
         if not counts["documents"]:
@@ -142,10 +147,12 @@ class Walk:
         by_host: dict[str, list[str]] = defaultdict(list)
         for url in sorted(wave):
             by_host[host_of(url)].append(url)
+        self._leave_out(by_host)
         self._meet(pool, by_host)
         for name, urls in by_host.items():
             for url in urls:
-                if refusal := self.hosts[name].refuses(url):
+                refusal = self.hosts[name].refuses(url)
+                if refusal and not (refusal[0] in ("no_robots_txt", "no_tdmrep") and self._stays(url)):
                     self.refused[url] = refusal
         self._ask(pool, self._admitted(by_host))
         for name in by_host:
@@ -162,10 +169,6 @@ class Walk:
         refusal = (lead.refusal, None) if lead.refusal else self._refusal(url, met)
         if url in self.met or (url in self.kept and self.kept[url]["reason"] in FILES):
             return
-        if has_credential(url):
-            url = public_url(url)
-            if url in self.met:
-                return
         if refusal is None:
             if self.refused.get(url, ("depth",))[0] in NOT_FINAL:
                 found[url] = min(
@@ -189,9 +192,10 @@ class Walk:
 
     def _leads(self, url: str) -> Iterator[Lead]:
         row, met = self.kept.get(url), self.met[url]
-        if row is None or not row["links"]:
+        if row is None:
             return
-        links = jsontext.loads(row["links"])
+        rows = self.desk.store.read_table(row["piece"], [KEY, "links"]).to_pylist()
+        links = jsontext.loads(next(one["links"] for one in rows if one[KEY] == url) or "[]")
         if row["reason"] == "redirect":
             yield Lead(links[0][0], met._replace(hops=met.hops + 1, found_on=url))
             return
@@ -200,6 +204,16 @@ class Walk:
             yield lead._replace(met=lead.met._replace(alike=met.alike + 1 if same else 0))
 
     # ---- who is asked
+
+    def _leave_out(self, by_host: dict[str, list[str]]) -> None:
+        """Hosts that are new, where there is no room for a page of theirs: they are not asked for their rules."""
+        room = {kind: self.source.max_pages - count for kind, count in self.asked.items()}
+        for name in sorted(by_host.keys() - self.hosts.keys()):
+            kinds = {self.met[url].kind for url in by_host[name]}
+            if all(room.get(kind, 1) <= 0 for kind in kinds):
+                self.refused |= dict.fromkeys(by_host.pop(name), ("max_pages", None))
+            else:
+                room |= {kind: room.get(kind, self.source.max_pages) - 1 for kind in kinds}
 
     def _meet(self, pool: ThreadPoolExecutor, by_host: Mapping[str, list[str]]) -> None:
         """Ask hosts that are new for their rules."""
@@ -222,6 +236,9 @@ class Walk:
         for name in new:
             robots, reservations = (self._kept_file(name, path) for path in ("/robots.txt", "/.well-known/tdmrep.json"))
             self.hosts[name].obey(robots, reservations)
+            rules = self.hosts[name].rules
+            if rules and rules.closed and self.desk.previous and "robots" in self.source.obey:
+                self.desk.say(f"{name}: {rules.closed}; what was fetched of it before stays as it was")
 
     def _rules_came(self, asked: Mapping[Future[Came], tuple[str, str, str]]) -> None:
         waiting = set(asked)
@@ -260,14 +277,15 @@ class Walk:
         chosen: dict[str, list[str]] = defaultdict(list)
         for _, name, url in sorted(turns):
             host, most = self.hosts[name], self.source.host_pages
-            if self.met[url].kind == "page":
-                if self.asked >= self.source.max_pages:
-                    self.refused[url] = "max_pages", None
-                    continue
-                if most is not None and host.pages >= most:
-                    self.refused[url] = "host_pages", None
-                    continue
-                host.pages, self.asked = host.pages + 1, self.asked + 1
+            kind = self.met[url].kind
+            if self.asked[kind] >= self.source.max_pages:
+                self.refused[url] = "max_pages", None
+                continue
+            if most is not None and host.pages[kind] >= most:
+                self.refused[url] = "host_pages", None
+                continue
+            host.pages[kind] += 1
+            self.asked[kind] += 1
             chosen[name].append(url)
         return chosen
 
@@ -298,7 +316,7 @@ class Walk:
     def _known(self, name: str, url: str) -> bool:
         """Whether nothing is to be asked: it is kept, unchanged by its date, or of a host that has given enough."""
         host, most = self.hosts[name], self.source.host_bytes
-        if most is not None and host.bytes >= most and self.met[url].kind == "page":
+        if most is not None and host.bytes >= most:
             self.refused[url] = "host_bytes", None
             return True
         if url not in self.kept and (row := self.before.of_date(url, self.met[url].modified)):
@@ -312,20 +330,42 @@ class Walk:
         host, met = self.hosts[host_of(url)], self.met[url]
         values = {"depth": met.depth, "found_on": met.found_on, "modified": met.modified}
         old = self.before.whole(url)
-        if came.status == 304 and old is not None:
+        if came.status == 304 and old is not None and old["body"] is not None:
             came = self.before.revived(came, old)
-        if came.reason == "unreachable" and old is not None and old["reason"] is None:
-            self.desk.say(f"{public_url(url)} cannot be had now; it stays as it was fetched at {old['fetched_at']}")
-            self._keep([old])
+        if came.reason == "unreachable" and old is not None and self._stays(url):
+            self.desk.say(f"{url} cannot be had now; it stays as it was fetched at {old['fetched_at']}")
         else:
             self._keep(became(self.source, url, came, host, met.kind, values))
         host.bytes += self.kept[url]["bytes"] or 0
         if self.asked and len(self.kept) % TOLD == 0:
             self.desk.say(f"{len(self.kept):,} addresses asked for, {len(self.met):,} met")
 
+    def _stays(self, url: str) -> bool:
+        """Keep what an address was before, whatever that was, where it was asked for then."""
+        if url not in self.kept:
+            old = self.before.whole(url)
+            if old is None or old["fetched_at"] is None:
+                return False
+            self._keep([old])
+        return True
+
     def _keep(self, rows: list[Row]) -> None:
         self.desk.keep(table_of(rows), {})
         self._remember(rows, self.desk.pieces[-1].object)
+
+    def _old(self) -> Iterator[Row]:
+        """Documents of before that were not met; those that their host, or their feed, refuses now are none any more."""
+        for row in self.before.pages(ChainMap[str, Any](self.kept, self.refused)):
+            url = row[KEY].partition("#")[0]  # an entry is of its feed
+            host, feed = self.hosts.get(host_of(url)), self.kept.get(url, {})
+            refusal = host.refuses(url) if host is not None else None
+            if feed.get("reason") == "opt_out":
+                refusal = "opt_out", feed["detail"]
+            if refusal is None or refusal[0] not in ("robots", "opt_out"):
+                yield row
+                continue
+            said = refusal[1] if refusal[0] == "opt_out" else row["opt_out"]
+            yield {**row, "reason": refusal[0], "detail": refusal[1], "opt_out": said, "body": None}
 
     def _rest(self) -> Iterator[Row]:
         """The addresses that were not asked for."""

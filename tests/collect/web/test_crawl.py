@@ -158,7 +158,7 @@ def test_a_calendar_without_end_a_path_that_repeats_and_session_ids_end(site):
 def test_an_address_with_a_credential_in_it_is_not_asked_for_and_not_kept(site):
     site.pages = {"/": page("/reset?token=s3cr3t&user=1")}
     site.fetch()
-    assert site.reasons() == {"/reset?user=1": "credential"}
+    assert site.reasons() == {"/reset?token=***&user=1": "credential"}
     assert site.asked == ["/"]
 
 
@@ -419,7 +419,7 @@ def test_an_encoding_that_only_the_server_tells_reaches_the_text(site):
     site.pages = {"/": (200, {"Content-Type": "text/html; charset=windows-1251"}, text.encode("cp1251"))}
     (row,) = site.fetch().values()
     assert row["content"] == b"\xef\xbb\xbf" + text.encode()
-    assert site.rows()["/"]["body"] == text.encode("cp1251")
+    assert site.rows()["/"]["body"] == row["content"]
 
 
 def test_hostile_markup_takes_no_time_that_grows_with_its_square(site):
