@@ -284,6 +284,17 @@ class Columns:
 
     # ---- places
 
+    def past(self, stage: str) -> np.ndarray:
+        """Which rows a stage let go on (bool); of a source, or of a stage that makes documents, those of its own."""
+        import numpy as np
+
+        number = self.stages.index(stage)
+        began = [self.stages.index(shard.source) for shard in self.shards]
+        source = self.manifest["stages"][number : number + 1]
+        there = [one == number if source and source[0]["kind"] == "source" else one <= number for one in began]
+        here = np.repeat(np.array(there, bool), np.diff(self.starts))
+        return here & ((self.verdict == KEPT) | (self.gone > number))
+
     def place(self, row: int) -> Place:
         """Where the document of a row is."""
         import numpy as np

@@ -21,7 +21,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from curate.browse.columns import KEPT, Columns
+from curate.browse.columns import Columns
 from curate.errors import CurateError, did_you_mean
 from curate.reports.features import feature_histogram
 
@@ -64,8 +64,8 @@ class Query:
         """It as keys and values of an address, without the page."""
         found = [(f"is.{column}", name) for column, names in self.names.items() for name in names]
         found += [(f"no.{column}", "1") for column in self.absent]
-        found += [(f"min.{column}", f"{value:.17g}") for column, value in self.least.items()]
-        found += [(f"max.{column}", f"{value:.17g}") for column, value in self.most.items()]
+        found += [(f"min.{column}", f"{value!r}") for column, value in self.least.items()]
+        found += [(f"max.{column}", f"{value!r}") for column, value in self.most.items()]
         found += [("past", self.past)] if self.past else []
         found += [("sort", self.sort)] if self.sort else []
         return found + ([("order", "down")] if self.down else [])
@@ -230,4 +230,4 @@ def _masks(columns: Columns, query: Query) -> Iterable[tuple[tuple[str, str], np
         if query.past not in columns.stages:
             hint = did_you_mean(query.past, columns.stages) or f"there is: {', '.join(columns.stages)}"
             raise CurateError(f"there is no stage `{query.past}`", hint=hint)
-        yield ("past", ""), (columns.verdict == KEPT) | (columns.gone > columns.stages.index(query.past))
+        yield ("past", ""), columns.past(query.past)

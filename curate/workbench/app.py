@@ -129,7 +129,7 @@ def _wants_json(request: Request) -> bool:
 
 def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, CurateError)
-    status = 404 if error.problem.startswith("there is no") else 400
+    status = 404 if error.problem.startswith("there is no ") else 400
     return _error(request, status, error.records())
 
 

@@ -38,6 +38,10 @@ class Server:
         self.app = Guard(make_app(desk), hosts, self.port, read_only=desk.read_only)
         self.url = f"http://{ADDRESS}:{self.port}{path}?token={self.app.token}"
 
+    def close(self) -> None:
+        """Let go of the port, where nothing is served."""
+        self._socket.close()
+
     def serve(self) -> None:
         """Answer until a signal ends it."""
         import uvicorn
