@@ -19,7 +19,7 @@ from curate.reports.compare import compare, compare_lines
 from curate.reports.conversations import tools_figure, turns_figure
 from curate.reports.data import ReportData, RunData, StageData
 from curate.reports.fold import fold
-from curate.reports.text import visible
+from curate.reports.text import mask, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -171,6 +171,7 @@ def environment(*folders: Path) -> Environment:
         "number": numbers.number,
         "size": numbers.size,
         "measure": numbers.measure,
+        "mask": mask,
         "metric": figures.metric_name,
         "name": _name,
         "value": _value_text,

@@ -22,7 +22,8 @@ from curate.dataset.care import BROWSE
 from curate.dataset.state import IDENT, SIZE
 from curate.dataset.store import Store
 from curate.files import write_durably
-from curate.stages.selectors import PLACES, is_json
+from curate.reports.text import mask
+from curate.stages.selectors import PLACES, is_json, root
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +35,13 @@ FORMAT = 1
 """Raised when what is kept of an object changes: files of other formats are garbage."""
 HEADER = 64
 MOST_VALUES, LONGEST = 1000, 200
-"""A column of strings of an object is kept where it has no more values than this, and none is longer (characters)."""
-VARIED = b"varied"
-"""Key of a table's metadata: columns of strings that have too many values to be kept, a JSON list."""
+"""A column of strings of an object is kept where it has no more values than this, and none is longer (characters), or looks
+personal."""
+LEFT_OUT = b"left out"
+"""Key of a table's metadata, a JSON list: columns of strings that are not to be shown by their values, as they have too many,
+or one that looks personal, or (of verdicts) as a stage edited them."""
 IDENTITY, OTHER, LENGTH = "#id", "#other", "#length"
-REMOVAL = ("row", "verdict", "reason", "value", "threshold", "duplicate_of")
+REMOVAL = ("row", "verdict", "reason", "value", "threshold", "duplicate_of", "path")
 
 
 def hash_of(identity: str | None) -> int:
@@ -139,7 +142,7 @@ def _read(store: Store, name: str, columns: list[str], also: tuple[str, ...] = (
 
     found: list[pa.Table] = []
     values: dict[str, set[str | None]] = {}
-    varied: list[str] = []
+    left_out: list[str] = []
     with store.parquet(name) as file:
         left = list(columns)
         for group in range(file.num_row_groups):
@@ -148,9 +151,9 @@ def _read(store: Store, name: str, columns: list[str], also: tuple[str, ...] = (
                 if types.is_string(table.schema.field(column).type):
                     seen = values.setdefault(column, set())
                     seen.update(table.column(column).unique().to_pylist())
-                    if len(seen) > MOST_VALUES or any(one and len(one) > LONGEST for one in seen):
+                    if len(seen) > MOST_VALUES or any(one and (len(one) > LONGEST or mask(one) != one) for one in seen):
                         left.remove(column)
-                        varied.append(column)
+                        left_out.append(column)
             found.append(table)
     empty = store.read_schema(name).empty_table()
     table = pa.concat_tables([one.select([*also, *left]) for one in found or [empty]])
@@ -158,7 +161,7 @@ def _read(store: Store, name: str, columns: list[str], also: tuple[str, ...] = (
         if types.is_string(table.schema.field(column).type):
             place = table.schema.get_field_index(column)
             table = table.set_column(place, column, table.column(column).dictionary_encode())
-    told = {VARIED: json.dumps(varied).encode()}
+    told = {LEFT_OUT: json.dumps(left_out).encode()}
     return table.replace_schema_metadata(told).unify_dictionaries()
 
 
@@ -187,8 +190,10 @@ def _verdicts(table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     others = pa.array(_hashes(table.column("duplicate_of")), pa.uint64())
-    table = table.drop_columns(["duplicate_of"]).append_column(OTHER, others)
+    edited = {root(path) for path in table.column("path").unique().to_pylist() if path and path != "text"}
+    table = table.drop_columns(["duplicate_of", "path"]).append_column(OTHER, others)
     for column in ("verdict", "reason"):
         place = table.schema.get_field_index(column)
         table = table.set_column(place, column, table.column(column).dictionary_encode())
-    return table.replace_schema_metadata(None).unify_dictionaries()
+    told = {LEFT_OUT: json.dumps(sorted(edited)).encode()}
+    return table.replace_schema_metadata(told).unify_dictionaries()

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from threading import RLock
 from typing import TYPE_CHECKING, NamedTuple
 
-from curate.browse.cache import IDENTITY, LENGTH, OTHER, VARIED, Cache, hash_of
+from curate.browse.cache import IDENTITY, LEFT_OUT, LENGTH, OTHER, Cache, hash_of
 from curate.dataset.ledger import Shard, Step
 from curate.dataset.reader import Dataset
 from curate.errors import CurateError, did_you_mean
@@ -77,7 +77,7 @@ class Columns:
         length: By row the bytes of its text as read (int64).
         identity, other: By row the hashes of its id, and of the id that it duplicates (uint64; 0 for none).
         edited: By row whether a stage edited it (bool).
-        varied: Columns of strings that have too many values, or too long ones, to be counted.
+        left_out: Columns of strings that are not shown by their values: too many or long ones, personal ones, or edited ones.
     """
 
     def __init__(self, dataset: Dataset, cache: Cache) -> None:
@@ -96,7 +96,7 @@ class Columns:
         self.identity, self.other = np.zeros((2, rows), np.uint64)
         self._reasons: dict[str, int] = {}
         self._reason = np.full(rows, -1, np.int32)
-        self.varied = set[str]()
+        self.left_out = set[str]()
         self._numbers: dict[str, list[tuple[int, pa.Table, str]]] = {}
         self._names: dict[str, list[tuple[int, pa.Table, str]]] = {}
         self._held: OrderedDict[str, np.ndarray] = OrderedDict()
@@ -109,7 +109,7 @@ class Columns:
             for step in shard.steps:
                 self._step(number, step, cache)
         self._beside(dataset, cache)
-        for name in self.varied:  # of some shards alone they would tell of those alone
+        for name in self.left_out:  # of some shards alone they would tell of those alone
             self._names.pop(name, None)
 
     # ---- reading
@@ -142,6 +142,7 @@ class Columns:
         if not step.verdicts:
             return
         table = cache.verdicts(step.verdicts)
+        self.left_out.update(json.loads((table.schema.metadata or {}).get(LEFT_OUT, b"[]")))
         said = table.column("verdict").combine_chunks()
         verdicts = [VERDICTS.index(one) if one in VERDICTS else -1 for one in said.dictionary.to_pylist()]
         kinds = np.array([*verdicts, -1], np.int8)[said.indices.to_numpy()] if len(said) else np.zeros(0, np.int8)
@@ -182,7 +183,7 @@ class Columns:
     def _note(self, number: int, table: pa.Table, before: str, own: Sequence[str]) -> None:
         import pyarrow.types as types
 
-        self.varied.update(before + name for name in json.loads((table.schema.metadata or {}).get(VARIED, b"[]")))
+        self.left_out.update(before + name for name in json.loads((table.schema.metadata or {}).get(LEFT_OUT, b"[]")))
         for field in table.schema:
             if field.name not in own:
                 known = self._names if types.is_dictionary(field.type) else self._numbers

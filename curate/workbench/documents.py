@@ -38,7 +38,7 @@ def documents(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]])
             "pages": max(1, -(-len(chosen) // PAGE)), "first": (asked.page - 1) * PAGE + 1,
             "query": asked.pairs(), "looked": looked, "sort": asked.sort, "down": asked.down, "past": asked.past,
             "facets": chosen.facets(), "ranges": [chosen.range(column) for column in ranges],
-            "columns": columns.features, "not_counted": sorted(columns.varied), "listed": listed(columns, dataset, rows),
+            "columns": columns.features, "not_counted": sorted(columns.left_out), "listed": listed(columns, dataset, rows),
         }  # fmt: skip
 
 

@@ -186,9 +186,17 @@ def test_two_that_ask_at_once_are_told_the_same(done):
 def test_a_column_of_very_many_values_is_told_and_not_counted(make):
     rows = [{"text": f"words {number}", "site": f"site{number}", "kind": f"k{number % 3}"} for number in range(1200)]
     _, columns = opened(make("varied", {"texts/a.jsonl": rows}, []))
-    assert columns.varied == {"site"}
+    assert columns.left_out == {"site"}
     assert "site" not in columns.facets
     assert facet(columns, "kind") == {"k0": 400, "k1": 400, "k2": 400}
+
+
+def test_a_column_with_a_value_that_looks_personal_is_told_and_not_counted(make):
+    rows = [{"text": "words", "author": one, "kind": "book"} for one in ("Ann", "bob@example.org")]
+    project = make("personal", {"texts/a.jsonl": rows}, [])
+    _, columns = opened(project)
+    assert columns.left_out == {"author"} and "author" not in columns.facets
+    assert b"bob@" not in b"".join(path.read_bytes() for path in cache_files(project))
 
 
 def test_columns_called_as_those_of_the_engine_stand_beside_them(make):

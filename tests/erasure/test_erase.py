@@ -321,6 +321,24 @@ def test_token_shards_of_a_version_that_held_the_documents_go(person):
     assert {blob.name.split("/")[1] for blob in store.blobs.list("tokens")} == {"b"}
 
 
+@pytest.mark.folder
+def test_what_browse_keeps_of_the_documents_goes(person):
+    from curate.browse.cache import Cache
+    from curate.browse.columns import Columns
+
+    number = (4930901820).to_bytes(8, "little")
+    folder = person.store.root / "browse"
+
+    def kept():
+        Columns(person.open(), Cache(person.store))
+        return b"".join(path.read_bytes() for path in folder.rglob("*.arrow"))
+
+    assert number in kept()
+    erase(person)
+    assert not any(path.is_file() for path in folder.rglob("*"))
+    assert len(kept()) > 1000 and number not in kept() and canaries(person.store) == []
+
+
 # ---- others in the store
 
 
