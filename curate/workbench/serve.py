@@ -79,6 +79,7 @@ def open_server(store: Store, version: str | None = None, *, port: int = 0, read
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((ADDRESS, port))
+        listening.listen(100)  # who asks before we serve waits
     except OSError as error:
         listening.close()
         raise CurateError(
