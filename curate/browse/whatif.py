@@ -49,7 +49,8 @@ class WhatIf:
         try:
             stage = find_stage(row["stage"]).model_validate(row["settings"])
         except (CurateError, ValueError) as error:
-            self.why_not[name] = f"its code or settings are not here: {str(error).splitlines()[0]}"
+            told = error.problem if isinstance(error, CurateError) else str(error).splitlines()[0]
+            self.why_not[name] = f"its code or settings are not here: {told} (is its folder on PYTHONPATH?)"
             return
         if not isinstance(stage, Filter) or type(stage).decide is not Filter.decide:
             self.why_not[name] = "it does not decide by rules over numbers"
