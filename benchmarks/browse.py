@@ -212,9 +212,8 @@ def _requests(
 ) -> dict[str, Any]:
     here, draw = f"/v/{version}", random.Random(3)
     rows = client.get(f"{here}/documents.json").json()
-    places = [one["place"] for one in rows["listed"]]
-    shards = rows["rows"] // PER_FILE or 1
-    places = [f"{draw.randrange(shards)}-{draw.randrange(min(PER_FILE, rows['rows']))}" for _ in range(count)]
+    pages = [client.get(f"{here}/documents.json?page={draw.randint(1, rows['pages'])}").json() for _ in range(count)]
+    places = [draw.choice(page["listed"])["place"] for page in pages]
     sliders = [
         f"{here}/what-if.json?counts=1&set.first.least_{draw.randrange(8)}={draw.random():.3f}" for _ in range(count)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -37,4 +38,5 @@ def browse(
     else:
         echo(server.url)
         echo("Ctrl-C ends it; the address is good for one browser.", err=True)
-    server.serve()
+    with suppress(KeyboardInterrupt):  # that is how it ends
+        server.serve()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+from http.client import HTTPConnection
 
 import pytest
 
+from curate.dataset.leases import versions_in_use
 from curate.dataset.reader import open_dataset
 from curate.dataset.runs import records
 from curate.dataset.why import why
@@ -238,3 +241,33 @@ def test_browsing_writes_nothing_but_the_cache(done):
         assert pages.get(path).status_code == 200
     after = {path for path in done.store.root.rglob("*") if path.is_file()}
     assert {path.relative_to(done.store.root).parts[0] for path in after - before} == {"browse"}
+
+
+def test_a_version_is_held_only_while_it_is_asked_about(done):
+    pages, version = client(done.store), version_of(done.store, "toy")
+    for path in (f"/v/{version}/documents", f"/v/{version}/d/0-0", f"/v/{version}/what-if", f"/v/{version}/d/9-9"):
+        pages.get(path)
+        assert versions_in_use(done.store) == set()
+
+
+def test_the_command_prints_an_address_that_lets_in_and_ends_by_a_signal(done):
+    process = done.start("browse", "toy", "--json", "--read-only")
+    lines = []
+    while not lines or lines[-1] != "}\n":
+        lines.append(process.stdout.readline())
+    told = json.loads("".join(lines))
+    assert told["read_only"] and told["url"].startswith(f"http://127.0.0.1:{told['port']}/v/toy%40")
+    connection = HTTPConnection("127.0.0.1", told["port"])
+    connection.request("GET", told["url"].partition(str(told["port"]))[2])
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["set-cookie"].partition("=")[0]) == (303, f"curate_{told['port']}")
+    answer.read()
+    connection.close()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (0, "") and "Traceback" not in err
+
+
+def test_a_version_that_is_none_is_told_before_anything_is_served(done):
+    outcome = done.cli("browse", "toy@v9")
+    assert outcome.code == 2 and "`v9`" in outcome.err
