@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -174,6 +175,7 @@ def measure(folder: Path, requests: int) -> dict[str, Any]:
     from curate.dataset.store import Store
 
     found: dict[str, Any] = {}
+    shutil.rmtree(folder / ".curate" / "browse", ignore_errors=True)
     for start in ("first", "second"):
         with server(folder) as (client, process, seconds):
             version = client.get("/index.json").json()["datasets"][0]["versions"][0]["name"]

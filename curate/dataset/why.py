@@ -64,10 +64,15 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
     if not found:
         document = _only_beginning(dataset, document)
         found = _by_id(dataset, document)
-    first = found[0]
+    return _whole(dataset, found, document)
+
+
+def _whole(dataset: Dataset, found: Sequence[_Document], document: str) -> dict[str, Any]:
+    """What `why` tells of the first of the documents that are called so."""
+    erased, first = Erased.of(dataset.store), found[0]
     copy_of = None
     if not first.rejected:
-        same = _by_id(dataset, first.row["id"])
+        same = found if document == first.row["id"] else _by_id(dataset, first.row["id"])
         copy_of = same[0].row["source_uri"] if same and same[0].address != first.address else None
     told = _story(dataset, first, copy_of)
     if document == first.row["id"]:  # the later ones of equal ids are no documents, and are told of at the end
@@ -98,10 +103,10 @@ def why_at(dataset: Dataset, address: Address) -> dict[str, Any]:
         one = _Document(Address(address.shard, -1), shard, row, rejected=True)
     else:
         one = _Document(address, shard, _row(dataset.store, shard.object, address.row))
-    identity = one.row["id"]
+    identity: Any = one.row["id"]
     same = find(dataset.store, dataset.manifest["indexes"], identity) if identity is not None else []
     if not one.rejected and same and same[0] == address:
-        return why(dataset, identity)
+        return _whole(dataset, [one, *(_open(dataset, other) for other in same[1:])], identity)
     copy_of = None if one.rejected or not same else _open(dataset, same[0]).row["source_uri"]
     return {**_story(dataset, one, copy_of), "children": None, "origin": None}
 

@@ -41,7 +41,7 @@ class Desk:
             CurateError: There is none, or it is not there any more.
         """
         dataset = open_dataset(name, self.store)
-        for version in [one for one in self._held if not self.store.blobs.exists(f"versions/{one}.json")]:
+        for version in [one for one in list(self._held) if not self.store.blobs.exists(f"versions/{one}.json")]:
             self._held.pop(version, None)  # erased, or collected
         yield dataset
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote
 
@@ -66,11 +67,9 @@ def open_server(store: Store, version: str | None = None, *, port: int = 0, read
         MachineError: A package is missing.
         CurateError: There is no such version, or the port is taken.
     """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise MachineError(f"`curate browse` needs {error.name}", hint="pip install 'curate-lm[browse]'") from None
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise MachineError(f"`curate browse` needs {', '.join(missing)}", hint="pip install 'curate-lm[browse]'")
     path = "/"
     if version is not None:
         found = resolve(store, version)

@@ -135,7 +135,7 @@ def test_trainings_are_told_of_what_they_were_given(books_once, tmp_path):
     shutil.copytree(books_once.root, tmp_path / "copy")
     project = Project(tmp_path / "copy")
     project.train("small", [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.5}])
-    project.train("big", [{"step": 1, "loss": 1.0}], project="other")
+    project.train("big", [{"step": 1, "loss": 1.0}], project="other", began="2026-01-02T00:00:00+00:00")
     pages, version = client(project.store), version_of(project.store)
     listed = facts(pages, f"/v/{version}/documents.json")["listed"]
     for one in listed:
