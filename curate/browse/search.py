@@ -1,8 +1,8 @@
 """Search by words, without an index: texts are read until there are enough hits or the time is up; what was covered is told.
 
 Every word must be there, and every phrase in quotation marks; letters in any case. Of documents that are kept the text of
-the version is looked at, of others the text as it was read. Cost: 100 to 200 MB of text a CPU second; a search that covered
-a part says where the next one goes on.
+the version is looked at, of others the text as it was read. Cost: about 200 MB of text a CPU second (benchmarks/browse.py); a
+search that covered a part says where the next one goes on.
 """
 
 from __future__ import annotations
