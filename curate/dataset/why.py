@@ -103,10 +103,10 @@ def why_at(dataset: Dataset, address: Address) -> dict[str, Any]:
         one = _Document(Address(address.shard, -1), shard, row, rejected=True)
     else:
         one = _Document(address, shard, _row(dataset.store, shard.object, address.row))
-    identity: Any = one.row["id"]
+    identity = one.row["id"]
     same = find(dataset.store, dataset.manifest["indexes"], identity) if identity is not None else []
     if not one.rejected and same and same[0] == address:
-        return _whole(dataset, [one, *(_open(dataset, other) for other in same[1:])], identity)
+        return _whole(dataset, [one, *(_open(dataset, other) for other in same[1:])], one.row["id"])
     copy_of = None if one.rejected or not same else _open(dataset, same[0]).row["source_uri"]
     return {**_story(dataset, one, copy_of), "children": None, "origin": None}
 
