@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "schema": ("curate.commands.schema:schema", "Print the JSON schema of pipeline files, for editors."),
     "stages": ("curate.commands.stages:stages", "List the stages, or show one with all its settings."),
     "why": ("curate.commands.why:why", "Tell what became of a document, and why."),
+    "browse": ("curate.commands.browse:browse", "Look at versions and documents in a web browser."),
     "train": ("curate.commands.train:train", "Train a model on a dataset version."),
     "eval": ("curate.commands.eval:evaluate", "Measure what a model can do, with intervals."),
     "compare": ("curate.commands.compare:compare", "Compare models on the same items; gates for scripts."),

@@ -6,10 +6,12 @@ title, colours, what stands on it, or hides what follows. All that is printed fo
 
 from __future__ import annotations
 
+import json
 import re
+from math import isfinite
 from typing import Any
 
-__all__ = ["echo", "escaped", "visible"]
+__all__ = ["echo", "escaped", "json_text", "visible"]
 
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls (C0 but tabs and line feeds, DEL, C1), marks that turn the direction of writing, and halves of surrogate pairs."""
@@ -35,6 +37,23 @@ def _written(character: str) -> str:
 def escaped(document: str) -> str:
     """JSON text that is the same value, and steers no terminal."""
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def json_text(record: dict[str, Any]) -> str:
+    """One JSON document with `"schema": 1`, for scripts; dates as text, numbers that JSON does not know as null."""
+    return escaped(json.dumps(_plain({"schema": 1, **record}), default=_text, ensure_ascii=False, indent=2))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def echo(message: Any = "", *, err: bool = False) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.reports import figures, numbers
-from curate.reports.compare import compare
+from curate.reports.compare import compare, compare_lines
 from curate.reports.conversations import tools_figure, turns_figure
 from curate.reports.data import ReportData, RunData, StageData
 from curate.reports.fold import fold
-from curate.reports.text import visible
+from curate.reports.text import mask, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from curate.reports.card import Card
 
-__all__ = ["render", "render_run", "render_version"]
+__all__ = ["STYLE", "environment", "render", "render_run", "render_version"]
 
 TEMPLATES = Path(__file__).parent / "templates"
+STYLE = TEMPLATES / "style.css"
 FIRST_KEYS = ("dataset", "id", "stage", "use", "run")
 INPUTS_SHOWN = 500
 SPLITS = ("train", "validation", "test")
@@ -143,22 +144,23 @@ def render(template: str, **facts: Any) -> str:
     """A page of a template, with the style sheet and its hash; `contents` is the table of contents."""
     style = _style()
     digest = b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    text = _environment().get_template(template).render(style=style, style_hash=digest, **facts)
+    text = environment().get_template(template).render(style=style, style_hash=digest, **facts)
     # Lone surrogates cannot be written; `visible` has named those in values, so this is for what nobody thought of.
     return text.encode("utf-8", errors="replace").decode()
 
 
 @cache
 def _style() -> str:
-    return (TEMPLATES / "style.css").read_text(encoding="utf-8").strip()
+    return STYLE.read_text(encoding="utf-8").strip()
 
 
 @cache
-def _environment() -> Environment:
+def environment(*folders: Path) -> Environment:
+    """Jinja's environment over the templates of these folders, and the reports': every value is escaped, nothing is hidden."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([*folders, TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -169,11 +171,12 @@ def _environment() -> Environment:
         "number": numbers.number,
         "size": numbers.size,
         "measure": numbers.measure,
+        "mask": mask,
         "metric": figures.metric_name,
         "name": _name,
         "value": _value_text,
     }
-    environment.globals |= {"share": numbers.share, "compare": compare, "fold": fold}
+    environment.globals |= {"share": numbers.share, "compare": compare, "compare_lines": compare_lines, "fold": fold}
     return environment
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from curate.terminal import escaped
+from curate.terminal import json_text
 
 if TYPE_CHECKING:
     from curate.dataset.store import Store
@@ -46,19 +45,5 @@ def optional_store(store: str | None) -> Store | None:
 
 
 def print_json(record: dict[str, Any]) -> None:
-    """One JSON document on stdout, with `"schema": 1`; dates as text, numbers that JSON does not know as null."""
-    import json
-
-    typer.echo(escaped(json.dumps(_plain({"schema": 1, **record}), default=_text, ensure_ascii=False, indent=2)))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
-def _text(value: Any) -> str:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    """One JSON document on stdout, with `"schema": 1`."""
+    typer.echo(json_text(record))

@@ -15,10 +15,12 @@ from curate.dataset.snapshots import pieces_of, pinned_versions, snapshot_object
 from curate.dataset.store import Store, object_name
 from curate.errors import CurateError, DamagedError
 
-__all__ = ["KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
+__all__ = ["BROWSE", "KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
 
 REMEDY = "remove these files and run the pipeline again, which makes them anew; or restore them from a backup"
 KEEP_LAST = 5
+BROWSE = "browse"
+"""Folder of what `curate browse` keeps of single objects; a cache (curate/browse/cache.py)."""
 
 
 def verify(dataset: Dataset) -> dict[str, Any]:
@@ -77,8 +79,8 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
         dry_run: Only count.
 
     Returns:
-        Numbers of `versions`, `snapshots`, `objects`, `receipts`, `token_shards` (folders of a version's tokens) removed,
-        and the `bytes` freed.
+        Numbers of `versions`, `snapshots`, `objects`, `receipts`, `token_shards` (folders of a version's tokens), `browse`
+        (files that `curate browse` kept of objects that are gone) removed, and the `bytes` freed.
     """
     with lease(store, "collect"):
         swept = 0 if dry_run else store.blobs.sweep()
@@ -91,10 +93,12 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
             if gone & versions_in_use(store):  # somebody has opened one meanwhile
                 found = _garbage(store, oldest, keep_last)
             found = _without_manifests(store, found, oldest, keep_last)
-        blobs = (*found.versions, *found.snapshots, *found.receipts, *found.objects)
+        blobs = (*found.versions, *found.snapshots, *found.receipts, *found.objects, *found.browse)
         freed = sum(blob.size for blob in blobs) + sum(found.tokens.values())
         if not dry_run:
-            store.blobs.delete(*(blob.name for blob in (*found.snapshots, *found.receipts, *found.objects)))
+            store.blobs.delete(
+                *(blob.name for blob in (*found.snapshots, *found.receipts, *found.objects, *found.browse))
+            )
             for folder in found.tokens:
                 store.blobs.delete_folder(folder)
     return {
@@ -103,6 +107,7 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
         "objects": len(found.objects),
         "receipts": len(found.receipts),
         "token_shards": len(found.tokens),
+        "browse": len(found.browse),
         "temporary": swept,
         "bytes": freed,
         "dry_run": dry_run,
@@ -110,13 +115,14 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
 
 
 class _Garbage(NamedTuple):
-    """What goes: manifests, snapshots, receipts (and lists of measurements), objects, folders of token shards."""
+    """What goes: manifests, snapshots, receipts (and lists of measurements), objects, folders of token shards, caches."""
 
     versions: list[Blob]
     snapshots: list[Blob]
     receipts: list[Blob]
     objects: list[Blob]
     tokens: dict[str, int]
+    browse: list[Blob]
 
 
 def _without_manifests(store: Store, found: _Garbage, oldest: float, keep_last: int) -> _Garbage:
@@ -143,7 +149,9 @@ def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
     needed.update(snapshot_objects(store, gone))
     receipts = _old_receipts(store, needed, oldest)
     objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
-    return _Garbage(versions, snapshots, receipts, objects, _token_folders(store, stay, oldest))
+    there = {_stem(blob) for blob in store.blobs.list("objects")} - {_stem(blob) for blob in objects}
+    browse = [blob for blob in store.blobs.list(BROWSE) if _stem(blob) not in there]
+    return _Garbage(versions, snapshots, receipts, objects, _token_folders(store, stay, oldest), browse)
 
 
 def _needed_by(store: Store, version: str) -> set[str]:

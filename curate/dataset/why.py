@@ -6,10 +6,10 @@ stages said of its row. A document that an expander made has a story of its own,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.dataset.erased import REASON, Erased, dataset_of
 from curate.dataset.index import Address, find
@@ -21,7 +21,10 @@ from curate.errors import CurateError
 from curate.plain import python_rows
 from curate.stages.fetched import VERSION
 
-__all__ = ["has", "ids_beginning", "why"]
+__all__ = ["has", "ids_beginning", "rows_of", "why", "why_at"]
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 REASONS = ("reason", "value", "threshold", "duplicate_of", "detail", "path")
 SHORTEST_PREFIX = 4
@@ -63,10 +66,15 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
     if not found:
         document = _only_beginning(dataset, document)
         found = _by_id(dataset, document)
-    first = found[0]
+    return _whole(dataset, found, document)
+
+
+def _whole(dataset: Dataset, found: Sequence[_Document], document: str) -> dict[str, Any]:
+    """What `why` tells of the first of the documents that are called so."""
+    erased, first = Erased.of(dataset.store), found[0]
     copy_of = None
     if not first.rejected:
-        same = _by_id(dataset, first.row["id"])
+        same = found if document == first.row["id"] else _by_id(dataset, first.row["id"])
         copy_of = same[0].row["source_uri"] if same and same[0].address != first.address else None
     told = _story(dataset, first, copy_of)
     if document == first.row["id"]:  # the later ones of equal ids are no documents, and are told of at the end
@@ -75,6 +83,57 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
         told["history"].append({"stage": REASON, "event": "redacted", "detail": _ERASURE.format(**record)})
     children = _children(dataset, first) if told["verdict"] == "expanded" else None
     return {**told, "children": children, "origin": None if first.rejected else _origin(dataset, first)}
+
+
+def why_at(dataset: Dataset, address: Address) -> dict[str, Any]:
+    """What became of the document at a place of the ledger: what `why` tells of it, or of a later one with the same id.
+
+    Args:
+        dataset: The version.
+        address: Its shard and row; a row below zero is one of the shard's rejected (-1 is the first).
+
+    Raises:
+        CurateError: There is no such shard or row.
+    """
+    (shard,) = dataset.ledger([address.shard])
+    rejected = sum(shard.rejects.values())
+    if not -rejected <= address.row < shard.documents:
+        raise CurateError(f"there is no document {address.row} in shard {address.shard}")
+    if address.row < 0:
+        assert shard.rejected
+        row = dataset.store.read_table(shard.rejected).slice(-1 - address.row, 1).to_pylist()[0]
+        one = _Document(Address(address.shard, -1), shard, row, rejected=True)
+    else:
+        one = _Document(address, shard, _row(dataset.store, shard.object, address.row))
+    identity = one.row["id"]
+    same = find(dataset.store, dataset.manifest["indexes"], identity) if identity is not None else []
+    if not one.rejected and same and same[0] == address:
+        return _whole(dataset, [one, *(_open(dataset, other) for other in same[1:])], one.row["id"])
+    copy_of = None if one.rejected or not same else _open(dataset, same[0]).row["source_uri"]
+    return {**_story(dataset, one, copy_of), "children": None, "origin": None}
+
+
+def rows_of(store: Store, name: str, rows: Collection[int], columns: Sequence[str] | None = None) -> pa.Table:
+    """Of an object with a column `row` what it holds of some rows; only row groups that may hold them are read."""
+    import pyarrow as pa
+    import pyarrow.compute as compute
+
+    wanted = pa.array(sorted(rows), pa.int64())
+    names = None if columns is None else list(dict.fromkeys(["row", *columns]))
+    with store.parquet(name) as file:
+        place = next(i for i in range(file.metadata.num_columns) if file.schema.column(i).path == "row")
+        groups = [
+            group for group in range(file.num_row_groups)
+            if _may_hold(file.metadata.row_group(group).column(place).statistics, rows)
+        ]  # fmt: skip
+        table = file.read_row_groups(groups, names, use_threads=False)
+    return table.filter(compute.is_in(table.column("row").cast(pa.int64()), wanted))
+
+
+def _may_hold(statistics: Any, rows: Collection[int]) -> bool:
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return any(statistics.min <= row <= statistics.max for row in rows)
 
 
 def _origin(dataset: Dataset, one: _Document) -> dict[str, Any] | None:
@@ -142,14 +201,11 @@ def _children(dataset: Dataset, parent: _Document) -> dict[str, Any]:
 
 def _split(dataset: Dataset, one: _Document) -> str | None:
     """The split of a document that was kept; None where no stage gave it one."""
-    import pyarrow.compute as compute
-
     steps = [step for step in one.shard.steps if "split" in step.attached]
     if not steps:
         return None
     assert steps[-1].features
-    given = dataset.store.read_table(steps[-1].features, ["row", "split"])
-    return given.filter(compute.equal(given["row"], one.address.row)).column("split")[0].as_py()
+    return rows_of(dataset.store, steps[-1].features, [one.address.row], ["split"]).column("split")[0].as_py()
 
 
 def _by_id(dataset: Dataset, name: str) -> list[_Document]:
@@ -264,7 +320,6 @@ def _history(
 
 def _measured(dataset: Dataset, one: _Document) -> list[dict[str, Any]]:
     """Numbers alone: what else a stage attaches may be of the text."""
-    import pyarrow.compute as compute
     import pyarrow.types as types
 
     settings = {
@@ -286,8 +341,7 @@ def _measured(dataset: Dataset, one: _Document) -> list[dict[str, Any]]:
                 for field in file.schema_arrow
                 if field.name not in ("row", IDENT) and (types.is_integer(field.type) or types.is_floating(field.type))
             ]
-        table = dataset.store.read_table(step.features, ["row", *names]) if names else None
-        rows = table.filter(compute.equal(table["row"], one.address.row)).to_pylist() if table is not None else []
+        rows = rows_of(dataset.store, step.features, [one.address.row], names).to_pylist() if names else []
         for row in rows:
             features = {name: None if row[name] != row[name] else row[name] for name in names}
             told.append({"stage": step.stage, "features": features, "settings": settings.get(step.stage, {})})
@@ -306,10 +360,7 @@ def _cell(store: Store, one: _Document, column: str, place: int) -> dict[str, An
 
 def _said(store: Store, one: _Document) -> Iterator[dict[str, Any]]:
     """What each stage said of a row; `place` is the stage's among the steps."""
-    import pyarrow.compute as compute
-
     for place, step in enumerate(one.shard.steps):
         if step.verdicts:
-            table = store.read_table(step.verdicts)
-            for verdict in table.filter(compute.equal(table["row"], one.address.row)).to_pylist():
+            for verdict in rows_of(store, step.verdicts, [one.address.row]).to_pylist():
                 yield {**verdict, "event": verdict["verdict"], "stage": step.stage, "place": place}

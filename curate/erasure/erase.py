@@ -19,6 +19,7 @@ from typing import Any
 
 from curate.dataset import refs
 from curate.dataset.annotations import annotation_objects
+from curate.dataset.care import BROWSE
 from curate.dataset.erased import ERASED, erasure_objects, erasures, hashed, open_key, read_key, write_suppressed
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import objects_of
@@ -293,6 +294,7 @@ def _apply(store: Store, journal: dict[str, Any], say: Say) -> None:
     needed = _needed(store)
     gone = [name for name in journal["purge"]["objects"] if name not in needed]
     store.blobs.delete(*map(object_name, gone))
+    store.blobs.delete_folder(BROWSE)  # nobody can read what goes any more, and make it anew
     here = packs_folder(store)
     for folder in journal["purge"]["tokens"]:
         store.blobs.delete_folder(folder)

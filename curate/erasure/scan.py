@@ -24,7 +24,7 @@ __all__ = ["FETCHED", "Hits", "redacted_json", "scan", "scan_object"]
 
 FETCHED = ("snapshots", "fetches", "manual", "answers")
 """Folders of what was fetched."""
-NOT_DATA = ("objects/", "leases/", "temporary/", "tokens/", "store.json")
+NOT_DATA = ("objects/", "leases/", "temporary/", "tokens/", "browse/", "store.json")
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ FIELDS = {
     "skipped groups_without_documents evenness instruments power_means agreement examples weight values_left_out "
     "documents_edited_later texts_without_english cautions",
     "audit compare toy@v1 toy": "before after audit changes cost paired one_in cautions",
-    "data gc --dry-run": "versions snapshots objects receipts token_shards temporary bytes dry_run",
+    "data gc --dry-run": "versions snapshots objects receipts token_shards browse temporary bytes dry_run",
 }
 
 

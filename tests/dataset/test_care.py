@@ -351,7 +351,7 @@ def test_the_command_tells_what_it_removed(done):
     outcome = done.cli("data", "gc", "--dry-run", "--keep-days", 0)
     assert outcome.out.startswith("would remove 0 version(s), ")
     assert set(json.loads(done.cli("data", "gc", "--json").out)) == {
-        "schema", "versions", "objects", "receipts", "snapshots", "token_shards", "temporary", "bytes", "dry_run",
+        "schema", "versions", "objects", "receipts", "snapshots", "token_shards", "browse", "temporary", "bytes", "dry_run",
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from curate.dataset.refs import resolve
 from curate.dataset.runs import now, record, records
 from curate.dataset.why import why
 from curate.errors import CurateError
-from tests.erasure.conftest import EMAIL, NAME, OTHER, SECRET, canaries, documents
+from tests.erasure.conftest import CANARIES, EMAIL, NAME, OTHER, SECRET, canaries, documents
 
 pytestmark = pytest.mark.anywhere
 GONE = {"ticket-5", "copy-of-5", EMAIL}
@@ -319,6 +319,29 @@ def test_token_shards_of_a_version_that_held_the_documents_go(person):
         store.write(f"tokens/{key}/train-00000.ds", b"tokens")
     erase(person)
     assert {blob.name.split("/")[1] for blob in store.blobs.list("tokens")} == {"b"}
+
+
+@pytest.mark.folder
+def test_what_browse_keeps_of_the_documents_goes(person):
+    from curate.browse.cache import Cache
+    from curate.browse.columns import Columns
+    from curate.browse.document import document
+
+    number = (4930901820).to_bytes(8, "little")
+    folder = person.store.root / "browse"
+
+    def kept():
+        Columns(person.open(), Cache(person.store))
+        return b"".join(path.read_bytes() for path in folder.rglob("*.arrow"))
+
+    assert number in kept()
+    erase(person)
+    assert not any(path.is_file() for path in folder.rglob("*"))
+    assert len(kept()) > 1000 and number not in kept() and canaries(person.store) == []
+    dataset = person.open()
+    columns = Columns(dataset, Cache(person.store))
+    shown = json.dumps([document(columns, dataset, columns.place(row))[0] for row in range(columns.rows)])
+    assert not [word for word in CANARIES if word in shown]
 
 
 # ---- others in the store

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.reports.compare import compare
+from curate.reports.compare import compare, compare_lines
 from curate.reports.text import BLOCK, excerpt, first_difference, mask, visible, without
 
 
@@ -118,3 +118,16 @@ def test_where_a_text_was_cut_is_no_difference():
         [("one two", False), (" thr\u2026", False)],
         [("one two", False), ("\u2026", False)],
     )
+
+
+def test_lines_that_differ_are_compared_word_by_word_and_nothing_is_lost():
+    left = "same\n" * 300 + "one word here\r\n" + "only left\n" + "last"
+    right = "same\n" * 300 + "one other here\n" + "last"
+    before, after = compare_lines(left, right)
+    assert ("".join(text for text, _ in before), "".join(text for text, _ in after)) == (left, right)
+    assert "".join(text for text, differs in before if differs).split() == ["word", "only", "left"]
+    same = compare_lines("a b\nc\n", "a x\nc\n")
+    assert same == ([("a ", False), ("b", True), ("\n", False), ("c\n", False)], [
+        ("a ", False), ("x", True), ("\n", False), ("c\n", False)
+    ])  # fmt: skip
+    assert compare_lines("a\n" * 3000, "b") == ([("a\n" * 3000, True)], [("b", True)])
