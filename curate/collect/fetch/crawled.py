@@ -81,7 +81,7 @@ def parse_entry(line: str) -> Entry | str:
         return f"it lacks {error}" if isinstance(error, KeyError) else "it is no JSON object"
     if one.offset > FARTHEST or not 0 < one.length <= LONGEST:
         return f"offset {one.offset} and length {one.length} are none of a record"
-    if one.languages is not None and not (isinstance(one.languages, str) and CODES.fullmatch(one.languages)):
+    if one.languages is not None and not CODES.fullmatch(str(one.languages)):
         return "its languages are no codes with commas between"
     return one
 

@@ -190,7 +190,7 @@ class Git(Fetched):
             return "corrupt"
         return "too_long" if entry.size > self.max_file_bytes else TEXT
 
-    def _ordered(self, repository: Repository, files: list[File]) -> list[File]:
+    def _ordered(self, repository: Repository, files: Sequence[File]) -> Sequence[File]:
         if self.order == "path":
             return files
         texts = [one for one in files if one.kind == TEXT]
