@@ -34,7 +34,7 @@ def without(*names: str) -> Iterator[None]:
 class _Lean:
     """Finds pyarrow, pandas and numba as Python does, and adds a step to their import."""
 
-    hides = False
+    hides = hid = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -60,13 +60,16 @@ class _Lean:
         import pyarrow as pa
 
         if "pandas" not in sys.modules:
-            self.hides = True
+            self.hides = self.hid = True
             pa.array([0])
             self.hides = False
 
     def _show_pandas(self) -> None:
-        """Let pyarrow look for pandas again: a series is an array of its own kind to it."""
-        if "pyarrow" in sys.modules:
+        """Let pyarrow look for pandas again: a series is an array of its own kind to it.
+
+        Where it has found none before: else it may be pyarrow that imports pandas now, under a lock that it would wait for.
+        """
+        if self.hid:
             import pyarrow as pa
 
             pa.array([0]).to_pandas()

@@ -48,7 +48,7 @@ FIELDS = {
     "data verify toy": "dataset version objects bytes problems hint",
     "data export toy --out out.jsonl": "dataset version format out files documents bytes cards notes",
     "data card toy": "dataset version tag created documents text_bytes columns splits sources licenses languages attribution "
-    "tokens stages personal audits origin gaps",
+    "opted_out tokens stages personal audits origin gaps",
     "data card toy --public-summary": "dataset version points hosts",
     "data push elsewhere toy": "dataset version tag from to objects bytes pruned outdated",
     "audit bias toy": "dataset version audit report lexicon looked_at not_looked_at documents verdicts findings families "

@@ -52,6 +52,19 @@ def test_filters_of_english_load_neither_spacy_nor_pandas_and_pandas_is_known_on
     assert done.stdout.split("\n") == ["[]", "1", ""]
 
 
+LATE = """
+import pyarrow as pa
+from curate.stages.lean import import_lean
+import_lean()
+print(pa.table({"a": [1]}).num_rows)
+"""
+
+
+def test_pyarrow_that_was_loaded_before_waits_for_nothing():
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr[-2000:]
+
+
 def test_a_hidden_package_is_hidden_only_inside():
     from curate.stages.lean import without
 

@@ -100,8 +100,9 @@ class Web(Fetched):
     host_pages: int | None = Field(None, ge=1, description="Most pages that a host is asked for, and most lists.")
     host_bytes: int | None = Field(None, ge=1, description="Bytes of a host after which it is asked for no more.")
     page_bytes: int = Field(20 << 20, ge=1, description="Most bytes of a page, as it comes and unpacked.")
-    media_types: list[str] = Field(
-        list(Extract.media_types), description="What is taken, by `Content-Type`; of other answers, nothing is read."
+    media_types: list[str] | None = Field(
+        None,
+        description="What is taken, by `Content-Type`, by default all that `extract` reads; of other answers, nothing is read.",
     )
     headers_from: dict[str, str] = Field(
         {},
@@ -141,7 +142,8 @@ class Web(Fetched):
 
     def takes(self, kind: str) -> bool:
         """Whether answers of a media type are taken; one that says nothing is."""
-        return not kind or kind in self.media_types or f"{kind.partition('/')[0]}/*" in self.media_types
+        taken = Extract.media_types if self.media_types is None else self.media_types
+        return not kind or kind in taken or f"{kind.partition('/')[0]}/*" in taken
 
     def read_from(self, store: Store, part: Part) -> Iterator[pa.Table | Rejected | Passed]:
         """The pages of a piece."""
