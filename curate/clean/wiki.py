@@ -61,7 +61,10 @@ NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class WikiText(Mapper):
-    """Makes plain text of wiki text; pages of which nothing is left are dropped."""
+    """Makes plain text of wiki text; pages of which nothing is left are dropped.
+
+    Where documents come from a dump (the source `wikipedia`), those of other sources are left as they are.
+    """
 
     version: ClassVar[int] = 2
     batch: ClassVar[int] = 50
@@ -95,7 +98,10 @@ class WikiText(Mapper):
             verdicts = Verdicts()
             texts = batch.column("text").to_pylist()
             media = batch.column(MEDIA).to_pylist() if MEDIA in batch.column_names else [None] * len(texts)
+            from_dumps = MEDIA in batch.column_names
             for row, (text, names) in enumerate(zip(texts, media, strict=True)):
+                if from_dumps and names is None:
+                    continue
                 known = {*NAMES, *map(str.lower, self.namespaces), *(names or "").lower().split("|")} - {""}
                 found = _Page(frozenset(known)).text(Parser().parse(_without_marks(text), skip_style_tags=False))
                 if found:

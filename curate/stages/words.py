@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -326,12 +327,26 @@ def _assigned(language: str) -> str:
     return language if tokenizers[0] == tokenizers[1] else usual
 
 
+@contextmanager
+def _plain_spacy() -> Iterator[None]:
+    """Inside, a language of spaCy's is made without the parts that other packages bring: Presidio's bring torch."""
+    from spacy.util import registry
+
+    parts = registry._entry_point_factories  # pyright: ignore[reportPrivateUsage]
+    before, parts.entry_points = parts.entry_points, False
+    try:
+        yield
+    finally:
+        parts.entry_points = before
+
+
 def _try(tokenizer: WordTokenizer, language: str, sentences: bool) -> None:
     """Cut a few words: most tokenizers load their packages and models at the first text."""
     try:
-        tokenizer.word_tokenize(_SAMPLE)
-        if sentences:
-            tokenizer.sent_tokenize(_SAMPLE)
+        with _plain_spacy():
+            tokenizer.word_tokenize(_SAMPLE)
+            if sentences:
+                tokenizer.sent_tokenize(_SAMPLE)
     except ImportError as error:
         raise missing_package(error, f"words of the language `{language}` need another package") from error
     except Exception as error:  # foreign code at its edge: models that are not there fail in every way

@@ -1,7 +1,7 @@
 """How much a column tells of the label: mutual information, in nats (Shannon 1948), from counts.
 
 Numbers are cut into bins of equal counts. Counts of few rows tell of more than there is: what is expected of columns that tell
-nothing, (bins - 1) (labels - 1) / 2n to first order (Miller 1955), is taken off, and what is left below 0 is 0.
+nothing, whose rows are drawn anew with the same counts (Vinh, Epps and Bailey 2010), is taken off; what is left below 0 is 0.
 """
 
 from __future__ import annotations
@@ -45,5 +45,20 @@ def mutual_information(left: np.ndarray, right: np.ndarray, *, corrected: bool =
     alone = both.sum(1, keepdims=True) @ both.sum(0, keepdims=True)
     there = both > 0
     found = float((both[there] * np.log(both[there] / alone[there])).sum())
-    bias = (shape[0] - 1) * (shape[1] - 1) / (2 * count) if corrected else 0.0
-    return max(found - bias, 0.0)
+    return max(found - (_by_chance(np.bincount(left), np.bincount(right)) if corrected else 0.0), 0.0)
+
+
+def _by_chance(left: np.ndarray, right: np.ndarray) -> float:
+    """Nats that codings with these counts tell of each other on average, where one is drawn without regard to the other."""
+    import numpy as np
+
+    count, told = int(left.sum()), 0.0
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])  # of factorials
+    for one, times in zip(*np.unique(left, return_counts=True), strict=True):
+        for other, as_often in zip(*np.unique(right, return_counts=True), strict=True):
+            both = np.arange(max(1, one + other - count), min(one, other) + 1)
+            fixed = logs[one] + logs[other] + logs[count - one] + logs[count - other] - logs[count]
+            free = logs[both] + logs[one - both] + logs[other - both] + logs[count - one - other + both]
+            nats = both / count * np.log(count * both / (one * other)) * np.exp(fixed - free)
+            told += float(times * as_often * nats.sum())
+    return told

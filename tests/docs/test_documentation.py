@@ -49,6 +49,7 @@ def test_the_code_in_the_documentation_runs(page, tmp_path):
     (tmp_path / "in").mkdir()
     records = [json.dumps({"id": f"letter-{number}", "text": text}) for number, text in enumerate(LETTERS)]
     (tmp_path / "in" / "letters.jsonl").write_text("\n".join(records))
+    (tmp_path / "in" / "customers.csv").write_text("age,left\n31,yes\n47,no\n")
     subprocess.run([sys.executable, "-c", _COMPRESS], cwd=tmp_path, check=True)
     cwd = tmp_path
     for language, code in BLOCK.findall((REPOSITORY / page).read_text()):

@@ -52,6 +52,19 @@ def test_filters_of_english_load_neither_spacy_nor_pandas_and_pandas_is_known_on
     assert done.stdout.split("\n") == ["[]", "1", ""]
 
 
+FOREIGN = """
+import sys
+from curate.filter.gopher import GopherQuality
+GopherQuality(language="deu").open()
+print(sorted({"torch", "transformers", "presidio_analyzer"} & set(sys.modules)))
+"""
+
+
+def test_words_of_other_languages_load_nothing_that_other_packages_bring_to_spacy():
+    done = subprocess.run([sys.executable, "-c", FOREIGN], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr[-2000:]
+
+
 LATE = """
 import pyarrow as pa
 from curate.stages.lean import import_lean

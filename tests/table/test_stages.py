@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 
 from curate.errors import CurateError
 from curate.stages.verdicts import check_rows, verdict_schema
@@ -397,6 +398,15 @@ def test_mutual_information_is_scikit_learns_but_for_what_chance_gives():
     left, right = random.integers(0, 4, 500), random.integers(0, 3, 500)
     assert mutual_information(left, right, corrected=False) == pytest.approx(mutual_info_score(left, right), abs=1e-12)
     assert mutual_information(left, right) < 0.01 < mutual_information(left, left)
+
+
+def test_what_chance_gives_is_scikit_learns_also_where_values_are_few_rows_each():
+    generator = np.random.default_rng(2)
+    left, right = generator.integers(0, 64, 144), generator.integers(0, 2, 144)
+    known, told = contingency_matrix(left, right), mutual_information(left, right, corrected=False)
+    expected = max(told - expected_mutual_information(known, 144), 0)
+    assert mutual_information(left, right) == pytest.approx(expected, abs=1e-9)
+    assert mutual_information(left, right) < 0.05 < told
     assert np.bincount(binned(np.arange(100.0))).tolist() == pytest.approx([10] * 10, abs=1)
 
 

@@ -123,7 +123,7 @@ class Wikipedia(Source):
             "title": titles, "page_id": [one.get("id") for one in fields], "revision": [one.get("revision") for one in fields],
             "timestamp": [one.get("timestamp") for one in fields], "license": [self.license] * len(held),
             "url": [_address(site, title) for title in titles],
-            "media_namespaces": ["|".join(site.media) or None] * len(held),
+            "media_namespaces": ["|".join(site.media)] * len(held),
         }  # fmt: skip
         carried = selection.carried(("text", *COLUMNS), complete=True)
         table = document_table([one["text"] for one in fields], None, [at for at, _ in held], name=name, columns={})
