@@ -15,6 +15,11 @@ def test_a_page_is_its_prose_lists_formulas_code_and_quotes(apply_stage):
     assert plain(apply_stage, ARTICLE, media_namespaces=["Datei|Kategorie"]) == [PLAIN]
 
 
+def test_texts_of_other_sources_beside_a_dump_are_left_as_they_are(apply_stage):
+    verdicts, _ = apply_stage(WikiText(), ["'''a''' [[b]]", "x = {{ y }}"], media_namespaces=["", None])
+    assert {row: one["text"] for row, one in verdicts.items()} == {0: "a b"}
+
+
 def test_nothing_of_markup_is_left_outside_of_what_is_quoted(apply_stage):
     (text,) = plain(apply_stage, ARTICLE.replace("<nowiki>", "").replace("</nowiki>", "").replace("{{Q}}", "Q"))
     for mark in ("{{", "thumb|", "Category:", "<ref", "{|", "'''"):
