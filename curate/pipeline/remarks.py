@@ -11,6 +11,7 @@ from typing import Any
 
 from curate.dataset.reader import Dataset
 from curate.errors import did_you_mean
+from curate.jsontext import dumps
 
 __all__ = ["asked_splits", "mix_cells", "remarks"]
 
@@ -30,7 +31,16 @@ def remarks(dataset: Dataset) -> list[str]:
             told += _of_split(dataset, stage)
         elif stage["stage"] in ("table_types", "table_duplicates"):
             told += _of_table(dataset, stage)
+        if stage["settings"].get("where") and stage["in"]:
+            told += _of_where(dataset, stage)
     return told
+
+
+def _of_where(dataset: Dataset, stage: Mapping[str, Any]) -> Iterator[str]:
+    steps = (step for shard in dataset.ledger() for step in shard.steps if step.stage == stage["id"])
+    if not any(step.features for step in steps):
+        asked = dumps(stage["settings"]["where"])
+        yield f"`{stage['id']}` looked at none of {stage['in']:,} documents: no document is as its `where` says, {asked}"
 
 
 def mix_cells(dataset: Dataset, stage: Mapping[str, Any]) -> list[dict[str, Any]]:

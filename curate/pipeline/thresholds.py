@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Any, NamedTuple
 
 from curate.config.pipeline import ConfiguredStage, Pipeline
 from curate.dataset.reader import Dataset
 from curate.errors import ConfigurationErrors, CurateError
+from curate.jsontext import dumps
 from curate.pipeline.explain import changed_code, last_plan
 from curate.pipeline.fingerprint import describe
 from curate.stages.contract import Filter
@@ -138,8 +140,9 @@ def _undecided(entry: ConfiguredStage, change: Change, pipeline: Pipeline) -> Cu
             told = "it says whether texts are edited, and later stages would see others"
     else:
         told = _AT_WORK[entry.stage.kind].format(entry.id)
-    value = "..." if "${env:" in str(change.after) else change.after
-    run = f"curate run {pipeline.path.name} --set {entry.id}.{change.setting}={value}"
+    value = dumps(change.after) if isinstance(change.after, dict) else change.after
+    value = "..." if "${env:" in str(change.after) else value
+    run = f"curate run {pipeline.path.name} --set {quote(f'{entry.id}.{change.setting}={value}')}"
     return CurateError(
         f"`{entry.id}.{change.setting}` needs documents to be worked on again: {told}",
         entry.where,

@@ -102,6 +102,22 @@ def test_a_stage_that_protects_says_that_others_are_published(numbers):
     assert "`pii` looks at the documents of its `where` alone: what stands in the others is published" in done.err
 
 
+def test_a_stage_that_looked_at_no_document_says_so(numbers):
+    numbers.stages("Infers", "Long, id: long, minimum: 3, where: {value: 7}")
+    done = numbers.cli("run", "pipeline.yaml")
+    assert done.code == 0
+    assert (
+        '`long` looked at none of 5 documents: no document is as its `where` says, {"value":[7]}'
+        in done.err.replace(" [", "[")
+    )
+
+
+def test_values_may_be_set_for_a_run(numbers):
+    numbers.stages(*CHOOSES)
+    numbers.run('long.where={"value": [22]}')
+    assert numbers.texts() == ["1", "333", "1", "55555"]
+
+
 def test_values_of_another_type_end_the_run(numbers):
     numbers.stages("Infers", "Long, where: {value: de}")
     with pytest.raises(CurateError, match=r"column `value` holds int64, and its `where` asks for \['de'\]"):
