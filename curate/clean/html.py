@@ -79,7 +79,7 @@ class HtmlText(Mapper):
         fragment of one.
         """
         import pyarrow.compute as compute
-        import resiliparse.extract.html2text  # noqa: F401  what is missing is told here, and not at the first page
+        import resiliparse.extract.html2text  # noqa: F401  # pyright: ignore[reportUnusedImport]  that it is there
 
         def extract(batch: pa.Table) -> Effect:
             verdicts = Verdicts()
