@@ -17,7 +17,7 @@ from curate.dataset.reader import Dataset
 from curate.errors import CurateError, did_you_mean
 from curate.reports.features import feature_histogram
 from curate.stages.contract import Filter
-from curate.stages.registry import find_stage
+from curate.stages.registry import stage_of
 from curate.stages.verdicts import Rule
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class WhatIf:
     def _take(self, row: Mapping[str, Any]) -> None:
         name = row["id"]
         try:
-            stage = find_stage(row["stage"]).model_validate(row["settings"])
+            stage = stage_of(row["stage"], row["settings"])
         except (CurateError, ValueError) as error:
             told = error.problem if isinstance(error, CurateError) else str(error).splitlines()[0]
             self.why_not[name] = f"its code or settings are not here: {told} (is its folder on PYTHONPATH?)"

@@ -6,14 +6,16 @@ written as it is in the YAML. Nothing registers on import; a class is imported w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib import import_module, metadata
 from traceback import extract_tb
+from typing import Any
 
 from curate.errors import CurateError, did_you_mean
 from curate.stages.contract import Stage
 
-__all__ = ["BUILT_IN", "find_stage", "stage_names"]
+__all__ = ["BUILT_IN", "find_stage", "stage_names", "stage_of"]
 
 BUILT_IN: dict[str, str] = {
     "files": "curate.collect.files:Files",
@@ -85,6 +87,16 @@ def _plugins() -> dict[str, str]:
 def stage_names() -> list[str]:
     """Every name that `find_stage` knows, sorted."""
     return sorted({*BUILT_IN, *_plugins()})
+
+
+def stage_of(name: str, settings: Mapping[str, Any]) -> Stage:
+    """The stage that a version tells of, by its name and the settings as they stand there; `where` is none of its own.
+
+    Raises:
+        CurateError: As `find_stage`.
+        ValidationError: It does not take these settings any more.
+    """
+    return find_stage(name).model_validate({key: value for key, value in settings.items() if key != "where"})
 
 
 def find_stage(name: str) -> type[Stage]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -47,6 +48,23 @@ def test_random_thresholds_are_counted_as_by_the_command(filtered):
         assert tuple(told["documents"][key] for key in ("before", "now", "unknown")) == counts(expected), asked
         assert int(leave.sum()) == sum(one["leave"] for one in told["stages"])
         assert int(stay.sum()) == sum(one["stay"] for one in told["stages"])
+
+
+def test_documents_that_a_filter_does_not_look_at_stay_as_by_the_command(make):
+    texts = [" ".join(["word"] * (number % 40 + 1)) for number in range(60)]
+    places = ", ".join(f"'texts/a.jsonl#{place}'" for place in offsets(texts)[::2])
+    stages = [stage("Short", "half", f", min_words: 9, where: {{source_uri: [{places}]}}")]
+    project = make("where", {"texts/a.jsonl": texts}, stages)
+    dataset, columns = opened(project)
+    told, _, _ = WhatIf(columns).tell({"half": {"min_words": 20}})
+    expected = what_if(dataset, load_pipeline(project.root / "pipeline.yaml", ["half.min_words=20"]))
+    assert tuple(told["documents"][key] for key in ("before", "now", "unknown")) == counts(expected)
+    assert len(dataset) > told["documents"]["now"] > 30
+
+
+def offsets(texts):
+    lines = [len(json.dumps({"text": text})) + 1 for text in texts]
+    return [sum(lines[:number]) for number in range(len(lines))]
 
 
 @pytest.mark.parametrize("value", [5, 20])

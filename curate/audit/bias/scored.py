@@ -22,7 +22,7 @@ from curate.audit.bias.statistics import effective_n
 from curate.audit.bias.tables import Corpus
 from curate.errors import CurateError
 from curate.stages.contract import Audit, Filter, Mapper
-from curate.stages.registry import find_stage
+from curate.stages.registry import stage_of
 
 __all__ = ["SCORES", "Instrument", "find_scores", "instrument", "scored"]
 
@@ -144,7 +144,7 @@ def instrument(stages: list[dict[str, Any]], score: str, lexicon: Lexicon, found
 
 def _run(record: dict[str, Any], feature: str, texts: list[str]) -> list[float]:
     """A feature of texts, as the stage with its settings measures it."""
-    stage = find_stage(record["stage"]).model_validate({**record["settings"], "on": ["text"]})
+    stage = stage_of(record["stage"], {**record["settings"], "on": ["text"]})
     names = [f"template-{number}" for number in range(len(texts))]
     batch = pa.table({"id": names, "text": texts, "source_uri": names})
     if isinstance(stage, Mapper):
