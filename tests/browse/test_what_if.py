@@ -137,10 +137,10 @@ def test_where_documents_were_made_of_others_nothing_is_told_but_why(make):
 def test_a_stage_whose_code_is_not_here_is_told(filtered, monkeypatch):
     from curate.browse import whatif
 
-    def gone(name):
+    def gone(name, settings):
         raise CurateError(f"stage `{name}` cannot be imported")
 
-    monkeypatch.setattr(whatif, "find_stage", gone)
+    monkeypatch.setattr(whatif, "stage_of", gone)
     asking = WhatIf(opened(filtered)[1])
     assert asking.filters == {} and set(asking.why_not) == {"first", "last"}
     pages = client(filtered.store)
