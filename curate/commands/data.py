@@ -183,7 +183,7 @@ def _digits(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return (
-        f"{value:.4g}"
+        (f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}")
         if isinstance(value, float)
         else visible(value, in_one_line=True)
         if isinstance(value, str)
