@@ -55,6 +55,10 @@ def _print_story(told: dict[str, Any], before: str = "") -> None:
             rule = f" ({span['rule']})" if span.get("rule") else ""
             echo(visible(f"    {span['type']} at {span['start']}-{span['end']}{rule}", in_one_line=True))
     for one in told["measured"]:
+        if "passed_by" in one:
+            asked = ", ".join(f"{name} {value}" for name, value in one["passed_by"].items())
+            echo(visible(f"  {one['stage']} did not look at it (where: {asked})", in_one_line=True))
+            continue
         numbers = ", ".join(f"{name} {_number(value)}" for name, value in one["features"].items())
         limits = ", ".join(f"{name} {value:g}" for name, value in one["settings"].items())
         echo(visible(f"  {one['stage']} measured: {numbers}" + (f" ({limits})" if limits else ""), in_one_line=True))
@@ -74,8 +78,8 @@ def _said(said: dict[str, Any]) -> str:
     return f"{said['project']}: {', '.join(facts)}"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _number(value: float | str | None) -> str:
+    return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _end(told: dict[str, Any]) -> str:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 REASONS = ("reason", "value", "threshold", "duplicate_of", "detail", "path")
 SHORTEST_PREFIX = 4
+SHORT = 40
+"""Most characters of a string that a filter measured and that is told."""
 CHILDREN = 5
 """How many of the documents made of one are named."""
 _ERASURE = "erasure {id}, begun {began}"
@@ -53,7 +55,8 @@ def why(dataset: Dataset, document: str) -> dict[str, Any]:
         text; of a cell of a table that a stage gave another value, what stood there `before` and `after`. `parent`:
         the same of the document that it was made of; `children`: of one that was expanded, how many `documents` were made
         of it and the `ids` of the first. `measured`: by stage that measured something of it, kept or
-        not, the numbers (`features`; None where there was nothing to measure) and the numbers set (`settings`, of filters).
+        not, the numbers and of filters short strings (`features`; None where there was nothing to measure) and the numbers
+        set (`settings`, of filters); of a filter whose `where` passed it by, that (`passed_by`).
         `origin`: of one that was read from another version of this store, its story there, with `dataset` and `version`.
 
     Raises:
@@ -319,33 +322,43 @@ def _history(
 
 
 def _measured(dataset: Dataset, one: _Document) -> list[dict[str, Any]]:
-    """Numbers alone: what else a stage attaches may be of the text."""
-    import pyarrow.types as types
-
-    settings = {
-        row["id"]: {
-            key: value
-            for key, value in row["settings"].items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-        for row in dataset.manifest["stages"]
-        if row["kind"] == "filter"
-    }
+    """Numbers, and of filters short strings (a language): what else a stage attaches may be of the text."""
+    stages = {row["id"]: row for row in dataset.manifest["stages"]}
+    removed = next((said["place"] for said in _said(dataset.store, one) if said["event"] in REMOVED), None)
     told: list[dict[str, Any]] = []
-    for step in one.shard.steps if not one.rejected else ():
+    for step in one.shard.steps[: None if removed is None else removed + 1] if not one.rejected else ():
         if not step.features:
             continue
+        stage = stages.get(step.stage, {"kind": "", "settings": {}})
         with dataset.store.parquet(step.features) as file:
-            names = [
-                field.name
-                for field in file.schema_arrow
-                if field.name not in ("row", IDENT) and (types.is_integer(field.type) or types.is_floating(field.type))
-            ]
-        rows = rows_of(dataset.store, step.features, [one.address.row], names).to_pylist() if names else []
-        for row in rows:
+            names = [field.name for field in file.schema_arrow if _is_shown(field, stage["kind"] == "filter")]
+        rows = rows_of(dataset.store, step.features, [one.address.row], names).to_pylist()
+        where = stage["settings"].get("where")
+        if not rows and where:
+            told.append({"stage": step.stage, "features": {}, "settings": {}, "passed_by": where})
+        for row in rows if names else ():
             features = {name: None if row[name] != row[name] else row[name] for name in names}
-            told.append({"stage": step.stage, "features": features, "settings": settings.get(step.stage, {})})
+            features = {name: value for name, value in features.items() if not _is_long(value)}
+            told.append({"stage": step.stage, "features": features, "settings": _limits(stage)})
     return told
+
+
+def _is_shown(field: pa.Field, of_filter: bool) -> bool:
+    import pyarrow.types as types
+
+    if field.name in ("row", IDENT):
+        return False
+    return types.is_integer(field.type) or types.is_floating(field.type) or (of_filter and types.is_string(field.type))
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and len(value) > SHORT
+
+
+def _limits(stage: dict[str, Any]) -> dict[str, Any]:
+    """The numbers that are set for a filter."""
+    settings = stage["settings"].items() if stage["kind"] == "filter" else ()
+    return {key: value for key, value in settings if isinstance(value, int | float) and not isinstance(value, bool)}
 
 
 def _cell(store: Store, one: _Document, column: str, place: int) -> dict[str, Any]:

@@ -30,8 +30,12 @@ def test_the_others_go_on_as_if_the_stage_were_not_there(numbers):
     row = numbers.open().manifest["stages"][-1]
     assert (row["in"], row["dropped"], row["settings"]["where"]) == (5, 2, {"value": [1, 333]})
     assert numbers.cli("data", "verify", "toy").code == 0
-    why = json.loads(numbers.cli("why", numbers.open().arrow().column("id")[0].as_py(), "--json").out)
+    passed, kept, *_ = numbers.open().arrow().column("id").to_pylist()
+    why = json.loads(numbers.cli("why", passed, "--json").out)
     assert why["verdict"] == "kept"
+    assert why["measured"][-1] == {"stage": "long", "features": {}, "settings": {}, "passed_by": {"value": [1, 333]}}
+    assert "  long did not look at it (where: value [1, 333])\n" in numbers.cli("why", passed).out
+    assert json.loads(numbers.cli("why", kept, "--json").out)["measured"][-1]["features"] == {"length": 3}
 
 
 def test_an_edit_changes_the_documents_that_are_chosen_alone(project):
