@@ -16,6 +16,7 @@ from curate.evaluation.tasks.chat import chat_template
 from curate.evaluation.tasks.data import read_files
 from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.fields import messages_in
+from curate.tokenize.roles import FILL, fill_roles
 from curate.tokenize.turns import encode_exchange
 
 __all__ = ["Prompt", "Speaker", "best_of", "read_prompts"]
@@ -38,6 +39,7 @@ class Speaker:
         stop: Strings that end what it says.
         sampling: How a token is chosen.
         rows: Most texts at a time; None: as many as fit in some thousand tokens.
+        suffix: What stands behind what it says: it fills in between.
     """
 
     model: TokenModel
@@ -47,19 +49,28 @@ class Speaker:
     stop: Sequence[str]
     sampling: Sampling
     rows: int | None = None
+    suffix: str | None = None
 
     @classmethod
     def of(cls, model: Any, *, plain: bool, system: str | None, most: int | None, **how: Any) -> Speaker:
         """A speaker of an opened model; `most` None is MOST, or half of what it reads.
 
         Raises:
-            CurateError: It does not predict the next token here, has no room for an answer, or no template for what is asked.
+            CurateError: It does not predict the next token here, has no room for an answer, no template for what is asked,
+                or no tokens for a text whose middle is to be filled in.
         """
         if not isinstance(model, TokenModel):
             raise CurateError(
                 f"the model {model.name} writes no text here", "MODEL", "`curate predict` asks models with a head"
             )
-        template = None if plain else chat_template(model)
+        fills = how.get("suffix") is not None
+        if fills and len(fill_roles(model.tokenizer)) < len(FILL):
+            raise CurateError(
+                f"{model.name} cannot fill in a middle: its tokenizer has no tokens for one",
+                "--suffix",
+                "train with `objective.fill_in_the_middle`",
+            )
+        template = None if plain or fills else chat_template(model)
         if system is not None and template is None:
             raise CurateError(
                 "there is no system's turn in plain text",
@@ -93,6 +104,8 @@ class Speaker:
                 raise CurateError(
                     f"prompt {number} is a conversation, and {self.model.name} was trained on none", hint="give a text"
                 )
+            if self.suffix is not None:
+                return self._around(prompt, self.suffix)
             return self.model.encode([prompt])[0] or [self.model.prefix]
         turns: Messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         if self.system is not None:
@@ -102,6 +115,18 @@ class Speaker:
         except CurateError as error:
             raise CurateError(f"prompt {number}: {error.problem}", hint=error.hint) from None
         return encode_exchange(self.template, asked, [])[0]
+
+    def _around(self, before: str, behind: str) -> list[int]:
+        """A text with a gap, as documents are rearranged in training (`curate.train.data.middle`)."""
+        first, last = self.model.encode([before, behind])
+        prefix, suffix, middle = (fill_roles(self.model.tokenizer)[role] for role in FILL)
+        made = [self.model.prefix, prefix, *first, suffix, *last, middle]
+        if len(made) > self.room:
+            raise CurateError(
+                f"the text around the gap has {len(made):,} tokens, and {self.model.name} has room for {self.room:,}",
+                hint="give less of it, or fewer --new-tokens",
+            )
+        return made
 
     def say(
         self,

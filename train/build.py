@@ -20,9 +20,11 @@ from torch import nn
 
 from curate.errors import CurateError
 from curate.tokenize.pack import Pack
+from curate.tokenize.roles import FILL, fill_roles
 from curate.tokenize.tokenizer import load_tokenizer, token_bytes, tokenizer_hash
 from curate.train.data.batch import TASK, Batch
 from curate.train.data.feed import Feed, examples_in, open_feed, sources_of
+from curate.train.data.middle import FillTokens
 from curate.train.data.source import Source
 from curate.train.data.tasks import Task, label_scale, positive_of, tasks_of
 from curate.train.models.lora import add_lora
@@ -224,7 +226,7 @@ class _Plan:
         text: dict[str, Any] = {"token_bytes": token_bytes(pack.tokenizer_path), "end_of_text": pack.end_of_text}
         match settings:
             case CausalSettings():
-                return Causal(trunk, settings, **text)
+                return Causal(trunk, settings, **text, fill=self._fill(settings, pack), seed=self.config.seed)
             case MultiTokenSettings():
                 return MultiToken(trunk, settings, **text)
             case MaskedSettings():
@@ -252,6 +254,12 @@ class _Plan:
                 return self._reinforcement(settings, pack, trunk, outside)
             case DistillationSettings():
                 return Distillation(trunk, settings, teacher=outside, **text)
+
+    def _fill(self, settings: CausalSettings, pack: Pack) -> FillTokens | None:
+        if not settings.fill_in_the_middle:
+            return None
+        found = fill_roles(load_tokenizer(pack.tokenizer_path))
+        return FillTokens(*(found[role] for role in FILL), start=pack.roles["start"], end=pack.end_of_text)
 
     def _masked(self, settings: MaskedSettings, pack: Pack, trunk: nn.Module) -> Objective:
         special = [*pack.special_tokens, *range(pack.vocabulary, self.vocabulary)]

@@ -37,6 +37,13 @@ System = Annotated[str | None, typer.Option(help="What the conversation begins w
 Plain = Annotated[
     bool, typer.Option("--plain", help="Go on with the text as it is, though the model was trained on conversations.")
 ]
+Suffix = Annotated[
+    str | None,
+    typer.Option(
+        help="What stands behind: the model fills in between PROMPT and this (trained with fill_in_the_middle).",
+        metavar="TEXT",
+    ),
+]
 NewTokens = Annotated[
     int | None, typer.Option(min=1, help="Most new tokens; by default 256, or half of what the model reads at once.")
 ]
@@ -60,6 +67,7 @@ def generate(
     chat: Chat = False,
     system: System = None,
     plain: Plain = False,
+    suffix: Suffix = None,
     new_tokens: NewTokens = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token each time.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=0, help="Draw from so many of the likeliest; 0: from all.")] = 0,
@@ -86,11 +94,11 @@ def generate(
     from curate.evaluation.request import model_place
 
     asked = _asked(prompts or [], file, column, chat=chat)
-    _check(stop or [], several=each > 1, out=out, chat=chat, as_json=as_json, best=best_by is not None)
+    _check(stop or [], several=each > 1, out=out, chat=chat, as_json=as_json, best=best_by is not None, suffix=suffix)
     judge = _judge(best_by) if best_by else None
     opened: Any = open_model(model_place(model), length=length, backend=backend)
     speaker = Speaker.of(
-        opened, plain=plain, system=system, most=new_tokens, stop=stop or [], rows=batch,
+        opened, plain=plain, system=system, most=new_tokens, stop=stop or [], rows=batch, suffix=suffix,
         sampling=Sampling(temperature, top_k, top_p, min_p, seed),
     )  # fmt: skip
     if chat:
@@ -110,13 +118,17 @@ def _judge(model: str) -> Judge:
     return open_reward_model(model_place(model)).judge
 
 
-def _check(stop: list[str], *, several: bool, out: Path | None, chat: bool, as_json: bool, best: bool) -> None:
+def _check(
+    stop: list[str], *, several: bool, out: Path | None, chat: bool, as_json: bool, best: bool, suffix: str | None
+) -> None:
     if best and not several:
         raise typer.BadParameter("--best-by keeps the best of several texts: -n says of how many")
     if "" in stop:
         raise typer.BadParameter("--stop is a string that ends a text: an empty one ends all at once")
     if as_json and out:
         raise typer.BadParameter("--json is for stdout, --out writes JSON lines: take one of them")
+    if chat and suffix is not None:
+        raise typer.BadParameter("--suffix is for plain texts: leave out --chat")
     if chat and (several or out or as_json):
         raise typer.BadParameter("--chat is one conversation: leave out --each, --out and --json")
 

@@ -16,7 +16,7 @@ from curate.jsontext import loads
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["CHAT", "NAMES", "missing_names", "require", "roles", "roles_of", "special_tokens"]
+__all__ = ["CHAT", "FILL", "NAMES", "fill_roles", "missing_names", "require", "roles", "roles_of", "special_tokens"]
 
 NAMES: dict[str, tuple[str, ...]] = {
     "end_of_text": ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[EOS]", "[SEP]"),
@@ -29,7 +29,12 @@ NAMES: dict[str, tuple[str, ...]] = {
     "user": ("<|user|>",),
     "assistant": ("<|assistant|>",),
     "end": ("<|end|>",),
+    "fim_prefix": ("<|fim_prefix|>", "<fim_prefix>", "<fim-prefix>", "<\uff5cfim\u2581begin\uff5c>", "\u2581<PRE>"),
+    "fim_suffix": ("<|fim_suffix|>", "<fim_suffix>", "<fim-suffix>", "<\uff5cfim\u2581hole\uff5c>", "\u2581<SUF>"),
+    "fim_middle": ("<|fim_middle|>", "<fim_middle>", "<fim-middle>", "<\uff5cfim\u2581end\uff5c>", "\u2581<MID>"),
 }
+FILL = ("fim_prefix", "fim_suffix", "fim_middle")
+"""Roles that stand before the parts of a text whose middle is filled in."""
 CHAT = ("system", "user", "assistant", "end")
 """Roles that the default template of conversations needs."""
 _FALL_BACK = ("start", "separator", "padding")
@@ -48,6 +53,7 @@ def roles(tokenizer: Tokenizer, end_of_text: str | None = None) -> dict[str, int
     """
     special = special_tokens(tokenizer)
     found = {role: next((special[name] for name in names if name in special), None) for role, names in NAMES.items()}
+    found |= fill_roles(tokenizer)
     if end_of_text is not None:
         found["end_of_text"] = tokenizer.token_to_id(end_of_text)
     if found["end_of_text"] is None:
@@ -107,6 +113,12 @@ def _settings(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def fill_roles(tokenizer: Tokenizer) -> dict[str, int]:
+    """The tokens of `FILL` that there are; some families (Qwen 2.5) do not mark them as special."""
+    added = {token.content: number for number, token in tokenizer.get_added_tokens_decoder().items()}
+    return {role: added[name] for role in FILL for name in NAMES[role] if name in added}
 
 
 def special_tokens(tokenizer: Tokenizer) -> dict[str, int]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from curate.errors import CurateError
 from curate.tokenize.pack import Fields, Pack, pack_dataset
+from curate.tokenize.roles import FILL
 from curate.tokenize.turns import EXCHANGE
 from curate.train.settings.blocks import DataSettings
 from curate.train.settings.config import TrainConfig
 from curate.train.settings.methods import (
+    CausalSettings,
     ClassificationSettings,
     ObjectiveSettings,
     PreferenceSettings,
@@ -64,6 +66,8 @@ class Task:
         """Special tokens that it needs, with the template of the model to begin with, if it has one."""
         if self.objective.kind == "sft" and (self.data.chat_template or template):
             return ()  # the template says which tokens it writes
+        if isinstance(self.objective, CausalSettings) and self.objective.fill_in_the_middle:
+            return FILL
         return _NEEDS.get(self.objective.kind, ())
 
     def has_turns(self, template: str | None = None) -> bool:

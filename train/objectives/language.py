@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from curate.errors import CurateError
 from curate.train.data.batch import IGNORED, Batch
+from curate.train.data.middle import FillTokens, rearranged
 from curate.train.data.order import uniforms
 from curate.train.models.decoder import Decoder
 from curate.train.models.encoder import Encoder, MaskedHead
@@ -38,17 +39,41 @@ class Causal(Objective):
         settings: Weight of the z-loss.
         token_bytes: Bytes of text of each token; None where nobody knows.
         end_of_text: The token that ends a document.
+        fill: Tokens for documents whose middle is put last; None where there are none.
+        seed: Of the draws which these are, and where they are cut.
 
     Validation gives bits per byte (which `watch` is, or else the loss), loss and perplexity of the text.
     """
 
     def __init__(
-        self, trunk: nn.Module, settings: CausalSettings, *, token_bytes: np.ndarray | None, end_of_text: int
+        self,
+        trunk: nn.Module,
+        settings: CausalSettings,
+        *,
+        token_bytes: np.ndarray | None,
+        end_of_text: int,
+        fill: FillTokens | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.model, self.z_loss = trunk, settings.z_loss
+        self.model, self.settings, self.z_loss = trunk, settings, settings.z_loss
+        self.fill, self.seed = fill, seed
         self.text = TextMeasure(token_bytes, end_of_text)
         self.watch = self.text.watch
+
+    def prepare(self, batch: Batch, *, step: int) -> Batch:
+        """The batch with the middle of some documents last: a function of (seed, sample), and never of what is validated."""
+        if self.fill is None or step < 0:
+            return batch
+        tokens, targets = (batch[name].cpu().numpy() for name in ("tokens", "targets"))
+        draws = uniforms(self.seed, "middles", batch["samples"].clamp(min=0).cpu().numpy(), 4 * tokens.shape[1])
+        settings = self.settings
+        made = rearranged(
+            tokens, targets, draws,
+            share=settings.fill_in_the_middle, suffix_first=settings.suffix_first, special=self.fill,
+        )  # fmt: skip
+        found = (torch.from_numpy(one).to(batch["tokens"].device) for one in made)
+        return {**batch, **dict(zip(("tokens", "targets"), found, strict=True))}
 
     def forward(self, batch: Batch) -> Loss:
         """Summed cross entropy in nats, each target by its weight."""

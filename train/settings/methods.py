@@ -51,6 +51,17 @@ class CausalSettings(Settings):
 
     kind: Literal["causal"] = "causal"
     z_loss: float = Field(default=0.0, ge=0, description="weight of the squared log-normalizer (Chowdhery et al. 2022)")
+    fill_in_the_middle: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the documents that are learned with their middle last, after prefix and suffix, so that the "
+        "model can fill in between (Bavarian et al. 2022: half of them cost next to nothing elsewhere); validation reads "
+        "texts as they are",
+    )
+    suffix_first: float = Field(
+        default=0.5, ge=0, le=1, description="share of these in which the suffix stands before the prefix"
+    )
 
 
 class MaskedSettings(Settings):
