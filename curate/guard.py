@@ -82,7 +82,9 @@ class Guard(ABC):
                 return Refusal(400, "This server is not called so.")
         if scope["method"] not in self.methods:
             allowed = ", ".join(self.methods)
-            return Refusal(405, f"{', '.join(self.methods[:-1])} or {self.methods[-1]}.", ((b"allow", allowed.encode()),))
+            return Refusal(
+                405, f"{', '.join(self.methods[:-1])} or {self.methods[-1]}.", ((b"allow", allowed.encode()),)
+            )
         return self.refusal(scope, headers)
 
     def _with_headers(self, send: Send) -> Send:

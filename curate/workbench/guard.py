@@ -36,8 +36,8 @@ class PageGuard(Guard):
 
     headers = (
         (b"content-security-policy",
-         b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
-         b"base-uri 'none'; frame-ancestors 'none'"),
+         b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+         b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"),
         (b"x-content-type-options", b"nosniff"),
         (b"referrer-policy", b"no-referrer"),
         (b"cross-origin-resource-policy", b"same-origin"),
