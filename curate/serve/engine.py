@@ -40,12 +40,13 @@ LONGEST_WAIT = 60
 class _Batch:
     """Texts with one memory."""
 
-    respond: Respond
+    respond: Respond | None
     texts: list[Text]
 
     def leave(self, going: list[int]) -> None:
         """Go on with the texts at these places."""
         if 0 < len(going) < len(self.texts):
+            assert self.respond is not None
             self.respond.keep(torch.tensor(going))
         self.texts = [self.texts[place] for place in going]
 
@@ -119,11 +120,15 @@ class Engine:
 
     @torch.inference_mode()
     def _work(self) -> None:
-        while self._turn():
-            pass
-        for text in [*(text for batch in self._batches for text in batch.texts), *self._waiting]:
-            text.fail(Full(1))
-        self._batches, self._waiting = [], deque()
+        try:
+            while self._turn():
+                pass
+        finally:
+            with self._changed:
+                self._stopping = True
+            for text in [*(text for batch in self._batches for text in batch.texts), *self._waiting]:
+                text.fail(Full(1))
+            self._batches, self._waiting = [], deque()
 
     def _turn(self) -> bool:
         """One step; False when it is told to stop."""
@@ -133,7 +138,8 @@ class Engine:
             if self._stopping:
                 return False
         for batch in self._batches:
-            batch.leave([place for place, text in enumerate(batch.texts) if self._goes_on(text)])
+            going = [place for place, text in enumerate(batch.texts) if self._goes_on(text)]
+            self._attempt(batch, lambda batch=batch, going=going: batch.leave(going))
         fresh = self._fresh()
         if fresh:
             self._begin(fresh)
@@ -170,9 +176,10 @@ class Engine:
 
     def _begin(self, fresh: list[Text]) -> None:
         """Read prompts, and take the first token of each."""
-        batch = _Batch(self.model.respond(), fresh)
+        batch = _Batch(None, fresh)
 
         def read() -> None:
+            batch.respond = self.model.respond()
             for text in batch.texts:
                 text.began = monotonic()
                 self.counts["texts"] += 1
@@ -207,6 +214,7 @@ class Engine:
 
     def _step(self, batch: _Batch, tokens: Tensor, real: Tensor) -> None:
         """A token more for each text."""
+        assert batch.respond is not None
         logits = batch.respond(tokens, real)
         finite = logits.amax(-1).isfinite().tolist()  # some models give -inf to tokens that are never said
         found = self._chosen(logits.nan_to_num(-torch.inf), batch.texts)

@@ -152,7 +152,7 @@ class HeadRequest(_Request):
     """`POST /v1/embeddings` and `POST /v1/classify`: texts, or pairs of texts."""
 
     ENCODINGS: ClassVar = ("float", "base64")
-    input: str | list[str] | list[tuple[str, str]]
+    input: str | list[str | tuple[str, str]]
     encoding_format: str | None = None
 
     @model_validator(mode="before")
