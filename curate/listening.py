@@ -59,9 +59,10 @@ def listen(address: str, port: int, *, hint: str) -> socket.socket:
 
 
 def own_hosts(address: str, port: int) -> list[str]:
-    """What `Host` says of a server on an address of this machine."""
+    """What `Host` may say of a server on an address of this machine."""
     own = f"[{address}]" if ":" in address else address
-    return [f"{name}:{port}" for name in dict.fromkeys((own, "localhost"))]
+    names = (own, "localhost", LOOPBACK) if is_loopback(address) else (own,)
+    return [f"{name}:{port}" for name in dict.fromkeys(names)]
 
 
 def run_server(app: Any, listening: Sequence[socket.socket], **options: Any) -> None:

@@ -82,14 +82,16 @@ async def _got(service: Service, answer: Callable[[Service], Response], request:
 async def _posted(
     service: Service, answer: Callable[[Service, Request], Awaitable[Response]], request: Request
 ) -> Response:
-    """An answer, or its error; counted and timed, a stream when it ends."""
+    """An answer, or its error (our own mistakes without their text, which may be of a prompt); counted and timed."""
+    from starlette.requests import ClientDisconnect
+
     began = time.monotonic()
     request.state.began = began
     try:
         response = await answer(service, request)
-    except (
-        Exception
-    ) as error:  # the outermost edge: our own mistakes are told without their text, which may be a prompt's
+    except ClientDisconnect:
+        response = json_answer({}, 499)  # nobody reads it: counted
+    except Exception as error:  # the outermost edge
         response = _told(error)
     service.requests[request.url.path, response.status_code] += 1
     if response.media_type != EVENTS:

@@ -13,7 +13,7 @@ BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 ABOUT = {
     "requests_total": ("counter", "Requests answered, by path and status."),
     "request_seconds": ("histogram", "From a request to the end of its answer."),
-    "first_token_seconds": ("histogram", "From a request to the first piece of its text."),
+    "first_token_seconds": ("histogram", "From a request to the first piece of its stream."),
     "prompt_tokens_total": ("counter", "Tokens read."),
     "generated_tokens_total": ("counter", "Tokens written."),
     "steps_total": ("counter", "Forward passes that wrote a token of each text."),

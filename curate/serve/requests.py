@@ -2,7 +2,7 @@
 
 Parameters that would change the answer and are not done here are refused unless they have the value that changes nothing;
 those that change nothing in an answer (`user`, `metadata`) are taken and not used; others are refused by name, as OpenAI
-does. `top_k`, `min_p` and `ignore_eos` are the further ones that vLLM has. No message repeats what was sent.
+does. `top_k`, `min_p` and `ignore_eos` are the further ones that vLLM has. No error repeats a prompt.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ SHORTEST = 16
 """Characters of a key."""
 UNREAD_SECONDS = 30.0
 """How long a client may leave what it was sent unread."""
+CONNECTIONS = 1000
+"""Most at a time; more are answered 503. Each may hold a request of `app.BODY` bytes."""
 
 
 class ModelServer:
@@ -60,7 +62,13 @@ class ModelServer:
         # uvicorn gives the signal on when all is drained: that is no failure
         before = signal.signal(signal.SIGTERM, lambda *_: None)
         try:
-            run_server(self.app, [self._socket], http=protocol(), timeout_graceful_shutdown=drain)
+            run_server(
+                self.app,
+                [self._socket],
+                http=protocol(),
+                timeout_graceful_shutdown=drain,
+                limit_concurrency=CONNECTIONS,
+            )
         finally:
             signal.signal(signal.SIGTERM, before)
 

@@ -106,21 +106,16 @@ async def written(service: Service, request: Request, asked: Asked, kind: Any) -
     Raises:
         CurateError: There is no room, no time, or the model gives no numbers.
     """
-    from starlette.responses import StreamingResponse
-
     prefix = "chatcmpl" if kind is ChatAnswer else "cmpl"
     head = {"id": f"{prefix}-{uuid4().hex}", "created": int(time.time()), "model": service.name}
     answer, writing = kind(asked, service.words, head), Writing(service, asked, request.state.began)
     if asked.stream:
-        events = _events(service, request, answer, writing)
-        return StreamingResponse(events, media_type=EVENTS)
+        return _stream(_events(service, request, answer, writing), writing)
     watching = asyncio.create_task(writing.watch(request))
     pieces: list[list[Piece]] = [[] for _ in writing.texts]
     try:
         async for number, piece in writing.pieces():
             pieces[number].append(piece)
-            if not any(len(some) for place, some in enumerate(pieces) if place != number):
-                service.first.add(time.monotonic() - request.state.began)
     except Gone:
         return json_answer({}, 499)  # nobody reads it: counted
     finally:
@@ -129,6 +124,20 @@ async def written(service: Service, request: Request, asked: Asked, kind: Any) -
     choices = [answer.whole(n, "".join(piece.text for piece in some), some) for n, some in enumerate(pieces)]
     told = usage(_read(asked), sum(some[-1].tokens for some in pieces))
     return json_answer({**head, "object": answer.kind, "choices": choices, "usage": told})
+
+
+def _stream(events: AsyncIterator[bytes], writing: Writing) -> Response:
+    """Events as they come; whose client goes away before the first one leaves its slots, too."""
+    from starlette.responses import StreamingResponse
+
+    class Stream(StreamingResponse):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await super().__call__(scope, receive, send)
+            finally:
+                writing.leave()
+
+    return Stream(events, media_type=EVENTS)
 
 
 def _read(asked: Asked) -> int:
@@ -157,7 +166,6 @@ async def _events(service: Service, request: Request, answer: Any, writing: Writ
     except Exception as error:  # the answer has begun: there is no status any more
         yield _event(error_body(error))
     finally:
-        writing.leave()
         service.seconds.add(time.monotonic() - request.state.began)
 
 

@@ -230,7 +230,8 @@ def test_what_breaks_inside_is_told_without_the_prompt(model, capfd):
 
 def test_metrics_count_tokens_and_times_and_say_nothing_of_prompts(model):
     with serving(model) as server:
-        post(server, "completions", {"prompt": SECRET, "max_tokens": 3, "ignore_eos": True})
+        body = {"prompt": SECRET, "max_tokens": 3, "ignore_eos": True, "stream": True}
+        assert post(server, "completions", body).status_code == 200
         text = httpx.get(f"{server.url[:-3]}/metrics").text
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert values["curate_generated_tokens_total"] == "3"
