@@ -108,7 +108,8 @@ def _told(error: Exception) -> Response:
 
 async def _not_there(request: Request, error: Any) -> Response:
     told = f"there is no {request.method} {request.url.path[:100]}"
-    return json_answer(error_body(Refused(told, status=error.status_code, code="not_found")), error.status_code)
+    problem = Refused(told, status=error.status_code, code="not_found")
+    return json_answer(error_body(problem), error.status_code, dict(error.headers or {}))
 
 
 async def _content(request: Request) -> bytes:

@@ -25,6 +25,8 @@ __all__ = ["Asked", "ChatRequest", "CompletionRequest", "HeadRequest", "Refused"
 TOPS = 20
 """Most likely tokens that are told, as in OpenAI's chat and vLLM."""
 STOPS, STOP_LENGTH = 16, 1000
+COLDEST = 1e-4
+"""Temperatures below it are 0: logits divided by them would not be finite."""
 DEFAULT = 16
 """Most new tokens of a completion that does not say, as OpenAI has it."""
 UNUSED = frozenset(
@@ -118,6 +120,7 @@ class _Writing(_Request):
     def sampling(self) -> Sampling:
         """How tokens are chosen; without a seed it is drawn."""
         heat = 1.0 if self.temperature is None else float(self.temperature)
+        heat = heat if heat >= COLDEST else 0.0
         top_k = 0 if self.top_k in (None, -1) else self.top_k
         seed = randbits(63) if self.seed is None else self.seed % (1 << 64)
         return Sampling(heat, top_k or 0, self.top_p or 1.0, self.min_p or 0.0, seed)

@@ -33,7 +33,10 @@ def test_a_completion_is_what_the_model_says_elsewhere(client, model):
     [own] = model.complete([SAID], most=24)
     assert (choice.text, choice.finish_reason) == (own.text, own.finish)
     assert (usage.prompt_tokens, usage.completion_tokens) == (len(SAID), own.tokens)
-    assert ask(client, list(SAID.encode()[:1]) if False else model.encode([SAID])[0]).choices[0].text == own.text
+    assert ask(client, model.encode([SAID])[0]).choices[0].text == own.text
+    [drawn] = model.complete([SAID], most=24, temperature=1.0, seed=5)
+    assert ask(client, temperature=1, seed=5).choices[0].text == drawn.text
+    assert ask(client, temperature=1e-300).choices[0].text == own.text
 
 
 def test_the_pieces_of_a_stream_make_the_text_and_end_with_the_usage(client):

@@ -85,7 +85,8 @@ def test_killed_in_the_middle_it_leaves_nothing_and_starts_again(folder):
                 list(events)
     assert there() == before
     with started(folder, port=str(facts["port"])) as again:
-        assert address(again).endswith(f":{facts['port']}/v1")
+        url = address(again)
+        assert url == facts["url"] and httpx.get(f"{url}/models", timeout=60).status_code == 200
         again.send_signal(signal.SIGINT)
         again.communicate()
         assert again.returncode == 0
