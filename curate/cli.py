@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ablate": ("curate.commands.ablate:ablate", "Tell which data trains the better model."),
     "sweep": ("curate.commands.sweep:sweep", "Tell which settings train the better model."),
     "generate": ("curate.commands.generate:generate", "Let a model go on with prompts, or talk to it."),
+    "serve": ("curate.commands.serve:serve", "Serve a model over HTTP as OpenAI's interface has it."),
     "predict": ("curate.commands.predict:predict", "Write labels, numbers or texts that a model gives to rows."),
     "export": ("curate.commands.export:export", "Write a trained model as a Hugging Face folder."),
     "report": ("curate.commands.report:report", "Write the HTML report of a version or a training run."),

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import sys
-from importlib.util import find_spec
-from typing import Any
 from urllib.parse import quote
 
 from curate.dataset.refs import resolve
 from curate.dataset.store import Store
-from curate.errors import CurateError, MachineError
+from curate.listening import LOOPBACK, listen, own_hosts, require_server, run_server
 from curate.workbench.desk import Desk
-from curate.workbench.guard import Guard
+from curate.workbench.guard import PageGuard
 
 __all__ = ["Server", "open_server"]
-
-ADDRESS = "127.0.0.1"
 
 
 class Server:
@@ -35,9 +29,8 @@ class Server:
 
         self.port: int = listening.getsockname()[1]
         self.store, self._socket = desk.store.location, listening
-        hosts = [f"{name}:{self.port}" for name in (ADDRESS, "localhost")]
-        self.app = Guard(make_app(desk), hosts, self.port, read_only=desk.read_only)
-        self.url = f"http://{ADDRESS}:{self.port}{path}?token={self.app.token}"
+        self.app = PageGuard(make_app(desk), own_hosts(LOOPBACK, self.port), self.port, read_only=desk.read_only)  # type: ignore[arg-type]
+        self.url = f"http://{LOOPBACK}:{self.port}{path}?token={self.app.token}"
 
     def close(self) -> None:
         """Let go of the port, where nothing is served."""
@@ -45,13 +38,7 @@ class Server:
 
     def serve(self) -> None:
         """Answer until a signal ends it."""
-        import uvicorn
-
-        # what breaks is told with its text, which may be of a document
-        level = "error" if os.environ.get("CURATE_DEBUG") else "critical"
-        options: dict[str, Any] = {"log_level": level, "access_log": False, "server_header": False}
-        sys.stdout.flush()
-        uvicorn.Server(uvicorn.Config(self.app, **options)).run(sockets=[self._socket])  # type: ignore[arg-type]
+        run_server(self.app, [self._socket])
 
 
 def open_server(store: Store, version: str | None = None, *, port: int = 0, read_only: bool = False) -> Server:
@@ -67,21 +54,10 @@ def open_server(store: Store, version: str | None = None, *, port: int = 0, read
         MachineError: A package is missing.
         CurateError: There is no such version, or the port is taken.
     """
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
-    if missing:
-        raise MachineError(f"`curate browse` needs {', '.join(missing)}", hint="pip install 'curate-lm[browse]'")
+    require_server("curate browse", "browse")
     path = "/"
     if version is not None:
         found = resolve(store, version)
         path = f"/v/{quote(f'{found.dataset}@{found.version[:12]}', safe='')}"
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((ADDRESS, port))
-        listening.listen(100)  # who asks before we serve waits
-    except OSError as error:
-        listening.close()
-        raise CurateError(
-            f"port {port} cannot be used: {error.strerror}", hint="without --port a free one is taken"
-        ) from None
+    listening = listen(LOOPBACK, port, hint="without --port a free one is taken")
     return Server(Desk(store, read_only=read_only), listening, path)

@@ -295,7 +295,7 @@ def open_endpoint(
         url: Of the server, up to `/v1`.
         model: What it calls the model; needed unless it has a single one.
         tokenizer: A folder with the model's tokenizer.json, or that file.
-        length: Most tokens read at once; by default what the server says (`max_model_len`), else LENGTH.
+        length: Most tokens read at once; by default what fits in `max_model_len` of the server, else LENGTH.
 
     Raises:
         CurateError: It is no URL, or the server does not know the model.
@@ -309,7 +309,8 @@ def open_endpoint(
     name = model or next(iter(known))
     if known and name not in known:
         raise CurateError(f"the server has no model `{name}`", url, f"it has: {', '.join(sorted(known))}")
-    most = known.get(name) or LENGTH
+    # what is scored has a token more than is read, and the server is asked for one more
+    most = max((known.get(name) or 0) - 2, 0) or LENGTH
     words, prefix = _tokenizer(tokenizer) if tokenizer else (None, 0)
     return EndpointModel(url, name, tokenizer=words, prefix=prefix, length=min(length or most, most))
 

@@ -21,7 +21,7 @@ from curate.evaluation.models.contract import Completion, not_finite
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Generation", "Respond", "Sampling", "chosen"]
+__all__ = ["Generation", "Joins", "Respond", "Sampling", "chosen", "padded"]
 
 CHECK = 4
 """Generated tokens between two looks for stop strings."""
@@ -161,7 +161,7 @@ class Generation:
             if waiting and (not active or (isinstance(respond, Joins) and len(active) <= rows - max(rows // 4, 1))):
                 more = self.model.respond()
                 fresh = [waiting.popleft() for _ in range(min(rows - len(active), len(waiting)))]
-                fresh = self._step(fresh, more, *_padded([text.prompt for text in fresh], self.model))
+                fresh = self._step(fresh, more, *padded([text.prompt for text in fresh], self.model))
                 if not active:
                     respond = more
                 elif fresh and isinstance(respond, Joins):
@@ -217,7 +217,8 @@ def _first(text: str, stop: Sequence[str]) -> int | None:
     return min((place for string in stop if (place := text.find(string)) >= 0), default=None)
 
 
-def _padded(prompts: Sequence[list[int]], model: Generates) -> tuple[Tensor, Tensor]:
+def padded(prompts: Sequence[list[int]], model: Generates) -> tuple[Tensor, Tensor]:
+    """Tokens (rows, longest) of prompts, padded on the left, and which of them are no padding."""
     longest = max(map(len, prompts))
     tokens = [[model.prefix] * (longest - len(row)) + row for row in prompts]
     real = [[False] * (longest - len(row)) + [True] * len(row) for row in prompts]

@@ -7,8 +7,8 @@ Runs of ours, and Hugging Face folders of the families that our trunks compute. 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -38,7 +38,7 @@ from curate.train.weights.export import Trained, load_trained, targets_of
 from curate.train.weights.huggingface import read_huggingface
 from curate.train.weights.origin import checkpoint_of, find_model, model_hash, read_stored
 
-__all__ = ["HEADS", "HeadedModel", "headed_of", "open_headed"]
+__all__ = ["HEADS", "HeadedModel", "headed_of", "open_encoder", "open_headed"]
 
 HEADS = ("classification", "token_classification", "seq2seq")
 ROWS = 32
@@ -52,7 +52,7 @@ class HeadedModel:
     Attributes:
         name: As it was asked for.
         weights: sha256 over its weights, configuration and labels.
-        kind: What it predicts.
+        kind: What it predicts; of `masked` there is no head, and `embed` alone answers.
         trunk: Whole, without dropout.
         head: `weight` and `bias` of its last layer; none where it writes texts.
         tokenizer: Its tokenizer.
@@ -69,7 +69,7 @@ class HeadedModel:
     backend: ClassVar[str] = "ours"
     name: str
     weights: str
-    kind: Literal["classification", "token_classification", "seq2seq"]
+    kind: Literal["classification", "token_classification", "seq2seq", "masked"]
     trunk: Any
     head: dict[str, Tensor]
     tokenizer: Tokenizer
@@ -279,12 +279,26 @@ def open_headed(path: str, *, length: int | None = None) -> HeadedModel | None:
     return _of_run(path, length) if config.objective.kind in HEADS else None
 
 
+def open_encoder(path: str, *, length: int | None = None) -> HeadedModel | None:
+    """The encoder that a folder has, without a head; None where it has another model. The arguments are those of `open_headed`.
+
+    A text is the mean of its tokens' states: the state of the first token was not trained for it (Reimers & Gurevych 2019).
+    """
+    checkpoint = checkpoint_of(Path(path))
+    if checkpoint is None:
+        return _of_folder(path, length, heads=(None, "masked"))
+    config = read_stored(checkpoint).config
+    if config.tasks or config.objective.kind != "masked":
+        return None
+    return replace(_of_run(path, length), pooling="mean", head={})
+
+
 def _of_run(path: str, length: int | None) -> HeadedModel:
     return headed_of(load_trained(Path(path)), path, model_hash(find_model(path)), length)
 
 
 def headed_of(trained: Trained, name: str, weights: str, length: int | None = None) -> HeadedModel:
-    """The model with a head that a run has come to; its kind is one of HEADS."""
+    """The model with a head that a run has come to; its kind is one of HEADS, or `masked`."""
     config, settings, table = trained.config, trained.config.objective, _table(trained.tokenizer.parent / RECIPE)
     regression = isinstance(settings, ClassificationSettings) and settings.regression
     return HeadedModel(
@@ -296,9 +310,10 @@ def headed_of(trained: Trained, name: str, weights: str, length: int | None = No
     )  # fmt: skip
 
 
-def _of_folder(path: str, length: int | None) -> HeadedModel | None:
+def _of_folder(path: str, length: int | None, heads: Container[str | None] = HEADS) -> HeadedModel | None:
     origin, found = find_model(path, setting="MODEL"), read_huggingface(Path(path))
-    if found.head not in HEADS:
+    encoder = found.head in (None, "masked")
+    if found.head not in heads or (encoder and found.sizes.kind != "encoder"):
         return None
     tensors = {name: tensor.float() for name, tensor in found.tensors}
     with torch.device("meta"):
@@ -309,8 +324,9 @@ def _of_folder(path: str, length: int | None) -> HeadedModel | None:
     tokenizer = _tokenizer(path, origin.tokenizer / "tokenizer.json" if origin.tokenizer else None)
     labels = found.labels if len(found.labels) > 1 or found.head == "token_classification" else ()
     return HeadedModel(
-        path, model_hash(origin), found.head, trunk.eval(), _head(tensors), tokenizer, longest, labels
-    )  # pyright: ignore[reportArgumentType] # fmt: skip
+        path, model_hash(origin), "masked" if encoder else found.head, trunk.eval(), {} if encoder else _head(tensors),  # pyright: ignore[reportArgumentType]
+        tokenizer, longest, () if encoder else labels, "mean" if encoder else None,
+    )  # fmt: skip
 
 
 def _told(recipe: Recipe) -> str:

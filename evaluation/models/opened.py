@@ -24,6 +24,7 @@ def open_model(
     backend: Backend = "auto",
     endpoint_model: str | None = None,
     endpoint_tokenizer: str | None = None,
+    encoders: bool = False,
 ) -> LanguageModel | HeadedModel:
     """The model that a folder or a server has.
 
@@ -33,6 +34,7 @@ def open_model(
         backend: Who computes a Hugging Face folder; `auto`: our trunks where they know its family, else transformers.
         endpoint_model: What a server calls the model.
         endpoint_tokenizer: A folder with the tokenizer of a server's model.
+        encoders: An encoder without a head is opened, too, to embed texts.
 
     Raises:
         CurateError: There is none, or it cannot be asked.
@@ -55,9 +57,11 @@ def open_model(
         from curate.evaluation.models.huggingface import open_transformers
 
         return open_transformers(model, length=length)
-    from curate.evaluation.models.headed import open_headed
+    from curate.evaluation.models.headed import open_encoder, open_headed
     from curate.evaluation.models.ours import open_trunk
 
+    if encoders and (found := open_encoder(model, length=length)):
+        return found
     return open_headed(model, length=length) or open_trunk(model, length=length)
 
 

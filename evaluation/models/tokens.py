@@ -28,7 +28,7 @@ from curate.evaluation.models.windows import Window, batches, likelihoods, score
 if TYPE_CHECKING:
     from curate.train.settings.blocks import DataSettings
 
-__all__ = ["TokenModel", "rows_of"]
+__all__ = ["CHUNK", "TOKENS", "TokenModel", "rows_of"]
 
 TOKENS = 4096
 CHUNK = 512

@@ -58,7 +58,7 @@ def measured(model, folder):
 def test_three_ways_to_compute_a_model_give_the_same_numbers(folder, ours, tmp_path):
     by_trunk = measured(ours, tmp_path / "ours")
     by_transformers = measured(open_model(str(folder), backend="transformers"), tmp_path / "transformers")
-    with serving(completions(ours), [{"id": "small", "max_model_len": 64}]) as url:
+    with serving(completions(ours), [{"id": "small", "max_model_len": 66}]) as url:
         by_server = measured(open_model(url, endpoint_tokenizer=str(folder)), tmp_path / "server")
     for other in (by_transformers, by_server):
         for task, metrics in by_trunk.result["tasks"].items():
@@ -79,7 +79,7 @@ def test_three_ways_to_compute_a_model_give_the_same_numbers(folder, ours, tmp_p
 def test_a_continuation_longer_than_the_context_costs_the_same_however_the_model_is_computed(folder, ours):
     pairs = [("Question?", " " + "word " * 40), ("Question?", " no")]
     wanted = ours.score(pairs)
-    with serving(completions(ours), [{"id": "small", "max_model_len": 64}]) as url:
+    with serving(completions(ours), [{"id": "small", "max_model_len": 66}]) as url:
         for model in (open_model(str(folder), backend="transformers"), open_model(url, endpoint_tokenizer=str(folder))):
             for one, other in zip(model.score(pairs), wanted, strict=True):
                 assert one.nats == pytest.approx(other.nats, rel=1e-5)
@@ -210,7 +210,7 @@ def test_a_special_token_that_is_spelled_in_a_text_is_text_as_in_the_training(fo
     import transformers
 
     wanted = [list(text.encode()) for text in SPELLED]
-    with serving(completions(ours), [{"id": "small", "max_model_len": 64}]) as url:
+    with serving(completions(ours), [{"id": "small", "max_model_len": 66}]) as url:
         for model in (
             ours, open_model(str(folder), backend="transformers"), open_model(url, endpoint_tokenizer=str(folder))
         ):  # fmt: skip

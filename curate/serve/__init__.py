@@ -1,0 +1,1 @@
+"""`curate serve`: a model behind OpenAI's HTTP interface."""

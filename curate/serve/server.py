@@ -1,0 +1,170 @@
+"""From a model that somebody named to a server that listens."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from asyncio import TimerHandle, Transport
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from curate.errors import CurateError
+from curate.evaluation.models.headed import HeadedModel
+from curate.evaluation.models.opened import Backend, is_endpoint, open_model
+from curate.evaluation.models.tokens import TokenModel
+from curate.evaluation.request import model_place
+from curate.evaluation.tasks.chat import chat_template
+from curate.listening import is_loopback, listen, own_hosts, require_server, run_server
+from curate.serve.app import make_app
+from curate.serve.guard import KeyGuard
+from curate.serve.service import Limits, Service
+
+__all__ = ["KEY", "ModelServer", "open_model_server"]
+
+KEY = "CURATE_SERVE_KEY"
+SHORTEST = 16
+"""Characters of a key."""
+UNREAD_SECONDS = 30.0
+"""How long a client may leave what it was sent unread."""
+CONNECTIONS = 1000
+"""Most at a time; more are answered 503. Each may hold a request of `app.BODY` bytes."""
+
+
+class ModelServer:
+    """A server that listens, and answers once it is told to `serve`.
+
+    Attributes:
+        url: What clients call the base URL.
+        service: The model.
+        app: The application behind its guard.
+        host: Its address.
+        port: Its port.
+    """
+
+    def __init__(self, service: Service, listening: socket.socket, host: str, key: str | None) -> None:
+        self.service, self.host, self._socket = service, host, listening
+        self.port: int = listening.getsockname()[1]
+        named = f"[{host}]" if ":" in host else host
+        self.url = f"http://{named}:{self.port}/v1"
+        self.app = KeyGuard(make_app(service), own_hosts(host, self.port), key)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Let go of the port, where nothing is served."""
+        self._socket.close()
+
+    def serve(self, *, drain: float = 30.0) -> None:
+        """Answer until a signal ends it: then nothing new is taken, and what is being written is written to its end.
+
+        Args:
+            drain: Seconds for that.
+        """
+        # uvicorn gives the signal on when all is drained: that is no failure
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        try:
+            run_server(
+                self.app,
+                [self._socket],
+                http=protocol(),
+                timeout_graceful_shutdown=drain,
+                limit_concurrency=CONNECTIONS,
+            )
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+@cache
+def protocol() -> type:
+    """HTTP of uvicorn, that cuts a client which does not read."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Cutting(H11Protocol):
+        unread: TimerHandle | None = None
+        transport: Transport
+
+        def pause_writing(self) -> None:
+            """More was sent than is read: it has so long."""
+            super().pause_writing()
+            self.unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            """It was read."""
+            self._read()
+            super().resume_writing()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """It is over."""
+            self._read()
+            super().connection_lost(exc)
+
+        def _read(self) -> None:
+            if self.unread is not None:
+                self.unread.cancel()
+                self.unread = None
+
+    return Cutting
+
+
+def open_model_server(
+    model: str,
+    *,
+    host: str,
+    port: int,
+    limits: Limits,
+    key: str | None = None,
+    name: str | None = None,
+    length: int | None = None,
+    backend: Backend = "auto",
+) -> ModelServer:
+    """A server of a model.
+
+    Args:
+        model: A run, its folder, a checkpoint, or a Hugging Face folder.
+        host: Address that it is bound to.
+        port: 0 takes a free one.
+        limits: What it gives.
+        key: What requests have to know; needed unless this machine alone reaches the address.
+        name: What requests call the model; by default the name of its folder.
+        length: Most tokens read at once; by default the model's.
+        backend: Who computes a Hugging Face folder.
+
+    Raises:
+        MachineError: A package is missing.
+        CurateError: There is no such model, it cannot be served, or the address cannot be used.
+    """
+    require_server("curate serve", "serve")
+    if key is not None and (len(key) < SHORTEST or not key.isascii() or not key.isprintable() or " " in key):
+        raise CurateError(
+            f"the key has to have {SHORTEST} characters at least, all of ASCII and none a space", f"${KEY} or --key-file",
+            "e.g. openssl rand -hex 32",
+        )  # fmt: skip
+    if key is None and not is_loopback(host):
+        raise CurateError(
+            f"{host} can be reached from other machines, and there is no key", "--host",
+            f"set {KEY}, or --key-file FILE; or leave --host out: then this machine alone reaches the server",
+        )  # fmt: skip
+    listening = listen(host, port, hint="--port 0 takes a free one")
+    try:
+        opened = _opened(model, length, backend)
+        template = chat_template(opened) if isinstance(opened, TokenModel) else None
+        service = Service(name or Path(model_place(model)).resolve().name, opened, template, limits)
+        return ModelServer(service, listening, host, key)
+    except BaseException:
+        listening.close()
+        raise
+
+
+def _opened(model: str, length: int | None, backend: Backend) -> Any:
+    """A language model, a model with a classification head, or an encoder."""
+    if is_endpoint(model):
+        raise CurateError(f"`{model}` is a server already", "MODEL", "name a run or a folder")
+    place = model_place(model)
+    found: Any = open_model(place, length=length, backend=backend, encoders=True)
+    if isinstance(found, HeadedModel) and (found.kind not in ("classification", "masked") or found.columns.features):
+        what = "reads the numbers of a table" if found.columns.features else f"was trained for `{found.kind}`"
+        raise CurateError(
+            f"the model in `{place}` {what}, which is not served",
+            "MODEL",
+            "`curate predict` writes what it says of rows",
+        )
+    return found
