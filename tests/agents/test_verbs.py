@@ -160,11 +160,11 @@ def test_when_the_client_goes_away_or_the_server_is_killed_the_run_ends_and_the_
         process.stdin.close()
     else:
         process.send_signal(signal.SIGKILL)
-    process.wait()
+    with process:
+        process.wait()
     wait_for(lambda: not processes_in(slow_project))
     assert [one.get("outcome") for one in log_of(slow_project)] == [None, "interrupted"][: 2 if how == "closes" else 1]
     assert log_of(slow_project)[0]["client"] == "bare 1"
-    process.stdout.close()
     (slow_project / "slow").unlink()
     run_here(slow_project)
     verified(slow_project)
