@@ -80,7 +80,7 @@ def test_the_quickstart_is_done_through_the_protocol_alone(agent):
     ids = [one["id"] for one in facts("runs")["runs"]]
     told = facts("runs", ids=ids)
     assert {one["run"] for one in told["chosen"]} == {"small", "other"}
-    assert {one["setting"] for one in told["settings"]} >= {"run", "seed"}
+    assert {one["setting"] for one in told["settings"]} >= {"config.run", "config.seed"}
     assert other["checkpoint"] != small["checkpoint"]
     # 9 measure, and compare
     measured = [facts("evaluate", model=one, data=["books"], limit=5) for one in ("small", "other")]
