@@ -34,7 +34,9 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "agents.md"
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory):
-    texts = [f"document {number} of the shelf tells of {number * 7} things, " * (1 + number % 6) for number in range(60)]
+    texts = [
+        f"document {number} of the shelf tells of {number * 7} things, " * (1 + number % 6) for number in range(60)
+    ]
     root = make_project(tmp_path_factory.mktemp("jobs") / "project", [*texts, "far too short", texts[0]], PIPELINE)
     (root / "train.yaml").write_text(TRAIN)
     with serving(root, "--allow", "run,train,eval,label") as one:

@@ -226,14 +226,24 @@ def test_every_verb_has_a_tool():
     [
         ("documets", {}, "there is no tool `documets`", "did you mean `documents`"),
         ("documents", {"verdicts": []}, "`documents` has no argument `verdicts`", "did you mean `verdict`?"),
-        ("documents", {"page": 0}, "the argument `page` of `documents`: input should be greater than or equal to 1", "the tool's"),
+        (
+            "documents",
+            {"page": 0},
+            "the argument `page` of `documents`: input should be greater than or equal to 1",
+            "the tool's",
+        ),
         ("documents", {"least": {"words.wrds": 1}}, "there is no column `words.wrds`", "did you mean `words.words`?"),
         ("documents", {"words": "x", "page": 2}, "`words` goes with filters only", "without `sort`"),
         ("why", {"document": "nobody"}, "there is no document `nobody`", "an id, or where it was read"),
         ("why", {"document": "9-9"}, "there is no document at `9-9`", ""),
         ("version", {"version": "boks"}, "there is no dataset named `boks`", "did you mean `books`?"),
         ("what_if", {"thresholds": {"copies.x": 1}}, "`copies.x` cannot be moved here", ""),
-        ("schema", {"kind": "pipeline", "part": "unicod"}, "the schema has no part `unicod`", "did you mean `unicode`?"),
+        (
+            "schema",
+            {"kind": "pipeline", "part": "unicod"},
+            "the schema has no part `unicod`",
+            "did you mean `unicode`?",
+        ),
         ("runs", {"ids": ["nobody"]}, "there is no run `nobody`", ""),
     ],
 )
@@ -251,7 +261,9 @@ def test_lists_that_come_as_json_in_a_string_are_read(reader):
 
 
 def test_a_wrong_file_is_told_with_its_line_and_all_its_errors(reader, shelf):
-    (shelf[0] / "wrong.yaml").write_text("dataset: books\nsources:\n  - {stage: files, path: x}\nstages:\n  - {stage: unicod}\n")
+    (shelf[0] / "wrong.yaml").write_text(
+        "dataset: books\nsources:\n  - {stage: files, path: x}\nstages:\n  - {stage: unicod}\n"
+    )
     errors = reader.errors("validate", file="wrong.yaml")
     assert len(errors) > 1
     assert any("wrong.yaml:5" in error["where"] for error in errors)

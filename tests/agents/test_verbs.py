@@ -1,9 +1,8 @@
-"""What a client may have done where it is allowed: in bounds, in the log, and whoever goes away in the middle, the store is whole."""
+"""What a client may have done where it is allowed: in bounds and in the log; whoever goes away meanwhile, the store is whole."""
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -34,10 +33,10 @@ def verified(root):
 def processes_in(root):
     """Ids of processes whose working folder is the project's."""
     found = []
-    for one in os.listdir("/proc"):
+    for one in Path("/proc").iterdir():
         try:
-            if one.isdigit() and os.readlink(f"/proc/{one}/cwd") == str(root):
-                found.append(int(one))
+            if one.name.isdigit() and (one / "cwd").readlink() == root:
+                found.append(int(one.name))
         except OSError:
             continue
     return found
@@ -143,7 +142,11 @@ def test_while_a_verb_goes_on_another_is_refused_and_a_client_that_cancels_ends_
 def test_when_the_client_goes_away_or_the_server_is_killed_the_run_ends_and_the_store_is_whole(slow_project, how):
     parameters = server_of(slow_project, "--allow", "run")
     process = subprocess.Popen(
-        [parameters.command, *parameters.args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=parameters.env, cwd="/"
+        [parameters.command, *parameters.args],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=parameters.env,
+        cwd="/",
     )
     for message in (
         {"id": 1, "method": "initialize", "params": {
@@ -175,7 +178,11 @@ def test_two_servers_on_one_store_run_beside_each_other(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
     root = make_project(tmp_path / "project")
-    with serving(root, "--allow", "run") as one, serving(root, "--allow", "run") as other, ThreadPoolExecutor(2) as pool:
+    with (
+        serving(root, "--allow", "run") as one,
+        serving(root, "--allow", "run") as other,
+        ThreadPoolExecutor(2) as pool,
+    ):
         asked = [pool.submit(agent.facts, "run", file="pipeline.yaml") for agent in (one, other)]
         first, second = (call.result() for call in asked)
     assert first["version"] == second["version"]
@@ -205,7 +212,11 @@ sources:
     [
         ("https://models.example/v1", "{}", "nothing bounds what `asked` may cost: it asks a model"),
         ("http://127.0.0.1:9/v1", "{read_price: 1, write_price: 1}", "nothing bounds what `asked` may cost"),
-        ("https://models.example/v1", "{money: 6, read_price: 1, write_price: 1}", "it may cost 6.00, and this server may spend 5.00"),
+        (
+            "https://models.example/v1",
+            "{money: 6, read_price: 1, write_price: 1}",
+            "it may cost 6.00, and this server may spend 5.00",
+        ),
     ],
 )
 def test_what_may_cost_more_than_the_limit_is_refused_before_anything_is_asked(spender, endpoint, budget, problem):
@@ -232,7 +243,9 @@ def spender(tmp_path_factory):
 
 def test_a_verb_that_is_not_there_cannot_be_allowed(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "curate.cli", "mcp", str(tmp_path), "--allow", "run,trian"], capture_output=True, text=True
+        [sys.executable, "-m", "curate.cli", "mcp", str(tmp_path), "--allow", "run,trian"],
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: there is no verb `trian`\n  at: --allow\n  hint: did you mean `train`?\n"
