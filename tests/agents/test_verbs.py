@@ -1,4 +1,4 @@
-"""What a client may have done where it is allowed: in bounds and in the log; whoever goes away meanwhile, the store is whole."""
+"""What a client may have done where it is allowed: in bounds, in the log; whoever goes away meanwhile, the store is whole."""
 
 from __future__ import annotations
 
