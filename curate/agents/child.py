@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from curate.agents.project import Project
 from curate.agents.tool import Say
@@ -24,8 +26,9 @@ from curate.terminal import visible
 if TYPE_CHECKING:
     from anyio.abc import ByteReceiveStream, Process
 
-__all__ = ["GRACE", "command"]
+__all__ = ["GRACE", "aside", "command"]
 
+Result = TypeVar("Result")
 GRACE = 8.0
 MOST_PRINTED = 64 << 20
 """Bytes of JSON that a command may print."""
@@ -35,6 +38,13 @@ _ENDS_WITH_US = (
     "os.getppid() == int(sys.argv[1]) or sys.exit(143); os.execv(sys.argv[2], sys.argv[2:])"
 )
 """PR_SET_PDEATHSIG, kept by exec; and not started where who asked is gone already."""
+
+
+async def aside(function: Callable[..., Result], *arguments: Any, **named: Any) -> Result:
+    """What a function gives that reads files and loads stages: in a thread, so the client is answered meanwhile."""
+    import anyio
+
+    return await anyio.to_thread.run_sync(partial(function, *arguments, **named), abandon_on_cancel=True)
 
 
 async def command(project: Project, words: Sequence[str], *, minutes: float, say: Say) -> dict[str, Any]:
@@ -55,7 +65,8 @@ async def command(project: Project, words: Sequence[str], *, minutes: float, say
     start = [sys.executable, "-c", _ENDS_WITH_US, str(os.getpid())]
     process = await anyio.open_process(
         [*start, sys.executable, "-P", "-m", "curate.cli", *words],
-        stdin=-3, stdout=-1, stderr=-1, cwd=project.folder, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=project.folder,
+        start_new_session=True,
     )  # fmt: skip
     printed, last = bytearray(), [""]
     try:
@@ -104,8 +115,8 @@ async def _end(process: Process) -> None:
             process.terminate()
         with anyio.move_on_after(GRACE):
             await process.wait()
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
     await process.aclose()
 

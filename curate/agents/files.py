@@ -12,7 +12,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from curate.agents.answer import Answer
-from curate.agents.child import command
+from curate.agents.child import aside, command
 from curate.agents.project import Project, Value
 from curate.agents.tool import Arguments, Say, Tool
 
@@ -21,7 +21,7 @@ __all__ = ["TOOLS", "FileAsked", "schema_of", "words_for"]
 Row = dict[str, Any]
 SETTINGS = (
     "By STAGE.SETTING (of a training file: SETTING or BLOCK.SETTING) another value than the file has: a number, true, "
-    "false, null, words, or a list of words. Settings of sources cannot be changed."
+    "false, null, words, or a list of words. Of a pipeline only settings of stages can be changed."
 )
 
 
@@ -114,12 +114,13 @@ def words_for(project: Project, asked: FileAsked, verb: str, *options: str, stor
         CurateError: The file is elsewhere, or a setting is not for a client to change.
     """
     from curate.config.kind import is_training_file
+    from curate.config.pipeline import load_pipeline
 
     path = project.path(asked.file)
-    sources = frozenset[str]()
+    stages = None
     if asked.settings and not is_training_file(path):
-        sources = project.sources_of(path)[1]
-    sets = [f"--set={one}" for one in project.overrides(asked.settings, sources=sources)]
+        stages = [entry.id for entry in load_pipeline(path, []).stages]
+    sets = [f"--set={one}" for one in project.overrides(asked.settings, path, stages=stages)]
     place = [f"--store={project.store}"] if store and project.store else []
     return [*verb.split(), "--json", *options, *sets, *place, "--", str(path.relative_to(project.folder))]
 
@@ -136,7 +137,7 @@ class ValidFacts(TypedDict):
 
 
 async def _validate(project: Project, asked: FileAsked, say: Say) -> Answer:
-    words = words_for(project, asked, "validate", store=False)
+    words = await aside(words_for, project, asked, "validate", store=False)
     told = await command(project, words, minutes=project.limit_minutes, say=say)
     return Answer("The file is right.", _only(told, ValidFacts))
 
@@ -175,13 +176,14 @@ async def _plan(project: Project, asked: PlanAsked, say: Say) -> Answer:
     if is_training_file(project.path(asked.file)):
         given = asked.model_dump(exclude={"file", "settings"})
         options = [f"--{name}={value}" for name, value in given.items() if value is not None]
-        words = words_for(project, asked, "train", "--plan", *options)
+        words = await aside(words_for, project, asked, "train", "--plan", *options)
         told = await command(project, words, minutes=project.limit_minutes, say=say)
         return Answer("What a training would take.", {"training": told})
-    told = await command(project, words_for(project, asked, "plan"), minutes=project.limit_minutes, say=say)
+    words = await aside(words_for, project, asked, "plan")
+    told = await command(project, words, minutes=project.limit_minutes, say=say)
     run = [one["id"] for one in told["stages"] if one["action"] != "cached"]
     if told["snapshots"] and ("://" in told["store"] or (project.folder / told["store"] / "store.json").exists()):
-        words = words_for(project, asked, "collect", "--dry-run")
+        words = await aside(words_for, project, asked, "collect", "--dry-run")
         told["estimates"] = (await command(project, words, minutes=project.limit_minutes, say=say))["estimates"]
     return Answer(f"{len(run)} of {len(told['stages'])} stages would run.", _only(told, PlanFacts))
 
@@ -204,7 +206,8 @@ class WhatIfFileFacts(TypedDict):
 
 
 async def _what_if(project: Project, asked: FileAsked, say: Say) -> Answer:
-    told = await command(project, words_for(project, asked, "what-if"), minutes=project.limit_minutes, say=say)
+    words = await aside(words_for, project, asked, "what-if")
+    told = await command(project, words, minutes=project.limit_minutes, say=say)
     counts = told["documents"]
     summary = f"{counts['before']['documents']:,} documents are kept; it would be {counts['now']['documents']:,}"
     unknown = counts["unknown"]["documents"]

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from curate.errors import CurateError
+from curate.errors import CurateError, did_you_mean
 from curate.workbench.desk import Desk
 
 if TYPE_CHECKING:
-    from curate.config.pipeline import Pipeline
     from curate.dataset.store import Store
 
 __all__ = ["VERBS", "Project", "Value"]
@@ -121,8 +120,15 @@ class Project:
         where = "the project's folder" if around == self.folder else f"`{around.relative_to(self.folder)}`"
         return f"in {where}: {', '.join(names[:20]) or 'none'}"
 
-    def overrides(self, settings: Mapping[str, Value], *, sources: Collection[str] = ()) -> list[str]:
-        """Settings as `--set` takes them.
+    def overrides(
+        self, settings: Mapping[str, Value], file: Path, *, stages: Collection[str] | None = None
+    ) -> list[str]:
+        """Settings of a file as `--set` takes them.
+
+        Args:
+            settings: By name, their values.
+            file: The file.
+            stages: Of a pipeline the ids of its stages, whose settings these must be; None: a training file.
 
         Raises:
             CurateError: One is not for a client to change, or has a value that is none of numbers, truth values and words.
@@ -131,37 +137,29 @@ class Project:
         for key, value in settings.items():
             if not _KEY.fullmatch(key):
                 raise CurateError(f"`{key[:100]}` is no setting", hint="such as STAGE.SETTING, or SETTING")
-            if key.partition(".")[0] in sources:
+            name, dot, _ = key.partition(".")
+            if stages is not None and not (dot and name in stages):
+                hint = did_you_mean(name, stages) or f"its stages: {', '.join(stages)}"
                 raise CurateError(
-                    f"`{key}` is a setting of a source: where data comes from is for the owner of the pipeline to say",
-                    hint="ask for a change of the file",
+                    f"`{key}` is no setting of a stage: sources, gates and the dataset are for the pipeline's owner to say",
+                    hint=f"{hint}; for all else, ask for a change of the file",
                 )
             words = value if isinstance(value, list) else [value]
             for one in words:
                 if isinstance(one, str):
-                    self._check_word(key, one)
+                    self._check_word(key, one, file.parent)
             shown = [_written(one) for one in words]
             found.append(f"{key}=[{', '.join(shown)}]" if isinstance(value, list) else f"{key}={shown[0]}")
         return found
 
-    def _check_word(self, key: str, value: str) -> None:
+    def _check_word(self, key: str, value: str, beside: Path) -> None:
         if not _WORD.fullmatch(value) or ".." in value:
             raise CurateError(
                 f"`{key}` cannot be set to that here: a value is a number, true, false, null, or words without punctuation",
                 hint="ask for a change of the file",
             )
-        self.place(value)  # a symbolic link that leads out of here
-
-    def sources_of(self, pipeline: Path) -> tuple[Pipeline, frozenset[str]]:
-        """A pipeline, and the ids of its sources.
-
-        Raises:
-            CurateError: The file is wrong.
-        """
-        from curate.config.pipeline import load_pipeline
-
-        loaded = load_pipeline(pipeline, [])
-        return loaded, frozenset(entry.id for entry in loaded.sources)
+        for folder in (Path(), beside.relative_to(self.folder)):  # a symbolic link that leads out of here
+            self.place(str(folder / value))
 
 
 def checked_version(version: str) -> str:

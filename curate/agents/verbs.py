@@ -22,7 +22,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from curate.agents.answer import Answer
-from curate.agents.child import command
+from curate.agents.child import aside, command
 from curate.agents.files import FileAsked, words_for
 from curate.agents.project import Project, checked_version
 from curate.agents.tool import Arguments, Say, Tool
@@ -71,9 +71,9 @@ class RunFacts(TypedDict):
 
 
 async def _run(project: Project, asked: RunAsked, say: Say) -> Answer:
-    words = words_for(project, asked, "run", *([f"--sample={asked.sample}"] if asked.sample else []))
+    words = await aside(words_for, project, asked, "run", *([f"--sample={asked.sample}"] if asked.sample else []))
     if "collect" in project.allowed:
-        _check_spend(project, asked.file)
+        await aside(_check_spend, project, asked.file)
     else:
         words.insert(2, "--offline")
     told = await command(project, words, minutes=minutes_of(project, asked.minutes), say=say)
@@ -101,8 +101,8 @@ async def _collect(project: Project, asked: CollectAsked, say: Say) -> Answer:
     for name in asked.refresh:
         if not _ID.fullmatch(name):
             raise CurateError(f"`{name[:100]}` is no id of a source", hint="`plan` lists the sources of a file")
-    words = words_for(project, asked, "collect", *(f"--refresh={name}" for name in asked.refresh))
-    _check_spend(project, asked.file, again=asked.refresh)
+    words = await aside(words_for, project, asked, "collect", *(f"--refresh={name}" for name in asked.refresh))
+    await aside(_check_spend, project, asked.file, again=asked.refresh)
     told = await command(project, words, minutes=minutes_of(project, asked.minutes), say=say)
     summary = f"{len(told['snapshots'])} source(s) are pinned."
     return Answer(summary, {key: told[key] for key in CollectFacts.__annotations__})
@@ -114,13 +114,14 @@ def _check_spend(project: Project, file: str, *, again: Sequence[str] = ()) -> N
     Raises:
         CurateError: It could, or nothing bounds what it costs.
     """
+    from curate.config.pipeline import load_pipeline
     from curate.dataset.store import Store, blobs_at
     from curate.pipeline.fetch import known_snapshots
     from curate.pipeline.lock import fetched_sources
     from curate.pipeline.run import default_store
     from curate.synthesize.source import Synthesize
 
-    loaded, _ = project.sources_of(project.path(file))
+    loaded = load_pipeline(project.path(file), [])
     asking = {entry.id: entry.stage for entry in fetched_sources(loaded) if isinstance(entry.stage, Synthesize)}
     if not asking:
         return
@@ -174,8 +175,8 @@ async def _train(project: Project, asked: TrainAsked, say: Say) -> Answer:
     path = project.path(asked.file)
     if not is_training_file(path):
         raise CurateError("this is no training file", asked.file, "`schema` with kind=training tells what one has")
-    words = words_for(project, asked, "train")
-    config = load_config(path, project.overrides(asked.settings))
+    words = await aside(words_for, project, asked, "train")
+    config = await aside(load_config, path, project.overrides(asked.settings, path))
     for endpoint in _endpoints(config.model_dump(mode="json")):
         if not _is_here(endpoint):
             raise CurateError(

@@ -181,7 +181,8 @@ def _documents(project: Project, asked: DocumentsAsked) -> Answer:
 class DocumentAsked(Arguments):
     """A document of a version."""
 
-    document: str = Field(description="Its `place` (as 0-17), its id, or where it was read.", max_length=2000)
+    document: str | None = Field(None, max_length=2000, description="Its id, or where it was read; or else:")
+    place: str | None = Field(None, pattern=r"^\d{1,9}-r?\d{1,12}$", description="Its `place`, as 0-17.")
     version: Version
 
 
@@ -201,10 +202,11 @@ class WhyFacts(TypedDict):
 
 def _one(project: Project, asked: DocumentAsked, at: int = 0) -> dict[str, Any]:
     desk, name = project.desk(), project.named(asked.version)
-    try:
-        place = Place.read(asked.document)
-    except CurateError:
-        place = documents.place_of(desk, name, asked.document)
+    if (asked.document is None) == (asked.place is None):
+        raise CurateError(
+            "which document is meant?", hint="`document` is an id, or where it was read; or `place`, as 0-17"
+        )
+    place = Place.read(asked.place) if asked.place else documents.place_of(desk, name, asked.document or "")
     return documents.one(desk, {"version": name, "place": str(place)}, [("at", str(at))])
 
 
@@ -219,7 +221,7 @@ class TextAsked(DocumentAsked):
     """A document of a version, and which part of its text."""
 
     start: int = Field(0, ge=0, lt=1 << 40, description="The first character.")
-    characters: int = Field(4000, ge=1, le=20_000, description="How many characters.")
+    characters: int = Field(4000, ge=1, le=8000, description="How many characters.")
 
 
 class TextFacts(TypedDict):

@@ -89,7 +89,9 @@ def test_the_story_of_a_document_is_that_of_the_command(reader, store, shelf):
 
 def test_a_document_is_named_by_its_place_as_well(reader):
     place = reader.facts("why", document="d0")["place"]
-    assert reader.facts("why", document=place)["story"]["id"] == "d0"
+    assert reader.facts("why", place=place)["story"]["id"] == "d0"
+    (error,) = reader.errors("why", place=place, document="d0")
+    assert error["problem"] == "which document is meant?"
 
 
 def test_what_if_counts_what_another_threshold_would_keep_and_names_who_would_flip(reader):
@@ -125,7 +127,7 @@ def test_hostile_text_is_material_between_marks_that_it_cannot_forge(reader):
 
 def test_characters_that_steer_are_written_out(reader):
     for number, text in enumerate(TEXTS):
-        answer = reader.call("read_document", document=f"d{number}", characters=20_000)
+        answer = reader.call("read_document", document=f"d{number}", characters=8000)
         raw = answer.structured_content["material"]["raw"]
         assert raw == visible(raw)
         assert visible(answer.content[0].text) == answer.content[0].text
@@ -136,7 +138,7 @@ def test_characters_that_steer_are_written_out(reader):
 def test_a_long_text_is_read_in_parts_that_together_are_the_text(reader):
     number, parts, at = TEXTS.index("x" * 100_000), [], 0
     while at is not None:
-        told = reader.facts("read_document", document=f"d{number}", start=at, characters=17_000)
+        told = reader.facts("read_document", document=f"d{number}", start=at, characters=7000)
         assert told["characters"] == [100_000, 100_000]
         parts, at = [*parts, told["raw"]], told["next"]
     assert "".join(parts) == "x" * 100_000
@@ -150,7 +152,7 @@ def test_what_looks_personal_is_blocked_out(reader):
 def test_an_answer_is_cut_to_its_limit_and_says_where_and_of_how_much():
     facts = {"rows": [{"text": "\x1b" * 900, "n": number} for number in range(1000)], "few": [1, 2]}
     shown, cuts = bounded(facts)
-    assert len(json.dumps(shown)) <= MOST_BYTES
+    assert len(json.dumps(shown, ensure_ascii=False).encode()) <= MOST_BYTES
     assert cuts[0]["at"] == "rows" and cuts[0]["of"] == 1000 and cuts[0]["shown"] == len(shown["rows"])
     assert shown["few"] == [1, 2]
     assert "\x1b" not in shown["rows"][0]["text"]
@@ -192,7 +194,9 @@ def test_an_evaluation_elsewhere_is_refused(reader, traps, name):
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"shelf.paths": ["x"]}, "`shelf.paths` is a setting of a source: where data comes from is for the owner"),
+        ({"shelf.paths": ["x"]}, "`shelf.paths` is no setting of a stage: sources, gates and the dataset are for"),
+        ({"dataset": "other"}, "`dataset` is no setting of a stage"),
+        ({"min_documents": 0}, "`min_documents` is no setting of a stage"),
         ({"words.minimum": "/etc/passwd"}, "a value is a number, true, false, null, or words without punctuation"),
         ({"words.minimum": "{a: b}"}, "a value is a number"),
         ({"words.minimum": "door"}, "`door` is not in the project's folder"),
@@ -235,7 +239,7 @@ def test_every_verb_has_a_tool():
         ("documents", {"least": {"words.wrds": 1}}, "there is no column `words.wrds`", "did you mean `words.words`?"),
         ("documents", {"words": "x", "page": 2}, "`words` goes with filters only", "without `sort`"),
         ("why", {"document": "nobody"}, "there is no document `nobody`", "an id, or where it was read"),
-        ("why", {"document": "9-9"}, "there is no document at `9-9`", ""),
+        ("why", {"place": "9-9"}, "there is no document at `9-9`", ""),
         ("version", {"version": "boks"}, "there is no dataset named `boks`", "did you mean `books`?"),
         ("what_if", {"thresholds": {"copies.x": 1}}, "`copies.x` cannot be moved here", ""),
         (

@@ -138,7 +138,7 @@ def test_while_a_verb_goes_on_another_is_refused_and_a_client_that_cancels_ends_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["closes", "kills"])
+@pytest.mark.parametrize("how", ["closes", "ends", "kills"])
 def test_when_the_client_goes_away_or_the_server_is_killed_the_run_ends_and_the_store_is_whole(slow_project, how):
     parameters = server_of(slow_project, "--allow", "run")
     process = subprocess.Popen(
@@ -162,11 +162,12 @@ def test_when_the_client_goes_away_or_the_server_is_killed_the_run_ends_and_the_
     if how == "closes":
         process.stdin.close()
     else:
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(signal.SIGTERM if how == "ends" else signal.SIGKILL)
     with process:
         process.wait()
+    assert process.returncode == {"closes": 0, "ends": -signal.SIGTERM, "kills": -signal.SIGKILL}[how]
     wait_for(lambda: not processes_in(slow_project))
-    assert [one.get("outcome") for one in log_of(slow_project)] == [None, "interrupted"][: 2 if how == "closes" else 1]
+    assert [one.get("outcome") for one in log_of(slow_project)] == [None, "interrupted"][: 1 if how == "kills" else 2]
     assert log_of(slow_project)[0]["client"] == "bare 1"
     (slow_project / "slow").unlink()
     run_here(slow_project)
@@ -231,7 +232,7 @@ def test_the_budget_is_not_for_a_client_to_change(spender):
     root, agent = spender
     (root / "made.yaml").write_text(SYNTHESIZE.format(endpoint="https://models.example/v1", budget="{}"))
     (error,) = agent.errors("run", file="made.yaml", settings={"asked.limit": 1})
-    assert "is a setting of a source" in error["problem"]
+    assert "is no setting of a stage" in error["problem"]
 
 
 @pytest.fixture(scope="module")
