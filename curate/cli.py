@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stages": ("curate.commands.stages:stages", "List the stages, or show one with all its settings."),
     "why": ("curate.commands.why:why", "Tell what became of a document, and why."),
     "browse": ("curate.commands.browse:browse", "Look at versions and documents in a web browser."),
+    "mcp": ("curate.commands.mcp:mcp", "Serve a project to language models: the Model Context Protocol."),
     "train": ("curate.commands.train:train", "Train a model on a dataset version."),
     "eval": ("curate.commands.eval:evaluate", "Measure what a model can do, with intervals."),
     "compare": ("curate.commands.compare:compare", "Compare models on the same items; gates for scripts."),

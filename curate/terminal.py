@@ -11,7 +11,7 @@ import re
 from math import isfinite
 from typing import Any
 
-__all__ = ["echo", "escaped", "json_text", "visible"]
+__all__ = ["echo", "escaped", "json_ready", "json_text", "visible"]
 
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls (C0 but tabs and line feeds, DEL, C1), marks that turn the direction of writing, and halves of surrogate pairs."""
@@ -41,18 +41,19 @@ def escaped(document: str) -> str:
 
 def json_text(record: dict[str, Any]) -> str:
     """One JSON document with `"schema": 1`, for scripts; dates as text, numbers that JSON does not know as null."""
-    return escaped(json.dumps(_plain({"schema": 1, **record}), default=_text, ensure_ascii=False, indent=2))
+    return escaped(json.dumps(json_ready({"schema": 1, **record}), ensure_ascii=False, indent=2))
 
 
-def _plain(value: Any) -> Any:
+def json_ready(value: Any) -> Any:
+    """What JSON can say of a value: dates as text, numbers that it does not know as null, other things as `str` has them."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key if isinstance(key, str) else json.dumps(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
-
-
-def _text(value: Any) -> str:
+        return [json_ready(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
