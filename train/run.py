@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curate.dataset.models import require_unnamed
 from curate.dataset.reader import open_dataset
 from curate.dataset.tables import check_label
 from curate.errors import CurateError
@@ -127,6 +128,8 @@ def _trained(
         hashes = {name: model_hash(model) for name, model in models.items()}
         if config.lora and config.lora.path:
             hashes["lora"] = folder_hash(Path(config.lora.path))
+        if fresh or allow:
+            require_unnamed(next(iter(datasets.values())).store, folder.path)
         prepare(folder, config, packs, models=hashes, allow=allow, fresh=fresh)
         if config.data.features:
             _keep_table(folder, config, table, packs[""])
