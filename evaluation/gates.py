@@ -30,7 +30,9 @@ __all__ = ["FACTS", "Gate", "Judged", "Verdict", "judge", "judge_limits", "read_
 
 Unit = Literal["percent", "points", "ms", "MB", ""]
 Verdict = Literal["passed", "failed", "cannot tell"]
-EXAMPLES = '"bits_per_byte not worse than 0.5%", "accuracy on sst2 better", "f1 not worse than 1 point", "f1 at least 0.6"'
+EXAMPLES = (
+    '"bits_per_byte not worse than 0.5%", "accuracy on sst2 better", "f1 not worse than 1 point", "f1 at least 0.6"'
+)
 OF_HUNDRED = ("bleu", "chrf")
 FACTS: dict[str, tuple[Unit, str]] = {
     "contamination": ("percent", "--contamination VERSION"),
