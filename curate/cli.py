@@ -52,6 +52,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("curate.commands.data:show", "Show a version: documents, columns, splits, lineage."),
         "log": ("curate.commands.data:log", "Show the history of a dataset."),
         "diff": ("curate.commands.data:diff", "Compare two versions: documents added, removed, changed."),
+        "drift": ("curate.commands.data_drift:drift", "Tell in which columns two versions differ, and by how much."),
         "tag": ("curate.commands.data:tag", "Give a version one more name, or take one away."),
         "sample": ("curate.commands.data:sample", "Print some documents of a version."),
         "verify": ("curate.commands.data_care:verify", "Check every object of a version against its hash."),
