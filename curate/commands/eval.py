@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from curate.commands.options import Json, StoreOption, optional_store
+from curate.commands.options import Json, StoreOption, optional_store, print_json
 from curate.errors import CurateError
 from curate.terminal import echo
 
@@ -128,7 +128,6 @@ def evaluate(
 
     What was measured of each document and question is kept: `curate compare` pairs models, and nothing is measured twice.
     """
-    from curate.commands.options import print_json
     from curate.evaluation.models.opened import open_model
     from curate.evaluation.request import asked_tasks, columns_of, model_place, probes, training_data
 
@@ -144,12 +143,11 @@ def evaluate(
         open_model, place, length=length, backend=backend, endpoint_model=endpoint_model,
         endpoint_tokenizer=endpoint_tokenizer,
     )  # fmt: skip
+    also = probes(place, opened, memorization=memorization, leaks=leaks, version=memorization_from, cost=cost)
     with _printing_before_errors(out, as_json=as_json):
         found = run(
             opening, asked, out, store=opened, samples=samples, training=training_data(contamination, place, opened, say),
-            columns=columns_of(place), by=by or (), fresh=fresh, also=probes(
-                place, opened, memorization=memorization, leaks=leaks, version=memorization_from, cost=cost
-            ), say=say,
+            columns=columns_of(place), by=by or (), fresh=fresh, also=also, say=say,
         )  # fmt: skip
     print_json({**found.result, "folder": str(out)}) if as_json else _print(found.result, out)
 
@@ -175,7 +173,6 @@ def _name(model: str) -> str:
 
 
 def _list(data_dir: Path | None, *, as_json: bool, asked: bool) -> None:
-    from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.evaluation.tasks.shipped import task_list
 

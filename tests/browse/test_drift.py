@@ -68,8 +68,8 @@ def planted(columns, side, seed, column):
 
 def test_random_halves_of_a_version_are_alarms_in_at_most_5_of_100():
     """The whole of benchmarks/drift.py has more of them, and real documents."""
-    alarms = sum(bool(drift(*halves(made(seed), seed)).drifted) for seed in range(60))
-    assert alarms <= 3
+    alarms = sum(bool(drift(*halves(made(seed), seed)).drifted) for seed in range(40))
+    assert alarms <= 2
 
 
 @pytest.mark.parametrize("column", ["number 3", "number 1", "source", "language", "reason"])
@@ -170,7 +170,7 @@ def test_the_command_tells_people_and_scripts_what_moved(reviews):
     assert length["moved"] == pytest.approx(0.2, abs=0.01) and length["noise"] < 0.1
     assert {one["name"] for one in told["columns"]} == {"length", "language", "reason", "source"}
     shown = cli(reviews, "reviews@v1", "reviews").stdout
-    assert "drifted" in shown and "or less 100.0% -> 80.0%" in shown
+    assert "drifted" in shown and "length: 219 or less 92.6% -> 71.7%, the middle 134 -> 160" in shown
 
 
 def test_a_gate_ends_with_3_and_a_version_beside_itself_with_0(reviews):
