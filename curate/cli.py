@@ -54,6 +54,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("curate.commands.data:show", "Show a version: documents, columns, splits, lineage."),
         "log": ("curate.commands.data:log", "Show the history of a dataset."),
         "diff": ("curate.commands.data:diff", "Compare two versions: documents added, removed, changed."),
+        "drift": ("curate.commands.data_drift:drift", "Tell in which columns two versions differ, and by how much."),
         "tag": ("curate.commands.data:tag", "Give a version one more name, or take one away."),
         "sample": ("curate.commands.data:sample", "Print some documents of a version."),
         "verify": ("curate.commands.data_care:verify", "Check every object of a version against its hash."),
@@ -98,6 +99,14 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "report": ("curate.commands.label_quality:report", "Write the page of a task."),
         "commit": ("curate.commands.label:commit", "Make a version with the labels as columns."),
+    },
+    "model": {
+        "list": ("curate.commands.model:list_models", "List the models that have a name."),
+        "show": ("curate.commands.model:show", "Show a model: run, weights, data, what is to be known of it."),
+        "log": ("curate.commands.model:log", "Show what a name has stood for, and why."),
+        "promote": ("curate.commands.model:promote", "Make a run the candidate, and through gates the champion."),
+        "rollback": ("curate.commands.model:rollback", "Bring back the champion before this one."),
+        "gate": ("curate.commands.model:gate", "Say what gates say of the candidate; exit 3 where one is not passed."),
     },
     "privacy": {
         "evaluate": ("curate.commands.privacy:evaluate", "Measure what the stage `pii` finds of what people marked."),
@@ -160,6 +169,10 @@ class _PrivacyTable(_Table):
     table = GROUPS["privacy"]
 
 
+class _ModelTable(_Table):
+    table = GROUPS["model"]
+
+
 class _LabelTable(_Table):
     table = GROUPS["label"]
 
@@ -183,6 +196,11 @@ label = typer.Typer(
     help="Labels: tasks for people and models, in the terminal and in Label Studio, and a version with what they say.",
 )  # fmt: skip
 app.add_typer(label, name="label")
+model = typer.Typer(
+    cls=_ModelTable, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
+    help="Models by name: which is the champion, what a new one has to show to become it, and the way back.",
+)  # fmt: skip
+app.add_typer(model, name="model")
 privacy = typer.Typer(
     cls=_PrivacyTable, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
     help="Personal data: how well it is found, what stays, and what pseudonyms stand for.",

@@ -27,7 +27,7 @@ from curate.evaluation.tasks.settings import (
 from curate.evaluation.tasks.shipped import named_task
 from curate.jsontext import loads
 
-__all__ = ["asked_tasks", "columns_of", "memorized", "model_place", "training_data"]
+__all__ = ["asked_tasks", "columns_of", "model_place", "probes", "training_data"]
 
 
 def model_place(model: str) -> str:
@@ -167,36 +167,76 @@ def training_data(version: str | None, place: str, store: Store | None, say: Cal
         return None
 
 
-def memorized(
-    count: int | None, version: str | None, place: str, store: Store | None
+def probes(
+    place: str,
+    store: Store | None,
+    *,
+    memorization: int | None = None,
+    leaks: int | None = None,
+    version: str | None = None,
+    cost: bool = False,
 ) -> Callable[[Any], Callable[[], dict[str, Any]]] | None:
-    """What `--memorization` adds to an evaluation: whether the model can be asked is found first, its data before that."""
-    if count is None:
-        if version:
-            raise CurateError("--memorization-from says where --memorization looks", hint="add --memorization N")
+    """What `--memorization`, `--leaks` and `--cost` add to an evaluation.
+
+    Their data is opened at once; what comes back is given the model, and says whether it can be asked before it is.
+    """
+    asked = {"--memorization": memorization, "--leaks": leaks}
+    about = next((name for name, count in asked.items() if count is not None), None)
+    if about is None and version:
+        raise CurateError(
+            "--memorization-from says where --memorization and --leaks look", hint="add --memorization N or --leaks N"
+        )
+    if about is None and not cost:
         return None
+    dataset = _probed(place, store, version, about) if about else None
+
+    def ready(opened: Any) -> Callable[[], dict[str, Any]]:
+        from curate.evaluation.memorization import check, held_out
+        from curate.evaluation.models.tokens import TokenModel
+
+        if not isinstance(opened, TokenModel):
+            what = (about or "--cost").removeprefix("--")
+            verb = "are" if what == "leaks" else "is"
+            raise CurateError(f"{what} {verb} of language models whose tokens are seen from here", about or "--cost")
+        if dataset:
+            check(opened, dataset) if memorization is not None else held_out(dataset)
+        return lambda: _probe(opened, dataset, columns_of(place)[0], memorization, leaks, cost=cost)
+
+    return ready
+
+
+def _probe(
+    opened: Any, dataset: Dataset | None, column: str, memorized: int | None, leaked: int | None, *, cost: bool
+) -> dict[str, Any]:
+    """What was asked for, by its name in the result."""
+    from curate.evaluation.cost import cost as costs
+    from curate.evaluation.leaks import leaks
+    from curate.evaluation.memorization import memorization
+
+    found: dict[str, Any] = {}
+    if dataset and memorized is not None:
+        found["memorization"] = memorization(opened, dataset, count=memorized, column=column)
+    if dataset and leaked is not None:
+        found["leaks"] = leaks(opened, dataset, count=leaked, column=column)
+    return found | ({"cost": costs(opened)} if cost else {})
+
+
+def _probed(place: str, store: Store | None, version: str | None, about: str) -> Dataset:
+    """The version that a model was trained on.
+
+    Raises:
+        CurateError: It is not known.
+    """
     try:
-        dataset = open_dataset(version or _trained_on(place)[0], store)
+        return open_dataset(version or _trained_on(place)[0], store)
     except CurateError as error:
         if version:
             raise
         what = f": {error.problem}" if (Path(place) / "checkpoints").is_dir() else ""
         raise CurateError(
-            f"it is not known which version `{place}` was trained on{what}", "--memorization",
+            f"it is not known which version `{place}` was trained on{what}", about,
             "name it with --memorization-from VERSION",
         ) from None  # fmt: skip
-
-    def ready(opened: Any) -> Callable[[], dict[str, Any]]:
-        from curate.evaluation.memorization import check, memorization
-        from curate.evaluation.models.tokens import TokenModel
-
-        if not isinstance(opened, TokenModel):
-            raise CurateError("memorization is of language models whose tokens are seen from here", "--memorization")
-        check(opened, dataset)
-        column = columns_of(place)[0]
-        return lambda: {"memorization": memorization(opened, dataset, count=count, column=column)}
-
-    return ready
 
 
 def columns_of(folder: str) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from curate.dataset.models import require_unnamed
 from curate.dataset.reader import open_dataset
 from curate.dataset.tables import check_label
 from curate.errors import CurateError
@@ -106,7 +107,6 @@ def _trained(
     table = _table(config, datasets, tell=first)
     # loads torch, which takes seconds: what is not there is said first
     from curate.train.build import with_steps
-    from curate.train.weights.origin import folder_hash, model_hash
 
     config, models = with_precision(config), _models(config)
     check_logs(config)
@@ -124,10 +124,9 @@ def _trained(
         watching = watch(config, root)  # it may look at the last step, which is known now
     if first:
         _tell_turns(config, template, packs)
-        hashes = {name: model_hash(model) for name, model in models.items()}
-        if config.lora and config.lora.path:
-            hashes["lora"] = folder_hash(Path(config.lora.path))
-        prepare(folder, config, packs, models=hashes, allow=allow, fresh=fresh)
+        if fresh or allow:
+            require_unnamed(next(iter(datasets.values())).store, folder.path)
+        prepare(folder, config, packs, models=_hashes(config, models), allow=allow, fresh=fresh)
         if config.data.features:
             _keep_table(folder, config, table, packs[""])
         _tell_splits(config.run, packs)
@@ -178,6 +177,16 @@ def _models(config: TrainConfig) -> dict[str, Origin]:
             if isinstance(entry, ModelReward):
                 name = f"reward {entry.called}"
                 found[name] = find_model(entry.path, foreign=True, setting="objective.rewards")
+    return found
+
+
+def _hashes(config: TrainConfig, models: dict[str, Origin]) -> dict[str, str]:
+    """The hashes of those models, and of adapters to begin with."""
+    from curate.train.weights.origin import folder_hash, model_hash
+
+    found = {name: model_hash(model) for name, model in models.items()}
+    if config.lora and config.lora.path:
+        found["lora"] = folder_hash(Path(config.lora.path))
     return found
 
 

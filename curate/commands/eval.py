@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from curate.commands.options import Json, StoreOption, optional_store
+from curate.commands.options import Json, StoreOption, optional_store, print_json
 from curate.errors import CurateError
 from curate.terminal import echo
 
@@ -62,7 +62,18 @@ Memorization = Annotated[
 ]
 MemorizationFrom = Annotated[
     str | None,
-    typer.Option(help="Version of --memorization; by default the one that the run was trained on.", metavar="VERSION"),
+    typer.Option(
+        help="Version of --memorization and --leaks; by default the one that the run was trained on.", metavar="VERSION"
+    ),
+]
+Leaks = Annotated[
+    int | None,
+    typer.Option(
+        min=2, help="Look whether the model writes out personal data of so many documents of the training.", metavar="N"
+    ),
+]
+Cost = Annotated[
+    bool, typer.Option("--cost", help="Measure the size of the model, and milliseconds for a token, on this machine.")
 ]
 Samples = Annotated[bool, typer.Option("--samples", help="Keep the prompts and what the model said.")]
 ModelArgument = Annotated[
@@ -105,6 +116,8 @@ def evaluate(
     contamination: Contamination = None,
     memorization: Memorization = None,
     memorization_from: MemorizationFrom = None,
+    leaks: Leaks = None,
+    cost: Cost = False,
     samples: Samples = False,
     out: Out = None,
     fresh: Fresh = False,
@@ -115,9 +128,8 @@ def evaluate(
 
     What was measured of each document and question is kept: `curate compare` pairs models, and nothing is measured twice.
     """
-    from curate.commands.options import print_json
     from curate.evaluation.models.opened import open_model
-    from curate.evaluation.request import asked_tasks, columns_of, memorized, model_place, training_data
+    from curate.evaluation.request import asked_tasks, columns_of, model_place, probes, training_data
 
     if list_tasks or model is None:
         return _list(data_dir, as_json=as_json, asked=list_tasks)
@@ -131,11 +143,11 @@ def evaluate(
         open_model, place, length=length, backend=backend, endpoint_model=endpoint_model,
         endpoint_tokenizer=endpoint_tokenizer,
     )  # fmt: skip
+    also = probes(place, opened, memorization=memorization, leaks=leaks, version=memorization_from, cost=cost)
     with _printing_before_errors(out, as_json=as_json):
         found = run(
             opening, asked, out, store=opened, samples=samples, training=training_data(contamination, place, opened, say),
-            columns=columns_of(place), by=by or (), also=memorized(memorization, memorization_from, place, opened),
-            fresh=fresh, say=say,
+            columns=columns_of(place), by=by or (), fresh=fresh, also=also, say=say,
         )  # fmt: skip
     print_json({**found.result, "folder": str(out)}) if as_json else _print(found.result, out)
 
@@ -161,7 +173,6 @@ def _name(model: str) -> str:
 
 
 def _list(data_dir: Path | None, *, as_json: bool, asked: bool) -> None:
-    from curate.commands.options import print_json
     from curate.commands.tables import print_table
     from curate.evaluation.tasks.shipped import task_list
 
@@ -205,6 +216,10 @@ def _print(result: dict[str, Any], out: Path) -> None:
         echo(f"{task} in the training data of {known['name']}: {contamination_words(one)}")
     if "memorization" in result:
         _print_memorization(result["memorization"])
+    if "leaks" in result:
+        _print_leaks(result["leaks"])
+    if "cost" in result:
+        _print_cost(result["cost"])
     if {"bleu", "chrf"} & {name for metrics in result["tasks"].values() for name in metrics}:
         echo("bleu and chrf are of 100")
     for words in result["warnings"]:
@@ -225,6 +240,25 @@ def _print_memorization(found: dict[str, Any]) -> None:
     echo(
         f"text of the training costs {decimal(one['value'])} ({_interval(one)}) bits per byte less than that of "
         f"{found['held_out']}"
+    )
+
+
+def _print_leaks(found: dict[str, Any]) -> None:
+    from curate.commands.tables import decimal
+
+    for split, share in found["verbatim"].items():
+        there = found["found"][split]["documents"]
+        echo(
+            f"{split} of {found['name']}: of {decimal(share['value'])} ({_interval(share)}) of {share['n']:,} passages the "
+            f"model writes out personal data; {there:,} of them have some"
+        )
+
+
+def _print_cost(found: dict[str, Any]) -> None:
+    latency = found["latency"]
+    echo(
+        f"{found['size']['value'] / 1e6:,.2f} MB of parameters; {latency['value']:.2f} ms ({latency['low']:.2f} to "
+        f"{latency['high']:.2f}) a token, of one text alone, here"
     )
 
 

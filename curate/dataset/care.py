@@ -10,6 +10,7 @@ from curate.dataset.blobs import Blob
 from curate.dataset.erased import erasure_objects, succeeding
 from curate.dataset.leases import lease, versions_in_use
 from curate.dataset.manifest import check_values, objects_of
+from curate.dataset.models import pinned_by_models
 from curate.dataset.reader import Dataset
 from curate.dataset.snapshots import pieces_of, pinned_versions, snapshot_objects, stale_snapshots
 from curate.dataset.store import Store, object_name
@@ -69,8 +70,9 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
     """Remove old versions, and what no version that stays needs.
 
     Heads, tagged versions, the last `keep_last` of each dataset, versions younger than `keep_days`, those that somebody
-    reads now and those that a pinned snapshot names stay, and snapshots that are pinned or that these versions read. So do
-    objects, snapshots and receipts younger than `keep_days`: they are an interrupted run's work, or cached.
+    reads now, those that a pinned snapshot names and those that a model with an alias was trained on stay, and snapshots
+    that are pinned or that these versions read. So do objects, snapshots and receipts younger than `keep_days`: they are
+    an interrupted run's work, or cached.
 
     Args:
         store: The store; no run may be using it.
@@ -174,7 +176,7 @@ def _stem(blob: Blob) -> str:
 
 def _staying(store: Store, oldest: float, keep_last: int) -> set[str]:
     """Versions that are not removed."""
-    stay = versions_in_use(store) | succeeding(store) | pinned_versions(store)
+    stay = versions_in_use(store) | succeeding(store) | pinned_versions(store) | pinned_by_models(store)
     for dataset in refs.datasets(store):
         stay |= refs.pinned(store, dataset)
         committed = [entry["version"] for entry in refs.log(store, dataset) if entry["action"] == "commit"]

@@ -8,6 +8,7 @@
       receipts/ab/<key>.json         finished tasks: what came out
       measured/ab/<key>.json         of a shard: which objects hold what was measured of its documents
       runs/<id>.json                 what made something, of what: runs, trainings, exports (curate.dataset.runs)
+      models/<name>.json             which run is the candidate, champion, previous of a model's name, and its log
       plans/<dataset>.json           what the last run of a pipeline depended on
       leases/                        who is using the store
       tokens/<key>/                  tokenizers and token shards made of a version (curate.tokenize.pack)

@@ -43,6 +43,8 @@ from curate.tokenize.place import packs_folder
 
 __all__ = ["erase"]
 
+REWRITTEN = ("runs/", "models/")
+"""Small files of which the names of the person alone go."""
 PASSES = 4
 """How often the store is looked through at most: once to erase, once to see that it is done, and once more for each
 erasure that was interrupted while others wrote."""
@@ -174,7 +176,7 @@ def _to_change(files: list[tuple[str, Any, Any]]) -> list[str]:
     return [
         name
         for name, _, _ in files
-        if name.startswith(("receipts/", "measured/", "annotations/", "runs/", "plans/", *FETCHED))
+        if name.startswith(("receipts/", "measured/", "annotations/", "runs/", "models/", "plans/", *FETCHED))
     ]
 
 
@@ -225,7 +227,7 @@ def _prepare(
     touched |= {
         after for (_, scope), after in rewriter.made.items() if not scope
     }  # labels on the way to what they become
-    named = {name: new for name, _, new in files if name.startswith("runs/") and new} | _less_similar(store, found)
+    named = {name: new for name, _, new in files if name.startswith(REWRITTEN) and new} | _less_similar(store, found)
     pieces = rewritten_snapshots(store, there, found, matcher, {name for name, _, _ in files})
     receipts, also = stale(store, touched | pieces.objects, {name for name, _, _ in files})
     old = {name for one in there if one.id in {two.of for two in made} for name, _ in objects_of(store, one.manifest)}

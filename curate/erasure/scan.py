@@ -188,7 +188,18 @@ def redacted_json(value: Any, matcher: Matcher) -> Any:
 
 def small_files(store: Store, matcher: Matcher) -> Iterator[tuple[str, Any, Any]]:
     """Small files in which something is: name, what they say, and that with placeholders (None: it is no JSON)."""
-    for folder in ("refs", "receipts", "measured", "annotations", "runs", "plans", "erasures", "versions", *FETCHED):
+    for folder in (
+        "refs",
+        "receipts",
+        "measured",
+        "annotations",
+        "runs",
+        "models",
+        "plans",
+        "erasures",
+        "versions",
+        *FETCHED,
+    ):
         for blob in store.blobs.list(folder):
             text = store.blobs.read(blob.name).decode("utf-8", "replace")
             if not matcher.find(text):

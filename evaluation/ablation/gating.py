@@ -31,6 +31,11 @@ def check_gates(gates: Sequence[Gate], sets: Sequence[str]) -> None:
             raise CurateError(
                 f"an ablation has no metric `{gate.metric}`", f'--gate "{gate.text}"', f"it has `{METRIC}`"
             )
+        if gate.limit:
+            raise CurateError(
+                "an ablation compares with its first arm, and has no limits", f'--gate "{gate.text}"',
+                f"`{METRIC} not worse than 0.5%`",
+            )  # fmt: skip
         if gate.task not in (None, PRIMARY, *sets):
             known = (PRIMARY, *sets)
             near = did_you_mean(gate.task or "", known) or f"there are: {', '.join(known)}"
@@ -54,7 +59,7 @@ def judge_arms(
     whole = {name: {PRIMARY: macro(values, primary), **values} for name, values in arms.items()}
     tests = tuple(_difference(one, whole) for one in told)
     judged = judge(asked, Compared({}, tests, (), (), apart, ()))
-    return tuple(Judged(gate, one.missing) for gate, one in zip(gates, judged, strict=True))
+    return tuple(replace(one, gate=gate) for gate, one in zip(gates, judged, strict=True))
 
 
 def _difference(one: Comparison, whole: Mapping[str, Values]) -> Difference:
