@@ -19,6 +19,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,10 @@ def measured(folder: Path, count: int) -> dict:
     for number, query in enumerate(queries(shard.stream, count + 10)):
         query[np.isin(query, tracer._special)] = -1
         text = tracer._tokenizer.decode(query[query >= 0].tolist())
-        for name, ask in (("search", lambda: search(tracer, query)), ("told", lambda: tracer.trace(text, documents=3))):
+        for name, ask in (
+            ("search", partial(search, tracer, query)),
+            ("told", partial(tracer.trace, text, documents=3)),
+        ):
             wall, cpu = time.perf_counter(), time.process_time()
             found = ask()
             if number >= 10:

@@ -98,10 +98,12 @@ def _print_span(number: int, one: dict[str, Any]) -> None:
         facts += [f"license {place['license']}"] if place["license"] else []
         facts += [f"{place['occurrences']} times in it"] if place["occurrences"] > 1 else []
         if place["times"] is not None:
-            facts.append(f"run {place['run']} read it {_often(place['times'])}")
+            facts.append(_read(place["run"], place["times"]))
         echo(visible(f"   {place['id']}: {', '.join(facts)}", in_one_line=True))
         echo(visible(f"     ...{place['before']}[{words}]{place['after']}...", in_one_line=True))
 
 
-def _often(times: int) -> str:
-    return {0: "not at all: it ended before it came there", 1: "once"}.get(times, f"{times:,} times")
+def _read(run: str, times: int) -> str:
+    if not times:
+        return f"run {run} ended before it came there"
+    return f"run {run} read it {'once' if times == 1 else f'{times:,} times'}"
