@@ -35,7 +35,14 @@ def _end(ends: Array, position: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _compared(
-    tokens: Array, ends: Array, separator: int, position: int, query: Array, start: int, stop: int, shared: int
+    tokens: Array,
+    ends: Array,
+    separator: int,
+    position: int | np.int64,
+    query: Array,
+    start: int,
+    stop: int,
+    shared: int,
 ) -> tuple[int, int]:
     """How many tokens a suffix and `query[start:stop]` share (`shared` are known); -1 if it stands before that, 1 behind."""
     end = np.int64(_end(ends, position))
