@@ -3,12 +3,12 @@
     python benchmarks/trace.py [--data FOLDER] [--tokens 50000000] [--queries 200] [--json FILE]
 
 FOLDER has books_sample/books.tar.xz, wikitext2/ and tinyshakespeare/. Their text is cut into documents of about 600 words and
-tokenized (a byte-pair vocabulary of 16,384 that is learned from them); 50 million tokens are made of the tokens by repeating the
-documents in other orders, with a share of the tokens (5 %) replaced at random from the second time on.
-A query is 512 tokens: spans of 10 to 200 tokens of random places, one behind the other. `search` is all that a trace asks of the
-index of the 50 million: maximal spans, and where each of the ten rarest stands. `told` is a whole `Tracer.trace` over the tokens
-that are not repeated, with the documents' ids out of the store, and excerpts. In milliseconds by wall and by CPU time, after ten
-queries, of a process with one thread. MB of memory are the process's greatest so far.
+tokenized (a byte-pair vocabulary of 16,384 that is learned from them); 50 million tokens are made of the tokens by repeating
+the documents in other orders, with a share of the tokens (5 %) replaced at random from the second time on.
+A query is 512 tokens: spans of 10 to 200 tokens of random places, one behind the other. `search` is all that a trace asks of
+the index of the 50 million: maximal spans, and where each of the ten rarest stands. `told` is a whole `Tracer.trace` over the
+tokens that are not repeated, with the documents' ids out of the store, and excerpts. In milliseconds by wall and by CPU time,
+after ten queries, of a process with one thread. MB of memory are the process's greatest so far.
 """
 
 from __future__ import annotations
