@@ -42,6 +42,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sweep": ("curate.commands.sweep:sweep", "Tell which settings train the better model."),
     "generate": ("curate.commands.generate:generate", "Let a model go on with prompts, or talk to it."),
     "serve": ("curate.commands.serve:serve", "Serve a model over HTTP as OpenAI's interface has it."),
+    "trace": ("curate.commands.trace:trace", "Tell where a text stands in what a model was trained on."),
+    "inspect": ("curate.commands.inspect:inspect", "Show what each token of a text cost a model, and why."),
     "predict": ("curate.commands.predict:predict", "Write labels, numbers or texts that a model gives to rows."),
     "export": ("curate.commands.export:export", "Write a trained model as a Hugging Face folder."),
     "report": ("curate.commands.report:report", "Write the HTML report of a version or a training run."),

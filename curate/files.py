@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SWEEP_SECONDS",
     "WRITING",
+    "alone",
     "file_hash",
     "put_folder",
     "replacing",
@@ -137,6 +138,14 @@ def _exchange(one: Path, other: Path) -> bool:
         return hasattr(system, "renamex_np") and system.renamex_np(*names, flag) == 0
     here = ctypes.c_int(-100)  # AT_FDCWD
     return hasattr(system, "renameat2") and system.renameat2(here, names[0], here, names[1], flag) == 0
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock that this file is: whoever comes second waits, and then finds the work done."""
+    with path.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def _make_folder(folder: Path) -> None:

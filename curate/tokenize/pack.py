@@ -16,17 +16,15 @@ About 2 MB of text a CPU second.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, ResumableError
-from curate.files import file_hash, sweep
+from curate.files import alone, file_hash, sweep
 from curate.tokenize.chat import DEFAULT_TEMPLATE
 from curate.tokenize.fields import Fields, check_fields
 from curate.tokenize.place import packs_folder, put_pack
@@ -245,7 +243,7 @@ def pack_dataset(
     """
     job = _job(dataset, settings, fields or Fields(), tuple(needs), tokenizer, template)
     folder = packs_folder(dataset.store) / job.key()
-    with _alone(folder.with_name(f"{folder.name}.lock")):
+    with alone(folder.with_name(f"{folder.name}.lock")):
         _put(job, folder)
     pack = open_pack(folder)
     pack.verify()
@@ -274,14 +272,6 @@ def _job(
     if job.tokenizer:
         require(needs, job.roles(load_tokenizer(job.tokenizer)), job.tokenizer)
     return job
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock: whoever comes second waits, and then finds the work done."""
-    with path.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def _put(job: _Job, folder: Path) -> None:

@@ -104,10 +104,7 @@ class Decoder(nn.Module):
             positions = document_positions(documents)[:, -length:]
         elif positions is None:
             positions = torch.arange(length, device=tokens.device)
-        states = self.embedding(tokens)
-        if self.sizes.embedding_scale:
-            # rounded to the type of the weights, as transformers does
-            states = states * torch.tensor(self.width**0.5, dtype=states.dtype)
+        states = self.embedded(tokens)
         if noise is not None:
             states = states + noise.to(states.dtype)
         if self.sizes.positions == "learned":
@@ -115,6 +112,14 @@ class Decoder(nn.Module):
             states = states + self.position_embedding(positions)
         beside = self._beside(tokens, documents, positions, states.dtype)
         return functional.dropout(states, self.sizes.dropout, self.training), beside
+
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """Tokens as vectors, (rows, length, width), which positions are added to."""
+        states = self.embedding(tokens)
+        if self.sizes.embedding_scale:
+            # rounded to the type of the weights, as transformers does
+            states = states * torch.tensor(self.width**0.5, dtype=states.dtype)
+        return states
 
     def _beside(self, tokens: Tensor, documents: Tensor | None, positions: Tensor, dtype: torch.dtype) -> list[Beside]:
         """Rotation and mask of each block; those of a kind share theirs."""

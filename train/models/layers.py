@@ -141,6 +141,19 @@ class Attention(nn.Module):
 
     def forward(self, states: Tensor, turn: Tensor | None, mask: Tensor | None, memory: Memory | None = None) -> Tensor:
         """(rows, length, width) to the same; `turn` is of `rotation`, `mask` of `attention_mask`."""
+        query, key, value = self._projected(states, turn)
+        if memory is not None:
+            key, value = memory.extend(key, value)
+        mixed = _attend_capped(query, key, value, mask, self.cap) if self.cap else self._attend(query, key, value, mask)
+        return self.output(mixed.reshape(*states.shape[:2], -1))
+
+    def weights(self, states: Tensor, turn: Tensor | None, mask: Tensor | None) -> Tensor:
+        """(rows, heads, length, length) float32: how much each place takes of those before it; a dense mask, or none."""
+        query, key, _ = self._projected(states, turn)
+        return _weights(query, key, mask, self.cap).flatten(1, 2)
+
+    def _projected(self, states: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (rows, length, heads, head width) each."""
         rows, length, _ = states.shape
         query, key, value = self.query(states), self.key(states), self.value(states)
         if self.norms == "width":
@@ -153,10 +166,7 @@ class Attention(nn.Module):
             query, key = rotate(query, turn), rotate(key, turn)
         if self.scale is not None:
             query = query * self.scale
-        if memory is not None:
-            key, value = memory.extend(key, value)
-        mixed = _attend_capped(query, key, value, mask, self.cap) if self.cap else self._attend(query, key, value, mask)
-        return self.output(mixed.reshape(rows, length, -1))
+        return query, key, value
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """Weighted sums of values, (rows, length, heads, head width) as the query."""
@@ -186,15 +196,20 @@ class Attention(nn.Module):
 
 def _attend_capped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, cap: float) -> Tensor:
     """Causal attention whose scores are capped, which no fast kernel does: all scores of a row are held, in float32."""
+    weights = _weights(query, key, mask, cap).to(value.dtype)
+    return (weights @ value.transpose(1, 2).unsqueeze(2)).flatten(1, 2).transpose(1, 2)
+
+
+def _weights(query: Tensor, key: Tensor, mask: Tensor | None, cap: float | None) -> Tensor:
+    """(rows, key heads, queries of each, length, length) float32: causal attention's weights."""
     length, group = query.shape[1], query.shape[2] // key.shape[2]
     if mask is None:
         mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
-    keys, values = key.transpose(1, 2).unsqueeze(2), value.transpose(1, 2).unsqueeze(2)
+    keys = key.transpose(1, 2).unsqueeze(2)
     queries = query.transpose(1, 2).unflatten(1, (-1, group)) * query.shape[-1] ** -0.5
     scores = soft_cap((queries @ keys.transpose(-1, -2)).float(), cap)
     mask = mask if mask.ndim == 2 else mask.unsqueeze(2)
-    weights = scores.masked_fill(~mask, float("-inf")).softmax(-1).to(value.dtype)
-    return (weights @ values).flatten(1, 2).transpose(1, 2)
+    return scores.masked_fill(~mask, float("-inf")).softmax(-1)
 
 
 class Block(nn.Module):

@@ -1,0 +1,245 @@
+"""Which tokens a model was trained on: the packs that its run was given, and those of the runs that it began with.
+
+A run's config.json names each pack by the hash of its manifest; `changes.jsonl` those that it read before its data was changed.
+A pack is found in the store by that hash, and its documents in the version that it was made of, which is held open. What
+cannot be found is told, never passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.dataset.reader import Dataset, open_dataset
+from curate.dataset.runs import records
+from curate.dataset.store import Store
+from curate.errors import CurateError
+from curate.jsontext import loads
+from curate.tokenize.chat import ChatTemplate
+from curate.tokenize.fields import Fields
+from curate.tokenize.pack import Pack, open_pack
+from curate.tokenize.place import packs_folder, put_pack
+from curate.tokenize.rows import Rows
+from curate.tokenize.tokenizer import load_tokenizer, tokenizer_hash
+from curate.tokenize.unfit import unfit
+from curate.train.data.order import permuted
+
+__all__ = ["SPLIT", "Reading", "readings"]
+
+SPLIT = "train"
+_WINDOWS = ("causal", "multi_token", "masked", "distillation")
+"""Objectives that read a stream in windows, so that it is known which step read what."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A pack that a run was given.
+
+    Attributes:
+        run: The run's name.
+        pack: The tokens.
+        dataset: The version that they were made of.
+        config: The run's settings.
+        step: Steps that the model was trained for.
+        alone: It is the only pack of the run, and the only one that it ever had.
+    """
+
+    run: str
+    pack: Pack
+    dataset: Dataset
+    config: dict[str, Any]
+    step: int | None
+    alone: bool
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The documents of the train split."""
+        return self.pack.rows(SPLIT)
+
+    @property
+    def roles(self) -> list[str]:
+        """Roles of its streams of tokens; columns that are kept as bytes are none."""
+        found = dict.fromkeys(shard["role"] for shard in self.rows.facts["shards"])
+        return [role for role in found if role not in self.pack.manifest["fields"].get("bytes", {})]
+
+    @cached_property
+    def _kept(self) -> NDArray[np.int64] | None:
+        """Of each packed document its number in the split; None: all were packed."""
+        left_out = self.rows.facts.get("left_out")
+        if not left_out:
+            return None
+        fields = self.pack.manifest["fields"]
+        template = ChatTemplate(load_tokenizer(self.pack.tokenizer_path), self.pack.roles, fields["chat_template"])
+        gone = unfit(self.dataset, SPLIT, Fields.model_validate({**fields, "chat_template": None}), template)
+        return np.delete(np.arange(self.dataset.splits[SPLIT]), sorted(gone))
+
+    def number(self, document: int) -> int:
+        """The number in its split of a document of the pack."""
+        return document if self._kept is None else int(self._kept[document])
+
+    def times(self, start: int, stop: int) -> int | None:
+        """How often the model was trained on all tokens from `start` to `stop` of the stream; None where that is not known.
+
+        It is known of runs that read one version in windows, from their begin to their end by the same settings.
+        """
+        counts = self._window_counts
+        if counts is None:
+            return None
+        length = self.config["batch"]["length"]
+        return int(counts[start // length : (stop - 1) // length + 1].min())
+
+    @cached_property
+    def _window_counts(self) -> NDArray[np.int64] | None:
+        config = self.config
+        simple = self.alone and self.step is not None and config["objective"]["kind"] in _WINDOWS
+        if not simple or config.get("curriculum") or config.get("tasks"):
+            return None
+        count = -(-len(self.rows.stream("text")) // config["batch"]["length"])
+        epochs, rest = divmod(self.step * config["batch"]["sequences"], count)
+        found = np.full(count, epochs, np.int64)
+        found[permuted(np.arange(rest), count, seed=config["seed"], epoch=epochs)] += 1
+        return found
+
+
+def readings(place: Path, store: Store) -> tuple[list[Reading], list[str]]:
+    """What a model was trained on, the newest run first; and what of it cannot be looked at, and why.
+
+    Args:
+        place: A run folder, a checkpoint, or a folder that a run was exported to.
+        store: The store that it was trained from.
+
+    Raises:
+        CurateError: It is no run of ours, or nothing of its training is left to look at.
+    """
+    folder, checkpoint = _run_of(place, store)
+    wanted = tokenizer_hash(folder / "tokenizer.json")
+    found, notes, seen = list[Reading](), list[str](), set[Path]()
+    while folder is not None and folder.resolve() not in seen:
+        seen.add(folder.resolve())
+        config = loads((folder / "config.json").read_bytes())
+        for reading in _packs(folder, config, store, _step(folder, checkpoint)):
+            if isinstance(reading, str):
+                notes.append(reading)
+            elif reading.pack.tokenizer != wanted:
+                notes.append(f"{_named(folder, reading.pack)} were cut by another tokenizer, and are not looked at")
+            elif any(reading.pack.hash == one.pack.hash for one in found):
+                notes.append(f"{_named(folder, reading.pack)} are those of `{found[0].run}` too, and are counted once")
+            else:
+                found.append(reading)
+        folder, checkpoint = _before(config["config"], store, notes)
+    if not found:
+        raise CurateError(
+            f"nothing that `{place}` was trained on can be looked at: {'; '.join(notes)}", store.location,
+            "--store names the store that it was trained from; `curate train` packs the tokens of a version again",
+        )  # fmt: skip
+    return found, notes
+
+
+def _run_of(place: Path, store: Store) -> tuple[Path, Path | None]:
+    """The run's folder, and the checkpoint that is meant where it is one.
+
+    Raises:
+        CurateError: It is no run of ours.
+    """
+    if _is_run(place):
+        return place, None
+    if _is_run(place.parent.parent):
+        return place.parent.parent, place
+    for one in reversed(records(store, "model_export")):
+        if one["facts"]["folder"] == str(place.resolve()):
+            run = Path(one["inputs"][0]["name"])
+            if _is_run(run) or _is_run(run.parent.parent):
+                return _run_of(run, store)
+    raise CurateError(
+        f"it is not known what `{place}` was trained on", f"{place}/config.json",
+        "name a run folder, one of its checkpoints, or a folder that `curate export` wrote while the run was there",
+    )  # fmt: skip
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return "data" in loads((folder / "config.json").read_bytes()) and (folder / "tokenizer.json").is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _step(folder: Path, checkpoint: Path | None) -> int | None:
+    """Steps behind the model: of the checkpoint, else of the best or newest one of the run."""
+    if checkpoint is None and (folder / "result.json").is_file():
+        checkpoint = Path(loads((folder / "result.json").read_bytes())["checkpoint"])
+    if checkpoint is None:
+        steps = [int(path.parent.name[5:]) for path in folder.glob("checkpoints/step-*/checkpoint.json")]
+        return max(steps, default=None)
+    return int(checkpoint.resolve().name.removeprefix("step-"))
+
+
+def _packs(folder: Path, config: dict[str, Any], store: Store, step: int | None) -> Iterator[Reading | str]:
+    """The packs that a run was given, and why others cannot be read."""
+    data = config["data"]
+    now = [data["tokens"]] if isinstance(data.get("tokens"), str) else [one["tokens"] for one in data.values()]
+    changes = folder / "changes.jsonl"
+    lines = [loads(line) for line in changes.read_bytes().splitlines()] if changes.is_file() else []
+    before = [
+        one["was"] for one in lines if one["name"].startswith("data.") and one["name"].endswith(".tokens") and "was" in one
+    ]  # fmt: skip
+    wanted = list(dict.fromkeys([*now, *before]))
+    for digest in wanted:
+        pack = _find(store, digest)
+        if pack is None:
+            yield f"the tokens of {_called(data, digest)} that run `{folder.name}` was given are gone from the store"
+            continue
+        try:
+            dataset = open_dataset(f"{pack.manifest['dataset']}@{pack.manifest['version']}", store)
+        except CurateError as error:
+            yield f"{_named(folder, pack)}: their version cannot be read ({error.problem})"
+            continue
+        if not pack.manifest["splits"].get(SPLIT, {}).get("shards"):
+            yield f"{_named(folder, pack)} have no text in the split `{SPLIT}`"
+            continue
+        pack.verify()
+        yield Reading(folder.name, pack, dataset, config["config"], step, len(wanted) == 1 and not lines)
+
+
+def _find(store: Store, digest: str) -> Pack | None:
+    """The pack whose manifest has this hash; of a store that is not on this machine it is fetched."""
+    for blob in store.blobs.list("tokens"):
+        if (
+            not blob.name.endswith("/manifest.json")
+            or hashlib.sha256(store.blobs.read(blob.name)).hexdigest() != digest
+        ):
+            continue
+        folder = packs_folder(store) / blob.name.split("/")[-2]
+        put_pack(store, folder, lambda aside: None)  # it is there: nothing is made
+        return open_pack(folder)
+    return None
+
+
+def _called(data: dict[str, Any], digest: str) -> str:
+    facts = [data] if isinstance(data.get("tokens"), str) else list(data.values())
+    return next((f"{one['dataset']}@{one['version'][:12]}" for one in facts if one["tokens"] == digest), digest[:12])
+
+
+def _named(folder: Path, pack: Pack) -> str:
+    version = f"{pack.manifest['dataset']}@{pack.manifest['version'][:12]}"
+    return f"the tokens of {version} that run `{folder.name}` was given"
+
+
+def _before(config: dict[str, Any], store: Store, notes: list[str]) -> tuple[Path | None, Path | None]:
+    """The run that a run began with, and its checkpoint where one was named."""
+    if teacher := config["objective"].get("teacher"):
+        notes.append(f"it also learned from the answers of the model `{teacher}`, which are no text of the store")
+    path = config["model"].get("path")
+    if not path:
+        return None, None
+    try:
+        return _run_of(Path(path), store)
+    except CurateError as error:
+        notes.append(f"it began with the weights of `{path}`: {error.problem}")
+        return None, None
