@@ -20,7 +20,7 @@ def export(
     run: Annotated[Path, typer.Argument(help="Run folder, or one of its checkpoints.", metavar="RUN")],
     out: Annotated[Path, typer.Option(help="Folder to make.", metavar="DIR")],
     format: Annotated[
-        str, typer.Option(help="Whose files: huggingface, gguf (llama.cpp).", metavar="FORMAT")
+        str, typer.Option(help="Whose files: huggingface, gguf (llama.cpp), ctranslate2 (int8).", metavar="FORMAT")
     ] = "huggingface",
     quantize: Annotated[
         str | None, typer.Option(help="Type of the weights in gguf: f16 (by default), q8_0.", metavar="TYPE")

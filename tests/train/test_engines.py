@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 WIDE = {"width": 64, "heads": 4, "key_value_heads": 2, "feed_forward": 96}
 RATE = {"learning_rate": 0.01}
+SHORT = {"steps": 4, "checkpoint_every": 4, "validation": {"every": 4}}
 
 
 @pytest.fixture(scope="module")
@@ -233,9 +234,60 @@ def test_rows_that_q8_0_cannot_hold_are_halves_and_counted(run_of, tmp_path):
 )
 def test_a_model_without_a_gguf_form_is_refused(run_of, tmp_path, case, settings, problem):
     with pytest.raises(CurateError) as found:
-        export_run(run_of(case, steps=4, checkpoint_every=4, validation={"every": 4}), tmp_path / "out", format="gguf")
+        export_run(run_of(case, **SHORT), tmp_path / "out", format="gguf")
     assert found.value.problem == problem
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- CTranslate2
+
+
+def test_ctranslate2_writes_the_text_that_the_run_writes(chat, tmp_path):
+    import ctranslate2
+
+    export_run(chat, tmp_path / "out", format="ctranslate2")
+    check = record_of(tmp_path / "out")["check"]
+    assert check["largest_difference"] < 1e-4 and check["type"] == "int8" and check["rounding"] < 0.2
+    assert (tmp_path / "out" / "chat_template.jinja").is_file()
+    tokenizer = load_tokenizer(chat / "tokenizer.json")
+    prompt = [tokenizer.token_to_id("<|user|>"), *tokenizer.encode("cat and runs?").ids]
+    generator = ctranslate2.Generator(str(tmp_path / "out"), device="cpu", compute_type="int8")
+    first = [[tokenizer.id_to_token(number) for number in prompt]]
+    settings = {"max_length": 40, "min_length": 40, "sampling_topk": 1, "include_prompt_in_result": False}
+    said = generator.generate_batch(first, end_token=[], **settings)[0].sequences_ids[0]
+    assert said == likeliest(chat, prompt, 40)
+
+
+def likeliest(run, tokens, count):
+    model, found = Forward(load_trained(run)), list(tokens)
+    with torch.no_grad():
+        for _ in range(count):
+            found.append(int(model(torch.tensor([found]))[0, -1].argmax()))
+    return found[len(tokens) :]
+
+
+@pytest.mark.parametrize(
+    ("case", "problem"),
+    [
+        ("causal-lstm", "models of the family lstm trained for `causal` are not written for CTranslate2 here"),
+        ("classification", "models of the family encoder trained for `classification` are not written for CTranslate2 here"),
+    ],
+)
+def test_a_model_that_ctranslate2_has_not_is_refused(run_of, tmp_path, case, problem):
+    with pytest.raises(CurateError) as found:
+        export_run(run_of(case, **SHORT), tmp_path / "out", format="ctranslate2")
+    assert found.value.problem == problem
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_does_not_bear_8_bits_is_not_written(chat, tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.train.export.ctranslate2.FARTHEST", 1e-3)
+    with pytest.raises(CurateError, match="it does not bear 8 bits"):
+        export_run(chat, tmp_path / "out", format="ctranslate2")
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- tokenizers
 
 
 def _tokenizer(tmp_path, chat, **changed):
@@ -288,10 +340,7 @@ def test_llama_cpp_itself_writes_the_likeliest_text(chat, tmp_path):
     export_run(chat, tmp_path / "out", format="gguf")
     program = shutil.which("llama-completion", path=os.environ["CURATE_LLAMA_CPP"])
     text, tokenizer = "cat and runs?", load_tokenizer(chat / "tokenizer.json")
-    tokens, model = tokenizer.encode(text).ids, Forward(load_trained(chat))
-    with torch.no_grad():
-        for _ in range(12):
-            tokens.append(int(model(torch.tensor([tokens]))[0, -1].argmax()))
+    tokens = tokenizer.encode(text).ids
     given = ["-m", tmp_path / "out" / "model.gguf", "-p", text, "-n", "12", "--temp", "0", "-no-cnv", "--ignore-eos"]
     said = subprocess.run([program, *given], capture_output=True, text=True, check=True).stdout
-    assert tokenizer.decode(tokens) in said
+    assert tokenizer.decode([*tokens, *likeliest(chat, tokens, 12)]) in said

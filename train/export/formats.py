@@ -2,6 +2,7 @@
 
     huggingface   config.json, safetensors, tokenizer, template: transformers, vLLM, SGLang, `curate serve`
     gguf          one file of 16 or 8 bits a weight: llama.cpp and what is built on it
+    ctranslate2   8 bits a weight and activation: CTranslate2
 
 Nothing here imports torch.
 """
@@ -19,6 +20,7 @@ __all__ = ["FORMATS", "Form", "check_form", "refuse_present"]
 FORMATS: dict[str, tuple[str, ...]] = {
     "huggingface": (),
     "gguf": ("gguf",),
+    "ctranslate2": ("ctranslate2", "transformers"),
 }
 """Packages that each needs, beside torch."""
 QUANTIZED = ("f16", "q8_0")
