@@ -18,9 +18,10 @@ __all__ = ["export"]
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder, or one of its checkpoints.", metavar="RUN")],
-    out: Annotated[Path, typer.Option(help="Folder to make.", metavar="DIR")],
+    out: Annotated[Path | None, typer.Option(help="Folder to make.", metavar="DIR")] = None,
     format: Annotated[
-        str, typer.Option(help="Whose files: huggingface, gguf (llama.cpp), ctranslate2 (int8).", metavar="FORMAT")
+        str,
+        typer.Option(help="Whose files: huggingface, gguf (llama.cpp), ctranslate2 (int8), onnx.", metavar="FORMAT"),
     ] = "huggingface",
     quantize: Annotated[
         str | None, typer.Option(help="Type of the weights in gguf: f16 (by default), q8_0.", metavar="TYPE")
@@ -31,6 +32,13 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Store numbers as bfloat16: half the size (huggingface).")
     ] = False,
+    deploy: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to make with the model and a Dockerfile, a compose file and a systemd unit that serve it.",
+            metavar="DIR",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a trained model as a folder that other tools load: by default all that read Hugging Face's files.
@@ -49,14 +57,23 @@ def export(
         raise CurateError(
             "there is no trained model here", str(run), "name the folder of a run, or one of its checkpoints"
         )
-    refuse_present(out)
+    if (out is None) == (deploy is None):
+        raise CurateError("an export needs one of --out and --deploy", hint="the folder to make")
+    if deploy and (format != "huggingface" or adapter):
+        raise CurateError("`curate serve` runs Hugging Face folders", "--deploy", "leave out --format and --adapter")
+    refuse_present(Path(out or deploy or ""))
     require_torch()
+    from curate.train.export.deploy import deploy_run
     from curate.train.export.export import export_run
 
     store, began = optional_store(None), now()
-    written = export_run(run, out, format=format, adapter=adapter, half=half, quantize=quantize)
+    if deploy:
+        written = deploy_run(run, deploy, half=half)
+    else:
+        assert out is not None
+        written = export_run(run, out, format=format, adapter=adapter, half=half, quantize=quantize)
     if store and not adapter:
-        _record(store, began, run, out, written)
+        _record(store, began, run, Path(written["folder"]), written)
     if as_json:
         print_json(written)
         return

@@ -10,14 +10,13 @@ from __future__ import annotations
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from curate.errors import CurateError
-from curate.train.export.formats import Form
+from curate.train.export.formats import Form, Made
 from curate.train.export.forward import TOLERANCE, Forward, check_tokens, head_of, refuse_difference
 from curate.train.export.huggingface import write_whole
 from curate.train.models.backbone import quiet
@@ -51,11 +50,8 @@ def refuse(stored: Stored, path: Path) -> None:
         )
 
 
-def write(trained: Trained, path: Path, folder: Path, form: Form) -> tuple[Trained, dict[str, Any]]:
+def write(trained: Trained, path: Path, folder: Path, form: Form) -> Made:
     """Write CTranslate2's folder, and compare it with the model.
-
-    Returns:
-        The model, and how it was compared.
 
     Raises:
         CurateError: What was written is not the model.
@@ -75,7 +71,7 @@ def write(trained: Trained, path: Path, folder: Path, form: Form) -> tuple[Train
     for file in (between / "int8").iterdir():
         file.rename(folder / file.name)
     shutil.rmtree(between)
-    return trained, {
+    check = {
         "compared": "logits",
         "by": f"ctranslate2 {version('ctranslate2')}, in float32",
         "tokens": tokens.numel(),
@@ -84,6 +80,7 @@ def write(trained: Trained, path: Path, folder: Path, form: Form) -> tuple[Train
         "type": "int8",
         **_rounding(_logits(folder, tokens, "int8"), logits),
     }
+    return Made(trained, check)
 
 
 def _convert(source: Path, target: Path, quantization: str | None) -> None:

@@ -19,14 +19,14 @@ from typing import Any
 
 from curate.errors import CurateError
 from curate.files import file_hash, replacing_folder, sweep, write_durably
-from curate.train.export.formats import Form, check_form, refuse_present
+from curate.train.export.formats import Form, Made, check_form, refuse_present
 from curate.train.export.huggingface import base_of
 from curate.train.settings.config import TrainConfig
 from curate.train.weights.checkpoint import describe_checkpoint
 from curate.train.weights.export import Trained, read_trained, stored_in
 from curate.train.weights.origin import Origin, model_hash
 
-__all__ = ["RECORD", "export_run"]
+__all__ = ["RECORD", "export_run", "new_folder"]
 
 RECORD = "export.json"
 """File that says what an export was made of."""
@@ -66,19 +66,20 @@ def export_run(
     writer = import_module(f"curate.train.export.{format}")
     writer.refuse(stored, path)
     trained = read_trained(path, stored)
-    with _new_folder(out) as folder:
-        written, check = writer.write(trained, path, folder, form)
+    with new_folder(out) as folder:
+        made: Made = writer.write(trained, path, folder, form)
         record = {
             "schema": 1,
             "curate": version("curate-lm"),
             "format": format,
             "objective": trained.config.objective.kind,
-            "parameters": sum(tensor.numel() for tensor in written.tensors.values()),
+            "parameters": sum(tensor.numel() for tensor in made.trained.tensors.values()),
             **_made_of(stored.checkpoint, trained),
             "weights": _weights(folder),
             "files": {file.name: file_hash(file) for file in sorted(folder.iterdir())},
-            "check": check,
-            "notes": [*_notes(trained.config, adapter=adapter), *check.pop("notes", [])],
+            "check": made.check,
+            "notes": [*_notes(trained.config, adapter=adapter), *made.notes],
+            **made.facts,
         }
         write_durably(folder / RECORD, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
         refuse_present(out)  # whoever made one meanwhile keeps it
@@ -141,7 +142,12 @@ def _notes(config: TrainConfig, *, adapter: bool) -> list[str]:
 
 
 @contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` that takes its name when the block ends; what a kill left there before is removed.
+
+    Raises:
+        CurateError: It cannot be written.
+    """
     path = path.absolute()
     try:
         if path.parent.is_dir():

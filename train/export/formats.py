@@ -3,24 +3,30 @@
     huggingface   config.json, safetensors, tokenizer, template: transformers, vLLM, SGLang, `curate serve`
     gguf          one file of 16 or 8 bits a weight: llama.cpp and what is built on it
     ctranslate2   8 bits a weight and activation: CTranslate2
+    onnx          our own forward pass as a graph: ONNX Runtime
 
 Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, did_you_mean
 
-__all__ = ["FORMATS", "Form", "check_form", "refuse_present"]
+if TYPE_CHECKING:
+    from curate.train.weights.export import Trained
+
+__all__ = ["FORMATS", "Form", "Made", "check_form", "refuse_present"]
 
 FORMATS: dict[str, tuple[str, ...]] = {
     "huggingface": (),
     "gguf": ("gguf",),
     "ctranslate2": ("ctranslate2", "transformers"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
 }
 """Packages that each needs, beside torch."""
 QUANTIZED = ("f16", "q8_0")
@@ -42,6 +48,23 @@ class Form:
     adapter: bool = False
     half: bool = False
     quantize: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a format's `write` made.
+
+    Attributes:
+        trained: The model that is in the files.
+        check: How it was compared.
+        notes: What is not seen from the files.
+        facts: What whoever uses them must know besides.
+    """
+
+    trained: Trained
+    check: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def check_form(form: Form) -> None:

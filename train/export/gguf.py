@@ -21,7 +21,7 @@ from torch import Tensor
 from curate.errors import CurateError
 from curate.tokenize.roles import roles as known_roles
 from curate.tokenize.tokenizer import load_tokenizer
-from curate.train.export.formats import Form
+from curate.train.export.formats import Form, Made
 from curate.train.export.forward import TOLERANCE, Forward, check_tokens, head_of, refuse_difference
 from curate.train.export.gguf_forward import GgufFile
 from curate.train.export.gguf_tokenizer import check_tokenizer, write_tokens
@@ -68,11 +68,8 @@ def refuse(stored: Stored, path: Path) -> None:
     check_tokenizer(stored.tokenizer)
 
 
-def write(trained: Trained, path: Path, folder: Path, form: Form) -> tuple[Trained, dict[str, Any]]:
+def write(trained: Trained, path: Path, folder: Path, form: Form) -> Made:
     """Write FOLDER/model.gguf, and compare it with the model.
-
-    Returns:
-        The model, and how it was compared.
 
     Raises:
         CurateError: It has no such form, or what was written is not the model.
@@ -86,8 +83,8 @@ def write(trained: Trained, path: Path, folder: Path, form: Form) -> tuple[Train
             "a Hugging Face folder has them (`curate export` without --format)",
         )
     family, quantize = families_of(sizes)[0], form.quantize or "f16"
-    shapes = _write(trained, family, folder / FILE, quantize)
-    return trained, {**_compare(trained, family, folder / FILE), "type": quantize, "notes": shapes}
+    notes = _write(trained, family, folder / FILE, quantize)
+    return Made(trained, {**_compare(trained, family, folder / FILE), "type": quantize}, notes)
 
 
 # ---- writing

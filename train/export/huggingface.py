@@ -22,7 +22,7 @@ from curate.errors import CurateError
 from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.roles import roles as known_roles
 from curate.tokenize.tokenizer import load_tokenizer
-from curate.train.export.formats import Form
+from curate.train.export.formats import Form, Made
 from curate.train.export.forward import TOLERANCE, Forward, check_tokens, head_of, refuse_difference
 from curate.train.models.lora import is_adapter
 from curate.train.settings.config import TrainConfig
@@ -46,7 +46,7 @@ def refuse(stored: Stored, path: Path) -> None:
         family_of(stored.sizes, head_of(objective.kind), getattr(objective, "pooling", None))
 
 
-def write(trained: Trained, path: Path, folder: Path, form: Form) -> tuple[Trained, dict[str, Any]]:
+def write(trained: Trained, path: Path, folder: Path, form: Form) -> Made:
     """Write the files, and compare them with the model.
 
     Args:
@@ -55,19 +55,16 @@ def write(trained: Trained, path: Path, folder: Path, form: Form) -> tuple[Train
         folder: An empty one.
         form: Which files.
 
-    Returns:
-        The model that was written, and how it was compared.
-
     Raises:
         CurateError: There is no such form of the model, or what was written is not the model.
     """
     if form.adapter:
-        return _write_adapter(trained, path, folder)
+        return Made(*_write_adapter(trained, path, folder))
     whole = plain(trained)
     if whole.sizes.kind == "pretrained":
-        return whole, _write_pretrained(whole, path, folder, half=form.half)
+        return Made(whole, _write_pretrained(whole, path, folder, half=form.half))
     write_whole(whole, folder, half=form.half)
-    return whole, _compare(whole, folder, half=form.half)
+    return Made(whole, _compare(whole, folder, half=form.half))
 
 
 def write_whole(trained: Trained, folder: Path, *, half: bool = False) -> None:
