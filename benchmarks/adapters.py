@@ -25,8 +25,8 @@ import torch
 from machine import machine
 from scipy.stats import t
 
+from curate.train.export.export import export_run
 from curate.train.run import train_run
-from curate.train.weights.export import export_run
 
 CURATE = [sys.executable, "-m", "curate"]
 ADAPTERS = {"rank": 8, "alpha": 16.0, "targets": "all-linear"}

@@ -1,9 +1,9 @@
-"""`curate export`: a trained model as a folder that other tools load."""
+"""`curate export`: a trained model in the files of engines."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,31 +18,62 @@ __all__ = ["export"]
 
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder, or one of its checkpoints.", metavar="RUN")],
-    out: Annotated[Path, typer.Option(help="Folder to make.", metavar="DIR")],
+    out: Annotated[Path | None, typer.Option(help="Folder to make.", metavar="DIR")] = None,
+    format: Annotated[
+        str,
+        typer.Option(help="Whose files: huggingface, gguf (llama.cpp), ctranslate2 (int8), onnx.", metavar="FORMAT"),
+    ] = "huggingface",
+    quantize: Annotated[
+        str | None, typer.Option(help="Type of the weights in gguf: f16 (by default), q8_0.", metavar="TYPE")
+    ] = None,
     adapter: Annotated[
-        bool, typer.Option("--adapter", help="Only the adapters of a LoRA run, as PEFT loads them.")
+        bool, typer.Option("--adapter", help="Only the adapters of a LoRA run, as PEFT loads them (huggingface).")
     ] = False,
-    half: Annotated[bool, typer.Option("--half", help="Store numbers as bfloat16: half the size.")] = False,
+    half: Annotated[
+        bool, typer.Option("--half", help="Store numbers as bfloat16: half the size (huggingface).")
+    ] = False,
+    deploy: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to make with the model and a Dockerfile, a compose file and a systemd unit that serve it.",
+            metavar="DIR",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a trained model as a Hugging Face folder: transformers, and all that reads its files, load it as it is."""
+    """Write a trained model as a folder that other tools load: by default all that read Hugging Face's files.
+
+    What was written is read again and compared with the run's model; `export.json` in the folder says how, and what it was
+    made of.
+    """
     from curate.commands.options import optional_store, print_json
     from curate.dataset.runs import now
     from curate.errors import CurateError
+    from curate.train.export.formats import Form, check_form, refuse_present
     from curate.train.runs.checks import require_torch
 
-    if not run.is_dir():  # before torch is loaded, which takes seconds
+    check_form(Form(format, adapter, half, quantize))  # before torch is loaded, which takes seconds
+    if not run.is_dir():
         raise CurateError(
             "there is no trained model here", str(run), "name the folder of a run, or one of its checkpoints"
         )
-
+    if (out is None) == (deploy is None):
+        raise CurateError("an export needs one of --out and --deploy", hint="the folder to make")
+    if deploy and (format != "huggingface" or adapter):
+        raise CurateError("`curate serve` runs Hugging Face folders", "--deploy", "leave out --format and --adapter")
+    refuse_present(Path(out or deploy or ""))
     require_torch()
-    from curate.train.weights.export import export_run
+    from curate.train.export.deploy import deploy_run
+    from curate.train.export.export import export_run
 
     store, began = optional_store(None), now()
-    written = export_run(run, out, adapter=adapter, half=half)
+    if deploy:
+        written = deploy_run(run, deploy, half=half)
+    else:
+        assert out is not None
+        written = export_run(run, out, format=format, adapter=adapter, half=half, quantize=quantize)
     if store and not adapter:
-        _record(store, began, run, out)
+        _record(store, began, run, Path(written["folder"]), written)
     if as_json:
         print_json(written)
         return
@@ -55,7 +86,7 @@ def export(
         )
 
 
-def _record(store: Store, began: str, run: Path, out: Path) -> None:
+def _record(store: Store, began: str, run: Path, out: Path, written: dict[str, Any]) -> None:
     """What was exported from which checkpoint: the model card finds evaluations of the folder by it."""
     from curate.dataset.runs import Thing, record, run_id
     from curate.train.weights.origin import Origin, checkpoint_of, model_hash
@@ -65,6 +96,6 @@ def _record(store: Store, began: str, run: Path, out: Path) -> None:
     record(
         store, "model_export", run_id(), name=out.name, state="done", began=began,
         inputs=[Thing(kind="checkpoint", id=model_hash(Origin(checkpoint, "run", None, 0, None, None)), name=str(run))],
-        outputs=[Thing(kind="model", id=model_hash(Origin(out, "foreign", None, 0, None, None)), name=str(out.resolve()))],
-        facts={"folder": str(out.resolve())},
+        outputs=[Thing(kind="model", id=written["weights"], name=str(out.resolve()))],
+        facts={"folder": str(out.resolve()), "format": written["format"]},
     )  # fmt: skip

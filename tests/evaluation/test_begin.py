@@ -10,7 +10,8 @@ from curate.dataset.reader import open_dataset
 from curate.evaluation.models.opened import open_model
 from curate.tokenize.pack import pack_dataset
 from curate.train.data.windows import Windows
-from curate.train.weights.export import export_run, load_trained
+from curate.train.export.export import export_run
+from curate.train.weights.export import load_trained
 
 TEXTS = ["a text", "another one, somewhat longer than the other"]
 

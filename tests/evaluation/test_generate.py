@@ -120,7 +120,7 @@ def test_texts_are_as_many_as_asked_for_and_the_same_again(typed, trained, tmp_p
 def test_a_chat_model_says_what_its_export_says_in_transformers(typed, trained, tmp_path):
     import transformers
 
-    from curate.train.weights.export import export_run
+    from curate.train.export.export import export_run
 
     export_run(trained("chat"), tmp_path / "hf")
     turns = [{"role": "user", "content": "who are you?"}]

@@ -17,8 +17,9 @@ from curate.evaluation.run import evaluate
 from curate.evaluation.tasks.data import Rows
 from curate.evaluation.tasks.labels import predictions
 from curate.evaluation.tasks.settings import ConversationTask, LabelTask, PerplexityTask, PreferenceTask
+from curate.train.export.export import export_run
 from curate.train.settings.blocks import DataSettings
-from curate.train.weights.export import export_run, translate_texts
+from curate.train.weights.export import translate_texts
 from tests.evaluation.language_model import byte_tokenizer
 
 

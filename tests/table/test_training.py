@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from curate import CurateError, open_dataset, run
 from curate.cli import app
 from curate.evaluation.predict import open_predictor, predicted
+from curate.train.export.export import export_run
 from curate.train.run import train_run
 from curate.train.settings.config import TrainConfig
-from curate.train.weights.export import export_run
 from tests.golden import REPOSITORY
 
 pytestmark = pytest.mark.slow

@@ -184,7 +184,7 @@ def test_a_reward_of_one_s_own_stands_beside_the_training_file(project, train):
 @pytest.fixture
 def exported(project, train):
     """The folder of a model in transformers' format."""
-    from curate.train.weights.export import export_run
+    from curate.train.export.export import export_run
 
     train("run=base", "model.style=gpt2", "model.key_value_heads=2")
     export_run(project / "runs" / "base", project / "export")

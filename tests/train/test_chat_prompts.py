@@ -13,9 +13,10 @@ from curate.errors import CurateError
 from curate.tokenize.chat import ChatTemplate
 from curate.tokenize.roles import roles
 from curate.tokenize.tokenizer import load_tokenizer
+from curate.train.export.export import export_run
 from curate.train.run import train_run
 from curate.train.runs.metrics import read_metrics
-from curate.train.weights.export import export_run, load_trained
+from curate.train.weights.export import load_trained
 
 SFT = """dataset: sums
 run: sft

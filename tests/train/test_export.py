@@ -12,7 +12,8 @@ import torch
 from curate.errors import CurateError
 from curate.tokenize.tokenizer import load_tokenizer
 from curate.train.data.packed import Packed
-from curate.train.weights.export import export_run, load_trained, translate_texts
+from curate.train.export.export import export_run
+from curate.train.weights.export import load_trained, translate_texts
 from tests.train.tiny_tasks import CASES, config_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

@@ -14,6 +14,7 @@ import torch
 from curate.evaluation.models.generation import Generation
 from curate.evaluation.models.ours import TrunkModel
 from curate.train.data.batch import IGNORED
+from curate.train.export.export import export_run
 from curate.train.models.lora import add_lora, is_adapter
 from curate.train.models.trunk import build_trunk, logits_of
 from curate.train.objectives.distillation import Distillation
@@ -31,7 +32,7 @@ from curate.train.settings.methods import (
     SftSettings,
 )
 from curate.train.weights.adapter import write_adapter
-from curate.train.weights.export import export_run, load_trained
+from curate.train.weights.export import load_trained
 from curate.train.weights.huggingface import read_huggingface, write_huggingface
 from tests.train.tiny_families import FAMILIES, LENGTH, ROPES, VOCABULARY, theirs
 from tests.train.tiny_models import change

@@ -9,10 +9,11 @@ import torch
 
 from curate.errors import CurateError
 from curate.train.build import build_parts
+from curate.train.export.export import export_run
 from curate.train.parallel.world import joined
 from curate.train.runs.metrics import read_metrics
 from curate.train.weights.checkpoint import checkpoints
-from curate.train.weights.export import export_run, load_trained
+from curate.train.weights.export import load_trained
 from curate.train.weights.origin import checkpoint_of, find_origin
 from tests.train.tiny_tasks import CASES, config_of, rows_of
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from curate.errors import CurateError
-from curate.train.weights.export import export_run
+from curate.train.export.export import export_run
 from curate.train.weights.reward_model import open_reward_model
 from tests.oracles import library
 from tests.train.tiny_tasks import rows_of

@@ -26,7 +26,7 @@ from curate.train.models.layers import check_room, pool
 from curate.train.models.positions import document_positions
 from curate.train.settings.architecture import Architecture
 
-__all__ = ["Backbone", "load_pretrained", "pretrained_limits", "pretrained_names"]
+__all__ = ["Backbone", "load_pretrained", "pretrained_limits", "pretrained_names", "quiet"]
 
 _SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "logits_soft_cap")
 """Settings of models whose logits are more than states times a matrix."""
@@ -207,7 +207,7 @@ def load_pretrained(path: Path, dtype: torch.dtype | Literal["auto"]) -> tuple[A
         CurateError: A file is missing, damaged, or pickled; or a parameter is not in it.
     """
     config = _read_config(path)
-    with _problems(path), _quiet(), torch.device("cpu"), torch.random.fork_rng(devices=[]):
+    with _problems(path), quiet(), torch.device("cpu"), torch.random.fork_rng(devices=[]):
         whole, report = _auto_class(config).from_pretrained(
             path, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **_HERE
         )
@@ -249,7 +249,7 @@ def _read_config(path: Path) -> Any:
         import transformers
     except ImportError:
         raise CurateError("a `pretrained` model needs transformers", "model.kind", "pip install transformers") from None
-    with _problems(path), _quiet():
+    with _problems(path), quiet():
         config = transformers.AutoConfig.from_pretrained(path, **_HERE)
     unfit = {
         "follows an encoder": config.is_encoder_decoder,
@@ -283,7 +283,7 @@ def _skeleton(path: Path) -> tuple[Any, Any]:
     config = _read_config(path)
     hook = register_module_parameter_registration_hook(emptied)  # pyright: ignore[reportArgumentType]
     try:
-        with _problems(path), _quiet(), torch.device("cpu"):
+        with _problems(path), quiet(), torch.device("cpu"):
             whole = _auto_class(config).from_config(config, dtype=torch.float32, trust_remote_code=False)
     finally:
         hook.remove()
@@ -385,7 +385,7 @@ def _problems(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' bars and reports."""
     from transformers.utils import logging
 

@@ -272,7 +272,8 @@ def pool(states: Tensor, documents: Tensor | None, pooling: str) -> Tensor:
         return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
     places = torch.arange(states.shape[1], device=states.device)
     chosen = real.int().argmax(1) if pooling == "first" else (places * real).argmax(1)
-    return states[torch.arange(len(states), device=states.device), chosen]
+    # not len(states): a traced graph would have that number of rows for ever
+    return states[torch.arange(states.shape[0], device=states.device), chosen]
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from curate.train.settings.architecture import Architecture, RopeScaling
 
-__all__ = ["document_begins", "document_positions", "rotate", "rotation"]
+__all__ = ["document_begins", "document_positions", "frequencies_of", "rotate", "rotation"]
 
 
 def document_positions(documents: Tensor) -> Tensor:
@@ -45,14 +45,25 @@ def rotation(positions: Tensor, sizes: Architecture, *, windowed: bool = False) 
         (2, rows or 1, length, 1, head width / 2) float32.
     """
     own = sizes.window_theta if windowed else None
-    theta, scaling = (own, None) if own else (sizes.rope_theta, sizes.rope_scaling)
-    exponents = torch.arange(0, sizes.head_width, 2, dtype=torch.float32, device=positions.device)
-    frequencies = theta ** (-exponents / sizes.head_width)
-    if scaling:
-        frequencies = _scaled(frequencies, scaling, theta)
+    scaling = None if own else sizes.rope_scaling
+    frequencies = frequencies_of(sizes, own, device=positions.device)
     angles = positions.view(-1, positions.shape[-1], 1, 1).float() * frequencies
     turn = torch.stack((angles.cos(), angles.sin()))
     return turn * scaling.attention_factor if scaling and scaling.attention_factor != 1 else turn
+
+
+def frequencies_of(sizes: Architecture, theta: float | None = None, *, device: torch.device | None = None) -> Tensor:
+    """Radians a position, (head width / 2,) float32: scaled where sizes say so, or with a base that is not.
+
+    Args:
+        sizes: For `head_width`, `rope_theta` and `rope_scaling`.
+        theta: A base of its own; None: that of the sizes.
+        device: Where to.
+    """
+    exponents = torch.arange(0, sizes.head_width, 2, dtype=torch.float32, device=device)
+    frequencies = (theta or sizes.rope_theta) ** (-exponents / sizes.head_width)
+    scaled = sizes.rope_scaling and not theta
+    return _scaled(frequencies, sizes.rope_scaling, sizes.rope_theta) if scaled else frequencies  # pyright: ignore[reportArgumentType]
 
 
 def _scaled(frequencies: Tensor, scaling: RopeScaling, theta: float) -> Tensor:

@@ -29,7 +29,7 @@ from curate.train.settings.architecture import Architecture
 from curate.train.weights.pretrained import INDEX, Pretrained, read_huggingface
 from curate.train.weights.tokenizer_files import write_tokenizer
 
-__all__ = ["Pretrained", "read_huggingface", "write_huggingface"]
+__all__ = ["Pretrained", "family_of", "read_huggingface", "write_huggingface"]
 
 SHARD = 5 * 2**30
 """Most bytes of one file of tensors."""
@@ -72,7 +72,7 @@ def write_huggingface(
         CurateError: transformers has no such model.
         OSError: The folder cannot be written.
     """
-    family = _family_of(sizes, head, pooling)
+    family = family_of(sizes, head, pooling)
     sources = _sources(family, sizes, head, tensors)
     named = _label_config(labels, len(tensors["head.weight"])) if head in LABELED else {}
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,12 @@ def _write_configs(folder: Path, config: dict[str, Any], head: HeadKind) -> None
     _write_json(folder / "config.json", config)
 
 
-def _family_of(sizes: Architecture, head: HeadKind, pooling: str | None) -> Family:
+def family_of(sizes: Architecture, head: HeadKind, pooling: str | None = None) -> Family:
+    """The family that a model of ours is written as.
+
+    Raises:
+        CurateError: transformers has no such model.
+    """
     found = families_of(sizes)
     if not found:
         raise CurateError(
