@@ -1,6 +1,6 @@
 """Narrow columns of single objects, kept beside the store: a cache that may be deleted at any time, and never a fact.
 
-    browse/1/ab/<object>.arrow    64 bytes (a hash of the rest), then Arrow IPC, uncompressed, mapped into memory
+    browse/2/ab/<object>.arrow    64 bytes (a hash of the rest), then Arrow IPC, uncompressed, mapped into memory
 
 Each file depends on one immutable object alone, so a new version makes only those of its new objects, whoever makes them
 first; one that is cut short or damaged is made anew. It holds no texts: of documents lengths, numbers, hashes of ids, and
@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from curate.dataset.care import BROWSE
+from curate.dataset.care import BROWSE, BROWSE_FORMAT
 from curate.dataset.state import IDENT, SIZE
 from curate.dataset.store import Store
 from curate.files import write_durably
@@ -29,10 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["FORMAT", "Cache", "hash_of"]
+__all__ = ["Cache", "hash_of"]
 
-FORMAT = 1
-"""Raised when what is kept of an object changes: files of other formats are garbage."""
 HEADER = 64
 MOST_VALUES, LONGEST = 1000, 200
 """A column of strings of an object is kept where it has no more values than this, and none is longer (characters), or looks
@@ -64,7 +62,7 @@ class Cache:
         self.made = 0
         root = store.blobs.local_path("store.json")
         self._root = None if root is None else root.parent
-        self._folder = None if root is None else root.parent / BROWSE / str(FORMAT)
+        self._folder = None if root is None else root.parent / BROWSE / str(BROWSE_FORMAT)
         self.kept = self._folder is not None
 
     def documents(self, name: str) -> pa.Table:
@@ -131,7 +129,10 @@ def _narrow(store: Store, name: str) -> list[str]:
     return [
         field.name
         for field in schema
-        if field.name not in own and not is_json(field) and any(kind(field.type) for kind in kinds)
+        if field.name not in own
+        and not field.name.startswith("#")
+        and not is_json(field)
+        and any(kind(field.type) for kind in kinds)
     ]
 
 
@@ -142,7 +143,7 @@ def _read(store: Store, name: str, columns: list[str], also: tuple[str, ...] = (
 
     found: list[pa.Table] = []
     values: dict[str, set[str | None]] = {}
-    left_out: list[str] = []
+    left_out = [one for one in store.read_schema(name).names if one.startswith("#") and one not in (SIZE, IDENT)]
     with store.parquet(name) as file:
         left = list(columns)
         for group in range(file.num_row_groups):

@@ -130,7 +130,7 @@ class Selection:
             self._fails = None
             self.rows = np.arange(columns.rows)
         else:
-            self._fails = reduce(np.add, ((~one).view(np.uint8) for one in self._kept.values()))
+            self._fails = reduce(np.add, ((~one).astype(np.uint16) for one in self._kept.values()))
             self.rows = np.flatnonzero(self._fails == 0)
 
     def __len__(self) -> int:

@@ -15,12 +15,14 @@ from curate.dataset.snapshots import pieces_of, pinned_versions, snapshot_object
 from curate.dataset.store import Store, object_name
 from curate.errors import CurateError, DamagedError
 
-__all__ = ["BROWSE", "KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
+__all__ = ["BROWSE", "BROWSE_FORMAT", "KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
 
 REMEDY = "remove these files and run the pipeline again, which makes them anew; or restore them from a backup"
 KEEP_LAST = 5
 BROWSE = "browse"
 """Folder of what `curate browse` keeps of single objects; a cache (curate/browse/cache.py)."""
+BROWSE_FORMAT = 2
+"""Folder in it of narrow columns; raised when what is kept of an object changes: lower ones are garbage."""
 
 
 def verify(dataset: Dataset) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
 
     Returns:
         Numbers of `versions`, `snapshots`, `objects`, `receipts`, `token_shards` (folders of a version's tokens), `browse`
-        (files that `curate browse` kept of objects that are gone) removed, and the `bytes` freed.
+        (files that `curate browse` kept of objects that are gone, or in an older form) removed, and the `bytes` freed.
     """
     with lease(store, "collect"):
         swept = 0 if dry_run else store.blobs.sweep()
@@ -150,7 +152,7 @@ def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
     receipts = _old_receipts(store, needed, oldest)
     objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
     there = {_stem(blob) for blob in store.blobs.list("objects")} - {_stem(blob) for blob in objects}
-    browse = [blob for blob in store.blobs.list(BROWSE) if _stem(blob) not in there]
+    browse = [blob for blob in store.blobs.list(BROWSE) if _stem(blob) not in there or _outdated(blob)]
     return _Garbage(versions, snapshots, receipts, objects, _token_folders(store, stay, oldest), browse)
 
 
@@ -166,6 +168,12 @@ def _needed_by(store: Store, version: str) -> set[str]:
             "run its pipeline again, which makes the object anew if the inputs are as they were; to give the version up, "
             "take its tags away and collect with `--keep-last 0 --keep-days 0` (a head stays: commit another one first)",
         ) from error
+
+
+def _outdated(blob: Blob) -> bool:
+    """Whether a file of the browser's cache has a form that is not read any more."""
+    folder = blob.name.split("/")[1]
+    return folder.isdigit() and folder != str(BROWSE_FORMAT)
 
 
 def _stem(blob: Blob) -> str:

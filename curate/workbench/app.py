@@ -66,6 +66,7 @@ def make_app(desk: Desk) -> Starlette:
 
 
 def _facts(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> dict[str, Any]:
+    desk.let_go()
     return page[0](desk, request.path_params, list(request.query_params.multi_items()))
 
 

@@ -1,21 +1,28 @@
-"""What the server holds: the store, and the columns of the versions that were looked at last."""
+"""What the server holds: the store, and the columns of the versions that were looked at last.
+
+Columns of a version that is gone (erased, collected) are let go of at the next request of any page, and every few seconds
+without one: until then what was erased would stay in memory, and in files that are gone and still mapped.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Lock
+from contextlib import contextmanager, suppress
+from threading import Event, Lock, Thread
 
 from curate.browse.cache import Cache
 from curate.browse.columns import Columns
 from curate.dataset.reader import Dataset, open_dataset
 from curate.dataset.store import Store
+from curate.errors import CurateError
 
 __all__ = ["Desk"]
 
 MOST = 3
 """Versions whose columns stay in memory."""
+SECONDS = 5.0
+"""How often it is looked whether they are still there."""
 
 
 class Desk:
@@ -40,10 +47,13 @@ class Desk:
         Raises:
             CurateError: There is none, or it is not there any more.
         """
-        dataset = open_dataset(name, self.store)
+        self.let_go()
+        yield open_dataset(name, self.store)
+
+    def let_go(self) -> None:
+        """Forget what is in memory of versions that are not there any more: erased, or collected."""
         for version in [one for one in list(self._held) if not self.store.blobs.exists(f"versions/{one}.json")]:
-            self._held.pop(version, None)  # erased, or collected
-        yield dataset
+            self._held.pop(version, None)
 
     def columns(self, dataset: Dataset) -> Columns:
         """The columns of a version; made by one, where two ask at once."""
@@ -54,3 +64,21 @@ class Desk:
                     self._held.popitem(last=False)
             self._held.move_to_end(dataset.version)
             return self._held[dataset.version]
+
+    @contextmanager
+    def looking(self, seconds: float = SECONDS) -> Iterator[None]:
+        """Let go of what is gone every few seconds for the block, whether or not somebody asks."""
+        done = Event()
+
+        def look() -> None:
+            while not done.wait(seconds):
+                with suppress(CurateError, OSError):  # a store that cannot be reached now is looked at again
+                    self.let_go()
+
+        thread = Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()

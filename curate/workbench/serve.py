@@ -34,7 +34,7 @@ class Server:
         from curate.workbench.app import make_app
 
         self.port: int = listening.getsockname()[1]
-        self.store, self._socket = desk.store.location, listening
+        self.store, self._socket, self._desk = desk.store.location, listening, desk
         hosts = [f"{name}:{self.port}" for name in (ADDRESS, "localhost")]
         self.app = Guard(make_app(desk), hosts, self.port, read_only=desk.read_only)
         self.url = f"http://{ADDRESS}:{self.port}{path}?token={self.app.token}"
@@ -51,7 +51,8 @@ class Server:
         level = "error" if os.environ.get("CURATE_DEBUG") else "critical"
         options: dict[str, Any] = {"log_level": level, "access_log": False, "server_header": False}
         sys.stdout.flush()
-        uvicorn.Server(uvicorn.Config(self.app, **options)).run(sockets=[self._socket])  # type: ignore[arg-type]
+        with self._desk.looking():
+            uvicorn.Server(uvicorn.Config(self.app, **options)).run(sockets=[self._socket])  # type: ignore[arg-type]
 
 
 def open_server(store: Store, version: str | None = None, *, port: int = 0, read_only: bool = False) -> Server:
