@@ -319,6 +319,25 @@ class Columns:
         inside, documents = row - int(self.starts[shard]), self.shards[shard].documents
         return Place(shard, inside if inside < documents else documents - inside - 1)
 
+    def cells(self, place: Place) -> dict[str, str | float | bool]:
+        """What a document has in the columns that are shown by their values; of what stages measured the names alone."""
+        import numpy as np
+
+        found: dict[str, str | float | bool] = {}
+        measured = tuple(f"{stage}." for stage in self.stages)
+        numbers = {name: parts for name, parts in self._numbers.items() if not name.startswith(measured)}
+        for name, parts in (*numbers.items(), *self._names.items()):
+            for number, table, column in parts:
+                if number != place.shard or place.row < 0:
+                    continue
+                beside = "row" in table.column_names and IDENTITY not in table.column_names
+                at = int(np.searchsorted(table.column("row").to_numpy(), place.row)) if beside else place.row
+                there = at < table.num_rows and (not beside or table.column("row")[at].as_py() == place.row)
+                value = table.column(column)[at].as_py() if there else None
+                if value is not None and value == value:
+                    found[name] = value
+        return found
+
     def row(self, place: Place) -> int:
         """The row of the document at a place.
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from curate.browse.columns import KEPT, Columns, Place
 from curate.dataset.annotations import said_of
+from curate.dataset.erased import erasures
 from curate.dataset.index import Address
 from curate.dataset.ledger import Shard
 from curate.dataset.reader import Dataset
-from curate.dataset.runs import records
+from curate.dataset.runs import ids_of, records
 from curate.dataset.state import SIZE
 from curate.dataset.store import Store
 from curate.dataset.why import rows_of, why_at
@@ -191,8 +192,9 @@ def document(columns: Columns, dataset: Dataset, place: Place) -> tuple[dict[str
     """All that is known of a document, and its texts (None of what was rejected).
 
     Returns:
-        `place`; `story`: what `curate why` tells, labels included; `neighbours`: by how they are alike, how many `documents`
-        and the first of them; `trainings`: runs of the store that were given its split.
+        `place`; `story`: what `curate why` tells, labels included; `columns`: its other columns, of those that are shown by
+        their values; `erasures` that may have removed it, where it was erased; `neighbours`: by how they are alike, how many
+        `documents` and the first of them; `trainings`: runs of the store that were given its split.
 
     Raises:
         CurateError: There is none at the place.
@@ -208,12 +210,22 @@ def document(columns: Columns, dataset: Dataset, place: Place) -> tuple[dict[str
     kept = int(columns.verdict[row]) == KEPT
     texts = texts_of(dataset.store, columns.shards[place.shard], [place.row])[0] if place.row >= 0 else None
     told = {"place": str(place), "story": story, "neighbours": neighbours}
-    return {**told, "trainings": _trainings(dataset, story["split"]) if kept else []}, texts
+    erased = story["id"] is None and place.row >= 0
+    told |= {"columns": columns.cells(place), "erasures": _erasures(dataset) if erased else []}
+    told["trainings"] = _trainings(dataset, story["split"]) if kept else []
+    return told, None if erased else texts
+
+
+def _erasures(dataset: Dataset) -> list[dict[str, Any]]:
+    """The erasures that removed documents of the version, and when they were: `id, began`."""
+    began = {one["id"]: one["began"] for one in erasures(dataset.store)}
+    done = dataset.manifest["lineage"].get("erasures", ())
+    return [{"id": one["id"], "began": began.get(one["id"])} for one in done if one["removed"]]
 
 
 def _trainings(dataset: Dataset, split: str | None) -> list[dict[str, Any]]:
     """Runs that trained on the version; of other splits than `train` they saw nothing but what they measured."""
     if split not in (None, "train"):
         return []
-    found = records(dataset.store, "training", version=dataset.version)
+    found = records(dataset.store, "training", version=ids_of(dataset.version, dataset.manifest))
     return [{"run": one["name"], "state": one["state"], "began": one["began"]} for one in found]

@@ -8,13 +8,14 @@ A query is what stands in the address of a page, so that every view is a permali
     past=STAGE         what left that stage to go on
     sort=COLUMN        by a number, `order=down` from the greatest; without one in the order of the ledger
     page=2
+    names=COLUMN       all names of it, not only the most frequent; range=COLUMN: its histogram
 
 Names and numbers of one column are counted under the filters of all other columns. Cost: benchmarks/browse.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from math import isfinite
@@ -28,10 +29,11 @@ from curate.reports.features import feature_histogram
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["PAGE", "Query", "Selection", "read_query"]
+__all__ = ["PAGE", "Query", "Selection", "check_keys", "read_query"]
 
 PAGE = 20
 """Documents of a page."""
+PLAIN = ("past", "sort", "order", "page")
 SHOWN = 12
 """Names of a column that are shown at once, beside those that are chosen."""
 
@@ -104,6 +106,23 @@ def read_query(pairs: Iterable[tuple[str, str]]) -> Query:
     )  # fmt: skip
 
 
+def check_keys(pairs: Iterable[tuple[str, str]], more: Collection[str] = ()) -> None:
+    """Refuse an address with a key that is none: a filter that is written wrong would show other documents than are meant.
+
+    Raises:
+        CurateError: There is one that no query has, nor the page (`more`).
+    """
+    for key, value in pairs:
+        kind, dot, column = key.partition(".")
+        known = kind in ("is", "no", "min", "max") and column if dot else key in (*PLAIN, *more)
+        if not known or (key == "order" and value not in ("", "up", "down")):
+            shown = f"`{key[:80]}`" if not known else f"order `{value[:20]}`"
+            hint = (
+                "is.COLUMN=NAME, no.COLUMN=1, min.COLUMN=N, max.COLUMN=N, past=STAGE, sort=COLUMN, order=down, page=N"
+            )
+            raise CurateError(f"{shown} is no part of a query", hint=hint)
+
+
 def _number(key: str, value: str) -> float:
     try:
         found = float(value)
@@ -166,8 +185,23 @@ class Selection:
         order = np.argsort(values[here], kind="stable")[:count]
         return self.rows[here[order]].tolist()
 
-    def facets(self) -> list[dict[str, Any]]:
-        """For each column of names: `column`, `names` (with `documents` and `chosen`), `others` (names, documents), `none`."""
+    def beside(self, row: int) -> tuple[int | None, int | None]:
+        """The rows before and behind one in the order of the query; of one that is not among them those beside it as read."""
+        import numpy as np
+
+        order = self.rows if self.query.sort is None else np.array(self.first(len(self)), np.int64)
+        found = np.flatnonzero(order == row)
+        at = (
+            int(found[0]) if len(found) else int(np.searchsorted(order, row)) if self.query.sort is None else len(order)
+        )
+        behind = at + 1 if len(found) else at
+        return (int(order[at - 1]) if at else None, int(order[behind]) if behind < len(order) else None)
+
+    def facets(self, whole: Collection[str] = ()) -> list[dict[str, Any]]:
+        """For each column of names: `column`, `names` (with `documents` and `chosen`), `others` (names, documents), `none`.
+
+        Of columns in `whole` all names are told, of others the most frequent ones.
+        """
         import numpy as np
 
         found: list[dict[str, Any]] = []
@@ -177,7 +211,11 @@ class Selection:
             chosen = self.query.names.get(column, ())
             order = np.argsort(-counts[1:], kind="stable")
             order = order[counts[1:][order] > 0]
-            shown = [int(code) for number, code in enumerate(order) if number < SHOWN or facet.names[code] in chosen]
+            shown = [
+                int(code)
+                for number, code in enumerate(order)
+                if column in whole or number < SHOWN or facet.names[code] in chosen
+            ]
             rows = [
                 {"name": facet.names[code], "documents": int(counts[code + 1]), "chosen": facet.names[code] in chosen}
                 for code in shown
@@ -192,7 +230,7 @@ class Selection:
         return found
 
     def range(self, column: str, limits: Sequence[float] = ()) -> dict[str, Any]:
-        """Of a column of numbers, under the filters of the others: a histogram, how many were measured, and how many not."""
+        """Of a column of numbers, under the filters of the others: a histogram, of how many, and who is not in it."""
         import numpy as np
 
         values = self.columns.feature(column)[self.under_others("range", column)]
@@ -201,7 +239,8 @@ class Selection:
         return {
             "column": column, "least": self.query.least.get(column), "most": self.query.most.get(column),
             "edges": list(histogram.edges), "counts": list(histogram.counts["documents"]),
-            "logarithmic": histogram.logarithmic, "measured": len(known), "missing": len(values) - len(known),
+            "logarithmic": histogram.logarithmic, "measured": len(known), "infinite": int(np.isinf(values).sum()),
+            "missing": int(np.isnan(values).sum()),
         }  # fmt: skip
 
 

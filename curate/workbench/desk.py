@@ -10,9 +10,11 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
+from typing import Any
 
 from curate.browse.cache import Cache
 from curate.browse.columns import Columns
+from curate.dataset import refs
 from curate.dataset.reader import Dataset, open_dataset
 from curate.dataset.store import Store
 from curate.errors import CurateError
@@ -64,6 +66,31 @@ class Desk:
                     self._held.popitem(last=False)
             self._held.move_to_end(dataset.version)
             return self._held[dataset.version]
+
+    def replacing(self, asked: str) -> str | None:
+        """The version, as `NAME@ID`, that took the place of one that is asked for by an id that it has no more."""
+        dataset, at, wanted = asked.partition("@")
+        found = refs.resolve(self.store, asked)
+        named = not at or found.version.startswith(wanted) or wanted in refs.tags_of(self.store, dataset)
+        return None if named else f"{dataset}@{found.version[:12]}"
+
+    def about(self, asked: str | None, was: str | None) -> dict[str, Any]:
+        """What every page of a version tells: the gate that it `refused` at, and by which erasure it replaced another one."""
+        if asked is None:
+            return {}
+        found = refs.resolve(self.store, asked)
+        entries = refs.log(self.store, found.dataset)
+        mine = [one for one in entries if one["version"] == found.version]
+        passed = any(one["action"] == "commit" for one in mine)
+        gates = [one.get("gate") for one in mine if one["action"] == "refuse"]
+        told: dict[str, Any] = {"refused": gates[0] if gates and not passed else None}
+        lineage = (self.store.read_json(f"versions/{found.version}.json") or {}).get("lineage", {})
+        before = (was or "").partition("@")[2]
+        of = [one for one in lineage.get("erasures", ()) if before and one["of"].startswith(before)]
+        if of:
+            times = [one["time"] for one in entries if one.get("erasure") == of[0]["id"]]
+            told["replaced"] = {"version": was, "erasure": of[0]["id"], "time": times[0] if times else None}
+        return told
 
     @contextmanager
     def looking(self, seconds: float = SECONDS) -> Iterator[None]:

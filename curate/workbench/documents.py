@@ -8,10 +8,10 @@ from typing import Any
 
 from curate.browse.columns import Place
 from curate.browse.document import Texts, document, listed, texts_of
-from curate.browse.query import PAGE, Selection, read_query
+from curate.browse.query import PAGE, Selection, check_keys, read_query
 from curate.browse.search import search, words_of
-from curate.dataset.index import find
 from curate.dataset.reader import Dataset
+from curate.dataset.why import address_of
 from curate.errors import CurateError
 from curate.reports.charts import Small, multiples
 from curate.reports.numbers import measure
@@ -28,16 +28,20 @@ WINDOW = 20_000
 def documents(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> dict[str, Any]:
     """A page of documents, and the facets: every name with its count under the other filters."""
     with desk.version(path["version"]) as dataset:
+        check_keys(query, ("range", "names", "was"))
         columns, asked = desk.columns(dataset), read_query(query)
         chosen = Selection(columns, asked)
+        if asked.page > max(1, -(-len(chosen) // PAGE)):
+            raise CurateError(f"there is no page {asked.page}", hint=f"{len(chosen)} documents are shown {PAGE} a page")
         rows = chosen.page()
+        whole = [value for key, value in query if key == "names"]
         looked = [value for key, value in query if key == "range" and value]
         ranges = dict.fromkeys((*asked.least, *asked.most, *looked))
         return {
             **_named(dataset), "rows": columns.rows, "documents": len(chosen), "page": asked.page,
             "pages": max(1, -(-len(chosen) // PAGE)), "first": (asked.page - 1) * PAGE + 1,
             "query": asked.pairs(), "looked": looked, "sort": asked.sort, "down": asked.down, "past": asked.past,
-            "facets": chosen.facets(), "ranges": [chosen.range(column) for column in ranges],
+            "facets": chosen.facets(whole), "whole": whole, "ranges": [chosen.range(column) for column in ranges],
             "columns": columns.features, "not_counted": sorted(columns.left_out), "listed": listed(columns, dataset, rows),
         }  # fmt: skip
 
@@ -64,17 +68,15 @@ def _named(dataset: Dataset) -> dict[str, Any]:
 
 
 def place_of(desk: Desk, version: str, asked: str) -> Place:
-    """The place of the document of an id, or that was read from a place.
+    """The place of the document of an id, of the beginning of one, or that was read from a place.
 
     Raises:
         CurateError: There is none.
     """
     with desk.version(version) as dataset:
-        for place in (False, True):
-            known = find(dataset.store, dataset.manifest["indexes"], asked, place=place)
-            if known:
-                return Place(*known[0])
-        raise CurateError(f"there is no document `{asked[:80]}` in {version}", hint="an id, or where it was read")
+        if not asked.strip():
+            raise CurateError("there is no id to look for", hint="an id, the beginning of one, or where it was read")
+        return Place(*address_of(dataset, asked.strip()))
 
 
 def found(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> dict[str, Any]:
@@ -106,9 +108,10 @@ def one(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> di
         given = dict(query).get("at", "0")
         start = int(given) if given.isascii() and given.isdigit() and len(given) < 12 else 0
         row = columns.row(place)
-        beside = {"previous": row - 1 if row else None, "next": row + 1 if row + 1 < columns.rows else None}
+        asked = read_query(query)
+        beside = dict(zip(("previous", "next"), Selection(columns, asked).beside(row), strict=True))
         return {
-            **_named(dataset), **told, "rows": columns.rows,
+            **_named(dataset), **told, "rows": columns.rows, "query": asked.pairs(),
             "beside": {name: None if at is None else str(columns.place(at)) for name, at in beside.items()},
             "texts": _windows(texts, start, hidden=True) if texts else None,
         }  # fmt: skip

@@ -78,4 +78,3 @@ def test_garbage_collection_removes_what_was_kept_in_an_older_form(named):
     old.write_bytes(b"old")
     assert collect_garbage(named.store, keep_days=0, keep_last=1, dry_run=False)["browse"] == 1
     assert one.exists() and not old.exists()
-
