@@ -18,19 +18,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from curate.dataset.care import BROWSE, BROWSE_FORMAT
+from curate.dataset.care import BROWSE, BROWSE_FORMATS
+from curate.dataset.leases import lease
 from curate.dataset.state import IDENT, SIZE
-from curate.dataset.store import Store
+from curate.dataset.store import Store, object_name
+from curate.errors import CurateError
 from curate.files import write_durably
 from curate.reports.text import mask
 from curate.stages.selectors import PLACES, is_json, root
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import pyarrow as pa
 
 __all__ = ["Cache", "hash_of"]
 
+FORMAT = BROWSE_FORMATS[0]
+"""Raised when what is kept of an object changes: files of other formats are garbage."""
 HEADER = 64
 MOST_VALUES, LONGEST = 1000, 200
 """A column of strings of an object is kept where it has no more values than this, and none is longer (characters), or looks
@@ -62,7 +68,7 @@ class Cache:
         self.made = 0
         root = store.blobs.local_path("store.json")
         self._root = None if root is None else root.parent
-        self._folder = None if root is None else root.parent / BROWSE / str(BROWSE_FORMAT)
+        self._folder = None if root is None else root.parent / BROWSE / FORMAT
         self.kept = self._folder is not None
 
     def documents(self, name: str) -> pa.Table:
@@ -84,15 +90,23 @@ class Cache:
             return found
         self.made += 1
         made = make().combine_chunks()
-        if path is not None and self._root is not None and self.kept:
-            try:
-                (self._root / BROWSE).mkdir(mode=0o700, exist_ok=True)
-                aside = self._root / "temporary"  # what is left there half written is swept
-                aside.mkdir(exist_ok=True)
-                write_durably(path, _bytes(made), aside=aside, name=False)
-            except OSError:  # a full disk, a store of somebody else's: it works without, and the start page says so
-                self.kept = False
+        if path is not None and self.kept:
+            self._keep(name, path, made)
         return made
+
+    def _keep(self, name: str, path: Path, made: pa.Table) -> None:
+        """Write a file, unless an erasure or garbage collection is going on, or has taken the object meanwhile."""
+        assert self._root
+        try:
+            with suppress(CurateError), lease(self.store, "plan"):
+                if self.store.blobs.exists(object_name(name)):
+                    (self._root / BROWSE).mkdir(exist_ok=True)
+                    (self._root / BROWSE).chmod(0o700)
+                    aside = self._root / "temporary"  # what is left there half written is swept
+                    aside.mkdir(exist_ok=True)
+                    write_durably(path, _bytes(made), aside=aside, name=False)
+        except OSError:  # a full disk, a store of somebody else's: it works without, and the start page says so
+            self.kept = False
 
 
 def _bytes(table: pa.Table) -> bytes:

@@ -7,12 +7,13 @@ that hold a document are read.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from curate.browse.columns import KEPT, Columns, Place
+from curate.browse.masks import blocked, hidden, masked_facts
 from curate.dataset.annotations import said_of
 from curate.dataset.erased import erasures
 from curate.dataset.index import Address
@@ -22,7 +23,7 @@ from curate.dataset.runs import ids_of, records
 from curate.dataset.state import SIZE
 from curate.dataset.store import Store
 from curate.dataset.why import rows_of, why_at
-from curate.reports.text import mask, without
+from curate.reports.text import BLOCK, mask
 from curate.stages.selectors import EVERYTHING, edit_columns, joined, root, select
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 __all__ = ["Texts", "document", "listed", "read_rows", "texts_of"]
 
 NEIGHBOURS = 20
-EXCERPT = 300
+EXCERPT, SEARCHED = 300, 200_000
+"""Characters that a list shows of a text, and of how many the place of what is looked for is told."""
+WITHHELD = f"{BLOCK} (the text as read: what a stage replaced in it stands there in another form)"
+MOST_COUNTED = 1 << 28
+"""Characters that are compared to tell whether what was replaced stands in the text as read."""
 
 
 @dataclass(slots=True)
@@ -45,6 +50,7 @@ class Texts:
         final: Its text when it left the last stage that saw it.
         secrets: What stages replaced and gave spans for.
         spans: Where in the text as read the first stage that edited it said something stands: start, end, type.
+        withheld: Whether what a stage replaced stands in the text as read in another form, as an earlier stage edited it.
     """
 
     id: str | None
@@ -53,10 +59,14 @@ class Texts:
     final: str
     secrets: set[str] = field(default_factory=set)
     spans: list[tuple[int, int, str]] = field(default_factory=list)
+    withheld: bool = False
 
-    def shown(self, text: str) -> str:
-        """A text of it with what is personal blocked out."""
-        return mask(without(text, self.secrets))
+    def shown(self, text: str, start: int = 0, end: int | None = None) -> str:
+        """A text of it, or some characters of one, with what is personal blocked out."""
+        end = len(text) if end is None else min(end, len(text))
+        if self.withheld and text is self.raw and text != self.final:
+            return WITHHELD
+        return blocked(text, start, end, hidden(text, start, end, self.secrets))
 
 
 def read_rows(store: Store, name: str, rows: Sequence[int], columns: Sequence[str] | None = None) -> pa.Table:
@@ -126,8 +136,12 @@ def _note(document: Texts, edit: dict[str, Any], table: pa.Table, *, first: bool
     found = select(one, (column,)) if column in table.column_names else None
     strings = dict(zip(found.paths.to_pylist(), found.texts.to_pylist(), strict=True)) if found else {}
     text = strings.get(path, "")
-    document.secrets |= {text[span["start"] : span["end"]] for span in edit["spans"]}
-    if first and path == "text":
+    replaced = Counter(text[span["start"] : span["end"]] for span in edit["spans"])
+    document.secrets |= replaced.keys()
+    if not first:  # an earlier stage may have changed what stands there: then the text as read has it in another form
+        costs = len(document.raw) * len(replaced)
+        document.withheld |= costs > MOST_COUNTED or any(document.raw.count(one) < n for one, n in replaced.items())
+    elif path == "text":
         document.spans = [(span["start"], span["end"], span["type"]) for span in edit["spans"]]
 
 
@@ -149,31 +163,46 @@ def _edited(table: pa.Table, edits: Sequence[dict[str, Any]]) -> pa.Table:
 # ---- lists
 
 
-def listed(columns: Columns, dataset: Dataset, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """Rows of a version as a list shows them: `place, id, source, verdict, stage, reason, value, threshold, bytes, text`.
+def listed(
+    columns: Columns, dataset: Dataset, rows: Sequence[int], find: Callable[[str], list[tuple[int, int]]] | None = None
+) -> list[dict[str, Any]]:
+    """Rows as a list shows them: `place, id, source, verdict, stage, reason, value, threshold, bytes, text` and `marks`.
 
-    `text` is the beginning of the text as read, without what is personal.
+    `text` is the beginning of the text as read, without what is personal; where something is looked for (`find` says where it
+    stands in a text), the surroundings of its first place in the text that was searched, and `marks` its places there.
     """
     by_shard: dict[int, list[Place]] = defaultdict(list)
     for row in rows:
         place = columns.place(row)
         by_shard[place.shard].append(place)
-    found: dict[Place, tuple[str | None, str | None, str]] = {}
+    found: dict[Place, tuple[str | None, str | None, str, list[tuple[int, int]]]] = {}
     for number, places in by_shard.items():
         shard = columns.shards[number]
         read = [place for place in places if place.row >= 0]
         texts = texts_of(dataset.store, shard, [place.row for place in read]) if read else []
         for place, one in zip(read, texts, strict=True):
-            text = one.shown(one.raw[: 20 * EXCERPT])
-            found[place] = (one.id, one.source, text[:EXCERPT] + ("\u2026" if len(text) > EXCERPT else ""))
+            kept = columns.verdict[columns.row(place)] == KEPT
+            found[place] = (one.id, one.source, *_excerpt(one, one.final if find and kept else one.raw, find))
         for place in places:
             if place.row < 0 and shard.rejected:
                 row = dataset.store.read_table(shard.rejected).slice(-1 - place.row, 1).to_pylist()[0]
-                found[place] = (row["id"], row["source_uri"], mask(row["detail"] or ""))
+                found[place] = (row["id"], row["source_uri"], mask(row["detail"] or ""), [])
     return [_row(columns, row, *found[columns.place(row)]) for row in rows]
 
 
-def _row(columns: Columns, row: int, identity: str | None, source: str | None, text: str) -> dict[str, Any]:
+def _excerpt(
+    one: Texts, text: str, find: Callable[[str], list[tuple[int, int]]] | None
+) -> tuple[str, list[tuple[int, int]]]:
+    """Some characters of a text, and where what is looked for stands in them."""
+    at = next(iter(find(text[:SEARCHED])), (0, 0))[0] if find else 0
+    start = max(0, at - EXCERPT // 3) if at > EXCERPT // 2 else 0
+    shown = ("\u2026" if start else "") + one.shown(text, start, start + EXCERPT)
+    return shown + ("\u2026" if start + EXCERPT < len(text) else ""), find(shown) if find else []
+
+
+def _row(
+    columns: Columns, row: int, identity: str | None, source: str | None, text: str, marks: list[tuple[int, int]]
+) -> dict[str, Any]:
     told: dict[str, Any] = {"place": str(columns.place(row)), "id": identity, "source": source}
     for name in ("verdict", "stage", "reason"):
         facet = columns.facet(name)
@@ -182,7 +211,7 @@ def _row(columns: Columns, row: int, identity: str | None, source: str | None, t
     for name, values in (("value", columns.value), ("threshold", columns.threshold)):
         number = float(values[row])
         told[name] = None if number != number else number
-    return {**told, "bytes": int(columns.length[row]), "text": text}
+    return {**told, "bytes": int(columns.length[row]), "text": text, "marks": marks}
 
 
 # ---- one
@@ -209,7 +238,12 @@ def document(columns: Columns, dataset: Dataset, place: Place) -> tuple[dict[str
             neighbours.append({"how": how, "documents": len(rows), "first": shown})
     kept = int(columns.verdict[row]) == KEPT
     texts = texts_of(dataset.store, columns.shards[place.shard], [place.row])[0] if place.row >= 0 else None
-    told = {"place": str(place), "story": story, "neighbours": neighbours}
+    named = ("id", "source", "duplicate_of")  # what leads elsewhere
+    secrets = texts.secrets if texts else set[str]()
+    shown = {key: one if key in named else masked_facts(one, secrets) for key, one in story.items()}
+    if story["parent"]:
+        shown["parent"] |= {key: story["parent"][key] for key in named}
+    told = {"place": str(place), "story": shown, "neighbours": neighbours}
     erased = story["id"] is None and place.row >= 0
     told |= {"columns": columns.cells(place), "erasures": _erasures(dataset) if erased else []}
     told["trainings"] = _trainings(dataset, story["split"]) if kept else []

@@ -21,6 +21,9 @@ def browse(
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Refuse what pages write, and to show personal data.")
     ] = False,
+    index: Annotated[
+        bool, typer.Option(help="Index the texts of versions that are looked at, in the background; else searches scan.")
+    ] = True,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -32,7 +35,7 @@ def browse(
     from curate.dataset.find import find_store
     from curate.workbench.serve import open_server
 
-    server = open_server(find_store(store), version, port=port, read_only=read_only)
+    server = open_server(find_store(store), version, port=port, read_only=read_only, indexing=index)
     if as_json:
         print_json({"url": server.url, "store": server.store, "port": server.port, "read_only": read_only})
     else:

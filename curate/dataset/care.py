@@ -15,14 +15,13 @@ from curate.dataset.snapshots import pieces_of, pinned_versions, snapshot_object
 from curate.dataset.store import Store, object_name
 from curate.errors import CurateError, DamagedError
 
-__all__ = ["BROWSE", "BROWSE_FORMAT", "KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
+__all__ = ["BROWSE", "BROWSE_FORMATS", "KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
 
 REMEDY = "remove these files and run the pipeline again, which makes them anew; or restore them from a backup"
 KEEP_LAST = 5
-BROWSE = "browse"
-"""Folder of what `curate browse` keeps of single objects; a cache (curate/browse/cache.py)."""
-BROWSE_FORMAT = 2
-"""Folder in it of narrow columns; raised when what is kept of an object changes: lower ones are garbage."""
+BROWSE, BROWSE_FORMATS = "browse", ("2", "text-1")
+"""Folder of what `curate browse` keeps of single objects, and those in it that are of today's formats: a cache
+(curate/browse/cache.py, curate/browse/text.py)."""
 
 
 def verify(dataset: Dataset) -> dict[str, Any]:
@@ -152,7 +151,7 @@ def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
     receipts = _old_receipts(store, needed, oldest)
     objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
     there = {_stem(blob) for blob in store.blobs.list("objects")} - {_stem(blob) for blob in objects}
-    browse = [blob for blob in store.blobs.list(BROWSE) if _stem(blob) not in there or _outdated(blob)]
+    browse = [blob for blob in store.blobs.list(BROWSE) if _browsed(blob) not in there]
     return _Garbage(versions, snapshots, receipts, objects, _token_folders(store, stay, oldest), browse)
 
 
@@ -170,10 +169,10 @@ def _needed_by(store: Store, version: str) -> set[str]:
         ) from error
 
 
-def _outdated(blob: Blob) -> bool:
-    """Whether a file of the browser's cache has a form that is not read any more."""
-    folder = blob.name.split("/")[1]
-    return folder.isdigit() and folder != str(BROWSE_FORMAT)
+def _browsed(blob: Blob) -> str:
+    """The object that a file in `browse/FORMAT/ab/` is of, or in a folder of its name there; of older formats none."""
+    parts = blob.name.split("/")
+    return parts[3].partition(".")[0] if len(parts) > 3 and parts[1] in BROWSE_FORMATS else ""
 
 
 def _stem(blob: Blob) -> str:

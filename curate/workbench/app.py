@@ -7,7 +7,7 @@ and no text of a document.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -19,6 +19,7 @@ from curate.workbench import comparing, documents, overview, thresholds
 from curate.workbench.desk import Desk
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -113,7 +114,7 @@ def _replaced(desk: Desk, request: Request) -> Response | None:
 
 
 def _reveal(desk: Desk, request: Request) -> Response:
-    return _json(documents.revealed(desk, request.path_params))
+    return _json(documents.revealed(desk, request.path_params, list(request.query_params.multi_items())))
 
 
 def _static(request: Request) -> Response:
@@ -132,9 +133,14 @@ def _static(request: Request) -> Response:
 def _html(template: str, facts: dict[str, Any], *, status: int = 200, **more: Any) -> Response:
     from starlette.responses import Response
 
-    jinja = environment(HERE / "templates")
-    text = jinja.get_template(template).render(**facts, **more, link=link)
+    text = _templates().get_template(template).render(**facts, **more, link=link)
     return Response(text.encode("utf-8", "replace"), status, {"content-type": "text/html; charset=utf-8"})
+
+
+@cache
+def _templates() -> Environment:
+    """The pages' templates, compiled once."""
+    return environment(HERE / "templates")
 
 
 def link(query: Sequence[tuple[str, str]], **more: str) -> str:

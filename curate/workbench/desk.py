@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from subprocess import Popen
 from threading import Event, Lock, Thread
 from typing import Any
 
 from curate.browse.cache import Cache
 from curate.browse.columns import Columns
+from curate.browse.indexing import start
+from curate.browse.search import objects_of
+from curate.browse.text import TextIndex
 from curate.dataset import refs
 from curate.dataset.reader import Dataset, open_dataset
 from curate.dataset.store import Store
@@ -33,12 +37,19 @@ class Desk:
     Attributes:
         store: The store.
         cache: Its narrow columns.
+        index: Its indexes of texts.
         read_only: Whether nothing may be written by a page.
+
+    Args:
+        store: The store.
+        read_only: Whether nothing may be written by a page.
+        indexing: Whether the texts of versions that are looked at are indexed, in another process.
     """
 
-    def __init__(self, store: Store, *, read_only: bool = False) -> None:
+    def __init__(self, store: Store, *, read_only: bool = False, indexing: bool = False) -> None:
         self.store, self.read_only = store, read_only
-        self.cache = Cache(store)
+        self.cache, self.index = Cache(store), TextIndex(store)
+        self._indexing, self._building = indexing, dict[str, Popen[bytes]]()
         self._held: OrderedDict[str, Columns] = OrderedDict()
         self._lock = Lock()
 
@@ -56,6 +67,7 @@ class Desk:
         """Forget what is in memory of versions that are not there any more: erased, or collected."""
         for version in [one for one in list(self._held) if not self.store.blobs.exists(f"versions/{one}.json")]:
             self._held.pop(version, None)
+        self.index.let_go()
 
     def columns(self, dataset: Dataset) -> Columns:
         """The columns of a version; made by one, where two ask at once."""
@@ -65,7 +77,35 @@ class Desk:
                 while len(self._held) > MOST:
                     self._held.popitem(last=False)
             self._held.move_to_end(dataset.version)
-            return self._held[dataset.version]
+            columns = self._held[dataset.version]
+        self._begin_to_index(dataset)
+        return columns
+
+    def indexed(self, columns: Columns, dataset: Dataset) -> int:
+        """How many documents of a version the index knows."""
+        there: dict[str, bool] = {}
+        done = 0
+        for shard, names in zip(columns.shards, objects_of(columns, dataset), strict=True):
+            there |= {name: name in self.index for name in names if name and name not in there}
+            done += shard.documents if all(there[name] for name in names if name) else 0
+        return done
+
+    @property
+    def building(self) -> bool:
+        """Whether texts are being indexed."""
+        return any(one.poll() is None for one in list(self._building.values()))
+
+    def close(self) -> None:
+        """End what is indexing."""
+        for one in self._building.values():
+            assert one.stdin
+            one.stdin.close()
+            one.wait()
+
+    def _begin_to_index(self, dataset: Dataset) -> None:
+        """Have a version indexed by another process, once, where indexes can be kept."""
+        if self._indexing and self.cache.kept and dataset.version not in self._building:
+            self._building[dataset.version] = start(self.store, f"{dataset.name}@{dataset.version}")
 
     def replacing(self, asked: str) -> str | None:
         """The version, as `NAME@ID`, that took the place of one that is asked for by an id that it has no more."""

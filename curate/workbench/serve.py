@@ -51,11 +51,16 @@ class Server:
         level = "error" if os.environ.get("CURATE_DEBUG") else "critical"
         options: dict[str, Any] = {"log_level": level, "access_log": False, "server_header": False}
         sys.stdout.flush()
-        with self._desk.looking():
-            uvicorn.Server(uvicorn.Config(self.app, **options)).run(sockets=[self._socket])  # type: ignore[arg-type]
+        try:
+            with self._desk.looking():
+                uvicorn.Server(uvicorn.Config(self.app, **options)).run(sockets=[self._socket])  # type: ignore[arg-type]
+        finally:
+            self._desk.close()
 
 
-def open_server(store: Store, version: str | None = None, *, port: int = 0, read_only: bool = False) -> Server:
+def open_server(
+    store: Store, version: str | None = None, *, port: int = 0, read_only: bool = False, indexing: bool = False
+) -> Server:
     """A server over a store, which listens on a port of this machine.
 
     Args:
@@ -63,12 +68,13 @@ def open_server(store: Store, version: str | None = None, *, port: int = 0, read
         version: What the address leads to; None: the first page.
         port: 0 takes a free one.
         read_only: Whether nothing may be written by a page.
+        indexing: Whether texts are indexed, by another process.
 
     Raises:
         MachineError: A package is missing.
         CurateError: There is no such version, or the port is taken.
     """
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    missing = [name for name in ("starlette", "uvicorn", "tantivy") if find_spec(name) is None]
     if missing:
         raise MachineError(f"`curate browse` needs {', '.join(missing)}", hint="pip install 'curate-lm[browse]'")
     path = "/"
@@ -85,4 +91,4 @@ def open_server(store: Store, version: str | None = None, *, port: int = 0, read
         raise CurateError(
             f"port {port} cannot be used: {error.strerror}", hint="without --port a free one is taken"
         ) from None
-    return Server(Desk(store, read_only=read_only), listening, path)
+    return Server(Desk(store, read_only=read_only, indexing=indexing), listening, path)

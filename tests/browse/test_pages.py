@@ -98,7 +98,8 @@ def test_what_looks_personal_or_a_stage_found_to_be_is_hidden_everywhere(pages, 
             assert page.status_code == 200
             assert "ann@example.org" not in page.text and "212 555" not in page.text
     told = facts(pages, f"/v/{books}/search.json?q=contact")["listed"][0]
-    assert BLOCK in told["text"]
+    assert "<EMAIL>" in told["text"] and [told["text"][one:end] for one, end in told["marks"]] == ["contact"]
+    assert BLOCK in facts(pages, f"/v/{books}/d/{told['place']}.json")["texts"]["raw"]
     for kind in ("", ".json"):
         assert "ann@example.org" not in pages.get(f"/v/{books}/d/{told['place']}{kind}").text
 

@@ -78,6 +78,7 @@ function reveal(form) {
     marked(document.getElementById("raw"), told.texts.raw, told.spans);
     const final = document.getElementById("final");
     if (final) final.textContent = told.texts.final;
+    document.getElementById("hidden")?.remove();
     form.remove();
   });
 }
