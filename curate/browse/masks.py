@@ -16,15 +16,16 @@ __all__ = ["across", "blocked", "hidden", "masked_facts"]
 
 ANCHOR = 24
 """Characters that a passage is found again by."""
-MARGIN = 2000
-"""Characters beside a piece that are looked at; more where something longer was found."""
+BEFORE, MARGIN = 25_000, 8_000
+"""Characters before and behind a piece that are looked at, more where something longer was found: a private key is known by
+its first line, a token by its end."""
 
 
 def hidden(text: str, start: int, end: int, secrets: Collection[str] = ()) -> list[tuple[int, int]]:
     """Where between two characters of a text something is to be blocked out: in order, none over or beside another."""
-    margin = max(MARGIN, 2 * max(map(len, secrets), default=0))
-    first = max(0, start - margin)
-    piece = text[first : end + margin]
+    longest = 2 * max(map(len, secrets), default=0)
+    first = max(0, start - max(BEFORE, longest))
+    piece = text[first : end + max(MARGIN, longest)]
     spans = [*personal(piece), *(one[:2] for one in find_secrets(piece))]
     for secret in secrets:
         at = piece.find(secret) if secret else -1

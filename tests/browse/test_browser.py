@@ -79,7 +79,7 @@ def test_a_slider_counts_as_it_is_drawn_and_a_permalink_shows_the_same(browser, 
     assert tab.evaluate("location.search") == "?set.quality.min_words=8"
     assert tab.evaluate("[window.scrollY, document.activeElement.type]") == [60, "range"]
     shown = {name: int(text(tab, f"#{name}")) for name in ("before", "now", "unknown")}
-    assert shown == expected["documents"] and shown["now"] < shown["before"]
+    assert shown.items() <= expected["documents"].items() and shown["now"] < shown["before"]
     assert text(tab, "#command code") == "curate run pipeline.yaml --set quality.min_words=8"
     other = at(browser, f"{page_of}/what-if?set.quality.min_words=8")
     assert {name: int(text(other, f"#{name}")) for name in shown} == shown

@@ -114,3 +114,19 @@ def test_what_changed_is_shown_word_by_word_and_masked(many):
     assert "three four" in page.text and "one two three" not in page.text  # what one version found is hidden in both
     assert "ann@example.org" not in page.text
     assert pages.get(f"/v/{after}/diff?with={before}&list=else").status_code == 404
+
+
+def test_runs_on_different_versions_are_not_shown_as_comparable(many):
+    from curate.dataset.refs import resolve
+    from curate.dataset.runs import records
+
+    pages, before, after, project = many
+    for name, version in (("one", before), ("two", after)):
+        full = resolve(project.store, version).version
+        project.train(name, [{"step": 1, "loss": 2.0}], version=full, project=name)
+    ids = [one["id"] for one in records(project.store, "training")]
+    told = pages.get(f"/runs.json?id={ids[0]}&id={ids[1]}").json()
+    assert told["measured_on_different"] and [one["data"] for one in told["chosen"]] == [before, after]
+    page = pages.get(f"/runs?id={ids[0]}&id={ids[1]}").text
+    assert "cannot be compared" in page and f"/v/{after.replace('@', '%40')}/diff?with=" in page
+    assert not pages.get(f"/runs.json?id={ids[0]}").json()["measured_on_different"]
