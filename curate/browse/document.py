@@ -116,7 +116,7 @@ def texts_of(store: Store, shard: Shard, rows: Sequence[int]) -> list[Texts]:
             _note(found[one["row"]], one, table, first=one["row"] not in touched)
         touched |= {one["row"] for one in edits}
         table = _edited(table, edits)
-    for one, final in zip(found, _joined(table), strict=True):
+    for one, final in zip(found, _joined(table) if touched else raw, strict=True):
         one.final = final
     return found
 
@@ -240,7 +240,7 @@ def document(columns: Columns, dataset: Dataset, place: Place) -> tuple[dict[str
     texts = texts_of(dataset.store, columns.shards[place.shard], [place.row])[0] if place.row >= 0 else None
     named = ("id", "source", "duplicate_of")  # what leads elsewhere
     secrets = texts.secrets if texts else set[str]()
-    shown = {key: one if key in named else masked_facts(one, secrets) for key, one in story.items()}
+    shown = {**masked_facts(story, secrets), **{key: story[key] for key in named}}
     if story["parent"]:
         shown["parent"] |= {key: story["parent"][key] for key in named}
     told = {"place": str(place), "story": shown, "neighbours": neighbours}

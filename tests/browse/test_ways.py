@@ -124,7 +124,7 @@ def test_runs_on_different_versions_are_not_shown_as_comparable(many):
     for name, version in (("one", before), ("two", after)):
         full = resolve(project.store, version).version
         project.train(name, [{"step": 1, "loss": 2.0}], version=full, project=name)
-    ids = [one["id"] for one in records(project.store, "training")]
+    ids = [one["id"] for one in sorted(records(project.store, "training"), key=lambda one: one["name"])]
     told = pages.get(f"/runs.json?id={ids[0]}&id={ids[1]}").json()
     assert told["measured_on_different"] and [one["data"] for one in told["chosen"]] == [before, after]
     page = pages.get(f"/runs?id={ids[0]}&id={ids[1]}").text
