@@ -13,7 +13,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from threading import RLock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from curate.browse.cache import IDENTITY, LEFT_OUT, LENGTH, OTHER, Cache, hash_of
 from curate.dataset.ledger import Shard, Step
@@ -102,6 +102,7 @@ class Columns:
         self._held: OrderedDict[str, np.ndarray] = OrderedDict()
         self._facets: dict[str, Facet] = {}
         self._measured: dict[str, list[tuple[int, pa.Table]]] = {}
+        self._edits: dict[str, list[np.ndarray]] = {}
         self._lock = RLock()
         for number, shard in enumerate(self.shards):
             self._documents(number, shard, cache)
@@ -111,6 +112,7 @@ class Columns:
         self._beside(dataset, cache)
         for name in self.left_out:  # of some shards alone they would tell of those alone
             self._names.pop(name, None)
+            self._numbers.pop(name, None)
 
     # ---- reading
 
@@ -142,12 +144,13 @@ class Columns:
         if not step.verdicts:
             return
         table = cache.verdicts(step.verdicts)
-        self.left_out.update(json.loads((table.schema.metadata or {}).get(LEFT_OUT, b"[]")))
+        self.left_out.update(map(self._called, _left_out(table)))
         said = table.column("verdict").combine_chunks()
         verdicts = [VERDICTS.index(one) if one in VERDICTS else -1 for one in said.dictionary.to_pylist()]
         kinds = np.array([*verdicts, -1], np.int8)[said.indices.to_numpy()] if len(said) else np.zeros(0, np.int8)
         rows = table.column("row").to_numpy() + int(self.starts[number])
         self.edited[rows[kinds < 0]] = True
+        self._edits.setdefault(step.stage, []).append(rows[kinds < 0])
         removed = kinds > 0
         rows = rows[removed]
         reasons = table.column("reason").combine_chunks()
@@ -183,13 +186,17 @@ class Columns:
     def _note(self, number: int, table: pa.Table, before: str, own: Sequence[str]) -> None:
         import pyarrow.types as types
 
-        self.left_out.update(before + name for name in json.loads((table.schema.metadata or {}).get(LEFT_OUT, b"[]")))
+        self.left_out.update(self._called(name, before) for name in _left_out(table))
         for field in table.schema:
             if field.name not in own:
                 known = self._names if types.is_dictionary(field.type) else self._numbers
-                name = before + field.name
-                name = f"column.{name}" if name in (*OWN, "length") else name
-                known.setdefault(name, []).append((number, table, field.name))
+                known.setdefault(self._called(field.name, before), []).append((number, table, field.name))
+
+    def _called(self, column: str, before: str = "") -> str:
+        """The name of a column here; of one of the documents, that something of ours or of a stage may have, with `column.`."""
+        stage = column.partition(".")[0]
+        taken = column in (*OWN, "length") or stage == "column" or ("." in column and stage in self.stages)
+        return before + column if before or not taken else f"column.{column}"
 
     # ---- what is asked for
 
@@ -296,6 +303,15 @@ class Columns:
         here = np.repeat(np.array(there, bool), np.diff(self.starts))
         return here & ((self.verdict == KEPT) | (self.gone > number))
 
+    def edited_by(self, stage: str) -> np.ndarray:
+        """Which rows a stage edited (bool)."""
+        import numpy as np
+
+        found = np.zeros(self.rows, bool)
+        for rows in self._edits.get(stage, ()):
+            found[rows] = True
+        return found
+
     def place(self, row: int) -> Place:
         """Where the document of a row is."""
         import numpy as np
@@ -318,6 +334,15 @@ class Columns:
                 return int(self.starts[place.shard]) + inside
         raise CurateError(f"there is no document at `{place}` in this version")
 
+    def own(self, row: int) -> dict[str, Any]:
+        """What columns of names say of a document, but those that every version has."""
+        found: dict[str, Any] = {}
+        for name in self._names:
+            facet = self.facet(name)
+            if facet.codes[row] >= 0:
+                found[name] = facet.names[facet.codes[row]]
+        return found
+
     def like(self, row: int) -> Iterator[tuple[str, np.ndarray]]:
         """Neighbours of a document, as the stages that compare said: how they are alike, and their rows."""
         import numpy as np
@@ -332,6 +357,10 @@ class Columns:
             yield "duplicates the same", fellows[fellows != row]
         if mine:
             yield "is duplicated by", np.flatnonzero(self.other == mine)
+
+
+def _left_out(table: pa.Table) -> list[str]:
+    return json.loads((table.schema.metadata or {}).get(LEFT_OUT, b"[]"))
 
 
 def _unknown(name: str, known: Sequence[str]) -> CurateError:

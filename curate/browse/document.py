@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.browse.columns import KEPT, Columns, Place
 from curate.browse.masks import blocked, hidden, masked_facts
+from curate.dataset import refs
 from curate.dataset.annotations import said_of
 from curate.dataset.index import Address
 from curate.dataset.ledger import Shard
@@ -244,8 +245,15 @@ def document(columns: Columns, dataset: Dataset, place: Place) -> tuple[dict[str
 
 
 def _trainings(dataset: Dataset, split: str | None) -> list[dict[str, Any]]:
-    """Runs that trained on the version; of other splits than `train` they saw nothing but what they measured."""
+    """Runs that trained on the version, or on what an erasure made it of; of other splits than `train` they only measured."""
     if split not in (None, "train"):
         return []
-    found = records(dataset.store, "training", version=dataset.version)
+    names = {dataset.version}
+    for entry in refs.log(dataset.store, dataset.name):
+        if entry["version"] == dataset.version:
+            names |= {*entry.get("succeeds", ()), *([entry["upgraded_from"]] if "upgraded_from" in entry else ())}
+    found = [
+        one for one in records(dataset.store, "training")
+        if any(thing.get("id") in names for thing in (*one["inputs"], *one["outputs"]))
+    ]  # fmt: skip
     return [{"run": one["name"], "state": one["state"], "began": one["began"]} for one in found]

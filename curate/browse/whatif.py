@@ -8,8 +8,11 @@ told but the command that does. 8 rules over a million documents: benchmarks/bro
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from shlex import quote
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from curate.browse.columns import KEPT, VERDICTS, Columns
 from curate.browse.document import listed
@@ -43,6 +46,10 @@ class WhatIf:
         for row in columns.manifest["stages"]:
             if row["kind"] == "filter":
                 self._take(row)
+            elif row["kind"] == "global" and row["settings"]:
+                self.why_not[row["id"]] = (
+                    "it compares documents with each other: what else it would find, only a run can tell"
+                )
 
     def _take(self, row: Mapping[str, Any]) -> None:
         name = row["id"]
@@ -71,6 +78,8 @@ class WhatIf:
                 value = getattr(stage, setting)
                 rule = self._rule_of(stage, setting)
                 if rule is None:
+                    why = "it is not set" if value is None else "it is not one bound of one number"
+                    self.why_not[f"{name}.{setting}"] = why
                     continue
                 column = f"{name}.{rule.feature}"
                 values = self.columns.feature(column)
@@ -82,7 +91,7 @@ class WhatIf:
                     "logarithmic": histogram.logarithmic,
                     "least": float(min(known.min(), value)) if len(known) else float(value),
                     "most": float(max(known.max(), value)) if len(known) else float(value),
-                    "whole": isinstance(value, int), "measured": len(known), "missing": int(np.isnan(values).sum()),
+                    "whole": isinstance(value, int), "measured": len(known), "missing": len(values) - len(known),
                 })  # fmt: skip
         return found
 
@@ -116,6 +125,8 @@ class WhatIf:
                 why = f": {self.why_not[name]}" if name in self.why_not else ""
                 shown = f"there is: {', '.join(known[:12])}" if known else "`curate what-if` tells more"
                 raise CurateError(f"`{key}` cannot be moved here{why}", hint=did_you_mean(key, known) or shown)
+            if not isfinite(value):
+                raise CurateError(f"`{key}` is no number: `{value}`", hint="such as 0.25 or 100")
             before = getattr(self.filters[name], setting)
             now = int(value) if isinstance(before, int) and value == int(value) else value
             if now != before:
@@ -125,8 +136,8 @@ class WhatIf:
                 _with(self.filters[name], settings)
             except ValueError as error:
                 told = ", ".join(f"{setting}={value:g}" for setting, value in settings.items())
-                reason = str(error).splitlines()[2:3] or [str(error)]
-                raise CurateError(f"`{name}` cannot have {told}", hint=reason[0].strip()) from error
+                reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
+                raise CurateError(f"`{name}` cannot have {told}", hint=reason[:1].lower() + reason[1:]) from error
         return changes
 
     def tell(self, changes: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

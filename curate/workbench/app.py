@@ -6,12 +6,14 @@ and no text of a document.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from curate.dataset.refs import tags_of
 from curate.errors import CurateError
 from curate.reports.html import STYLE, environment
 from curate.terminal import json_text
@@ -60,14 +62,21 @@ def make_app(desk: Desk) -> Starlette:
         json_path = "/index.json" if path == "/" else f"{path}.json"
         routes.append(Route(json_path, partial(_as_json, desk, page), methods=["GET"]))
         routes.append(Route(path, partial(_as_page, desk, page), methods=["GET"]))
-    routes.append(Route("/v/{version}/document", partial(_found, desk), methods=["GET"]))
+    for end in ("", ".json"):
+        routes.append(Route(f"/v/{{version}}/document{end}", partial(_found, desk, end), methods=["GET"]))
     routes.append(Route("/v/{version}/d/{place}/reveal", partial(_reveal, desk), methods=["POST"]))
     handlers: dict[Any, Any] = {CurateError: _told, HTTPException: _not_there, Exception: _broken}
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
 def _facts(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> dict[str, Any]:
-    return page[0](desk, request.path_params, list(request.query_params.multi_items()))
+    """What a page tells; of a version that is asked for by an id that it had before an erasure, that too."""
+    desk.let_go()
+    facts = page[0](desk, request.path_params, list(request.query_params.multi_items()))
+    name, at, asked = str(request.path_params.get("version", "")).partition("@")
+    if at and "id" in facts and not facts["id"].startswith(asked) and asked not in tags_of(desk.store, name):
+        facts["instead_of"] = f"{name}@{asked}"
+    return facts
 
 
 def _as_json(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> Response:
@@ -80,12 +89,12 @@ def _as_page(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> Resp
     return _html(page[1], {**facts, **page[2](facts)}, asked=where, read_only=desk.read_only)
 
 
-def _found(desk: Desk, request: Request) -> Response:
+def _found(desk: Desk, end: str, request: Request) -> Response:
     from starlette.responses import RedirectResponse
 
     version, asked = request.path_params["version"], request.query_params.get("id", "")
     place = documents.place_of(desk, version, asked)
-    return RedirectResponse(f"/v/{quote(version, safe='')}/d/{place}", 303)
+    return RedirectResponse(f"/v/{quote(version, safe='')}/d/{place}{end}", 303)
 
 
 def _reveal(desk: Desk, request: Request) -> Response:
@@ -135,7 +144,7 @@ def _wants_json(request: Request) -> bool:
 
 def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, CurateError)
-    status = 404 if error.problem.startswith("there is no ") else 400
+    status = 404 if re.match("there is no |dataset .* has no tag or version", error.problem) else 400
     return _error(request, status, error.records())
 
 

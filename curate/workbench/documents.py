@@ -11,6 +11,7 @@ from curate.browse.document import Texts, document, listed, texts_of
 from curate.browse.masks import across
 from curate.browse.query import PAGE, Selection, read_query
 from curate.browse.search import Pattern, search
+from curate.dataset.erased import Erased, dataset_of
 from curate.dataset.index import find
 from curate.dataset.reader import Dataset
 from curate.errors import CurateError
@@ -34,12 +35,13 @@ def documents(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]])
         chosen = Selection(columns, asked)
         rows = chosen.page()
         looked = [value for key, value in query if key == "range" and value]
+        whole = [value for key, value in query if key == "names" and value]
         ranges = dict.fromkeys((*asked.least, *asked.most, *looked))
         return {
             **_named(dataset), "rows": columns.rows, "documents": len(chosen), "page": asked.page,
             "pages": max(1, -(-len(chosen) // PAGE)), "first": (asked.page - 1) * PAGE + 1,
             "query": asked.pairs(), "looked": looked, "sort": asked.sort, "down": asked.down, "past": asked.past,
-            "facets": chosen.facets(), "ranges": [chosen.range(column) for column in ranges],
+            "facets": chosen.facets(whole), "ranges": [chosen.range(column) for column in ranges],
             "columns": columns.features, "not_counted": sorted(columns.left_out), "listed": listed(columns, dataset, rows),
         }  # fmt: skip
 
@@ -76,6 +78,17 @@ def place_of(desk: Desk, version: str, asked: str) -> Place:
             known = find(dataset.store, dataset.manifest["indexes"], asked, place=place)
             if known:
                 return Place(*known[0])
+        for number, shard in enumerate(dataset.ledger()):
+            rejected = dataset.store.read_table(shard.rejected, ["id", "source_uri"]) if shard.rejected else None
+            for row, one in enumerate(rejected.to_pylist() if rejected else ()):
+                if asked in (one["id"], one["source_uri"]):
+                    return Place(number, -1 - row)
+        erased = Erased.of(dataset.store)
+        if erased and (record := erased.gone(asked, dataset_of(dataset.name))):
+            raise CurateError(
+                f"there is no document `{asked[:80]}` any more: erasure {record['id']}, begun {record['began']}",
+                hint=f"`curate why {dataset.name} {asked[:80]}` tells as much",
+            )
         raise CurateError(f"there is no document `{asked[:80]}` in {version}", hint="an id, or where it was read")
 
 
@@ -116,10 +129,12 @@ def one(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> di
     with desk.version(path["version"]) as dataset:
         columns, place = desk.columns(dataset), Place.read(path["place"])
         told, texts = document(columns, dataset, place)
-        row = columns.row(place)
-        beside = {"previous": row - 1 if row else None, "next": row + 1 if row + 1 < columns.rows else None}
+        row, asked = columns.row(place), read_query(query)
+        beside = (Selection(columns, asked).beside(row) if asked.pairs() else None) or {
+            "previous": row - 1 if row else None, "next": row + 1 if row + 1 < columns.rows else None,
+        }  # fmt: skip
         return {
-            **_named(dataset), **told, "rows": columns.rows,
+            **_named(dataset), **told, "rows": columns.rows, "query": asked.pairs(), "columns": columns.own(row),
             "beside": {name: None if at is None else str(columns.place(at)) for name, at in beside.items()},
             "texts": _windows(texts, _start(query), hidden=True) if texts else None,
         }  # fmt: skip

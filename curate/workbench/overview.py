@@ -22,11 +22,11 @@ def start(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> 
     for name in refs.datasets(desk.store):
         tags, told = refs.tags_of(desk.store, name), dict[str, dict[str, Any]]()
         for entry in refs.log(desk.store, name):
-            if entry["action"] in ("commit", "erase") and entry["version"] not in told:
+            if entry["action"] in ("commit", "refuse") and entry["version"] not in told:
                 manifest = desk.store.read_json(f"versions/{entry['version']}.json")
                 if manifest:
                     told[entry["version"]] = {
-                        "name": f"{name}@{entry['version'][:12]}", "time": entry.get("time"),
+                        "name": f"{name}@{entry['version'][:12]}", "time": entry.get("time"), "gate": entry.get("gate"),
                         "tags": sorted(tag for tag, version in tags.items() if version == entry["version"]),
                         "documents": manifest["documents"], "text_bytes": manifest["text_bytes"],
                     }  # fmt: skip
@@ -37,9 +37,15 @@ def start(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> 
     folders = ("objects", "versions", "receipts", "measured", "annotations", "tokens", "browse")
     disk = {name: sum(blob.size for blob in desk.store.blobs.list(name)) for name in folders}
     return {
-        "store": desk.store.location, "datasets": datasets, "runs": runs[:NEWEST], "more_runs": max(0, len(runs) - NEWEST),
+        "store": _place(desk), "datasets": datasets, "runs": runs[:NEWEST], "more_runs": max(0, len(runs) - NEWEST),
         "disk": disk, "kept": desk.cache.kept,
     }  # fmt: skip
+
+
+def _place(desk: Desk) -> str:
+    """Where the store is, whole: two of them are told apart by it."""
+    here = desk.store.blobs.local_path("store.json")
+    return desk.store.location if here is None else str(here.parent.resolve())
 
 
 def funnel(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def funnel(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) ->
 def _others(desk: Desk, name: str, version: str) -> list[str]:
     """The dataset's other versions, newest first, to be compared with."""
     there = dict.fromkeys(
-        entry["version"] for entry in refs.log(desk.store, name) if entry["action"] in ("commit", "erase")
+        entry["version"] for entry in refs.log(desk.store, name) if entry["action"] in ("commit", "refuse")
     )
     left = [one for one in there if one != version and desk.store.blobs.exists(f"versions/{one}.json")]
     return [f"{name}@{one[:12]}" for one in left[:NEWEST]]

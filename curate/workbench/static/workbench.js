@@ -66,7 +66,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   const to = { j: "a[rel=next]", k: "a[rel=prev]" }[event.key];
   if (to) document.querySelector(to)?.click();
-  const field = document.getElementById("q");
+  const field = document.getElementById("q") || document.getElementById("id");
   if (event.key === "/" && field) { event.preventDefault(); field.focus(); }
 });
 for (const form of document.querySelectorAll("form#what-if")) sliders(form);
