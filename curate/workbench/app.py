@@ -66,7 +66,9 @@ def make_app(desk: Desk) -> Starlette:
         routes.append(Route(f"/v/{{version}}/document{end}", partial(_found, desk, end), methods=["GET"]))
     routes.append(Route("/v/{version}/d/{place}/reveal", partial(_reveal, desk), methods=["POST"]))
     handlers: dict[Any, Any] = {CurateError: _told, HTTPException: _not_there, Exception: _broken}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    made = Starlette(routes=routes, exception_handlers=handlers)
+    made.state.desk = desk
+    return made
 
 
 def _facts(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> dict[str, Any]:
