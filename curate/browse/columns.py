@@ -105,6 +105,7 @@ class Columns:
         self._held: OrderedDict[str, np.ndarray] = OrderedDict()
         self._facets: dict[str, Facet] = {}
         self._measured: dict[str, list[tuple[int, pa.Table]]] = {}
+        self._edits: dict[str, list[np.ndarray]] = {}
         self._lock = RLock()
         for number, shard in enumerate(self.shards):
             self._documents(number, shard, cache)
@@ -154,6 +155,7 @@ class Columns:
         kinds = np.array([*verdicts, -1], np.int8)[said.indices.to_numpy()] if len(said) else np.zeros(0, np.int8)
         rows = table.column("row").to_numpy() + int(self.starts[number])
         self.edited[rows[kinds < 0]] = True
+        self._edits.setdefault(step.stage, []).append(rows[kinds < 0])
         removed = kinds > 0
         rows = rows[removed]
         reasons = table.column("reason").combine_chunks()
@@ -310,6 +312,15 @@ class Columns:
         there = [one == number if source and source[0]["kind"] == "source" else one <= number for one in began]
         here = np.repeat(np.array(there, bool), np.diff(self.starts))
         return here & ((self.verdict == KEPT) | (self.gone > number))
+
+    def edited_by(self, stage: str) -> np.ndarray:
+        """Which rows a stage edited (bool)."""
+        import numpy as np
+
+        found = np.zeros(self.rows, bool)
+        for rows in self._edits.get(stage, ()):
+            found[rows] = True
+        return found
 
     def place(self, row: int) -> Place:
         """Where the document of a row is."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from curate.browse.columns import KEPT, Columns, Place
 from curate.browse.masks import blocked, hidden, masked_facts
+from curate.dataset import refs
 from curate.dataset.annotations import said_of
 from curate.dataset.erased import erasures
 from curate.dataset.index import Address
@@ -258,8 +259,12 @@ def _erasures(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def _trainings(dataset: Dataset, split: str | None) -> list[dict[str, Any]]:
-    """Runs that trained on the version; of other splits than `train` they saw nothing but what they measured."""
+    """Runs that trained on the version, or on what an erasure made it of; of other splits than `train` they only measured."""
     if split not in (None, "train"):
         return []
-    found = records(dataset.store, "training", version=ids_of(dataset.version, dataset.manifest))
+    names = ids_of(dataset.version, dataset.manifest)
+    for entry in refs.log(dataset.store, dataset.name):
+        if entry["version"] == dataset.version and "upgraded_from" in entry:
+            names.add(entry["upgraded_from"])
+    found = records(dataset.store, "training", version=names)
     return [{"run": one["name"], "state": one["state"], "began": one["began"]} for one in found]

@@ -6,6 +6,7 @@ A query is what stands in the address of a page, so that every view is a permali
     no.COLUMN=1        without a name there
     min.COLUMN=2.5     at least, and max.COLUMN at most; of a number that was not measured neither is true
     past=STAGE         what left that stage to go on
+    edited=STAGE       what that stage edited
     sort=COLUMN        by a number, `order=down` from the greatest; without one in the order of the ledger
     page=2
     names=COLUMN       all names of it, not only the most frequent; range=COLUMN: its histogram
@@ -29,11 +30,11 @@ from curate.reports.features import feature_histogram
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["PAGE", "Query", "Selection", "check_keys", "read_query"]
+__all__ = ["PAGE", "Query", "Selection", "read_query"]
 
+KNOWN = ("past", "edited", "sort", "order", "page", "range", "names", "q", "mode", "from", "at", "was")
 PAGE = 20
 """Documents of a page."""
-PLAIN = ("past", "sort", "order", "page")
 SHOWN = 12
 """Names of a column that are shown at once, beside those that are chosen."""
 
@@ -48,6 +49,7 @@ class Query:
         least: By column of numbers the least value.
         most: By column of numbers the greatest value.
         past: A stage that it passed.
+        edited: A stage that edited it.
         sort: The column of numbers that it is sorted by.
         down: From the greatest.
         page: Which page, from 1.
@@ -58,6 +60,7 @@ class Query:
     least: Mapping[str, float] = field(default_factory=dict)
     most: Mapping[str, float] = field(default_factory=dict)
     past: str | None = None
+    edited: str | None = None
     sort: str | None = None
     down: bool = False
     page: int = 1
@@ -69,6 +72,7 @@ class Query:
         found += [(f"min.{column}", f"{value!r}") for column, value in self.least.items()]
         found += [(f"max.{column}", f"{value!r}") for column, value in self.most.items()]
         found += [("past", self.past)] if self.past else []
+        found += [("edited", self.edited)] if self.edited else []
         found += [("sort", self.sort)] if self.sort else []
         return found + ([("order", "down")] if self.down else [])
 
@@ -79,10 +83,10 @@ class Query:
 
 
 def read_query(pairs: Iterable[tuple[str, str]]) -> Query:
-    """The query of an address; keys of other things are left alone.
+    """The query of an address; what its pages have beside it is left alone.
 
     Raises:
-        CurateError: A number is none.
+        CurateError: A number is none, or a key means nothing.
     """
     names: dict[str, tuple[str, ...]] = {}
     absent: list[str] = []
@@ -97,30 +101,18 @@ def read_query(pairs: Iterable[tuple[str, str]]) -> Query:
         elif kind in bounds and dot:
             if value.strip():  # an empty field of a form
                 bounds[kind][column] = _number(key, value)
+        elif key not in KNOWN:
+            hint = "columns by `is.`, `no.`, `min.` and `max.`; " + ", ".join(KNOWN)
+            raise CurateError(f"`{key[:40]}` asks for nothing here", hint=did_you_mean(key, KNOWN) or hint)
         else:
             plain[key] = value
+    if plain.get("order", "") not in ("", "up", "down"):
+        raise CurateError(f"there is no order `{plain['order'][:20]}`", hint="order=up, or order=down")
     page = int(_number("page", plain.get("page") or "1"))
     return Query(
-        names, tuple(dict.fromkeys(absent)), bounds["min"], bounds["max"], plain.get("past") or None,
-        plain.get("sort") or None, plain.get("order") == "down", max(1, min(page, 1 << 40)),
+        names, tuple(dict.fromkeys(absent)), bounds["min"], bounds["max"],
+        plain.get("past") or None, plain.get("edited") or None, plain.get("sort") or None, plain.get("order") == "down", max(1, min(page, 1 << 40)),
     )  # fmt: skip
-
-
-def check_keys(pairs: Iterable[tuple[str, str]], more: Collection[str] = ()) -> None:
-    """Refuse an address with a key that is none: a filter that is written wrong would show other documents than are meant.
-
-    Raises:
-        CurateError: There is one that no query has, nor the page (`more`).
-    """
-    for key, value in pairs:
-        kind, dot, column = key.partition(".")
-        known = kind in ("is", "no", "min", "max") and column if dot else key in (*PLAIN, *more)
-        if not known or (key == "order" and value not in ("", "up", "down")):
-            shown = f"`{key[:80]}`" if not known else f"order `{value[:20]}`"
-            hint = (
-                "is.COLUMN=NAME, no.COLUMN=1, min.COLUMN=N, max.COLUMN=N, past=STAGE, sort=COLUMN, order=down, page=N"
-            )
-            raise CurateError(f"{shown} is no part of a query", hint=hint)
 
 
 def _number(key: str, value: str) -> float:
@@ -185,22 +177,24 @@ class Selection:
         order = np.argsort(values[here], kind="stable")[:count]
         return self.rows[here[order]].tolist()
 
-    def beside(self, row: int) -> tuple[int | None, int | None]:
-        """The rows before and behind one in the order of the query; of one that is not among them those beside it as read."""
+    def beside(self, row: int) -> dict[str, int | None] | None:
+        """The `previous` and the `next` row in the order of the query; None where it has not the row itself."""
         import numpy as np
 
-        order = self.rows if self.query.sort is None else np.array(self.first(len(self)), np.int64)
-        found = np.flatnonzero(order == row)
-        at = (
-            int(found[0]) if len(found) else int(np.searchsorted(order, row)) if self.query.sort is None else len(order)
-        )
-        behind = at + 1 if len(found) else at
-        return (int(order[at - 1]) if at else None, int(order[behind]) if behind < len(order) else None)
+        if self.query.sort is None:
+            at, order = int(np.searchsorted(self.rows, row)), self.rows
+        else:
+            order = np.array(self.first(len(self.rows)), np.int64)
+            at = int(np.flatnonzero(order == row)[0]) if row in order else len(order)
+        if at == len(order) or order[at] != row:
+            return None
+        sides = {"previous": at - 1, "next": at + 1}
+        return {name: int(order[one]) if 0 <= one < len(order) else None for name, one in sides.items()}
 
     def facets(self, whole: Collection[str] = ()) -> list[dict[str, Any]]:
         """For each column of names: `column`, `names` (with `documents` and `chosen`), `others` (names, documents), `none`.
 
-        Of columns in `whole` all names are told, of others the most frequent ones.
+        Of columns of `whole` all names are told, of others the most frequent.
         """
         import numpy as np
 
@@ -214,7 +208,7 @@ class Selection:
             shown = [
                 int(code)
                 for number, code in enumerate(order)
-                if column in whole or number < SHOWN or facet.names[code] in chosen
+                if number < SHOWN or column in whole or facet.names[code] in chosen
             ]
             rows = [
                 {"name": facet.names[code], "documents": int(counts[code + 1]), "chosen": facet.names[code] in chosen}
@@ -265,8 +259,9 @@ def _masks(columns: Columns, query: Query) -> Iterable[tuple[tuple[str, str], np
         values = columns.feature(column)
         least, most = query.least.get(column, -np.inf), query.most.get(column, np.inf)
         yield ("range", column), (values >= least) & (values <= most)
-    if query.past:
-        if query.past not in columns.stages:
-            hint = did_you_mean(query.past, columns.stages) or f"there is: {', '.join(columns.stages)}"
-            raise CurateError(f"there is no stage `{query.past}`", hint=hint)
-        yield ("past", ""), columns.past(query.past)
+    for kind, stage, of in (("past", query.past, columns.past), ("edited", query.edited, columns.edited_by)):
+        if stage:
+            if stage not in columns.stages:
+                hint = did_you_mean(stage, columns.stages) or f"there is: {', '.join(columns.stages)}"
+                raise CurateError(f"there is no stage `{stage}`", hint=hint)
+            yield (kind, ""), of(stage)

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from curate.browse.columns import KEPT, VERDICTS, Columns
 from curate.browse.document import listed
 from curate.dataset.reader import Dataset
@@ -150,9 +152,8 @@ class WhatIf:
                 _with(self.filters[name], settings)
             except ValueError as error:
                 told = ", ".join(f"{setting}={value:g}" for setting, value in settings.items())
-                reason = str(error).splitlines()[2:3] or [str(error)]
-                hint = reason[0].partition(" [type=")[0].strip()  # the rest is for programmers
-                raise CurateError(f"`{name}` cannot have {told}", hint=hint) from error
+                reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
+                raise CurateError(f"`{name}` cannot have {told}", hint=reason[:1].lower() + reason[1:]) from error
         return changes
 
     def tell(self, changes: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:

@@ -22,7 +22,8 @@ def browse(
         bool, typer.Option("--read-only", help="Refuse what pages write, and to show personal data.")
     ] = False,
     index: Annotated[
-        bool, typer.Option(help="Index the texts of versions that are looked at, in the background; else searches scan.")
+        bool,
+        typer.Option(help="Index the texts of versions that are looked at, in the background; else searches scan."),
     ] = True,
     store: StoreOption = None,
     as_json: Json = False,

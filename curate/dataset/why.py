@@ -94,8 +94,8 @@ def address_of(dataset: Dataset, document: str) -> Address:
     found = _by_id(dataset, document) or _by_place(dataset, document)
     erased = None if found else Erased.of(dataset.store)
     if erased and (record := erased.gone(document, dataset_of(dataset.name))):
-        problem = f"there is no document `{document}` any more: it was erased"
-        raise CurateError(problem, hint=f"{_ERASURE.format(**record)}; `curate why` tells")
+        problem = f"there is no document `{document[:80]}` any more: {_ERASURE.format(**record)}"
+        raise CurateError(problem, hint=f"`curate why {dataset.name} {document[:80]}` tells as much")
     return (found or _by_id(dataset, _only_beginning(dataset, document)))[0].address
 
 

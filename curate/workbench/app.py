@@ -66,12 +66,17 @@ def make_app(desk: Desk) -> Starlette:
         routes.append(Route(f"/v/{{version}}/document{end}", partial(_found, desk, end), methods=["GET"]))
     routes.append(Route("/v/{version}/d/{place}/reveal", partial(_reveal, desk), methods=["POST"]))
     handlers: dict[Any, Any] = {CurateError: _told, HTTPException: _not_there, Exception: _broken}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    made = Starlette(routes=routes, exception_handlers=handlers)
+    made.state.desk = desk
+    return made
 
 
 def _facts(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> dict[str, Any]:
+    """What a page tells; of a version that took the place of one that was asked for, that too."""
     desk.let_go()
-    return page[0](desk, request.path_params, list(request.query_params.multi_items()))
+    facts = page[0](desk, request.path_params, list(request.query_params.multi_items()))
+    was = request.query_params.get(WAS)
+    return {**facts, "instead_of": was} if was else facts
 
 
 def _as_json(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> Response:

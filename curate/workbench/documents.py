@@ -9,7 +9,7 @@ from typing import Any
 from curate.browse.columns import Place
 from curate.browse.document import Texts, document, listed, texts_of
 from curate.browse.masks import across
-from curate.browse.query import PAGE, Selection, check_keys, read_query
+from curate.browse.query import PAGE, Selection, read_query
 from curate.browse.search import Pattern, search
 from curate.dataset.reader import Dataset
 from curate.dataset.why import address_of
@@ -30,14 +30,13 @@ WINDOW = 20_000
 def documents(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> dict[str, Any]:
     """A page of documents, and the facets: every name with its count under the other filters."""
     with desk.version(path["version"]) as dataset:
-        check_keys(query, ("range", "names", "was"))
         columns, asked = desk.columns(dataset), read_query(query)
         chosen = Selection(columns, asked)
         if asked.page > max(1, -(-len(chosen) // PAGE)):
             raise CurateError(f"there is no page {asked.page}", hint=f"{len(chosen)} documents are shown {PAGE} a page")
         rows = chosen.page()
-        whole = [value for key, value in query if key == "names"]
         looked = [value for key, value in query if key == "range" and value]
+        whole = [value for key, value in query if key == "names" and value]
         ranges = dict.fromkeys((*asked.least, *asked.most, *looked))
         return {
             **_named(dataset), "rows": columns.rows, "documents": len(chosen), "page": asked.page,
@@ -118,9 +117,10 @@ def one(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> di
     with desk.version(path["version"]) as dataset:
         columns, place = desk.columns(dataset), Place.read(path["place"])
         told, texts = document(columns, dataset, place)
-        row = columns.row(place)
-        asked = read_query(query)
-        beside = dict(zip(("previous", "next"), Selection(columns, asked).beside(row), strict=True))
+        row, asked = columns.row(place), read_query(query)
+        beside = (Selection(columns, asked).beside(row) if asked.pairs() else None) or {
+            "previous": row - 1 if row else None, "next": row + 1 if row + 1 < columns.rows else None,
+        }  # fmt: skip
         return {
             **_named(dataset), **told, "rows": columns.rows, "query": asked.pairs(),
             "beside": {name: None if at is None else str(columns.place(at)) for name, at in beside.items()},

@@ -84,7 +84,7 @@ def _where(desk: Desk) -> str:
 def _others(desk: Desk, name: str, version: str) -> list[str]:
     """The dataset's other versions, newest first, to be compared with."""
     there = dict.fromkeys(
-        entry["version"] for entry in refs.log(desk.store, name) if entry["action"] in ("commit", "erase")
+        entry["version"] for entry in refs.log(desk.store, name) if entry["action"] in ("commit", "refuse")
     )
     left = [one for one in there if one != version and desk.store.blobs.exists(f"versions/{one}.json")]
     return [f"{name}@{one[:12]}" for one in left[:NEWEST]]

@@ -56,9 +56,12 @@ def test_beside_follows_the_order_of_the_list(many):
     chosen = Selection(columns, Query(sort="length", down=True))
     order = chosen.first(30)
     for number, row in enumerate(order):
-        expected = (order[number - 1] if number else None, order[number + 1] if number < 29 else None)
+        expected = {
+            "previous": order[number - 1] if number else None,
+            "next": order[number + 1] if number < 29 else None,
+        }
         assert chosen.beside(row) == expected
-    assert Selection(columns, Query(names={"tongue": ("t03", "t09")})).beside(5) == (3, 9)
+    assert Selection(columns, Query(names={"tongue": ("t03", "t09")})).beside(5) is None
 
 
 def test_all_names_of_a_column_can_be_reached(many):
@@ -75,10 +78,10 @@ def test_all_names_of_a_column_can_be_reached(many):
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [
-        ("nonsense=1", "`nonsense` is no part of a query"),
-        ("none.tongue=1", "`none.tongue` is no part of a query"),
-        ("down=1", "`down` is no part of a query"),
-        ("order=less", "order `less` is no part of a query"),
+        ("nonsense=1", "`nonsense` asks for nothing here"),
+        ("none.tongue=1", "`none.tongue` asks for nothing here"),
+        ("down=1", "`down` asks for nothing here"),
+        ("order=less", "there is no order `less`"),
         ("page=3", "there is no page 3"),
     ],
 )
