@@ -175,7 +175,7 @@ def measure(folder: Path, requests: int) -> dict[str, Any]:
     from curate.dataset.store import Store
 
     found: dict[str, Any] = {}
-    shutil.rmtree(folder / ".curate" / "browse", ignore_errors=True)
+    shutil.rmtree(folder / ".curate" / "browse" / "1", ignore_errors=True)
     for start in ("first", "second"):
         with server(folder) as (client, process, seconds):
             version = client.get("/index.json").json()["datasets"][0]["versions"][0]["name"]
@@ -204,6 +204,8 @@ def measure(folder: Path, requests: int) -> dict[str, Any]:
     looks = [read_query(pairs) for pairs in queries(requests)]
     found["facets, in process"] = called([lambda one=one: Selection(columns, one).facets() for one in looks])
     found["slider, in process"] = called([lambda one=one: asking.tell(one) for one in moves])
+    found |= index_texts(store, columns.rows)
+    found["search, in process"] = searched(columns, dataset, store, requests)
     found["documents"] = columns.rows
     found["cache MB"] = round(sum(path.stat().st_size for path in (store.root / "browse").rglob("*.arrow")) / 1e6)
     return found
@@ -219,8 +221,7 @@ def _requests(
     sliders = [
         f"{here}/what-if.json?counts=1&set.first.least_{draw.randrange(8)}={draw.random():.3f}" for _ in range(count)
     ]
-    words = [f"{here}/search.json?q=word{draw.randrange(rows['rows'])}" for _ in range(5)]
-    searched = asked(client, process, words)
+    words = [f"{here}/search.json?{urlencode({'q': one})}" for one in asked_for(count, rows["rows"])]
     covered = client.get(words[0]).json()
     return {
         "documents page, filtered and sorted": asked(
@@ -228,8 +229,51 @@ def _requests(
         ),
         "slider": asked(client, process, sliders),
         "document": asked(client, process, [f"{here}/d/{place}" for place in places]),
-        "search of a rare word": {**searched, "looked at": covered["looked_at"]},
+        "search": {**asked(client, process, words), "indexed": covered["indexed"]},
     }
+
+
+def asked_for(count: int, documents: int) -> list[str]:
+    """Words of every frequency, two at once, and phrases."""
+    draw = random.Random(4)
+    kinds = [
+        lambda: f"word{draw.randrange(documents)}",
+        lambda: draw.choice(["whale", "sea", "white", "captain", "river", "king", "money", "letter"]),
+        lambda: draw.choice(["man woman", "house night", "sea ship", "old hand eyes", "never word"]),
+        lambda: draw.choice(['"of the sea"', '"in the morning"', '"old man"', '"said the"']),
+        lambda: draw.choice(["into", "upon", "would", "could"]),  # in a third of the documents
+    ]
+    return [kinds[one % len(kinds)]() for one in range(count)]
+
+
+def searched(columns: Any, dataset: Any, store: Any, count: int) -> dict[str, float]:
+    """Searches among all documents and among filtered ones; what was found before is kept, as in the server."""
+    import numpy as np
+
+    from curate.browse.query import Selection, read_query
+    from curate.browse.search import Pattern, search
+    from curate.browse.text import TextIndex
+
+    index, everyone = TextIndex(store), np.arange(columns.rows)
+    some = Selection(columns, read_query([("is.language", "en"), ("min.second.number_3", "0.4")])).rows
+    return called(
+        [
+            lambda one=one, rows=rows: search(columns, dataset, rows, Pattern(one), index=index)
+            for number, one in enumerate(asked_for(count, columns.rows))
+            for rows in [some if number % 2 else everyone]
+        ]
+    )
+
+
+def index_texts(store: Any, documents: int) -> dict[str, Any]:
+    """Index what is not indexed; CPU seconds of all threads of this process."""
+    from curate.browse.indexing import build, objects_in
+
+    before = time.process_time()
+    build(store, objects_in(store, "large"))
+    taken = time.process_time() - before
+    size = sum(path.stat().st_size for path in (store.root / "browse" / "text-1").rglob("*"))
+    return {"index": {"CPU s": round(taken, 1), "documents a CPU s": round(documents / taken), "MB": round(size / 1e6)}}
 
 
 def main() -> None:

@@ -20,13 +20,13 @@ WAITING = 128
 """Connections that are not taken yet: who asks before we serve waits."""
 
 
-def require_server(command: str, extra: str) -> None:
-    """Check that the packages of a server are there.
+def require_server(command: str, extra: str, *more: str) -> None:
+    """Check that the packages of a server are there, and `more`.
 
     Raises:
         MachineError: One is missing.
     """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
+    missing = [name for name in (*PACKAGES, *more) if find_spec(name) is None]
     if missing:
         raise MachineError(f"`{command}` needs {', '.join(missing)}", hint=f"pip install 'curate-lm[{extra}]'")
 

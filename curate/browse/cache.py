@@ -1,6 +1,6 @@
 """Narrow columns of single objects, kept beside the store: a cache that may be deleted at any time, and never a fact.
 
-    browse/1/ab/<object>.arrow    64 bytes (a hash of the rest), then Arrow IPC, uncompressed, mapped into memory
+    browse/2/ab/<object>.arrow    64 bytes (a hash of the rest), then Arrow IPC, uncompressed, mapped into memory
 
 Each file depends on one immutable object alone, so a new version makes only those of its new objects, whoever makes them
 first; one that is cut short or damaged is made anew. It holds no texts: of documents lengths, numbers, hashes of ids, and
@@ -18,20 +18,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from curate.dataset.care import BROWSE
+from curate.dataset.care import BROWSE, BROWSE_FORMATS
+from curate.dataset.leases import lease
 from curate.dataset.state import IDENT, SIZE
-from curate.dataset.store import Store
+from curate.dataset.store import Store, object_name
+from curate.errors import CurateError
 from curate.files import write_durably
 from curate.reports.text import mask
 from curate.stages.selectors import PLACES, is_json, root
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["FORMAT", "Cache", "hash_of"]
+__all__ = ["Cache", "hash_of"]
 
-FORMAT = 1
+FORMAT = BROWSE_FORMATS[0]
 """Raised when what is kept of an object changes: files of other formats are garbage."""
 HEADER = 64
 MOST_VALUES, LONGEST = 1000, 200
@@ -64,7 +68,7 @@ class Cache:
         self.made = 0
         root = store.blobs.local_path("store.json")
         self._root = None if root is None else root.parent
-        self._folder = None if root is None else root.parent / BROWSE / str(FORMAT)
+        self._folder = None if root is None else root.parent / BROWSE / FORMAT
         self.kept = self._folder is not None
 
     def documents(self, name: str) -> pa.Table:
@@ -86,15 +90,23 @@ class Cache:
             return found
         self.made += 1
         made = make().combine_chunks()
-        if path is not None and self._root is not None and self.kept:
-            try:
-                (self._root / BROWSE).mkdir(mode=0o700, exist_ok=True)
-                aside = self._root / "temporary"  # what is left there half written is swept
-                aside.mkdir(exist_ok=True)
-                write_durably(path, _bytes(made), aside=aside, name=False)
-            except OSError:  # a full disk, a store of somebody else's: it works without, and the start page says so
-                self.kept = False
+        if path is not None and self.kept:
+            self._keep(name, path, made)
         return made
+
+    def _keep(self, name: str, path: Path, made: pa.Table) -> None:
+        """Write a file, unless an erasure or garbage collection is going on, or has taken the object meanwhile."""
+        assert self._root
+        try:
+            with suppress(CurateError), lease(self.store, "plan"):
+                if self.store.blobs.exists(object_name(name)):
+                    (self._root / BROWSE).mkdir(exist_ok=True)
+                    (self._root / BROWSE).chmod(0o700)
+                    aside = self._root / "temporary"  # what is left there half written is swept
+                    aside.mkdir(exist_ok=True)
+                    write_durably(path, _bytes(made), aside=aside, name=False)
+        except OSError:  # a full disk, a store of somebody else's: it works without, and the start page says so
+            self.kept = False
 
 
 def _bytes(table: pa.Table) -> bytes:
@@ -131,7 +143,10 @@ def _narrow(store: Store, name: str) -> list[str]:
     return [
         field.name
         for field in schema
-        if field.name not in own and not is_json(field) and any(kind(field.type) for kind in kinds)
+        if field.name not in own
+        and not field.name.startswith("#")
+        and not is_json(field)
+        and any(kind(field.type) for kind in kinds)
     ]
 
 
@@ -142,7 +157,7 @@ def _read(store: Store, name: str, columns: list[str], also: tuple[str, ...] = (
 
     found: list[pa.Table] = []
     values: dict[str, set[str | None]] = {}
-    left_out: list[str] = []
+    left_out = [one for one in store.read_schema(name).names if one.startswith("#") and one not in (SIZE, IDENT)]
     with store.parquet(name) as file:
         left = list(columns)
         for group in range(file.num_row_groups):

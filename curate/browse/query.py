@@ -6,15 +6,17 @@ A query is what stands in the address of a page, so that every view is a permali
     no.COLUMN=1        without a name there
     min.COLUMN=2.5     at least, and max.COLUMN at most; of a number that was not measured neither is true
     past=STAGE         what left that stage to go on
+    edited=STAGE       what that stage edited
     sort=COLUMN        by a number, `order=down` from the greatest; without one in the order of the ledger
     page=2
+    names=COLUMN       all names of it, not only the most frequent; range=COLUMN: its histogram
 
 Names and numbers of one column are counted under the filters of all other columns. Cost: benchmarks/browse.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from math import isfinite
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAGE", "Query", "Selection", "read_query"]
 
+KNOWN = ("past", "edited", "sort", "order", "page", "range", "names", "q", "mode", "from", "at", "was")
 PAGE = 20
 """Documents of a page."""
 SHOWN = 12
@@ -46,6 +49,7 @@ class Query:
         least: By column of numbers the least value.
         most: By column of numbers the greatest value.
         past: A stage that it passed.
+        edited: A stage that edited it.
         sort: The column of numbers that it is sorted by.
         down: From the greatest.
         page: Which page, from 1.
@@ -56,6 +60,7 @@ class Query:
     least: Mapping[str, float] = field(default_factory=dict)
     most: Mapping[str, float] = field(default_factory=dict)
     past: str | None = None
+    edited: str | None = None
     sort: str | None = None
     down: bool = False
     page: int = 1
@@ -67,6 +72,7 @@ class Query:
         found += [(f"min.{column}", f"{value!r}") for column, value in self.least.items()]
         found += [(f"max.{column}", f"{value!r}") for column, value in self.most.items()]
         found += [("past", self.past)] if self.past else []
+        found += [("edited", self.edited)] if self.edited else []
         found += [("sort", self.sort)] if self.sort else []
         return found + ([("order", "down")] if self.down else [])
 
@@ -77,10 +83,10 @@ class Query:
 
 
 def read_query(pairs: Iterable[tuple[str, str]]) -> Query:
-    """The query of an address; keys of other things are left alone.
+    """The query of an address; what its pages have beside it is left alone.
 
     Raises:
-        CurateError: A number is none.
+        CurateError: A number is none, or a key means nothing.
     """
     names: dict[str, tuple[str, ...]] = {}
     absent: list[str] = []
@@ -95,12 +101,17 @@ def read_query(pairs: Iterable[tuple[str, str]]) -> Query:
         elif kind in bounds and dot:
             if value.strip():  # an empty field of a form
                 bounds[kind][column] = _number(key, value)
+        elif key not in KNOWN:
+            hint = "columns by `is.`, `no.`, `min.` and `max.`; " + ", ".join(KNOWN)
+            raise CurateError(f"`{key[:40]}` asks for nothing here", hint=did_you_mean(key, KNOWN) or hint)
         else:
             plain[key] = value
+    if plain.get("order", "") not in ("", "up", "down"):
+        raise CurateError(f"there is no order `{plain['order'][:20]}`", hint="order=up, or order=down")
     page = int(_number("page", plain.get("page") or "1"))
     return Query(
-        names, tuple(dict.fromkeys(absent)), bounds["min"], bounds["max"], plain.get("past") or None,
-        plain.get("sort") or None, plain.get("order") == "down", max(1, min(page, 1 << 40)),
+        names, tuple(dict.fromkeys(absent)), bounds["min"], bounds["max"],
+        plain.get("past") or None, plain.get("edited") or None, plain.get("sort") or None, plain.get("order") == "down", max(1, min(page, 1 << 40)),
     )  # fmt: skip
 
 
@@ -130,7 +141,7 @@ class Selection:
             self._fails = None
             self.rows = np.arange(columns.rows)
         else:
-            self._fails = reduce(np.add, ((~one).view(np.uint8) for one in self._kept.values()))
+            self._fails = reduce(np.add, ((~one).astype(np.uint16) for one in self._kept.values()))
             self.rows = np.flatnonzero(self._fails == 0)
 
     def __len__(self) -> int:
@@ -166,8 +177,25 @@ class Selection:
         order = np.argsort(values[here], kind="stable")[:count]
         return self.rows[here[order]].tolist()
 
-    def facets(self) -> list[dict[str, Any]]:
-        """For each column of names: `column`, `names` (with `documents` and `chosen`), `others` (names, documents), `none`."""
+    def beside(self, row: int) -> dict[str, int | None] | None:
+        """The `previous` and the `next` row in the order of the query; None where it has not the row itself."""
+        import numpy as np
+
+        if self.query.sort is None:
+            at, order = int(np.searchsorted(self.rows, row)), self.rows
+        else:
+            order = np.array(self.first(len(self.rows)), np.int64)
+            at = int(np.flatnonzero(order == row)[0]) if row in order else len(order)
+        if at == len(order) or order[at] != row:
+            return None
+        sides = {"previous": at - 1, "next": at + 1}
+        return {name: int(order[one]) if 0 <= one < len(order) else None for name, one in sides.items()}
+
+    def facets(self, whole: Collection[str] = ()) -> list[dict[str, Any]]:
+        """For each column of names: `column`, `names` (with `documents` and `chosen`), `others` (names, documents), `none`.
+
+        Of columns of `whole` all names are told, of others the most frequent.
+        """
         import numpy as np
 
         found: list[dict[str, Any]] = []
@@ -177,7 +205,11 @@ class Selection:
             chosen = self.query.names.get(column, ())
             order = np.argsort(-counts[1:], kind="stable")
             order = order[counts[1:][order] > 0]
-            shown = [int(code) for number, code in enumerate(order) if number < SHOWN or facet.names[code] in chosen]
+            shown = [
+                int(code)
+                for number, code in enumerate(order)
+                if number < SHOWN or column in whole or facet.names[code] in chosen
+            ]
             rows = [
                 {"name": facet.names[code], "documents": int(counts[code + 1]), "chosen": facet.names[code] in chosen}
                 for code in shown
@@ -192,7 +224,7 @@ class Selection:
         return found
 
     def range(self, column: str, limits: Sequence[float] = ()) -> dict[str, Any]:
-        """Of a column of numbers, under the filters of the others: a histogram, how many were measured, and how many not."""
+        """Of a column of numbers, under the filters of the others: a histogram, of how many, and who is not in it."""
         import numpy as np
 
         values = self.columns.feature(column)[self.under_others("range", column)]
@@ -201,7 +233,8 @@ class Selection:
         return {
             "column": column, "least": self.query.least.get(column), "most": self.query.most.get(column),
             "edges": list(histogram.edges), "counts": list(histogram.counts["documents"]),
-            "logarithmic": histogram.logarithmic, "measured": len(known), "missing": len(values) - len(known),
+            "logarithmic": histogram.logarithmic, "measured": len(known), "infinite": int(np.isinf(values).sum()),
+            "missing": int(np.isnan(values).sum()),
         }  # fmt: skip
 
 
@@ -226,8 +259,9 @@ def _masks(columns: Columns, query: Query) -> Iterable[tuple[tuple[str, str], np
         values = columns.feature(column)
         least, most = query.least.get(column, -np.inf), query.most.get(column, np.inf)
         yield ("range", column), (values >= least) & (values <= most)
-    if query.past:
-        if query.past not in columns.stages:
-            hint = did_you_mean(query.past, columns.stages) or f"there is: {', '.join(columns.stages)}"
-            raise CurateError(f"there is no stage `{query.past}`", hint=hint)
-        yield ("past", ""), columns.past(query.past)
+    for kind, stage, of in (("past", query.past, columns.past), ("edited", query.edited, columns.edited_by)):
+        if stage:
+            if stage not in columns.stages:
+                hint = did_you_mean(stage, columns.stages) or f"there is: {', '.join(columns.stages)}"
+                raise CurateError(f"there is no stage `{stage}`", hint=hint)
+            yield (kind, ""), of(stage)

@@ -19,8 +19,12 @@ def browse(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0 takes a free one.")] = 0,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Refuse all that writes, and to show personal data.")
+        bool, typer.Option("--read-only", help="Refuse what pages write, and to show personal data.")
     ] = False,
+    index: Annotated[
+        bool,
+        typer.Option(help="Index the texts of versions that are looked at, in the background; else searches scan."),
+    ] = True,
     store: StoreOption = None,
     as_json: Json = False,
 ) -> None:
@@ -32,7 +36,7 @@ def browse(
     from curate.dataset.find import find_store
     from curate.workbench.serve import open_server
 
-    server = open_server(find_store(store), version, port=port, read_only=read_only)
+    server = open_server(find_store(store), version, port=port, read_only=read_only, indexing=index)
     if as_json:
         print_json({"url": server.url, "store": server.store, "port": server.port, "read_only": read_only})
     else:

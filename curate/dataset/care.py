@@ -16,12 +16,13 @@ from curate.dataset.snapshots import pieces_of, pinned_versions, snapshot_object
 from curate.dataset.store import Store, object_name
 from curate.errors import CurateError, DamagedError
 
-__all__ = ["BROWSE", "KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
+__all__ = ["BROWSE", "BROWSE_FORMATS", "KEEP_LAST", "REMEDY", "collect_garbage", "verify"]
 
 REMEDY = "remove these files and run the pipeline again, which makes them anew; or restore them from a backup"
 KEEP_LAST = 5
-BROWSE = "browse"
-"""Folder of what `curate browse` keeps of single objects; a cache (curate/browse/cache.py)."""
+BROWSE, BROWSE_FORMATS = "browse", ("2", "text-1")
+"""Folder of what `curate browse` keeps of single objects, and those in it that are of today's formats: a cache
+(curate/browse/cache.py, curate/browse/text.py)."""
 
 
 def verify(dataset: Dataset) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
 
     Returns:
         Numbers of `versions`, `snapshots`, `objects`, `receipts`, `token_shards` (folders of a version's tokens), `browse`
-        (files that `curate browse` kept of objects that are gone) removed, and the `bytes` freed.
+        (files that `curate browse` kept of objects that are gone, or in an older form) removed, and the `bytes` freed.
     """
     with lease(store, "collect"):
         swept = 0 if dry_run else store.blobs.sweep()
@@ -152,7 +153,7 @@ def _garbage(store: Store, oldest: float, keep_last: int) -> _Garbage:
     receipts = _old_receipts(store, needed, oldest)
     objects = [blob for blob in store.blobs.list("objects") if _stem(blob) not in needed and blob.modified < oldest]
     there = {_stem(blob) for blob in store.blobs.list("objects")} - {_stem(blob) for blob in objects}
-    browse = [blob for blob in store.blobs.list(BROWSE) if _stem(blob) not in there]
+    browse = [blob for blob in store.blobs.list(BROWSE) if _browsed(blob) not in there]
     return _Garbage(versions, snapshots, receipts, objects, _token_folders(store, stay, oldest), browse)
 
 
@@ -168,6 +169,12 @@ def _needed_by(store: Store, version: str) -> set[str]:
             "run its pipeline again, which makes the object anew if the inputs are as they were; to give the version up, "
             "take its tags away and collect with `--keep-last 0 --keep-days 0` (a head stays: commit another one first)",
         ) from error
+
+
+def _browsed(blob: Blob) -> str:
+    """The object that a file in `browse/FORMAT/ab/` is of, or in a folder of its name there; of older formats none."""
+    parts = blob.name.split("/")
+    return parts[3].partition(".")[0] if len(parts) > 3 and parts[1] in BROWSE_FORMATS else ""
 
 
 def _stem(blob: Blob) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,7 @@ from curate.stages.work import SHARD_BITS, bucket_of
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow.parquet as parquet
 
 __all__ = ["Address", "find", "find_ids", "hash_names"]
 
@@ -51,7 +53,7 @@ def find(store: Store, indexes: Sequence[Sequence[str]], name: str, *, place: bo
     for buckets in indexes:
         bucket = buckets[int(bucket_of(high, len(buckets))[0])]
         with store.parquet(bucket) as file:
-            table = file.read(use_threads=False)
+            table = file.read_row_groups(_groups(file.metadata, high[0]), use_threads=False)
         same = compute.and_(
             compute.and_(compute.equal(table["high"], high[0]), compute.equal(table["low"], low[0])),
             compute.equal(table["place"], place),
@@ -59,6 +61,17 @@ def find(store: Store, indexes: Sequence[Sequence[str]], name: str, *, place: bo
         addresses = np.sort(table.filter(same).column("document").to_numpy())
         found += [Address(int(one) >> SHARD_BITS, int(one) & ((1 << SHARD_BITS) - 1)) for one in addresses.tolist()]
     return found
+
+
+def _groups(metadata: parquet.FileMetaData, high: np.uint64) -> range:
+    """The row groups that can have a hash: rows are sorted by it, which is the first column."""
+
+    def end(group: int, which: str) -> int:
+        return getattr(metadata.row_group(group).column(0).statistics, which)
+
+    groups = range(metadata.num_row_groups)
+    first = bisect_left(groups, int(high), key=lambda group: end(group, "max"))
+    return range(first, bisect_right(groups, int(high), lo=first, key=lambda group: end(group, "min")))
 
 
 def find_ids(store: Store, indexes: Sequence[Sequence[str]], ids: Collection[str]) -> dict[int, np.ndarray]:

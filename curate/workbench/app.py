@@ -7,7 +7,7 @@ and no text of a document.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -19,6 +19,7 @@ from curate.workbench import comparing, documents, overview, thresholds
 from curate.workbench.desk import Desk
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
@@ -46,6 +47,8 @@ PAGES: dict[str, tuple[Facts, str, Callable[[dict[str, Any]], dict[str, Any]]]] 
     "/v/{version}/diff": (comparing.differences, "diff.html", dict),
 }
 """By path: the facts, the template, and what is drawn of the facts."""
+WAS = "was"
+"""Key of an address that led from a version which is no more: that version."""
 
 
 def make_app(desk: Desk) -> Starlette:
@@ -59,36 +62,64 @@ def make_app(desk: Desk) -> Starlette:
         json_path = "/index.json" if path == "/" else f"{path}.json"
         routes.append(Route(json_path, partial(_as_json, desk, page), methods=["GET"]))
         routes.append(Route(path, partial(_as_page, desk, page), methods=["GET"]))
-    routes.append(Route("/v/{version}/document", partial(_found, desk), methods=["GET"]))
+    for end in (".json", ""):
+        routes.append(Route(f"/v/{{version}}/document{end}", partial(_found, desk, end), methods=["GET"]))
     routes.append(Route("/v/{version}/d/{place}/reveal", partial(_reveal, desk), methods=["POST"]))
     handlers: dict[Any, Any] = {CurateError: _told, HTTPException: _not_there, Exception: _broken}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    made = Starlette(routes=routes, exception_handlers=handlers)
+    made.state.desk = desk
+    return made
 
 
 def _facts(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> dict[str, Any]:
-    return page[0](desk, request.path_params, list(request.query_params.multi_items()))
+    """What a page tells; of a version that took the place of one that was asked for, that too."""
+    desk.let_go()
+    facts = page[0](desk, request.path_params, list(request.query_params.multi_items()))
+    was = request.query_params.get(WAS)
+    return {**facts, "instead_of": was} if was else facts
 
 
 def _as_json(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> Response:
-    return _json({name: told for name, told in _facts(desk, page, request).items() if not name.startswith("_")})
+    return _replaced(desk, request) or _json(
+        {name: told for name, told in _facts(desk, page, request).items() if not name.startswith("_")}
+    )
 
 
 def _as_page(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> Response:
+    replaced = _replaced(desk, request)
+    if replaced:
+        return replaced
     facts = _facts(desk, page, request)
     where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return _html(page[1], {**facts, **page[2](facts)}, asked=where, read_only=desk.read_only)
+    about = desk.about(request.path_params.get("version"), request.query_params.get(WAS))
+    return _html(page[1], {**facts, **page[2](facts), **about}, asked=where, read_only=desk.read_only)
 
 
-def _found(desk: Desk, request: Request) -> Response:
-    from starlette.responses import RedirectResponse
-
+def _found(desk: Desk, end: str, request: Request) -> Response:
     version, asked = request.path_params["version"], request.query_params.get("id", "")
     place = documents.place_of(desk, version, asked)
-    return RedirectResponse(f"/v/{quote(version, safe='')}/d/{place}", 303)
+    return _elsewhere(f"/v/{quote(version, safe='')}/d/{place}{end}")
+
+
+def _elsewhere(address: str) -> Response:
+    from starlette.responses import RedirectResponse
+
+    return RedirectResponse(address, 303)
+
+
+def _replaced(desk: Desk, request: Request) -> Response | None:
+    """The way to the version that an erasure has put in the place of the one that is asked for; the page there says so."""
+    asked = request.path_params.get("version", "")
+    now = desk.replacing(asked) if asked else None
+    if now is None:
+        return None
+    query = [pair for pair in request.query_params.multi_items() if pair[0] != WAS]
+    path = str(request.scope["path"]).replace(f"/v/{asked}", f"/v/{now}", 1)
+    return _elsewhere(quote(path, safe="/@") + link([*query, (WAS, asked)]))
 
 
 def _reveal(desk: Desk, request: Request) -> Response:
-    return _json(documents.revealed(desk, request.path_params))
+    return _json(documents.revealed(desk, request.path_params, list(request.query_params.multi_items())))
 
 
 def _static(request: Request) -> Response:
@@ -107,9 +138,14 @@ def _static(request: Request) -> Response:
 def _html(template: str, facts: dict[str, Any], *, status: int = 200, **more: Any) -> Response:
     from starlette.responses import Response
 
-    jinja = environment(HERE / "templates")
-    text = jinja.get_template(template).render(**facts, **more, link=link)
+    text = _templates().get_template(template).render(**facts, **more, link=link)
     return Response(text.encode("utf-8", "replace"), status, {"content-type": "text/html; charset=utf-8"})
+
+
+@cache
+def _templates() -> Environment:
+    """The pages' templates, compiled once."""
+    return environment(HERE / "templates")
 
 
 def link(query: Sequence[tuple[str, str]], **more: str) -> str:
@@ -129,7 +165,8 @@ def _wants_json(request: Request) -> bool:
 
 def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, CurateError)
-    status = 404 if error.problem.startswith("there is no ") else 400
+    missing = error.problem.startswith(("there is no ", "no document ")) or " has no tag or version " in error.problem
+    status = 404 if missing else 400
     return _error(request, status, error.records())
 
 

@@ -1,6 +1,8 @@
 """Who may ask for pages of a store with personal data, beside what every server asks (curate/guard.py).
 
     token          256 random bits in the address that is printed; good once, for a cookie that no script and no other site gets
+                   but servers on other ports of this machine that the browser visits, which could read with it: the
+                   documentation says so
     writing        POST alone, with the cookie, an own header (a form of another site has none), and an Origin of the list
     pages          ask nobody else for anything and run this server's scripts alone (Content-Security-Policy)
 
@@ -19,9 +21,17 @@ __all__ = ["HEADER", "PageGuard"]
 
 HEADER = "x-curate"
 """What a request that writes has, with any value: a page of another site cannot send it without being allowed to."""
-CLOSED = (
-    "This page is for whoever started it: open the address that `curate browse` printed. It is good for one browser."
-)
+CLOSED = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Closed: curate browse</title><link rel="icon" href="data:,"></head><body><main>
+<h1>This page is for whoever started it</h1>
+<p>Open the address that <code>curate browse</code> printed in the terminal. It is good for one browser, once.</p>
+<p>Started again it prints a new one; with the same <code>--port</code> all addresses of before, bookmarks too, work again
+in the browser that has opened it. For another browser of your own, start a second <code>curate browse</code>.</p>
+<p>Somebody else who may read the store starts <code>curate browse</code> as well: what stands behind the port in an
+address is the same for everybody.</p>
+</main></body></html>
+"""
 
 
 class PageGuard(Guard):
@@ -63,6 +73,10 @@ class PageGuard(Guard):
         if not known:
             return Refusal(401, CLOSED)
         return self._write_refusal(headers) if scope["method"] == "POST" else None
+
+    def body(self, refusal: Refusal) -> tuple[bytes, bytes]:
+        """A page, where somebody is to be told what to do."""
+        return (b"text/html; charset=utf-8", CLOSED.encode()) if refusal.told == CLOSED else super().body(refusal)
 
     def _let_in(self, scope: Message, query: list[tuple[str, str]], *, fresh: bool) -> Refusal:
         """What leads to the address without the token, with the cookie where the token is good."""

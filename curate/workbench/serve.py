@@ -28,7 +28,7 @@ class Server:
         from curate.workbench.app import make_app
 
         self.port: int = listening.getsockname()[1]
-        self.store, self._socket = desk.store.location, listening
+        self.store, self._socket, self._desk = desk.store.location, listening, desk
         self.app = PageGuard(make_app(desk), own_hosts(LOOPBACK, self.port), self.port, read_only=desk.read_only)  # type: ignore[arg-type]
         self.url = f"http://{LOOPBACK}:{self.port}{path}?token={self.app.token}"
 
@@ -38,10 +38,16 @@ class Server:
 
     def serve(self) -> None:
         """Answer until a signal ends it."""
-        run_server(self.app, [self._socket])
+        try:
+            with self._desk.looking():
+                run_server(self.app, [self._socket])
+        finally:
+            self._desk.close()
 
 
-def open_server(store: Store, version: str | None = None, *, port: int = 0, read_only: bool = False) -> Server:
+def open_server(
+    store: Store, version: str | None = None, *, port: int = 0, read_only: bool = False, indexing: bool = False
+) -> Server:
     """A server over a store, which listens on a port of this machine.
 
     Args:
@@ -49,15 +55,16 @@ def open_server(store: Store, version: str | None = None, *, port: int = 0, read
         version: What the address leads to; None: the first page.
         port: 0 takes a free one.
         read_only: Whether nothing may be written by a page.
+        indexing: Whether texts are indexed, by another process.
 
     Raises:
         MachineError: A package is missing.
         CurateError: There is no such version, or the port is taken.
     """
-    require_server("curate browse", "browse")
+    require_server("curate browse", "browse", "tantivy")
     path = "/"
     if version is not None:
         found = resolve(store, version)
         path = f"/v/{quote(f'{found.dataset}@{found.version[:12]}', safe='')}"
     listening = listen(LOOPBACK, port, hint="without --port a free one is taken")
-    return Server(Desk(store, read_only=read_only), listening, path)
+    return Server(Desk(store, read_only=read_only, indexing=indexing), listening, path)

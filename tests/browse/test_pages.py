@@ -98,7 +98,8 @@ def test_what_looks_personal_or_a_stage_found_to_be_is_hidden_everywhere(pages, 
             assert page.status_code == 200
             assert "ann@example.org" not in page.text and "212 555" not in page.text
     told = facts(pages, f"/v/{books}/search.json?q=contact")["listed"][0]
-    assert BLOCK in told["text"]
+    assert "<EMAIL>" in told["text"] and [told["text"][one:end] for one, end in told["marks"]] == ["contact"]
+    assert BLOCK in facts(pages, f"/v/{books}/d/{told['place']}.json")["texts"]["raw"]
     for kind in ("", ".json"):
         assert "ann@example.org" not in pages.get(f"/v/{books}/d/{told['place']}{kind}").text
 
@@ -128,7 +129,66 @@ def test_a_document_is_found_by_its_id_and_by_its_place(pages, books):
     for asked in ("a0", "web/a.jsonl%230"):
         answer = pages.get(f"/v/{books}/document?id={asked}", follow_redirects=False)
         assert (answer.status_code, answer.headers["location"]) == (303, f"/v/{books.replace('@', '%40')}/d/0-0")
+    answer = pages.get(f"/v/{books}/document.json?id=a0")
+    assert answer.json()["place"] == "0-0"
+    rejected = facts(pages, f"/v/{books}/documents.json?is.verdict=quarantined")["listed"][0]
+    found = pages.get(f"/v/{books}/document.json", params={"id": rejected["source"]}).json()
+    assert (found["place"], found["story"]["verdict"]) == (rejected["place"], "quarantined")
     assert pages.get(f"/v/{books}/document?id=nobody").status_code == 404
+    assert 'name="id"' in pages.get(f"/v/{books}").text
+
+
+def test_next_and_previous_stay_among_the_filters(pages, books):
+    for query in ("is.verdict=dropped", "is.verdict=dropped&sort=length&order=down"):
+        listed = [one["place"] for one in facts(pages, f"/v/{books}/documents.json?{query}")["listed"]]
+        assert len(listed) > 2
+        for before, place, after in zip([None, *listed], listed, [*listed[1:], None], strict=False):
+            beside = facts(pages, f"/v/{books}/d/{place}.json?{query}")["beside"]
+            assert beside == {"previous": before, "next": after}
+    page = pages.get(f"/v/{books}/d/{listed[0]}?{query}").text
+    assert f"/documents?{query.replace('&', '&amp;')}" in page
+
+
+def test_documents_that_a_stage_edited_are_found(pages, books):
+    for stage in facts(pages, f"/v/{books}.json")["stages"]:
+        told = facts(pages, f"/v/{books}/documents.json?edited={stage['id']}")
+        assert told["documents"] == stage["edited"]
+
+
+def test_all_names_of_a_column_are_told_where_they_are_asked_for(make):
+    project = make("names", {"texts/a.jsonl": [{"text": f"text {n}", "site": f"s{n}"} for n in range(30)]}, [])
+    pages, version = client(project.store), version_of(project.store)
+
+    def sites(query):
+        told = facts(pages, f"/v/{version}/documents.json{query}")["facets"]
+        return next(one for one in told if one["column"] == "site")
+
+    assert (len(sites("")["names"]), sites("")["others"]["names"]) == (12, 18)
+    assert (len(sites("?names=site")["names"]), sites("?names=site")["others"]["names"]) == (30, 0)
+    assert facts(pages, f"/v/{version}/d/0-3.json")["columns"] == {"site": "s3"}
+
+
+def test_a_version_that_an_erasure_replaced_is_told(make, tmp_path):
+    from curate.erasure.erase import erase
+    from curate.erasure.subject import read_subject
+
+    rows = [{"id": f"d{n}", "text": f"some text number {n}"} for n in range(3)]
+    project = make("replaced", {"texts/a.jsonl": rows}, [])
+    project.train("small", [{"step": 1, "loss": 2.0}])
+    pages, before = client(project.store), version_of(project.store)
+    assert facts(pages, f"/v/{before}/documents.json")["documents"] == 3
+    time = facts(pages, "/index.json")["datasets"][0]["versions"][0]["time"]
+    (tmp_path / "subject.yaml").write_text("documents: [d1]\n")
+    erase(project.store, read_subject(tmp_path / "subject.yaml"), remove=True, say=lambda told: None)
+    assert facts(pages, "/index.json")["datasets"][0]["versions"][0]["time"] == time
+    desk = pages.app.app.state.desk
+    assert not desk._held  # of what is gone nothing is held, though no version was asked for
+    told = facts(pages, f"/v/{before}/documents.json?is.verdict=kept")
+    assert (told["documents"], told["instead_of"]) == (2, before)
+    assert "is not there any more" in pages.get(f"/v/{before}").text
+    assert [one["run"] for one in facts(pages, f"/v/{before}/d/0-0.json")["trainings"]] == ["small"]
+    gone = pages.get(f"/v/{before}/document.json?id=d1")
+    assert gone.status_code == 404 and "erasure" in gone.json()["errors"][0]["problem"]
 
 
 def test_trainings_are_told_of_what_they_were_given(books_once, tmp_path):
@@ -213,7 +273,13 @@ def test_a_long_text_is_shown_in_parts_that_are_all_of_it(hostile):
         ("/v/{books}/documents.json?is.x=1", 404, "there is no column `x`"),
         ("/v/{books}/documents.json?min.length=x", 400, "`min.length` is no number: `x`"),
         ("/v/{books}/search.json?q=%20", 400, "there is nothing to look for"),
+        ("/v/{books}/documents.json?in.verdict=1", 400, "`in.verdict` asks for nothing here"),
+        ("/v/books@v77.json", 404, None),
+        ("/v/{books}/search.json?q=x&mode=soft", 404, "there is no mode `soft`"),
+        ("/v/{books}/search.json?q=(&mode=regex", 400, "`(` is no regular expression"),
         ("/v/{books}/what-if.json?set.dedup.similarity=1", 404, None),
+        ("/v/{books}/what-if.json?set.quality.min_words=nan", 400, "`quality.min_words` is no number"),
+        ("/v/{books}/what-if.json?set.quality.min_words=1e400", 400, "`quality.min_words` is no number"),
     ],
 )
 def test_what_is_wrong_is_told_on_the_page_and_as_json(pages, books, path, status, problem):

@@ -65,6 +65,36 @@ def test_an_index_of_several_buckets_is_read_one_bucket_at_a_time(version, monke
     assert find(store, [buckets, buckets], "n5") == [Address(5, 7)] * 2
 
 
+def test_of_a_large_bucket_only_the_rows_that_can_hold_a_name_are_read(version, monkeypatch):
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    from curate.dataset import store as storing
+
+    monkeypatch.setattr(storing, "ROWS_PER_GROUP", 10)
+    names = [f"n{i}" for i in range(200)]
+    high, low = hash_names(names)
+    high[7] = high[8]  # equal upper halves, which may stand on both sides of a border
+    order = np.lexsort((low, high))
+    table = pa.table(
+        {"high": high[order], "low": low[order], "document": order.astype(np.uint64), "place": [False] * 200}
+    )
+    indexes = [[version.store.write_table(table)]]
+    read = []
+    groups = parquet.ParquetFile.read_row_groups
+
+    def noted(file, wanted, *args, **more):
+        read.append(len(wanted))
+        return groups(file, wanted, *args, **more)
+
+    monkeypatch.setattr(parquet.ParquetFile, "read_row_groups", noted)
+    for number, name in enumerate(names):
+        expected = [] if number == 7 else [Address(0, number)]
+        assert find(version.store, indexes, name) == expected
+    assert find(version.store, indexes, "nobody") == []
+    assert len(read) == 201 and max(read) <= 2 and sum(read) < 210
+
+
 def test_hashes_of_names_are_128_bits_and_hold_for_odd_strings():
     high, low = hash_names(["", "\ud800", "a", "a"])
     assert (high.dtype, len(set(high.tolist())), len(set(low.tolist()))) == (np.uint64, 3, 3)
