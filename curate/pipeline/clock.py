@@ -62,8 +62,10 @@ class Clock:
 
 
 def _started_by(process: psutil.Process) -> list[psutil.Process]:
-    """What it has started, and what that has. Linux lists children: psutil reads every process of the machine for them, 2 to
-    20 ms a time, and a run of rewards asks for each completion."""
+    """What it has started, and what that has.
+
+    Linux lists children: psutil reads every process of the machine for them, and a run of rewards asks for each completion.
+    """
     if not Path("/proc/thread-self/children").exists():
         return process.children(recursive=True)
     found: list[psutil.Process] = []
