@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from multiprocessing import forkserver, get_context
+from multiprocessing import get_context
 
-import psutil
-
-__all__ = ["call_each", "context", "forks"]
+__all__ = ["call_each", "context"]
 
 PRELOADED = [
     "torch._dynamo",
@@ -23,11 +21,6 @@ def context():
     made = get_context("forkserver")
     made.set_forkserver_preload(PRELOADED)
     return made
-
-
-def forks():
-    """All processes that it has forked, and that have not ended."""
-    return psutil.Process(forkserver._forkserver._forkserver_pid).children()
 
 
 def call_each(function, arguments):
