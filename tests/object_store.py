@@ -30,6 +30,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
@@ -90,11 +91,15 @@ class Application:
     """moto's S3 behind the promises and faults that stand above."""
 
     def __init__(self) -> None:
-        from moto.core import DEFAULT_ACCOUNT_ID
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from moto.core import DEFAULT_ACCOUNT_ID, serialize
+        from moto.moto_server.werkzeug_app import create_backend_app
         from moto.s3.models import s3_backends
 
-        self.moto = DomainDispatcherApplication(create_backend_app)
+        # each blob of each list has a time that is written and parsed again: 40% of a list
+        serialize.parse_to_aware_datetime = cache(serialize.parse_to_aware_datetime)
+        self.moto = create_backend_app(
+            "s3"
+        )  # behind its dispatcher, which lists a folder of 175 others at each request
         self.backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
         self.backend.create_bucket("bucket", "us-east-1")
         self.asked: list[tuple[str, str]] = []

@@ -51,7 +51,7 @@ class Clock:
 
     def _processes(self) -> list[psutil.Process]:
         one = psutil.Process(self.pid)
-        return [one, *(one.children(recursive=True) if self.family else [])]
+        return [one, *(_started_by(one) if self.family else [])]
 
     def _computed(self) -> float:
         with suppress(psutil.Error):
@@ -59,6 +59,23 @@ class Clock:
             ended = times[0].children_user + times[0].children_system if self.family else 0.0
             return ended + sum(one.user + one.system for one in times)
         return self.computed
+
+
+def _started_by(process: psutil.Process) -> list[psutil.Process]:
+    """What it has started, and what that has.
+
+    Linux lists children: psutil reads every process of the machine for them, and a run of rewards asks for each completion.
+    """
+    if not Path("/proc/thread-self/children").exists():
+        return process.children(recursive=True)
+    found: list[psutil.Process] = []
+    with suppress(OSError):  # it has just ended
+        for task in Path(f"/proc/{process.pid}/task").iterdir():
+            for pid in (task / "children").read_bytes().split():
+                with suppress(psutil.Error):
+                    child = psutil.Process(int(pid))
+                    found += [child, *_started_by(child)]
+    return found
 
 
 def _runs(process: psutil.Process) -> bool:

@@ -48,6 +48,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
 KillWait=1
+AuthInfo=cred_expire=30
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE
@@ -100,7 +101,10 @@ def lacking_for_slurm() -> str:
 
 @contextmanager
 def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """The environment for programs of a Slurm of two nodes with a processor each."""
+    """The environment for programs of a Slurm of two nodes with a processor each.
+
+    A job that is put back waits there until its credential has expired: 30 seconds, not two minutes.
+    """
     _munge()
     (folder / "state").mkdir()
     host = socket.gethostname().partition(".")[0]

@@ -53,6 +53,18 @@ def test_what_a_process_has_started_counts_where_it_is_asked_for():
         process.communicate(b"\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="children are listed there")
+def test_what_a_process_has_started_is_found_without_a_look_at_all_processes(monkeypatch):
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STARTS!r}])"
+    with started(code) as process:
+        process.stdout.readline()
+        family = {one.pid for one in psutil.Process(process.pid).children(recursive=True)}
+        monkeypatch.setattr(psutil, "pids", lambda: pytest.fail("asked for all processes"))
+        assert {one.pid for one in Clock(process.pid, family=True)._processes()} == {process.pid, *family}
+        assert len(family) == 2
+        process.communicate(b"\n")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a process outlives its first thread")
 @pytest.mark.parametrize("family", [False, True])
 def test_a_process_whose_first_thread_has_ended_sleeps_while_the_others_do(family):

@@ -118,21 +118,11 @@ def run(tmp_path, pack):
 
 @pytest.fixture
 def quick_processes(monkeypatch):
-    """The processes of a run are forked from one that has imported torch, which takes 0.1 s instead of 4."""
-    from multiprocessing import get_context
-
+    """The processes of a run are forks (forked.py)."""
     from curate.train.runs import launch
+    from tests.train import forked
 
-    context = get_context("forkserver")
-    slow = [
-        "torch._dynamo",
-        "curate.train.runs.process",
-        "curate.train.runs.logs",
-        "curate.train.runs.progress",
-        "curate.tokenize.rows",
-    ]
-    context.set_forkserver_preload([*slow, "tests.train.interruption"])
-    monkeypatch.setattr(launch, "get_context", lambda _: context)
+    monkeypatch.setattr(launch, "get_context", lambda _: forked.context())
 
 
 @pytest.fixture

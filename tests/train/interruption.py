@@ -1,11 +1,13 @@
 """Runs that end after a step, as if they were interrupted there.
 
-Importing this module makes a run whose folder has a file `until` fail before the step after the one that the file names.
-It is imported for that by the process that `quick_processes` forks the processes of a run from.
+Importing this module makes a run whose folder has a file `until` fail before the step after the one that the file names,
+and one beside whose folder stands a file of its name and `.waits` wait there until it is killed.
+It is imported for that by the process that others are forked from (forked.py).
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 
 from curate.train.runs.process import _Run
@@ -41,6 +43,9 @@ def _next(self):
     file = self.folder.path / UNTIL
     if file.is_file() and self.state.step >= int(file.read_text()):
         raise Interrupted
+    waits = self.folder.path.with_suffix(".waits")
+    if waits.is_file() and self.state.step == int(waits.read_text()):
+        time.sleep(1000)  # until it is killed, however late that is
     _real(self)
 
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
-
-SHARDED = '''
-import sys
-from pathlib import Path
 import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+
 from curate.errors import ResumableError
+from curate.train.parallel.world import joined
 from curate.train.weights import checkpoint
 from curate.train.weights.checkpoint import Checkpoints, load_checkpoint, parameters_hash, read_checkpoint
-from curate.train.parallel.world import joined
-
-root, rank, size, work = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+from tests.train.forked import call_each
 
 
-def tensors(seed, layout):
+def tensors(seed, layout, size):
     generator = torch.Generator().manual_seed(seed)
     shapes = {"uneven": (7, 5), "row": (1,), "cube": (2, 3, 4), "both": (8, 6), "number": ()}
     whole = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
@@ -33,10 +26,10 @@ def tensors(seed, layout):
     return found
 
 
-def full_disk_of_the_last(saved, given):
+def full_disk_of_the_last(saved, given, world):
     """It fails in all processes, and the next save works."""
     read = checkpoint.file_hash
-    if rank == size - 1:
+    if world.rank == world.size - 1:
         checkpoint.file_hash = full
     try:
         saved.save(1, given, {})
@@ -52,35 +45,35 @@ def full(path):
     raise OSError(28, "No space left on device")
 
 
-with joined(rank, size, device="cpu", meeting=root / f"meeting-{size}" if size > 1 else None) as world:
-    for one in work:
-        verb, name, layout = one.split("-")
-        path, given = root / name / "step-000001", tensors(1, layout)
-        digest = parameters_hash(given)
-        if verb == "save":
-            saved = Checkpoints(root / name, world, keep=2, asynchronous=True)
-            if name == "full":
-                full_disk_of_the_last(saved, given)
-            saved.save(1, given, {})
-            for tensor in given.values():
-                (tensor.to_local() if isinstance(tensor, DTensor) else tensor).zero_()
-            saved.finish()
-        else:
-            loaded = tensors(2, layout)
-            read_checkpoint(path, world)
-            load_checkpoint(path, loaded, world)
-            assert parameters_hash(loaded) == digest, one
-        print(digest)
-'''
+def do(root, rank, size, work):
+    """Save and load in one of several processes, which writes the hashes of what was there."""
+    torch.set_num_threads(1)
+    with joined(rank, size, device="cpu", meeting=root / f"meeting-{size}" if size > 1 else None) as world:
+        for one in work:
+            verb, name, layout = one.split("-")
+            path, given = root / name / "step-000001", tensors(1, layout, size)
+            digest = parameters_hash(given)
+            if verb == "save":
+                saved = Checkpoints(root / name, world, keep=2, asynchronous=True)
+                if name == "full":
+                    full_disk_of_the_last(saved, given, world)
+                saved.save(1, given, {})
+                for tensor in given.values():
+                    (tensor.to_local() if isinstance(tensor, DTensor) else tensor).zero_()
+                saved.finish()
+            else:
+                loaded = tensors(2, layout, size)
+                read_checkpoint(path, world)
+                load_checkpoint(path, loaded, world)
+                assert parameters_hash(loaded) == digest, one
+            with (root / "digests").open("a") as file:
+                file.write(f"{digest}\n")
 
 
 def together(root, size, *work):
-    """Run the script in `size` processes; gives the hashes that they print."""
-    commands = [[sys.executable, "-c", SHARDED, str(root), str(rank), str(size), *work] for rank in range(size)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-    printed = [process.communicate()[0].split() for process in running]
-    assert all(process.returncode == 0 for process in running)
-    return {digest for some in printed for digest in some}
+    """Do it in `size` processes; gives the hashes that they found."""
+    call_each(do, [(root, rank, size, work) for rank in range(size)])
+    return set((root / "digests").read_text().split())
 
 
 @pytest.mark.slow

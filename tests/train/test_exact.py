@@ -14,38 +14,33 @@ import shutil
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
+from pathlib import Path
 
 import psutil
 import pytest
 
 from curate.errors import CurateError
+from curate.tokenize.pack import open_pack
+from curate.train.runs import launch as launch_module
 from curate.train.runs.folder import held, prepare
 from curate.train.runs.launch import launch
 from curate.train.runs.metrics import read_metrics
 from curate.train.settings.config import TrainConfig
+from tests.train.forked import context
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
 KILLS = int(os.environ.get("CURATE_KILLS", "1"))
-TRAIN = """
+PROGRAM = """
 import sys
-import time
 from pathlib import Path
-from curate.tokenize.pack import open_pack
-from curate.train.settings.config import TrainConfig
 from curate.train.runs.folder import held, prepare
-from curate.train.runs import process
 from curate.train.runs.launch import launch
+from curate.train.settings.config import TrainConfig
+from curate.tokenize.pack import open_pack
 
-
-def wait_or_go_on(self, go_on=process._Run._next):
-    if self.state.step == int(sys.argv[4]):
-        time.sleep(1000)  # until it is killed, however late that is
-    go_on(self)
-
-
-process._Run._next = wait_or_go_on
 if __name__ == "__main__":
-    config = TrainConfig.model_validate_json(sys.argv[1])
-    packs = {"": open_pack(Path(sys.argv[2]))}
+    config, packs = TrainConfig.model_validate_json(sys.argv[1]), {"": open_pack(Path(sys.argv[2]))}
     with held(Path(sys.argv[3])) as folder:
         prepare(folder, config, packs)
         launch(config, folder, packs)
@@ -80,15 +75,27 @@ def interrupt_at(step, config, path, pack):
             train_process(config, folder, {"": pack}, world, report=report)
 
 
-def started(config, pack, script, folder, *, last, **options):
-    """A run in a process of its own, which does not go beyond a step."""
-    script.write_text(TRAIN)
-    given = [config.model_dump_json(), str(pack.folder), str(folder), str(last)]
-    return subprocess.Popen([sys.executable, str(script), *given], **options)
+def started(config, pack, folder, *, last, told=Path(os.devnull)):
+    """A run in a process of its own, which does not go beyond a step; what it says goes to a file."""
+    folder.with_suffix(".waits").write_text(str(last))
+    process = context().Process(target=train, args=(config, pack.folder, folder, told))
+    process.start()
+    return process
+
+
+def train(config, pack, folder, told):
+    """A run as a process of its own, whose processes are forks as it is; they say in a file how it went."""
+    with told.open("w") as stream:
+        os.dup2(stream.fileno(), 2)
+    launch_module.get_context = lambda _: get_context("fork")
+    packs = {"": open_pack(pack)}
+    with held(folder) as run:
+        prepare(run, config, packs)
+        launch(config, run, packs)
 
 
 def wait_for_step(folder, step, process):
-    while process.poll() is None:
+    while process.exitcode is None:
         records = read_metrics(folder / "metrics.jsonl")
         if records and records[-1]["step"] >= step:
             return
@@ -130,15 +137,15 @@ def test_a_resumed_run_has_every_step_once_in_its_metrics(run, tiny, pack, tmp_p
 
 
 def trainers(process):
-    """The processes that a run has spawned."""
-    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in str(child.cmdline())]
+    """The processes that a run has started."""
+    return psutil.Process(process.pid).children()
 
 
 def kill_one(process, moments):
     """The run or one of its processes; returns when all are gone."""
     family = [process, *trainers(process)]
     moments.choice(family).kill()
-    process.wait()
+    process.join()
     psutil.wait_procs(family[1:])
 
 
@@ -153,15 +160,16 @@ def test_a_run_killed_again_and_again_equals_a_straight_one(
     config = tiny(optimizer=optimizer, processes=processes, steps=part * (KILLS + 1), checkpoint_every=4)
     straight = run(config, "straight")
     moments = random.Random(7)
-    script, folder = tmp_path / "train.py", tmp_path / "killed"
+    folder = tmp_path / "killed"
     for kill in range(KILLS):
         given = config.model_copy(update={"checkpoint_async": kill % 2 == 0})
         last = part * (kill + 1)
-        process = started(given, pack, script, folder, last=last, stderr=subprocess.DEVNULL)
+        process = started(given, pack, folder, last=last)
         wait_for_step(folder, part * kill + moments.randrange(1, part), process)
         time.sleep(moments.random() * 0.03)
         kill_one(process, moments)
     assert not (folder / "result.json").exists()
+    folder.with_suffix(".waits").unlink()
     killed = run(config, "killed")
     assert parameters(killed) == parameters(straight)
     assert weights(killed) == weights(straight)
@@ -186,7 +194,11 @@ PAIR = {
 def straight_pair(pack, tmp_path_factory):
     """A straight run of two processes."""
     config = TrainConfig.model_validate(PAIR)
-    with held(tmp_path_factory.mktemp("pair") / "straight") as folder:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        held(tmp_path_factory.mktemp("pair") / "straight") as folder,
+    ):
+        patch.setattr(launch_module, "get_context", lambda _: context())
         prepare(folder, config, {"": pack})
         launch(config, folder, {"": pack})
     return folder
@@ -195,10 +207,12 @@ def straight_pair(pack, tmp_path_factory):
 @pytest.mark.slow
 def test_two_processes_of_which_one_is_killed_resume_to_the_bit(run, straight_pair, parameters, pack, tmp_path):
     config, folder = TrainConfig.model_validate(PAIR), tmp_path / "killed"
-    process = started(config, pack, tmp_path / "train.py", folder, last=40, stderr=subprocess.PIPE, text=True)
+    process = started(config, pack, folder, last=40, told=tmp_path / "told")
     wait_for_step(folder, 25, process)
     trainers(process)[-1].kill()
-    assert re.search(r"process \d of 2 was killed \(SIGKILL\)", process.communicate()[1])
+    process.join()
+    assert re.search(r"process \d of 2 was killed \(SIGKILL\)", (tmp_path / "told").read_text())
+    (tmp_path / "killed.waits").unlink()
     killed = run(config, "killed")
     assert parameters(killed) == parameters(straight_pair)
     assert weights(killed) == weights(straight_pair)
@@ -229,12 +243,16 @@ def test_a_loss_that_diverges_in_two_processes_is_told_as_in_one(run, tiny):
 
 @pytest.mark.slow
 def test_processes_end_when_their_caller_is_killed(tiny, pack, tmp_path):
+    """Really spawned ones, by a caller that is a program."""
     config = tiny(steps=100_000, checkpoint_every=100_000, processes=2)
-    process = started(config, pack, tmp_path / "train.py", tmp_path / "run", last=50_000)
-    wait_for_step(tmp_path / "run", 1, process)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.wait()
+    (tmp_path / "train.py").write_text(PROGRAM)
+    given = [config.model_dump_json(), str(pack.folder), str(tmp_path / "run")]
+    with subprocess.Popen([sys.executable, str(tmp_path / "train.py"), *given]) as process:
+        while not read_metrics(tmp_path / "run" / "metrics.jsonl"):
+            assert process.poll() is None
+            time.sleep(0.01)
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
     gone, _ = psutil.wait_procs(children)
     assert len(gone) >= 2
 

@@ -1,10 +1,6 @@
-"""Optimizers, on whole parameters and on shards. As a program it is one of two processes: RANK MEETING KIND RESULT."""
+"""Optimizers, on whole parameters and on shards."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +21,7 @@ from curate.train.optimization.optimizer import (
 )
 from curate.train.parallel.world import joined
 from curate.train.settings.blocks import OptimizerSettings, ScheduleSettings
+from tests.train.forked import call_each
 
 KINDS = ("adamw", "sgd", "muon")
 
@@ -332,16 +329,7 @@ def summed_losses(folder, kind, size):
     """The losses of 6 steps by `size` processes, summed over them, and the average of the parameters at the end."""
     meeting = folder / f"meeting-{kind}-{size}"
     results = [folder / f"{kind}-{size}-{rank}" for rank in range(size)]
-    processes = [
-        subprocess.Popen([sys.executable, __file__, str(rank), str(size), str(meeting), kind, str(results[rank])])
-        for rank in range(size)
-    ]
-    try:
-        assert [process.wait() for process in processes] == [0] * size
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    call_each(process, [(rank, size, meeting, kind, results[rank]) for rank in range(size)])
     found = [torch.load(path, weights_only=True) for path in results]
     return torch.tensor([one["losses"] for one in found]).sum(0), found[0]["tensors"]
 
@@ -365,7 +353,3 @@ def process(rank, size, meeting, kind, result):
         with average.swapped():
             tensors = whole(dict(model.named_parameters()))
         torch.save({"losses": losses, "tensors": tensors}, result)
-
-
-if __name__ == "__main__":
-    process(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], Path(sys.argv[5]))

@@ -1,11 +1,8 @@
-"""Adversarial training. As a program it is one of two processes: RANK MEETING KIND RESULT."""
+"""Adversarial training."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +17,7 @@ from curate.train.optimization.perturbation import build_perturbation
 from curate.train.parallel.world import joined
 from curate.train.settings.architecture import ModelSettings
 from curate.train.settings.methods import AdversarialSettings, CausalSettings
+from tests.train.forked import call_each
 
 KINDS = ("fgm", "pgd", "freelb")
 SCALE, SEED, WIDTH = 0.25, 7, 16
@@ -274,16 +272,7 @@ def test_computing_in_bfloat16_comes_near(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_get_the_gradients_of_one(kind, tmp_path):
     results = [tmp_path / f"{rank}.pt" for rank in range(2)]
-    processes = [
-        subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path / "meeting"), kind, str(results[rank])])
-        for rank in range(2)
-    ]
-    try:
-        assert [process.wait() for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    call_each(process, [(rank, tmp_path / "meeting", kind, results[rank]) for rank in range(2)])
     first, second = (torch.load(path, weights_only=True) for path in results)
     loss, wanted = perturbed(settings_of(kind), objective_of())
     torch.testing.assert_close(first["gradients"], wanted, rtol=1e-5, atol=1e-6)
@@ -300,7 +289,3 @@ def process(rank, meeting, kind, result):
         )
         gradients = {name: value.full_tensor() for name, value in gradients_of(objective).items()}
         torch.save({"gradients": gradients, "loss": loss.total.item()}, result)
-
-
-if __name__ == "__main__":
-    process(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]))

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import zlib
 from dataclasses import replace
 from functools import partial
@@ -20,6 +18,7 @@ from curate.train.objectives.rollout import CHECK, Continuation, sample
 from curate.train.settings.architecture import Architecture
 from curate.train.settings.methods import ReinforcementSettings
 from tests.oracles import library
+from tests.train.forked import call_each
 
 VOCABULARY, END = 20, 0
 SIZES = Architecture(layers=2, width=16, heads=2, key_value_heads=1, head_width=8, feed_forward=32)
@@ -182,28 +181,11 @@ def test_greedy_texts_equal_those_of_transformers():
 
 # ---- several processes
 
-LOAD = """
-import importlib.util, sys
-from pathlib import Path
-spec = importlib.util.spec_from_file_location("cases", sys.argv[1])
-cases = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cases)
-getattr(cases, sys.argv[2])(int(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]))
-"""
-
 
 def processes(function, size, folder):
     """Call `function(rank, size, folder)` in processes of their own."""
     folder.mkdir()
-    started = [
-        subprocess.Popen([sys.executable, "-c", LOAD, __file__, function.__name__, str(rank), str(size), str(folder)])
-        for rank in range(size)
-    ]
-    try:
-        assert not any([process.wait() for process in started])
-    finally:
-        for process in started:
-            process.kill()
+    call_each(function, [(rank, size, folder) for rank in range(size)])
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(size)]
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,7 +18,7 @@ from curate.train.parallel.world import joined
 from curate.train.settings.config import TrainConfig
 from curate.train.weights.origin import fill_first, find_model
 from curate.train.weights.stored import StoredTensor, place_stored, stored_tensors
-from tests.oracles import REPOSITORY
+from tests.train.forked import call_each
 
 MATRIX = torch.arange(24, dtype=torch.float32).view(6, 4)
 
@@ -91,14 +88,6 @@ def held_at_most(compute):
     return most
 
 
-CALL = """
-import sys
-from pathlib import Path
-from tests.train.test_stored import load_a_half
-load_a_half(int(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
-"""
-
-
 def load_a_half(rank, kind, folder):
     """Fill one of two processes' half of a model; writes what it took."""
     given = {"dataset": "tiny", "run": "r", "processes": 2, "batch": {"document_mask": False}}
@@ -122,13 +111,7 @@ def load_a_half(rank, kind, folder):
 @pytest.mark.parametrize(("kind", "family"), [("decoder", "llama"), ("pretrained", "qwen2")])
 def test_two_processes_hold_their_halves_of_a_model_that_is_there_and_nothing_else(tmp_path, kind, family):
     model_folder(tmp_path / "model", family)
-    arguments = [kind, str(tmp_path)]
-    started = [subprocess.Popen([sys.executable, "-c", CALL, str(rank), *arguments], cwd=REPOSITORY) for rank in (0, 1)]
-    try:
-        assert not any([process.wait() for process in started])
-    finally:
-        for process in started:
-            process.kill()
+    call_each(load_a_half, [(rank, kind, tmp_path) for rank in (0, 1)])
     halves = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
     stored = load_file(tmp_path / "model" / "model.safetensors")
     wanted = sum(float(value.double().sum()) for value in stored.values())
