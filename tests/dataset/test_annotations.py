@@ -120,12 +120,14 @@ def test_a_conversation_is_annotated_by_what_was_shown_of_it(project):
 
 
 @pytest.mark.parametrize("name", ["../out", "", "a/b"])
+@pytest.mark.folder
 def test_what_is_not_a_name_never_becomes_a_path(name, dataset):
     with pytest.raises(CurateError, match="is not a name"):
         annotate(dataset.store, name, said(dataset, {"a0": "good"}))
 
 
 @pytest.mark.parametrize("table", [{"id": ["a"], "label": ["x"]}, {"id": ["a"], "hash": [None], "label": ["x"]}])
+@pytest.mark.folder
 def test_an_annotation_without_a_hash_is_refused(table, dataset):
     with pytest.raises(CurateError, match="annotations need `hash` for every document"):
         annotate(dataset.store, "taste", pa.table(table))

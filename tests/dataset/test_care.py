@@ -90,6 +90,7 @@ def test_a_manifest_that_was_changed_is_found(done):
     assert "do not add up" in problems[1]["problem"]
 
 
+@pytest.mark.folder
 def test_the_command_exits_with_3_where_something_is_wrong(done):
     assert done.cli("data", "verify", "toy").out.splitlines()[1] == "all of them are what their names say"
     name = done.open().fragments[0].object
@@ -100,6 +101,7 @@ def test_the_command_exits_with_3_where_something_is_wrong(done):
     assert (problem["object"], problem["problem"]) == (name, "its bytes are not what its name says")
 
 
+@pytest.mark.folder
 def test_the_command_names_the_remedy_and_the_remedy_works(done):
     version = done.open().version
     damage(done, done.open().fragments[0].object)
@@ -191,6 +193,7 @@ def test_a_refused_version_goes_by_its_age(done, place):
     assert caught.value.hint == "`curate data gc` removes versions that nothing names"
 
 
+@pytest.mark.folder
 def test_a_damaged_version_stops_the_collection_and_the_hint_says_how_to_give_it_up(done, place):
     done.run("long.minimum=16")
     place.age(done.store)

@@ -119,6 +119,7 @@ def test_columns_of_fragments_whose_types_differ_are_read_as_one(parent):
 
 
 @pytest.mark.parametrize("name", ["id", "text", "source_uri", "row", "split"])
+@pytest.mark.folder
 def test_a_column_has_a_name_of_its_own(parent, name):
     held = parent.store.write_table(pa.table({"row": pa.array([0], pa.int32()), "x": ["y"]}))
     with pytest.raises(CurateError, match=f"a column cannot be called `{name}`"):

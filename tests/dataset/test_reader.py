@@ -107,6 +107,7 @@ def test_polars_filters_and_cuts_as_it_does_a_table(version):
         assert query(lazy).collect().equals(query(whole.lazy()).collect())
 
 
+@pytest.mark.folder
 def test_a_wrong_polars_query_keeps_the_words_of_polars(version):
     import polars
 
@@ -125,11 +126,13 @@ def test_hugging_face_gets_the_splits_without_copying(version):
     assert found["test"].cache_files == []
 
 
+@pytest.mark.folder
 def test_hugging_face_gets_one_split(version):
     found = version.huggingface("train")
     assert found.map(lambda row: {"double": row["length"] * 2})["double"] == [12, 12, 12, 14, 14]
 
 
+@pytest.mark.folder
 def test_an_unknown_split_is_an_error(version):
     for read in (version.arrow, version.polars, version.huggingface):
         with pytest.raises(CurateError, match="`toy` has no split `tset`") as caught:
@@ -137,6 +140,7 @@ def test_an_unknown_split_is_an_error(version):
         assert caught.value.hint == "did you mean `test`?"
 
 
+@pytest.mark.folder
 def test_an_unknown_column_is_an_error(version):
     with pytest.raises(CurateError, match="`toy` has no column `lenght`") as caught:
         version.arrow(columns=["lenght"])

@@ -88,6 +88,7 @@ def test_with_remove_documents_that_mention_the_person_go(person):
     assert sound(person)
 
 
+@pytest.mark.folder
 def test_the_log_says_that_something_was_erased(person):
     told = erase(person)
     entry = refs.log(person.store, "toy")[0]
@@ -101,6 +102,7 @@ def test_the_log_says_that_something_was_erased(person):
     assert f"erasures/{told['id']}.json" in log
 
 
+@pytest.mark.folder
 def test_why_says_that_a_document_was_erased_and_no_more(person):
     told = erase(person)
     for name in ("ticket-5", "in/tickets.jsonl#5"):
@@ -112,12 +114,14 @@ def test_why_says_that_a_document_was_erased_and_no_more(person):
     assert lines[:2] == ["ticket-5: erased", f"  erased [{story['detail']}]"]
 
 
+@pytest.mark.folder
 def test_why_says_so_in_a_store_of_several_datasets_too(person):
     person.run(sample=3)
     erase(person)
     assert person.cli("why", "ticket-5").out.splitlines()[0] == "ticket-5: erased"
 
 
+@pytest.mark.folder
 def test_the_log_still_has_the_runs_that_made_the_versions(person):
     before = [one["id"] for one in json.loads(person.cli("data", "log", "toy", "--json").out)["runs"]]
     erase(person)
@@ -125,6 +129,7 @@ def test_the_log_still_has_the_runs_that_made_the_versions(person):
     assert set(before) < set(after)
 
 
+@pytest.mark.folder
 def test_a_tag_that_names_the_person_is_named_and_stays(person):
     person.cli("data", "tag", "toy", "jane-doe")
     told = erase(person)
@@ -228,6 +233,7 @@ def test_a_dry_run_counts_and_changes_nothing(person):
     assert after == before
 
 
+@pytest.mark.folder
 def test_each_identifier_is_told_by_its_number_and_never_what_it_is(person):
     subject(person, f"emails: [nobody@example.org, {EMAIL}]\nnames: [John Roe]\ndocuments: [ticket-5, ticket-77]")
     dry, told = erase(person, "--dry-run"), erase(person)
@@ -284,6 +290,7 @@ def test_a_version_that_was_derived_has_a_successor_that_is_derived(person):
     assert sound(person, f"toy@{number}")
 
 
+@pytest.mark.folder
 def test_training_runs_that_saw_the_documents_are_named_and_those_that_began_with_them(person, tmp_path):
     version, folder = person.open().version, tmp_path / "small"
     (folder / "earlier" / "checkpoints" / "step-9").mkdir(parents=True)  # of a run that `--fresh` is about to replace

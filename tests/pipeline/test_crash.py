@@ -28,6 +28,11 @@ def wait_until_none_is_left_over(store):
         time.sleep(0.05)
 
 
+def at_work_in(folder):
+    """Processes in a folder: drivers and workers, also where these are forks, whose command lines say nothing."""
+    return {one.pid for one in psutil.process_iter(["cwd"]) if one.info["cwd"] == str(folder)}
+
+
 def files_of(store):
     """How many files a store has, temporary ones too."""
     return sum(len(names) for _, _, names in os.walk(store))
@@ -46,11 +51,12 @@ def busy(project, monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_twenty_times_gives_the_version_of_an_undisturbed_one(busy):
+    """Drivers are forks (tests/nursery.py): what is killed is at work, and not at its imports."""
     undisturbed = busy.run(store=busy.root / "other", workers=2).version
-    draw, killed = random.Random(20), 0
+    draw, killed, before = random.Random(20), 0, at_work_in(busy.root)
     while killed < 20:
         written = files_of(busy.root / ".curate")
-        process = busy.start("run", "pipeline.yaml", "--workers", 2)
+        process = busy.start("run", "pipeline.yaml", "--workers", 2, env=dict(os.environ))
         more = draw.randrange(1, 15)
         while files_of(busy.root / ".curate") < written + more and process.poll() is None:
             time.sleep(0.005)
@@ -61,7 +67,8 @@ def test_a_run_that_is_killed_twenty_times_gives_the_version_of_an_undisturbed_o
         if finished:  # resumed and done before the signal came: right so far, and nothing is left to interrupt
             assert busy.open().version == undisturbed
             shutil.rmtree(busy.root / ".curate")
-    wait_until_none_is_left_over(busy.root / ".curate")
+    while at_work_in(busy.root) - before:
+        time.sleep(0.05)
     for path in (busy.root / ".curate" / "temporary").iterdir():  # younger than a minute it would not be swept
         os.utime(path, (0, 0))
     done = busy.run(workers=2)

@@ -308,7 +308,7 @@ def elsewhere(object_store):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600 + 10 * MOST_STEPS)
-@pytest.mark.parametrize("number", range(max(1, MOST_STEPS // STEPS_AT_ONCE // 2)))
+@pytest.mark.parametrize("number", range(max(1, MOST_STEPS // STEPS_AT_ONCE // 4)))
 def test_a_store_in_an_object_store_says_what_a_fresh_one_says_after_any_steps(number, elsewhere):
     any_steps(f"{SEED} {number} s3")
 
