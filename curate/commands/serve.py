@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -97,7 +97,7 @@ def _key(file: Path | None) -> str | None:
     return found
 
 
-def _facts(server: ModelServer) -> dict[str, object]:
+def _facts(server: ModelServer) -> dict[str, Any]:
     service = server.service
     if service.writes:
         endpoints = ["completions", *(["chat/completions"] if service.template else [])]
