@@ -104,12 +104,19 @@ def server_of(folder: Path | str, *options: str) -> Any:
 @contextmanager
 def serving(folder: Path | str, *options: str) -> Iterator[Agent]:
     """A client of a server."""
+    with connected(server_of(folder, *options)) as agent:
+        yield agent
+
+
+@contextmanager
+def connected(parameters: Any) -> Iterator[Agent]:
+    """A client of a server that is started so."""
     from anyio.from_thread import start_blocking_portal
     from mcp import Client, stdio_client
 
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(Client(stdio_client(server_of(folder, *options)))) as client,
+        portal.wrap_async_context_manager(Client(stdio_client(parameters))) as client,
     ):
         yield Agent(client, portal)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from curate.agents.log import LOG, Log
 from curate.dataset.store import Store
-from tests.agents.conftest import LONG, PIPELINE, make_project, run_here, server_of, serving
+from tests.agents.conftest import LONG, PIPELINE, connected, make_project, run_here, server_of, serving
 
 SLOW = PIPELINE + '  - {stage: "agent_stages:Slow", id: slow}\n'
 
@@ -240,6 +241,22 @@ def spender(tmp_path_factory):
     root = make_project(tmp_path_factory.mktemp("agents") / "spender")
     with serving(root, "--allow", "run,collect", "--limit-spend", "5") as agent:
         yield root, agent
+
+
+def test_the_settings_that_are_printed_for_a_client_start_the_server(tmp_path):
+    from mcp import StdioServerParameters
+
+    words = ["mcp", str(tmp_path), "--allow", "train, run", "--limit-minutes", "5", "--json"]
+    done = subprocess.run([sys.executable, "-m", "curate.cli", *words], capture_output=True, text=True)
+    told = json.loads(done.stdout)
+    start = told["mcpServers"]["curate"]
+    assert start["args"][-3:] == ["--allow=run,train", "--limit-minutes=5", "--limit-spend=0"]
+    with connected(StdioServerParameters(**start, cwd="/", env=dict(os.environ))) as agent:
+        listed = agent.portal.call(agent.client.list_tools).tools
+        (error,) = agent.errors("store")
+    assert [one.name for one in listed] == [one["name"] for one in told["tools"]]
+    assert {one["verb"] for one in told["tools"]} == {None, "run", "train"}
+    assert error["problem"].startswith("there is no store at `.curate`")
 
 
 def test_a_verb_that_is_not_there_cannot_be_allowed(tmp_path):
