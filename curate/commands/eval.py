@@ -139,10 +139,8 @@ def evaluate(
 
     name = _name(endpoint_model or model)
     out, say = out or Path("evaluations") / name, partial(_say, name)
-    opening = partial(
-        open_model, place, length=length, backend=backend, endpoint_model=endpoint_model,
-        endpoint_tokenizer=endpoint_tokenizer,
-    )  # fmt: skip
+    server = {"endpoint_model": endpoint_model, "endpoint_tokenizer": endpoint_tokenizer}
+    opening = partial(open_model, place, length=length, backend=backend, **server)
     also = probes(place, opened, memorization=memorization, leaks=leaks, version=memorization_from, cost=cost)
     with _printing_before_errors(out, as_json=as_json):
         found = run(
