@@ -99,7 +99,7 @@ def _check(model: TokenModel, tokens: list[int], target: int | None) -> None:
             f"the text has {len(tokens):,} tokens, and the model reads {model.length:,} at once", model.name,
             "inspect a part of it",
         )  # fmt: skip
-    if target is not None and target >= len(tokens):
+    if target is not None and not 0 <= target < len(tokens):
         raise CurateError(f"there is no token {target}: the text has {len(tokens)}, the first is 0", "--target")
 
 
@@ -138,7 +138,7 @@ def _layers(
     for block, (turn, mask) in zip(trunk.blocks, beside, strict=True):
         given: Any = block
         seen = states if given.norm_after else given.attention_norm(states)
-        attention.append(given.attention.weights(seen, turn, mask)[0, :, place, : place + 1].tolist())
+        attention.append(given.attention.weights(seen, turn, mask, place)[0].tolist())
         states = given(states, turn, mask)
         lens.append(_lens(model, trunk, states[0], tokens))
     return lens, attention
