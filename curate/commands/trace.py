@@ -56,17 +56,22 @@ def text_of(text: str | None, file: Path | None) -> str:
     """The text that was given, as an argument, in a file or on stdin.
 
     Raises:
-        CurateError: It is given twice, or the file cannot be read.
+        CurateError: It is given twice, cannot be read, or is no UTF-8.
     """
     if text is not None and file is not None:
         raise CurateError("the text is given twice", "--file", "TEXT or --file FILE")
-    if text is not None:
-        return text
     try:
+        if text is not None:
+            text.encode()  # an argument may be no text
+            return text
         content = sys.stdin.buffer.read() if file is None or str(file) == "-" else file.read_bytes()
         return content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CurateError(f"the text cannot be read: {error}", str(file or "stdin"), "a file of UTF-8 text") from None
+    except (OSError, UnicodeError) as error:
+        raise CurateError(
+            f"the text cannot be read: {error}",
+            str(file or ("TEXT" if text is not None else "stdin")),
+            "a file of UTF-8 text",
+        ) from None
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from curate.errors import CurateError
+from curate.evaluation.models.contract import TextLosses
 from curate.evaluation.models.tokens import CHUNK, TOKENS, TokenModel
 from curate.train.models.decoder import Decoder
 from curate.train.models.trunk import logits_of
@@ -65,28 +66,20 @@ def inspect(
     assert losses.tokens.tolist() == tokens
     read = torch.tensor([[model.prefix, *tokens[:-1]]], device=model.device)
     total, size = float(losses.nats.sum(dtype="float64")), len(text.encode())
-    places = [
-        {
-            "text": text[start:end], "start": start, "end": end, "token": token, "nats": nats, "bits": nats / math.log(2),
-            **said,
-        } for (start, end), token, nats, said in zip(
-            encoding.offsets, tokens, losses.nats.tolist(), _said(model, read, tokens, top), strict=True
-        )
-    ]  # fmt: skip
-    trunk: Any = getattr(model, "trunk", None)
+    places = _places(model, text, encoding.offsets, losses, read, top)
     found: dict[str, Any] = {
         "model": model.name, "backend": model.backend, "bytes": size, "bits": total / math.log(2),
-        "bits_per_byte": total / size / math.log(2),
-        "notes": [], "places": places, "lens": None, "target": None,
+        "bits_per_byte": total / size / math.log(2), "notes": [], "places": places, "lens": None, "target": None,
     }  # fmt: skip
+    trunk: Any = getattr(model, "trunk", None)
     if not isinstance(trunk, Decoder):
         kind = f"a model of the kind `{trunk.sizes.kind}`" if trunk is not None else f"a model of {model.backend}"
         found["notes"].append(f"layers, attention and attributions are told of our decoders only; this is {kind}")
         return found
     place = len(tokens) - 1 if target is None else target
     found["lens"], attention = _layers(model, trunk, read, tokens, place)
-    names = ["(start)", *(text[start:end] for start, end in encoding.offsets[:place])]
     attributions = _attributions(trunk, read[:, : place + 1], tokens[place], steps)
+    names = ["(start)", *(one["text"] for one in places[:place])]
     found["target"] = {"place": place, "read": names, "attention": attention, "attributions": attributions}
     return found
 
@@ -99,8 +92,28 @@ def _check(model: TokenModel, tokens: list[int], target: int | None) -> None:
             f"the text has {len(tokens):,} tokens, and the model reads {model.length:,} at once", model.name,
             "inspect a part of it",
         )  # fmt: skip
-    if target is not None and target >= len(tokens):
+    if target is not None and not 0 <= target < len(tokens):
         raise CurateError(f"there is no token {target}: the text has {len(tokens)}, the first is 0", "--target")
+
+
+def _places(
+    model: TokenModel, text: str, offsets: list[tuple[int, int]], losses: TextLosses, read: Tensor, top: int
+) -> list[dict[str, Any]]:
+    """What is told of each token."""
+    tokens, nats = losses.tokens.tolist(), losses.nats.tolist()
+    said = _said(model, read, tokens, top)
+    return [
+        {
+            "text": text[start:end],
+            "start": start,
+            "end": end,
+            "token": token,
+            "nats": cost,
+            "bits": cost / math.log(2),
+            **more,
+        }
+        for (start, end), token, cost, more in zip(offsets, tokens, nats, said, strict=True)
+    ]
 
 
 @torch.inference_mode()
@@ -138,7 +151,7 @@ def _layers(
     for block, (turn, mask) in zip(trunk.blocks, beside, strict=True):
         given: Any = block
         seen = states if given.norm_after else given.attention_norm(states)
-        attention.append(given.attention.weights(seen, turn, mask)[0, :, place, : place + 1].tolist())
+        attention.append(given.attention.weights(seen, turn, mask, place)[0].tolist())
         states = given(states, turn, mask)
         lens.append(_lens(model, trunk, states[0], tokens))
     return lens, attention

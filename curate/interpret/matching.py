@@ -21,7 +21,7 @@ NEVER = -1
 
 
 @njit(cache=True, nogil=True)
-def _end(ends: Array, position: int) -> int:
+def _end(ends: Array, position: int | np.int64) -> int:
     """The end of the document that has this position."""
     low, high = 0, len(ends)
     while low < high:

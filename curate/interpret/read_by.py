@@ -216,9 +216,13 @@ def _find(store: Store, digest: str) -> Pack | None:
         ):
             continue
         folder = packs_folder(store) / blob.name.split("/")[-2]
-        put_pack(store, folder, lambda aside: None)  # it is there: nothing is made
+        put_pack(store, folder, _removed)  # it is there, or is fetched: nothing is made
         return open_pack(folder)
     return None
+
+
+def _removed(aside: Path) -> None:
+    raise CurateError("the tokens were removed meanwhile", str(aside.parent), "try again")
 
 
 def _called(data: dict[str, Any], digest: str) -> str:

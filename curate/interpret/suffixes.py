@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -82,7 +83,7 @@ def suffixes_of(pack: Pack, stream: Stream, number: int, say: Callable[[str], No
     }  # fmt: skip
     found = _opened(path, head, len(tokens))
     if found is None:
-        with alone(pack.folder.with_name(f"{pack.folder.name}.lock")):
+        with _telling(path), alone(pack.folder.with_name(f"{pack.folder.name}.lock")):
             found = _opened(path, head, len(tokens))
             if found is None:  # nobody has made it meanwhile
                 say(f"sorting {len(tokens):,} tokens of {shard['file']}, once")
@@ -124,18 +125,23 @@ def _make(path: Path, head: dict[str, Any], tokens: NDArray[Any], ends: NDArray[
     if find_spec("pydivsufsort") is None:
         raise MachineError("tracing needs pydivsufsort, which is not installed", hint="pip install 'curate-lm[trace]'")
     aside = pack.folder.parent  # where what a dead process has left is looked for, whatever becomes of the pack
+    sweep(aside)
+    with replacing(path, aside=aside) as stream:
+        stream.write(bytes(HEADER))
+        stream.write(_counts(tokens, head["vocabulary"]).tobytes())
+        for block in _sorted(tokens, ends, pack):
+            stream.write(block.astype("<u4").tobytes())
+        stream.flush()
+        with Path(stream.name).open("rb") as written:
+            told = json.dumps({**head, "hash": _hash(written)}).encode()
+        stream.seek(0)
+        stream.write(told.ljust(HEADER))
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
     try:
-        sweep(aside)
-        with replacing(path, aside=aside) as stream:
-            stream.write(bytes(HEADER))
-            stream.write(_counts(tokens, head["vocabulary"]).tobytes())
-            for block in _sorted(tokens, ends, pack):
-                stream.write(block.astype("<u4").tobytes())
-            stream.flush()
-            with Path(stream.name).open("rb") as written:
-                told = json.dumps({**head, "hash": _hash(written)}).encode()
-            stream.seek(0)
-            stream.write(told.ljust(HEADER))
+        yield
     except OSError as error:
         raise ResumableError(
             f"the index of the tokens cannot be written: {error.strerror or error}", str(path),

@@ -123,6 +123,7 @@ class Tracer:
                 "start": first, "end": last, "text": text[first:last], "tokens": stop - start,
                 "log_probability": rarity[place], **self._places(query, start, stop, documents, around),
             })  # fmt: skip
+        self._name([place for span in told for place in span["places"]])
         return {
             "model": str(self.place), "tokens": len(query), "shortest": shortest, "covered": float(covered.mean()),
             "found": len(found), "searched": self.searched, "notes": self.notes, "spans": told,
@@ -158,28 +159,34 @@ class Tracer:
         self, shard: _Shard, documents: NDArray[np.int64], positions: NDArray[np.int64], counts: NDArray[np.int64],
         length: int, around: int,
     ) -> list[dict[str, Any]]:  # fmt: skip
-        """Some documents of a shard."""
-        if not len(documents):
-            return []
+        """Some documents of a shard, not named yet."""
         reading, stream = shard.reading, shard.stream
-        dataset = reading.dataset
-        numbers = np.array([reading.number(one) for one in documents.tolist()])
-        columns = [name for name in ("id", "source_uri", "license") if name in dataset.columns]
-        rows = read_documents(dataset, SPLIT, columns, numbers)
         told = list[dict[str, Any]]()
-        for row, number, document, position, count in zip(
-            rows, numbers.tolist(), documents.tolist(), positions.tolist(), counts.tolist(), strict=True
-        ):
+        for document, position, count in zip(documents.tolist(), positions.tolist(), counts.tolist(), strict=True):
             begin, end = int(stream.ends[document - 1]) if document else 0, int(stream.ends[document])
             before = stream.tokens(max(begin, position - around), position)
             after = stream.tokens(position + length, min(end, position + length + around))
             told.append({
-                "id": row.get("id"), "dataset": dataset.name, "version": dataset.version, "split": SPLIT, "number": number,
-                "role": shard.role, "run": reading.run, "source": row.get("source_uri"), "license": row.get("license"),
+                "id": None, "dataset": reading.dataset.name, "version": reading.dataset.version, "split": SPLIT,
+                "number": reading.number(document), "role": shard.role, "run": reading.run, "source": None, "license": None,
                 "occurrences": count, "token": position - begin, "times": reading.times(position, position + length),
                 "before": self._words(before), "after": self._words(after),
             })  # fmt: skip
         return told
+
+    def _name(self, places: list[dict[str, Any]]) -> None:
+        """Say which documents these are: each version is read once, for all."""
+        for dataset in {one.dataset.version: one.dataset for one in self._readings}.values():
+            mine = [place for place in places if place["version"] == dataset.version]
+            numbers = np.unique([place["number"] for place in mine])
+            if not len(numbers):
+                continue
+            columns = [name for name in ("id", "source_uri", "license") if name in dataset.columns]
+            rows = dict(zip(numbers.tolist(), read_documents(dataset, SPLIT, columns, numbers), strict=True))
+            for place in mine:
+                row = rows[place["number"]]
+                names = {"id": row.get("id"), "source": row.get("source_uri"), "license": row.get("license")}
+                place.update(names)
 
     def _words(self, tokens: NDArray[np.int64]) -> str:
         """Tokens as text, in which nothing looks personal; halves of characters at its ends are left out."""

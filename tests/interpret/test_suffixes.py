@@ -128,6 +128,15 @@ def test_a_full_disk_is_told_and_leaves_nothing(project, monkeypatch):
     assert told(project)[0]
 
 
+def test_a_store_that_cannot_be_written_is_told(project, monkeypatch):
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(suffixes, "alone", refused)
+    with pytest.raises(ResumableError, match="the index of the tokens cannot be written: Permission denied"):
+        told(project)
+
+
 def test_a_missing_package_is_named(project, monkeypatch):
     monkeypatch.setattr(suffixes, "find_spec", lambda name: None)
     with pytest.raises(MachineError, match="tracing needs pydivsufsort") as error:

@@ -189,5 +189,7 @@ def test_the_command_tells_people_and_scripts(read_only, monkeypatch, capsys, tm
     assert json.loads(capsys.readouterr().out)["spans"][0]["places"][0]["id"] == "row-7"
     app(["trace", "Zyxwv! qqq? Jjj; kkk: vvv...", "--model", "small"], standalone_mode=False)
     assert "no 8 tokens of the text's" in capsys.readouterr().out
+    with pytest.raises(CurateError, match="the text cannot be read: 'utf-8' codec"):
+        app(["trace", "a\udcff", "--model", "small"], standalone_mode=False)
     with pytest.raises(CurateError, match="the text is given twice"):
         app(["trace", "a", "--file", "b", "--model", "small"], standalone_mode=False)

@@ -147,10 +147,15 @@ class Attention(nn.Module):
         mixed = _attend_capped(query, key, value, mask, self.cap) if self.cap else self._attend(query, key, value, mask)
         return self.output(mixed.reshape(*states.shape[:2], -1))
 
-    def weights(self, states: Tensor, turn: Tensor | None, mask: Tensor | None) -> Tensor:
-        """(rows, heads, length, length) float32: how much each place takes of those before it; a dense mask, or none."""
+    def weights(self, states: Tensor, turn: Tensor | None, mask: Tensor | None, place: int) -> Tensor:
+        """(rows, heads, place + 1) float32: how much one place takes of each that it sees; of a causal model, a dense mask."""
         query, key, _ = self._projected(states, turn)
-        return _weights(query, key, mask, self.cap).flatten(1, 2)
+        query, key = query[:, place : place + 1], key[:, : place + 1]
+        if mask is None:
+            mask = torch.ones(1, place + 1, dtype=torch.bool, device=states.device)
+        else:
+            mask = mask[:, :, place : place + 1, : place + 1]
+        return _weights(query, key, mask, self.cap)[..., 0, :].flatten(1, 2)
 
     def _projected(self, states: Tensor, turn: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, (rows, length, heads, head width) each."""
@@ -196,17 +201,16 @@ class Attention(nn.Module):
 
 def _attend_capped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, cap: float) -> Tensor:
     """Causal attention whose scores are capped, which no fast kernel does: all scores of a row are held, in float32."""
+    if mask is None:
+        mask = torch.ones(query.shape[1], query.shape[1], dtype=torch.bool, device=query.device).tril()
     weights = _weights(query, key, mask, cap).to(value.dtype)
     return (weights @ value.transpose(1, 2).unsqueeze(2)).flatten(1, 2).transpose(1, 2)
 
 
-def _weights(query: Tensor, key: Tensor, mask: Tensor | None, cap: float | None) -> Tensor:
-    """(rows, key heads, queries of each, length, length) float32: causal attention's weights."""
-    length, group = query.shape[1], query.shape[2] // key.shape[2]
-    if mask is None:
-        mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
+def _weights(query: Tensor, key: Tensor, mask: Tensor, cap: float | None) -> Tensor:
+    """(rows, key heads, queries of each, queries, keys) float32: what attention gives each key."""
     keys = key.transpose(1, 2).unsqueeze(2)
-    queries = query.transpose(1, 2).unflatten(1, (-1, group)) * query.shape[-1] ** -0.5
+    queries = query.transpose(1, 2).unflatten(1, (key.shape[2], -1)) * query.shape[-1] ** -0.5
     scores = soft_cap((queries @ keys.transpose(-1, -2)).float(), cap)
     mask = mask if mask.ndim == 2 else mask.unsqueeze(2)
     return scores.masked_fill(~mask, float("-inf")).softmax(-1)
