@@ -26,7 +26,7 @@ KEY = "CURATE_SERVE_KEY"
 SHORTEST = 16
 """Characters of a key."""
 UNREAD_SECONDS = 30.0
-"""How long a client may leave what it was sent unread."""
+"""How long a client may leave what it was sent unread, or say nothing after it has come."""
 CONNECTIONS = 1000
 """Most at a time; more are answered 503. Each may hold a request of `app.BODY` bytes."""
 
@@ -75,12 +75,21 @@ class ModelServer:
 
 @cache
 def protocol() -> type:
-    """HTTP of uvicorn, that cuts a client which does not read."""
+    """HTTP of uvicorn, that cuts a client which does not read, or does not ask."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Cutting(H11Protocol):
         unread: TimerHandle | None = None
         transport: Transport
+
+        def connection_made(self, transport: Any) -> None:
+            """Somebody came, who has so long to ask."""
+            super().connection_made(transport)
+            self.loop.call_later(UNREAD_SECONDS, self._leave_silent)
+
+        def _leave_silent(self) -> None:
+            if self.cycle is None:
+                self.transport.abort()
 
         def pause_writing(self) -> None:
             """More was sent than is read: it has so long."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from threading import Event
 
 import httpx
@@ -209,6 +210,15 @@ def test_a_client_that_never_reads_is_cut_and_holds_nobody_up(model, monkeypatch
         assert post(server, "completions", {"prompt": "x", "max_tokens": 2}).status_code == 200
         until(lambda: not server.connections)
         assert server.service.work.active == 0
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /v1/completions HTTP/1.1\r\nHost: 127"])
+def test_a_client_that_does_not_ask_is_cut(model, monkeypatch, said):
+    monkeypatch.setattr("curate.serve.server.UNREAD_SECONDS", 0.1)
+    with serving(model) as server, socket.create_connection(("127.0.0.1", server.port)) as silent:
+        silent.sendall(said)
+        with suppress(ConnectionResetError):
+            assert silent.recv(100) == b""
 
 
 def test_what_breaks_inside_is_told_without_the_prompt(model, capfd):
