@@ -4,8 +4,8 @@
     {"schema": 1, "call": "5f2c...", "event": "ended", "time": ..., "outcome": "done" | "failed" | "interrupted", ...}
 
 A call that has no second line was going on when the server was killed. Servers beside each other add to one file: a
-line is one write at its end, and on the disk before the work begins. No document's text is in it; what looks personal
-is blocked out.
+line is one write at its end, and on the disk before the work begins. No document's text is in it; what a client
+said is blocked out where it looks personal.
 """
 
 from __future__ import annotations
@@ -42,17 +42,18 @@ class Log:
         Raises:
             MachineError: It cannot be written, so nothing may be done.
         """
-        self._add(
-            {"call": call, "event": "began", "time": now(), "client": client, "tool": tool, "arguments": arguments}
-        )
+        said = {"client": _masked(client), "tool": tool, "arguments": _masked(arguments)}
+        self._add({"call": call, "event": "began", "time": now(), **said})
 
     def end(self, call: str, outcome: str, problem: str | None = None, result: dict[str, Any] | None = None) -> None:
         """A call ended: `done`, `failed` or `interrupted`."""
         more = {"result": result} if result else {}
-        self._add({"call": call, "event": "ended", "time": now(), "outcome": outcome, "problem": problem, **more})
+        self._add(
+            {"call": call, "event": "ended", "time": now(), "outcome": outcome, "problem": _masked(problem), **more}
+        )
 
     def _add(self, line: dict[str, Any]) -> None:
-        content = escaped(json.dumps(json_ready(_masked({"schema": 1, **line})))).encode("utf-8", "replace") + b"\n"
+        content = escaped(json.dumps(json_ready({"schema": 1, **line}))).encode("utf-8", "replace") + b"\n"
         try:
             self.path.parent.mkdir(exist_ok=True)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
@@ -72,6 +73,7 @@ class Log:
 
 
 def _masked(value: Any) -> Any:
+    """What a client said, or an error that repeats it."""
     if isinstance(value, dict):
         return {key: _masked(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -61,12 +62,14 @@ def slow_project(tmp_path):
 
 def test_the_log_has_a_line_for_the_beginning_and_one_for_the_end_and_nothing_personal(tmp_path):
     log = Log(tmp_path)
-    log.begin("a", "run", {"file": "ann@example.org.yaml", "n": [1, "b"]}, "client\x1b 1")
-    log.end("a", "done", result={"version": "v"})
+    call = "2777123456789012"  # looks like the number of a card
+    log.begin(call, "run", {"file": "ann@example.org.yaml", "n": [1, "b"]}, "client\x1b 1")
+    log.end(call, "done", result={"version": call})
     first, last = log_of(tmp_path)
     assert (first["event"], first["tool"], first["client"]) == ("began", "run", "client\x1b 1")
     assert "ann@" not in (tmp_path / LOG).read_text()
-    assert (last["call"], last["outcome"], last["result"]) == ("a", "done", {"version": "v"})
+    assert (last["call"], last["outcome"], last["result"]) == (call, "done", {"version": call})
+    assert datetime.fromisoformat(first["time"]) <= datetime.fromisoformat(last["time"])
 
 
 def test_a_line_that_a_killed_server_left_half_written_costs_no_other(tmp_path):
