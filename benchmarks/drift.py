@@ -3,7 +3,7 @@
     python benchmarks/drift.py --data FOLDER [--halves 400] [--planted 200]
 
 Documents are sentences of SST-2 (sst2/train.tsv), with what `gopher_quality`, `gopher_repetition` and `fineweb` measure
-of them, their length, and why they would leave. A side has 1,000, 2,000 or 3,000. Alarms: two sides that were drawn from
+of them, their length, and why they would leave. A side has 1,000 or 2,000. Alarms: two sides that were drawn from
 the same sentences, without one in both. Planted: of the second side a tenth are captions, in German or in English
 (multi30k), or messages (sms_spam); found is what names any column. Nothing tells of which kind a document is but what was
 measured of it.
@@ -26,7 +26,7 @@ from curate.filter.fineweb import FineWeb
 from curate.filter.gopher import GopherQuality, GopherRepetition
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-SIZES = (1000, 2000, 3000)
+SIZES = (1000, 2000)
 
 
 class Measured(NamedTuple):

@@ -32,7 +32,7 @@ from curate.errors import CurateError
 
 __all__ = ["LEAST", "Columns", "Drift", "Drifted", "Side", "drift", "version_drift"]
 
-LEAST, MOST, LEVEL = 0.03, 0.1, 0.02
+LEAST, MOST, LEVEL = 0.05, 0.1, 0.02
 DRAWS, BINS, NAMES, SHOWN = 2000, 10, 200, 5
 NONE, OTHERS = "(none)", "(others)"
 NOT_COMPARED = ("verdict", "stage", "file")

@@ -21,7 +21,7 @@ def drift(
     new: Annotated[bool, typer.Option("--new", help="Of B only the documents whose ids A has not.")] = False,
     least: Annotated[
         float, typer.Option(min=0.001, max=1, help="Share of documents that has to have moved, at least, to be drift.")
-    ] = 0.03,
+    ] = 0.05,
     gate: Annotated[
         bool, typer.Option("--gate", help="Exit 3 where a column has drifted, or it cannot be told.")
     ] = False,

@@ -138,7 +138,7 @@ def require_unnamed(store: Store, run: Path) -> None:
     """
     for name, alias, one in named_by(store):
         if one["folder"] == str(run.resolve()):
-            called = "champion before" if alias == "previous" else alias
+            called = "earlier champion" if alias == "previous" else alias
             raise CurateError(
                 f"run `{run.name}` is the {called} of model `{name}`: its weights must stay what they are", str(run),
                 "train under another name: --set run=NAME",
