@@ -12,6 +12,7 @@ from curate.terminal import echo
 
 if TYPE_CHECKING:
     from curate.dataset.store import Store
+    from curate.train.export.formats import Form
 
 __all__ = ["export"]
 
@@ -46,34 +47,12 @@ def export(
     What was written is read again and compared with the run's model; `export.json` in the folder says how, and what it was
     made of.
     """
-    from curate.commands.options import optional_store, print_json
-    from curate.dataset.runs import now
-    from curate.errors import CurateError
-    from curate.train.export.formats import Form, check_form, refuse_present
-    from curate.train.runs.checks import require_torch
+    from curate.commands.options import print_json
+    from curate.train.export.formats import Form
 
-    check_form(Form(format, adapter, half, quantize))  # before torch is loaded, which takes seconds
-    if not run.is_dir():
-        raise CurateError(
-            "there is no trained model here", str(run), "name the folder of a run, or one of its checkpoints"
-        )
-    if (out is None) == (deploy is None):
-        raise CurateError("an export needs one of --out and --deploy", hint="the folder to make")
-    if deploy and (format != "huggingface" or adapter):
-        raise CurateError("`curate serve` runs Hugging Face folders", "--deploy", "leave out --format and --adapter")
-    refuse_present(Path(out or deploy or ""))
-    require_torch()
-    from curate.train.export.deploy import deploy_run
-    from curate.train.export.export import export_run
-
-    store, began = optional_store(None), now()
-    if deploy:
-        written = deploy_run(run, deploy, half=half)
-    else:
-        assert out is not None
-        written = export_run(run, out, format=format, adapter=adapter, half=half, quantize=quantize)
-    if store and not adapter:
-        _record(store, began, run, Path(written["folder"]), written)
+    form = Form(format, adapter, half, quantize)
+    _check(run, out, deploy, form)
+    written = _written(run, out, deploy, form)
     if as_json:
         print_json(written)
         return
@@ -84,6 +63,47 @@ def export(
         echo(
             "note: the adapters do not name their base, which is a run: export it too, and give both to PEFT", err=True
         )
+
+
+def _check(run: Path, out: Path | None, deploy: Path | None, form: Form) -> None:
+    """Refuse what can be refused before torch is loaded, which takes seconds.
+
+    Raises:
+        CurateError: It says what to do.
+    """
+    from curate.errors import CurateError
+    from curate.train.export.formats import check_form, refuse_present
+    from curate.train.runs.checks import require_torch
+
+    check_form(form)
+    if not run.is_dir():
+        raise CurateError(
+            "there is no trained model here", str(run), "name the folder of a run, or one of its checkpoints"
+        )
+    if (out is None) == (deploy is None):
+        raise CurateError("an export needs one of --out and --deploy", hint="the folder to make")
+    if deploy and (form.format != "huggingface" or form.adapter):
+        raise CurateError("`curate serve` runs Hugging Face folders", "--deploy", "leave out --format and --adapter")
+    refuse_present(Path(out or deploy or ""))
+    require_torch()
+
+
+def _written(run: Path, out: Path | None, deploy: Path | None, form: Form) -> dict[str, Any]:
+    """What was written; the store has a record of it."""
+    from curate.commands.options import optional_store
+    from curate.dataset.runs import now
+    from curate.train.export.deploy import deploy_run
+    from curate.train.export.export import export_run
+
+    store, began = optional_store(None), now()
+    if deploy:
+        written = deploy_run(run, deploy, half=form.half)
+    else:
+        assert out is not None
+        written = export_run(run, out, format=form.format, adapter=form.adapter, half=form.half, quantize=form.quantize)
+    if store and not form.adapter:
+        _record(store, began, run, Path(written["folder"]), written)
+    return written
 
 
 def _record(store: Store, began: str, run: Path, out: Path, written: dict[str, Any]) -> None:

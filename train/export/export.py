@@ -23,7 +23,7 @@ from curate.train.export.formats import Form, Made, check_form, refuse_present
 from curate.train.export.huggingface import base_of
 from curate.train.settings.config import TrainConfig
 from curate.train.weights.checkpoint import describe_checkpoint
-from curate.train.weights.export import Trained, read_trained, stored_in
+from curate.train.weights.export import read_trained, stored_in
 from curate.train.weights.origin import Origin, model_hash
 
 __all__ = ["RECORD", "export_run", "new_folder"]
@@ -64,23 +64,12 @@ def export_run(
     stored = stored_in(path)
     _refuse(stored.config, path)
     writer = import_module(f"curate.train.export.{format}")
-    writer.refuse(stored, path)
+    if not adapter:  # of which more have a form
+        writer.refuse(stored, path)
     trained = read_trained(path, stored)
     with new_folder(out) as folder:
         made: Made = writer.write(trained, path, folder, form)
-        record = {
-            "schema": 1,
-            "curate": version("curate-lm"),
-            "format": format,
-            "objective": trained.config.objective.kind,
-            "parameters": sum(tensor.numel() for tensor in made.trained.tensors.values()),
-            **_made_of(stored.checkpoint, trained),
-            "weights": _weights(folder),
-            "files": {file.name: file_hash(file) for file in sorted(folder.iterdir())},
-            "check": made.check,
-            "notes": [*_notes(trained.config, adapter=adapter), *made.notes],
-            **made.facts,
-        }
+        record = _record(folder, form, stored.checkpoint, trained.config, made)
         write_durably(folder / RECORD, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
         refuse_present(out)  # whoever made one meanwhile keeps it
     result = {
@@ -89,6 +78,23 @@ def export_run(
         "bytes": sum(file.stat().st_size for file in out.iterdir()),
     }
     return {**result, "base": base_of(trained.config)} if adapter else result
+
+
+def _record(folder: Path, form: Form, checkpoint: Path, config: TrainConfig, made: Made) -> dict[str, Any]:
+    """What the files in a folder were made of, and how they were compared."""
+    return {
+        "schema": 1,
+        "curate": version("curate-lm"),
+        "format": form.format,
+        "objective": config.objective.kind,
+        "parameters": sum(tensor.numel() for tensor in made.trained.tensors.values()),
+        **_made_of(checkpoint, config),
+        "weights": _weights(folder),
+        "files": {file.name: file_hash(file) for file in sorted(folder.iterdir())},
+        "check": made.check,
+        "notes": [*_notes(config, adapter=form.adapter), *made.notes],
+        **made.facts,
+    }
 
 
 def _refuse(config: TrainConfig, path: Path) -> None:
@@ -107,7 +113,7 @@ def _refuse(config: TrainConfig, path: Path) -> None:
         )
 
 
-def _made_of(checkpoint: Path, trained: Trained) -> dict[str, Any]:
+def _made_of(checkpoint: Path, config: TrainConfig) -> dict[str, Any]:
     """Hashes of the data and the checkpoint, and the run by name."""
     description = describe_checkpoint(checkpoint)
     data = description.get("data") or {}
@@ -116,7 +122,7 @@ def _made_of(checkpoint: Path, trained: Trained) -> dict[str, Any]:
     return {
         "data": [{name: some[name] for name in names if name in some} for _, some in sorted(several.items())],
         "run": {
-            "name": trained.config.run,
+            "name": config.run,
             "step": description["step"],
             "checkpoint": model_hash(Origin(checkpoint, "run", None, 0, None, None)),
         },

@@ -57,7 +57,7 @@ class GgufFile:
         states = states + self._norm(mixed, f"{name}.post_attention_norm")
         read = self._norm(states, f"{name}.ffn_norm")
         gate = self._linear(read, f"{name}.ffn_gate")
-        inner = gate / (1 + np.exp(-gate)) * self._linear(read, f"{name}.ffn_up")
+        inner = gate / (1 + np.exp(-gate)).astype(np.float32) * self._linear(read, f"{name}.ffn_up")
         return states + self._norm(self._linear(inner, f"{name}.ffn_down"), f"{name}.post_ffw_norm")
 
     def _attend(self, name: str, states: Floats, turn: tuple[Floats, Floats]) -> Floats:
@@ -95,7 +95,8 @@ class GgufFile:
         half = states.shape[-1] // 2
         one, other = (states[..., ::2], states[..., 1::2]) if neighbours else (states[..., :half], states[..., half:])
         turned = (one * cosines - other * sines, other * cosines + one * sines)
-        return np.stack(turned, -1).reshape(states.shape) if neighbours else np.concatenate(turned, -1)
+        made = np.stack(turned, -1).reshape(states.shape) if neighbours else np.concatenate(turned, -1)
+        return cast(Floats, made)
 
     def _norm(self, states: Floats, name: str) -> Floats:
         """A root-mean-square norm; the states themselves where the file has none of this name."""
