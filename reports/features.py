@@ -101,6 +101,10 @@ def _feature(name: str, parts: list[np.ndarray], limits: list[float]) -> Feature
     )
 
 
+LARGEST = 2.0**1021
+"""Greater values count as this one: what lies between two of these is still a number."""
+
+
 def feature_histogram(values: np.ndarray, limits: list[float]) -> Histogram:
     """Bins over nearly all values and the thresholds, of equal ratio where the values span orders of magnitude.
 
@@ -110,8 +114,9 @@ def feature_histogram(values: np.ndarray, limits: list[float]) -> Histogram:
 
     if len(values) == 0:
         return Histogram((0.0, 1.0), {"documents": (0,)})
+    values = np.clip(values, -LARGEST, LARGEST)
     low, high = np.quantile(values, [TAIL, 1 - TAIL])
-    low, high = min([low, *limits]), max([high, *limits])
+    low, high = (min(max(one, -LARGEST), LARGEST) for one in (min([low, *limits]), max([high, *limits])))
     logarithmic = False
     if (values == np.floor(values)).all() and high - low < BINS:
         edges = np.arange(np.floor(low) - 0.5, np.ceil(high) + 1.0)

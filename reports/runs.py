@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from curate.dataset.runs import records
+from curate.dataset.runs import ids_of, records
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.reports.data import RunData
@@ -22,7 +23,8 @@ CONFIG = "config.json"
 
 def runs_of(store: Store, version: str) -> tuple[RunData, ...]:
     """The runs that were trained on a version, by name; those of the same name are told apart by their projects'."""
-    newest = _by_folder(records(store, "training", version=version))
+    ids = ids_of(version, store.manifest(version))
+    newest = _by_folder(records(store, "training", version=ids))
     names = Counter(record["name"] for record in newest.values())
     runs: dict[str, RunData] = {}
     for folder, record in sorted(newest.items(), key=lambda item: (item[1]["name"], item[1]["began"], item[0])):
@@ -31,7 +33,7 @@ def runs_of(store: Store, version: str) -> tuple[RunData, ...]:
             label = f"{label} ({folder.parent.parent.name})"
         while label in runs:
             label += "'"
-        runs[label] = replace(read_run(record, version), run=label)
+        runs[label] = replace(read_run(record, ids), run=label)
     return tuple(runs.values())
 
 
@@ -61,12 +63,12 @@ def find_run(target: str, store: Store) -> RunData | None:
     return read_run(newest.get(folder) or {"name": folder.name, "inputs": [], "facts": {"folder": str(folder)}})
 
 
-def read_run(record: dict[str, Any], version: str | None = None) -> RunData:
+def read_run(record: dict[str, Any], versions: Collection[str] = ()) -> RunData:
     """A run with its metrics and configuration; what cannot be read is told in `problem`.
 
     Args:
         record: Of the store.
-        version: Which of the versions that it was trained on is told; by default the first.
+        versions: Of the versions that it was trained on the first of these is told; by default the first of all.
     """
     folder = _folder(record)
     problem = None
@@ -77,8 +79,8 @@ def read_run(record: dict[str, Any], version: str | None = None) -> RunData:
         problem = f"{broken} lines of {METRICS} cannot be read" if broken else None
     except OSError:
         problem = f"the run's folder has no {METRICS} any more"
-    versions = [thing for thing in record["inputs"] if thing["kind"] == "version"]
-    told = next((thing for thing in versions if version in (None, thing["id"])), {})
+    used = [thing for thing in record["inputs"] if thing["kind"] == "version"]
+    told = next((thing for thing in used if not versions or thing["id"] in versions), {})
     return RunData(
         run=record["name"],
         dataset=str(told.get("name", "")).partition("@")[0],

@@ -1,6 +1,6 @@
 """Narrow columns of single objects, kept beside the store: a cache that may be deleted at any time, and never a fact.
 
-    browse/1/ab/<object>.arrow    64 bytes (a hash of the rest), then Arrow IPC, uncompressed, mapped into memory
+    browse/2/ab/<object>.arrow    64 bytes (a hash of the rest), then Arrow IPC, uncompressed, mapped into memory
 
 Each file depends on one immutable object alone, so a new version makes only those of its new objects, whoever makes them
 first; one that is cut short or damaged is made anew. It holds no texts: of documents lengths, numbers, hashes of ids, and
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["FORMAT", "Cache", "hash_of"]
+__all__ = ["Cache", "hash_of"]
 
 FORMAT = BROWSE_FORMATS[0]
 """Raised when what is kept of an object changes: files of other formats are garbage."""
@@ -157,7 +157,7 @@ def _read(store: Store, name: str, columns: list[str], also: tuple[str, ...] = (
 
     found: list[pa.Table] = []
     values: dict[str, set[str | None]] = {}
-    left_out: list[str] = []
+    left_out = [one for one in store.read_schema(name).names if one.startswith("#") and one not in (SIZE, IDENT)]
     with store.parquet(name) as file:
         left = list(columns)
         for group in range(file.num_row_groups):

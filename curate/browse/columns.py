@@ -13,7 +13,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from threading import RLock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from curate.browse.cache import IDENTITY, LEFT_OUT, LENGTH, OTHER, Cache, hash_of
 from curate.dataset.ledger import Shard, Step
@@ -32,6 +32,9 @@ KEPT_BYTES = 256 << 20
 ERASED = "erased"
 OWN = ("verdict", "stage", "reason", "source", "file")
 """Facets that every version has, in the order that they are shown."""
+RESERVED = (*OWN, "length", "value", "threshold")
+COLUMN, LABEL = "column.", "label."
+"""What stands before the name of a column of documents, or of labels, that is called as something else of a version is."""
 
 
 class Facet(NamedTuple):
@@ -96,7 +99,7 @@ class Columns:
         self.identity, self.other = np.zeros((2, rows), np.uint64)
         self._reasons: dict[str, int] = {}
         self._reason = np.full(rows, -1, np.int32)
-        self.left_out = set[str]()
+        self.left_out, self._edited_columns = set[str](), set[str]()
         self._numbers: dict[str, list[tuple[int, pa.Table, str]]] = {}
         self._names: dict[str, list[tuple[int, pa.Table, str]]] = {}
         self._held: OrderedDict[str, np.ndarray] = OrderedDict()
@@ -110,9 +113,10 @@ class Columns:
             for step in shard.steps:
                 self._step(number, step, cache)
         self._beside(dataset, cache)
+        edited = self._edited_columns & {*self._names}
+        self.left_out |= edited
         for name in self.left_out:  # of some shards alone they would tell of those alone
             self._names.pop(name, None)
-            self._numbers.pop(name, None)
 
     # ---- reading
 
@@ -144,7 +148,8 @@ class Columns:
         if not step.verdicts:
             return
         table = cache.verdicts(step.verdicts)
-        self.left_out.update(map(self._called, _left_out(table)))
+        for column in _left_out(table):  # of the documents, or attached by a stage
+            self._edited_columns |= {self._called(column), *(f"{stage}.{column}" for stage in self.stages)}
         said = table.column("verdict").combine_chunks()
         verdicts = [VERDICTS.index(one) if one in VERDICTS else -1 for one in said.dictionary.to_pylist()]
         kinds = np.array([*verdicts, -1], np.int8)[said.indices.to_numpy()] if len(said) else np.zeros(0, np.int8)
@@ -176,27 +181,32 @@ class Columns:
         """Columns that lie beside a version's documents and that no stage made: labels."""
         made = {step.features for shard in self.shards for step in shard.steps}
         left = [number for number, shard in enumerate(self.shards) if shard.kept]
+        taken = {*self._names, *self._numbers, *self.left_out}
         for number, fragment in zip(left, dataset.fragments, strict=True):
             for one in fragment.sidecars:
                 if one.object not in made:
                     table = cache.features(one.object)
-                    table = table.select([name for name in table.column_names if name in ("row", *one.columns)])
-                    self._note(number, table, "", ("row",))
+                    for name in (name for name in table.column_names if name in one.columns):
+                        called = self._called(name)
+                        self._take(number, table, name, f"{LABEL}{name}" if called in taken else called)
+                    self.left_out.update(self._called(name) for name in _left_out(table) if name in one.columns)
+
+    def _called(self, name: str) -> str:
+        """What a column of the documents is called here: no name of the engine's, nor of what a stage measured."""
+        clashes = name in RESERVED or name.startswith((COLUMN, LABEL, *(f"{stage}." for stage in self.stages)))
+        return f"{COLUMN}{name}" if clashes else name
 
     def _note(self, number: int, table: pa.Table, before: str, own: Sequence[str]) -> None:
+        self.left_out.update(f"{before}{name}" if before else self._called(name) for name in _left_out(table))
+        for name in table.column_names:
+            if name not in own:
+                self._take(number, table, name, f"{before}{name}" if before else self._called(name))
+
+    def _take(self, number: int, table: pa.Table, column: str, called: str) -> None:
         import pyarrow.types as types
 
-        self.left_out.update(self._called(name, before) for name in _left_out(table))
-        for field in table.schema:
-            if field.name not in own:
-                known = self._names if types.is_dictionary(field.type) else self._numbers
-                known.setdefault(self._called(field.name, before), []).append((number, table, field.name))
-
-    def _called(self, column: str, before: str = "") -> str:
-        """The name of a column here; of one of the documents, that something of ours or of a stage may have, with `column.`."""
-        stage = column.partition(".")[0]
-        taken = column in (*OWN, "length") or stage == "column" or ("." in column and stage in self.stages)
-        return before + column if before or not taken else f"column.{column}"
+        known = self._names if types.is_dictionary(table.schema.field(column).type) else self._numbers
+        known.setdefault(called, []).append((number, table, column))
 
     # ---- what is asked for
 
@@ -320,6 +330,25 @@ class Columns:
         inside, documents = row - int(self.starts[shard]), self.shards[shard].documents
         return Place(shard, inside if inside < documents else documents - inside - 1)
 
+    def cells(self, place: Place) -> dict[str, str | float | bool]:
+        """What a document has in the columns that are shown by their values; of what stages measured the names alone."""
+        import numpy as np
+
+        found: dict[str, str | float | bool] = {}
+        measured = tuple(f"{stage}." for stage in self.stages)
+        numbers = {name: parts for name, parts in self._numbers.items() if not name.startswith(measured)}
+        for name, parts in (*numbers.items(), *self._names.items()):
+            for number, table, column in parts:
+                if number != place.shard or place.row < 0:
+                    continue
+                beside = "row" in table.column_names and IDENTITY not in table.column_names
+                at = int(np.searchsorted(table.column("row").to_numpy(), place.row)) if beside else place.row
+                there = at < table.num_rows and (not beside or table.column("row")[at].as_py() == place.row)
+                value = table.column(column)[at].as_py() if there else None
+                if value is not None and value == value:
+                    found[name] = value
+        return found
+
     def row(self, place: Place) -> int:
         """The row of the document at a place.
 
@@ -333,15 +362,6 @@ class Columns:
             if (place.row < documents) and 0 <= inside < whole:
                 return int(self.starts[place.shard]) + inside
         raise CurateError(f"there is no document at `{place}` in this version")
-
-    def own(self, row: int) -> dict[str, Any]:
-        """What columns of names say of a document, but those that every version has."""
-        found: dict[str, Any] = {}
-        for name in self._names:
-            facet = self.facet(name)
-            if facet.codes[row] >= 0:
-                found[name] = facet.names[facet.codes[row]]
-        return found
 
     def like(self, row: int) -> Iterator[tuple[str, np.ndarray]]:
         """Neighbours of a document, as the stages that compare said: how they are alike, and their rows."""

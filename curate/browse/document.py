@@ -16,10 +16,11 @@ from curate.browse.columns import KEPT, Columns, Place
 from curate.browse.masks import blocked, hidden, masked_facts
 from curate.dataset import refs
 from curate.dataset.annotations import said_of
+from curate.dataset.erased import erasures
 from curate.dataset.index import Address
 from curate.dataset.ledger import Shard
 from curate.dataset.reader import Dataset
-from curate.dataset.runs import records
+from curate.dataset.runs import ids_of, records
 from curate.dataset.state import SIZE
 from curate.dataset.store import Store
 from curate.dataset.why import rows_of, why_at
@@ -116,7 +117,7 @@ def texts_of(store: Store, shard: Shard, rows: Sequence[int]) -> list[Texts]:
             _note(found[one["row"]], one, table, first=one["row"] not in touched)
         touched |= {one["row"] for one in edits}
         table = _edited(table, edits)
-    for one, final in zip(found, _joined(table), strict=True):
+    for one, final in zip(found, _joined(table) if touched else raw, strict=True):
         one.final = final
     return found
 
@@ -221,8 +222,9 @@ def document(columns: Columns, dataset: Dataset, place: Place) -> tuple[dict[str
     """All that is known of a document, and its texts (None of what was rejected).
 
     Returns:
-        `place`; `story`: what `curate why` tells, labels included; `neighbours`: by how they are alike, how many `documents`
-        and the first of them; `trainings`: runs of the store that were given its split.
+        `place`; `story`: what `curate why` tells, labels included; `columns`: its other columns, of those that are shown by
+        their values; `erasures` that may have removed it, where it was erased; `neighbours`: by how they are alike, how many
+        `documents` and the first of them; `trainings`: runs of the store that were given its split.
 
     Raises:
         CurateError: There is none at the place.
@@ -237,23 +239,32 @@ def document(columns: Columns, dataset: Dataset, place: Place) -> tuple[dict[str
             neighbours.append({"how": how, "documents": len(rows), "first": shown})
     kept = int(columns.verdict[row]) == KEPT
     texts = texts_of(dataset.store, columns.shards[place.shard], [place.row])[0] if place.row >= 0 else None
-    named = ("id", "source", "parent", "duplicate_of")  # what leads elsewhere
+    named = ("id", "source", "duplicate_of")  # what leads elsewhere
     secrets = texts.secrets if texts else set[str]()
-    shown = {key: one if key in named else masked_facts(one, secrets) for key, one in story.items()}
+    shown = {**masked_facts(story, secrets), **{key: story[key] for key in named}}
+    if story["parent"]:
+        shown["parent"] |= {key: story["parent"][key] for key in named}
     told = {"place": str(place), "story": shown, "neighbours": neighbours}
-    return {**told, "trainings": _trainings(dataset, story["split"]) if kept else []}, texts
+    erased = story["id"] is None and place.row >= 0
+    told |= {"columns": columns.cells(place), "erasures": _erasures(dataset) if erased else []}
+    told["trainings"] = _trainings(dataset, story["split"]) if kept else []
+    return told, None if erased else texts
+
+
+def _erasures(dataset: Dataset) -> list[dict[str, Any]]:
+    """The erasures that removed documents of the version, and when they were: `id, began`."""
+    began = {one["id"]: one["began"] for one in erasures(dataset.store)}
+    done = dataset.manifest["lineage"].get("erasures", ())
+    return [{"id": one["id"], "began": began.get(one["id"])} for one in done if one["removed"]]
 
 
 def _trainings(dataset: Dataset, split: str | None) -> list[dict[str, Any]]:
     """Runs that trained on the version, or on what an erasure made it of; of other splits than `train` they only measured."""
     if split not in (None, "train"):
         return []
-    names = {dataset.version}
+    names = ids_of(dataset.version, dataset.manifest)
     for entry in refs.log(dataset.store, dataset.name):
-        if entry["version"] == dataset.version:
-            names |= {*entry.get("succeeds", ()), *([entry["upgraded_from"]] if "upgraded_from" in entry else ())}
-    found = [
-        one for one in records(dataset.store, "training")
-        if any(thing.get("id") in names for thing in (*one["inputs"], *one["outputs"]))
-    ]  # fmt: skip
+        if entry["version"] == dataset.version and "upgraded_from" in entry:
+            names.add(entry["upgraded_from"])
+    found = records(dataset.store, "training", version=names)
     return [{"run": one["name"], "state": one["state"], "began": one["began"]} for one in found]

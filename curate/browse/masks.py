@@ -16,15 +16,16 @@ __all__ = ["across", "blocked", "hidden", "masked_facts"]
 
 ANCHOR = 24
 """Characters that a passage is found again by."""
-MARGIN = 2000
-"""Characters beside a piece that are looked at; more where something longer was found."""
+BEFORE, MARGIN = 25_000, 8_000
+"""Characters before and behind a piece that are looked at, more where something longer was found: a private key is known by
+its first line, a token by its end."""
 
 
 def hidden(text: str, start: int, end: int, secrets: Collection[str] = ()) -> list[tuple[int, int]]:
     """Where between two characters of a text something is to be blocked out: in order, none over or beside another."""
-    margin = max(MARGIN, 2 * max(map(len, secrets), default=0))
-    first = max(0, start - margin)
-    piece = text[first : end + margin]
+    longest = 2 * max(map(len, secrets), default=0)
+    first = max(0, start - max(BEFORE, longest))
+    piece = text[first : end + max(MARGIN, longest)]
     spans = [*personal(piece), *(one[:2] for one in find_secrets(piece))]
     for secret in secrets:
         at = piece.find(secret) if secret else -1
@@ -51,14 +52,22 @@ def blocked(text: str, start: int, end: int, spans: Collection[tuple[int, int]])
 
 
 def masked_facts(value: Any, secrets: Collection[str]) -> Any:
-    """Facts with what is personal blocked out in all of their strings; names of their keys stay."""
-    if isinstance(value, str):
-        return blocked(value, 0, len(value), hidden(value, 0, len(value), secrets))
-    if isinstance(value, dict):
-        return {key: masked_facts(one, secrets) for key, one in value.items()}
-    if isinstance(value, list):
-        return [masked_facts(one, secrets) for one in value]
-    return value
+    """Facts with what is personal blocked out in all of their strings; names of their keys stay.
+
+    Each string is looked at once, however often it is told: a document may have as many spans as secrets.
+    """
+    known: dict[str, str] = {}
+
+    def masked(one: Any) -> Any:
+        if isinstance(one, str):
+            if one not in known:
+                known[one] = blocked(one, 0, len(one), hidden(one, 0, len(one), secrets))
+            return known[one]
+        if isinstance(one, dict):
+            return {key: masked(inside) for key, inside in one.items()}
+        return [masked(inside) for inside in one] if isinstance(one, list) else one
+
+    return masked(value)
 
 
 def across(raw: str, final: str, at: int) -> int:

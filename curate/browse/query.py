@@ -9,6 +9,7 @@ A query is what stands in the address of a page, so that every view is a permali
     edited=STAGE       what that stage edited
     sort=COLUMN        by a number, `order=down` from the greatest; without one in the order of the ledger
     page=2
+    names=COLUMN       all names of it, not only the most frequent; range=COLUMN: its histogram
 
 Names and numbers of one column are counted under the filters of all other columns. Cost: benchmarks/browse.py.
 """
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PAGE", "Query", "Selection", "read_query"]
 
-KNOWN = ("past", "edited", "sort", "order", "page", "range", "names", "q", "mode", "from", "at")
+KNOWN = ("past", "edited", "sort", "order", "page", "range", "names", "q", "mode", "from", "at", "was")
 PAGE = 20
 """Documents of a page."""
 SHOWN = 12
@@ -105,6 +106,8 @@ def read_query(pairs: Iterable[tuple[str, str]]) -> Query:
             raise CurateError(f"`{key[:40]}` asks for nothing here", hint=did_you_mean(key, KNOWN) or hint)
         else:
             plain[key] = value
+    if plain.get("order", "") not in ("", "up", "down"):
+        raise CurateError(f"there is no order `{plain['order'][:20]}`", hint="order=up, or order=down")
     page = int(_number("page", plain.get("page") or "1"))
     return Query(
         names, tuple(dict.fromkeys(absent)), bounds["min"], bounds["max"], plain.get("past") or None,
@@ -221,7 +224,7 @@ class Selection:
         return found
 
     def range(self, column: str, limits: Sequence[float] = ()) -> dict[str, Any]:
-        """Of a column of numbers, under the filters of the others: a histogram, how many were measured, and how many not."""
+        """Of a column of numbers, under the filters of the others: a histogram, of how many, and who is not in it."""
         import numpy as np
 
         values = self.columns.feature(column)[self.under_others("range", column)]
@@ -230,7 +233,8 @@ class Selection:
         return {
             "column": column, "least": self.query.least.get(column), "most": self.query.most.get(column),
             "edges": list(histogram.edges), "counts": list(histogram.counts["documents"]),
-            "logarithmic": histogram.logarithmic, "measured": len(known), "missing": len(values) - len(known),
+            "logarithmic": histogram.logarithmic, "measured": len(known), "infinite": int(np.isinf(values).sum()),
+            "missing": int(np.isnan(values).sum()),
         }  # fmt: skip
 
 

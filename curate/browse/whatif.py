@@ -7,9 +7,8 @@ told but the command that does. 8 rules over a million documents: benchmarks/bro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import isfinite
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -26,9 +25,18 @@ from curate.stages.verdicts import Rule
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["WhatIf", "command"]
+__all__ = ["WhatIf"]
 
 EXAMPLES = 10
+STEPS = 200
+"""Places of a slider, at even shares of what was measured: values that few documents have are not most of it."""
+_AT_WORK = {
+    "mapper": "it edits, or drops, while it reads the texts",
+    "audit": "it measures by its settings",
+    "expander": "it makes documents by its settings",
+    "global": "it decides over all documents together",
+}
+"""Why settings of other stages than filters are not decided from what was measured, by their kind."""
 
 
 class WhatIf:
@@ -36,7 +44,7 @@ class WhatIf:
 
     Attributes:
         filters: By id, the filters that decide by rules, as they were.
-        why_not: By id, why another filter's thresholds cannot be moved here.
+        why_not: By id, why the thresholds of another stage cannot be moved here.
     """
 
     def __init__(self, columns: Columns) -> None:
@@ -46,10 +54,8 @@ class WhatIf:
         for row in columns.manifest["stages"]:
             if row["kind"] == "filter":
                 self._take(row)
-            elif row["kind"] == "global" and row["settings"]:
-                self.why_not[row["id"]] = (
-                    "it compares documents with each other: what else it would find, only a run can tell"
-                )
+            elif row["kind"] in _AT_WORK and any(_is_number(value) for value in row["settings"].values()):
+                self.why_not[row["id"]] = _AT_WORK[row["kind"]]
 
     def _take(self, row: Mapping[str, Any]) -> None:
         name = row["id"]
@@ -69,38 +75,48 @@ class WhatIf:
             self.filters[name] = stage
 
     def sliders(self) -> list[dict[str, Any]]:
-        """What can be moved: `stage, setting, value, reason, column`, the histogram of what was measured, and its ends."""
+        """What can be moved: `stage, setting, value, reason, column`, the histogram of what was measured, and the `steps`."""
         import numpy as np
 
         found: list[dict[str, Any]] = []
+        for name, setting, value, rule in self._thresholds():
+            if isinstance(rule, str):
+                continue
+            column, whole = f"{name}.{rule.feature}", isinstance(value, int)
+            values = self.columns.feature(column)
+            known = values[np.isfinite(values)]
+            histogram = feature_histogram(known, [float(value)])
+            found.append({
+                "stage": name, "setting": setting, "value": value, "reason": rule.reason, "column": column,
+                "edges": list(histogram.edges), "counts": list(histogram.counts["documents"]),
+                "logarithmic": histogram.logarithmic, "steps": _steps(known, value, whole=whole), "whole": whole,
+                "least": float(min(known.min(), value)) if len(known) else float(value),
+                "most": float(max(known.max(), value)) if len(known) else float(value),
+                "measured": len(known), "infinite": int(np.isinf(values).sum()), "missing": int(np.isnan(values).sum()),
+            })  # fmt: skip
+        return found
+
+    def fixed(self) -> list[dict[str, Any]]:
+        """Thresholds of these filters that have no slider, and why: `stage, setting, value, why`."""
+        return [
+            {"stage": name, "setting": setting, "value": value, "why": rule}
+            for name, setting, value, rule in self._thresholds() if isinstance(rule, str)
+        ]  # fmt: skip
+
+    def _thresholds(self) -> Iterator[tuple[str, str, Any, Rule | str]]:
+        """Each threshold with its value and the rule whose bound it is, or why it has none that a slider could move."""
         for name, stage in self.filters.items():
             for setting in sorted(stage.thresholds):
                 value = getattr(stage, setting)
-                rule = self._rule_of(stage, setting)
-                if rule is None:
-                    why = "it is not set" if value is None else "it is not one bound of one number"
-                    self.why_not[f"{name}.{setting}"] = why
-                    continue
-                column = f"{name}.{rule.feature}"
-                values = self.columns.feature(column)
-                known = values[np.isfinite(values)]
-                histogram = feature_histogram(known, [float(value)])
-                found.append({
-                    "stage": name, "setting": setting, "value": value, "reason": rule.reason, "column": column,
-                    "edges": list(histogram.edges), "counts": list(histogram.counts["documents"]),
-                    "logarithmic": histogram.logarithmic,
-                    "least": float(min(known.min(), value)) if len(known) else float(value),
-                    "most": float(max(known.max(), value)) if len(known) else float(value),
-                    "whole": isinstance(value, int), "measured": len(known), "missing": len(values) - len(known),
-                })  # fmt: skip
-        return found
+                why = "it is not set" if value is None else "it is no single number"
+                rule = self._rule_of(stage, setting) if _is_number(value) else None
+                why = "more than the bound of one rule depends on it" if _is_number(value) else why
+                yield name, setting, value, rule or why
 
     @staticmethod
     def _rule_of(stage: Filter, setting: str) -> Rule | None:
         """The rule whose bound a setting is: the one that differs when it does."""
         value = getattr(stage, setting)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
         for other in (value + 1, value - 1, value * 0.5):
             try:
                 moved = _with(stage, {setting: other})
@@ -141,7 +157,10 @@ class WhatIf:
         return changes
 
     def tell(self, changes: Mapping[str, dict[str, Any]]) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-        """What changes would do, in counts of documents; which rows would leave, and which would be let in (bool)."""
+        """What changes would do, in counts of documents; which rows would leave, and which would be let in (bool).
+
+        Who leaves was kept before. `earlier` counts who was removed by a later stage than the one that would remove them.
+        """
         import numpy as np
 
         columns, last = self.columns, len(self.columns.stages)
@@ -150,7 +169,7 @@ class WhatIf:
         now = columns.gone.copy()
         stages: list[dict[str, Any]] = []
         order = [name for name in columns.stages if name in changes]
-        leave, stay = np.zeros((2, columns.rows), bool)
+        out_here, stay = np.zeros((2, columns.rows), bool)
         for name in order:
             number = columns.stages.index(name)
             here = there & (columns.gone >= number) & (now >= number) & known
@@ -159,7 +178,7 @@ class WhatIf:
             leaves = np.where(sound, fails, gone)
             out, let_in = here & leaves & ~gone, here & gone & ~leaves
             now[out] = number
-            leave |= out
+            out_here |= out
             stay |= let_in
             if self._followed(number):
                 known &= ~let_in
@@ -168,7 +187,11 @@ class WhatIf:
             stages.append({"stage": name, "leave": int(out.sum()), "stay": int(let_in.sum())})
         kept = (now == last) & known
         before = columns.verdict == KEPT
-        documents = {"before": int(before.sum()), "now": int(kept.sum()), "unknown": int((~known).sum())}
+        leave = before & ~kept
+        documents = {
+            "before": int(before.sum()), "now": int(kept.sum()), "unknown": int((~known).sum()),
+            "earlier": int((out_here & ~before).sum()),
+        }  # fmt: skip
         return {"documents": documents, "stages": stages}, leave, stay
 
     def _judged(self, name: str, settings: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -208,14 +231,17 @@ class WhatIf:
         return listed(self.columns, dataset, nearest.tolist())
 
 
-def command(columns: Columns, changes: Mapping[str, dict[str, Any]], verb: str) -> str:
-    """The command that does, or tells, what changes would do; the pipeline file is the reader's."""
-    sets = " ".join(
-        f"--set {quote(f'{name}.{setting}={value}')}"
-        for name, some in changes.items()
-        for setting, value in some.items()
-    )
-    return f"curate {verb} pipeline.yaml {sets}".strip()
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _steps(known: np.ndarray, value: float, *, whole: bool) -> list[float]:
+    """The values of a slider's places, ascending: even shares of what was measured (four digits of each), and the threshold."""
+    import numpy as np
+
+    shares = np.quantile(known, np.linspace(0, 1, STEPS + 1), method="nearest").tolist() if len(known) else []
+    steps = {float(round(one)) if whole else float(f"{one:.4g}") for one in shares}
+    return sorted({*steps, float(value)})
 
 
 def _with(stage: Filter, settings: Mapping[str, Any]) -> Filter:

@@ -19,7 +19,7 @@ def browse(
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of this machine; 0 takes a free one.")] = 0,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Refuse all that writes, and to show personal data.")
+        bool, typer.Option("--read-only", help="Refuse what pages write, and to show personal data.")
     ] = False,
     index: Annotated[
         bool,

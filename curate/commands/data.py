@@ -168,11 +168,11 @@ def _print_version(one: Dataset) -> None:
 
 
 def _print_tables(store: Store, stage: dict[str, Any]) -> None:
-    """What the stages of a table have learned, and which cells they changed."""
+    """What the stages of a table have learned, and which cells they changed; how a selection came out."""
     from curate.commands.tables import print_table
     from curate.dataset.artifacts import shown
 
-    for table in shown(store, stage) if stage["stage"].startswith("table_") else ():
+    for table in shown(store, stage) if stage["stage"].startswith(("table_", "select")) else ():
         echo(f"\n{stage['id']}: {table.name}")
         print_table(table.columns, [["-" if one is None else _digits(one) for one in row] for row in table.rows[:30]])
         if len(table.rows) > 30:
@@ -183,7 +183,7 @@ def _digits(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return (
-        f"{value:.4g}"
+        (f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}")
         if isinstance(value, float)
         else visible(value, in_one_line=True)
         if isinstance(value, str)

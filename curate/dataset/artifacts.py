@@ -26,6 +26,12 @@ SHOWN: dict[str, dict[str, dict[str, str]]] = {
             "rate": "times", "seen": "seen", "unique": "unique", "effective": "worth once",
         }
     },
+    "select": {
+        "selected": {
+            "cell": "cell", "documents": "documents", "kept": "kept", "size": "size", "budget": "budget", "given": "given",
+            "last_score": "last score",
+        }
+    },
     "topics": {"topics": {"name": "topic", "sampled": "documents it was made of", "words": "words"}},
     "table_types": {"learned": {"column": "column", "kind": "kind", "values": "values", "how": "read as"}, "cells": _CELLS},
     "table_duplicates": {"conflicts": {"id": "first row", "rows": "equal rows", "labels": "their labels"}},

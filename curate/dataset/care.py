@@ -19,7 +19,7 @@ __all__ = ["BROWSE", "BROWSE_FORMATS", "KEEP_LAST", "REMEDY", "collect_garbage",
 
 REMEDY = "remove these files and run the pipeline again, which makes them anew; or restore them from a backup"
 KEEP_LAST = 5
-BROWSE, BROWSE_FORMATS = "browse", ("1", "text-1")
+BROWSE, BROWSE_FORMATS = "browse", ("2", "text-1")
 """Folder of what `curate browse` keeps of single objects, and those in it that are of today's formats: a cache
 (curate/browse/cache.py, curate/browse/text.py)."""
 
@@ -81,7 +81,7 @@ def collect_garbage(store: Store, *, keep_days: float, keep_last: int, dry_run: 
 
     Returns:
         Numbers of `versions`, `snapshots`, `objects`, `receipts`, `token_shards` (folders of a version's tokens), `browse`
-        (files that `curate browse` kept of objects that are gone) removed, and the `bytes` freed.
+        (files that `curate browse` kept of objects that are gone, or in an older form) removed, and the `bytes` freed.
     """
     with lease(store, "collect"):
         swept = 0 if dry_run else store.blobs.sweep()

@@ -11,13 +11,14 @@ registry of models read. Two runs never share a record: its id is drawn at rando
 from __future__ import annotations
 
 import secrets
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict
 
 from curate.dataset.store import Store, canonical_json
 from curate.errors import ResumableError
 
-__all__ = ["Kind", "State", "Thing", "now", "record", "records", "run_id", "state_after"]
+__all__ = ["Kind", "State", "Thing", "ids_of", "now", "record", "records", "run_id", "state_after"]
 
 Kind = Literal[
     "run", "training", "export", "model_export", "report", "evaluation", "comparison", "ablation", "sweep", "labeling", "audit",
@@ -70,14 +71,25 @@ def record(
     store.write(f"runs/{identity}.json", canonical_json(whole))
 
 
-def records(store: Store, kind: Kind | None = None, *, version: str | None = None) -> list[dict[str, Any]]:
-    """The records, oldest first: all, or of one kind, or those that used or made a version. Damaged ones are left out."""
+def ids_of(version: str, manifest: Mapping[str, Any]) -> set[str]:
+    """The ids that a version has and had: an erasure gives it another one, and the records of runs name the old one."""
+    return {version, *(one["of"] for one in manifest["lineage"].get("erasures", ()))}
+
+
+def records(
+    store: Store, kind: Kind | None = None, *, version: str | Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """The records, oldest first: all, or of one kind, or those that used or made a version (or one of several).
+
+    Damaged ones are left out.
+    """
+    ids = {version} if isinstance(version, str) else set(version or ())
     found = []
     for blob in store.blobs.list("runs"):
         one = store.read_json(blob.name)
         if not one or "kind" not in one or (kind and one["kind"] != kind):
             continue
-        if version and not any(thing.get("id") == version for thing in (*one["inputs"], *one["outputs"])):
+        if ids and not any(thing.get("id") in ids for thing in (*one["inputs"], *one["outputs"])):
             continue
         found.append(one)
     return sorted(found, key=lambda one: (one["began"], one["id"]))

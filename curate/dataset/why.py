@@ -21,7 +21,7 @@ from curate.errors import CurateError
 from curate.plain import python_rows
 from curate.stages.fetched import VERSION
 
-__all__ = ["has", "ids_beginning", "rows_of", "why", "why_at"]
+__all__ = ["address_of", "has", "ids_beginning", "rows_of", "why", "why_at"]
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,6 +83,20 @@ def _whole(dataset: Dataset, found: Sequence[_Document], document: str) -> dict[
         told["history"].append({"stage": REASON, "event": "redacted", "detail": _ERASURE.format(**record)})
     children = _children(dataset, first) if told["verdict"] == "expanded" else None
     return {**told, "children": children, "origin": None if first.rejected else _origin(dataset, first)}
+
+
+def address_of(dataset: Dataset, document: str) -> Address:
+    """Where the document is that `why` tells of under this name, for `why_at`.
+
+    Raises:
+        CurateError: There is none, it was erased, or several came from this place.
+    """
+    found = _by_id(dataset, document) or _by_place(dataset, document)
+    erased = None if found else Erased.of(dataset.store)
+    if erased and (record := erased.gone(document, dataset_of(dataset.name))):
+        problem = f"there is no document `{document[:80]}` any more: {_ERASURE.format(**record)}"
+        raise CurateError(problem, hint=f"`curate why {dataset.name} {document[:80]}` tells as much")
+    return (found or _by_id(dataset, _only_beginning(dataset, document)))[0].address
 
 
 def why_at(dataset: Dataset, address: Address) -> dict[str, Any]:
@@ -249,8 +263,9 @@ def _rejected(dataset: Dataset, column: str, value: str) -> list[_Document]:
     for number, shard in enumerate(dataset.ledger()):
         if shard.rejected:
             table = dataset.store.read_table(shard.rejected)
-            rows = table.filter(compute.equal(table[column], value)).to_pylist()
-            found += [_Document(Address(number, -1), shard, row, rejected=True) for row in rows]
+            for row in compute.indices_nonzero(compute.equal(table[column], value)).to_pylist():
+                one = table.slice(row, 1).to_pylist()[0]
+                found.append(_Document(Address(number, -1 - row), shard, one, rejected=True))
     return found
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from curate.errors import did_you_mean
-from curate.mix.numbers import numbers
+from curate.mix.cells import UNITS, cells_of, sizes_of
 from curate.stages.contract import Decision, Effect, Global
 from curate.stages.work import SHARD_BITS
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Mix"]
 
-NONE = "(none)"
 REST = "(rest)"
 
 
@@ -113,7 +112,7 @@ class Mix(Global):
 
     def requires(self) -> Sequence[str]:
         """The same."""
-        return (*self.by, *(() if self.size in ("documents", "bytes", "words") else (self.size,)))
+        return (*self.by, *(() if self.size in UNITS else (self.size,)))
 
     def numeric(self) -> Sequence[str]:
         """That of the size."""
@@ -131,39 +130,21 @@ class Mix(Global):
 
         def sign(batch: pa.Table) -> pa.Table:
             drawn = draw(batch.column("id").to_pylist(), purpose="mix", seed=self.seed)
-            return pa.table({"cell": self.cells(batch), "size": self._sizes(batch), "draw": drawn})
+            return pa.table({"cell": self.cells(batch), "size": sizes_of(batch, self.size), "draw": drawn})
 
         return sign
 
     def cells(self, batch: pa.Table) -> pa.Array:
         """The cell of each document."""
         import pyarrow as pa
-        import pyarrow.compute as compute
 
         if self.parts:
             places = batch.column("source_uri").to_pylist()
             return pa.array([self._part(place) for place in places], pa.string())
-        values = [compute.fill_null(batch.column(name).cast(pa.string()), NONE) for name in self.by]
-        joined = compute.binary_join_element_wise(*values, " / ")
-        return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+        return cells_of(batch, self.by)
 
     def _part(self, place: str) -> str:
         return next((name for name, pattern in self.parts.items() if fnmatchcase(place, pattern)), REST)
-
-    def _sizes(self, batch: pa.Table) -> pa.Array:
-        import pyarrow as pa
-        import pyarrow.compute as compute
-
-        if self.size == "documents":
-            return pa.array([1] * batch.num_rows, pa.int64())
-        if self.size == "bytes":
-            sizes = compute.binary_length(batch.column("text"))
-        elif self.size == "words":
-            sizes = compute.count_substring_regex(batch.column("text"), r"\S+")
-        else:
-            sizes = numbers(batch.column(self.size), self.size, "size")
-            return compute.fill_null(sizes, 0.0)
-        return pa.concat_arrays([chunk.cast(pa.int64()) for chunk in sizes.chunks] or [pa.array([], pa.int64())])
 
     # ---- over all documents
 

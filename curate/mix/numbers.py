@@ -15,17 +15,18 @@ __all__ = ["numbers"]
 LONGEST = 40
 
 
-def numbers(column: pa.ChunkedArray | pa.Array, name: str, what: str) -> pa.Array:
-    """A column of numbers, or of strings that say them, as float64 of 0 or more; nothing stays null.
+def numbers(column: pa.ChunkedArray | pa.Array, name: str, what: str, *, negative: bool = False) -> pa.Array:
+    """A column of numbers, or of strings that say them, as float64; nothing stays null.
 
     Args:
         column: The values.
         name: What the column is called.
         what: What they are (`weight`), the beginning of the reasons.
+        negative: Whether they may be below 0.
 
     Raises:
         CurateError: The column's type holds no numbers.
-        Unfit: `WHAT_is_no_number` (NaN and infinite ones are none), or `WHAT_is_negative`.
+        Unfit: `WHAT_is_no_number` (NaN and infinite ones are none), or `WHAT_is_negative`, where they may not be.
     """
     import numpy as np
     import pyarrow as pa
@@ -43,7 +44,7 @@ def numbers(column: pa.ChunkedArray | pa.Array, name: str, what: str) -> pa.Arra
     values = flat.drop_null().to_numpy(zero_copy_only=False)
     if len(wrong := values[~np.isfinite(values)]):
         raise Unfit(f"{what}_is_no_number", f"`{name}` is {wrong[0]}")
-    if len(wrong := values[values < 0]):
+    if not negative and len(wrong := values[values < 0]):
         raise Unfit(f"{what}_is_negative", f"`{name}` is {wrong[0]:g}")
     return flat
 

@@ -61,6 +61,7 @@ BUILT_IN: dict[str, str] = {
     "chunk": "curate.mix.chunk:Chunk",
     "mix": "curate.mix.mix:Mix",
     "difficulty": "curate.mix.difficulty:Difficulty",
+    "select": "curate.mix.select:Select",
     "sample": "curate.mix.sample:Sample",
     "split": "curate.mix.split:Split",
     "topics": "curate.mix.topics:Topics",

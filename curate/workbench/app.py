@@ -6,14 +6,12 @@ and no text of a document.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from curate.dataset.refs import tags_of
 from curate.errors import CurateError
 from curate.reports.html import STYLE, environment
 from curate.terminal import json_text
@@ -49,6 +47,8 @@ PAGES: dict[str, tuple[Facts, str, Callable[[dict[str, Any]], dict[str, Any]]]] 
     "/v/{version}/diff": (comparing.differences, "diff.html", dict),
 }
 """By path: the facts, the template, and what is drawn of the facts."""
+WAS = "was"
+"""Key of an address that led from a version which is no more: that version."""
 
 
 def make_app(desk: Desk) -> Starlette:
@@ -62,7 +62,7 @@ def make_app(desk: Desk) -> Starlette:
         json_path = "/index.json" if path == "/" else f"{path}.json"
         routes.append(Route(json_path, partial(_as_json, desk, page), methods=["GET"]))
         routes.append(Route(path, partial(_as_page, desk, page), methods=["GET"]))
-    for end in ("", ".json"):
+    for end in (".json", ""):
         routes.append(Route(f"/v/{{version}}/document{end}", partial(_found, desk, end), methods=["GET"]))
     routes.append(Route("/v/{version}/d/{place}/reveal", partial(_reveal, desk), methods=["POST"]))
     handlers: dict[Any, Any] = {CurateError: _told, HTTPException: _not_there, Exception: _broken}
@@ -72,31 +72,50 @@ def make_app(desk: Desk) -> Starlette:
 
 
 def _facts(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> dict[str, Any]:
-    """What a page tells; of a version that is asked for by an id that it had before an erasure, that too."""
+    """What a page tells; of a version that took the place of one that was asked for, that too."""
     desk.let_go()
     facts = page[0](desk, request.path_params, list(request.query_params.multi_items()))
-    name, at, asked = str(request.path_params.get("version", "")).partition("@")
-    if at and "id" in facts and not facts["id"].startswith(asked) and asked not in tags_of(desk.store, name):
-        facts["instead_of"] = f"{name}@{asked}"
-    return facts
+    was = request.query_params.get(WAS)
+    return {**facts, "instead_of": was} if was else facts
 
 
 def _as_json(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> Response:
-    return _json({name: told for name, told in _facts(desk, page, request).items() if not name.startswith("_")})
+    return _replaced(desk, request) or _json(
+        {name: told for name, told in _facts(desk, page, request).items() if not name.startswith("_")}
+    )
 
 
 def _as_page(desk: Desk, page: tuple[Facts, str, Any], request: Request) -> Response:
+    replaced = _replaced(desk, request)
+    if replaced:
+        return replaced
     facts = _facts(desk, page, request)
     where = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return _html(page[1], {**facts, **page[2](facts)}, asked=where, read_only=desk.read_only)
+    about = desk.about(request.path_params.get("version"), request.query_params.get(WAS))
+    return _html(page[1], {**facts, **page[2](facts), **about}, asked=where, read_only=desk.read_only)
 
 
 def _found(desk: Desk, end: str, request: Request) -> Response:
-    from starlette.responses import RedirectResponse
-
     version, asked = request.path_params["version"], request.query_params.get("id", "")
     place = documents.place_of(desk, version, asked)
-    return RedirectResponse(f"/v/{quote(version, safe='')}/d/{place}{end}", 303)
+    return _elsewhere(f"/v/{quote(version, safe='')}/d/{place}{end}")
+
+
+def _elsewhere(address: str) -> Response:
+    from starlette.responses import RedirectResponse
+
+    return RedirectResponse(address, 303)
+
+
+def _replaced(desk: Desk, request: Request) -> Response | None:
+    """The way to the version that an erasure has put in the place of the one that is asked for; the page there says so."""
+    asked = request.path_params.get("version", "")
+    now = desk.replacing(asked) if asked else None
+    if now is None:
+        return None
+    query = [pair for pair in request.query_params.multi_items() if pair[0] != WAS]
+    path = str(request.scope["path"]).replace(f"/v/{asked}", f"/v/{now}", 1)
+    return _elsewhere(quote(path, safe="/@") + link([*query, (WAS, asked)]))
 
 
 def _reveal(desk: Desk, request: Request) -> Response:
@@ -146,7 +165,8 @@ def _wants_json(request: Request) -> bool:
 
 def _told(request: Request, error: Exception) -> Response:
     assert isinstance(error, CurateError)
-    status = 404 if re.match("there is no |dataset .* has no tag or version", error.problem) else 400
+    missing = error.problem.startswith(("there is no ", "no document ")) or " has no tag or version " in error.problem
+    status = 404 if missing else 400
     return _error(request, status, error.records())
 
 

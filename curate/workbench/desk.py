@@ -1,25 +1,34 @@
-"""What the server holds: the store, and the columns of the versions that were looked at last."""
+"""What the server holds: the store, and the columns of the versions that were looked at last.
+
+Columns of a version that is gone (erased, collected) are let go of at the next request of any page, and every few seconds
+without one: until then what was erased would stay in memory, and in files that are gone and still mapped.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from subprocess import Popen
-from threading import Lock
+from threading import Event, Lock, Thread
+from typing import Any
 
 from curate.browse.cache import Cache
 from curate.browse.columns import Columns
 from curate.browse.indexing import start
 from curate.browse.search import objects_of
 from curate.browse.text import TextIndex
+from curate.dataset import refs
 from curate.dataset.reader import Dataset, open_dataset
 from curate.dataset.store import Store
+from curate.errors import CurateError
 
 __all__ = ["Desk"]
 
 MOST = 3
 """Versions whose columns stay in memory."""
+SECONDS = 5.0
+"""How often it is looked whether they are still there."""
 
 
 class Desk:
@@ -97,3 +106,46 @@ class Desk:
         """Have a version indexed by another process, once, where indexes can be kept."""
         if self._indexing and self.cache.kept and dataset.version not in self._building:
             self._building[dataset.version] = start(self.store, f"{dataset.name}@{dataset.version}")
+
+    def replacing(self, asked: str) -> str | None:
+        """The version, as `NAME@ID`, that took the place of one that is asked for by an id that it has no more."""
+        dataset, at, wanted = asked.partition("@")
+        found = refs.resolve(self.store, asked)
+        named = not at or found.version.startswith(wanted) or wanted in refs.tags_of(self.store, dataset)
+        return None if named else f"{dataset}@{found.version[:12]}"
+
+    def about(self, asked: str | None, was: str | None) -> dict[str, Any]:
+        """What every page of a version tells: the gate that it `refused` at, and by which erasure it replaced another one."""
+        if asked is None:
+            return {}
+        found = refs.resolve(self.store, asked)
+        entries = refs.log(self.store, found.dataset)
+        mine = [one for one in entries if one["version"] == found.version]
+        passed = any(one["action"] == "commit" for one in mine)
+        gates = [one.get("gate") for one in mine if one["action"] == "refuse"]
+        told: dict[str, Any] = {"refused": gates[0] if gates and not passed else None}
+        lineage = (self.store.read_json(f"versions/{found.version}.json") or {}).get("lineage", {})
+        before = (was or "").partition("@")[2]
+        of = [one for one in lineage.get("erasures", ()) if before and one["of"].startswith(before)]
+        if of:
+            times = [one["time"] for one in entries if one.get("erasure") == of[0]["id"]]
+            told["replaced"] = {"version": was, "erasure": of[0]["id"], "time": times[0] if times else None}
+        return told
+
+    @contextmanager
+    def looking(self, seconds: float = SECONDS) -> Iterator[None]:
+        """Let go of what is gone every few seconds for the block, whether or not somebody asks."""
+        done = Event()
+
+        def look() -> None:
+            while not done.wait(seconds):
+                with suppress(CurateError, OSError):  # a store that cannot be reached now is looked at again
+                    self.let_go()
+
+        thread = Thread(target=look, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()

@@ -11,9 +11,8 @@ from curate.browse.document import Texts, document, listed, texts_of
 from curate.browse.masks import across
 from curate.browse.query import PAGE, Selection, read_query
 from curate.browse.search import Pattern, search
-from curate.dataset.erased import Erased, dataset_of
-from curate.dataset.index import find
 from curate.dataset.reader import Dataset
+from curate.dataset.why import address_of
 from curate.errors import CurateError
 from curate.reports.charts import Small, multiples
 from curate.reports.numbers import measure
@@ -33,6 +32,8 @@ def documents(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]])
     with desk.version(path["version"]) as dataset:
         columns, asked = desk.columns(dataset), read_query(query)
         chosen = Selection(columns, asked)
+        if asked.page > max(1, -(-len(chosen) // PAGE)):
+            raise CurateError(f"there is no page {asked.page}", hint=f"{len(chosen)} documents are shown {PAGE} a page")
         rows = chosen.page()
         looked = [value for key, value in query if key == "range" and value]
         whole = [value for key, value in query if key == "names" and value]
@@ -41,7 +42,7 @@ def documents(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]])
             **_named(dataset), "rows": columns.rows, "documents": len(chosen), "page": asked.page,
             "pages": max(1, -(-len(chosen) // PAGE)), "first": (asked.page - 1) * PAGE + 1,
             "query": asked.pairs(), "looked": looked, "sort": asked.sort, "down": asked.down, "past": asked.past,
-            "facets": chosen.facets(whole), "ranges": [chosen.range(column) for column in ranges],
+            "facets": chosen.facets(whole), "whole": whole, "ranges": [chosen.range(column) for column in ranges],
             "columns": columns.features, "not_counted": sorted(columns.left_out), "listed": listed(columns, dataset, rows),
         }  # fmt: skip
 
@@ -68,28 +69,15 @@ def _named(dataset: Dataset) -> dict[str, Any]:
 
 
 def place_of(desk: Desk, version: str, asked: str) -> Place:
-    """The place of the document of an id, or that was read from a place.
+    """The place of the document of an id, of the beginning of one, or that was read from a place.
 
     Raises:
         CurateError: There is none.
     """
     with desk.version(version) as dataset:
-        for place in (False, True):
-            known = find(dataset.store, dataset.manifest["indexes"], asked, place=place)
-            if known:
-                return Place(*known[0])
-        for number, shard in enumerate(dataset.ledger()):
-            rejected = dataset.store.read_table(shard.rejected, ["id", "source_uri"]) if shard.rejected else None
-            for row, one in enumerate(rejected.to_pylist() if rejected else ()):
-                if asked in (one["id"], one["source_uri"]):
-                    return Place(number, -1 - row)
-        erased = Erased.of(dataset.store)
-        if erased and (record := erased.gone(asked, dataset_of(dataset.name))):
-            raise CurateError(
-                f"there is no document `{asked[:80]}` any more: erasure {record['id']}, begun {record['began']}",
-                hint=f"`curate why {dataset.name} {asked[:80]}` tells as much",
-            )
-        raise CurateError(f"there is no document `{asked[:80]}` in {version}", hint="an id, or where it was read")
+        if not asked.strip():
+            raise CurateError("there is no id to look for", hint="an id, the beginning of one, or where it was read")
+        return Place(*address_of(dataset, asked.strip()))
 
 
 def found(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> dict[str, Any]:
@@ -134,7 +122,7 @@ def one(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> di
             "previous": row - 1 if row else None, "next": row + 1 if row + 1 < columns.rows else None,
         }  # fmt: skip
         return {
-            **_named(dataset), **told, "rows": columns.rows, "query": asked.pairs(), "columns": columns.own(row),
+            **_named(dataset), **told, "rows": columns.rows, "query": asked.pairs(),
             "beside": {name: None if at is None else str(columns.place(at)) for name, at in beside.items()},
             "texts": _windows(texts, _start(query), hidden=True) if texts else None,
         }  # fmt: skip

@@ -2,6 +2,8 @@
 
     Host           one of a list that is made at the start: a name of somebody else's that leads here (rebinding) is refused
     token          256 random bits in the address that is printed; good once, for a cookie that no script and no other site gets
+                   but servers on other ports of this machine that the browser visits, which could read with it: the
+                   documentation says so
     writing        POST alone, with the cookie, an own header (a form of another site has none), and an Origin of the list
     pages          ask nobody else for anything and run this server's scripts alone (Content-Security-Policy)
 
@@ -30,9 +32,17 @@ HEADERS = (
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
 )  # fmt: skip
-CLOSED = (
-    "This page is for whoever started it: open the address that `curate browse` printed. It is good for one browser."
-)
+CLOSED = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Closed: curate browse</title><link rel="icon" href="data:,"></head><body><main>
+<h1>This page is for whoever started it</h1>
+<p>Open the address that <code>curate browse</code> printed in the terminal. It is good for one browser, once.</p>
+<p>Started again it prints a new one; with the same <code>--port</code> all addresses of before, bookmarks too, work again
+in the browser that has opened it. For another browser of your own, start a second <code>curate browse</code>.</p>
+<p>Somebody else who may read the store starts <code>curate browse</code> as well: what stands behind the port in an
+address is the same for everybody.</p>
+</main></body></html>
+"""
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -126,7 +136,8 @@ def _with_headers(send: Send) -> Send:
 
 async def _answer(send: Send, status: int, told: str, more: list[tuple[bytes, bytes]]) -> None:
     body = told.encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode()), *more]
+    kind = b"text/html; charset=utf-8" if told == CLOSED else b"text/plain; charset=utf-8"
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode()), *more]
     sending = _with_headers(send)
     await sending({"type": "http.response.start", "status": status, "headers": headers})
     await sending({"type": "http.response.body", "body": body})

@@ -20,32 +20,32 @@ def start(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> 
     """`datasets` with their newest `versions`, the last `runs` of any kind, and what the store takes on `disk`."""
     datasets: list[dict[str, Any]] = []
     for name in refs.datasets(desk.store):
-        tags, told = refs.tags_of(desk.store, name), dict[str, dict[str, Any]]()
-        for entry in refs.log(desk.store, name):
-            if entry["action"] in ("commit", "refuse") and entry["version"] not in told:
-                manifest = desk.store.read_json(f"versions/{entry['version']}.json")
-                if manifest:
-                    told[entry["version"]] = {
-                        "name": f"{name}@{entry['version'][:12]}", "time": entry.get("time"), "gate": entry.get("gate"),
-                        "tags": sorted(tag for tag, version in tags.items() if version == entry["version"]),
-                        "documents": manifest["documents"], "text_bytes": manifest["text_bytes"],
-                    }  # fmt: skip
-        versions = list(told.values())
-        datasets.append({"dataset": name, "versions": versions[:NEWEST], "more": max(0, len(versions) - NEWEST)})
+        tags, rows = refs.tags_of(desk.store, name), list[dict[str, Any]]()
+        log = refs.log(desk.store, name)[::-1]
+        entries = {entry["version"]: entry for entry in log if entry["action"] in ("commit", "refuse")}
+        entries |= {entry["version"]: entry for entry in log if entry["action"] == "commit"}
+        for version, entry in reversed(entries.items()):
+            manifest = desk.store.read_json(f"versions/{version}.json") if len(rows) < NEWEST else None
+            if manifest:
+                rows.append({
+                    "name": f"{name}@{version[:12]}", "time": entry.get("time"),
+                    "failed": (entry.get("gate") or "a gate") if entry["action"] == "refuse" else None,
+                    "tags": sorted(tag for tag, named in tags.items() if named == version),
+                    "documents": manifest["documents"], "text_bytes": manifest["text_bytes"],
+                })  # fmt: skip
+        datasets.append({"dataset": name, "versions": rows, "more": max(0, len(entries) - NEWEST)})
     found = records(desk.store)
-    runs = [{key: one[key] for key in ("kind", "name", "state", "began", "ended")} for one in reversed(found)]
+    runs = [
+        {**{key: one[key] for key in ("id", "kind", "name", "state", "began", "ended")},
+         "made": [thing["name"] for thing in one["outputs"] if thing["kind"] == "version"]}
+        for one in reversed(found[-NEWEST:])
+    ]  # fmt: skip
     folders = ("objects", "versions", "receipts", "measured", "annotations", "tokens", "browse")
     disk = {name: sum(blob.size for blob in desk.store.blobs.list(name)) for name in folders}
     return {
-        "store": _place(desk), "datasets": datasets, "runs": runs[:NEWEST], "more_runs": max(0, len(runs) - NEWEST),
+        "store": _where(desk), "datasets": datasets, "runs": runs, "more_runs": max(0, len(found) - NEWEST),
         "disk": disk, "kept": desk.cache.kept,
     }  # fmt: skip
-
-
-def _place(desk: Desk) -> str:
-    """Where the store is, whole: two of them are told apart by it."""
-    here = desk.store.blobs.local_path("store.json")
-    return desk.store.location if here is None else str(here.parent.resolve())
 
 
 def funnel(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -> dict[str, Any]:
@@ -65,12 +65,20 @@ def funnel(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) ->
             }
             for row in manifest["stages"]
         ]
+        times = [one.get("time") for one in refs.log(desk.store, dataset.name) if one["version"] == dataset.version]
         return {
+            "time": times[-1] if times else None,
             "version": f"{dataset.name}@{dataset.version[:12]}", "dataset": dataset.name, "id": dataset.version,
             "tag": dataset.tag, "documents": manifest["documents"], "text_bytes": manifest["text_bytes"],
             "splits": dataset.splits, "stages": stages, "parents": manifest["lineage"]["parents"],
             "others": _others(desk, dataset.name, dataset.version),
         }  # fmt: skip
+
+
+def _where(desk: Desk) -> str:
+    """Where the store is, whole: two stores are often called alike."""
+    path = desk.store.blobs.local_path("store.json")
+    return desk.store.location if path is None else str(path.resolve().parent)
 
 
 def _others(desk: Desk, name: str, version: str) -> list[str]:

@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 from importlib.util import find_spec
-from threading import Event, Thread
 from typing import Any
 from urllib.parse import quote
 
@@ -19,8 +18,6 @@ from curate.workbench.guard import Guard
 __all__ = ["Server", "open_server"]
 
 ADDRESS = "127.0.0.1"
-SECONDS = 5.0
-"""Between two looks whether versions that are in memory are still there."""
 
 
 class Server:
@@ -54,19 +51,11 @@ class Server:
         level = "error" if os.environ.get("CURATE_DEBUG") else "critical"
         options: dict[str, Any] = {"log_level": level, "access_log": False, "server_header": False}
         sys.stdout.flush()
-        ended = Event()
-        watching = Thread(target=self._watch, args=(ended,), daemon=True)
-        watching.start()
         try:
-            uvicorn.Server(uvicorn.Config(self.app, **options)).run(sockets=[self._socket])  # type: ignore[arg-type]
+            with self._desk.looking():
+                uvicorn.Server(uvicorn.Config(self.app, **options)).run(sockets=[self._socket])  # type: ignore[arg-type]
         finally:
-            ended.set()
             self._desk.close()
-
-    def _watch(self, ended: Event) -> None:
-        """Let go of what an erasure took, whether somebody asks or not."""
-        while not ended.wait(SECONDS):
-            self._desk.let_go()
 
 
 def open_server(

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from curate.browse.whatif import WhatIf, command
+from curate.browse.commands import commands
+from curate.browse.whatif import WhatIf
+from curate.dataset.refs import head
 from curate.errors import CurateError
 from curate.reports.charts import Small, multiples
 from curate.reports.numbers import measure
@@ -30,10 +32,11 @@ def what_if(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -
         asking = WhatIf(columns)
         changes = asking.read(asked)
         told, leave, stay = asking.tell(changes)
+        newest = head(desk.store, dataset.name) == dataset.version
+        typed = commands(desk.store, columns, changes, newest=newest)
         facts = {
             "version": f"{dataset.name}@{dataset.version[:12]}", "dataset": dataset.name, "id": dataset.version,
-            "changes": changes, **told, "command": command(columns, changes, "run"),
-            "tell": command(columns, changes, "what-if"),
+            "changes": changes, **told, "command": typed.run, "tell": typed.tell, "compared": typed.file is not None,
         }  # fmt: skip
         if dict(query).get("counts"):
             return facts
@@ -41,7 +44,13 @@ def what_if(desk: Desk, path: Mapping[str, str], query: list[tuple[str, str]]) -
             name: {"documents": int(which.sum()), "nearest": asking.examples(dataset, changes, np.flatnonzero(which))}
             for name, which in (("leave", leave), ("stay", stay))
         }
-        return {**facts, "flips": flips, "sliders": asking.sliders(), "not_here": asking.why_not}
+        return {
+            **facts,
+            "flips": flips,
+            "sliders": asking.sliders(),
+            "fixed": asking.fixed(),
+            "not_here": asking.why_not,
+        }
 
 
 def drawn(facts: dict[str, Any]) -> dict[str, Any]:

@@ -97,6 +97,12 @@ def test_the_token_is_good_once_and_leaves_the_address(books_once):
     assert first.get(f"/?token={token}").status_code == 200  # who was let in may go back
 
 
+def test_who_is_not_let_in_is_told_what_to_do(stranger):
+    answer = stranger.get("/v/books/documents")
+    assert answer.status_code == 401 and answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<title>Closed: curate browse</title>" in answer.text and "Started again it prints a new one" in answer.text
+
+
 def test_the_way_in_leads_nowhere_else(books_once):
     server, browser = made(books_once.store)
     answer = browser.get(

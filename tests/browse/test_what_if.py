@@ -46,8 +46,17 @@ def test_random_thresholds_are_counted_as_by_the_command(filtered):
         expected = what_if(dataset, load_pipeline(filtered.root / "pipeline.yaml", sets))
         told, leave, stay = asking.tell(changes)
         assert tuple(told["documents"][key] for key in ("before", "now", "unknown")) == counts(expected), asked
-        assert int(leave.sum()) == sum(one["leave"] for one in told["stages"])
+        leaving = sum(one["leave"] for one in told["stages"])
+        assert int(leave.sum()) == leaving - told["documents"]["earlier"] == before_and_not_now(columns, told)
+        assert all(columns.verdict[leave] == 0)
         assert int(stay.sum()) == sum(one["stay"] for one in told["stages"])
+
+
+def before_and_not_now(columns, told):
+    """How many that were kept would not be, where what is let in is followed by a stage, or is counted as it is kept."""
+    documents = told["documents"]
+    let_in = sum(one["stay"] for one in told["stages"]) - documents["unknown"]
+    return documents["before"] - documents["now"] + let_in
 
 
 def test_documents_that_a_filter_does_not_look_at_stay_as_by_the_command(make):
@@ -115,6 +124,8 @@ def test_every_slider_names_its_rule_and_begins_where_the_threshold_stood(filter
 @pytest.mark.parametrize(
     ("asked", "problem"),
     [
+        ({"first.min_words": float("nan")}, "`first.min_words` is no number: `nan`"),
+        ({"first.min_words": float("inf")}, "`first.min_words` is no number: `inf`"),
         ({"first.min_word": 1}, "`first.min_word` cannot be moved here"),
         ({"first.id": 1}, "`first.id` cannot be moved here"),
         ({"first.min_words": 2.5}, "`first` cannot have min_words=2.5"),
@@ -145,3 +156,50 @@ def test_a_stage_whose_code_is_not_here_is_told(filtered, monkeypatch):
     assert asking.filters == {} and set(asking.why_not) == {"first", "last"}
     pages = client(filtered.store)
     assert "its code or settings are not here" in pages.get(f"/v/{version_of(filtered.store)}/what-if").text
+
+
+@pytest.fixture(scope="module")
+def skewed(make):
+    """Ninety short texts and one very long one; a filter with thresholds of all kinds, and a stage that compares all."""
+    texts = [" ".join(["word"] * (number % 30 + 1)) + f" {number}" for number in range(90)] + ["word " * 60_000]
+    stages = [
+        stage("Short", "first", ", min_words: 4"),
+        "{stage: gopher_repetition, id: again}",
+        "{stage: near_duplicates, id: dedup, similarity: 0.99}",
+    ]
+    return make("skewed", {"texts/a.jsonl": texts}, stages)
+
+
+def test_the_steps_of_a_slider_are_even_shares_of_the_documents(skewed):
+    (one,) = [one for one in WhatIf(opened(skewed)[1]).sliders() if one["setting"] == "min_words"]
+    assert one["most"] == 60_000 and 4 in one["steps"]
+    assert len([step for step in one["steps"] if step <= 31]) > 25 and len(one["steps"]) < 35
+
+
+def test_thresholds_without_a_slider_are_listed_with_the_reason(skewed):
+    asking = WhatIf(opened(skewed)[1])
+    fixed = {(one["stage"], one["setting"]): one["why"] for one in asking.fixed()}
+    assert fixed["again", "max_top_n_gram"] == "it is no single number"
+    assert asking.why_not == {"dedup": "it decides over all documents together"}
+    pages = client(skewed.store)
+    page = pages.get(f"/v/{version_of(skewed.store)}/what-if").text
+    assert "it decides over all documents together" in page and "it is no single number" in page
+
+
+def test_the_command_has_what_the_file_says_otherwise_than_the_version(make, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", STAGES, prepend=os.pathsep)
+    project = make("other", {"texts/a.jsonl": ["one two three four five six"] * 3}, [stage("Short", "first")])
+    path = project.root / "pipeline.yaml"
+    path.write_text(path.read_text().replace("id: first", "id: first, min_words: 2"))
+    run(path, overrides=["first.min_words=3"], workers=1)
+    version = version_of(project.store)
+    pages = client(project.store)
+    told = pages.get(f"/v/{version}/what-if.json?set.first.min_words=6").json()
+    assert told["command"] == "curate run pipeline.yaml --set first.min_words=6" and told["compared"]
+    assert pages.get(f"/v/{version}/what-if.json").json()["command"].endswith(" --set first.min_words=3")
+    (older,) = [one for one in pages.get("/index.json").json()["datasets"][0]["versions"] if one["name"] != version]
+    assert pages.get(f"/v/{older['name']}/what-if.json").json()["tell"] is None
+    path.write_text("stages: []\n")
+    told = pages.get(f"/v/{version}/what-if.json?set.first.min_words=6").json()
+    assert not told["compared"]
+    assert "stands for the file" in pages.get(f"/v/{version}/what-if").text

@@ -4,29 +4,68 @@
 
 const shown = (count) => count.toLocaleString("en-US");
 
+function moved(form) {
+  // Only what is moved stands in the address.
+  const query = new URLSearchParams();
+  for (const number of form.querySelectorAll("input[type=number]")) {
+    if (number.value !== "" && Number(number.value) !== Number(number.dataset.was)) query.set(number.name, number.value);
+  }
+  return query;
+}
+
 function sliders(form) {
   let asked = 0;
+  const problem = document.getElementById("problem");
+  const told_of = (answer, told) => {
+    problem.hidden = answer.ok;
+    if (!answer.ok) problem.textContent = told.errors.map((one) => one.problem + (one.hint ? ": " + one.hint : "")).join("; ");
+    return answer.ok;
+  };
   const count = async () => {
     const mine = ++asked;
-    const query = new URLSearchParams(new FormData(form));
+    const query = moved(form);
     query.set("counts", "1");
     const answer = await fetch(form.dataset.counts + "?" + query);
     const told = await answer.json();
-    if (mine !== asked) return; // a later one is on its way
-    if (!answer.ok) { document.getElementById("now").textContent = told.errors[0].problem; return; }
+    if (mine !== asked || !told_of(answer, told)) return; // a later one is on its way
     for (const name of ["before", "now", "unknown"]) document.getElementById(name).textContent = shown(told.documents[name]);
-    const line = document.getElementById("command");
-    line.hidden = Object.keys(told.changes).length === 0;
-    line.querySelectorAll("code").forEach((code, number) => { code.textContent = number ? told.tell : told.command; });
+    document.getElementById("command").hidden = Object.keys(told.changes).length === 0;
+    document.getElementById("run").textContent = told.command;
+    const tell = document.getElementById("tell");
+    if (tell) tell.textContent = told.tell;
     form.dataset.counted = String(mine);
   };
+  const settle = async () => {
+    // The documents that flip and the address, without leaving the place where one is.
+    await count();
+    if (!problem.hidden) return;
+    const mine = asked, query = moved(form).toString();
+    const address = form.getAttribute("action") + (query ? "?" + query : "");
+    const answer = await fetch(address);
+    if (mine !== asked || !answer.ok) return;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.getElementById("flips").replaceWith(document.adoptNode(page.getElementById("flips")));
+    history.replaceState(null, "", address);
+  };
   for (const range of form.querySelectorAll("input[type=range]")) {
-    const number = document.getElementById(range.dataset.of);
+    const number = document.getElementById(range.dataset.of), steps = JSON.parse(range.dataset.steps);
+    const place = () => {
+      const behind = steps.findIndex((one) => one >= Number(number.value));
+      range.value = behind < 0 ? steps.length - 1 : behind;
+      range.setAttribute("aria-valuetext", number.value);
+    };
+    place();
     range.hidden = false;
-    range.addEventListener("input", () => { number.value = range.value; count(); });
-    range.addEventListener("change", () => form.requestSubmit());
-    number.addEventListener("input", () => { range.value = number.value; count(); });
+    range.addEventListener("input", () => {
+      number.value = steps[range.value];
+      range.setAttribute("aria-valuetext", number.value);
+      count();
+    });
+    range.addEventListener("change", settle);
+    number.addEventListener("input", () => { place(); count(); });
+    number.addEventListener("change", settle);
   }
+  form.addEventListener("submit", (event) => { event.preventDefault(); settle(); });
 }
 
 function reveal(form) {
@@ -66,7 +105,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   const to = { j: "a[rel=next]", k: "a[rel=prev]" }[event.key];
   if (to) document.querySelector(to)?.click();
-  const field = document.getElementById("q") || document.getElementById("id");
+  const field = document.getElementById("q") || document.querySelector("input[type=search]");
   if (event.key === "/" && field) { event.preventDefault(); field.focus(); }
 });
 for (const form of document.querySelectorAll("form#what-if")) sliders(form);
