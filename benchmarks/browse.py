@@ -146,7 +146,7 @@ def called(functions: Sequence[Callable[[], Any]]) -> dict[str, float]:
         function()
         walls.append(1000 * (time.perf_counter() - began))
         cpus.append(1000 * (time.process_time() - cpu))
-    return {**_spread(walls), "cpu": round(statistics.mean(cpus), 1)}
+    return {**_spread(walls), "cpu": round(statistics.mean(cpus), 1), "cpu p95": _spread(cpus)["p95"]}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

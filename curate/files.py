@@ -85,9 +85,10 @@ def replacing(path: Path, *, aside: Path | None = None, name: bool = True) -> It
 def replacing_folder(path: Path, *, aside: Path | None = None) -> Iterator[Path]:
     """A new folder that takes the place of the folder `path` when the block ends; if it raises, nothing has changed.
 
-    It is made in `aside`, a folder on the same file system, by default that of `path`. Its files are fsynced, and get the ordinary permissions that the umask leaves. It and a folder that is there change
-    names in one step, where system and file system can do that (Linux, macOS); else a crash between two renames leaves
-    nothing at `path`, and the old one as `.PATH-...-old`.
+    It is made in `aside`, a folder on the same file system, by default that of `path`. Its files are fsynced, and get the
+    ordinary permissions that the umask leaves. It and a folder that is there change names in one step, where system and file
+    system can do that (Linux, macOS); else a crash between two renames leaves nothing at `path`, and the old one as
+    `.PATH-...-old`.
     """
     _make_folder(path.parent)
     temporary = (aside or path.parent) / f"{WRITING}{secrets.token_hex(8)}"

@@ -111,7 +111,8 @@ def read_query(pairs: Iterable[tuple[str, str]]) -> Query:
     page = int(_number("page", plain.get("page") or "1"))
     return Query(
         names, tuple(dict.fromkeys(absent)), bounds["min"], bounds["max"],
-        plain.get("past") or None, plain.get("edited") or None, plain.get("sort") or None, plain.get("order") == "down", max(1, min(page, 1 << 40)),
+        plain.get("past") or None, plain.get("edited") or None, plain.get("sort") or None,
+        plain.get("order") == "down", max(1, min(page, 1 << 40)),
     )  # fmt: skip
 
 

@@ -208,7 +208,7 @@ def _looked_up(opened: tuple[tantivy.Index, tantivy.Searcher], needles: Needles)
     import tantivy
 
     index, searcher = opened
-    found = [np.zeros(0, np.int64)]
+    found: list[np.ndarray] = [np.zeros(0, np.int64)]
     for spaced, field in FIELDS.items():
         phrases = taken(needles, spaced=spaced)
         if phrases:

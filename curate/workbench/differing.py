@@ -85,7 +85,8 @@ def _say(rows: list[dict[str, Any]], versions: Sequence[Dataset], columns: Seque
     ids = [row["id"] for row in rows if row["id"] is not None]
     places = [_rows(known, ids, kept=True) for known in columns]
     for row in rows:
-        texts = [_final(*side, found.get(row["id"])) for *side, found in zip(versions, columns, places, strict=True)]
+        sides = zip(versions, columns, places, strict=True)
+        texts = [_final(version, known, found.get(row["id"])) for version, known, found in sides]
         secrets = {secret for one in texts if one for secret in one.secrets}  # what one found the other has, too
         for one in texts:
             if one:

@@ -97,7 +97,15 @@ def test_a_masked_text_is_shown_where_one_asks(browser, page_of):
 
 
 def all_pages(page_of, here):
-    ends = ("", "/documents?range=length", "/search?q=words", "/what-if", "/d/0-0", "/d/0-2")
+    ends = (
+        "",
+        "/documents?range=length",
+        "/search?q=words",
+        "/search?q=w.rds&mode=regex",
+        "/what-if",
+        "/d/0-0",
+        "/d/0-2",
+    )
     return [f"{here}/", f"{here}/runs", f"{here}/nothing", *(page_of + end for end in ends)]
 
 
@@ -117,7 +125,14 @@ def test_hostile_text_runs_nothing_and_asks_nobody(browser, hostile):
         at(browser, server.url)
         here = f"http://127.0.0.1:{server.port}"
         page_of = f"{here}/v/{quote(version_of(hostile.store))}"
-        urls = [page_of, f"{page_of}/documents", f"{page_of}/search?q=text", f"{here}/runs", f"{here}/"]
+        urls = [
+            page_of,
+            f"{page_of}/documents",
+            f"{page_of}/search?q=text",
+            f"{page_of}/search?q=.&mode=regex",
+            f"{here}/runs",
+            f"{here}/",
+        ]
         urls += [f"{page_of}/d/{columns.place(row)}" for row in range(columns.rows)]
         for url in urls:
             tab = at(browser, url)
