@@ -88,7 +88,7 @@ def protocol() -> type:
             self.loop.call_later(UNREAD_SECONDS, self._leave_silent)
 
         def _leave_silent(self) -> None:
-            if self.cycle is None:
+            if getattr(self, "cycle", None) is None:
                 self.transport.abort()
 
         def pause_writing(self) -> None:

@@ -238,7 +238,7 @@ def test_every_verb_has_a_tool():
         ),
         ("documents", {"least": {"words.wrds": 1}}, "there is no column `words.wrds`", "did you mean `words.words`?"),
         ("documents", {"words": "x", "page": 2}, "`words` goes with filters only", "without `sort`"),
-        ("why", {"document": "nobody"}, "there is no document `nobody`", "an id, or where it was read"),
+        ("why", {"document": "nobody"}, "no document `nobody` went into books@", "`curate data sample books`"),
         ("why", {"place": "9-9"}, "there is no document at `9-9`", ""),
         ("version", {"version": "boks"}, "there is no dataset named `boks`", "did you mean `books`?"),
         ("what_if", {"thresholds": {"copies.x": 1}}, "`copies.x` cannot be moved here", ""),
