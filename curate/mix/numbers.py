@@ -35,7 +35,7 @@ def numbers(column: pa.ChunkedArray | pa.Array, name: str, what: str, *, negativ
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         found = pa.array([_number(value, name, what) for value in column.to_pylist()], pa.float64())
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind):
-        found = column.cast(pa.float64())
+        found = column.cast(pa.float64(), safe=False)  # of whole numbers above 2^53 the nearest
     else:
         raise CurateError(f"column `{name}` holds {kind}, and a {what} is a number")
     flat = (

@@ -1,18 +1,21 @@
 """The best documents under a budget, of each cell its part.
 
 The score at which a cell's budget ends is found by counting, in all groups of shards, how much stands in each of 256 parts of
-the range that is left, eight times: exact, whatever the scores are, and no process holds the documents. Those that have
-just that score are drawn, at the rate that fills the budget on average.
+the range that is left, eight times; among documents with just that score a draw from the id decides, found in the same way.
+So a budget is never exceeded, and no process holds the documents. Parts of a document that cells have too much are no use to
+them: where documents are counted, a document goes to the cells with the largest of these remainders; of other sizes, what
+all cells leave is filled with the best documents that are left, whatever their cell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isclose
+from math import floor, isclose
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from curate.errors import CurateError
 from curate.mix.cells import UNITS, cells_of, sizes_of
 from curate.mix.numbers import numbers
 from curate.stages.contract import Decision, Effect, Global
@@ -32,8 +35,9 @@ LEVELS = 8
 _BITS = 8
 _WIDTH = 1 << _BITS
 _LAST = (1 << 64) - 1
-_CLOSE = 1e-12
-"""Part by which a budget may be off a whole number that it is: as its parts are rounded."""
+_CLOSE = 1e-9
+"""Part by which two sums that are one may differ: as numbers are rounded."""
+MOST_CELLS = 20_000
 
 
 class _Cut(NamedTuple):
@@ -61,7 +65,8 @@ class Select(Global):
 
     libraries: ClassVar[tuple[str, ...]] = ("xxhash",)
     reasons: ClassVar[Mapping[str, str]] = {
-        "not_selected": "others have better scores, and fill the budget; of those with just the last score some were drawn",
+        "not_selected": "others of its cell have better scores, and fill its budget; of those with just the last score some "
+        "were drawn",
         "no_score": "it has nothing in the column of scores",
         "score_is_no_number": "quarantined: its score is not a number, or not a finite one",
         "size_is_negative": "quarantined: its size, in the column that `size` names, is below 0",
@@ -134,20 +139,40 @@ class Select(Global):
         """The sizes of the cells, their budgets, the scores at which these end, and who is before that."""
         calls: list[dict[str, Any]] = [{} for _ in work.bounds]
         sizes = _summed(one["sizes"] for one in work.each_group("tally", calls))
+        if len(sizes) > MOST_CELLS:
+            raise CurateError(
+                f"`by` makes {len(sizes):,} cells, and there may be {MOST_CELLS:,}", hint="name other columns"
+            )
         budgets = self._budgets({cell: sizes[cell] for cell in sorted(sizes)})
-        cuts = {cell: _Cut((0, 0), budget) for cell, budget in budgets.items() if budget < sizes[cell]}
-        for level in range(2 * LEVELS):
-            unsettled = {cell: cut.keys for cell, cut in cuts.items() if level < LEVELS or cut.keys[1] != _LAST}
-            asked = {"level": level, "keys": unsettled}
-            parts = work.each_group("weigh", [asked for _ in work.bounds]) if unsettled else []
-            for cell in unsettled:
-                weights = [sum(column) for column in zip(*(one["parts"][cell] for one in parts), strict=True)]
-                cuts[cell] = _narrowed(cuts[cell], weights, level)
-        chosen = work.each_group("choose", [{"cuts": cuts, "bounds": list(work.bounds)} for _ in work.bounds])
+        cuts = self._searched(work, {cell: budget for cell, budget in budgets.items() if budget < sizes[cell]}, None)
+        chosen = self._chosen(work, cuts, None)
+        if len(cuts) > 1 and self.size != "documents":
+            left = sum(budgets.values()) - sum(size for one in chosen for _, _, size in one["counts"].values())
+            rest = self._searched(work, {ALL: left}, cuts).get(ALL)
+            chosen = self._chosen(work, cuts, rest)
         cells = sorted({cell for one in chosen for cell in one["counts"]})
         facts = [{"cell": cell, "size": sizes.get(cell, 0), "budget": budgets.get(cell, 0)} for cell in cells]
         (told,) = work.each("tell", [{"cells": facts, "cuts": cuts, "counts": [one["counts"] for one in chosen]}])
         return Decision([one["found"] for one in chosen], {"selected": [(told["object"], len(facts))]})
+
+    def _searched(self, work: Work, budgets: dict[str, float], taken: dict[str, _Cut] | None) -> dict[str, _Cut]:
+        """Where budgets end; of all together that are not `taken`, where that is given."""
+        cuts = {cell: _Cut((0, 0), budget) for cell, budget in budgets.items() if budget > 0 or taken is None}
+        for level in range(2 * LEVELS):
+            unsettled = {cell: cut.keys for cell, cut in cuts.items() if level < LEVELS or cut.keys[1] != _LAST}
+            if not unsettled:
+                break
+            asked = {"level": level, "keys": unsettled, "taken": taken}
+            parts = [one["parts"] for one in work.each_group("weigh", [asked for _ in work.bounds])]
+            for cell in unsettled:
+                found = [one[cell] for one in parts if cell in one]
+                weights = [sum(column) for column in zip(*found, strict=True)] or [0.0] * _WIDTH
+                cuts[cell] = _narrowed(cuts[cell], weights, level)
+        return cuts
+
+    def _chosen(self, work: Work, cuts: dict[str, _Cut], rest: _Cut | None) -> list[dict[str, Any]]:
+        asked = {"cuts": cuts, "rest": rest, "bounds": list(work.bounds)}
+        return work.each_group("choose", [asked for _ in work.bounds])
 
     def _budgets(self, sizes: dict[str, float]) -> dict[str, float]:
         from curate.mix.shares import shares
@@ -160,9 +185,20 @@ class Select(Global):
             asked = {cell: one.rate * one.size for cell, one in found.items()}
         # 30.999999999999996 of 31 would be a document too few
         whole = {cell: float(round(size)) for cell, size in asked.items()}
-        return {
+        asked = {
             cell: whole[cell] if isclose(size, whole[cell], rel_tol=_CLOSE) else size for cell, size in asked.items()
         }
+        return self._whole(asked) if self.size == "documents" else asked
+
+    def _whole(self, asked: dict[str, float]) -> dict[str, float]:
+        """Whole numbers of documents, with the sum that was asked for: the largest remainders are rounded up."""
+        from curate.mix.draw import draw
+
+        found = {cell: float(floor(size)) for cell, size in asked.items()}
+        left = floor(sum(asked.values()) * (1 + _CLOSE)) - int(sum(found.values()))
+        drawn = dict(zip(asked, draw(asked, purpose="cells", seed=self.seed).tolist(), strict=True))
+        by_rest = sorted(asked, key=lambda cell: (round(found[cell] - asked[cell], 9), drawn[cell]))
+        return found | {cell: found[cell] + 1 for cell in by_rest[:left] if asked[cell] > found[cell]}
 
     def tally(self, desk: Desk) -> dict[str, Any]:
         """The size of each cell in a group of shards, of documents with a score."""
@@ -174,17 +210,24 @@ class Select(Global):
             "objects": [],
         }
 
-    def weigh(self, desk: Desk, *, level: int, keys: dict[str, Sequence[int]]) -> dict[str, Any]:
+    def weigh(
+        self, desk: Desk, *, level: int, keys: dict[str, Sequence[int]], taken: dict[str, Sequence[Any]] | None
+    ) -> dict[str, Any]:
         """How much stands in each of the parts of what is left of each cell's range: 256 sums a cell."""
         import numpy as np
 
         table = desk.signatures(["cell", "size", "score", "draw"])
-        table = table.filter(table.column("score").is_valid())
+        there = table.column("score").is_valid().to_numpy()
         size, both = table.column("size").to_numpy(), self._keys(table)
+        if taken is not None:
+            stays, _ = self._before(table, both, there, taken)
+            cells = [(ALL, np.flatnonzero(there & ~stays))]
+        else:
+            cells = [(cell, here[there[here]]) for cell, here in _cells(table)]
         key, shift = both[level // LEVELS], np.uint64(64 - _BITS * (level % LEVELS + 1))
         part = ((key >> shift) & np.uint64(_WIDTH - 1)).astype(np.int64)
-        parts = {cell: [0.0] * _WIDTH for cell in keys}
-        for cell, here in _cells(table):
+        parts: dict[str, list[float]] = {}
+        for cell, here in cells:
             if cell in keys:
                 known = [np.uint64(one) for one in keys[cell]]
                 if level >= LEVELS:
@@ -194,24 +237,37 @@ class Select(Global):
                 parts[cell] = np.bincount(part[here], weights=size[here], minlength=_WIDTH).tolist()
         return {"parts": parts, "objects": []}
 
-    def choose(self, desk: Desk, *, cuts: dict[str, Sequence[Any]], bounds: list[int]) -> dict[str, Any]:
+    def _before(
+        self, table: pa.Table, both: tuple[np.ndarray, np.ndarray], there: np.ndarray, cuts: dict[str, Sequence[Any]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which documents stand before the end of their cell's budget, and the last score of that."""
+        import numpy as np
+
+        stays, last = there.copy(), np.full(len(there), np.nan)
+        for cell, here in _cells(table):
+            if cell in cuts:
+                cut = _Cut(*cuts[cell])
+                stays[here] &= _is_before(both[0][here], both[1][here], cut)
+                last[here] = self._score(cut.keys[0])
+        return stays, last
+
+    def choose(
+        self, desk: Desk, *, cuts: dict[str, Sequence[Any]], rest: Sequence[Any] | None, bounds: list[int]
+    ) -> dict[str, Any]:
         """Which documents of a group stay, cut by group; and of each cell how many there are and stay, and their size."""
         import numpy as np
         import pyarrow as pa
 
         table = desk.signatures(["cell", "size", "score", "draw"])
         documents, there = table.column("document").to_numpy(), table.column("score").is_valid().to_numpy()
-        size, (key, drawn) = table.column("size").to_numpy(), self._keys(table)
-        stays, last, counts = there.copy(), np.full(len(key), np.nan), {}
-        for cell, here in _cells(table):
-            if cell in cuts:
-                cut = _Cut(*cuts[cell])
-                at, before = (np.uint64(one) for one in cut.keys)
-                tied = (drawn[here] <= before) if cut.fits else (drawn[here] < before)
-                stays[here] &= (key[here] < at) | ((key[here] == at) & tied)
-                last[here] = self._score(cut.keys[0])
-            mine = here[stays[here]]
-            counts[cell] = [len(here), len(mine), size[mine].sum().item()]
+        size, both = table.column("size").to_numpy(), self._keys(table)
+        stays, last = self._before(table, both, there, cuts)
+        if rest is not None:
+            stays |= there & _is_before(*both, _Cut(*rest))
+        counts = {
+            cell: [len(here), int(stays[here].sum()), size[here[stays[here]]].sum().item()]
+            for cell, here in _cells(table)
+        }
         found = pa.table({
             "shard": pa.array((documents >> np.uint64(SHARD_BITS)).astype(np.int64)),
             "row": pa.array((documents & np.uint64((1 << SHARD_BITS) - 1)).astype(np.int64)),
@@ -303,15 +359,22 @@ def _summed(parts: Any) -> dict[str, float]:
     return sums
 
 
+def _is_before(key: np.ndarray, drawn: np.ndarray, cut: _Cut) -> np.ndarray:
+    import numpy as np
+
+    at, until = (np.uint64(one) for one in cut.keys)
+    return (key < at) | ((key == at) & ((drawn <= until) if cut.fits else (drawn < until)))
+
+
 def _narrowed(cut: _Cut, weights: Sequence[float], level: int) -> _Cut:
     """The part in which the budget ends, and what is left for it."""
     left, part = cut.left, 0
     for part in (number for number, weight in enumerate(weights) if weight):
-        if weights[part] >= left:
+        if weights[part] >= left * (1 - _CLOSE):
             break
-        left -= weights[part]  # of fractions there may be a rest beyond the last one, as sums are rounded
+        left -= weights[part]
     key, drawn = cut.keys
-    fits = weights[part] <= left
+    fits = weights[part] <= left * (1 + _CLOSE)
     if level < LEVELS:
         return _Cut((key << _BITS | part, _LAST if fits else 0), left, fits)
     return _Cut((key, drawn << _BITS | part), left, fits)
