@@ -7,6 +7,7 @@ once (some models scale or cap them in ways of their own), so that it needs 4096
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,14 @@ class TransformersModel(TokenModel):
 
     def respond(self) -> Respond:
         """See `TokenModel.respond`."""
-        return _Reading(self.model, numbers_positions=self._numbers_positions)
+        return _Reading(self.model, self.sayable, numbers_positions=self._numbers_positions)
 
 
 class _Reading:
     """A model in the middle of some texts; one that keeps no keys and values reads all again for each token."""
 
-    def __init__(self, model: Any, *, numbers_positions: bool) -> None:
-        self.model, self.numbers_positions = model, numbers_positions
+    def __init__(self, model: Any, sayable: Callable[[Tensor], Tensor], *, numbers_positions: bool) -> None:
+        self.model, self.sayable, self.numbers_positions = model, sayable, numbers_positions
         self.cache: Any = None
         self.seen = self.read = torch.zeros(0)
 
@@ -75,7 +76,7 @@ class _Reading:
             input_ids=tokens, attention_mask=self.read, past_key_values=self.cache, use_cache=True, **more
         )
         self.cache = getattr(found, "past_key_values", None)
-        return found.logits[:, -1].float()
+        return self.sayable(found.logits[:, -1].float())
 
     def keep(self, rows: Tensor) -> None:
         """See `Respond.keep`."""

@@ -62,7 +62,8 @@ class _Reading:
     def __call__(self, tokens: Tensor, real: Tensor) -> Tensor:
         """See `Respond`."""
         documents = torch.where(real, 0, -1)
-        return self.model.logits(self.model.trunk(tokens, documents=documents, cache=self.cache)[:, -1])
+        states = self.model.trunk(tokens, documents=documents, cache=self.cache)[:, -1]
+        return self.model.sayable(self.model.logits(states))
 
     def keep(self, rows: Tensor) -> None:
         """See `Respond.keep`."""

@@ -24,6 +24,7 @@ from curate.evaluation.models.contract import Completion, Likelihood, TextLosses
 from curate.evaluation.models.generation import Generation, Respond, Sampling
 from curate.evaluation.models.identity import answers_hash
 from curate.evaluation.models.windows import Window, batches, likelihoods, scored_windows, text_windows
+from curate.tokenize.roles import fill_roles
 
 if TYPE_CHECKING:
     from curate.train.settings.blocks import DataSettings
@@ -69,6 +70,7 @@ class TokenModel(ABC):
             weights, self.backend, tokenizer, prefix=prefix, end=sorted(end), template=template
         )
         self.tokenizer, self.prefix, self.end = tokenizer, prefix, end
+        self._never = sorted(fill_roles(tokenizer).values())
         self.training: tuple[DataSettings, str | None] | None = None
         self.progress: Callable[[float], None] = lambda share: None
 
@@ -83,6 +85,14 @@ class TokenModel(ABC):
     @abstractmethod
     def respond(self) -> Respond:
         """Begin to generate."""
+
+    def sayable(self, logits: Tensor) -> Tensor:
+        """The same, without what is no part of a text that goes on: the tokens around a middle that is filled in."""
+        return (
+            logits.index_fill(-1, torch.tensor(self._never, device=logits.device), -torch.inf)
+            if self._never
+            else logits
+        )
 
     @property
     def device(self) -> torch.device:

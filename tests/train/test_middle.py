@@ -139,6 +139,9 @@ def test_a_model_is_asked_as_it_was_trained_and_a_text_without_room_is_refused(t
     speaker = Speaker.of(model, plain=False, system=None, most=4, stop=[], sampling=Sampling(0), suffix="cd")
     names = [model.tokenizer.id_to_token(token) for token in speaker.encode(["ab"])[0]]
     assert names == ["<|endoftext|>", "<|fim_prefix|>", "a", "b", "<|fim_suffix|>", "c", "d", "<|fim_middle|>"]
+    logits = model.respond()(torch.tensor([[5, 6]]), torch.ones(1, 2, dtype=torch.bool))
+    never = [model.tokenizer.token_to_id(name) for name in names if "fim" in name]
+    assert logits[0].isinf().nonzero().flatten().tolist() == sorted(never)  # they are no part of a text
     assert run(app, ["generate", "filled", "ab", "--suffix", "cd", "--new-tokens", "4"]).exit_code == 0
     refused = run(app, ["generate", "filled", "a" * 60, "--suffix", "b", "--new-tokens", "4"])
     assert "the text around the gap has 65 tokens" in str(refused.exception)
