@@ -72,6 +72,7 @@ class Columns:
     """The columns of a version.
 
     Attributes:
+        dataset: Its dataset's name.
         shards: Its ledger.
         stages: Ids of its sources and stages, in their order.
         gone: By row the number of the stage behind which it was no more (int16); that of all stages for what is kept.
@@ -86,7 +87,7 @@ class Columns:
     def __init__(self, dataset: Dataset, cache: Cache) -> None:
         import numpy as np
 
-        self.version, self.manifest = dataset.version, dataset.manifest
+        self.dataset, self.version, self.manifest = dataset.name, dataset.version, dataset.manifest
         self.shards: list[Shard] = dataset.ledger()
         self.stages: list[str] = [row["id"] for row in dataset.manifest["stages"]]
         counts = [shard.documents + sum(shard.rejects.values()) for shard in self.shards]

@@ -17,6 +17,7 @@ from curate.stages.registry import stage_of
 __all__ = ["Commands", "commands"]
 
 FILE = "pipeline.yaml"
+MOST_FILES = 50
 
 
 class Commands(NamedTuple):
@@ -39,8 +40,9 @@ def commands(store: Store, columns: Columns, changes: Mapping[str, Mapping[str, 
     A setting that the file beside the store has otherwise than the version is given, too: else the command would make
     something else than what was told of.
     """
-    path = _file(store)
-    differing = None if path is None else _differing(path, columns)
+    path, differing = next(
+        ((path, found) for path in _files(store) if (found := _differing(path, columns)) is not None), (None, None)
+    )
     whole = {name: dict(settings) for name, settings in (differing or {}).items()}
     for name, settings in changes.items():
         whole[name] = {**whole.get(name, {}), **settings}
@@ -48,10 +50,11 @@ def commands(store: Store, columns: Columns, changes: Mapping[str, Mapping[str, 
         f" --set {quote(f'{name}.{key}={_written(value)}')}"
         for name, settings in whole.items() for key, value in settings.items()
     )  # fmt: skip
+    name = FILE if path is None else quote(path.name)
     return Commands(
-        f"curate run {FILE}{given}",
-        f"curate what-if {FILE}{given}" if newest else None,
-        str(path) if differing is not None else None,
+        f"curate run {name}{given}",
+        f"curate what-if {name}{given}" if newest else None,
+        None if path is None else str(path),
     )
 
 
@@ -59,17 +62,23 @@ def _written(value: Any) -> str:
     return value if isinstance(value, str) else dumps(value)
 
 
-def _file(store: Store) -> Path | None:
-    """The pipeline file beside a store that is a folder."""
+def _files(store: Store) -> list[Path]:
+    """The files beside a store that is a folder which may be the version's pipeline."""
     root = store.blobs.local_path("store.json")
-    path = None if root is None else root.parent.parent / FILE
-    return path if path is not None and path.is_file() else None
+    found = [] if root is None else sorted(root.parent.parent.glob("*.y*ml"))
+    return sorted((path for path in found if path.is_file()), key=lambda path: path.name != FILE)[:MOST_FILES]
 
 
 def _differing(path: Path, columns: Columns) -> dict[str, dict[str, Any]] | None:
-    """By stage what a file has otherwise; None where it is not of these stages, or not to be read without code beside it."""
+    """By stage what a file has otherwise.
+
+    None where it is of another dataset or other stages, or not to be read without code beside it.
+    """
     try:
-        entries = load_yaml(path).value["stages"]
+        loaded = load_yaml(path).value
+        if loaded["dataset"] not in (columns.dataset, columns.dataset.removesuffix("-sample")):
+            return None
+        entries = loaded["stages"]
         entries = [{"stage": one} if isinstance(one, str) else one for one in entries]
         rows = [row for row in columns.manifest["stages"] if row["kind"] != "source" and row["stage"] != "erased"]
         if [(one.get("id", one["stage"]), one["stage"]) for one in entries] != [

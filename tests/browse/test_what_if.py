@@ -199,6 +199,11 @@ def test_the_command_has_what_the_file_says_otherwise_than_the_version(make, mon
     assert pages.get(f"/v/{version}/what-if.json").json()["command"].endswith(" --set first.min_words=3")
     (older,) = [one for one in pages.get("/index.json").json()["datasets"][0]["versions"] if one["name"] != version]
     assert pages.get(f"/v/{older['name']}/what-if.json").json()["tell"] is None
+    other = path.rename(project.root / "other.yaml")
+    path.write_text(other.read_text().replace("dataset: ", "dataset: else-"))
+    told = pages.get(f"/v/{version}/what-if.json?set.first.min_words=6").json()
+    assert told["command"] == "curate run other.yaml --set first.min_words=6"
+    other.unlink()
     path.write_text("stages: []\n")
     told = pages.get(f"/v/{version}/what-if.json?set.first.min_words=6").json()
     assert not told["compared"]
