@@ -245,17 +245,23 @@ def main() -> None:
     except BrokenPipeError:
         code = BROKEN_PIPE
     except Exception as error:  # the outermost edge: what reaches it is our own mistake
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Ctrl-C in the making of a class, while a library is loaded
+            _interrupted(INTERRUPTED)
         if os.environ.get("CURATE_DEBUG"):
             raise
         problem = f"internal error: {type(error).__name__}: {error}"
         echo(f"{problem}\n  hint: CURATE_DEBUG=1 shows the traceback; please report it", err=True)
         _end(1, {"errors": [{"problem": problem, "where": None, "hint": None}]})
     if code in (INTERRUPTED, TERMINATED):
-        typer.echo("interrupted; finished work is kept, the same command goes on from there", err=True)
-        _end(code, {"errors": [{"problem": "interrupted", "where": None, "hint": "run the same command again"}]})
+        _interrupted(code)
     if code == BROKEN_PIPE:  # whoever read our output has gone; nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupted(code: int) -> NoReturn:
+    typer.echo("interrupted; finished work is kept, the same command goes on from there", err=True)
+    _end(code, {"errors": [{"problem": "interrupted", "where": None, "hint": "run the same command again"}]})
 
 
 def _usage(error: typer.TyperException) -> NoReturn:

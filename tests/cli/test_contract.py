@@ -211,10 +211,19 @@ def test_4_a_full_disk(toy, monkeypatch):
     assert document(outcome)["errors"][0]["problem"] == "the disk is full"
 
 
-def test_130_an_interrupt(done, monkeypatch):
+def _while_a_class_is_made(_):
+    class Interrupting:
+        def __set_name__(self, owner, name):
+            signal.raise_signal(signal.SIGINT)
+
+    type("Made", (), {"field": Interrupting()})  # before Python 3.12 a RuntimeError, because of the interrupt
+
+
+@pytest.mark.parametrize("interrupt", [lambda _: signal.raise_signal(signal.SIGINT), _while_a_class_is_made])
+def test_130_an_interrupt(done, monkeypatch, interrupt):
     from curate.dataset import refs
 
-    monkeypatch.setattr(refs, "datasets", lambda _: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(refs, "datasets", interrupt)
     outcome = done.cli("data", "list", "--json")
     assert outcome.code == 130
     assert outcome.err == "interrupted; finished work is kept, the same command goes on from there\n"
