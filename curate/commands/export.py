@@ -92,7 +92,7 @@ def _written(run: Path, out: Path | None, deploy: Path | None, form: Form) -> di
     """What was written; the store has a record of it."""
     from curate.commands.options import optional_store
     from curate.dataset.runs import now
-    from curate.train.export.deploy import deploy_run
+    from curate.serve.deploy import deploy_run
     from curate.train.export.export import export_run
 
     store, began = optional_store(None), now()
