@@ -20,7 +20,9 @@ Array = NDArray[Any]
 NEVER = -1
 """In a query: a token that no text has."""
 WORK = 1 << 24
-"""Tokens that are compared without a pause, about: a fraction of a second."""
+"""Tokens that are compared without a pause, about: a second or less."""
+SEARCH = 32
+"""What one search costs besides, in such tokens."""
 
 
 @njit(cache=True, nogil=True)
@@ -93,14 +95,14 @@ def _matches(
         beyond = max(stop, start + 1) if stop < len(query) else len(query)  # the first that does not
         while stop < len(query) and beyond - alike > 1:
             probe = min(alike + step, (alike + beyond) // 2)
-            work += stop - probe
+            work += stop - probe + SEARCH
             if probe + _longest(suffixes, tokens, ends, separator, query, probe) == stop:
                 alike, step = probe, 2 * step
             else:
                 beyond = probe
         for place in range(start, beyond):
             longest[place] = max(longest[place], stop - place)
-        work += length + 1
+        work += length + SEARCH
         start = beyond
     return start
 
