@@ -92,7 +92,7 @@ def _written(run: Path, out: Path | None, deploy: Path | None, form: Form) -> di
     """What was written; the store has a record of it."""
     from curate.commands.options import optional_store
     from curate.dataset.runs import now
-    from curate.train.export.deploy import deploy_run
+    from curate.serve.deploy import deploy_run
     from curate.train.export.export import export_run
 
     store, began = optional_store(None), now()
@@ -101,21 +101,22 @@ def _written(run: Path, out: Path | None, deploy: Path | None, form: Form) -> di
     else:
         assert out is not None
         written = export_run(run, out, format=form.format, adapter=form.adapter, half=form.half, quantize=form.quantize)
-    if store and not form.adapter:
+    if store:
         _record(store, began, run, Path(written["folder"]), written)
     return written
 
 
 def _record(store: Store, began: str, run: Path, out: Path, written: dict[str, Any]) -> None:
-    """What was exported from which checkpoint: the model card finds evaluations of the folder by it."""
+    """What was exported from which checkpoint: the model card finds evaluations of the folder by it, `curate trace` the run."""
     from curate.dataset.runs import Thing, record, run_id
     from curate.train.weights.origin import Origin, checkpoint_of, model_hash
 
     checkpoint = checkpoint_of(run)
     assert checkpoint is not None
+    digest = model_hash(Origin(checkpoint, "run", None, 0, None, None))
     record(
         store, "model_export", run_id(), name=out.name, state="done", began=began,
-        inputs=[Thing(kind="checkpoint", id=model_hash(Origin(checkpoint, "run", None, 0, None, None)), name=str(run))],
+        inputs=[Thing(kind="checkpoint", id=digest, name=str(run.resolve()))],
         outputs=[Thing(kind="model", id=written["weights"], name=str(out.resolve()))],
         facts={"folder": str(out.resolve()), "format": written["format"]},
     )  # fmt: skip

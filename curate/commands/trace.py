@@ -44,7 +44,8 @@ def trace(
 
     if not model:
         raise typer.BadParameter("Missing option '--model'.")
-    given, place = text_of(text, file), Path(model_place(model))
+    exported = (Path(model) / "export.json").is_file()  # of other engines it has no config.json
+    given, place = text_of(text, file), Path(model if exported else model_place(model))
     found = run(
         given, place, find_store(store), shortest=shortest, spans=spans, documents=documents,
         say=lambda words: echo(f"trace {place.name}: {words}", err=True),
@@ -94,7 +95,9 @@ def _print(found: dict[str, Any]) -> None:
 
 def _print_span(number: int, one: dict[str, Any]) -> None:
     words = one["text"] if len(one["text"]) <= SHOWN else f"{one['text'][:SHOWN]}..."
-    times = "once" if one["occurrences"] == 1 else f"{one['occurrences']:,} times, in {one['documents']:,} documents"
+    least = "at least " * one["at_least"]
+    times = f"{one['occurrences']:,} times, in {least}{one['documents']:,} document{'s' * (one['documents'] != 1)}"
+    times = "once" if one["occurrences"] == 1 else times
     echo(f"\n{number}. {one['tokens']} tokens, {times}: {visible(repr(words), in_one_line=True)}")
     for place in one["places"]:
         facts = [f"{place['dataset']}@{place['version'][:12]}", f"document {place['number']:,} of {place['split']}"]

@@ -2,7 +2,8 @@
 
 Of each place of the query the suffixes beside which it would stand are found; what it shares with the longer of the two is the
 longest match. A document's end is a token that no query has, so that no match crosses it. Cost: of each token of the query
-about log2(tokens) places of the array, some 2 microseconds when they are in memory.
+about log2(tokens) places of the array, some 2 microseconds when they are in memory. Of the places within a match those are
+looked at that find where the next one begins, so that a text which stands there as a whole costs little more than reading it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ __all__ = ["NEVER", "interval", "longest_matches", "maximal"]
 Array = NDArray[Any]
 NEVER = -1
 """In a query: a token that no text has."""
+WORK = 1 << 24
+"""Tokens that are compared without a pause, about: a second or less."""
+SEARCH = 32
+"""What one search costs besides, in such tokens."""
 
 
 @njit(cache=True, nogil=True)
@@ -55,6 +60,53 @@ def _compared(
 
 
 @njit(cache=True, nogil=True)
+def _longest(suffixes: Array, tokens: Array, ends: Array, separator: int, query: Array, start: int | np.int64) -> int:
+    """The longest match that begins at a place of the query."""
+    low, high, before, behind, longest = 0, len(suffixes), 0, 0, 0
+    while low < high:
+        middle = (low + high) // 2
+        shared, order = _compared(
+            tokens, ends, separator, np.int64(suffixes[middle]), query, start, len(query), min(before, behind)
+        )
+        longest = max(longest, shared)
+        if order == 0:
+            break
+        if order < 0:
+            low, before = middle + 1, shared
+        else:
+            high, behind = middle, shared
+    return longest
+
+
+@njit(cache=True, nogil=True)
+def _matches(
+    suffixes: Array, tokens: Array, ends: Array, separator: int, query: Array, longest: Array, start: int | np.int64
+) -> int | np.int64:
+    """Go on with `longest_matches` at `start` for some WORK tokens; gives where it came to.
+
+    Where a match ends, those that begin within it end too, or further on, and never before one that began earlier: the first
+    that ends further on is looked for in steps that double, then by halves.
+    """
+    work = 0
+    while start < len(query) and work < WORK:
+        length = _longest(suffixes, tokens, ends, separator, query, start)
+        stop = start + length
+        alike, step = start, 1  # the last place that is known to end there
+        beyond = max(stop, start + 1) if stop < len(query) else len(query)  # the first that does not
+        while stop < len(query) and beyond - alike > 1:
+            probe = min(alike + step, (alike + beyond) // 2)
+            work += stop - probe + SEARCH
+            if probe + _longest(suffixes, tokens, ends, separator, query, probe) == stop:
+                alike, step = probe, 2 * step
+            else:
+                beyond = probe
+        for place in range(start, beyond):
+            longest[place] = max(longest[place], stop - place)
+        work += length + SEARCH
+        start = beyond
+    return start
+
+
 def longest_matches(suffixes: Array, tokens: Array, ends: Array, separator: int, query: Array, longest: Array) -> None:
     """Raise `longest`, (query,) int64, to the longest match that begins at each place of the query.
 
@@ -66,20 +118,9 @@ def longest_matches(suffixes: Array, tokens: Array, ends: Array, separator: int,
         query: (query,) int64.
         longest: What is known already, of other tokens.
     """
-    for start in range(len(query)):
-        low, high, before, behind = 0, len(suffixes), 0, 0
-        while low < high:
-            middle = (low + high) // 2
-            shared, order = _compared(
-                tokens, ends, separator, np.int64(suffixes[middle]), query, start, len(query), min(before, behind)
-            )
-            longest[start] = max(longest[start], shared)
-            if order == 0:
-                break
-            if order < 0:
-                low, before = middle + 1, shared
-            else:
-                high, behind = middle, shared
+    start = 0
+    while start < len(query):  # between them Ctrl-C is heard
+        start = _matches(suffixes, tokens, ends, separator, query, longest, start)
 
 
 @njit(cache=True, nogil=True)

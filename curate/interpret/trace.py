@@ -12,6 +12,7 @@ cut otherwise are not found. Cost: benchmarks/trace.py.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.dataset.reader import Dataset
 from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.evaluation.tasks.data import documents as read_documents
@@ -33,7 +35,7 @@ __all__ = ["SHORTEST", "Tracer", "trace"]
 
 SHORTEST = 8
 MOST = 100_000
-"""Of a span that stands more often, documents are named and counted among so many places."""
+"""Of a span that stands more often in a shard, documents are named and counted among so many places of it."""
 AROUND = 40
 """Tokens that are shown before a span, and behind it."""
 
@@ -96,10 +98,11 @@ class Tracer:
         Returns:
             `model`, `tokens` of the text, `shortest`, `covered` (share of its tokens that some span of this length has),
             `found` (how many spans), `searched`, `notes`, and `spans`: `start` and `end` in the text in characters, `text`,
-            `tokens`, `log_probability` (nats, of the unigrams), `occurrences`, `documents` (of the first 100,000
-            occurrences) and `places`, a document each: `id`, `dataset`, `version`, `split`, `number`, `role`, `run`,
-            `source`, `license`, `occurrences`, `token` (where the first begins), `times` (that the model was trained on it;
-            None: not known), `before` and `after` (what looks personal is blocked out).
+            `tokens`, `log_probability` (nats, of the unigrams), `occurrences`, `documents` (each once, in however many roles
+            and versions of its dataset it has the span), `at_least` (there may be more: of a shard the first 100,000
+            occurrences are looked at) and `places`, a document in a role and a version each: `id`, `dataset`, `version`,
+            `split`, `number`, `role`, `run`, `source`, `license`, `occurrences`, `token` (where the first begins), `times`
+            (that the model was trained on it; None: not known), `before` and `after` (what looks personal is blocked out).
 
         Raises:
             CurateError: The text is empty, or has fewer tokens than the shortest span.
@@ -138,8 +141,8 @@ class Tracer:
 
     def _places(self, query: NDArray[np.int64], start: int, stop: int, most: int, around: int) -> dict[str, Any]:
         """How often a span stands in the training, and where."""
-        occurrences = total = 0
-        told = list[dict[str, Any]]()
+        occurrences, at_least = 0, False
+        told, having = list[dict[str, Any]](), list[tuple[Dataset, NDArray[np.int64]]]()
         for shard in self._shards:
             low, high = interval(*shard.suffixes[:4], query, start, stop)
             occurrences += int(high - low)
@@ -148,12 +151,13 @@ class Tracer:
             positions = np.sort(shard.suffixes.starts[low : min(high, low + MOST)].astype(np.int64)) + shard.start
             numbers = np.searchsorted(shard.stream.ends, positions, side="right")
             documents, firsts, counts = np.unique(numbers, return_index=True, return_counts=True)
-            total += len(documents)
+            having.append((shard.reading.dataset, shard.reading.numbers(documents)))
+            at_least |= bool(high - low > MOST)
             chosen = slice(0, most - len(told))
             told += self._told(
                 shard, documents[chosen], positions[firsts][chosen], counts[chosen], stop - start, around
             )
-        return {"occurrences": occurrences, "documents": total, "places": told}
+        return {"occurrences": occurrences, "documents": _distinct(having), "at_least": at_least, "places": told}
 
     def _told(
         self, shard: _Shard, documents: NDArray[np.int64], positions: NDArray[np.int64], counts: NDArray[np.int64],
@@ -162,13 +166,16 @@ class Tracer:
         """Some documents of a shard, not named yet."""
         reading, stream = shard.reading, shard.stream
         told = list[dict[str, Any]]()
-        for document, position, count in zip(documents.tolist(), positions.tolist(), counts.tolist(), strict=True):
+        numbers = reading.numbers(documents).tolist()
+        for number, document, position, count in zip(
+            numbers, documents.tolist(), positions.tolist(), counts.tolist(), strict=True
+        ):
             begin, end = int(stream.ends[document - 1]) if document else 0, int(stream.ends[document])
             before = stream.tokens(max(begin, position - around), position)
             after = stream.tokens(position + length, min(end, position + length + around))
             told.append({
                 "id": None, "dataset": reading.dataset.name, "version": reading.dataset.version, "split": SPLIT,
-                "number": reading.number(document), "role": shard.role, "run": reading.run, "source": None, "license": None,
+                "number": number, "role": shard.role, "run": reading.run, "source": None, "license": None,
                 "occurrences": count, "token": position - begin, "times": reading.times(position, position + length),
                 "before": self._words(before), "after": self._words(after),
             })  # fmt: skip
@@ -198,6 +205,23 @@ def _shards(reading: Reading, say: Callable[[str], None]) -> Iterator[_Shard]:
         stream = reading.rows.stream(role)
         for number, start in enumerate(stream.starts[:-1].tolist()):
             yield _Shard(reading, role, stream, start, suffixes_of(reading.pack, stream, number, say))
+
+
+def _distinct(having: list[tuple[Dataset, NDArray[np.int64]]]) -> int:
+    """How many documents these are, by their numbers; of several versions of a dataset by their ids."""
+    versions = {dataset.version: dataset for dataset, _ in having}
+    numbers = {
+        version: np.unique(np.concatenate([some for dataset, some in having if dataset.version == version]))
+        for version in versions
+    }
+    names = Counter(dataset.name for dataset in versions.values())
+    found = set[tuple[str, Any]]()
+    for version, dataset in versions.items():
+        if names[dataset.name] == 1:
+            found |= {(version, number) for number in numbers[version].tolist()}
+        else:
+            found |= {(dataset.name, row["id"]) for row in read_documents(dataset, SPLIT, ["id"], numbers[version])}
+    return len(found)
 
 
 def _described(reading: Reading) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from curate.serve.app import make_app
 from curate.serve.guard import KeyGuard
 from curate.serve.service import Limits, Service
 
-__all__ = ["KEY", "ModelServer", "open_model_server"]
+__all__ = ["KEY", "ModelServer", "open_model_server", "open_served"]
 
 KEY = "CURATE_SERVE_KEY"
 SHORTEST = 16
@@ -154,8 +154,7 @@ def open_model_server(
         )  # fmt: skip
     listening = listen(host, port, hint="--port 0 takes a free one")
     try:
-        opened = _opened(model, length, backend)
-        template = chat_template(opened) if isinstance(opened, TokenModel) else None
+        opened, template = open_served(model, length, backend)
         service = Service(name or Path(model_place(model)).resolve().name, opened, template, limits)
         return ModelServer(service, listening, host, key)
     except BaseException:
@@ -163,8 +162,12 @@ def open_model_server(
         raise
 
 
-def _opened(model: str, length: int | None, backend: Backend) -> Any:
-    """A language model, a model with a classification head, or an encoder."""
+def open_served(model: str, length: int | None = None, backend: Backend = "auto") -> tuple[Any, Any]:
+    """A language model, a model with a classification head, or an encoder; and the template of its conversations.
+
+    Raises:
+        CurateError: There is no such model, or one that is not served.
+    """
     if is_endpoint(model):
         raise CurateError(f"`{model}` is a server already", "MODEL", "name a run or a folder")
     place = model_place(model)
@@ -176,4 +179,4 @@ def _opened(model: str, length: int | None, backend: Backend) -> Any:
             "MODEL",
             "`curate predict` writes what it says of rows",
         )
-    return found
+    return found, chat_template(found) if isinstance(found, TokenModel) else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
-from curate.interpret.matching import NEVER, interval, longest_matches, maximal
+from curate.interpret.matching import NEVER, _matches, interval, longest_matches, maximal
 from curate.interpret.suffixes import suffixes_of
 from curate.tokenize.pack import Pack
 from curate.tokenize.rows import Stream
@@ -103,6 +105,23 @@ def test_a_span_crosses_no_end_of_a_shard(tmp_path):
 def test_occurrences_that_overlap_are_counted_each(tmp_path):
     shard = shard_of(tmp_path, [[4] * 10], vocabulary=20)
     assert found_in([shard], np.array([4, 4, 4], np.int64), 2) == {(0, 3): 8}
+
+
+def test_a_long_text_that_stands_there_as_a_whole_takes_no_square_of_its_length(tmp_path):
+    tokens = np.random.default_rng(0).integers(1, 200, 200_000)
+    shard = shard_of(tmp_path, [tokens[:120_000].tolist(), tokens[120_000:].tolist()], vocabulary=200)
+    query, began = tokens.astype(np.int64), time.process_time()
+    assert found_in([shard], query, 1000) == {(0, 120_000): 1, (120_000, 200_000): 1}
+    assert time.process_time() - began < 10
+
+
+def test_a_search_goes_on_where_it_paused(tmp_path):
+    tokens = np.full(9000, 3)
+    shard = shard_of(tmp_path, [tokens[:4000].tolist()], vocabulary=20)
+    longest = np.zeros(9000, np.int64)
+    assert _matches(*shard[:4], tokens.astype(np.int64), longest, 0) < 9000
+    longest_matches(*shard[:4], tokens.astype(np.int64), longest)
+    assert longest.tolist() == [min(4000, 9000 - place) for place in range(9000)]
 
 
 def test_bytes_that_straddle_two_tokens_are_no_match(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from types import SimpleNamespace
@@ -141,6 +142,121 @@ def test_an_exported_model_is_that_of_its_run(project):
         inputs=[Thing(kind="checkpoint", id="c", name=str(run))],
     )  # fmt: skip
     assert traced(project, f"Once {WHALE}", "./exported").spans[0]["places"][0]["run"] == "small"
+
+
+def exported(project, run, name="exported"):
+    """A folder as `curate export` leaves it, and on record; weights and checkpoint by their hashes."""
+    out, told = project.folder / name, json.loads((run / "config.json").read_text())
+    checkpoint = next(run.glob("checkpoints/step-*/checkpoint.json"))
+    checkpoint.write_text(json.dumps({"name": name}))
+    digest = hashlib.sha256(hashlib.sha256(checkpoint.read_bytes()).digest()).hexdigest()
+    out.mkdir()
+    facts = {"run": {"checkpoint": digest}, "data": [{"tokens": told["data"]["tokens"]}]}
+    (out / "export.json").write_text(json.dumps(facts))
+    record(
+        project.store, "model_export", name, name=name, state="done", began=now(), facts={"folder": str(out.resolve())},
+        inputs=[Thing(kind="checkpoint", id=digest, name=str(run))],
+        outputs=[Thing(kind="model", id=f"weights of {name}", name=str(out))],
+    )  # fmt: skip
+    return out
+
+
+def test_an_export_of_a_run_that_was_trained_again_on_other_data_is_refused(project):
+    run = project.run("again")
+    exported(project, run)
+    assert traced(project, f"Once {WHALE}", "./exported").spans
+    shutil.rmtree(run)
+    project.make([{**one, "text": one["text"].replace(WHALE, "a fish slept")} for one in rows()])
+    project.run("again")
+    error = refused(project, f"Once {WHALE}", "./exported")
+    assert error.problem == "run `again` was trained again on other data since this model was made of it"
+
+
+def test_an_export_is_found_where_it_was_moved_to_and_at_its_own_step(project):
+    run = project.run("moved")
+    exported(project, run).rename(project.folder / "elsewhere")
+    later = run / "checkpoints/step-000040"
+    later.mkdir()
+    (later / "checkpoint.json").write_text('{"later": 1}')
+    (span,) = traced(project, f"Once {WHALE}", "./elsewhere").spans
+    assert span["places"][0]["times"] in (0, 1)  # of 4 steps; after 40 it was read more often
+    (span,) = traced(project, f"Once {WHALE}", "moved").spans
+    assert span["places"][0]["times"] > 1
+
+
+def test_an_export_whose_checkpoint_is_gone_says_so_and_does_not_know_how_often_it_was_read(project):
+    run = project.run("gone")
+    exported(project, run)
+    (run / "checkpoints/step-000004/checkpoint.json").write_text("{}")
+    found = traced(project, f"Once {WHALE}", "./exported")
+    assert found.spans[0]["places"][0]["times"] is None
+    assert found.notes == [
+        "the checkpoint that is meant is gone from run `gone`: if that was trained again since, it may have read other text"
+    ]
+
+
+def test_weights_to_begin_with_that_are_others_by_now_are_told(project):
+    base = project.run("base")
+    tuned = project.run("tuned", f"model.path={base}")
+    config = json.loads((tuned / "config.json").read_text())
+    (tuned / "config.json").write_text(json.dumps({**config, "models": {"path": "0" * 64}}))
+    assert "the checkpoint that is meant is gone from run `base`" in traced(project, f"Once {WHALE}", "tuned").notes[0]
+
+
+def test_adapters_to_begin_with_are_followed_or_told(project):
+    first = project.run("first")
+    project.make([{**one, "text": one["text"].replace(WHALE, "a fish slept")} for one in rows()])
+    adapters = exported(project, first, "adapters")
+    project.run("second", f"model.path={project.folder}/runs/small", f"lora={{path: {adapters}}}")
+    found = traced(project, f"Once {WHALE}", "second")
+    assert [one["run"] for one in found.searched] == ["second", "small"]
+    assert found.notes[0].endswith("that run `first` was given are those of `small` too, and are counted once")
+    project.run("third", f"model.path={project.folder}/runs/small", f"lora={{path: {project.folder}/others}}")
+    (note,) = traced(project, f"Once {WHALE}", "third").notes
+    others = project.folder / "others"
+    assert note == f"it began with the adapters in `{others}`: it is not known what `{others}` was trained on"
+
+
+def test_an_export_within_its_run_is_no_checkpoint(project):
+    run = project.run("within")
+    exported(project, run, "runs/within/hf")
+    assert traced(project, f"Once {WHALE}", "runs/within/hf").spans[0]["places"][0]["run"] == "within"
+
+
+def test_a_run_that_put_middles_last_does_not_say_how_often_a_span_was_read(project):
+    special = "tokenizer.special_tokens=[<|endoftext|>,<|pad|>,<|fim_prefix|>,<|fim_suffix|>,<|fim_middle|>]"
+    project.run("middle", "objective={kind: causal, fill_in_the_middle: 0.5}", special)
+    assert traced(project, f"Once {WHALE}", "middle").spans[0]["places"][0]["times"] is None
+
+
+def test_a_document_is_counted_once_in_two_roles_and_in_two_versions(project):
+    given = rows()
+    given[7]["rejected"] = f"No, {given[7]['text']}"
+    project.make(given)
+    base = project.run("pairs", "objective={kind: preference}")
+    (span,) = traced(project, f"Once {WHALE}", "pairs").spans
+    assert (span["occurrences"], span["documents"], span["at_least"]) == (2, 1, False)
+    assert [(one["id"], one["role"]) for one in span["places"]] == [("row-7", "chosen"), ("row-7", "rejected")]
+    project.make([*given, {**given[0], "id": "new", "text": "one more document here"}])
+    project.run("after", f"model.path={base}")
+    (span,) = traced(project, f"Once {WHALE}", "after").spans
+    assert (span["occurrences"], span["documents"]) == (3, 1)
+
+
+def test_documents_of_a_span_that_stands_very_often_are_at_least_so_many(project, monkeypatch, capsys):
+    monkeypatch.setattr("curate.interpret.trace.MOST", 2)
+    (span,) = traced(project, f"Listen: {COMMON}").spans
+    assert (span["occurrences"], span["at_least"]) == (5, True) and span["documents"] < 4
+    monkeypatch.chdir(project.folder)
+    app(["trace", f"Listen: {COMMON}", "--model", "small"], standalone_mode=False)
+    assert f"5 times, in at least {span['documents']} document" in capsys.readouterr().out
+
+
+def test_an_export_for_another_engine_is_traced_by_the_command(project, monkeypatch, capsys):
+    exported(project, project.run("other"))
+    monkeypatch.chdir(project.folder)
+    app(["trace", f"Once {WHALE}", "--model", "exported"], standalone_mode=False)
+    assert "run other was given rows@" in capsys.readouterr().out
 
 
 def test_a_pack_of_another_tokenizer_is_refused(project):

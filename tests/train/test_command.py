@@ -278,13 +278,25 @@ def test_options_of_planning_need_the_plan(project):
     assert error.value.hint == "add --plan"
 
 
-def test_the_exported_folder_is_told(project, capsys):
+def test_the_exported_folder_is_told_and_its_run_is_on_record_by_its_whole_path(project, capsys, monkeypatch):
     train(project)
     capsys.readouterr()
-    export(project / "runs" / "small", project / "model", as_json=True)
+    monkeypatch.chdir(project)
+    export(Path("runs/small"), project / "model", as_json=True)
+    (told,) = records(Store.open(project / ".curate"), "model_export")
+    assert [one["name"] for one in told["inputs"]] == [str((project / "runs/small").resolve())]
     found = json.loads(capsys.readouterr().out)
     assert (found["schema"], found["folder"], found["objective"]) == (1, str(project / "model"), "causal")
     assert found["bytes"] > 4 * found["parameters"] > 0
+
+
+def test_an_export_of_adapters_is_on_record(project, monkeypatch):
+    (project / "train.yaml").write_text(f"{TRAIN}lora: {{rank: 2}}\n")
+    train(project)
+    monkeypatch.chdir(project)
+    export(Path("runs/small"), project / "adapters", adapter=True)
+    (told,) = records(Store.open(project / ".curate"), "model_export")
+    assert told["facts"]["folder"] == str((project / "adapters").resolve())
 
 
 def test_a_folder_without_a_run_is_not_exported(project):

@@ -1,11 +1,13 @@
 """A folder from which `curate serve` runs a model: in a container, or as a service of systemd.
 
     DIR/model/                the Hugging Face folder, with its export.json
-    DIR/requirements.txt      what is installed here of all that serving needs, by exact versions
+    DIR/requirements.txt      what is installed here of all that serving needs, by exact versions; torch with its own index
+                              where it is a build of that one (2.13.0+cpu), others without the name of their build
     DIR/Dockerfile            installs these from DIR/wheels; nothing is fetched while it builds, nor while it runs
     DIR/compose.yaml          read-only root, no capabilities, a limit of memory
     DIR/curate-serve.service  the same as a unit
 
+Before the folder takes its name the model in it is opened as `curate serve` opens it: what is not served is not deployed.
 The container's user is no root, and the key comes from CURATE_SERVE_KEY. Images are not built in the tests, for that takes
 a daemon; the unit is held against `systemd-analyze verify`.
 """
@@ -13,6 +15,8 @@ a daemon; the unit is held against `systemd-analyze verify`.
 from __future__ import annotations
 
 import platform
+import re
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -28,7 +32,10 @@ from curate.train.export.formats import refuse_present
 __all__ = ["deploy_run"]
 
 _ROOTS = ("curate-lm[train]", "starlette", "uvicorn")
-"""What serving needs."""
+"""What serving needs; of a model that transformers computes, that too."""
+_TORCH = "https://download.pytorch.org/whl/"
+_BUILDS = r"cpu|cu\d+|rocm[\d.]+|xpu"
+"""Builds of torch that its index has, each under its name."""
 _GIBIBYTE = 2**30
 
 _DOCKERFILE = """\
@@ -40,7 +47,7 @@ FROM ${{BASE}}
 RUN --mount=type=bind,source=wheels,target=/wheels \\
     --mount=type=bind,source=requirements.txt,target=/requirements.txt \\
     pip install --no-cache-dir --no-index --find-links /wheels --requirement /requirements.txt
-COPY --chown=0:0 --chmod=a=rX model /model
+COPY --chown=0:0 --chmod=555 model /model
 ENV HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp NUMBA_CACHE_DIR=/tmp
 USER 10001:10001
 WORKDIR /tmp
@@ -127,12 +134,14 @@ def deploy_run(path: Path, out: Path, *, half: bool = False) -> dict[str, Any]:
         As `export_run`; `folder` is that of the model.
 
     Raises:
-        CurateError: As `export_run`; or a package that serving needs is not installed here.
+        CurateError: As `export_run`; the model is none that `curate serve` serves; or a package that serving needs is not
+            installed here.
     """
     refuse_present(out)
-    pins = _pins()
+    _requirements(_ROOTS)
     with new_folder(out) as folder:
         written = export_run(path, folder / "model", half=half)
+        needed = [*_ROOTS, *_served_with(folder / "model", path)]
         # the program, and the weights as float32 with what is computed beside them
         memory = 2 + -(-3 * 4 * written["parameters"] // _GIBIBYTE)
         name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in path.name.lower()).strip(
@@ -145,20 +154,56 @@ def deploy_run(path: Path, out: Path, *, half: bool = False) -> dict[str, Any]:
             ("curate-serve.service", _UNIT),
         ):
             write_durably(folder / file, text.format(**facts).encode())
-        write_durably(folder / "requirements.txt", "".join(f"{pin}\n" for pin in pins).encode())
+        write_durably(folder / "requirements.txt", "".join(f"{line}\n" for line in _requirements(needed)).encode())
         write_durably(folder / ".dockerignore", b"*\n!model\n!wheels\n!requirements.txt\n")
         refuse_present(out)
     return {**written, "folder": str(out / "model"), "deployment": str(out)}
 
 
-def _pins() -> list[str]:
-    """Exact versions of all that serving needs, as installed here.
+def _served_with(model: Path, run: Path) -> list[str]:
+    """Packages that this model needs besides.
 
     Raises:
-        CurateError: One is not.
+        CurateError: It is not served.
+    """
+    from curate.serve.server import open_served
+
+    try:
+        opened, _ = open_served(str(model))
+    except CurateError as error:
+        raise CurateError(
+            f"`curate serve` does not serve this model: {error.problem.replace(str(model), str(run))}", str(run),
+            error.hint and error.hint.replace(str(model), str(run)),
+        ) from None  # fmt: skip
+    return ["transformers"] if opened.backend == "transformers" else []
+
+
+def _requirements(roots: Sequence[str]) -> list[str]:
+    """Lines for pip: exact versions of all that these need, as installed here.
+
+    A build's name (1.2+name) is left out, for no public index has it and any build will do; torch is of its own index.
+
+    Raises:
+        CurateError: One is not installed.
+    """
+    lines = list[str]()
+    for name, pinned in sorted(_installed(roots).items()):
+        public, _, build = pinned.partition("+")
+        if name == "torch" and re.fullmatch(_BUILDS, build):
+            lines = [f"--extra-index-url {_TORCH}{build}", *lines, f"{name}=={pinned}"]
+        else:
+            lines.append(f"{name}=={public}" + (f"  # here {pinned}" if build else ""))
+    return lines
+
+
+def _installed(roots: Sequence[str]) -> dict[str, str]:
+    """The versions here of some packages and of all that they need.
+
+    Raises:
+        CurateError: One is not installed.
     """
     found: dict[str, str] = {}
-    waiting, seen = [Requirement(root) for root in _ROOTS], set[tuple[str, str]]()
+    waiting, seen = [Requirement(root) for root in roots], set[tuple[str, str]]()
     while waiting:
         wanted = waiting.pop()
         try:
@@ -174,4 +219,4 @@ def _pins() -> list[str]:
             seen.add((wanted.name, extra))
             needed = map(Requirement, requires(wanted.name) or ())
             waiting += [one for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})]
-    return [f"{name}=={found[name]}" for name in sorted(found)]
+    return found
