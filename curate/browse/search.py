@@ -157,15 +157,12 @@ def search(
 
     objects = objects_of(columns, dataset)
     known = [_indexed(columns, number, one, pattern.needles, index) for number, one in enumerate(objects)]
-    began = time.monotonic()
-    hits: list[int] = []
+    began, hits = time.monotonic(), list[int]()
     looked = sum(_count(columns, rows, number) for number, one in enumerate(known) if one is not None)
     whole = looked == len(rows)
-    counted = 0
-    upto: int | None = None
-    for number in range(len(objects)):
+    counted, upto = 0, None
+    for number, found in enumerate(known):
         mine = _of_shard(columns, rows, number)
-        found = known[number]
         if found is not None:
             fits = np.intersect1d(mine, found, assume_unique=True)
             counted += len(fits)
@@ -180,10 +177,8 @@ def search(
                 upto = int(some[-1]) + 1
                 break
     more = hits[HITS] if len(hits) > HITS else upto
-    hits = hits[:HITS]
-    if more is not None and not len(rows[np.searchsorted(rows, more) :]):
-        more = None
-    return Found(hits, min(looked, len(rows)), len(rows), more, counted if whole else None)
+    there = more is not None and len(rows[np.searchsorted(rows, more) :]) > 0
+    return Found(hits[:HITS], min(looked, len(rows)), len(rows), more if there else None, counted if whole else None)
 
 
 def _indexed(
