@@ -42,13 +42,17 @@ def values_of(project: Project, path: Path) -> list[tuple[Path, Any]]:
     found: dict[Path, Any] = {}
     left = [path]
     while left:
-        one = left.pop().resolve()
-        if one in found or not one.is_file():
+        try:
+            one = left.pop().resolve()
+            if one in found or not one.is_file():
+                continue
+        except (OSError, ValueError, RuntimeError):  # no path at all
             continue
         shown = one.relative_to(project.folder) if one.is_relative_to(project.folder) else one
         found[one] = said = load_yaml(shown).value
         names = said.get("include") if isinstance(said, dict) else None
-        left += [one.parent / name for name in ([names] if isinstance(names, str) else names or []) if _is_text(name)]
+        some = names if isinstance(names, list) else [names]
+        left += [one.parent / name for name in some if isinstance(name, str)]
     return list(found.items())
 
 
@@ -82,10 +86,6 @@ def check_file(project: Project, path: Path, values: Sequence[tuple[Path, Any]],
         if named is not None:
             problem = f"`{named[:100]}` is code, which is not loaded where clients may not run pipelines"
             raise CurateError(problem, shown, _OWNER)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
 
 
 def _entries(said: Any, key: str) -> list[dict[str, Any]]:

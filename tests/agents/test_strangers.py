@@ -126,6 +126,13 @@ def test_files_beside_what_sources_read_are_read(root, words_of):
         assert words_of(one)[-1] == one
 
 
+@pytest.mark.parametrize("names", ["5", '["a\\0b", 7, loop]', "loop", "x" * 300, "nowhere.yaml"])
+def test_an_include_that_is_no_file_is_for_the_command_to_tell(root, words_of, names):
+    (root / "loop").symlink_to("loop")
+    (root / "top.yaml").write_text(f"include: {names}\n{PLAIN}")
+    assert words_of("top.yaml", "run")[-1] == "top.yaml"
+
+
 def test_no_code_of_the_folder_comes_into_the_servers_own_process(root, words_of):
     (root / "stages_of_strangers.py").write_text(EVIL)
     (root / "own.yaml").write_text(OWN % "{stage: 'stages_of_strangers:F', id: own}")
