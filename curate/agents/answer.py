@@ -175,6 +175,8 @@ def refused(error: CurateError, *, result: dict[str, Any] | None = None) -> Call
         for one in error.records()
     ]
     facts = {"errors": errors[:MOST_ERRORS], "of": len(errors)} | ({"result": result} if result else {})
-    found = {**bounded(facts)[0], "note": OF_ERRORS}
+    found = bounded(facts)[0]
     words = f"It could not be done: each problem with its place, and a hint.\n{OF_ERRORS}\n{_fenced(found, 'errors')}"
-    return CallToolResult(content=[TextContent(text=words)], structured_content=found, is_error=True)
+    return CallToolResult(
+        content=[TextContent(text=words)], structured_content={**found, "note": OF_ERRORS}, is_error=True
+    )
