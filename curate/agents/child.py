@@ -30,6 +30,8 @@ __all__ = ["GRACE", "aside", "command"]
 
 Result = TypeVar("Result")
 GRACE = 8.0
+REST = 2.0
+"""Seconds for what it printed last, once it has ended."""
 MOST_PRINTED = 64 << 20
 """Bytes of JSON that a command may print."""
 MOST_LINE = 500
@@ -47,7 +49,9 @@ async def aside(function: Callable[..., Result], *arguments: Any, **named: Any) 
     return await anyio.to_thread.run_sync(partial(function, *arguments, **named), abandon_on_cancel=True)
 
 
-async def command(project: Project, words: Sequence[str], *, minutes: float, say: Say) -> dict[str, Any]:
+async def command(
+    project: Project, words: Sequence[str], *, minutes: float, say: Say, module: str = "curate.cli"
+) -> dict[str, Any]:
     """What `curate WORDS --json` prints.
 
     Args:
@@ -55,6 +59,7 @@ async def command(project: Project, words: Sequence[str], *, minutes: float, say
         words: The command and its arguments, without `--store` and `--json`.
         minutes: After how many it is ended.
         say: Told each line that it says on the way.
+        module: What is called instead of the command line, and prints as it does.
 
     Raises:
         CurateError: The command failed, with its errors; `result` is what it had made.
@@ -64,7 +69,7 @@ async def command(project: Project, words: Sequence[str], *, minutes: float, say
 
     start = [sys.executable, "-c", _ENDS_WITH_US, str(os.getpid())]
     process = await anyio.open_process(
-        [*start, sys.executable, "-P", "-m", "curate.cli", *words],
+        [*start, sys.executable, "-P", "-m", module, *words],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=project.folder,
         start_new_session=True,
     )  # fmt: skip
@@ -75,7 +80,8 @@ async def command(project: Project, words: Sequence[str], *, minutes: float, say
                 assert process.stdout and process.stderr
                 reading.start_soon(_keep, process.stdout, printed)
                 reading.start_soon(_repeat, process.stderr, say, last)
-            await process.wait()
+                await _ended(process)
+                reading.cancel_scope.deadline = anyio.current_time() + REST  # a child of it may hold the pipes
     finally:
         with anyio.CancelScope(shield=True):
             await _end(process)
@@ -107,18 +113,26 @@ async def _repeat(stream: ByteReceiveStream, say: Say, last: list[str]) -> None:
 
 
 async def _end(process: Process) -> None:
-    """See to it that nothing of it is left."""
+    """See to it that nothing of it is left, nor of what it started."""
     import anyio
 
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.terminate()
         with anyio.move_on_after(GRACE):
-            await process.wait()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+            await _ended(process)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await _ended(process)
     await process.aclose()
+
+
+async def _ended(process: Process) -> None:
+    """Wait for its end alone: `wait` is for the end of its pipes, too, which what it started may hold."""
+    import anyio
+
+    while process.returncode is None:
+        await anyio.sleep(0.02)
 
 
 def _outcome(code: int | None, printed: bytes, last: str) -> dict[str, Any]:

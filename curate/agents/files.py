@@ -21,7 +21,8 @@ __all__ = ["TOOLS", "FileAsked", "schema_of", "words_for"]
 Row = dict[str, Any]
 SETTINGS = (
     "By STAGE.SETTING (of a training file: SETTING or BLOCK.SETTING) another value than the file has: a number, true, "
-    "false, null, words, or a list of words. Of a pipeline only settings of stages can be changed."
+    "false, null, words, or a list of words. Of a pipeline only settings of stages can be changed, and not which "
+    "stage it is or which documents it sees."
 )
 
 
@@ -111,18 +112,22 @@ def words_for(project: Project, asked: FileAsked, verb: str, *options: str, stor
     """The command that does something with a file.
 
     Raises:
-        CurateError: The file is elsewhere, or a setting is not for a client to change.
+        CurateError: The file is elsewhere or not to be loaded here, or a setting is not for a client to change.
     """
+    from curate.agents.written import check_file, stage_ids, values_of
     from curate.config.kind import is_training_file
-    from curate.config.pipeline import load_pipeline
 
     path = project.path(asked.file)
-    stages = None
-    if asked.settings and not is_training_file(path):
-        stages = [entry.id for entry in load_pipeline(path, []).stages]
+    shown = path.relative_to(project.folder)
+    if "run" not in project.allowed:
+        check_file(project, path, [], code=True)  # before it is read
+    values, training = values_of(project, path), is_training_file(shown)
+    if "run" not in project.allowed:
+        check_file(project, path, values, code=training and "train" in project.allowed)
+    stages = None if training else stage_ids(values)
     sets = [f"--set={one}" for one in project.overrides(asked.settings, path, stages=stages)]
     place = [f"--store={project.store}"] if store and project.store else []
-    return [*verb.split(), "--json", *options, *sets, *place, "--", str(path.relative_to(project.folder))]
+    return [*verb.split(), "--json", *options, *sets, *place, "--", str(shown)]
 
 
 class ValidFacts(TypedDict):
@@ -173,14 +178,14 @@ class PlanFacts(TypedDict):
 async def _plan(project: Project, asked: PlanAsked, say: Say) -> Answer:
     from curate.config.kind import is_training_file
 
-    if is_training_file(project.path(asked.file)):
+    whole = await aside(words_for, project, asked, "plan")
+    if is_training_file(project.path(asked.file).relative_to(project.folder)):
         given = asked.model_dump(exclude={"file", "settings"})
         options = [f"--{name}={value}" for name, value in given.items() if value is not None]
         words = await aside(words_for, project, asked, "train", "--plan", *options)
         told = await command(project, words, minutes=project.limit_minutes, say=say)
         return Answer("What a training would take.", {"training": told})
-    words = await aside(words_for, project, asked, "plan")
-    told = await command(project, words, minutes=project.limit_minutes, say=say)
+    told = await command(project, whole, minutes=project.limit_minutes, say=say)
     run = [one["id"] for one in told["stages"] if one["action"] != "cached"]
     if told["snapshots"] and ("://" in told["store"] or (project.folder / told["store"] / "store.json").exists()):
         words = await aside(words_for, project, asked, "collect", "--dry-run")

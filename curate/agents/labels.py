@@ -18,6 +18,7 @@ from curate.agents.child import command
 from curate.agents.project import Project, checked_version
 from curate.agents.tool import Arguments, Say, Tool
 from curate.errors import CurateError
+from curate.reports.text import BLOCK, mask, personal
 
 __all__ = ["TOOLS"]
 
@@ -26,6 +27,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 _LABEL = re.compile(r"[^\x00-\x1f,]{1,100}")
 KINDS = Literal["classification", "multilabel", "spans", "preference", "answer", "rating", "rewrite"]
+WRITTEN = ("answer", "rewrite")
+"""Kinds whose answers are texts."""
 MOST_SHOWN = 4000
 """Characters of a text that a question shows."""
 
@@ -154,7 +157,12 @@ def _questions(project: Project, asked: QuestionsAsked) -> Answer:
     said, _, dataset = _opened(project, asked)
     found = open_questions(dataset, said, _who(asked.name))
     shown = [
-        {"id": one.id, "data": _cut(one.data), "suggested": one.suggested, "model": one.model}
+        {
+            "id": one.id,
+            "data": _shown(one.data, same_length=said.kind == "spans"),
+            "suggested": _shown(one.suggested) if said.kind in WRITTEN else one.suggested,
+            "model": one.model,
+        }
         for one in found[: asked.limit]
     ]
     facts = {
@@ -164,14 +172,22 @@ def _questions(project: Project, asked: QuestionsAsked) -> Answer:
     return Answer(f"{len(shown)} of {len(found):,} open question(s).", facts)
 
 
-def _cut(value: Any) -> Any:
+def _shown(value: Any, *, same_length: bool = False) -> Any:
+    """The texts with what is personal blocked out, cut: for spans, which are counted in characters, at its own length."""
     if isinstance(value, dict):
-        return {key: _cut(one) for key, one in value.items()}
+        return {key: _shown(one, same_length=same_length) for key, one in value.items()}
     if isinstance(value, list):
-        return [_cut(one) for one in value]
-    if isinstance(value, str) and len(value) > MOST_SHOWN:
-        return f"{value[:MOST_SHOWN]} ({len(value) - MOST_SHOWN:,} more characters)"
-    return value
+        return [_shown(one, same_length=same_length) for one in value]
+    if not isinstance(value, str):
+        return value
+    text = _blocked(value) if same_length else mask(value)
+    return f"{text[:MOST_SHOWN]} ({len(text) - MOST_SHOWN:,} more characters)" if len(text) > MOST_SHOWN else text
+
+
+def _blocked(text: str) -> str:
+    for start, end in personal(text):
+        text = f"{text[:start]}{BLOCK[0] * (end - start)}{text[end:]}"
+    return text
 
 
 class AnswersAsked(TaskAsked):

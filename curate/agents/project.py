@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from curate.config.pipeline import BESIDE
 from curate.errors import CurateError, did_you_mean
 from curate.workbench.desk import Desk
 
@@ -41,7 +42,8 @@ class Project:
         store: What `--store` says; None: the nearest, as for commands.
         allowed: Verbs that a client may use.
         limit_minutes: Most minutes that a call may take.
-        limit_spend: Most money that fetches of a pipeline may cost, by the prices in its file.
+        limit_spend: Most money that fetches may cost, all calls together, by the prices in the files.
+        spent: What those that were begun may cost, each by what it asks.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Project:
     allowed: Collection[str] = ()
     limit_minutes: float = 30.0
     limit_spend: float = 0.0
+    spent: dict[str, float] = field(default_factory=dict[str, float])
     _desk: Desk | None = field(default=None, repr=False)
 
     def desk(self) -> Desk:
@@ -143,6 +146,12 @@ class Project:
                 raise CurateError(
                     f"`{key}` is no setting of a stage: sources, gates and the dataset are for the pipeline's owner to say",
                     hint=f"{hint}; for all else, ask for a change of the file",
+                )
+            if stages is not None and key.split(".")[1] in BESIDE:
+                raise CurateError(
+                    f"`{key}` is no setting of a stage: which stage it is, and for which documents, is for the pipeline's "
+                    "owner to say",
+                    hint="ask for a change of the file",
                 )
             words = value if isinstance(value, list) else [value]
             for one in words:

@@ -2,8 +2,8 @@
 
 What they may cost is bounded before they begin. Time: by the call's `minutes`, at most the server's. Money: a source
 that asks a model behind an endpoint has a budget in its file, held to the prompt (curate/synthesize/ask.py); the sum of
-those that would be asked must not be more than the server's limit, and a client cannot change them. Without `collect`
-nothing is fetched at all.
+those that were asked since the server began, and would be now, must not be more than its limit, and a client cannot
+change them. Without `collect` nothing is fetched at all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import (
     Any,
     NotRequired,  # pydantic takes no other one before Python 3.12
 )
-from urllib.parse import urlsplit
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -25,6 +24,7 @@ from curate.agents.answer import Answer
 from curate.agents.child import aside, command
 from curate.agents.files import FileAsked, words_for
 from curate.agents.project import Project, checked_version
+from curate.agents.spend import is_here
 from curate.agents.tool import Arguments, Say, Tool
 from curate.errors import CurateError
 
@@ -37,7 +37,6 @@ Minutes = Annotated[
 ]
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _TASK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,99}")
-HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def minutes_of(project: Project, asked: float | None) -> float:
@@ -73,7 +72,7 @@ class RunFacts(TypedDict):
 async def _run(project: Project, asked: RunAsked, say: Say) -> Answer:
     words = await aside(words_for, project, asked, "run", *([f"--sample={asked.sample}"] if asked.sample else []))
     if "collect" in project.allowed:
-        await aside(_check_spend, project, asked.file)
+        await _check_spend(project, asked.file, say)
     else:
         words.insert(2, "--offline")
     told = await command(project, words, minutes=minutes_of(project, asked.minutes), say=say)
@@ -102,51 +101,37 @@ async def _collect(project: Project, asked: CollectAsked, say: Say) -> Answer:
         if not _ID.fullmatch(name):
             raise CurateError(f"`{name[:100]}` is no id of a source", hint="`plan` lists the sources of a file")
     words = await aside(words_for, project, asked, "collect", *(f"--refresh={name}" for name in asked.refresh))
-    await aside(_check_spend, project, asked.file, again=asked.refresh)
+    await _check_spend(project, asked.file, say, again=asked.refresh)
     told = await command(project, words, minutes=minutes_of(project, asked.minutes), say=say)
     summary = f"{len(told['snapshots'])} source(s) are pinned."
     return Answer(summary, {key: told[key] for key in CollectFacts.__annotations__})
 
 
-def _check_spend(project: Project, file: str, *, again: Sequence[str] = ()) -> None:
-    """Refuse what could cost more than the limit.
+async def _check_spend(project: Project, file: str, say: Say, *, again: Sequence[str] = ()) -> None:
+    """Refuse what could cost more than the limit, with all that was begun before; or count it as begun.
 
     Raises:
         CurateError: It could, or nothing bounds what it costs.
     """
-    from curate.config.pipeline import load_pipeline
-    from curate.dataset.store import Store, blobs_at
-    from curate.pipeline.fetch import known_snapshots
-    from curate.pipeline.lock import fetched_sources
-    from curate.pipeline.run import default_store
-    from curate.synthesize.source import Synthesize
-
-    loaded = load_pipeline(project.path(file), [])
-    asking = {entry.id: entry.stage for entry in fetched_sources(loaded) if isinstance(entry.stage, Synthesize)}
-    if not asking:
-        return
-    place = default_store(loaded, project.store)
-    known = known_snapshots(loaded, Store.open(place) if blobs_at(place).exists("store.json") else None)
-    total = 0.0
-    for name, stage in asking.items():
-        if name in known and name not in again:
-            continue
-        priced = stage.budget.read_price or stage.budget.write_price
-        if stage.budget.money is None and (priced or not _is_here(stage.endpoint)):
+    path = project.path(file).relative_to(project.folder)
+    words = [str(path), project.store or "", *again]
+    told = await command(project, words, minutes=project.limit_minutes, say=say, module="curate.agents.spend")
+    asked = dict(project.spent)
+    for one in told["asked"]:
+        if not one["bounded"]:
             raise CurateError(
-                f"nothing bounds what `{name}` may cost: it asks a model", file,
+                f"nothing bounds what `{one['source']}` may cost: it asks a model", file,
                 "in the file, `budget: {money: ..., read_price: ..., write_price: ...}`",
             )  # fmt: skip
-        total += stage.budget.money or 0.0
-    if total > project.limit_spend:
+        asked[one["key"]] = max(one["money"], asked.get(one["key"], 0.0))
+    before, total = sum(project.spent.values()), sum(asked.values())
+    if total > project.limit_spend and total > before:
+        more = f", beside {before:,.2f} for what was begun before" if before else ""
         raise CurateError(
-            f"it may cost {total:,.2f}, and this server may spend {project.limit_spend:,.2f}", file,
+            f"it may cost {total - before:,.2f}{more}, and this server may spend {project.limit_spend:,.2f}", file,
             "whoever starts the server sets --limit-spend",
         )  # fmt: skip
-
-
-def _is_here(endpoint: str) -> bool:
-    return urlsplit(endpoint).hostname in HERE
+    project.spent = asked
 
 
 class TrainAsked(FileAsked):
@@ -173,12 +158,12 @@ async def _train(project: Project, asked: TrainAsked, say: Say) -> Answer:
     from curate.train.settings.file import load_config
 
     path = project.path(asked.file)
-    if not is_training_file(path):
+    if not is_training_file(path.relative_to(project.folder)):
         raise CurateError("this is no training file", asked.file, "`schema` with kind=training tells what one has")
     words = await aside(words_for, project, asked, "train")
-    config = await aside(load_config, path, project.overrides(asked.settings, path))
+    config = await aside(load_config, path.relative_to(project.folder), project.overrides(asked.settings, path))
     for endpoint in _endpoints(config.model_dump(mode="json")):
-        if not _is_here(endpoint):
+        if not is_here(endpoint):
             raise CurateError(
                 "this training asks a model elsewhere, and nothing bounds what that may cost", asked.file,
                 "an endpoint on this machine, or training from the command line",

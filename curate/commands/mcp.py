@@ -25,7 +25,9 @@ Allow = Annotated[
 ]
 LimitSpend = Annotated[
     float,
-    typer.Option(min=0, help="Most money that fetches of a pipeline may cost, by the prices in its file."),
+    typer.Option(
+        min=0, help="Most money that fetches may cost, all calls of this server together, by the prices in the files."
+    ),
 ]
 
 

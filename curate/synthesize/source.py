@@ -48,7 +48,7 @@ class Budget(BaseModel):
 
     @model_validator(mode="after")
     def _prices(self) -> Self:
-        if self.money is not None and not (self.read_price or self.write_price):
+        if self.money is not None and not (self.read_price and self.write_price):
             raise ValueError("`money` needs `read_price` and `write_price`")
         return self
 

@@ -133,3 +133,10 @@ def reader(shelf) -> Iterator[Agent]:
     """A client that may only look."""
     with serving(shelf[0]) as agent:
         yield agent
+
+
+@pytest.fixture(scope="session")
+def runner(shelf) -> Iterator[Agent]:
+    """A client that may run pipelines, too, and so have stages of the project's own loaded."""
+    with serving(shelf[0], "--allow", "run") as agent:
+        yield agent

@@ -201,10 +201,12 @@ def test_an_evaluation_elsewhere_is_refused(reader, traps, name):
         ({"words.minimum": "{a: b}"}, "a value is a number"),
         ({"words.minimum": "door"}, "`door` is not in the project's folder"),
         ({"words.minimum=1 --x": 1}, "`words.minimum=1 --x` is no setting"),
+        ({"words.where.id": "nobody"}, "`words.where.id` is no setting of a stage: which stage it is, and for which"),
+        ({"words.least": 1}, "has no setting `least`"),
     ],
 )
-def test_settings_that_are_not_for_a_client_are_refused(reader, traps, settings, problem):
-    (error,) = reader.errors("validate", file="pipeline.yaml", settings=settings)
+def test_settings_that_are_not_for_a_client_are_refused(runner, traps, settings, problem):
+    (error,) = runner.errors("validate", file="pipeline.yaml", settings=settings)
     assert problem in error["problem"]
 
 
@@ -273,13 +275,22 @@ def test_a_wrong_file_is_told_with_its_line_and_all_its_errors(reader, shelf):
     assert any("wrong.yaml:5" in error["where"] for error in errors)
 
 
-def test_a_right_file_is_valid_and_its_plan_is_told_without_doing_it(reader, shelf):
-    told = reader.facts("validate", file="pipeline.yaml")
+def test_a_right_file_is_valid_and_its_plan_is_told_without_doing_it(runner, shelf):
+    told = runner.facts("validate", file="pipeline.yaml")
     assert (told["dataset"], told["stages"]) == ("books", ["shelf", "words", "copies"])
     before = sorted(path.name for path in (shelf[0] / ".curate" / "objects").rglob("*"))
-    told = reader.facts("plan", file="pipeline.yaml", settings={"words.minimum": 2})
+    told = runner.facts("plan", file="pipeline.yaml", settings={"words.minimum": 2})
     assert {one["id"]: one["action"] for one in told["stages"]}["words"] == "decide"
     assert sorted(path.name for path in (shelf[0] / ".curate" / "objects").rglob("*")) == before
+
+
+def test_a_client_that_only_looks_has_no_stage_of_the_projects_own_loaded(reader):
+    for tool in ("validate", "plan", "what_if_file"):
+        (error,) = reader.errors(tool, file="pipeline.yaml")
+        assert (
+            error["problem"] == "`agent_stages:Words` is code, which is not loaded where clients may not run pipelines"
+        )
+        assert "--allow run" in error["hint"]
 
 
 def test_whole_schemas_are_resources(reader):

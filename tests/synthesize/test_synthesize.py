@@ -127,6 +127,8 @@ def test_money_needs_prices_and_a_dry_run_tells_the_most_and_asks_nobody(lab, mo
 
     with pytest.raises(ValidationError, match="needs `read_price` and `write_price`"):
         Budget(money=1.0)
+    with pytest.raises(ValueError, match="write_price"):  # what is written would be free to the budget
+        Budget(money=1.0, read_price=1.0)
     lab.seeds(DOCUMENTS)
     with Stub(echo) as stub:
         budget = {"money": 0.001, "read_price": 2.0, "write_price": 8.0}
