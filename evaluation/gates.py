@@ -183,15 +183,20 @@ def _refuse(text: str, place: int, problem: str, hint: str | None = None) -> NoR
     raise CurateError(problem, f'--gate "{text}", character {place + 1}', hint or f"gates are like {EXAMPLES}")
 
 
-def judge(gates: Sequence[Gate], found: Comparison) -> tuple[Judged, ...]:
+def judge(gates: Sequence[Gate], found: Comparison, *, fewest: int = FEWEST) -> tuple[Judged, ...]:
     """Which gates are shown; a limit is one of all models but the first.
+
+    Args:
+        gates: What has to be shown.
+        found: The comparison.
+        fewest: Items, or clusters, below which its intervals say nothing.
 
     Raises:
         CurateError: A gate is about a task or metric that was not compared, or about what was not measured.
     """
     others = dict(list(found.evaluations.items())[1:])
     return tuple(
-        judge_limits([gate], others)[0] if gate.limit else Judged.by(gate, _missing(gate, found)) for gate in gates
+        judge_limits([gate], others)[0] if gate.limit else Judged.by(gate, _missing(gate, found, fewest)) for gate in gates
     )
 
 
@@ -257,12 +262,8 @@ def _measured(gate: Gate, name: str, one: Evaluation) -> list[Bounds]:
 def _metrics(gate: Gate, name: str, result: Mapping[str, Any]) -> Iterator[Bounds]:
     for task, metrics in result["tasks"].items():
         if gate.task in (None, task) and (one := metrics.get(gate.metric)):
-            bounds = (None, None) if _too_few(one["n"], one.get("clusters")) else (one["low"], one["high"])
-            yield f"{task} ({name})", one["value"], *bounds
-
-
-def _too_few(n: int, clusters: int | None) -> bool:
-    return (n if clusters is None else clusters) < FEWEST
+            few = one.get("clusters", one["n"]) < FEWEST
+            yield f"{task} ({name})", one["value"], *((None, None) if few else (one["low"], one["high"]))
 
 
 def _facts(gate: Gate, name: str, result: Mapping[str, Any]) -> Iterator[Bounds]:
@@ -288,7 +289,7 @@ def _excess(found: Mapping[str, Any]) -> tuple[float | None, float | None, float
     return value, low, high
 
 
-def _missing(gate: Gate, found: Comparison) -> tuple[_Reason, ...]:
+def _missing(gate: Gate, found: Comparison, fewest: int) -> tuple[_Reason, ...]:
     every = (*found.tests, *found.others)
     some = [one for one in every if one.metric == gate.metric and gate.task in (None, one.task)]
     tasks = dict.fromkeys(one.task for one in every)
@@ -308,7 +309,7 @@ def _missing(gate: Gate, found: Comparison) -> tuple[_Reason, ...]:
         _refuse(
             gate.text, 0, f"{where} has {'no' if gate.task else 'the'} metric `{gate.metric}`", _near(gate.metric, has)
         )
-    return (*absent, *(reason for one in some if (reason := _why_not(gate, one))))
+    return (*absent, *(reason for one in some if (reason := _why_not(gate, one, fewest))))
 
 
 def _has(found: Comparison, task: str, metric: str) -> bool:
@@ -319,14 +320,14 @@ def _near(name: str, known: dict[str, None]) -> str:
     return did_you_mean(name, known) or f"there are: {', '.join(known)}"
 
 
-def _why_not(gate: Gate, one: Difference) -> _Reason | None:
+def _why_not(gate: Gate, one: Difference, fewest: int) -> _Reason | None:
     """Why a gate is not shown by a difference; None where it is."""
     what = f"{one.task} ({one.model})"
     if one.low is None or one.high is None or one.first is None or one.difference is None:
         return _Reason(f"{what}: cannot tell: the items cannot bound the difference")
-    if _too_few(one.n, one.clusters):
-        count = one.n if one.clusters is None else one.clusters
-        return _Reason(f"{what}: cannot tell: {count} items bound no difference, {FEWEST} or more do")
+    count = one.n if one.clusters is None else one.clusters
+    if count < fewest:
+        return _Reason(f"{what}: cannot tell: {count} items bound no difference, {fewest} or more do")
     interval = f"{one.difference:+.4g} ({one.low:+.4g} to {one.high:+.4g})"
     if gate.margin is None:
         if one.shown == "better":
