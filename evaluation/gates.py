@@ -196,7 +196,8 @@ def judge(gates: Sequence[Gate], found: Comparison, *, fewest: int = FEWEST) -> 
     """
     others = dict(list(found.evaluations.items())[1:])
     return tuple(
-        judge_limits([gate], others)[0] if gate.limit else Judged.by(gate, _missing(gate, found, fewest)) for gate in gates
+        judge_limits([gate], others)[0] if gate.limit else Judged.by(gate, _missing(gate, found, fewest))
+        for gate in gates
     )
 
 
