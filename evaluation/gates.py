@@ -264,7 +264,8 @@ def _metrics(gate: Gate, name: str, result: Mapping[str, Any]) -> Iterator[Bound
     for task, metrics in result["tasks"].items():
         if gate.task in (None, task) and (one := metrics.get(gate.metric)):
             few = one.get("clusters", one["n"]) < FEWEST
-            yield f"{task} ({name})", one["value"], *((None, None) if few else (one["low"], one["high"]))
+            low, high = (None, None) if few else (one["low"], one["high"])
+            yield f"{task} ({name})", one["value"], low, high
 
 
 def _facts(gate: Gate, name: str, result: Mapping[str, Any]) -> Iterator[Bounds]:

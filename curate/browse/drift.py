@@ -220,12 +220,12 @@ def _numbers(name: str, first: Side, other: Side, level: float, least: float, ra
     values, sizes = [_values(side, name) for side in (first, other)], [int(side.rows.sum()) for side in (first, other)]
     without = [size - len(some) for size, some in zip(sizes, values, strict=True)]
     if not any(without):
-        return _spread(name, *values, level, least)
-    counts = [np.array([len(some), none], np.float64) for some, none in zip(values, without, strict=True)]
-    gaps = _names(_Pair(name, *counts, (SOME, NONE), np.zeros((2, 0))), level / 2, least, random)
+        return _spread(name, values[0], values[1], level, least)
+    first_has, other_has = (np.array([len(some), none], np.float64) for some, none in zip(values, without, strict=True))
+    gaps = _names(_Pair(name, first_has, other_has, (SOME, NONE), np.zeros((2, 0))), level / 2, least, random)
     if not all(map(len, values)):
         return gaps
-    spread = _spread(name, *values, level / 2, least)
+    spread = _spread(name, values[0], values[1], level / 2, least)
     farther = spread.verdict != "drifted" or gaps.moved - gaps.noise > spread.moved - spread.noise
     return gaps if gaps.verdict == "drifted" and farther else spread
 
