@@ -55,7 +55,7 @@ def drift(
     elif not (gate and missed):
         print_json(told)
     if gate and missed:
-        problem = f"{len(missed)} columns have drifted, or it cannot be told"
+        problem = f"{len(missed)} columns have drifted, are in one version alone, or it cannot be told"
         raise GateError(problem, "; ".join(missed), result=told)
 
 
