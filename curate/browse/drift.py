@@ -24,7 +24,7 @@ Measured in benchmarks/drift.py. Cost: a sort of each column, 0.3 CPU seconds a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -223,6 +223,8 @@ def _numbers(name: str, first: Side, other: Side, level: float, least: float, ra
         return _spread(name, values[0], values[1], level, least)
     first_has, other_has = (np.array([len(some), none], np.float64) for some, none in zip(values, without, strict=True))
     gaps = _names(_Pair(name, first_has, other_has, (SOME, NONE), np.zeros((2, 0))), level / 2, least, random)
+    noise = max(gaps.noise, _bound(sizes, level / 2))  # to have a number or not is a distribution, too
+    gaps = replace(gaps, noise=noise, verdict=_verdict(gaps.moved, noise, least))
     if not all(map(len, values)):
         return gaps
     spread = _spread(name, values[0], values[1], level / 2, least)
