@@ -5,10 +5,13 @@ languages and other names, and why documents left. No text is read again.
 
 moved   the share of documents that has to be another for the one distribution to become the other, at least: of numbers the
         largest distance of the two distribution functions (Kolmogorov and Smirnov); of names their total variation distance,
-        or the largest difference of a single name's share, whichever stands out more: with many names the former is all noise
+        or the largest difference of a single name's share, whichever stands out more: with many names the former is all noise.
+        Names beyond the commonest NAMES, and of less than FEWEST documents, are one, but for the documents whose name one side
+        alone has, where these are more than chance makes. Documents without a number count as those of a name
 noise   what two samples of one distribution differ by, by chance, at most: in 98 of 100 comparisons of two such versions no
         column is beyond it. Of numbers it is Massart's bound (1990) of both samples, whatever the distribution; of names a
-        quantile of DRAWS draws of both from what they have together
+        quantile of DRAWS draws of both from what they have together; of names of one side, what comes of dealing the documents
+        out anew (of names that stand once nothing can be told: each is of one side)
 psi     the population stability index, over deciles of both together or the names; told, and decides nothing: that it is
         above 0.1 or 0.25 depends on how many bins there are, and on how many documents
 
@@ -21,7 +24,7 @@ Measured in benchmarks/drift.py. Cost: a sort of each column, 0.3 CPU seconds a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -33,8 +36,8 @@ from curate.errors import CurateError
 __all__ = ["LEAST", "Columns", "Drift", "Drifted", "Side", "drift", "version_drift"]
 
 LEAST, MOST, LEVEL = 0.05, 0.1, 0.02
-DRAWS, BINS, NAMES, SHOWN = 2000, 10, 200, 5
-NONE, OTHERS = "(none)", "(others)"
+DRAWS, BINS, NAMES, FEWEST, SHOWN = 2000, 10, 200, 10, 5
+NONE, OTHERS, SOME, GONE, NEW = "(none)", "(others)", "(a number)", "(rare and gone)", "(rare and new)"
 NOT_COMPARED = ("verdict", "stage", "file")
 """Facets that `reason` has already, or that differ between any two versions."""
 Numbers = NDArray[np.float64]
@@ -78,7 +81,7 @@ class Drifted:
     Attributes:
         name: Of the column.
         kind: `names` or `numbers`.
-        documents: That have a value, of both sides.
+        documents: That were compared, of both sides: of numbers those that have one.
         moved: See above.
         noise: See above.
         psi: See above.
@@ -108,7 +111,7 @@ class Drift:
     Attributes:
         documents: Of both sides.
         columns: What was compared, what moved most first.
-        apart: Columns that only one side has.
+        apart: Columns that only one side has; one that both have and one has no value in is compared.
     """
 
     documents: tuple[int, int]
@@ -127,12 +130,13 @@ class Drift:
 
 
 class _Pair(NamedTuple):
-    """A column of both sides: the values, or the counts of each name."""
+    """A column of both sides: how many documents have each name, and the counts of rare names (2, names)."""
 
     name: str
     first: Numbers
     other: Numbers
-    names: tuple[str, ...] | None
+    names: tuple[str, ...]
+    rare: Numbers
 
 
 def drift(first: Side, other: Side, *, least: float = LEAST, seed: int = 0) -> Drift:
@@ -144,23 +148,22 @@ def drift(first: Side, other: Side, *, least: float = LEAST, seed: int = 0) -> D
         least: Share of documents that has to have moved, at least, to be drift.
         seed: Of the draws.
     """
-    facets, features = (
-        [
-            [name for name in getattr(side.columns, kind) if name not in NOT_COMPARED and _has(side, kind, name)]
-            for side in (first, other)
-        ]
-        for kind in ("facets", "features")
-    )
-    both = [[name for name in some if name in others] for some, others in (facets, features)]
+    both, apart = list[list[str]](), list[str]()
+    for kind in ("facets", "features"):
+        there = [[name for name in getattr(side.columns, kind) if name not in NOT_COMPARED] for side in (first, other)]
+        filled = {
+            name for side, some in zip((first, other), there, strict=True) for name in some if _has(side, kind, name)
+        }
+        both.append([name for name in there[0] if name in there[1] and name in filled])
+        apart += sorted((set(there[0]) ^ set(there[1])) & filled)
     level = LEVEL / max(sum(map(len, both)), 1)
     random = np.random.default_rng(seed)
     found = [_names(_counts(name, first, other), level, least, random) for name in both[0]]
     found += [
-        _numbers(name, _values(first, name), _values(other, name), level, least) for name in both[1]
+        _numbers(name, first, other, level, least, random) for name in both[1]
     ]  # one column at a time is in memory
-    apart = sorted({*facets[0], *features[0]} ^ {*facets[1], *features[1]})
     sizes = (int(first.rows.sum()), int(other.rows.sum()))
-    return Drift(sizes, tuple(sorted(found, key=lambda one: (-one.moved, one.name))), tuple(apart))
+    return Drift(sizes, tuple(sorted(found, key=lambda one: (-one.moved, one.name))), tuple(sorted(apart)))
 
 
 def version_drift(before: Dataset, after: Dataset, *, new: bool = False, least: float = LEAST) -> Drift:
@@ -212,12 +215,29 @@ def _verdict(moved: float, noise: float, least: float) -> Verdict:
 # ---- numbers
 
 
-def _numbers(name: str, first: Numbers, other: Numbers, level: float, least: float) -> Drifted:
+def _numbers(name: str, first: Side, other: Side, level: float, least: float, random: np.random.Generator) -> Drifted:
+    """The numbers that there are, or how many documents have none, where that has drifted more."""
+    values, sizes = [_values(side, name) for side in (first, other)], [int(side.rows.sum()) for side in (first, other)]
+    without = [size - len(some) for size, some in zip(sizes, values, strict=True)]
+    if not any(without):
+        return _spread(name, values[0], values[1], level, least)
+    first_has, other_has = (np.array([len(some), none], np.float64) for some, none in zip(values, without, strict=True))
+    gaps = _names(_Pair(name, first_has, other_has, (SOME, NONE), np.zeros((2, 0))), level / 2, least, random)
+    noise = max(gaps.noise, _bound(sizes, level / 2))  # to have a number or not is a distribution, too
+    gaps = replace(gaps, noise=noise, verdict=_verdict(gaps.moved, noise, least))
+    if not all(map(len, values)):
+        return gaps
+    spread = _spread(name, values[0], values[1], level / 2, least)
+    farther = spread.verdict != "drifted" or gaps.moved - gaps.noise > spread.moved - spread.noise
+    return gaps if gaps.verdict == "drifted" and farther else spread
+
+
+def _spread(name: str, first: Numbers, other: Numbers, level: float, least: float) -> Drifted:
     places = np.concatenate([first, other])
     shares = [np.searchsorted(one, places, side="right") / len(one) for one in (first, other)]
     far = int(np.abs(shares[0] - shares[1]).argmax())
     moved = float(abs(shares[0][far] - shares[1][far]))
-    noise = float(np.sqrt(np.log(2 / level) / 2 * (1 / len(first) + 1 / len(other))))
+    noise = _bound((len(first), len(other)), level)
     edges = np.unique(np.quantile(places, np.linspace(0, 1, BINS + 1)[1:-1]))
     counts = [np.bincount(np.searchsorted(edges, one, side="left"), minlength=len(edges) + 1) for one in (first, other)]
     told = [
@@ -227,6 +247,11 @@ def _numbers(name: str, first: Numbers, other: Numbers, level: float, least: flo
     return Drifted(
         name, "numbers", (len(first), len(other)), moved, noise, _psi(*counts), _verdict(moved, noise, least), told
     )  # fmt: skip
+
+
+def _bound(sizes: Sequence[int], level: float) -> float:
+    """Massart's of both samples."""
+    return float(np.sqrt(np.log(2 / level) / 2 * sum(1 / size for size in sizes)))
 
 
 def _psi(first: NDArray[Any], other: NDArray[Any]) -> float:
@@ -239,7 +264,7 @@ def _psi(first: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def _counts(name: str, first: Side, other: Side) -> _Pair:
-    """How many documents of both sides have each name; all but the commonest NAMES are one."""
+    """How many documents of both sides have each name; rare ones are one, and told apart in `rare`."""
     sides = [side.columns.facet(name) for side in (first, other)]
     names = list(dict.fromkeys([*sides[0][1], *sides[1][1]]))
     places = {one: place for place, one in enumerate(names)}
@@ -248,13 +273,16 @@ def _counts(name: str, first: Side, other: Side) -> _Pair:
         into = np.array([*(places[one] for one in own), len(names)], np.int64)
         counts[row] = np.bincount(into[codes[side.rows]], minlength=len(names) + 1)
     names.append("(kept)" if name == "reason" else NONE)
-    order = np.argsort(-counts.sum(axis=0), kind="stable")
-    rest = counts[:, order[NAMES:]].sum(axis=1, keepdims=True)
-    counts, told = counts[:, order[:NAMES]], [names[place] for place in order[:NAMES]]
+    together = counts.sum(axis=0)
+    order = np.argsort(-together, kind="stable")
+    common = min(NAMES, int((together >= FEWEST).sum()))
+    rare = counts[:, order[common:]]
+    rest = rare.sum(axis=1, keepdims=True)
+    counts, told = counts[:, order[:common]], [names[place] for place in order[:common]]
     if rest.any():
         counts, told = np.concatenate([counts, rest], axis=1), [*told, OTHERS]
     there = counts.sum(axis=0) > 0
-    return _Pair(name, counts[0][there], counts[1][there], tuple(np.array(told, object)[there]))
+    return _Pair(name, counts[0][there], counts[1][there], tuple(np.array(told, object)[there]), rare)
 
 
 def _names(pair: _Pair, level: float, least: float, random: np.random.Generator) -> Drifted:
@@ -263,15 +291,39 @@ def _names(pair: _Pair, level: float, least: float, random: np.random.Generator)
     beyond = _distances(shares[0], shares[1])
     chance = _noise((pair.first + pair.other) / sum(sizes), sizes, level / len(beyond), random)
     moved, noise = max(zip(beyond.tolist(), chance.tolist(), strict=True), key=lambda one: one[0] - one[1])
-    assert pair.names is not None
+    (gone, new), by_chance = _rare(pair.rare, sizes, level)
+    rare_ones = (gone + new) / 2 > by_chance and (gone + new) / 2 - by_chance > moved - noise
+    if rare_ones:
+        moved, noise = (gone + new) / 2, by_chance
+    elif pair.rare.sum() > sum(sizes) / 2 and moved <= noise:
+        noise = max(noise, _bound(sizes, level))  # that most names are one hides how few documents there are
     far = np.argsort(-np.abs(shares[1] - shares[0]), kind="stable")[:SHOWN]
     told = [
         {"name": pair.names[place], "before": float(shares[0][place]), "after": float(shares[1][place])}
         for place in far
         if shares[0][place] != shares[1][place]
     ]
+    if rare_ones:
+        told = [{"name": GONE, "before": gone, "after": 0.0}, {"name": NEW, "before": 0.0, "after": new}, *told]
     psi = _psi(pair.first, pair.other)
     return Drifted(pair.name, "names", (sizes[0], sizes[1]), moved, noise, psi, _verdict(moved, noise, least), told)
+
+
+def _rare(counts: Numbers, sizes: Sequence[int], level: float) -> tuple[list[float], float]:
+    """(2,) shares of the documents of each side whose rare name the other has not, and what chance makes of half their sum.
+
+    Where the documents with a name are dealt to both sides anew, all of n come to one of them with the n-th power of its share.
+    """
+    from statistics import NormalDist
+
+    together, share = counts.sum(axis=0), np.array(sizes) / sum(sizes)
+    alone = np.where(counts[::-1] == 0, counts, 0).sum(axis=1) / sizes
+    chances = share[:, None] ** together
+    each = together / (2 * np.array(sizes)[:, None])
+    means = (chances * each).sum(axis=0)
+    spread = (chances * each**2).sum(axis=0) - means**2
+    most = means.sum() + NormalDist().inv_cdf(1 - level / 2) * np.sqrt(spread.clip(0).sum())
+    return alone.tolist(), max(float(most) + 1e-9, _bound(sizes, level))
 
 
 def _distances(first: Numbers, other: Numbers) -> Numbers:

@@ -23,7 +23,8 @@ def drift(
         float, typer.Option(min=0.001, max=1, help="Share of documents that has to have moved, at least, to be drift.")
     ] = 0.05,
     gate: Annotated[
-        bool, typer.Option("--gate", help="Exit 3 where a column has drifted, or it cannot be told.")
+        bool,
+        typer.Option("--gate", help="Exit 3 where a column has drifted, it cannot be told, or only one side has it."),
     ] = False,
     store: StoreOption = None,
     as_json: Json = False,
@@ -47,14 +48,15 @@ def drift(
         "drifted": [one.name for one in found.drifted], "cannot_tell": [one.name for one in found.unknown],
         "columns": [one.json() for one in found.columns], "not_compared": list(found.apart),
     }  # fmt: skip
-    missed = [*found.drifted, *found.unknown] if gate else []
+    missed = [f"{one.name}: {one.verdict}" for one in (*found.drifted, *found.unknown)]
+    missed += [f"{name}: only one of the two has it" for name in found.apart]
     if not as_json:
         _print(found)
-    elif not missed:
+    elif not (gate and missed):
         print_json(told)
-    if missed:
-        words = "; ".join(f"{one.name}: {one.verdict}" for one in missed)
-        raise GateError(f"{len(missed)} columns have drifted, or it cannot be told", words, result=told)
+    if gate and missed:
+        problem = f"{len(missed)} columns have drifted, are in one version alone, or it cannot be told"
+        raise GateError(problem, "; ".join(missed), result=told)
 
 
 def _print(found: Drift) -> None:

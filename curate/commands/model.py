@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,18 +28,25 @@ def list_models(store: StoreOption = None, as_json: Json = False) -> None:
     from curate.commands.tables import print_table
     from curate.dataset.find import find_store
     from curate.dataset.models import ALIASES, model_names, require_names
+    from curate.errors import CurateError
     from curate.registry.promotion import model_at
 
     opened = find_store(store)
-    found = [require_names(opened, name) for name in model_names(opened)]
+    found, unread = list[dict[str, Any]](), list[dict[str, str]]()
+    for name in model_names(opened):
+        try:
+            found.append(require_names(opened, name))
+        except CurateError as error:
+            unread.append({"model": name, "problem": str(error)})
     if as_json:
         rows = [{"model": one["model"], **{alias: model_at(one, alias) for alias in ALIASES}} for one in found]
-        print_json({"store": opened.location, "models": rows})
+        print_json({"store": opened.location, "models": rows, "unread": unread})
         return
     rows = [
         [one["model"], *(_called(model_at(one, alias)) for alias in ALIASES), one["log"][-1]["time"]] for one in found
     ]
     print_table(("model", *ALIASES, "changed"), rows)
+    _print_notes([one["problem"] for one in unread])
 
 
 def show(
@@ -104,13 +112,15 @@ def gate(
     from curate.dataset.find import find_store
     from curate.errors import GateError
     from curate.registry.gates import read_gate_file
-    from curate.registry.promotion import Promotion, judge_named
+    from curate.registry.promotion import judge_named
 
     asked = read_gate_file(gates)
-    names, outcome = judge_named(find_store(store), name, asked)
-    told = Promotion(names, changed=False, outcome=outcome).json()
+    found = judge_named(find_store(store), name, asked)
+    told, outcome = found.json(), found.outcome
+    assert outcome is not None
     if not as_json:
         _print_gates(outcome)
+        _print_notes(found.notes)
     elif not outcome.missed:
         print_json(told)
     if outcome.missed:
@@ -155,6 +165,7 @@ def promote(
             if not as_json:
                 for one in error.result["gates"]:
                     echo(f"{one['verdict']}: {one['gate']}")
+                _print_notes(error.result["notes"])
             raise
     if found is None:
         raise CurateError("no run is named to be the candidate", "--as candidate", f"`curate model promote {name} RUN`")
@@ -164,6 +175,7 @@ def promote(
     if found.outcome:
         _print_gates(found.outcome)
     _print_change(found, as_)
+    _print_notes(found.notes)
 
 
 def rollback(
@@ -186,8 +198,7 @@ def rollback(
         print_json(told)
         return
     _print_change(found, "champion")
-    for words in told["notes"]:
-        echo(f"note: {words}", err=True)
+    _print_notes(told["notes"])
 
 
 def _check_asked(name: str, run: str | None, as_: str, gates: bool, force: str | None) -> None:
@@ -205,6 +216,11 @@ def _check_asked(name: str, run: str | None, as_: str, gates: bool, force: str |
         )  # fmt: skip
     if force is not None and not force.strip():
         raise CurateError("--force needs a reason, which stands in the log", "--force", '--force "why it has to be"')
+
+
+def _print_notes(notes: Sequence[str]) -> None:
+    for words in notes:
+        echo(visible(f"note: {words}", in_one_line=True), err=True)
 
 
 def _called(one: dict[str, Any] | None) -> str:

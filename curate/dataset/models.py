@@ -56,18 +56,35 @@ def read_names(store: Store, name: str) -> tuple[dict[str, Any], bytes | None]:
         raise CurateError(
             f"`{name}` is no name of a model", hint="letters, digits, `.`, `_` and `-`, e.g. `support-chat`"
         )
+    place = f"{store.location}/{_blob(name)}"
     empty: dict[str, Any] = {"schema": 1, "model": name, "aliases": {}, "models": {}, "log": []}
     try:
         content = store.blobs.read(_blob(name))
         found = json.loads(content)
-        if not (isinstance(found, dict) and found.keys() >= empty.keys()):
+        if not _is_whole(found, empty):
             raise ValueError("it has not what a file of names has")
         return found, content
     except FileNotFoundError:
         return empty, None
-    except (ValueError, OSError):
-        place = f"{store.location}/{_blob(name)}"
-        raise CurateError(f"the names of model `{name}` cannot be read", place, "restore it from a backup") from None
+    except ValueError:
+        raise CurateError(
+            f"the names of model `{name}` cannot be read: the file is damaged", place, "restore it from a backup"
+        ) from None
+    except OSError as error:
+        raise CurateError(
+            f"the names of model `{name}` cannot be read: {error.strerror or error}", place,
+            "look whether the store can be reached and read, and run it again",
+        ) from error  # fmt: skip
+
+
+def _is_whole(found: Any, empty: dict[str, Any]) -> bool:
+    """Whether a file of names has all that one has: every alias a model, and a log of how it came."""
+    if not (isinstance(found, dict) and all(type(found.get(key)) is type(one) for key, one in empty.items())):
+        return False
+    named = all(
+        isinstance(one, str) and isinstance(found["models"].get(one), dict) for one in found["aliases"].values()
+    )
+    return named and bool(found["log"]) and all(isinstance(one, dict) and "time" in one for one in found["log"])
 
 
 def require_names(store: Store, name: str) -> dict[str, Any]:

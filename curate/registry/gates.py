@@ -12,12 +12,13 @@ All of it is read from evaluations that are on record; nothing is measured here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from curate.dataset import refs
 from curate.dataset.runs import records
 from curate.dataset.store import Store
 from curate.errors import ConfigurationErrors, CurateError
@@ -30,6 +31,11 @@ __all__ = ["GateFile", "GateSettings", "Outcome", "judge_candidate", "read_gate_
 
 OF_TOKENS = ("token_perplexity", "token_accuracy")
 """Metrics that compare models of one tokenizer only."""
+OF_DATA = {
+    "contamination": "--contamination", "memorization": "--memorization 500 --memorization-from",
+    "leaks": "--leaks 500 --memorization-from",
+}  # fmt: skip
+"""What is of the training's data, and what of `curate eval` names the version in which it is looked for."""
 FIRST = "there is no champion yet to compare with"
 
 
@@ -123,7 +129,8 @@ def judge_candidate(
     other = _evaluation_of(store, candidate)
     told = {"candidate": str(other.folder)}
     limits, compared = ([gate for gate in gates if bool(gate.limit) == limit] for limit in (True, False))
-    judged, notes = list(judge_limits(limits, {candidate["run"]: other})), tuple[str, ...]()
+    judged = [_of_its_data(store, one, other, candidate) for one in judge_limits(limits, {candidate["run"]: other})]
+    notes = tuple[str, ...]()
     if compared and champion:
         first = _evaluation_of(store, champion)
         told["champion"] = str(first.folder)
@@ -133,6 +140,38 @@ def judge_candidate(
         judged += judge(compared, found)
         notes = found.notes
     return Outcome(tuple(judged), () if champion else tuple(compared), told, notes)
+
+
+def _of_its_data(store: Store, one: Judged, found: Evaluation, entry: dict[str, Any]) -> Judged:
+    """A verdict, where it is of what the model was trained on; passed only where all of that was looked at.
+
+    Raises:
+        CurateError: It is of another version.
+    """
+    metric, versions = one.gate.metric, entry["versions"]
+    if metric not in OF_DATA:
+        return one
+    measured = found.result[metric]
+    others = [thing for thing in versions if measured["version"] not in _called(store, thing)]
+    if len(others) == len(versions):
+        told = ", ".join(thing["name"] for thing in versions) or "no version on record"
+        raise CurateError(
+            f"`{metric}` of run `{entry['run']}` was measured on {measured['name']}, and it was trained on {told}",
+            str(found.folder),
+            f"`curate eval {entry['folder']} {OF_DATA[metric]} {versions[0]['name']} --out {found.folder}` measures it"
+            if versions else None,
+        )  # fmt: skip
+    if not others or one.missing:
+        return one
+    unseen = ", ".join(thing["name"] for thing in others)
+    words = f"cannot tell: it was trained on {unseen}, too, and measured on {measured['name']} alone"
+    return replace(one, missing=(words,), verdict="cannot tell")
+
+
+def _called(store: Store, thing: dict[str, str]) -> set[str]:
+    """The ids of a version: its own, and what an erasure has made of it."""
+    known, _ = refs.read(store, thing["name"].partition("@")[0])
+    return {thing["id"], refs.became(known, thing["id"])}
 
 
 def _evaluation_of(store: Store, entry: dict[str, Any]) -> Evaluation:

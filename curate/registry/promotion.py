@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from curate.dataset.models import ALIASES, change_names, read_names, require_names
 from curate.dataset.store import Store
 from curate.errors import CurateError, GateError
-from curate.registry.trained import find_trained, weights_problem
+from curate.registry.trained import data_notes, find_trained, lineage_notes, weights_problem
 
 if TYPE_CHECKING:
     from curate.registry.gates import GateFile, Outcome
@@ -32,11 +32,13 @@ class Promotion:
         names: See `read_names`.
         changed: Whether anything did.
         outcome: Of gates, where they were asked.
+        notes: What people should know of the model.
     """
 
     names: dict[str, Any]
     changed: bool
     outcome: Outcome | None = None
+    notes: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """As `--json` prints it."""
@@ -45,7 +47,7 @@ class Promotion:
             **{alias: model_at(self.names, alias) for alias in ALIASES},
             "gates": self.outcome.json() if self.outcome else [],
             "evaluations": self.outcome.evaluations if self.outcome else {},
-            "notes": list(self.outcome.notes) if self.outcome else [],
+            "notes": [*self.notes, *(self.outcome.notes if self.outcome else ())],
         }  # fmt: skip
 
 
@@ -95,8 +97,8 @@ def propose(store: Store, name: str, run: str) -> Promotion:
     return Promotion(change_names(store, name, change), changed)
 
 
-def judge_named(store: Store, name: str, gates: GateFile) -> tuple[dict[str, Any], Outcome]:
-    """What gates say of the candidate; nothing is changed.
+def judge_named(store: Store, name: str, gates: GateFile) -> Promotion:
+    """What gates say of the candidate, as the `outcome`; nothing is changed.
 
     Raises:
         CurateError: There is no candidate; or see `judge_candidate`.
@@ -104,7 +106,9 @@ def judge_named(store: Store, name: str, gates: GateFile) -> tuple[dict[str, Any
     from curate.registry.gates import judge_candidate
 
     names = require_names(store, name)
-    return names, judge_candidate(store, gates.gates, require_model(names, "candidate"), model_at(names, "champion"))
+    candidate = require_model(names, "candidate")
+    outcome = judge_candidate(store, gates.gates, candidate, model_at(names, "champion"))
+    return Promotion(names, changed=False, outcome=outcome, notes=tuple(lineage_notes(store, candidate)))
 
 
 def promote(
@@ -130,8 +134,9 @@ def promote(
     candidate, champion = require_model(names, "candidate"), model_at(names, "champion")
     if only not in (None, candidate["id"]):
         raise _overtaken(name, "candidate")
+    notes = tuple(data_notes(store, candidate))
     if champion and champion["id"] == candidate["id"]:
-        return Promotion(names, changed=False)
+        return Promotion(_keep(store, name, names, force), changed=False, notes=notes)
     _check_weights(name, candidate)
     outcome = judge_candidate(store, gates.gates, candidate, champion) if gates else None
     said = {"gates": outcome.json(), "file": gates.hash} if gates and outcome else {}
@@ -141,7 +146,7 @@ def promote(
             one.gate.text for one in outcome.missed
         )
         reasons = "; ".join(words for one in outcome.missed for words in one.missing)
-        told = Promotion(require_names(store, name), changed=False, outcome=outcome).json()
+        told = Promotion(require_names(store, name), changed=False, outcome=outcome, notes=notes).json()
         raise GateError(
             problem, reasons, f"`curate model promote {name} --force WHY` does it all the same", result=told
         )
@@ -154,7 +159,19 @@ def promote(
             "before": champion and champion["id"], **said, **({"forced": force} if force is not None else {}),
         }  # fmt: skip
 
-    return Promotion(change_names(store, name, change), changed=True, outcome=outcome)
+    return Promotion(change_names(store, name, change), changed=True, outcome=outcome, notes=notes)
+
+
+def _keep(store: Store, name: str, names: dict[str, Any], force: str | None) -> dict[str, Any]:
+    """Take the candidate back that is the champion already; the log has it, with the reason that was given."""
+
+    def change(now: dict[str, Any]) -> dict[str, Any]:
+        _check_same(name, names, now, "candidate", "champion")
+        kept = now["aliases"].pop("candidate")
+        entry = {"action": "keep", "model": kept, "run": now["models"][kept]["run"], "before": kept}
+        return entry | ({"forced": force} if force is not None else {})
+
+    return change_names(store, name, change)
 
 
 def _refuse(
@@ -185,8 +202,8 @@ def _overtaken(name: str, alias: str) -> CurateError:
     )
 
 
-def _check_weights(name: str, entry: dict[str, Any]) -> None:
-    if problem := weights_problem(entry):
+def _check_weights(name: str, entry: dict[str, Any], *, whole: bool = True) -> None:
+    if problem := weights_problem(entry, whole=whole):
         raise CurateError(
             f"run `{entry['run']}` cannot become the champion of `{name}`: {problem}", entry["folder"],
             "restore the folder from a backup, or train it again",
@@ -196,12 +213,15 @@ def _check_weights(name: str, entry: dict[str, Any]) -> None:
 def rollback(store: Store, name: str, *, why: str | None = None) -> Promotion:
     """Bring back the champion before this one, which takes its place; done twice, all is as it was.
 
+    Of its weights only the sizes are looked at before, so that it takes no longer for a large model; `lineage_notes` reads
+    them whole.
+
     Raises:
         CurateError: There was none, or its weights are not there.
     """
     names = require_names(store, name)
     previous = require_model(names, "previous")
-    _check_weights(name, previous)
+    _check_weights(name, previous, whole=False)
 
     def change(now: dict[str, Any]) -> dict[str, Any]:
         _check_same(name, names, now, "champion", "previous")

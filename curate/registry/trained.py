@@ -18,7 +18,7 @@ from curate.dataset.store import Store
 from curate.errors import CurateError
 from curate.files import file_hash
 
-__all__ = ["checkpoint_place", "find_trained", "lineage_notes", "weights_problem"]
+__all__ = ["checkpoint_place", "data_notes", "find_trained", "lineage_notes", "weights_problem"]
 
 
 def find_trained(store: Store, model: str) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def find_trained(store: Store, model: str) -> dict[str, Any]:
 
     Returns:
         `id` (hash of the checkpoint), `weights`, `training` (id of the record), `run`, `folder`, `checkpoint`, `tokenizer`,
-        `versions` and `begins_with` (things with `id` and `name`).
+        `versions` and `begins_with` (things with `id` and `name`), `sizes` (bytes of each file).
 
     Raises:
         CurateError: There is no such run, it is not on record or not complete, or its weights are not those on record.
@@ -59,9 +59,11 @@ def find_trained(store: Store, model: str) -> dict[str, Any]:
         "folder": str(folder), "checkpoint": things["checkpoint"]["name"], "tokenizer": one["facts"]["tokenizer"],
         "versions": _things(one, "version"), "begins_with": _things(one, "model"),
     }  # fmt: skip
-    if problem := weights_problem(entry):
+    if problem := weights_problem(entry, whole=False):
         raise CurateError(f"the model of run `{one['name']}` cannot be named: {problem}", str(folder), again)
-    return entry
+    place = checkpoint_place(entry)
+    files = json.loads((place / "checkpoint.json").read_bytes())["files"]
+    return entry | {"sizes": {name: (place / name).stat().st_size for name in files}}
 
 
 def _things(one: dict[str, Any], kind: str) -> list[dict[str, str]]:
@@ -73,8 +75,13 @@ def checkpoint_place(entry: dict[str, Any]) -> Path:
     return Path(entry["folder"], entry["checkpoint"])
 
 
-def weights_problem(entry: dict[str, Any]) -> str | None:
-    """What is wrong with a model's weights, by what its checkpoint says of itself; None where they are what they were."""
+def weights_problem(entry: dict[str, Any], *, whole: bool = True) -> str | None:
+    """What is wrong with a model's weights, by what its checkpoint says of itself; None where they are what they were.
+
+    Args:
+        entry: See `find_trained`.
+        whole: Read every byte, at about 1 GB/s; else only see that the files are there and as long as they were.
+    """
     place = checkpoint_place(entry) / "checkpoint.json"
     try:
         described = hashlib.sha256(bytes.fromhex(file_hash(place))).hexdigest()
@@ -85,15 +92,27 @@ def weights_problem(entry: dict[str, Any]) -> str | None:
         return f"its checkpoint is damaged ({place})"
     if described != entry["id"]:
         return f"other weights stand in their place ({place.parent})"
-    gone = [name for name in files if not (place.parent / name).is_file()]
-    return f"its weights are not whole any more: {gone[0]} is missing ({place.parent})" if gone else None
+    for name, digest in files.items():
+        one = place.parent / name
+        if not one.is_file():
+            return f"its weights are not whole any more: {name} is missing ({place.parent})"
+        size = one.stat().st_size
+        if (before := entry.get("sizes", {}).get(name, size)) != size:
+            return f"its weights are not what they were: {name} has {size:,} bytes, not {before:,} ({place.parent})"
+        if whole and file_hash(one) != digest:
+            return f"its weights are not what they were: {name} has other bytes ({place.parent})"
+    return None
 
 
 def lineage_notes(store: Store, entry: dict[str, Any]) -> list[str]:
-    """What people should know of a model before they use it: lost weights, erased data, versions that are gone."""
+    """What people should know of a model before they use it: lost weights, and see `data_notes`."""
     problem = weights_problem(entry)
-    found = [problem] if problem else []
-    found += [
+    return [*([problem] if problem else []), *data_notes(store, entry)]
+
+
+def data_notes(store: Store, entry: dict[str, Any]) -> list[str]:
+    """What people should know of a model's data: what was erased, and versions that are gone."""
+    found = [
         f"it saw data that erasure {one['id']} has taken out of the store since: train it again without"
         for one in erasures(store)
         if any(thing.get("id") == entry["id"] for training in one["trainings"] for thing in training["outputs"])

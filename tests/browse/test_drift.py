@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,6 +137,59 @@ def test_names_of_one_side_and_columns_of_one_side_are_told():
     assert {one.moved for one in found.columns} == {0.0}
 
 
+def topics(names, seed=None, called="topic"):
+    """Two documents a name, or where there is a seed, as it comes."""
+    size, made = 2 * names, None if seed is None else np.random.default_rng(seed)
+    codes = np.arange(size) % names if made is None else made.integers(0, names, size)
+    return Made({}, {"topic": (codes.astype(np.int32), [f"{called} {at}" for at in range(names)])})
+
+
+def whole(columns, rows):
+    return Side(columns, np.ones(rows, bool))
+
+
+def test_that_all_of_many_names_are_others_is_drift():
+    (one,) = drift(whole(topics(3000), 6000), whole(topics(3000, called="other"), 6000)).drifted
+    assert one.moved > 0.9 and one.noise < 0.6
+    assert [row["name"] for row in one.told[:2]] == ["(rare and gone)", "(rare and new)"]
+    half = topics(3000)
+    half.names["topic"][1][1500:] = [f"new {at}" for at in range(1500)]
+    assert drift(whole(topics(3000), 6000), whole(half, 6000)).drifted
+
+
+def test_many_rare_names_are_no_alarm_and_names_that_stand_once_tell_nothing():
+    alarms = 0
+    for seed in range(20):
+        columns, half = topics(2000, seed), np.random.default_rng(seed).permutation(4000) < 2500
+        alarms += bool(drift(Side(columns, half), Side(columns, ~half)).drifted)
+    assert alarms <= 1
+    once = Made({}, {"topic": (np.arange(4000, dtype=np.int32), [str(at) for at in range(4000)])})
+    (one,) = drift(*halves(once, 0)).columns
+    assert one.verdict == "no drift"
+    (one,) = drift(Side(once, np.arange(4000) < 40), Side(once, np.arange(4000) >= 3960)).columns
+    assert one.verdict == "cannot tell"
+
+
+@pytest.mark.parametrize(("gone", "moved"), [(0.9, 0.9), (1.0, 1.0), (0.02, None)])
+def test_that_documents_have_no_number_any_more_is_drift(gone, moved):
+    numbers = np.random.default_rng(0).standard_normal(ROWS)
+    fewer = numbers.copy()
+    fewer[: int(gone * ROWS)] = np.nan
+    for sides, way in (((numbers, fewer), 1), ((fewer, numbers), -1)):
+        found = drift(*(whole(Made({"score": some}, {}), ROWS) for some in sides))
+        assert found.apart == ()
+        assert [one.moved for one in found.drifted] == ([pytest.approx(moved)] if moved else [])
+        if moved:
+            (row,) = (row for row in found.drifted[0].told if row["name"] == "(none)")
+            assert (row["after"] - row["before"]) * way == pytest.approx(moved)
+
+
+def test_that_documents_have_no_name_any_more_is_drift():
+    sides = (whole(Made({}, {"language": (np.full(ROWS, code, np.int32), ["en"])}), ROWS) for code in (0, -1))
+    found = drift(*sides)
+    assert [one.moved for one in found.drifted] == [1.0] and found.apart == ()
+
+
 # ---- the command
 
 
@@ -177,6 +231,16 @@ def test_a_gate_ends_with_3_and_a_version_beside_itself_with_0(reviews):
     ended = cli(reviews, "reviews@v1", "reviews", "--gate")
     assert isinstance(ended.exception, GateError) and ended.exception.result["drifted"] == ["length"]
     assert cli(reviews, "reviews", "reviews", "--gate").exit_code == 0
+
+
+def test_a_gate_misses_a_column_that_one_version_alone_has(reviews, monkeypatch):
+    from curate.browse import drift as module
+
+    found = replace(module.drift(*(whole(made(0), ROWS),) * 2), apart=("grade",))
+    monkeypatch.setattr(module, "version_drift", lambda *sides, **more: found)
+    ended = cli(reviews, "reviews", "reviews", "--gate")
+    assert isinstance(ended.exception, GateError) and "grade: only one of the two has it" in ended.exception.where
+    assert cli(reviews, "reviews", "reviews").exit_code == 0
 
 
 def test_new_documents_alone_are_compared_where_it_is_asked(reviews):

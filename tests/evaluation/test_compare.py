@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from curate.cli import app
 from curate.dataset.runs import records
 from curate.dataset.store import Store
 from curate.errors import CurateError, GateError
-from curate.evaluation.compare import compare, compare_metric, find_evaluation
+from curate.evaluation.compare import Comparison, compare, compare_metric, find_evaluation
 from curate.evaluation.gates import judge, read_gate
 from curate.evaluation.metrics import measures
 from curate.evaluation.result import RESULT, Items, write_items
@@ -288,6 +289,26 @@ def test_a_gate_of_every_task_is_not_shown_where_one_was_not_compared(tmp_path):
     made[1] = evaluation(tmp_path / "b", {"quiz": answers(90)})
     (judged,) = judge([read_gate("accuracy better")], compare(made))
     assert judged.missing == ("more (b): not compared: only a has it",)
+
+
+@pytest.mark.parametrize(("n", "clusters"), [(2, None), (3, None), (5, None), (30, 5)])
+@pytest.mark.parametrize("text", ["bits_per_byte not worse than 0.5%", "bits_per_byte at most 9"])
+def test_a_gate_cannot_tell_of_fewer_than_6_items_or_clusters(tmp_path, n, clusters, text):
+    """Of 3 items, a model that is worse by exactly the margin passed in 15 of 100 tries."""
+    more = {"cluster": [str(at % clusters) for at in range(n)]} if clusters else {}
+    made = [
+        evaluation(tmp_path / name, {"held": {**texts(n, factor=factor), **more}})
+        for name, factor in (("a", 1.0), ("b", 0.5))
+    ]
+    (judged,) = judge([read_gate(text)], compare(made))
+    assert judged.verdict == "cannot tell" and "6" in judged.missing[0]
+
+
+def test_as_many_items_as_are_told_are_told_only_where_there_is_such_a_number():
+    one = compare_metric("accuracy", *(pa.table(answers(right)) for right in (70, 69)))
+    found = Comparison({}, (replace(one, task="quiz", model="b", low=-math.inf),), (), (), (), ())
+    (judged,) = judge([read_gate("accuracy not worse than 5 points")], found)
+    assert judged.verdict == "cannot tell" and "would tell" not in judged.missing[0]
 
 
 def test_margins_are_of_the_first_value_and_points_of_scores_are_of_a_hundred():

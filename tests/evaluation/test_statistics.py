@@ -82,6 +82,19 @@ def test_two_draws_of_one_model_are_seldom_called_different_and_their_interval_h
     assert called / tries <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / tries)
 
 
+@pytest.mark.parametrize("n", [6, 12])
+def test_a_model_that_is_worse_by_the_margin_is_seldom_taken_for_not_worse(n):
+    """Nominally 2.5 of 100 tries; of 2, 3 and 4 items it is 23, 15 and 7, which is why gates ask for 6."""
+    passed, tries = 0, 200
+    for seed in range(tries):
+        random = np.random.default_rng(seed * 1000 + n)
+        first = random.uniform(90, 110, n)
+        other = first * (1.005 + 0.03 * random.standard_normal(n))
+        rows = [np.column_stack([one, np.full(n, 100.0)]) for one in (first, other)]
+        passed += paired(*rows, BITS, resamples=400).high <= 0.005 * BITS(rows[0].sum(0, keepdims=True))[0]
+    assert passed / tries <= 0.025 + 2 * math.sqrt(0.025 * 0.975 / tries)
+
+
 @pytest.mark.slow
 def test_an_interval_holds_a_true_difference():
     random, tries, held = np.random.default_rng(5), 400, 0

@@ -29,7 +29,8 @@ class Registry:
         place.mkdir(parents=True, exist_ok=True)
         (place.parent.parent / "config.json").write_text("{}")
         (place / "model.safetensors").write_text(name)
-        (place / "checkpoint.json").write_bytes(canonical_json({"run": name, "files": {"model.safetensors": "0" * 64}}))
+        files = {"model.safetensors": file_hash(place / "model.safetensors")}
+        (place / "checkpoint.json").write_bytes(canonical_json({"run": name, "files": files}))
         checkpoint = hashlib.sha256(bytes.fromhex(file_hash(place / "checkpoint.json"))).hexdigest()
         folder = place.parent.parent.resolve()
         record(

@@ -16,14 +16,20 @@ from curate.registry.promotion import promote, propose
 from curate.registry.trained import find_trained
 from tests.registry.conftest import answers
 
+BOOKS = "b" * 64
+"""The version that models of these tests were trained on."""
 MEMORIZED = {
+    "version": BOOKS,
+    "name": "books@v1",
     "held_out": "validation",
     "verbatim": {
         "train": {"value": 0.05, "low": 0.03, "high": 0.08, "n": 400},
         "validation": {"value": 0.01, "low": 0.0, "high": 0.02, "n": 400},
     },
 }
-CONTAMINATED = {"tasks": {"quiz": {"share": {"value": 0.0, "low": 0.0, "high": 0.03, "n": 100}}}}
+CONTAMINATED = {
+    "version": BOOKS, "name": "books@v1", "tasks": {"quiz": {"share": {"value": 0.0, "low": 0.0, "high": 0.03, "n": 100}}},
+}  # fmt: skip
 
 
 def verdicts(registry, candidate, champion, *gates):
@@ -38,7 +44,7 @@ def two(registry):
     """The runs of a candidate and a champion, evaluated on the same items."""
     found = {}
     for name, right in (("old", 700), ("new", 690)):
-        found[name] = registry.run(name)
+        found[name] = registry.run(name, versions=[("books", BOOKS)])
         registry.evaluate(
             found[name], {"quiz": answers(right, 1000)}, contamination=CONTAMINATED, memorization=MEMORIZED,
             leaks=MEMORIZED, cost={key: {"value": 5e6, "low": 4e6, "high": 6e6} for key in ("size", "latency")},
@@ -91,6 +97,38 @@ def test_a_model_of_the_same_answers_is_not_worse_and_one_of_few_items_cannot_be
         registry.evaluate(one, {"quiz": answers(6, 8)})
     ((verdict, (words,)),) = verdicts(registry, *few, "accuracy not worse than 1 point")
     assert verdict == "cannot tell" and "items like these would tell" in words
+
+
+# ---- gates of what the training had
+
+
+@pytest.mark.parametrize(("fact", "words"), [
+    ("contamination", "--contamination books@v1"), ("memorization", "--memorization 500 --memorization-from books@v1"),
+    ("leaks", "--leaks 500 --memorization-from books@v1"),
+])  # fmt: skip
+def test_what_was_measured_on_another_version_than_the_training_had_is_no_answer(registry, two, fact, words):
+    third = registry.run("third", versions=[("books", "c" * 64)])
+    registry.evaluate(third, {"quiz": answers(90)}, contamination=CONTAMINATED, memorization=MEMORIZED, leaks=MEMORIZED)
+    with pytest.raises(CurateError) as refused:
+        verdicts(registry, third, None, f"{fact} at most 50%")
+    assert refused.value.problem.startswith(f"`{fact}` of run `third` was measured on books@v1, and it was trained on")
+    assert words in refused.value.hint
+
+
+def test_of_a_mixture_one_version_alone_does_not_tell(registry):
+    run = registry.run("both", versions=[("books", BOOKS), ("web", "c" * 64)])
+    registry.evaluate(run, {"quiz": answers(90)}, contamination=CONTAMINATED, memorization=MEMORIZED)
+    ((verdict, (words,)),) = verdicts(registry, run, None, "contamination at most 5%")
+    assert verdict == "cannot tell"
+    assert words == "cannot tell: it was trained on web@v1, too, and measured on books@v1 alone"
+    assert verdicts(registry, run, None, "memorization at most 0.1%")[0][0] == "failed"
+
+
+def test_what_an_erasure_made_of_a_version_counts_as_that_version(registry, monkeypatch):
+    run = registry.run("before", versions=[("books", "a" * 64)])
+    registry.evaluate(run, {"quiz": answers(90)}, contamination=CONTAMINATED)
+    monkeypatch.setattr("curate.dataset.refs.became", lambda known, version: BOOKS)
+    assert verdicts(registry, run, None, "contamination at most 5%") == [("passed", [])]
 
 
 def test_without_a_champion_nothing_is_compared_and_limits_hold(registry, two):

@@ -10,8 +10,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from typer.testing import CliRunner
 
 from curate import run as run_pipeline
+from curate.cli import app
 from curate.dataset.care import collect_garbage
 from curate.dataset.erased import erasures
 from curate.dataset.models import change_names, pinned_by_models, read_names, require_names, require_unnamed
@@ -43,6 +45,8 @@ def replayed(names):
             found["candidate"] = entry["model"]
         elif entry["action"] == "promote":
             found = {"champion": entry["model"]} | ({"previous": entry["before"]} if entry["before"] else {})
+        elif entry["action"] == "keep":
+            del found["candidate"]
         elif entry["action"] == "rollback":
             found |= {"champion": entry["model"], "previous": entry["before"]}
     return found
@@ -75,6 +79,14 @@ def test_what_is_so_already_changes_nothing(registry):
     crowned(registry, "chat", first)
     propose(registry.store, "chat", str(first))
     assert not promote(registry.store, "chat", gates=None, force="again").changed
+
+
+def test_a_champion_that_is_put_forward_again_is_no_candidate_after_and_the_reason_is_logged(registry):
+    first = registry.run("first")
+    crowned(registry, "chat", first)
+    names = crowned(registry, "chat", first)
+    assert runs_of(names) == {"champion": "first"} and names["aliases"] == replayed(names)
+    assert (names["log"][-1]["action"], names["log"][-1]["forced"]) == ("keep", "a test")
 
 
 @anywhere
@@ -117,6 +129,7 @@ def test_a_verdict_about_another_champion_is_worth_nothing(registry, monkeypatch
 
 def test_whoever_is_killed_leaves_names_that_are_whole(registry):
     runs = [str(registry.run(f"run-{number}")) for number in range(3)]
+    crowned(registry, "other", registry.folder / "runs" / "run-0")  # what it imports takes longer than a child lives
     chance = random.Random(0)
     for turn in range(20):
         child = os.fork()
@@ -183,6 +196,11 @@ def test_a_champion_that_saw_an_erased_person_says_so(registry, versions):
     after, erasure = lineage_notes(registry.store, model_at(names, "champion")), erasures(registry.store)[0]["id"]
     assert after[0] == f"it saw data that erasure {erasure} has taken out of the store since: train it again without"
     assert "which it was trained on, is" in after[1] and "since an erasure" in after[1]
+    again = CliRunner().invoke(
+        app, ["model", "promote", "new", str(registry.folder / "runs" / "first"), "--force", "a test", "--store",
+              registry.store.location],
+    )  # fmt: skip
+    assert after[0] in again.stderr
     assert "Jane Doe" not in json.dumps(names) and len(names["log"]) == 3
     assert len(pinned_by_models(registry.store)) == 2
 
@@ -210,6 +228,29 @@ def test_weights_that_are_gone_or_others_are_not_promoted_and_not_brought_back(r
     assert lineage_notes(registry.store, model_at(require_names(registry.store, "chat"), "previous")) == [
         f"other weights stand in their place ({first / 'checkpoints' / 'step-000001'})"
     ]
+
+
+@pytest.mark.parametrize(("content", "promoted", "brought_back"), [("", False, False), ("FIRST", False, True)])
+def test_weights_of_other_bytes_are_not_promoted_and_those_of_another_size_not_brought_back(
+    registry, content, promoted, brought_back
+):
+    first, second = registry.run("first"), registry.run("second")
+    crowned(registry, "chat", first)
+    crowned(registry, "chat", second)
+    propose(registry.store, "code", str(first))
+    (first / "checkpoints" / "step-000001" / "model.safetensors").write_text(content)
+    for wanted, change in (
+        (promoted, lambda: promote(registry.store, "code", gates=None, force="a test")),
+        (brought_back, lambda: rollback(registry.store, "chat")),
+    ):
+        if wanted:
+            assert change().changed
+        else:
+            with pytest.raises(CurateError, match="its weights are not what they were"):
+                change()
+    entry = next(one for one in require_names(registry.store, "chat")["models"].values() if one["run"] == "first")
+    (note,) = lineage_notes(registry.store, entry)
+    assert note.startswith("its weights are not what they were: model.safetensors has ")
 
 
 def test_names_wait_for_an_erasure_that_is_not_at_its_end(registry):
@@ -253,6 +294,31 @@ def test_a_damaged_file_of_names_is_told(registry):
     with pytest.raises(CurateError, match="the names of model `chat` cannot be read") as refused:
         rollback(registry.store, "chat")
     assert refused.value.hint == "restore it from a backup"
+
+
+@pytest.mark.parametrize("broken", [
+    {"log": []}, {"models": {}}, {"aliases": None}, {"log": ["x"]}, {"aliases": {"champion": []}}
+])  # fmt: skip
+def test_names_that_do_not_fit_together_are_damage_and_the_others_are_listed(registry, broken):
+    names = crowned(registry, "chat", registry.run("first"))
+    crowned(registry, "code", registry.run("second"))
+    registry.store.write("models/chat.json", canonical_json(names | broken))
+    with pytest.raises(CurateError, match="cannot be read: the file is damaged"):
+        pinned_by_models(registry.store)
+    words = ["model", "list", "--store", registry.store.location]
+    listed, told = CliRunner().invoke(app, words), CliRunner().invoke(app, [*words, "--json"])
+    assert "second" in listed.stdout and "names of model `chat` cannot be read" in listed.stderr
+    assert [one["model"] for one in json.loads(told.stdout)["unread"]] == ["chat"]
+
+
+def test_a_store_that_does_not_answer_is_not_called_damaged(registry, monkeypatch):
+    def read(name):
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(registry.store.blobs, "read", read)
+    with pytest.raises(CurateError, match="cannot be read: timed out") as refused:
+        read_names(registry.store, "chat")
+    assert "backup" not in refused.value.hint
 
 
 def test_a_change_of_nothing_writes_nothing(registry):
