@@ -45,7 +45,7 @@ def _compared(
     separator: int,
     position: int | np.int64,
     query: Array,
-    start: int,
+    start: int | np.int64,
     stop: int,
     shared: int,
 ) -> tuple[int, int]:
