@@ -14,7 +14,15 @@ from curate.serve.heads import Reader
 from curate.serve.metrics import Histogram
 from curate.tokenize.chat import ChatTemplate
 
-__all__ = ["Limits", "Service"]
+__all__ = ["PATHS", "Limits", "Service"]
+
+PATHS = frozenset(
+    (
+        "/health", "/ready", "/metrics", "/version", "/v1/models", "/v1/completions", "/v1/chat/completions", "/v1/embeddings",
+        "/v1/classify",
+    )
+)  # fmt: skip
+"""Those that are counted by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,10 @@ class Service:
             if reads
             else Engine(self.model, slots=self.limits.slots, queue=self.limits.queue)
         )
+
+    def answered(self, path: str, status: int) -> None:
+        """Count an answer."""
+        self.requests[path if path in PATHS else "other", status] += 1
 
     @property
     def writes(self) -> bool:

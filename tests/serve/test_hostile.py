@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
+from time import monotonic, sleep
 
 import httpx
 import openai
 import pytest
 
+from curate.listening import own_hosts
+from curate.serve.guard import KeyGuard
+from curate.serve.texts import Closed
 from tests.serve.conftest import KEY, asking, held, post, serving, until
 
 JSON = {"content-type": "application/json"}
@@ -221,9 +226,106 @@ def test_a_client_that_does_not_ask_is_cut(model, monkeypatch, said):
             assert silent.recv(100) == b""
 
 
-def test_what_breaks_inside_is_told_without_the_prompt(model, capfd):
-    import copy
+@pytest.mark.parametrize(
+    ("asked", "trickle"),
+    [
+        (b"GET /health HTTP/1.1\r\n\r\n", b"G"),
+        (b"POST /v1/completions HTTP/1.1\r\nContent-Length: 3000000000\r\n\r\n", b"x"),
+        (b"POST /health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+)
+def test_a_client_that_was_answered_and_never_ends_what_it_sends_is_cut(model, monkeypatch, asked, trickle):
+    monkeypatch.setattr("curate.serve.server.UNREAD_SECONDS", 0.3)
+    with serving(model, key=KEY) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(asked.replace(b"\r\n", b"\r\nHost: x\r\n", 1))
+        assert client.recv(1000).startswith(b"HTTP/1.1 ")
+        began = monotonic()
+        with suppress(ConnectionError):
+            while server.connections and monotonic() - began < 3:
+                client.sendall(trickle)
+                sleep(0.05)
+        until(lambda: not server.connections or monotonic() - began > 3)
+        assert monotonic() - began < 2
 
+
+def test_a_client_that_asks_again_is_not_cut_while_it_is_answered(model, monkeypatch):
+    monkeypatch.setattr("curate.serve.server.UNREAD_SECONDS", 0.1)
+    gate = Event()
+    with serving(held(model, gate)) as server, httpx.Client() as client, ThreadPoolExecutor(1) as pool:
+        assert client.get(f"{server.url}/models").status_code == 200
+        slow = pool.submit(client.post, f"{server.url}/completions", json={"prompt": "x", "max_tokens": 1})
+        until(lambda: server.service.work.active == 1)
+        sleep(0.2)
+        gate.set()
+        assert slow.result().status_code == 200
+
+
+def test_clients_that_give_up_leave_the_queue_to_others_at_once(model):
+    gate, body = Event(), {"prompt": "x", "max_tokens": 2}
+    with serving(held(model, gate), slots=1, queue=2) as server, ThreadPoolExecutor(2) as pool:
+        work = server.service.work
+        try:
+            first = pool.submit(post, server, "completions", body)
+            until(lambda: work.active == 1)
+            for stream in (True, False):
+                with pytest.raises(httpx.TimeoutException):
+                    httpx.post(f"{server.url}/completions", json={**body, "stream": stream}, timeout=0.1)
+            until(lambda: work.waiting == 0)
+            assert work.counts["given_up"] == 2
+            second = pool.submit(post, server, "completions", {**body, "prompt": ["x", "y"]})
+            until(lambda: work.waiting == 2)
+        finally:
+            gate.set()
+        assert first.result().status_code == second.result().status_code == 200
+
+
+# ---- the end
+
+
+def test_at_the_end_who_waits_is_told_so_and_what_is_written_ends_in_time_with_what_there_is(model):
+    def respond():
+        inner = model.respond()
+        own = type(inner)
+
+        class Slow(own):
+            def __call__(self, *given):
+                sleep(0.02)
+                return super().__call__(*given)
+
+        inner.__class__ = Slow
+        return inner
+
+    slow = copy.copy(model)
+    slow.respond = respond
+    body = {"prompt": "x", "max_tokens": 200, "ignore_eos": True}
+    with ThreadPoolExecutor(4) as pool:
+        with serving(slow, slots=2, queue=4, drain=0.3) as server:
+            running = [pool.submit(post, server, "completions", {**body, "stream": stream}) for stream in (True, False)]
+            until(lambda: server.service.work.active == 2)
+            waiting = [pool.submit(post, server, "completions", {**body, "stream": stream}) for stream in (True, False)]
+            until(lambda: server.service.work.waiting == 2)
+        streamed, whole = (one.result() for one in running)
+        assert streamed.text.endswith("data: [DONE]\n\n") and '"finish_reason":"length"' in streamed.text
+        assert whole.json()["choices"][0]["finish_reason"] == "length"
+        assert whole.json()["usage"]["completion_tokens"] < 200
+        streamed, whole = (one.result() for one in waiting)
+        assert '"the server is ending; ' in streamed.text
+        assert int(whole.headers["retry-after"]) and refused(whole, 503, "the server is ending")
+    counted = {(path, status): count for (path, status), count in server.service.requests.items()}
+    assert counted == {("/v1/completions", 200): 2, ("/v1/completions", 503): 2}
+
+
+def test_a_worker_that_has_ended_is_told_as_what_it_is(model):
+    with serving(model) as server:
+        server.service.work.stop()
+        server.service.work._closed = Closed.broken  # as when the thread breaks
+        answer = post(server, "completions", {"prompt": "x"})
+        refused(answer, 503, "the worker of this server has ended; start the server again")
+        assert "retry-after" not in answer.headers
+        assert httpx.get(f"{server.url[:-3]}/health").status_code == 503
+
+
+def test_what_breaks_inside_is_told_without_the_prompt(model, capfd):
     def fails():
         raise RuntimeError(SECRET)
 
@@ -248,3 +350,34 @@ def test_metrics_count_tokens_and_times_and_say_nothing_of_prompts(model):
     assert values["curate_prompt_tokens_total"] == str(len(SECRET))
     assert values["curate_request_seconds_count"] == values["curate_first_token_seconds_count"] == "1"
     assert SECRET not in text
+
+
+def test_metrics_count_every_answer_also_refusals_and_what_broke_off(model):
+    with serving(copy.copy(model), key=KEY) as server:
+        own = {"authorization": f"Bearer {KEY}"}
+        base = server.url[:-3]
+        for path in ("/health", "/version"):
+            httpx.get(base + path)
+        for path in ("/zzz", "/v1/models/other", "/v1/completions"):
+            httpx.get(base + path, headers=own)
+        server.service.model.respond = None
+        post(server, "completions", {"prompt": "x", "stream": True}, **own)
+        text = httpx.get(f"{base}/metrics", headers=own).text
+    counted = {line.split("{")[1] for line in text.splitlines() if line.startswith("curate_requests_total{")}
+    assert counted == {
+        'path="/health",status="200"} 1', 'path="other",status="404"} 2', 'path="/version",status="401"} 1',
+        'path="/v1/completions",status="405"} 1', 'path="/v1/completions",status="500"} 1',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("port", [80, 8000])
+def test_hosts_are_those_of_the_port_in_any_case_and_without_the_port_where_clients_leave_it_out(port):
+    guard = KeyGuard(None, own_hosts("127.0.0.1", port), None, print)
+
+    def status(host):
+        found = guard._refusal({"headers": [(b"host", host.encode())], "method": "GET", "path": "/metrics"})
+        return found and found.status
+
+    assert status(f"LocalHost:{port}") is status(f"127.0.0.1:{port}") is None
+    assert status("localhost") == status("127.0.0.1") == (None if port == 80 else 400)
+    assert status("evil.example:80") == 400
