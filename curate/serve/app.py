@@ -148,14 +148,16 @@ def _unknown(service: Service) -> Refused:
 async def _completions(service: Service, request: Request) -> Response:
     asked = body_of(CompletionRequest, await _content(request))
     model = _writer(service, asked)
-    found = await asyncio.to_thread(completion, asked, model, service.limits.tokens, service.limits.queue)
+    limits = service.limits.tokens, service.limits.queue, service.characters
+    found = await asyncio.to_thread(completion, asked, model, *limits)
     return await written(service, request, found, CompletionAnswer)
 
 
 async def _chat(service: Service, request: Request) -> Response:
     asked = body_of(ChatRequest, await _content(request))
     model, template = _writer(service, asked), service.template
-    found = await asyncio.to_thread(chat, asked, model, template, service.limits.tokens, service.limits.queue)
+    limits = service.limits.tokens, service.limits.queue, service.characters
+    found = await asyncio.to_thread(chat, asked, model, template, *limits)
     return await written(service, request, found, ChatAnswer)
 
 

@@ -16,6 +16,8 @@ from curate.tokenize.chat import ChatTemplate
 
 __all__ = ["PATHS", "Limits", "Service"]
 
+LONGEST = 64
+"""Characters of a token, at least: some tokenizers make one of a run of what they do not know."""
 PATHS = frozenset(
     (
         "/health", "/ready", "/metrics", "/version", "/v1/models", "/v1/completions", "/v1/chat/completions", "/v1/embeddings",
@@ -65,6 +67,8 @@ class Service:
     def __post_init__(self) -> None:
         reads = isinstance(self.model, HeadedModel)
         self.words = Words(self.model.tokenizer)
+        longest = max(map(len, self.model.tokenizer.get_vocab()))
+        self.characters: int = self.model.length * max(longest, LONGEST)
         self.work: Engine | Reader = (
             Reader(self.model, queue=self.limits.queue)
             if reads

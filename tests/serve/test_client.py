@@ -187,13 +187,17 @@ def test_a_chat_streams_who_speaks_then_what_and_its_scores(talking):
     [
         ([{"role": "assistant", "content": "yes"}], "the prompt ends with a turn of `assistant`"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], "parts that are no text"),
-        ([{"role": "wizard", "content": "x"}], "the role `wizard`"),
+        ([{"role": "wizard", "content": "x"}], "the role `wizard`; each message has a `role` that"),
+        ([{"role": "wizard" * 10_000, "content": "x"}], "message 1 has no `role` of at most 40 characters"),
+        ([{"role": "user", "content": "x" * 1_000_000}], "more than can be as few"),
+        ([{"role": "user", "content": "x"}] * 1_000, "more than can be as few"),
         ([{"role": "user"}], "message 1 has no text in `content`"),
     ],
 )
 def test_a_conversation_that_is_none_is_refused(talking, messages, words):
-    with pytest.raises(openai.BadRequestError, match=words):
+    with pytest.raises(openai.BadRequestError, match=words) as error:
         talk(talking[0], messages)
+    assert len(error.value.message) < 600 and "leave" not in error.value.message
 
 
 def test_a_model_without_a_template_that_is_asked_to_chat_says_what_to_do(client):

@@ -8,7 +8,7 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
-from time import monotonic, sleep
+from time import monotonic, process_time, sleep
 
 import httpx
 import openai
@@ -95,6 +95,24 @@ def test_a_request_of_10_megabytes_is_refused_before_it_is_read(server):
     refused(post(server, "completions", big), 413, "at most 4,000,000 bytes")
     parts = (b'{"prompt": "' if not number else b"x" * 100_000 for number in range(60))
     refused(httpx.post(f"{server.url}/completions", content=parts, headers=JSON), 413, "at most 4,000,000 bytes")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (["abcdefgh"] * 200_000, "at most 128 texts"),
+        ("x" * 3_000_000, "reads 256 tokens at once"),
+        ([5] * 1_000_000, "reads 256 tokens at once"),
+        ([1.5] * 500_000, "valid string"),
+        (["a", 1] * 200_000, "valid string"),
+        ([[1.5]] * 200_000, "valid string"),
+    ],
+)
+def test_what_is_too_much_is_refused_before_it_is_read_one_by_one(server, monkeypatch, prompt, words):
+    monkeypatch.setattr(type(server.service.model), "encode", None)
+    began = process_time()
+    refused(post(server, "completions", {"prompt": prompt}), 400, words)
+    assert process_time() - began < 2  # 10 s and more where each mistake is noted
 
 
 def test_a_prompt_longer_than_the_model_reads_is_refused_as_openai_does(client):
