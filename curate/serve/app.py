@@ -91,6 +91,8 @@ async def _posted(
         response = await answer(service, request)
     except ClientDisconnect:
         response = json_answer({}, 499)  # nobody reads it: counted
+    except asyncio.CancelledError:  # the server ends, and has waited for the last step long enough
+        response = _told(Closed.ending())
     except Exception as error:  # the outermost edge
         response = _told(error)
     if response.media_type != EVENTS:

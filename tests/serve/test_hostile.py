@@ -333,6 +333,17 @@ def test_at_the_end_who_waits_is_told_so_and_what_is_written_ends_in_time_with_w
     assert counted == {("/v1/completions", 200): 2, ("/v1/completions", 503): 2}
 
 
+def test_at_the_end_a_step_that_takes_too_long_is_told_in_the_same_form(model, monkeypatch):
+    monkeypatch.setattr("curate.serve.server.SENDING", 0.1)
+    gate = Event()
+    with ThreadPoolExecutor(1) as pool:
+        with serving(held(model, gate), drain=0) as server:
+            asked = pool.submit(post, server, "completions", {"prompt": "x"})
+            until(lambda: server.service.work.active == 1)
+            asked.add_done_callback(lambda _: gate.set())
+        refused(asked.result(), 503, "the server is ending")
+
+
 def test_a_worker_that_has_ended_is_told_as_what_it_is(model):
     with serving(model) as server:
         server.service.work.stop()
