@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from asyncio import TimerHandle, Transport
+from asyncio import TimerHandle, Transport, get_running_loop
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,19 +79,35 @@ class ModelServer:
         )  # fmt: skip
 
 
+class _Clock:
+    """Cuts a connection when its time is over."""
+
+    _handle: TimerHandle | None = None
+
+    def start(self, transport: Transport) -> None:
+        """From now on, unless it goes already."""
+        if self._handle is None:
+            self._handle = get_running_loop().call_later(UNREAD_SECONDS, transport.abort)
+
+    def stop(self) -> None:
+        """In time."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
 @cache
 def protocol() -> type:
     """HTTP of uvicorn, that cuts a client which does not read, does not ask, or sends a body that nobody reads for ever."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Cutting(H11Protocol):
-        unread: TimerHandle | None = None
-        silent: TimerHandle | None = None
         transport: Transport
 
         def connection_made(self, transport: Any) -> None:
             """Somebody came."""
             super().connection_made(transport)
+            self.unread, self.silent = _Clock(), _Clock()
             self._listen()
 
         def data_received(self, data: bytes) -> None:
@@ -108,35 +124,25 @@ def protocol() -> type:
             """Whoever is not being answered has so long, whatever it sends, until a request is there."""
             cycle: Any = self.cycle
             if cycle is not None and not cycle.response_complete:
-                self._heard()
-            elif self.silent is None:
-                self.silent = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
-
-        def _heard(self) -> None:
-            if self.silent is not None:
-                self.silent.cancel()
-                self.silent = None
+                self.silent.stop()
+            else:
+                self.silent.start(self.transport)
 
         def pause_writing(self) -> None:
             """More was sent than is read: it has so long."""
             super().pause_writing()
-            self.unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+            self.unread.start(self.transport)
 
         def resume_writing(self) -> None:
             """It was read."""
-            self._read()
+            self.unread.stop()
             super().resume_writing()
 
         def connection_lost(self, exc: Exception | None) -> None:
             """It is over."""
-            self._read()
-            self._heard()
             super().connection_lost(exc)
-
-        def _read(self) -> None:
-            if self.unread is not None:
-                self.unread.cancel()
-                self.unread = None
+            self.unread.stop()
+            self.silent.stop()
 
     return Cutting
 
