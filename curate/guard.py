@@ -47,8 +47,8 @@ class Guard(ABC):
     methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD", "POST")
 
     def __init__(self, app: App, hosts: Collection[str] | None) -> None:
-        self.app, self.hosts = app, None if hosts is None else frozenset(hosts)
-        self.origins = frozenset(f"http://{host}" for host in hosts or ())
+        self.app, self.hosts = app, None if hosts is None else frozenset(host.lower() for host in hosts)
+        self.origins = frozenset(f"http://{host}" for host in self.hosts or ())
 
     @abstractmethod
     def refusal(self, scope: Message, headers: dict[bytes, str]) -> Refusal | None:
@@ -78,7 +78,7 @@ class Guard(ABC):
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if self.hosts is not None:
             once = [name.lower() for name, _ in scope["headers"]].count(b"host") == 1
-            if not once or headers[b"host"] not in self.hosts:
+            if not once or headers[b"host"].lower() not in self.hosts:
                 return Refusal(400, "This server is not called so.")
         if scope["method"] not in self.methods:
             allowed = ", ".join(self.methods)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError, MachineError
 
-__all__ = ["LOOPBACK", "is_loopback", "listen", "own_hosts", "require_server", "run_server"]
+if TYPE_CHECKING:
+    from uvicorn import Server
+
+__all__ = ["LOOPBACK", "is_loopback", "listen", "made_server", "own_hosts", "require_server", "run_server"]
 
 LOOPBACK = "127.0.0.1"
 PACKAGES = ("starlette", "uvicorn")
@@ -59,10 +62,11 @@ def listen(address: str, port: int, *, hint: str) -> socket.socket:
 
 
 def own_hosts(address: str, port: int) -> list[str]:
-    """What `Host` may say of a server on an address of this machine."""
+    """What `Host` may say of a server on an address of this machine; clients leave out HTTP's own port."""
     own = f"[{address}]" if ":" in address else address
     names = (own, "localhost", LOOPBACK) if is_loopback(address) else (own,)
-    return [f"{name}:{port}" for name in dict.fromkeys(names)]
+    ports = (f":{port}", "") if port == 80 else (f":{port}",)
+    return [f"{name}{end}" for name in dict.fromkeys(names) for end in ports]
 
 
 def run_server(app: Any, listening: Sequence[socket.socket], **options: Any) -> None:
@@ -73,10 +77,27 @@ def run_server(app: Any, listening: Sequence[socket.socket], **options: Any) -> 
         listening: Where.
         options: More of uvicorn's.
     """
+    made_server(app, **options).run(sockets=list(listening))
+
+
+def made_server(app: Any, ending: Callable[[], None] | None = None, **options: Any) -> Server:
+    """A server that is still to run.
+
+    Args:
+        app: ASGI's.
+        ending: Called when it is told to end, before answers that have begun come to their end.
+        options: More of uvicorn's.
+    """
     import uvicorn
+
+    class Made(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            if ending is not None:
+                ending()
+            await super().shutdown(sockets)
 
     # what breaks is told with its text, which may be of a document
     level = "error" if os.environ.get("CURATE_DEBUG") else "critical"
     chosen: dict[str, Any] = {"log_level": level, "access_log": False, "server_header": False, **options}
     sys.stdout.flush()
-    uvicorn.Server(uvicorn.Config(app, **chosen)).run(sockets=list(listening))
+    return Made(uvicorn.Config(app, **chosen))

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from curate.errors import CurateError
 from curate.serve.requests import Asked, Refused
-from curate.serve.texts import Full, Late, Piece, Scored
+from curate.serve.texts import Closed, Full, Late, Piece, Scored
 
 __all__ = ["ChatAnswer", "CompletionAnswer", "Words", "embedding", "error_body", "status_of", "usage"]
 
@@ -40,9 +40,24 @@ class Words:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._special = {number: one.content for number, one in tokenizer.get_added_tokens_decoder().items()}
+        self._known: dict[int, tuple[bytes, str]] = {}
 
     def content(self, token: int) -> bytes:
         """Its bytes."""
+        return self._both(token)[0]
+
+    def text(self, token: int) -> str:
+        """What is shown of it."""
+        return self._both(token)[1]
+
+    def _both(self, token: int) -> tuple[bytes, str]:
+        found = self._known.get(token)
+        if found is None:
+            content = self._content(token)
+            found = self._known[token] = content, _shown(content)
+        return found
+
+    def _content(self, token: int) -> bytes:
         name = self.tokenizer.id_to_token(token) or ""
         if token in self._special:
             return name.encode()
@@ -55,13 +70,12 @@ class Words:
             return bytes(_alphabet()[character] for character in name)
         return shown.encode()
 
-    def text(self, token: int) -> str:
-        """What is shown of it."""
-        content = self.content(token)
-        try:
-            return content.decode()
-        except UnicodeDecodeError:
-            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in content)
+
+def _shown(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in content)
 
 
 class CompletionAnswer:
@@ -182,7 +196,7 @@ def status_of(error: Exception) -> int:
     """Of an answer that tells an error."""
     if isinstance(error, Refused):
         return error.status
-    return 429 if isinstance(error, Full) else 503 if isinstance(error, Late) else 500
+    return 429 if isinstance(error, Full) else 503 if isinstance(error, Closed | Late) else 500
 
 
 def error_body(error: Exception) -> dict[str, Any]:

@@ -29,8 +29,8 @@ from curate.serve.requests import (
     completion,
 )
 from curate.serve.service import Service
-from curate.serve.texts import Full
-from curate.serve.writing import EVENTS, json_answer, written
+from curate.serve.texts import Closed, Full
+from curate.serve.writing import EVENTS, json_answer, left_by, written
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -82,7 +82,7 @@ async def _got(service: Service, answer: Callable[[Service], Response], request:
 async def _posted(
     service: Service, answer: Callable[[Service, Request], Awaitable[Response]], request: Request
 ) -> Response:
-    """An answer, or its error (our own mistakes without their text, which may be of a prompt); counted and timed."""
+    """An answer, or its error (our own mistakes without their text, which may be of a prompt); timed."""
     from starlette.requests import ClientDisconnect
 
     began = time.monotonic()
@@ -91,16 +91,17 @@ async def _posted(
         response = await answer(service, request)
     except ClientDisconnect:
         response = json_answer({}, 499)  # nobody reads it: counted
+    except asyncio.CancelledError:  # the server ends, and has waited for the last step long enough
+        response = _told(Closed.ending())
     except Exception as error:  # the outermost edge
         response = _told(error)
-    service.requests[request.url.path, response.status_code] += 1
     if response.media_type != EVENTS:
         service.seconds.add(time.monotonic() - began)
     return response
 
 
 def _told(error: Exception) -> Response:
-    headers = {"retry-after": str(error.seconds)} if isinstance(error, Full) else {}
+    headers = {"retry-after": str(error.seconds)} if isinstance(error, Closed | Full) and error.seconds else {}
     if status_of(error) == 500:
         sys.stderr.write(f"serve: a request failed: {type(error).__name__}\n")
     return json_answer(error_body(error), status_of(error), headers)
@@ -149,14 +150,16 @@ def _unknown(service: Service) -> Refused:
 async def _completions(service: Service, request: Request) -> Response:
     asked = body_of(CompletionRequest, await _content(request))
     model = _writer(service, asked)
-    found = await asyncio.to_thread(completion, asked, model, service.limits.tokens, service.limits.queue)
+    limits = service.limits.tokens, service.limits.queue, service.characters
+    found = await asyncio.to_thread(completion, asked, model, *limits)
     return await written(service, request, found, CompletionAnswer)
 
 
 async def _chat(service: Service, request: Request) -> Response:
     asked = body_of(ChatRequest, await _content(request))
     model, template = _writer(service, asked), service.template
-    found = await asyncio.to_thread(chat, asked, model, template, service.limits.tokens, service.limits.queue)
+    limits = service.limits.tokens, service.limits.queue, service.characters
+    found = await asyncio.to_thread(chat, asked, model, template, *limits)
     return await written(service, request, found, ChatAnswer)
 
 
@@ -180,7 +183,7 @@ async def _embeddings(service: Service, request: Request) -> Response:
             "this model has no embedding of a text: it was trained to write the next token", "model",
             "serve an encoder (`objective: {kind: masked}`) or a model with a classification head",
         )  # fmt: skip
-    made, tokens = await _read_by(service, asked, embed=True)
+    made, tokens = await _read_by(service, request, asked, embed=True)
     encoded = asked.encoding_format == "base64"
     data = [
         {"object": "embedding", "index": n, "embedding": embedding(one, encoded=encoded)} for n, one in enumerate(made)
@@ -195,15 +198,34 @@ async def _classify(service: Service, request: Request) -> Response:
         raise Refused(
             "this model has no classification head", "model", "serve one that was trained for `classification`"
         )
-    made, tokens = await _read_by(service, asked, embed=False)
+    made, tokens = await _read_by(service, request, asked, embed=False)
     data = [{"index": number, **_label(service.model, one)} for number, one in enumerate(made)]
     head = {"id": f"classify-{uuid4().hex}", "object": "list", "created": int(time.time()), "model": service.name}
     return json_answer({**head, "data": data, "usage": usage(tokens)})
 
 
-async def _read_by(service: Service, asked: HeadRequest, *, embed: bool) -> tuple[Any, int]:
+async def _read_by(service: Service, request: Request, asked: HeadRequest, *, embed: bool) -> tuple[Any, int]:
+    """What the model says of texts, unless the client goes away before it has begun.
+
+    Raises:
+        ClientDisconnect: It did.
+        CurateError: There is no room, no time, or the model cannot read them.
+    """
+    from starlette.requests import ClientDisconnect
+
     inputs = [asked.input] if isinstance(asked.input, str) else asked.input
-    return await service.work.read(inputs, embed=embed)  # type: ignore[union-attr]
+    left = service.limits.seconds - (time.monotonic() - request.state.began)
+    work: Any = service.work
+    reading = asyncio.create_task(work.read(inputs, embed=embed, seconds=left))
+    watching = asyncio.create_task(left_by(request))
+    try:
+        await asyncio.wait({reading, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            raise ClientDisconnect
+        return await reading
+    finally:
+        reading.cancel()
+        watching.cancel()
 
 
 def _label(model: HeadedModel, logits: Any) -> dict[str, Any]:

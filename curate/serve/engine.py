@@ -13,6 +13,7 @@ Memory: slots x tokens of the longest text x 2 x layers x width of keys, float32
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from curate.evaluation.models.contract import not_finite
 from curate.evaluation.models.generation import Joins, Respond, Sampling, chosen, padded
 from curate.evaluation.models.tokens import CHUNK, TOKENS, TokenModel
 from curate.serve.stream import Stream
-from curate.serve.texts import Full, Late, Scored, Text
+from curate.serve.texts import Closed, Full, Late, Scored, Text
 
 __all__ = ["Engine"]
 
@@ -68,7 +69,8 @@ class Engine:
         self.counts: Counter[str] = Counter()
         self._batches: list[_Batch] = []
         self._waiting: deque[Text] = deque()
-        self._changed, self._stopping = Condition(), False
+        self._changed, self._stopping, self._until = Condition(), False, math.inf
+        self._closed: Callable[[], Closed] | None = None
         self._beginning, self._seconds = 0, 0.0
         self._thread = Thread(target=self._work, name="engine", daemon=True)
 
@@ -76,8 +78,17 @@ class Engine:
         """Begin to work."""
         self._thread.start()
 
+    def drain(self, seconds: float) -> None:
+        """Take nothing more: who waits is told so, and what is being written ends after so long with what there is."""
+        with self._changed:
+            self._closed, self._until = Closed.ending, monotonic() + seconds
+            waiting, self._waiting = self._waiting, deque()
+        for text in waiting:
+            text.fail(Closed.ending())
+
     def stop(self) -> None:
-        """End after the step that it is at; whoever still waits is told so."""
+        """End after the step that it is at; whoever is still there is told so."""
+        self.drain(0)
         with self._changed:
             self._stopping = True
             self._changed.notify()
@@ -103,14 +114,26 @@ class Engine:
         """Take in texts, all of them or none.
 
         Raises:
+            Closed: Nothing is written any more.
             Full: There is no room.
         """
         with self._changed:
+            if self._closed is not None:
+                raise self._closed()
             free = max(self.slots - self.active, 0)
-            if self._stopping or len(self._waiting) + len(texts) > self.queue + free:
+            if len(self._waiting) + len(texts) > self.queue + free:
                 raise Full(self._wait(len(self._waiting)))
             self._waiting.extend(texts)
             self._changed.notify()
+
+    def leave(self, texts: Sequence[Text]) -> None:
+        """Nobody waits for these any more: they leave the queue now, and their slots before the next step."""
+        with self._changed:
+            for text in texts:
+                text.gone = True
+            kept = deque(text for text in self._waiting if not text.gone)
+            self.counts["given_up"] += len(self._waiting) - len(kept)
+            self._waiting = kept
 
     def _wait(self, before: int) -> int:
         """Seconds until as many have had their slots."""
@@ -125,10 +148,11 @@ class Engine:
                 pass
         finally:
             with self._changed:
-                self._stopping = True
-            for text in [*(text for batch in self._batches for text in batch.texts), *self._waiting]:
-                text.fail(Full(1))
-            self._batches, self._waiting = [], deque()
+                self._closed = self._closed or Closed.broken
+                texts = [*(text for batch in self._batches for text in batch.texts), *self._waiting]
+                self._batches, self._waiting = [], deque()
+            for text in texts:
+                text.fail(self._closed())
 
     def _turn(self) -> bool:
         """One step; False when it is told to stop."""
@@ -150,7 +174,7 @@ class Engine:
 
     def _goes_on(self, text: Text) -> bool:
         """Whether somebody waits for it, and may."""
-        late = monotonic() > text.until
+        late = monotonic() > min(text.until, self._until)
         if text.gone:
             self.counts["given_up"] += 1
         elif late and text.tokens:
@@ -264,7 +288,7 @@ class Engine:
                     raise not_finite(self.model.name)
                 wanted = prompt[start + 1 : start + 1 + len(logits)]
                 found += _likely(logits.double().log_softmax(-1), wanted, [tops] * len(wanted))
-        stream, scored = Stream(self.model.tokenizer), list[Scored]()
+        stream, scored = Stream(self.model.tokenizer, special=True), list[Scored]()
         for token, (log, likely) in zip(prompt, found, strict=True):
             scored.append(Scored(token, len(stream.text), log, likely))
             stream.take(token)

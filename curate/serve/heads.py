@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from curate.evaluation.models.headed import HeadedModel
 from curate.serve.requests import Refused
-from curate.serve.texts import Full
+from curate.serve.texts import Closed, Full, Late
 
 __all__ = ["Reader"]
 
@@ -33,16 +33,21 @@ class Reader:
 
     Attributes:
         counts: `texts` and `prompt_tokens` so far.
-        waiting: Texts that were taken in and not answered.
+        waiting: Texts that wait, those that are being read not among them.
     """
 
     def __init__(self, model: HeadedModel, *, queue: int) -> None:
         self.model, self.queue, self.waiting = model, queue, 0
         self.counts: Counter[str] = Counter()
-        self._thread = ThreadPoolExecutor(1, "reader")
+        self._thread, self._turn = ThreadPoolExecutor(1, "reader"), asyncio.Lock()
+        self._closed = False
 
     def start(self) -> None:
         """Nothing: the thread begins with the first request."""
+
+    def drain(self, seconds: float) -> None:
+        """Take nothing more; who waits is told so, and the request that it is at is read to its end."""
+        self._closed = True
 
     def stop(self) -> None:
         """End after the request that it is at."""
@@ -53,22 +58,40 @@ class Reader:
         """It works."""
         return True
 
-    async def read(self, inputs: Inputs, *, embed: bool) -> tuple[NDArray[np.float32], int]:
+    async def read(self, inputs: Inputs, *, embed: bool, seconds: float) -> tuple[NDArray[np.float32], int]:
         """(texts, labels) logits, or (texts, width) what stands for texts before the head; and how many tokens were read.
 
+        Args:
+            inputs: What is read.
+            embed: What stands for a text is asked for.
+            seconds: How long it may wait.
+
         Raises:
+            Closed: The server is ending.
             Full: Too many texts wait.
+            Late: It waited too long.
             Refused: The model cannot read them.
         """
+        if self._closed:
+            raise Closed.ending()
         if len(inputs) > self.queue:
             raise Refused(f"a request is for at most {self.queue:,} texts", "input")
         if self.waiting + len(inputs) > self.queue:
             raise Full(WAIT)
         self.waiting += len(inputs)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, inputs, embed)
+            async with asyncio.timeout(seconds):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise Late from None
         finally:
             self.waiting -= len(inputs)
+        try:
+            if self._closed:
+                raise Closed.ending()
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, inputs, embed)
+        finally:
+            self._turn.release()
 
     def _read(self, inputs: Inputs, embed: bool) -> tuple[NDArray[np.float32], int]:
         pairs = [one for one in inputs if not isinstance(one, str)]

@@ -11,7 +11,7 @@ MEDIA = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Seconds."""
 ABOUT = {
-    "requests_total": ("counter", "Requests answered, by path and status."),
+    "requests_total": ("counter", "Answers by path and status, or that of the error that ended a stream."),
     "request_seconds": ("histogram", "From a request to the end of its answer."),
     "first_token_seconds": ("histogram", "From a request to the first piece of its stream."),
     "prompt_tokens_total": ("counter", "Tokens read."),

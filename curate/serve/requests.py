@@ -2,7 +2,8 @@
 
 Parameters that would change the answer and are not done here are refused unless they have the value that changes nothing;
 those that change nothing in an answer (`user`, `metadata`) are taken and not used; others are refused by name, as OpenAI
-does. `top_k`, `min_p` and `ignore_eos` are the further ones that vLLM has. No error repeats a prompt.
+does. `top_k`, `min_p` and `ignore_eos` are the further ones that vLLM has. Of a prompt errors repeat a role and what a template
+says, both short. What is counted is counted before anything is made tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from secrets import randbits
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,6 +23,7 @@ from curate.tokenize.turns import encode_exchange
 
 __all__ = ["Asked", "ChatRequest", "CompletionRequest", "HeadRequest", "Refused", "body_of", "chat", "completion"]
 
+T = TypeVar("T")
 TOPS = 20
 """Most likely tokens that are told, as in OpenAI's chat and vLLM."""
 STOPS, STOP_LENGTH = 16, 1000
@@ -29,6 +31,10 @@ COLDEST = 1e-4
 """Temperatures below it are 0: logits divided by them would not be finite."""
 DEFAULT = 16
 """Most new tokens of a completion that does not say, as OpenAI has it."""
+ROLE, SAID = 40, 200
+"""Most characters that an error repeats of a role, and of what a template says."""
+Many: TypeAlias = Annotated[list[T], Field(fail_fast=True)]
+"""A list whose first mistake is told: a body may have millions."""
 UNUSED = frozenset(
     (
         "user",
@@ -96,7 +102,7 @@ class _Writing(_Request):
     min_p: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
     n: int | None = Field(default=None, ge=1, le=128)
     seed: int | None = Field(default=None, ge=-(1 << 63), lt=1 << 63)
-    stop: str | list[str] | None = None
+    stop: str | Many[str] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     ignore_eos: bool | None = None
@@ -129,7 +135,7 @@ class _Writing(_Request):
 class CompletionRequest(_Writing):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | Many[str] | Many[int] | Many[Many[int]]
     max_tokens: int | None = Field(default=None, ge=0)
     logprobs: Annotated[int, Field(ge=0, le=TOPS)] | None = None
     echo: bool | None = None
@@ -138,7 +144,7 @@ class CompletionRequest(_Writing):
 class ChatRequest(_Writing):
     """`POST /v1/chat/completions`."""
 
-    messages: list[dict[str, Any]] = Field(min_length=1)
+    messages: Annotated[Many[dict[str, Any]], Field(min_length=1)]
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool | None = None
@@ -155,7 +161,7 @@ class HeadRequest(_Request):
     """`POST /v1/embeddings` and `POST /v1/classify`: texts, or pairs of texts."""
 
     ENCODINGS: ClassVar = ("float", "base64")
-    input: str | list[str | tuple[str, str]]
+    input: str | Many[str | tuple[str, str]]
     encoding_format: str | None = None
 
     @model_validator(mode="before")
@@ -251,7 +257,7 @@ def _refused(kind: type[_Request], error: ValidationError) -> Refused:
     return Refused(told, param or (said.split("`")[1] if "`" in said else None))
 
 
-def completion(asked: CompletionRequest, model: TokenModel, most: int, texts: int) -> Asked:
+def completion(asked: CompletionRequest, model: TokenModel, most: int, texts: int, characters: int) -> Asked:
     """The texts of a completion.
 
     Args:
@@ -259,6 +265,7 @@ def completion(asked: CompletionRequest, model: TokenModel, most: int, texts: in
         model: What writes.
         most: Most new tokens that the server allows.
         texts: Most texts in a request.
+        characters: More of them are more tokens than the model reads, whatever they are.
 
     Raises:
         Refused: The model cannot read it.
@@ -267,17 +274,22 @@ def completion(asked: CompletionRequest, model: TokenModel, most: int, texts: in
     whole: list[Any] = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else list(given)
     if not whole:
         raise Refused("`prompt` has no text", "prompt")
+    _check_count(len(whole) * (asked.n or 1), texts, "prompt" if len(whole) > 1 else "n")
+    for one in whole:
+        _check_size(len(one), characters if isinstance(one, str) else model.length, model, "prompt")
     prompts = [model.encode([one])[0] if isinstance(one, str) else list(one) for one in whole]
     prompts = [one or [model.prefix] for one in prompts]
     wanted = DEFAULT if asked.max_tokens is None else asked.max_tokens
     if not wanted and not asked.echo:
         raise Refused("`max_tokens` 0 asks for nothing", "max_tokens", "with `echo` the prompt is given back")
-    wanted = _checked(asked, prompts, wanted, model, most, texts, said=asked.max_tokens is not None)
+    wanted = _checked(asked, prompts, wanted, model, most, said=asked.max_tokens is not None)
     shown = [one if isinstance(one, str) else model.tokenizer.decode(one, skip_special_tokens=False) for one in whole]
     return _asked(asked, model, prompts, shown, wanted, asked.logprobs, model.end, echo=bool(asked.echo))
 
 
-def chat(asked: ChatRequest, model: TokenModel, template: ChatTemplate | None, most: int, texts: int) -> Asked:
+def chat(
+    asked: ChatRequest, model: TokenModel, template: ChatTemplate | None, most: int, texts: int, characters: int
+) -> Asked:
     """The texts of a conversation's next turn; the arguments are those of `completion`.
 
     Raises:
@@ -289,16 +301,22 @@ def chat(asked: ChatRequest, model: TokenModel, template: ChatTemplate | None, m
             "ask /v1/completions; or train with `objective: {kind: sft}`, or put chat_template.jinja into its folder",
             code="no_chat_template",
         )  # fmt: skip
+    _check_count(asked.n or 1, texts, "n")
+    _check_size(len(asked.messages), model.length, model, "messages")
+    said = (one.get("content") for one in asked.messages)
+    _check_size(sum(len(one) for one in said if isinstance(one, str)), characters, model, "messages")
     try:
         rendered = template.exchange([_turn(one, number) for number, one in enumerate(asked.messages, 1)], [])
         prompt = encode_exchange(template, rendered[0], [])[0]
     except Refused:
         raise
     except CurateError as error:
-        raise Refused(error.problem, "messages", error.hint) from None
+        # its own hints are for who trains
+        hint = "each message has a `role` that the template knows and a text in `content`; a user's or a tool's is the last"
+        raise Refused(error.problem[:SAID], "messages", hint) from None
     wanted = asked.max_completion_tokens or asked.max_tokens
     room = min(most, max(model.length - len(prompt), 1))
-    wanted = _checked(asked, [prompt], wanted or room, model, most, texts, said=wanted is not None)
+    wanted = _checked(asked, [prompt], wanted or room, model, most, said=wanted is not None)
     tops = (asked.top_logprobs or 0) if asked.logprobs else None
     end = model.end if template.turn_end is None else model.end | {template.turn_end}
     return _asked(asked, model, [prompt], [""], wanted, tops, end, echo=False)
@@ -307,6 +325,8 @@ def chat(asked: ChatRequest, model: TokenModel, template: ChatTemplate | None, m
 def _turn(message: dict[str, Any], number: int) -> dict[str, Any]:
     """A message as templates know it: parts of text are one text, a developer speaks as the system."""
     content, role = message.get("content"), message.get("role")
+    if not isinstance(role, str) or len(role) > ROLE:
+        raise Refused(f"message {number} has no `role` of at most {ROLE} characters", "messages")
     if isinstance(content, list):
         parts = [one.get("text") if isinstance(one, dict) and one.get("type") == "text" else None for one in content]
         if not all(isinstance(one, str) for one in parts):
@@ -315,16 +335,28 @@ def _turn(message: dict[str, Any], number: int) -> dict[str, Any]:
     return {**message, "role": "system" if role == "developer" else role, "content": content}
 
 
+def _check_count(count: int, most: int, param: str) -> None:
+    if count > most:
+        raise Refused(f"a request is for at most {most:,} texts", param)
+
+
+def _check_size(size: int, most: int, model: TokenModel, param: str) -> None:
+    """Refuse what is too much before it is made tokens, which takes its time."""
+    if size > most:
+        raise Refused(
+            f"this model reads {model.length:,} tokens at once, and this is more than can be as few", param,
+            "shorten the prompt", code="context_length_exceeded",
+        )  # fmt: skip
+
+
 def _checked(
-    asked: _Writing, prompts: Sequence[list[int]], wanted: int, model: TokenModel, most: int, texts: int, *, said: bool
+    asked: _Writing, prompts: Sequence[list[int]], wanted: int, model: TokenModel, most: int, *, said: bool
 ) -> int:
     """How many new tokens each text may have.
 
     Raises:
         Refused: More is asked for than the model reads, or the server allows.
     """
-    if len(prompts) * (asked.n or 1) > texts:
-        raise Refused(f"a request is for at most {texts:,} texts", "prompt" if len(prompts) > 1 else "n")
     if said and wanted > most:
         raise Refused(f"at most {most:,} new tokens are written here", "max_tokens", "see `curate serve --max-tokens`")
     vocabulary, longest = _vocabulary(model), max(map(len, prompts))

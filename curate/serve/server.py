@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import signal
 import socket
-from asyncio import TimerHandle, Transport
+from asyncio import TimerHandle, Transport, get_running_loop
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curate.errors import CurateError
 from curate.evaluation.models.headed import HeadedModel
@@ -15,10 +15,13 @@ from curate.evaluation.models.opened import Backend, is_endpoint, open_model
 from curate.evaluation.models.tokens import TokenModel
 from curate.evaluation.request import model_place
 from curate.evaluation.tasks.chat import chat_template
-from curate.listening import is_loopback, listen, own_hosts, require_server, run_server
+from curate.listening import is_loopback, listen, made_server, own_hosts, require_server
 from curate.serve.app import make_app
 from curate.serve.guard import KeyGuard
 from curate.serve.service import Limits, Service
+
+if TYPE_CHECKING:
+    from uvicorn import Server
 
 __all__ = ["KEY", "ModelServer", "open_model_server", "open_served"]
 
@@ -26,7 +29,9 @@ KEY = "CURATE_SERVE_KEY"
 SHORTEST = 16
 """Characters of a key."""
 UNREAD_SECONDS = 30.0
-"""How long a client may leave what it was sent unread, or say nothing after it has come."""
+"""How long a client may leave what it was sent unread, and how long a request may take to come where none is answered."""
+SENDING = 2.0
+"""Seconds for the last step and for sending what there is, when the time for draining is over."""
 CONNECTIONS = 1000
 """Most at a time; more are answered 503. Each may hold a request of `app.BODY` bytes."""
 
@@ -47,7 +52,7 @@ class ModelServer:
         self.port: int = listening.getsockname()[1]
         named = f"[{host}]" if ":" in host else host
         self.url = f"http://{named}:{self.port}/v1"
-        self.app = KeyGuard(make_app(service), own_hosts(host, self.port), key)  # type: ignore[arg-type]
+        self.app = KeyGuard(make_app(service), own_hosts(host, self.port), key, service.answered)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Let go of the port, where nothing is served."""
@@ -62,54 +67,82 @@ class ModelServer:
         # uvicorn gives the signal on when all is drained: that is no failure
         before = signal.signal(signal.SIGTERM, lambda *_: None)
         try:
-            run_server(
-                self.app,
-                [self._socket],
-                http=protocol(),
-                timeout_graceful_shutdown=drain,
-                limit_concurrency=CONNECTIONS,
-            )
+            self.made(drain=drain).run(sockets=[self._socket])
         finally:
             signal.signal(signal.SIGTERM, before)
+
+    def made(self, *, drain: float) -> Server:
+        """The server itself, still to run; the argument is that of `serve`."""
+        return made_server(
+            self.app, lambda: self.service.work.drain(drain), http=protocol(),
+            timeout_graceful_shutdown=drain + SENDING, limit_concurrency=CONNECTIONS,
+        )  # fmt: skip
+
+
+class _Clock:
+    """Cuts a connection when its time is over."""
+
+    _handle: TimerHandle | None = None
+
+    def start(self, transport: Transport) -> None:
+        """From now on, unless it goes already."""
+        if self._handle is None:
+            self._handle = get_running_loop().call_later(UNREAD_SECONDS, transport.abort)
+
+    def stop(self) -> None:
+        """In time."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
 
 
 @cache
 def protocol() -> type:
-    """HTTP of uvicorn, that cuts a client which does not read, or does not ask."""
+    """HTTP of uvicorn, that cuts a client which does not read, does not ask, or sends a body that nobody reads for ever."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Cutting(H11Protocol):
-        unread: TimerHandle | None = None
         transport: Transport
 
         def connection_made(self, transport: Any) -> None:
-            """Somebody came, who has so long to ask."""
+            """Somebody came."""
             super().connection_made(transport)
-            self.loop.call_later(UNREAD_SECONDS, self._leave_silent)
+            self.unread, self.silent = _Clock(), _Clock()
+            self._listen()
 
-        def _leave_silent(self) -> None:
-            if getattr(self, "cycle", None) is None:
-                self.transport.abort()
+        def data_received(self, data: bytes) -> None:
+            """Something came, maybe a request."""
+            super().data_received(data)
+            self._listen()
+
+        def on_response_complete(self) -> None:
+            """It was answered, and may send the rest of its body, read the answer, and ask again."""
+            super().on_response_complete()
+            self._listen()
+
+        def _listen(self) -> None:
+            """Whoever is not being answered has so long, whatever it sends, until a request is there."""
+            cycle: Any = self.cycle
+            if cycle is not None and not cycle.response_complete:
+                self.silent.stop()
+            else:
+                self.silent.start(self.transport)
 
         def pause_writing(self) -> None:
             """More was sent than is read: it has so long."""
             super().pause_writing()
-            self.unread = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+            self.unread.start(self.transport)
 
         def resume_writing(self) -> None:
             """It was read."""
-            self._read()
+            self.unread.stop()
             super().resume_writing()
 
         def connection_lost(self, exc: Exception | None) -> None:
             """It is over."""
-            self._read()
             super().connection_lost(exc)
-
-        def _read(self) -> None:
-            if self.unread is not None:
-                self.unread.cancel()
-                self.unread = None
+            self.unread.stop()
+            self.silent.stop()
 
     return Cutting
 

@@ -14,7 +14,17 @@ from curate.serve.heads import Reader
 from curate.serve.metrics import Histogram
 from curate.tokenize.chat import ChatTemplate
 
-__all__ = ["Limits", "Service"]
+__all__ = ["PATHS", "Limits", "Service"]
+
+LONGEST = 64
+"""Characters of a token, at least: some tokenizers make one of a run of what they do not know."""
+PATHS = frozenset(
+    (
+        "/health", "/ready", "/metrics", "/version", "/v1/models", "/v1/completions", "/v1/chat/completions", "/v1/embeddings",
+        "/v1/classify",
+    )
+)  # fmt: skip
+"""Those that are counted by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +67,17 @@ class Service:
     def __post_init__(self) -> None:
         reads = isinstance(self.model, HeadedModel)
         self.words = Words(self.model.tokenizer)
+        longest = max(map(len, self.model.tokenizer.get_vocab()))
+        self.characters: int = self.model.length * max(longest, LONGEST)
         self.work: Engine | Reader = (
             Reader(self.model, queue=self.limits.queue)
             if reads
             else Engine(self.model, slots=self.limits.slots, queue=self.limits.queue)
         )
+
+    def answered(self, path: str, status: int) -> None:
+        """Count an answer."""
+        self.requests[path if path in PATHS else "other", status] += 1
 
     @property
     def writes(self) -> bool:

@@ -12,7 +12,31 @@ from curate.errors import CurateError
 from curate.evaluation.models.generation import Sampling
 from curate.serve.stream import Stream
 
-__all__ = ["Full", "Late", "Piece", "Scored", "Text"]
+__all__ = ["Closed", "Full", "Late", "Piece", "Scored", "Text"]
+
+
+class Closed(CurateError):
+    """No text is taken in or written any more.
+
+    Args:
+        why: The reason.
+        hint: The next step.
+        seconds: When to ask again, where that helps.
+    """
+
+    def __init__(self, why: str, hint: str, seconds: int | None = None) -> None:
+        super().__init__(why, hint=hint)
+        self.seconds = seconds
+
+    @classmethod
+    def ending(cls) -> Closed:
+        """The server was told to end."""
+        return cls("the server is ending", "ask again when it is there again", 5)
+
+    @classmethod
+    def broken(cls) -> Closed:
+        """The thread that writes is no more."""
+        return cls("the worker of this server has ended", "start the server again")
 
 
 class Full(CurateError):

@@ -13,7 +13,9 @@ from uuid import uuid4
 import numpy as np
 import orjson
 
-from curate.serve.answers import ChatAnswer, error_body, usage
+from curate.serve.answers import ChatAnswer, error_body, status_of, usage
+from curate.serve.engine import Engine
+from curate.serve.guard import FAILED
 from curate.serve.requests import Asked
 from curate.serve.service import Service
 from curate.serve.stream import Stream
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-__all__ = ["EVENTS", "json_answer", "written"]
+__all__ = ["EVENTS", "json_answer", "left_by", "written"]
 
 EVENTS = "text/event-stream"
 
@@ -57,16 +59,17 @@ class Writing:
             return Text(
                 asked.prompts[number // asked.count], asked.most, asked.end,
                 Stream(service.model.tokenizer, asked.stop), sampling, draws, until, partial(tell, number),
-                eager=asked.stream, tops=asked.tops, echo=asked.echo and asked.tops is not None,
+                eager=asked.stream, tops=asked.tops,
+                echo=asked.echo and asked.tops is not None and bool(asked.shown[number // asked.count]),
             )  # fmt: skip
 
+        self.work: Engine = service.work  # type: ignore[assignment]
         self.texts = [text(number) for number in range(len(asked.prompts) * asked.count)]
-        service.work.submit(self.texts)  # type: ignore[union-attr]
+        self.work.submit(self.texts)
 
     def leave(self) -> None:
         """Nobody waits any more."""
-        for text in self.texts:
-            text.gone = True
+        self.work.leave(self.texts)
 
     async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
         """What comes, by the number of the text, until all have ended.
@@ -88,10 +91,15 @@ class Writing:
 
     async def watch(self, request: Request) -> None:
         """Until the client goes away."""
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
+        await left_by(request)
         self.leave()
         self.queue.put_nowait(None)
+
+
+async def left_by(request: Request) -> None:
+    """Wait until its client goes away."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def written(service: Service, request: Request, asked: Asked, kind: Any) -> Response:
@@ -121,9 +129,13 @@ async def written(service: Service, request: Request, asked: Asked, kind: Any) -
     finally:
         watching.cancel()
         writing.leave()
+    return await asyncio.to_thread(_whole, answer, pieces)  # scores of many tokens take their time
+
+
+def _whole(answer: Any, pieces: list[list[Piece]]) -> Response:
     choices = [answer.whole(n, "".join(piece.text for piece in some), some) for n, some in enumerate(pieces)]
-    told = usage(_read(asked), sum(some[-1].tokens for some in pieces))
-    return json_answer({**head, "object": answer.kind, "choices": choices, "usage": told})
+    told = usage(_read(answer.asked), sum(some[-1].tokens for some in pieces))
+    return json_answer({**answer.head, "object": answer.kind, "choices": choices, "usage": told})
 
 
 def _stream(events: AsyncIterator[bytes], writing: Writing) -> Response:
@@ -164,6 +176,7 @@ async def _events(service: Service, request: Request, answer: Any, writing: Writ
             yield _event({**head, "choices": [], "usage": usage(_read(asked), written.total())})
         yield b"data: [DONE]\n\n"
     except Exception as error:  # the answer has begun: there is no status any more
+        request.scope[FAILED] = status_of(error)
         yield _event(error_body(error))
     finally:
         service.seconds.add(time.monotonic() - request.state.began)

@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 
-from curate.serve.server import ModelServer, protocol
+from curate.serve.server import ModelServer
 from curate.serve.service import Limits, Service
 from tests.browse.conftest import _no_signals
 from tests.evaluation.conftest import project, trained  # noqa: F401 - fixtures
@@ -23,10 +23,8 @@ KEY = "a key that nobody guesses".replace(" ", "-")
 
 
 @contextmanager
-def serving(model, template=None, *, key=None, name="small", buffer=None, **limits) -> Iterator[ModelServer]:
+def serving(model, template=None, *, key=None, name="small", buffer=None, drain=5, **limits) -> Iterator[ModelServer]:
     """A server of a model on a free port; `buffer` is how many bytes wait for a client in the kernel."""
-    import uvicorn
-
     from curate.listening import listen
 
     service = Service(name, model, template, Limits(**limits))
@@ -34,8 +32,7 @@ def serving(model, template=None, *, key=None, name="small", buffer=None, **limi
     if buffer:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
     server = ModelServer(service, listening, "127.0.0.1", key)
-    options = {"log_level": "critical", "access_log": False, "http": protocol()}
-    running = uvicorn.Server(uvicorn.Config(server.app, timeout_graceful_shutdown=5, **options))
+    running = server.running = server.made(drain=drain)
     running.capture_signals = _no_signals
     server.connections = running.server_state.connections
     thread = Thread(target=running.run, kwargs={"sockets": [server._socket]})

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import httpx
 import openai
 import pytest
 import torch
@@ -10,7 +15,8 @@ from curate.evaluation.generate import Speaker
 from curate.evaluation.models.generation import Sampling
 from curate.evaluation.models.opened import open_model
 from curate.evaluation.tasks.chat import chat_template
-from tests.serve.conftest import asking, post, serving
+from curate.serve.answers import Words
+from tests.serve.conftest import asking, post, serving, until
 
 SAID = "hello there"
 TALK = [{"role": "user", "content": "how are you"}]
@@ -104,6 +110,32 @@ def test_echo_gives_the_prompt_back_and_without_new_tokens_scores_it_alone(clien
     assert len(found.choices[0].logprobs.token_logprobs) == len(SAID)
 
 
+def test_special_tokens_of_an_echoed_prompt_are_text_in_offsets_too(client, model):
+    end = model.tokenizer.id_to_token(model.prefix)
+    found = ask(client, [model.prefix, 65, 66], echo=True, logprobs=0, max_tokens=1).choices[0]
+    shown = model.tokenizer.decode([model.prefix, 65, 66], skip_special_tokens=False)
+    assert shown.startswith(end) and found.text.startswith(shown)
+    assert found.logprobs.text_offset == [0, len(end), len(end) + 1, len(end) + 2]
+    empty = ask(client, "", echo=True, logprobs=0, max_tokens=1).choices[0]
+    assert (len(empty.logprobs.tokens), empty.logprobs.text_offset) == (1, [0])
+
+
+def test_a_token_is_made_bytes_once_however_often_it_is_told(model):
+    asked = list[int]()
+
+    class Asked:
+        def __getattr__(self, name):
+            return getattr(model.tokenizer, name)
+
+        def id_to_token(self, token):
+            asked.append(token)
+            return model.tokenizer.id_to_token(token)
+
+    words = Words(Asked())
+    assert [words.text(one) for one in [65, 66] * 50] == [model.tokenizer.decode([one]) for one in [65, 66] * 50]
+    assert words.content(65) == words.text(65).encode() and asked == [65, 66]
+
+
 def test_ignore_eos_writes_on(client):
     found = ask(client, max_tokens=200, extra_body={"ignore_eos": True})
     assert (found.usage.completion_tokens, found.choices[0].finish_reason) == (200, "length")
@@ -155,13 +187,17 @@ def test_a_chat_streams_who_speaks_then_what_and_its_scores(talking):
     [
         ([{"role": "assistant", "content": "yes"}], "the prompt ends with a turn of `assistant`"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}], "parts that are no text"),
-        ([{"role": "wizard", "content": "x"}], "the role `wizard`"),
+        ([{"role": "wizard", "content": "x"}], "the role `wizard`; each message has a `role` that"),
+        ([{"role": "wizard" * 10_000, "content": "x"}], "message 1 has no `role` of at most 40 characters"),
+        ([{"role": "user", "content": "x" * 1_000_000}], "more than can be as few"),
+        ([{"role": "user", "content": "x"}] * 1_000, "more than can be as few"),
         ([{"role": "user"}], "message 1 has no text in `content`"),
     ],
 )
 def test_a_conversation_that_is_none_is_refused(talking, messages, words):
-    with pytest.raises(openai.BadRequestError, match=words):
+    with pytest.raises(openai.BadRequestError, match=words) as error:
         talk(talking[0], messages)
+    assert len(error.value.message) < 600 and "leave" not in error.value.message
 
 
 def test_a_model_without_a_template_that_is_asked_to_chat_says_what_to_do(client):
@@ -235,6 +271,30 @@ def test_an_encoder_embeds_and_tells_no_classes(trained):
 def test_what_a_head_cannot_read_is_refused(moody, body, words):
     answer = post(moody[0], "embeddings", body)
     assert (answer.status_code, words in answer.json()["error"]["message"]) == (400, True), answer.text
+
+
+def test_texts_for_a_head_wait_no_longer_than_a_request_may_and_leave_with_their_clients(moody):
+    gate, model = Event(), copy.copy(moody[1])
+    model.read = lambda *given: gate.wait() and moody[1].read(*given)
+    body = {"input": ["a good day", "bad"]}
+    with serving(model, name="mood", queue=2, seconds=0.3) as server, ThreadPoolExecutor(2) as pool:
+        work = server.service.work
+        try:
+            first = pool.submit(post, server, "classify", body)
+            until(work._turn.locked)
+            assert work.waiting == 0 and httpx.get(f"{server.url[:-3]}/ready").status_code == 200
+            second = pool.submit(post, server, "classify", body)
+            until(lambda: work.waiting == 2)
+            assert post(server, "classify", body).status_code == 429
+            assert second.result().status_code == 503 and "waited too long" in second.result().text
+            with pytest.raises(httpx.TimeoutException):
+                httpx.post(f"{server.url}/classify", json=body, timeout=0.05)
+            until(lambda: work.waiting == 0)
+            work.drain(0)
+            assert "the server is ending" in post(server, "classify", body).text
+        finally:
+            gate.set()
+        assert first.result().status_code == 200
 
 
 def test_a_model_of_the_other_kind_says_where_to_ask(moody, client, server):

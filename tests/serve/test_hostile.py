@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Event
+from time import monotonic, process_time, sleep
 
 import httpx
 import openai
 import pytest
 
+from curate.listening import own_hosts
+from curate.serve.guard import KeyGuard
 from tests.serve.conftest import KEY, asking, held, post, serving, until
 
 JSON = {"content-type": "application/json"}
@@ -90,6 +94,24 @@ def test_a_request_of_10_megabytes_is_refused_before_it_is_read(server):
     refused(post(server, "completions", big), 413, "at most 4,000,000 bytes")
     parts = (b'{"prompt": "' if not number else b"x" * 100_000 for number in range(60))
     refused(httpx.post(f"{server.url}/completions", content=parts, headers=JSON), 413, "at most 4,000,000 bytes")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (["abcdefgh"] * 200_000, "at most 128 texts"),
+        ("x" * 3_000_000, "reads 256 tokens at once"),
+        ([5] * 1_000_000, "reads 256 tokens at once"),
+        ([1.5] * 500_000, "valid string"),
+        (["a", 1] * 200_000, "valid string"),
+        ([[1.5]] * 200_000, "valid string"),
+    ],
+)
+def test_what_is_too_much_is_refused_before_it_is_read_one_by_one(server, monkeypatch, prompt, words):
+    monkeypatch.setattr(type(server.service.model), "encode", None)
+    began = process_time()
+    refused(post(server, "completions", {"prompt": prompt}), 400, words)
+    assert process_time() - began < 2  # 10 s and more where each mistake is noted
 
 
 def test_a_prompt_longer_than_the_model_reads_is_refused_as_openai_does(client):
@@ -221,9 +243,60 @@ def test_a_client_that_does_not_ask_is_cut(model, monkeypatch, said):
             assert silent.recv(100) == b""
 
 
-def test_what_breaks_inside_is_told_without_the_prompt(model, capfd):
-    import copy
+@pytest.mark.parametrize(
+    ("asked", "trickle"),
+    [
+        (b"GET /health HTTP/1.1\r\n\r\n", b"G"),
+        (b"POST /v1/completions HTTP/1.1\r\nContent-Length: 3000000000\r\n\r\n", b"x"),
+        (b"POST /health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+)
+def test_a_client_that_was_answered_and_never_ends_what_it_sends_is_cut(model, monkeypatch, asked, trickle):
+    monkeypatch.setattr("curate.serve.server.UNREAD_SECONDS", 0.3)
+    with serving(model, key=KEY) as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(asked.replace(b"\r\n", b"\r\nHost: x\r\n", 1))
+        assert client.recv(1000).startswith(b"HTTP/1.1 ")
+        began = monotonic()
+        with suppress(ConnectionError):
+            while server.connections and monotonic() - began < 3:
+                client.sendall(trickle)
+                sleep(0.05)
+        until(lambda: not server.connections or monotonic() - began > 3)
+        assert monotonic() - began < 2
 
+
+def test_a_client_that_asks_again_is_not_cut_while_it_is_answered(model, monkeypatch):
+    monkeypatch.setattr("curate.serve.server.UNREAD_SECONDS", 0.1)
+    gate = Event()
+    with serving(held(model, gate)) as server, httpx.Client() as client, ThreadPoolExecutor(1) as pool:
+        assert client.get(f"{server.url}/models").status_code == 200
+        slow = pool.submit(client.post, f"{server.url}/completions", json={"prompt": "x", "max_tokens": 1})
+        until(lambda: server.service.work.active == 1)
+        sleep(0.2)
+        gate.set()
+        assert slow.result().status_code == 200
+
+
+def test_clients_that_give_up_leave_the_queue_to_others_at_once(model):
+    gate, body = Event(), {"prompt": "x", "max_tokens": 2}
+    with serving(held(model, gate), slots=1, queue=2) as server, ThreadPoolExecutor(2) as pool:
+        work = server.service.work
+        try:
+            first = pool.submit(post, server, "completions", body)
+            until(lambda: work.active == 1)
+            for stream in (True, False):
+                with pytest.raises(httpx.TimeoutException):
+                    httpx.post(f"{server.url}/completions", json={**body, "stream": stream}, timeout=0.1)
+            until(lambda: work.waiting == 0)
+            assert work.counts["given_up"] == 2
+            second = pool.submit(post, server, "completions", {**body, "prompt": ["x", "y"]})
+            until(lambda: work.waiting == 2)
+        finally:
+            gate.set()
+        assert first.result().status_code == second.result().status_code == 200
+
+
+def test_what_breaks_inside_is_told_without_the_prompt(model, capfd):
     def fails():
         raise RuntimeError(SECRET)
 
@@ -248,3 +321,34 @@ def test_metrics_count_tokens_and_times_and_say_nothing_of_prompts(model):
     assert values["curate_prompt_tokens_total"] == str(len(SECRET))
     assert values["curate_request_seconds_count"] == values["curate_first_token_seconds_count"] == "1"
     assert SECRET not in text
+
+
+def test_metrics_count_every_answer_also_refusals_and_what_broke_off(model):
+    with serving(copy.copy(model), key=KEY) as server:
+        own = {"authorization": f"Bearer {KEY}"}
+        base = server.url[:-3]
+        for path in ("/health", "/version"):
+            httpx.get(base + path)
+        for path in ("/zzz", "/v1/models/other", "/v1/completions"):
+            httpx.get(base + path, headers=own)
+        server.service.model.respond = None
+        post(server, "completions", {"prompt": "x", "stream": True}, **own)
+        text = httpx.get(f"{base}/metrics", headers=own).text
+    counted = {line.split("{")[1] for line in text.splitlines() if line.startswith("curate_requests_total{")}
+    assert counted == {
+        'path="/health",status="200"} 1', 'path="other",status="404"} 2', 'path="/version",status="401"} 1',
+        'path="/v1/completions",status="405"} 1', 'path="/v1/completions",status="500"} 1',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("port", [80, 8000])
+def test_hosts_are_those_of_the_port_in_any_case_and_without_the_port_where_clients_leave_it_out(port):
+    guard = KeyGuard(None, own_hosts("127.0.0.1", port), None, print)
+
+    def status(host):
+        found = guard._refusal({"headers": [(b"host", host.encode())], "method": "GET", "path": "/metrics"})
+        return found and found.status
+
+    assert status(f"LocalHost:{port}") is status(f"127.0.0.1:{port}") is None
+    assert status("localhost") == status("127.0.0.1") == (None if port == 80 else 400)
+    assert status("evil.example:80") == 400

@@ -67,3 +67,36 @@ def test_a_stop_string_in_a_token_of_many_characters_cuts_it():
     stream = Stream(tokenizer, ["c"])
     [token] = tokenizer.encode("abcd").ids
     assert (stream.take(token), stream.stopped, stream.end()) == ("ab", True, "")
+
+
+def test_long_stop_strings_cost_a_token_what_short_ones_cost():
+    from time import process_time
+
+    stop, tokens = [chr(97 + number) * 1000 for number in range(16)], TOKENIZER.encode("abcdefgh" * 100).ids
+    began = process_time()
+    pieces, _ = told(tokens, stop)
+    assert "".join(pieces) == "abcdefgh" * 100
+    assert process_time() - began < 0.5  # 4 s where each beginning of each is compared
+
+
+def test_a_stop_string_that_begins_again_within_itself_is_found_where_it_stands():
+    for text, stop in [("aaab", "aab"), ("ababac!", "abac"), ("xaabaabaac", "aabaac"), ("aaaa", "aaab")]:
+        pieces, stream = told(TOKENIZER.encode(text).ids, [stop])
+        assert "".join(pieces) == text.partition(stop)[0] and stream.stopped == (stop in text)
+
+
+def test_bytes_that_never_make_a_character_are_told_on_the_way_and_cost_what_others_cost():
+    broken = [TOKENIZER.token_to_id("\u0122")] * 30  # a byte 0x80 at a time
+    emoji = TOKENIZER.encode("\U0001f469").ids
+    tokens = broken + emoji + broken + emoji[:3] + broken + TOKENIZER.encode("end").ids
+    sizes = []
+
+    class Measured:
+        def decode(self, ids, skip_special_tokens=True):
+            sizes.append(len(ids))
+            return TOKENIZER.decode(ids, skip_special_tokens)
+
+    stream = Stream(Measured())
+    pieces = [stream.take(one) for one in tokens]
+    assert "".join(pieces[:30]) and max(sizes) < 40
+    assert "".join([*pieces, stream.end()]) == TOKENIZER.decode(tokens)
