@@ -247,6 +247,9 @@ def test_experts_that_two_processes_share_have_the_losses_of_one(folder, run, ti
 class _Numbers:
     """Tells tokens as their numbers."""
 
+    def get_added_tokens_decoder(self):
+        return {}
+
     def decode(self, tokens):
         return " ".join(map(str, tokens))
 
