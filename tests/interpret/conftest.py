@@ -14,6 +14,7 @@ from curate.dataset.store import Store
 from curate.train.data.tasks import pack_all
 from curate.train.runs.folder import RunFolder, prepare
 from curate.train.settings.file import load_config
+from tests.reports.conftest import browser  # noqa: F401 - a fixture
 
 TRAIN = """dataset: rows
 run: small

@@ -24,6 +24,17 @@ def test_the_page_shows_every_token_and_runs_nothing():
         assert title in page
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious_on_desk_and_phone_and_nothing_runs_or_is_asked_for(browser, tmp_path, dark):
+    file = tmp_path / "page.html"
+    file.write_text(render_inspection(inspect(small_model(), HOSTILE, steps=2)))
+    for width in (1280, 390):
+        tab = browser.open(file, width=width, height=800, dark=dark)
+        assert (tab.serious(), tab.complaints(), tab.dialogs(), len(tab.requests())) == ([], [], [], 1)
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_of_a_model_without_layers_the_page_says_so():
     page = render_inspection(inspect(small_model(kind="lstm"), "some words"))
     assert "Please note: layers, attention and attributions are told of our decoders only" in page
